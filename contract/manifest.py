@@ -1,0 +1,112 @@
+"""The manifest: what a run is, where it comes from and how far it was verified."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Preset = Literal["strict", "paper2023", "geva2021"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class ModelFacts(_Record):
+    """The model, exactly enough to find the same weights again."""
+
+    model_id: str = Field(description="Hub name, or the last part of the local path, as it was asked for")
+    revision: str | None = Field(None, description="Commit of the hub repository; empty for local weights")
+    architecture: str = Field(description="model_type of the configuration, such as codegen")
+    weights_sha256: str = Field(description="sha256 over every parameter's name, shape, type and bytes, as loaded")
+    tokenizer_sha256: str = Field(description="sha256 of the serialised tokenizer")
+    n_layers: int = Field(description="Layers with a feed-forward block")
+    keys_per_layer: list[int] = Field(description="Keys of each layer, from layer 0")
+    width: int = Field(description="Size of the residual stream")
+    vocabulary: int = Field(description="Tokens the tokenizer knows; rows of the head past it are ignored")
+    activation: str = Field(description="Activation function of the feed-forward block")
+    gated: bool = Field(description="The coefficient is activation(gate) times up, so its sign carries no meaning")
+    parallel: bool = Field(description="Attention and feed-forward read the same input")
+    bos: list[int] = Field(description="Token ids the tokenizer itself puts before a text")
+
+
+class LanguageCounts(_Record):
+    """How much of one language was read."""
+
+    language: str
+    files: int
+    windows: int
+    tokens: int
+
+
+class CorpusFacts(_Record):
+    """The corpus: its sources, what was kept and what was left out and why."""
+
+    name: str = Field(description="Short name for titles, such as demo")
+    sources: list[str] = Field(description="The sources as they were asked for")
+    sha256: str = Field(description="sha256 over language, path and content of every file kept, in order")
+    languages: list[LanguageCounts]
+    skipped: dict[str, int] = Field(default_factory=dict, description="Files left out, counted by reason")
+
+
+class RunSettings(_Record):
+    """Everything that decides which rows a run has, model and corpus aside."""
+
+    preset: Preset = "strict"
+    window: int = Field(256, description="Tokens of a window, BOS not counted")
+    stride: int = Field(256, description="Tokens from the start of one window to the next")
+    top_k: int = Field(50, description="Triggers kept per key, language and polarity")
+    context: int = Field(32, description="Coefficients kept on either side of a trigger")
+    files_per_language: int = 5000
+    keep_duplicates: bool = False
+    dtype: str = "float32"
+    histogram_every: int = Field(8, description="One token in this many enters the coefficient histogram")
+    seed: int = 0
+
+
+class Verification(_Record):
+    """Random keys computed again by plain transformers."""
+
+    keys: int
+    triggers: int
+    largest_error: float = Field(description="Largest absolute difference of a coefficient")
+    tolerance: float = Field(description="Largest difference allowed for the coefficients' dtype and scale")
+    passed: bool
+    seconds: float
+
+
+class Provenance(_Record):
+    """What varies between equal runs: machine, versions and times."""
+
+    device: str
+    batch: int
+    threads: int
+    workers: int
+    started: datetime
+    finished: datetime
+    code_version: str
+    code_commit: str | None = None
+    versions: dict[str, str]
+    peak_memory_bytes: int | None = None
+
+
+class Manifest(_Record):
+    """One run: one model, one corpus, one setting."""
+
+    schema_version: int
+    run_id: str
+    model: ModelFacts
+    corpus: CorpusFacts
+    settings: RunSettings
+    provenance: Provenance
+    verification: Verification | None = None
+
+    @property
+    def languages(self) -> list[str]:
+        """Languages that were read, in the order of the corpus."""
+        return [counts.language for counts in self.corpus.languages]
+
+    @property
+    def n_keys(self) -> int:
+        """Keys of all layers."""
+        return sum(self.model.keys_per_layer)

@@ -1,0 +1,310 @@
+"""The run file: its tables, how it comes to exist only when complete, and how it is opened."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+from pydantic import ValidationError
+
+from contract.errors import KeyscopeError
+from contract.manifest import Manifest
+
+SCHEMA_VERSION = 1
+SUFFIX = ".duckdb"
+
+
+class RunFileError(KeyscopeError):
+    """A file that is not a run file this version can read."""
+
+    code = "unreadable_run"
+    status = 409
+
+
+class OtherSchemaVersion(RunFileError):
+    """A run file written by another version of the schema."""
+
+    code = "other_schema_version"
+
+
+class RunExists(KeyscopeError):
+    """A run file of that name is already there; run files are never overwritten."""
+
+    code = "run_exists"
+    status = 409
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its DuckDB type and, for people, what its number is."""
+
+    name: str
+    type: str
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of the run file; rows are written in the order of `sorted_by`."""
+
+    name: str
+    columns: tuple[Column, ...]
+    sorted_by: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in order."""
+        return [column.name for column in self.columns]
+
+    def ddl(self) -> str:
+        """The CREATE TABLE statement."""
+        columns = ", ".join(f'"{column.name}" {column.type}' for column in self.columns)
+        return f"CREATE TABLE {self.name} ({columns})"
+
+
+_KEY = (Column("layer", "USMALLINT"), Column("index", "UINTEGER"))
+
+WEIGHT_STATISTICS = (
+    Column("norm_key", "FLOAT", "Length of the key vector (for gated layers, of the gate's row)"),
+    Column("norm_up", "FLOAT", "Length of the up projection's row; gated layers only"),
+    Column("bias", "FLOAT", "Bias of the key, where the layer has one"),
+    Column("norm_value", "FLOAT", "Length of the value vector"),
+    Column("cos_key_value", "FLOAT", "Cosine of key and value: above 0 the key writes what it reads, below 0 it erases"),
+    Column("cos_up_value", "FLOAT", "Cosine of the up row and the value; gated layers only"),
+    Column("cos_gate_up", "FLOAT", "Cosine of gate and up rows; gated layers only"),
+    Column("vocab_mean", "FLOAT", "Mean over the vocabulary of the cosine of value and output embedding"),
+    Column("vocab_variance", "FLOAT", "Variance of that cosine: how much the value moves logits apart"),
+    Column("vocab_skewness", "FLOAT", "Skewness of that cosine: above 0 promotes few tokens, below 0 suppresses few"),
+    Column("vocab_kurtosis", "FLOAT", "Kurtosis of that cosine (3 for a bell curve): above 10 the value is about few tokens"),
+    Column("max_probability", "FLOAT", "Largest probability when the value alone decides the next token, softmax(E v)"),
+    Column("unigram_correlation", "FLOAT", "Correlation of E v with the log frequency of tokens in the corpus"),
+    Column("null_share", "FLOAT", "Share of the value's length in directions that hardly reach the logits"),
+)
+"""Columns that follow from the weights (and, for one, from token counts) alone."""
+
+MOMENTS = (
+    Column("n", "UBIGINT", "Tokens counted; BOS and padding never are"),
+    Column("firing_rate", "FLOAT", "Share of tokens with a coefficient above 0"),
+    Column("mean", "FLOAT", "Mean coefficient"),
+    Column("variance", "FLOAT", "Variance of the coefficient"),
+    Column("skewness", "FLOAT", "Skewness of the coefficient"),
+    Column("kurtosis", "FLOAT", "Kurtosis of the coefficient (3 for a bell curve): high where a key is silent but for a few tokens"),
+    Column("minimum", "FLOAT", "Smallest coefficient in the corpus"),
+    Column("maximum", "FLOAT", "Largest coefficient in the corpus"),
+    Column("mean_abs", "FLOAT", "Mean of the coefficient's absolute value"),
+)
+"""Columns that one pass over the corpus gives."""
+
+KEY_STATISTICS = (
+    Column("contribution", "FLOAT", "Mean |coefficient| times the value's length: how much the key writes on average"),
+    Column("dead", "BOOLEAN", "Never above 0 on the whole corpus"),
+    Column("top_language", "VARCHAR", "Language in which the key fires most often"),
+    Column("language_entropy", "FLOAT", "Entropy of the firing rates over languages, in nats: 0 fires in one language only"),
+    Column("distinct_tokens", "FLOAT", "Different trigger tokens among the strongest triggers, as a share of them"),
+    Column("top_token_id", "INTEGER", "Commonest trigger token"),
+    Column("top_token_share", "FLOAT", "Share of the strongest triggers on the commonest trigger token"),
+    Column("kv_agreement", "BOOLEAN", "The token after the strongest trigger is the one the value promotes most (Geva et al. 2021)"),
+    Column("kv_precision", "FLOAT", "Share of the strongest triggers followed by the token the value promotes most"),
+)
+"""Columns that follow from the others and from the triggers."""
+
+_EXAMPLE = (
+    Column("coefficient", "FLOAT", "Coefficient at the trigger token"),
+    Column("window_id", "UINTEGER"),
+    Column("position", "USMALLINT", "Index of the trigger token in the window's token_ids, from 0"),
+    Column("line", "UINTEGER", "Line of the trigger token in its file, from 1"),
+    Column("column", "UINTEGER", "Column of the trigger token in characters, from 0"),
+    Column("scale", "FLOAT", "What the context's numbers are multiplied by"),
+    Column("context", "BLOB", "Little-endian float16 for positions position-context … position+context, NaN outside the window"),
+)
+
+TABLES = (
+    Table("manifest", (Column("schema_version", "UINTEGER"), Column("document", "VARCHAR")), ()),
+    Table("keys", _KEY + WEIGHT_STATISTICS + MOMENTS + KEY_STATISTICS, ("layer", "index")),
+    Table("language_statistics", _KEY + (Column("language", "VARCHAR"),) + MOMENTS, ("layer", "index", "language")),
+    Table(
+        "histograms",
+        (
+            *_KEY,
+            Column("language", "VARCHAR"),
+            Column("tokens", "UBIGINT[]", "Coefficients of sampled tokens per bin of contract.bins"),
+            Column("windows", "UBIGINT[]", "Largest coefficients of all windows per bin"),
+        ),
+        ("layer", "index", "language"),
+    ),
+    Table(
+        "triggers",
+        (*_KEY, Column("language", "VARCHAR"), Column("polarity", "VARCHAR"), Column("rank", "USMALLINT"), *_EXAMPLE),
+        ("layer", "index", "language", "polarity", "rank"),
+    ),
+    Table(
+        "samples",
+        (
+            *_KEY,
+            Column("language", "VARCHAR"),
+            Column("band", "VARCHAR", "80-95, 50-80, 0-50 (quantiles of the windows' largest coefficients), random or silent"),
+            Column("rank", "USMALLINT"),
+            *_EXAMPLE,
+            Column("quantile", "FLOAT", "Share of windows with a smaller largest coefficient"),
+        ),
+        ("layer", "index", "language", "band", "rank"),
+    ),
+    Table(
+        "fires_on",
+        (
+            *_KEY,
+            Column("rank", "USMALLINT"),
+            Column("token_id", "INTEGER"),
+            Column("count", "UINTEGER", "Stored triggers and samples with a coefficient above 0 on this token"),
+        ),
+        ("layer", "index", "rank"),
+    ),
+    Table(
+        "value_tokens",
+        (
+            *_KEY,
+            Column("projection", "VARCHAR", "normed: through the final norm's gain, L(v); raw: E v"),
+            Column("direction", "VARCHAR", "promoted or suppressed"),
+            Column("rank", "USMALLINT"),
+            Column("token_id", "INTEGER"),
+            Column("logit", "FLOAT"),
+        ),
+        ("layer", "index", "projection", "direction", "rank"),
+    ),
+    Table(
+        "windows",
+        (
+            Column("window_id", "UINTEGER"),
+            Column("file_id", "UINTEGER"),
+            Column("start", "UINTEGER", "Index of the window's first token in its file, BOS not counted"),
+            Column("line", "UINTEGER", "Line of that token, from 1"),
+            Column("column", "UINTEGER", "Column of that token in characters, from 0"),
+            Column("token_ids", "INTEGER[]"),
+        ),
+        ("window_id",),
+    ),
+    Table(
+        "files",
+        (
+            Column("file_id", "UINTEGER"),
+            Column("language", "VARCHAR"),
+            Column("source", "VARCHAR"),
+            Column("path", "VARCHAR"),
+            Column("sha256", "VARCHAR"),
+            Column("n_tokens", "UINTEGER"),
+        ),
+        ("file_id",),
+    ),
+    Table(
+        "tokens",
+        (
+            Column("token_id", "INTEGER"),
+            Column("bytes", "BLOB", "The token's exact bytes"),
+            Column("special", "BOOLEAN", "A control token, never part of a file"),
+            Column("count", "UBIGINT", "Occurrences in the corpus"),
+        ),
+        ("token_id",),
+    ),
+)
+
+
+def table(name: str) -> Table:
+    """The table of that name."""
+    return next(table for table in TABLES if table.name == name)
+
+
+@contextmanager
+def create(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Write a run file: empty tables on entry, published under its final name on a clean exit.
+
+    Everything is written to `NAME.duckdb.part`; on exit it is checkpointed, closed, synced and renamed, so a file with
+    its final name is complete. After an error the part is removed and nothing else is touched.
+
+    Raises:
+        RunExists: there is a file of that name.
+    """
+    if path.exists():
+        raise RunExists(f"{path} is already there; run files are never overwritten: move it away to compute it again")
+    part = path.with_name(path.name + ".part")
+    _remove(part)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = duckdb.connect(str(part))
+    try:
+        for each in TABLES:
+            connection.execute(each.ddl())
+        yield connection
+        connection.execute("CHECKPOINT")
+        connection.close()
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        connection.close()
+        _remove(part)
+
+
+def write_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
+    """Write the manifest row; to be called once, before the file is published."""
+    connection.execute("INSERT INTO manifest VALUES (?, ?)", [SCHEMA_VERSION, manifest.model_dump_json()])
+
+
+def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnection:
+    """Open a run file for reading only, with no way to other files and its configuration locked.
+
+    One connection serves a process; take a `.cursor()` for each request.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OtherSchemaVersion: it was written by another version of the schema.
+        RunFileError: it is no run file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    config: dict[str, str | bool | int | float | list[str]] = {"enable_external_access": False}
+    if threads is not None:
+        config["threads"] = threads
+    try:
+        connection = duckdb.connect(str(path), read_only=True, config=config)
+    except duckdb.Error as error:
+        raise RunFileError(f"{path.name} cannot be read as a run file: {_first_line(error)}") from error
+    try:
+        row = connection.execute("SELECT schema_version FROM manifest").fetchone()
+        if row is None:
+            raise RunFileError(f"{path.name} has no manifest, so it is no run file of Keyscope")
+        if row[0] != SCHEMA_VERSION:
+            raise OtherSchemaVersion(
+                f"{path.name} has schema version {row[0]}, this Keyscope reads version {SCHEMA_VERSION}: "
+                "compute the run again with this version, or open it with the version that wrote it"
+            )
+        connection.execute("SET lock_configuration = true")
+    except duckdb.Error as error:
+        connection.close()
+        raise RunFileError(f"{path.name} is no run file of Keyscope: {_first_line(error)}") from error
+    except RunFileError:
+        connection.close()
+        raise
+    return connection
+
+
+def read_manifest(connection: duckdb.DuckDBPyConnection) -> Manifest:
+    """The manifest of an open run file.
+
+    Raises:
+        RunFileError: the manifest is missing or not of this schema.
+    """
+    row = connection.execute("SELECT document FROM manifest").fetchone()
+    try:
+        return Manifest.model_validate_json(row[0] if row else "")
+    except ValidationError as error:
+        raise RunFileError(f"the manifest of the run cannot be read: {error.error_count()} fields are wrong") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _remove(part: Path) -> None:
+    for leftover in (part, part.with_name(part.name + ".wal")):
+        leftover.unlink(missing_ok=True)

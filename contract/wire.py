@@ -1,0 +1,146 @@
+"""What app and live worker say to each other, and what the app hands on to its own clients."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from contract.keys import KeyId, Mask, unique_masks
+
+Branch = Literal["baseline", "masked"]
+BRANCHES: tuple[Branch, Branch] = ("baseline", "masked")
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+KeyName = Annotated[str, AfterValidator(lambda text: str(KeyId.parse(text)))]
+"""A key's name, checked and written the one way."""
+
+
+class MaskItem(_Message):
+    """One masked key: its coefficient is multiplied by the factor at every position of every step."""
+
+    key: KeyName
+    factor: float = Field(0.0, allow_inf_nan=False, description="0 removes the key, 1 leaves it as it is")
+
+
+class GenerateOptions(_Message):
+    """A prompt, the keys to mask and how to sample; the two branches share every random draw."""
+
+    prompt: str = Field(min_length=1, description="Text to continue, as it is: nothing is added or stripped")
+    masks: list[MaskItem] = Field(default_factory=list)
+    max_new_tokens: int = Field(48, ge=1, description="Tokens to add; the worker's limit is in its /info")
+    temperature: float = Field(0.0, ge=0, le=10, allow_inf_nan=False, description="0 takes the most probable token")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the draws, one a step, shared by both branches")
+    top_logprobs: int = Field(5, ge=0, le=50, description="Alternatives listed beside each token")
+
+    def basket(self) -> list[Mask]:
+        """The masks, each key once.
+
+        Raises:
+            InvalidMask: a key has two factors.
+        """
+        return unique_masks(Mask(KeyId.parse(item.key), item.factor) for item in self.masks)
+
+
+class WorkerGenerate(GenerateOptions):
+    """What the app asks of a worker."""
+
+    weights_sha256: str | None = Field(None, description="Weights the keys belong to; another worker refuses")
+
+
+class GenerateRequest(GenerateOptions):
+    """What a client asks of the app."""
+
+    run: str = Field(description="Run whose model generates")
+
+
+class Alternative(_Message):
+    """A token the model thought of at a step."""
+
+    token: str
+    token_hex: str | None = Field(None, description="The token's bytes, where they are not UTF-8 by themselves")
+    token_id: int
+    logprob: float
+
+
+class GeneratedToken(Alternative):
+    """The token taken at a step, with the model's log-probability of it before temperature."""
+
+    top: list[Alternative] = Field(description="Most probable tokens, the best first")
+
+
+class TokenEvent(GeneratedToken):
+    """One token of one branch, as streamed."""
+
+    branch: Branch
+    index: int = Field(description="Number of the token in its branch, from 0")
+
+
+class Applied(_Message):
+    """What was really masked."""
+
+    keys: int
+    positions: int = Field(description="Token positions run through masked layers, prompt included")
+
+
+class BranchResult(_Message):
+    """One branch: the text added to the prompt, token by token."""
+
+    text: str
+    tokens: list[GeneratedToken]
+
+
+class DoneEvent(_Message):
+    """The end of a stream."""
+
+    first_divergence: int | None = Field(description="Index of the first differing token; null where both branches agree")
+    applied: Applied
+    elapsed_ms: float
+    text: dict[Branch, str]
+
+
+class GenerateAnswer(_Message):
+    """The whole answer to a request that did not ask for a stream."""
+
+    ok: Literal[True] = True
+    baseline: BranchResult
+    masked: BranchResult
+    first_divergence: int | None
+    applied: Applied
+    elapsed_ms: float
+
+
+class Limits(_Message):
+    """What a worker accepts."""
+
+    prompt_tokens: int
+    new_tokens: int
+    masks: int
+    queue: int
+    body_bytes: int
+
+
+class WorkerInfo(_Message):
+    """Which model a worker serves and how busy it is."""
+
+    ok: Literal[True] = True
+    model_id: str
+    weights_sha256: str
+    n_layers: int
+    keys_per_layer: list[int]
+    dtype: str
+    device: str
+    limits: Limits
+    waiting: int = Field(description="Requests queued behind the one that runs")
+    running: bool
+    tokens_per_second: float | None = Field(description="Rate of the last generation, both branches together")
+
+
+class ErrorAnswer(_Message):
+    """Every failure of every JSON endpoint, and the `error` event of a stream."""
+
+    ok: Literal[False] = False
+    error: str
+    detail: str
