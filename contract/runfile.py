@@ -71,13 +71,19 @@ WEIGHT_STATISTICS = (
     Column("norm_up", "FLOAT", "Length of the up projection's row; gated layers only"),
     Column("bias", "FLOAT", "Bias of the key, where the layer has one"),
     Column("norm_value", "FLOAT", "Length of the value vector"),
-    Column("cos_key_value", "FLOAT", "Cosine of key and value: above 0 the key writes what it reads, below 0 it erases"),
+    Column(
+        "cos_key_value", "FLOAT", "Cosine of key and value: above 0 the key writes what it reads, below 0 it erases"
+    ),
     Column("cos_up_value", "FLOAT", "Cosine of the up row and the value; gated layers only"),
     Column("cos_gate_up", "FLOAT", "Cosine of gate and up rows; gated layers only"),
     Column("vocab_mean", "FLOAT", "Mean over the vocabulary of the cosine of value and output embedding"),
     Column("vocab_variance", "FLOAT", "Variance of that cosine: how much the value moves logits apart"),
     Column("vocab_skewness", "FLOAT", "Skewness of that cosine: above 0 promotes few tokens, below 0 suppresses few"),
-    Column("vocab_kurtosis", "FLOAT", "Kurtosis of that cosine (3 for a bell curve): above 10 the value is about few tokens"),
+    Column(
+        "vocab_kurtosis",
+        "FLOAT",
+        "Kurtosis of that cosine (3 for a bell curve): above 10 the value is about few tokens",
+    ),
     Column("max_probability", "FLOAT", "Largest probability when the value alone decides the next token, softmax(E v)"),
     Column("unigram_correlation", "FLOAT", "Correlation of E v with the log frequency of tokens in the corpus"),
     Column("null_share", "FLOAT", "Share of the value's length in directions that hardly reach the logits"),
@@ -90,7 +96,11 @@ MOMENTS = (
     Column("mean", "FLOAT", "Mean coefficient"),
     Column("variance", "FLOAT", "Variance of the coefficient"),
     Column("skewness", "FLOAT", "Skewness of the coefficient"),
-    Column("kurtosis", "FLOAT", "Kurtosis of the coefficient (3 for a bell curve): high where a key is silent but for a few tokens"),
+    Column(
+        "kurtosis",
+        "FLOAT",
+        "Kurtosis of the coefficient (3 for a bell curve): high where a key is silent but for a few tokens",
+    ),
     Column("minimum", "FLOAT", "Smallest coefficient in the corpus"),
     Column("maximum", "FLOAT", "Largest coefficient in the corpus"),
     Column("mean_abs", "FLOAT", "Mean of the coefficient's absolute value"),
@@ -101,11 +111,17 @@ KEY_STATISTICS = (
     Column("contribution", "FLOAT", "Mean |coefficient| times the value's length: how much the key writes on average"),
     Column("dead", "BOOLEAN", "Never above 0 on the whole corpus"),
     Column("top_language", "VARCHAR", "Language in which the key fires most often"),
-    Column("language_entropy", "FLOAT", "Entropy of the firing rates over languages, in nats: 0 fires in one language only"),
+    Column(
+        "language_entropy", "FLOAT", "Entropy of the firing rates over languages, in nats: 0 fires in one language only"
+    ),
     Column("distinct_tokens", "FLOAT", "Different trigger tokens among the strongest triggers, as a share of them"),
     Column("top_token_id", "INTEGER", "Commonest trigger token"),
     Column("top_token_share", "FLOAT", "Share of the strongest triggers on the commonest trigger token"),
-    Column("kv_agreement", "BOOLEAN", "The token after the strongest trigger is the one the value promotes most (Geva et al. 2021)"),
+    Column(
+        "kv_agreement",
+        "BOOLEAN",
+        "The token after the strongest trigger is the one the value promotes most (Geva et al. 2021)",
+    ),
     Column("kv_precision", "FLOAT", "Share of the strongest triggers followed by the token the value promotes most"),
 )
 """Columns that follow from the others and from the triggers."""
@@ -117,13 +133,17 @@ _EXAMPLE = (
     Column("line", "UINTEGER", "Line of the trigger token in its file, from 1"),
     Column("column", "UINTEGER", "Column of the trigger token in characters, from 0"),
     Column("scale", "FLOAT", "What the context's numbers are multiplied by"),
-    Column("context", "BLOB", "Little-endian float16 for positions position-context … position+context, NaN outside the window"),
+    Column(
+        "context",
+        "BLOB",
+        "Little-endian float16 for positions position-context … position+context, NaN outside the window",
+    ),
 )
 
 TABLES = (
     Table("manifest", (Column("schema_version", "UINTEGER"), Column("document", "VARCHAR")), ()),
     Table("keys", _KEY + WEIGHT_STATISTICS + MOMENTS + KEY_STATISTICS, ("layer", "index")),
-    Table("language_statistics", _KEY + (Column("language", "VARCHAR"),) + MOMENTS, ("layer", "index", "language")),
+    Table("language_statistics", (*_KEY, Column("language", "VARCHAR"), *MOMENTS), ("layer", "index", "language")),
     Table(
         "histograms",
         (
@@ -144,7 +164,11 @@ TABLES = (
         (
             *_KEY,
             Column("language", "VARCHAR"),
-            Column("band", "VARCHAR", "80-95, 50-80, 0-50 (quantiles of the windows' largest coefficients), random or silent"),
+            Column(
+                "band",
+                "VARCHAR",
+                "80-95, 50-80, 0-50 (quantiles of the windows' largest coefficients), random or silent",
+            ),
             Column("rank", "USMALLINT"),
             *_EXAMPLE,
             Column("quantile", "FLOAT", "Share of windows with a smaller largest coefficient"),

@@ -95,7 +95,9 @@ class BranchResult(_Message):
 class DoneEvent(_Message):
     """The end of a stream."""
 
-    first_divergence: int | None = Field(description="Index of the first differing token; null where both branches agree")
+    first_divergence: int | None = Field(
+        description="Index of the first differing token; null where both branches agree"
+    )
     applied: Applied
     elapsed_ms: float
     text: dict[Branch, str]
