@@ -18,7 +18,7 @@ class ModelFacts(_Record):
     model_id: str = Field(description="Hub name, or the last part of the local path, as it was asked for")
     revision: str | None = Field(None, description="Commit of the hub repository; empty for local weights")
     architecture: str = Field(description="model_type of the configuration, such as codegen")
-    weights_sha256: str = Field(description="sha256 over every parameter's name, shape, type and bytes, as loaded")
+    weights_sha256: str = Field(description="sha256 of the weights file; of several, over their names and sha256")
     tokenizer_sha256: str = Field(description="sha256 of the serialised tokenizer")
     n_layers: int = Field(description="Layers with a feed-forward block")
     keys_per_layer: list[int] = Field(description="Keys of each layer, from layer 0")

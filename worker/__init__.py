@@ -1,0 +1,1 @@
+"""Everything that touches torch: the model, the precompute and the live server."""

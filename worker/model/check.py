@@ -1,0 +1,79 @@
+"""Proof at load time that a model does what its family's entry says, by experiment on one prompt."""
+
+import torch
+from torch import Tensor
+
+from contract.keys import KeyId, Mask
+from worker.model.code_model import CodeModel
+from worker.model.errors import ModelCheckFailed
+from worker.model.taps import mask_coefficients, read_coefficients
+
+PROMPT = "def add(left, right):\n    return left + right\n"
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10, torch.bfloat16: 0.25, torch.float16: 0.02}
+"""Largest difference of a logit allowed between two ways to compute it, in units of the largest logit (at least 1)."""
+
+
+@torch.no_grad()
+def check_model(model: CodeModel, seed: int = 0) -> None:
+    """Check hooks, masking and the last layer's lens.
+
+    Raises:
+        ModelCheckFailed: hooks do not fire once per layer, masking a coefficient differs from zeroing its value, or the
+            last block's output through final norm and head is not the logits.
+    """
+    ids = model.tokenizer(PROMPT, return_tensors="pt")["input_ids"].to(model.device)
+    _check_hooks(model, ids)
+    _check_mask(model, ids, seed)
+    _check_lens(model, ids)
+
+
+def _check_hooks(model: CodeModel, ids: Tensor) -> None:
+    seen: list[tuple[int, tuple[int, ...]]] = []
+    with read_coefficients(model, lambda layer, coefficients: seen.append((layer, tuple(coefficients.shape)))):
+        model.run_body(ids)
+    expected = [(each.layer, (*ids.shape, each.n_keys)) for each in model.layers]
+    if seen != expected:
+        raise ModelCheckFailed(f"the down projections were called as {seen}, expected once per layer as {expected}")
+
+
+def _check_mask(model: CodeModel, ids: Tensor, seed: int) -> None:
+    """Masking a key's coefficient has to equal zeroing its value vector, on a key that is active here."""
+    active: dict[int, Tensor] = {}
+    with read_coefficients(model, lambda layer, c: active.__setitem__(layer, c.abs().amax(dim=(0, 1)).float().cpu())):
+        model.run_body(ids)
+    generator = torch.Generator().manual_seed(seed)
+    layer = int(torch.randint(len(model.layers), (), generator=generator))
+    index = int(torch.multinomial(active[layer] + 1e-12, 1, generator=generator))
+    with mask_coefficients(model, [[Mask(KeyId(layer, index))]]):
+        masked = model.logits(ids)
+    value = model.layers[layer].values[index]
+    kept = value.clone()
+    try:
+        value.zero_()
+        zeroed = model.logits(ids)
+    finally:
+        value.copy_(kept)
+    _compare(model, masked, zeroed, f"masking {KeyId(layer, index)} differs from zeroing its value")
+
+
+def _check_lens(model: CodeModel, ids: Tensor) -> None:
+    outputs: list[Tensor] = []
+
+    def keep(_module: torch.nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        outputs.append(output[0] if isinstance(output, tuple) else output)
+
+    hook = model.layers[-1].block.register_forward_hook(keep)
+    try:
+        logits = model.logits(ids)
+    finally:
+        hook.remove()
+    lens = model.head(model.final_norm(outputs[0]))
+    _compare(model, lens, logits, "the last layer's lens differs from the logits")
+
+
+def _compare(model: CodeModel, one: Tensor, other: Tensor, what: str) -> None:
+    scale = max(1.0, float(other.abs().max()))
+    error = float((one - other).abs().max())
+    allowed = TOLERANCE[model.dtype] * scale
+    if not error <= allowed:
+        raise ModelCheckFailed(f"{what}: by {error:.3g} where {allowed:.3g} is allowed for {model.dtype}")

@@ -1,0 +1,36 @@
+"""What can go wrong with a model."""
+
+from contract.errors import KeyscopeError
+
+
+class ModelNotFound(KeyscopeError):
+    """No model of that name: neither a folder, nor a GGUF file, nor a repository of the hub that can be reached."""
+
+    code = "model_not_found"
+    status = 404
+
+
+class UnknownArchitecture(KeyscopeError):
+    """A model whose feed-forward layers are not described in the table of families."""
+
+    code = "unknown_architecture"
+    status = 400
+
+
+class ModelCheckFailed(KeyscopeError):
+    """A model that does not behave as its family's entry says, so that no number read from it could be trusted."""
+
+    code = "model_check_failed"
+
+
+class MaskNotApplied(KeyscopeError):
+    """A mask was set and did not act."""
+
+    code = "mask_not_applied"
+
+
+class DeviceUnavailable(KeyscopeError):
+    """A device or a number type that this machine does not have."""
+
+    code = "device_unavailable"
+    status = 400

@@ -1,0 +1,135 @@
+"""Loading a model by name, with its feed-forward layers found by family and proved by experiment."""
+
+import hashlib
+import operator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from contract.manifest import ModelFacts
+from worker.model.check import TOLERANCE, check_model
+from worker.model.code_model import CodeModel, FeedForward
+from worker.model.errors import DeviceUnavailable, ModelCheckFailed, ModelNotFound
+from worker.model.families import Family, family_of
+from worker.model.vocabulary import prefix_ids
+from worker.model.weights import Weights, find_weights
+
+DEFAULT_CACHE = Path("~/.cache/keyscope").expanduser()
+DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in TOLERANCE}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Which model to load, and how."""
+
+    model_id: str
+    """Local folder, GGUF file or hub name."""
+    revision: str | None = None
+    dtype: str = "auto"
+    """float32, float64, bfloat16 or float16; `auto`: as stored on CUDA, float32 on the CPU, where halves are slow."""
+    device: str = "auto"
+    """`auto`: CUDA if there, else CPU."""
+    cache: Path = DEFAULT_CACHE
+    """Where converted GGUF files are kept."""
+
+
+def load_model(source: ModelSource) -> CodeModel:
+    """Load weights and tokenizer, find the feed-forward layers and check them.
+
+    Raises:
+        ModelNotFound: there is no such model.
+        UnknownArchitecture: its family has no entry.
+        DeviceUnavailable: the device or number type is not there.
+        ModelCheckFailed: the model does not behave as its family's entry says.
+    """
+    device = find_device(source.device)
+    weights = find_weights(source.model_id, source.revision, source.cache)
+    config = AutoConfig.from_pretrained(weights.folder)
+    family = family_of(config.model_type)
+    tokenizer = AutoTokenizer.from_pretrained(weights.folder)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ModelNotFound(f"{source.model_id} has no fast tokenizer (tokenizer.json), which token positions need")
+    model = AutoModelForCausalLM.from_pretrained(weights.folder, dtype=_dtype(source.dtype, device, config))
+    nn.Module.to(model, device).eval().requires_grad_(False)
+    layers = _feed_forwards(model, family)
+    loaded = CodeModel(
+        model=model,
+        tokenizer=tokenizer,
+        layers=layers,
+        final_norm=operator.attrgetter(family.final_norm)(model),
+        family=family,
+        facts=_facts(weights, config, family, tokenizer, layers),
+    )
+    check_model(loaded)
+    return loaded
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name, `auto` being CUDA where there is one.
+
+    Raises:
+        DeviceUnavailable: this machine does not have it.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceUnavailable(f"{name!r} is no device: write cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceUnavailable(f"the device {name} is not there: CUDA devices found: {torch.cuda.device_count()}")
+    return device
+
+
+def _dtype(name: str, device: torch.device, config: Any) -> torch.dtype:
+    if name == "auto":
+        stored = getattr(config, "dtype", None)
+        return stored if device.type != "cpu" and isinstance(stored, torch.dtype) else torch.float32
+    try:
+        return DTYPES[name]
+    except KeyError:
+        raise DeviceUnavailable(f"{name!r} is no number type: write auto, {', '.join(DTYPES)}") from None
+
+
+def _feed_forwards(model: nn.Module, family: Family) -> tuple[FeedForward, ...]:
+    layers = []
+    for number, block in enumerate(operator.attrgetter(family.layers)(model)):
+        found = FeedForward(
+            layer=number,
+            block=block,
+            norm=operator.attrgetter(family.norm)(block),
+            up=operator.attrgetter(family.up)(block),
+            gate=operator.attrgetter(family.gate)(block) if family.gate else None,
+            down=operator.attrgetter(family.down)(block),
+        )
+        if not found.values.is_floating_point():
+            raise ModelCheckFailed(
+                f"layer {number} stores its values as {found.values.dtype}: quantised weights cannot be read as vectors, "
+                "use the model before quantisation"
+            )
+        layers.append(found)
+    return tuple(layers)
+
+
+def _facts(
+    weights: Weights, config: Any, family: Family, tokenizer: PreTrainedTokenizerFast, layers: tuple[FeedForward, ...]
+) -> ModelFacts:
+    return ModelFacts(
+        model_id=weights.model_id,
+        revision=weights.revision,
+        architecture=config.model_type,
+        weights_sha256=weights.sha256,
+        tokenizer_sha256=hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        n_layers=len(layers),
+        keys_per_layer=[each.n_keys for each in layers],
+        width=layers[0].values.shape[1],
+        vocabulary=min(len(tokenizer), config.vocab_size),
+        activation=getattr(config, family.activation),
+        gated=family.gate is not None,
+        parallel=family.parallel(config),
+        bos=prefix_ids(tokenizer),
+    )

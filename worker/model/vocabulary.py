@@ -1,0 +1,54 @@
+"""The exact bytes behind every token of a tokenizer."""
+
+import json
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast
+
+
+def token_bytes(tokenizer: PreTrainedTokenizerFast) -> list[bytes]:
+    """The bytes each token id stands for; ids without a token are empty.
+
+    Joined, the tokens of a text give its UTF-8 bytes (for SentencePiece-like tokenizers with the space they put in
+    front). A token alone need not be valid UTF-8.
+    """
+    spelled = json.loads(tokenizer.backend_tokenizer.to_str())
+    added = {token["id"]: token["content"] for token in spelled["added_tokens"]}
+    byte_level = "ByteLevel" in _types(spelled.get("decoder"))
+    table: list[bytes] = [b""] * len(tokenizer)
+    for text, token_id in tokenizer.get_vocab().items():
+        if token_id in added:
+            table[token_id] = added[token_id].encode()
+        elif byte_level:
+            table[token_id] = bytes(map(_BYTE_OF.__getitem__, text))
+        elif len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
+            table[token_id] = bytes([int(text[3:5], 16)])
+        else:
+            table[token_id] = text.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()
+    return table
+
+
+def prefix_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The special tokens (BOS) that the tokenizer by itself puts in front of a text."""
+    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    for start in range(len(whole) - len(plain) + 1):
+        if whole[start : start + len(plain)] == plain:
+            return list(whole[:start])
+    return []
+
+
+def _types(decoder: dict[str, Any] | None) -> set[str]:
+    if decoder is None:
+        return set()
+    return {decoder["type"]}.union(*(_types(part) for part in decoder.get("decoders", [])))
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The printable stand-ins of byte-level BPE (GPT-2): printable bytes stand for themselves, others are moved up."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    moved = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(moved)}
+
+
+_BYTE_OF = _byte_alphabet()
