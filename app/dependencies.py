@@ -1,0 +1,58 @@
+"""What an endpoint may ask for by the type of its parameter: the runs, one run, a cursor, a key."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import duckdb
+from fastapi import Depends, Path, Request
+
+from app import queries
+from app.runs import Registry, Run
+from app.settings import Settings
+from contract.keys import KeyId
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _registry(request: Request) -> Registry:
+    registry: Registry = request.app.state.registry
+    return registry
+
+
+SettingsOf = Annotated[Settings, Depends(_settings)]
+Runs = Annotated[Registry, Depends(_registry)]
+
+
+def _run(run: Annotated[str, Path(description="Name of the run: its file without .duckdb")], registry: Runs) -> Run:
+    return registry.get(run)
+
+
+OpenRun = Annotated[Run, Depends(_run)]
+"""The run named in the path; UnknownRun where there is none."""
+
+
+def _cursor(run: OpenRun) -> Iterator[duckdb.DuckDBPyConnection]:
+    with run.reading() as cursor:
+        yield cursor
+
+
+def _layer(layer: Annotated[int, Path(description="Layer, from 0")], run: OpenRun) -> int:
+    queries.check_layer(run.manifest, layer)
+    return layer
+
+
+def _key(key: Annotated[str, Path(description="Name of the key, such as L5.K312")], run: OpenRun) -> KeyId:
+    parsed = KeyId.parse(key)
+    queries.check_key(run.manifest, parsed)
+    return parsed
+
+
+Cursor = Annotated[duckdb.DuckDBPyConnection, Depends(_cursor)]
+"""A cursor on the run named in the path, closed after the request."""
+Layer = Annotated[int, Depends(_layer)]
+"""The layer named in the path; UnknownLayer where the run has none such."""
+Key = Annotated[KeyId, Depends(_key)]
+"""The key named in the path; InvalidKey where it is no name, UnknownLayer or UnknownKey where the run has none such."""

@@ -1,0 +1,69 @@
+"""The errors of the app, each with the status it is answered with and the way on from it."""
+
+from dataclasses import dataclass
+
+from contract.errors import KeyscopeError
+from contract.keys import KeyId
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """What there is instead of the thing that was asked for; empty where it is unknown."""
+
+    runs: tuple[str, ...] = ()
+    run_id: str | None = None
+    n_layers: int | None = None
+    layer: int | None = None
+    n_keys: int | None = None
+
+
+class NotFound(KeyscopeError):
+    """Something that was asked for does not exist; `exists` says what does."""
+
+    code = "not_found"
+    status = 404
+
+    def __init__(self, detail: str, exists: Exists | None = None) -> None:
+        super().__init__(detail)
+        self.exists = exists or Exists()
+
+
+class UnknownRun(NotFound):
+    """No run of that name lies in the runs directory."""
+
+    code = "unknown_run"
+
+    def __init__(self, run_id: str, runs: list[str]) -> None:
+        known = f"there are {', '.join(runs)}" if runs else "there are no runs yet"
+        super().__init__(f"there is no run {run_id!r}: {known}", Exists(runs=tuple(runs)))
+
+
+class UnknownLayer(NotFound):
+    """A run has no such layer."""
+
+    code = "unknown_layer"
+
+    def __init__(self, run_id: str, layer: int, n_layers: int) -> None:
+        super().__init__(
+            f"{run_id} has no layer {layer}: its layers are 0 to {n_layers - 1}",
+            Exists(run_id=run_id, n_layers=n_layers),
+        )
+
+
+class UnknownKey(NotFound):
+    """A layer has no such key."""
+
+    code = "unknown_key"
+
+    def __init__(self, run_id: str, key: KeyId, n_layers: int, n_keys: int) -> None:
+        super().__init__(
+            f"{run_id} has no key {key}: layer {key.layer} has {KeyId(key.layer, 0)} to {KeyId(key.layer, n_keys - 1)}",
+            Exists(run_id=run_id, n_layers=n_layers, layer=key.layer, n_keys=n_keys),
+        )
+
+
+class InvalidParameter(KeyscopeError):
+    """A parameter of an address has a value that it cannot have."""
+
+    code = "invalid_parameter"
+    status = 422

@@ -1,0 +1,73 @@
+"""Everything that is read from a run file: each function runs one SELECT and answers with dataclasses.
+
+Functions take a cursor of their own and values, never a request. Numbers that are not there (no such direction for this
+architecture, no tokens of a language) are None, never NaN.
+"""
+
+from app.queries.addresses import check_key, check_layer, neighbours, random_key
+from app.queries.examples import Example, WindowToken, key_samples, key_triggers
+from app.queries.keys import (
+    Histogram,
+    LanguageStatistics,
+    TokenCount,
+    TokenLogit,
+    ValueTokens,
+    fires_on,
+    histograms,
+    key_statistics,
+    language_statistics,
+    value_tokens,
+)
+from app.queries.layers import (
+    SORT_COLUMNS,
+    CodeLine,
+    KeyRow,
+    LayerFilter,
+    LayerMap,
+    LayerPage,
+    LayerSort,
+    layer_map,
+    layer_page,
+)
+from app.queries.overview import LayerSummary, layer_summaries, specific_keys, strongest_keys
+from app.queries.tokens import Token, Vocabulary, load_vocabulary, parse_token
+from app.queries.values import Statistics
+
+__all__ = [
+    "SORT_COLUMNS",
+    "CodeLine",
+    "Example",
+    "Histogram",
+    "KeyRow",
+    "LanguageStatistics",
+    "LayerFilter",
+    "LayerMap",
+    "LayerPage",
+    "LayerSort",
+    "LayerSummary",
+    "Statistics",
+    "Token",
+    "TokenCount",
+    "TokenLogit",
+    "ValueTokens",
+    "Vocabulary",
+    "WindowToken",
+    "check_key",
+    "check_layer",
+    "fires_on",
+    "histograms",
+    "key_samples",
+    "key_statistics",
+    "key_triggers",
+    "language_statistics",
+    "layer_map",
+    "layer_page",
+    "layer_summaries",
+    "load_vocabulary",
+    "neighbours",
+    "parse_token",
+    "random_key",
+    "specific_keys",
+    "strongest_keys",
+    "value_tokens",
+]

@@ -1,0 +1,66 @@
+"""Where a key lies in its run: does it exist, and what is beside it."""
+
+import random
+from dataclasses import dataclass
+
+from app.errors import UnknownKey, UnknownLayer
+from contract.keys import KeyId
+from contract.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The keys beside a key in its layer, and those at its place in the layers below and above."""
+
+    previous: KeyId | None
+    next: KeyId | None
+    below: KeyId | None
+    above: KeyId | None
+
+
+def check_layer(manifest: Manifest, layer: int) -> int:
+    """The number of keys of a layer.
+
+    Raises:
+        UnknownLayer: the run has no such layer.
+    """
+    if not 0 <= layer < manifest.model.n_layers:
+        raise UnknownLayer(manifest.run_id, layer, manifest.model.n_layers)
+    return manifest.model.keys_per_layer[layer]
+
+
+def check_key(manifest: Manifest, key: KeyId) -> None:
+    """Nothing, where the run has the key.
+
+    Raises:
+        UnknownLayer: the run has no such layer.
+        UnknownKey: the layer has no such key.
+    """
+    n_keys = check_layer(manifest, key.layer)
+    if key.index >= n_keys:
+        raise UnknownKey(manifest.run_id, key, manifest.model.n_layers, n_keys)
+
+
+def neighbours(manifest: Manifest, key: KeyId) -> Neighbours:
+    """What the arrow keys lead to; None at the edges of the model."""
+    sizes = manifest.model.keys_per_layer
+
+    def at_layer(layer: int) -> KeyId | None:
+        return KeyId(layer, min(key.index, sizes[layer] - 1)) if 0 <= layer < len(sizes) else None
+
+    return Neighbours(
+        previous=KeyId(key.layer, key.index - 1) if key.index > 0 else None,
+        next=KeyId(key.layer, key.index + 1) if key.index + 1 < sizes[key.layer] else None,
+        below=at_layer(key.layer - 1),
+        above=at_layer(key.layer + 1),
+    )
+
+
+def random_key(manifest: Manifest) -> KeyId:
+    """Any key of the run, each as likely as the next."""
+    number = random.randrange(manifest.n_keys)  # noqa: S311 - a suggestion where to look, nothing to guess
+    for layer, size in enumerate(manifest.model.keys_per_layer):
+        if number < size:
+            return KeyId(layer, number)
+        number -= size
+    raise AssertionError("the number lies below the sum of all layers")

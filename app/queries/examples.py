@@ -1,0 +1,155 @@
+"""Triggers and samples of a key: windows of real code with the coefficient at each token."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from app.queries.tokens import Token, Vocabulary, decode
+from app.queries.values import clean, rows
+from contract.keys import KeyId
+
+_COLUMNS = (
+    'e.language, e.rank, e.coefficient, e.position, e.line, e."column", e.scale, e.context, '
+    'w.window_id, w.token_ids, w.start, w.line, w."column", f.source, f.path, f.sha256'
+)
+_JOINS = "JOIN windows w USING (window_id) JOIN files f USING (file_id)"
+_TRIGGERS = f"""
+    SELECT {_COLUMNS}, e.polarity, NULL, NULL FROM triggers e {_JOINS}
+    WHERE e.layer = ? AND e."index" = ? AND (? IS NULL OR e.language = ?) AND (? IS NULL OR e.polarity = ?)
+    ORDER BY e.language, e.polarity, e.rank"""  # noqa: S608 - constants only
+_SAMPLES = f"""
+    SELECT {_COLUMNS}, NULL, e.band, e.quantile FROM samples e {_JOINS}
+    WHERE e.layer = ? AND e."index" = ? AND (? IS NULL OR e.language = ?) AND (? IS NULL OR e.band = ?)
+    ORDER BY e.language, e.band, e.rank"""  # noqa: S608 - constants only
+
+
+@dataclass(frozen=True, slots=True)
+class WindowToken:
+    """One token of a window as it is drawn."""
+
+    token: Token
+    text: str
+    """The token's part of the file's text: `tokens.decode` says how a split character is drawn; empty for a BOS."""
+    coefficient: float | None
+    """None outside the stored context; exact at the trigger, rounded to float16 beside it."""
+    line: int
+    """Line of the token's first character in its file, from 1."""
+    column: int
+    """Column of it in characters, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One window position of a key: a trigger, or a sample of a band."""
+
+    language: str
+    rank: int
+    polarity: str | None
+    """max or min for a trigger, None for a sample."""
+    band: str | None
+    """The band of a sample, None for a trigger."""
+    quantile: float | None
+    """Share of windows with a smaller largest coefficient; samples only."""
+    coefficient: float
+    source: str
+    path: str
+    file_sha256: str
+    window_id: int
+    start: int
+    """Index of the window's first token in its file, BOS not counted."""
+    line: int
+    column: int
+    trigger_index: int
+    """Index of the trigger token in `tokens`."""
+    tokens: list[WindowToken]
+    """The whole window, a BOS in front included (its token is special)."""
+
+
+def key_triggers(
+    cursor: duckdb.DuckDBPyConnection,
+    vocabulary: Vocabulary,
+    key: KeyId,
+    language: str | None = None,
+    polarity: str | None = None,
+) -> list[Example]:
+    """The triggers of a key by language, polarity and rank; of one language or polarity where given."""
+    found = rows(cursor, _TRIGGERS, [key.layer, key.index, language, language, polarity, polarity])
+    return [_example(row, vocabulary) for row in found]
+
+
+def key_samples(
+    cursor: duckdb.DuckDBPyConnection,
+    vocabulary: Vocabulary,
+    key: KeyId,
+    language: str | None = None,
+    band: str | None = None,
+) -> list[Example]:
+    """The samples of a key by language, band and rank; of one language or band where given."""
+    found = rows(cursor, _SAMPLES, [key.layer, key.index, language, language, band, band])
+    return [_example(row, vocabulary) for row in found]
+
+
+def window_tokens(
+    tokens: Sequence[Token], coefficients: Sequence[float | None], line: int, column: int
+) -> list[WindowToken]:
+    """The tokens of a window that starts at `line` and `column`, each at its own line and column."""
+    drawn = []
+    for token, text, coefficient in zip(tokens, window_texts(tokens), coefficients, strict=True):
+        drawn.append(WindowToken(token, text, coefficient, line, column))
+        line, column = advance(text, line, column)
+    return drawn
+
+
+def window_texts(tokens: Sequence[Token]) -> list[str]:
+    """The text of each token in its window; a control token, which is no part of the file, has none."""
+    return decode([b"" if token.special else token.bytes for token in tokens])
+
+
+def advance(text: str, line: int, column: int) -> tuple[int, int]:
+    """Line and column after a text that starts at `line` and `column`."""
+    last_break = text.rfind("\n")
+    if last_break < 0:
+        return line, column + len(text)
+    return line + text.count("\n"), len(text) - last_break - 1
+
+
+def context_coefficients(context: bytes, scale: float, position: int, n_tokens: int) -> list[float | None]:
+    """The coefficient at each of a window's tokens, None where none is stored.
+
+    `context` holds little-endian float16 for the positions around `position`, to be multiplied by `scale`.
+    """
+    stored = np.frombuffer(context, dtype="<f2").astype(np.float32) * np.float32(scale)
+    first = position - len(stored) // 2
+    coefficients: list[float | None] = [None] * n_tokens
+    for at, value in enumerate(stored.tolist(), start=first):
+        if 0 <= at < n_tokens:
+            coefficients[at] = clean(value)
+    return coefficients
+
+
+def _example(row: tuple[Any, ...], vocabulary: Vocabulary) -> Example:
+    language, rank, coefficient, position, line, column, scale, context = row[:8]
+    window_id, token_ids, start, window_line, window_column, source, path, sha256 = row[8:16]
+    polarity, band, quantile = row[16:]
+    coefficients = context_coefficients(context, scale, position, len(token_ids))
+    coefficients[position] = coefficient
+    return Example(
+        language=language,
+        rank=rank,
+        polarity=polarity,
+        band=band,
+        quantile=clean(quantile),
+        coefficient=coefficient,
+        source=source,
+        path=path,
+        file_sha256=sha256,
+        window_id=window_id,
+        start=start,
+        line=line,
+        column=column,
+        trigger_index=position,
+        tokens=window_tokens([vocabulary[i] for i in token_ids], coefficients, window_line, window_column),
+    )

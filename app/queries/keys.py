@@ -1,0 +1,95 @@
+"""One key's numbers: statistics, histograms, the tokens it fires on and those its value writes."""
+
+from dataclasses import dataclass, field
+
+import duckdb
+
+from app.queries.tokens import Token, Vocabulary
+from app.queries.values import Statistics, named, rows, select
+from contract.keys import KeyId
+from contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
+
+STATISTICS = WEIGHT_STATISTICS + MOMENTS + KEY_STATISTICS
+_OF_KEY = 'WHERE layer = ? AND "index" = ?'
+_STATISTICS = f"SELECT {select(STATISTICS)} FROM keys {_OF_KEY}"  # noqa: S608 - constants only
+_LANGUAGES = f"SELECT language, {select(MOMENTS)} FROM language_statistics {_OF_KEY} ORDER BY language"  # noqa: S608
+_HISTOGRAMS = f"SELECT language, tokens, windows FROM histograms {_OF_KEY} ORDER BY language"  # noqa: S608
+_FIRES_ON = f'SELECT token_id, "count" FROM fires_on {_OF_KEY} ORDER BY rank'  # noqa: S608
+_VALUE_TOKENS = f"""
+    SELECT projection, direction, token_id, logit FROM value_tokens {_OF_KEY}
+    ORDER BY projection, direction, rank"""  # noqa: S608 - constants only
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageStatistics:
+    """The statistics of a key over the tokens of one language."""
+
+    language: str
+    statistics: Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Coefficients of one language per bin of `contract.bins`."""
+
+    language: str
+    tokens: list[int]
+    """Sampled tokens per bin."""
+    windows: list[int]
+    """Windows per bin of their largest coefficient."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """A token and how often it occurs among the stored triggers and samples."""
+
+    token: Token
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogit:
+    """A token and what the value adds to its logit per unit of coefficient."""
+
+    token: Token
+    logit: float
+
+
+@dataclass(frozen=True, slots=True)
+class ValueTokens:
+    """What a value writes into the vocabulary, the strongest first on either side."""
+
+    promoted: list[TokenLogit] = field(default_factory=list)
+    suppressed: list[TokenLogit] = field(default_factory=list)
+
+
+def key_statistics(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> Statistics:
+    """Every statistic of a key under its column's name; empty where the file has no such key."""
+    found = rows(cursor, _STATISTICS, [key.layer, key.index])
+    return named(STATISTICS, found[0]) if found else {}
+
+
+def language_statistics(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> list[LanguageStatistics]:
+    """The statistics of a key per language."""
+    found = rows(cursor, _LANGUAGES, [key.layer, key.index])
+    return [LanguageStatistics(row[0], named(MOMENTS, row[1:])) for row in found]
+
+
+def histograms(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> list[Histogram]:
+    """The histograms of a key per language."""
+    return [Histogram(*row) for row in rows(cursor, _HISTOGRAMS, [key.layer, key.index])]
+
+
+def fires_on(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: KeyId) -> list[TokenCount]:
+    """The tokens a key fires on, the commonest first."""
+    found = rows(cursor, _FIRES_ON, [key.layer, key.index])
+    return [TokenCount(vocabulary[token_id], count) for token_id, count in found]
+
+
+def value_tokens(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: KeyId) -> dict[str, ValueTokens]:
+    """What the value of a key writes, under `normed` (through the final norm's gain) and `raw`."""
+    projections = {"normed": ValueTokens(), "raw": ValueTokens()}
+    for projection, direction, token_id, logit in rows(cursor, _VALUE_TOKENS, [key.layer, key.index]):
+        side = projections[projection].promoted if direction == "promoted" else projections[projection].suppressed
+        side.append(TokenLogit(vocabulary[token_id], logit))
+    return projections

@@ -1,0 +1,124 @@
+"""Tokens: exact bytes in the run file, text for people, and a notation that writes any token on one line."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import duckdb
+
+from app.queries.values import rows
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_ESCAPES = {"\\": b"\\", "n": b"\n", "r": b"\r", "t": b"\t"}
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|[\\nrt])")
+_WRITTEN = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of the tokenizer."""
+
+    token_id: int
+    bytes: bytes
+    special: bool = False
+
+    @cached_property
+    def text(self) -> str:
+        """The token on its own; each byte that is no UTF-8 there is U+FFFD."""
+        return "".join(text for text in decode([self.bytes]))
+
+    @cached_property
+    def hex(self) -> str | None:
+        """The bytes, where they are not UTF-8 by themselves."""
+        return None if _is_utf8(self.bytes) else self.bytes.hex()
+
+    @cached_property
+    def notation(self) -> str:
+        r"""The token on one line, as filters take it: `\n`, `\t`, `\r`, `\\` and `\xE2` stand for bytes."""
+        escaped = self.bytes.decode(errors="surrogateescape")
+        return "".join(
+            f"\\x{ord(character) - 0xDC00:02x}" if _is_lone_byte(character) else _WRITTEN.get(character, character)
+            for character in escaped
+        )
+
+
+class Vocabulary:
+    """The tokens of a run, looked up by id or by exact bytes."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self._by_id = {token.token_id: token for token in tokens}
+        self._ids_by_bytes: dict[bytes, list[int]] = {}
+        for token in tokens:
+            if not token.special:
+                self._ids_by_bytes.setdefault(token.bytes, []).append(token.token_id)
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __getitem__(self, token_id: int) -> Token:
+        return self._by_id.get(token_id) or Token(token_id, f"<{token_id}>".encode(), special=True)
+
+    def ids(self, token: bytes) -> list[int]:
+        """Ids of the tokens with exactly these bytes; control tokens have no bytes in a file, so never theirs."""
+        return self._ids_by_bytes.get(token, [])
+
+
+def load_vocabulary(cursor: duckdb.DuckDBPyConnection) -> Vocabulary:
+    """Every token of the run."""
+    return Vocabulary([Token(*row) for row in rows(cursor, 'SELECT token_id, "bytes", special FROM tokens')])
+
+
+def parse_token(text: str) -> bytes:
+    r"""The exact bytes that a person means; white space counts, and `Token.notation` is read back.
+
+    `\n`, `\t`, `\r`, `\\` and `\x` with two hexadecimal digits stand for bytes, every other backslash for itself.
+    """
+    parts = _ESCAPE.split(text)
+    for at in range(1, len(parts), 2):
+        name = parts[at]
+        byte = bytes.fromhex(name[1:]) if name[0] == "x" else _ESCAPES[name]
+        parts[at] = byte.decode("latin-1")
+    return b"".join(part.encode("latin-1" if at % 2 else "utf-8") for at, part in enumerate(parts))
+
+
+def decode(tokens: Sequence[bytes]) -> list[str]:
+    """The text of each token of a sequence, such that all of them joined are the text of the sequence.
+
+    A character whose bytes are split over tokens stands in the token with its first byte; a token that holds only later
+    bytes of it is empty. A byte that is no UTF-8 even beside its neighbours is U+FFFD.
+    """
+    texts: list[str] = []
+    broken: list[bytes] = []
+    for token in tokens:
+        # UTF-8 synchronises itself: a token that is whole characters completes no neighbour's.
+        if _is_utf8(token):
+            texts += _decode_together(broken)
+            broken = []
+            texts.append(token.decode())
+        else:
+            broken.append(token)
+    return texts + _decode_together(broken)
+
+
+def _decode_together(tokens: Sequence[bytes]) -> list[str]:
+    owners = [at for at, token in enumerate(tokens) for _ in token]
+    texts = [""] * len(tokens)
+    position = 0
+    for character in b"".join(tokens).decode(errors="surrogateescape"):
+        lone = _is_lone_byte(character)
+        texts[owners[position]] += REPLACEMENT if lone else character
+        position += 1 if lone else len(character.encode())
+    return texts
+
+
+def _is_lone_byte(character: str) -> bool:
+    return "\udc80" <= character <= "\udcff"
+
+
+def _is_utf8(token: bytes) -> bool:
+    try:
+        token.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,29 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from app.settings import Settings
+from tests.runs import Shape, build_run
+
+
+@pytest.fixture(scope="session")
+def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs: alpha (2 layers of 6 keys, BOS) and gated (3 layers of 5 keys, both polarities, no BOS)."""
+    directory = tmp_path_factory.mktemp("runs")
+    build_run(directory / "alpha.duckdb")
+    build_run(directory / "gated.duckdb", Shape(layers=3, keys=5, seed=1, gated=True, bos=False))
+    return directory
+
+
+@pytest.fixture
+def settings(runs_dir: Path, tmp_path: Path) -> Settings:
+    return Settings(runs=runs_dir)
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    with TestClient(create_app(settings)) as client:
+        yield client
