@@ -1,0 +1,189 @@
+"""Progress told to a terminal as bars, to a log as lines and to a program as JSON lines."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from worker.progress import Advance, Progress
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def told(json_lines: bool = False, console: Console | None = None) -> Iterator[Progress]:
+    """A listener that suits whoever reads: JSON lines on stdout if asked for, else bars or lines on stderr."""
+    console = console or Console(stderr=True)
+    if json_lines:
+        yield JsonLines(sys.stdout)
+    elif console.is_terminal:
+        with Bars(
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            _Amount(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=console,
+        ) as bars:
+            yield OnTerminal(bars)
+    else:
+        yield Lines(console.file)
+
+
+class OnTerminal:
+    """Shows every stage as a bar with rate and time left, notes above them."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+
+    @contextmanager
+    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
+        """Show a bar, which stays when it is done."""
+        task = self._bars.add_task(name, total=total, unit=unit)
+        yield lambda done: self._bars.advance(task, done)
+        done = self._bars.tasks[task].completed
+        self._bars.update(task, total=done or 1, completed=done or 1)
+
+    def note(self, text: str) -> None:
+        """Print the sentence above the bars."""
+        self._bars.console.print(text, highlight=False, markup=False)
+
+
+class _Amount(ProgressColumn):
+    """How much is done, and how fast."""
+
+    def render(self, task: Task) -> Text:
+        """The text beside the bar."""
+        unit = task.fields["unit"]
+        if task.total is None and not task.completed:
+            return Text("")
+        total = "" if task.total is None or task.finished else f"/{short(task.total)}"
+        speed = task.finished_speed or task.speed
+        rate = f", {short(speed)}/s" if speed else ""
+        return Text(f"{short(task.completed)}{total} {unit}{rate}", style="progress.data.speed")
+
+
+class _Pace:
+    """How far a stage is, and when it may be told again."""
+
+    def __init__(self, total: float | None) -> None:
+        self.total = total
+        self.done = 0.0
+        self._start = self._told = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the stage began."""
+        return time.monotonic() - self._start
+
+    @property
+    def rate(self) -> float | None:
+        """Units a second so far."""
+        return self.done / self.seconds if self.done and self.seconds else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds to go at this rate."""
+        return max(0.0, self.total - self.done) / self.rate if self.total is not None and self.rate else None
+
+    def is_due(self) -> bool:
+        """Whether the last line is long enough ago; asked once a line."""
+        now = time.monotonic()
+        if now - self._told < SECONDS_BETWEEN_LINES:
+            return False
+        self._told = now
+        return True
+
+
+class Lines:
+    """Writes a plain line when a stage begins, every few seconds, and when it ends."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    @contextmanager
+    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
+        """Write lines about the stage."""
+        pace = _Pace(total)
+
+        def advance(done: float) -> None:
+            pace.done += done
+            if pace.is_due():
+                self.note(f"{name}: {_amount(pace, unit)}")
+
+        self.note(f"{name} …" if total is None else f"{name}: {short(total)} {unit} …")
+        yield advance
+        amount = f"{short(pace.done)} {unit} " if pace.done else ""
+        self.note(f"{name}: {amount}done in {duration(pace.seconds)}")
+
+    def note(self, text: str) -> None:
+        """Write the sentence."""
+        print(text, file=self._file, flush=True)
+
+
+class JsonLines:
+    """Writes one JSON object a line: `stage`, `progress`, `done` and `note` events."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    @contextmanager
+    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
+        """Write the stage's events."""
+        pace = _Pace(total)
+
+        def advance(done: float) -> None:
+            pace.done += done
+            if pace.is_due():
+                self.event(
+                    "progress",
+                    stage=name,
+                    done=pace.done,
+                    total=total,
+                    unit=unit,
+                    rate=pace.rate,
+                    seconds_left=pace.seconds_left,
+                )
+
+        self.event("stage", stage=name, total=total, unit=unit)
+        yield advance
+        self.event("done", stage=name, done=pace.done, unit=unit, seconds=round(pace.seconds, 3))
+
+    def note(self, text: str) -> None:
+        """Write a `note` event."""
+        self.event("note", text=text)
+
+    def event(self, name: str, **fields: object) -> None:
+        """Write one event."""
+        print(json.dumps({"event": name} | fields), file=self._file, flush=True)
+
+
+def short(number: float) -> str:
+    """A number as people read it in passing: 3.5, 950, 12.3k, 4.5M."""
+    if number >= 1e6:
+        return f"{number / 1e6:.3g}M"
+    if number >= 1e4:
+        return f"{number / 1e3:.3g}k"
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 4.2 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _amount(pace: _Pace, unit: str) -> str:
+    total = f"/{short(pace.total)}" if pace.total is not None else ""
+    rate = f", {short(pace.rate)} {unit}/s" if pace.rate else ""
+    left = f", {duration(pace.seconds_left)} left" if pace.seconds_left is not None else ""
+    return f"{short(pace.done)}{total} {unit}{rate}{left}"
