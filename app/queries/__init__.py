@@ -5,7 +5,7 @@ architecture, no tokens of a language) are None, never NaN.
 """
 
 from app.queries.addresses import check_key, check_layer, neighbours, random_key
-from app.queries.examples import Example, WindowToken, key_samples, key_triggers
+from app.queries.examples import Example, WindowToken, example_counts, key_samples, key_triggers
 from app.queries.keys import (
     Histogram,
     LanguageStatistics,
@@ -28,6 +28,7 @@ from app.queries.layers import (
     LayerSort,
     layer_map,
     layer_page,
+    layers_firing_on,
 )
 from app.queries.overview import LayerSummary, layer_summaries, specific_keys, strongest_keys
 from app.queries.tokens import Token, Vocabulary, load_vocabulary, parse_token
@@ -54,6 +55,7 @@ __all__ = [
     "WindowToken",
     "check_key",
     "check_layer",
+    "example_counts",
     "fires_on",
     "histograms",
     "key_samples",
@@ -63,6 +65,7 @@ __all__ = [
     "layer_map",
     "layer_page",
     "layer_summaries",
+    "layers_firing_on",
     "load_vocabulary",
     "neighbours",
     "parse_token",

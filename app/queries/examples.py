@@ -25,6 +25,11 @@ _SAMPLES = f"""
     WHERE e.layer = ? AND e."index" = ? AND (? IS NULL OR e.language = ?) AND (? IS NULL OR e.band = ?)
     ORDER BY e.language, e.band, e.rank"""  # noqa: S608 - constants only
 
+_COUNTS = """
+    SELECT language, polarity, count(*) FROM triggers WHERE layer = ? AND "index" = ? GROUP BY ALL
+    UNION ALL
+    SELECT language, band, count(*) FROM samples WHERE layer = ? AND "index" = ? GROUP BY ALL"""
+
 
 @dataclass(frozen=True, slots=True)
 class WindowToken:
@@ -90,6 +95,12 @@ def key_samples(
     """The samples of a key by language, band and rank; of one language or band where given."""
     found = rows(cursor, _SAMPLES, [key.layer, key.index, language, language, band, band])
     return [_example(row, vocabulary) for row in found]
+
+
+def example_counts(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> dict[tuple[str, str], int]:
+    """How many examples a key has by language and polarity or band."""
+    found = rows(cursor, _COUNTS, [key.layer, key.index] * 2)
+    return {(language, kind): count for language, kind, count in found}
 
 
 def window_tokens(

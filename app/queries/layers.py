@@ -32,6 +32,9 @@ _PROMOTED = """
     WHERE layer = ? AND "index" BETWEEN ? AND ? AND "index" IN (SELECT unnest(?))
         AND projection = 'normed' AND direction = 'promoted' AND rank <= ?
     ORDER BY "index", rank"""
+_FIRING_ON = """
+    SELECT layer, count(DISTINCT "index") FROM fires_on WHERE token_id IN (SELECT unnest(?))
+    GROUP BY layer ORDER BY layer"""
 _MAP = 'SELECT "index", firing_rate, maximum, top_language FROM keys WHERE layer = ? ORDER BY "index"'
 
 
@@ -136,6 +139,11 @@ def layer_map(cursor: duckdb.DuckDBPyConnection, layer: int) -> LayerMap:
         maximum=[clean(row[2]) for row in found],
         top_language=[row[3] for row in found],
     )
+
+
+def layers_firing_on(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, token: str) -> dict[int, int]:
+    """How many keys of each layer fire on a token as `parse_token` reads it; layers without such keys are left out."""
+    return dict(rows(cursor, _FIRING_ON, [vocabulary.ids(parse_token(token))]))
 
 
 def key_rows(

@@ -63,6 +63,11 @@ class Vocabulary:
         """Ids of the tokens with exactly these bytes; control tokens have no bytes in a file, so never theirs."""
         return self._ids_by_bytes.get(token, [])
 
+    def alike(self, token: bytes) -> list[Token]:
+        """The tokens with the same characters but for white space around them and ASCII case, by id."""
+        wanted = token.strip().lower()
+        return [each for each in self._by_id.values() if not each.special and each.bytes.strip().lower() == wanted]
+
 
 def load_vocabulary(cursor: duckdb.DuckDBPyConnection) -> Vocabulary:
     """Every token of the run."""
