@@ -167,11 +167,11 @@ TABLES = (
             Column(
                 "band",
                 "VARCHAR",
-                "80-95, 50-80, 0-50 (quantiles of the windows' largest coefficients), random or silent",
+                "80-95, 50-80 or 0-50 (rank in % among windows the key fires in), random (any window) or silent (it fires nowhere)",
             ),
             Column("rank", "USMALLINT"),
             *_EXAMPLE,
-            Column("quantile", "FLOAT", "Share of windows with a smaller largest coefficient"),
+            Column("quantile", "FLOAT", "Share, among windows the key fires in, of those with a smaller largest coefficient; 0 where it is silent"),
         ),
         ("layer", "index", "language", "band", "rank"),
     ),

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -78,9 +80,14 @@ class CodeModel:
         return int(getattr(config, "max_position_embeddings", None) or config.n_positions)
 
     @cached_property
+    def first_keys(self) -> npt.NDArray[np.int64]:
+        """Number of each layer's first key when keys are counted through all layers, and how many there are in all."""
+        return np.concatenate([[0], np.cumsum(self.facts.keys_per_layer)])
+
+    @cached_property
     def head(self) -> nn.Module:
         """The output embedding, from normed residual to logits."""
-        head: nn.Module = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        head: nn.Module = self.model.get_output_embeddings()
         return head
 
     @cached_property

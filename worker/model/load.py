@@ -54,7 +54,7 @@ def load_model(source: ModelSource) -> CodeModel:
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelNotFound(f"{source.model_id} has no fast tokenizer (tokenizer.json), which token positions need")
     model = AutoModelForCausalLM.from_pretrained(weights.folder, dtype=_dtype(source.dtype, device, config))
-    nn.Module.to(model, device).eval().requires_grad_(False)
+    nn.Module.eval(nn.Module.to(model, device)).requires_grad_(False)
     layers = _feed_forwards(model, family)
     loaded = CodeModel(
         model=model,

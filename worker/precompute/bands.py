@@ -1,0 +1,84 @@
+"""Cutting rank bands, a random band and a silent band from the samples of a key's whole range."""
+
+import numpy as np
+import numpy.typing as npt
+
+from contract import bins
+from worker.precompute.partial import Entries
+from worker.precompute.sampling import RANDOM_GROUPS
+
+BANDS = ("0-50", "50-80", "80-95", "random", "silent")
+PER_BAND = 8
+_EDGES = np.array(bins.edges())
+_NONE = -1
+
+
+def cut_bands(
+    samples: Entries, triggers: Entries, window_histogram: npt.NDArray[np.int64], first_key: int
+) -> tuple[Entries, npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Sort samples of one layer and language into bands.
+
+    Args:
+        samples: best samples of every group.
+        triggers: the keys' triggers: a file listed there is in no rank band.
+        window_histogram: [keys, N_BINS], how many windows have their largest coefficient in each bin.
+        first_key: number of the layer's first key.
+
+    Returns:
+        The samples that are in a band, ordered by key, band, then coefficient descending, at most `PER_BAND` a band and
+        one a file; the number of each one's band in `BANDS`; its quantile among the windows the key fires in.
+    """
+    quantiles = _quantiles(samples.key - first_key, samples.value, window_histogram)
+    bands = np.select(
+        [samples.group < RANDOM_GROUPS, samples.value <= 0, quantiles < 0.5, quantiles < 0.8, quantiles < 0.95],
+        [BANDS.index(band) for band in ("random", "silent", "0-50", "50-80", "80-95")],
+        default=_NONE,
+    ).astype(np.int8)
+    ranked = bands < BANDS.index("random")
+    bands[ranked & _listed(samples, triggers)] = _NONE
+
+    order = np.lexsort((-samples.score, samples.file, bands, samples.key))
+    order = order[bands[order] != _NONE]
+    order = order[_first_of(samples.key[order], bands[order], samples.file[order])]
+    order = order[np.lexsort((-samples.score[order], bands[order], samples.key[order]))]
+    order = order[rank_in(samples.key[order], bands[order]) < PER_BAND]
+    order = order[np.lexsort((samples.file[order], -samples.value[order], bands[order], samples.key[order]))]
+    return samples.take(order), bands[order], quantiles[order].astype(np.float32)
+
+
+def rank_in(*lists: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Position of each row among the neighbouring rows that are equal in all columns, from 0."""
+    n = len(lists[0])
+    starts = np.flatnonzero(_first_of(*lists))
+    return np.arange(n) - np.repeat(starts, np.diff(starts, append=n))
+
+
+def _first_of(*columns: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    """Whether a row differs from the one before in any column."""
+    differs = np.zeros(len(columns[0]), dtype=bool)
+    if len(differs):
+        differs[0] = True
+        for column in columns:
+            differs[1:] |= column[1:] != column[:-1]
+    return differs
+
+
+def _listed(samples: Entries, triggers: Entries) -> npt.NDArray[np.bool_]:
+    """Whether a sample's file is among its key's triggers."""
+    files = 1 << 32
+    return np.isin(samples.key * files + samples.file, triggers.key * files + triggers.file)
+
+
+def _quantiles(
+    keys: npt.NDArray[np.int64], values: npt.NDArray[np.float32], histogram: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Share of the windows a key fires in whose largest coefficient is smaller, interpolated inside a bin."""
+    firing = histogram[:, bins.HALF :]
+    below = np.cumsum(firing, axis=1) - firing
+    total = np.maximum(firing.sum(axis=1), 1)
+    edges = _EDGES[bins.HALF :]
+    place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, bins.HALF - 1)
+    low, high = edges[place], np.where(np.isinf(edges[place + 1]), 2 * edges[place], edges[place + 1])
+    inside = np.clip((values - low) / (high - low), 0, 1)
+    quantiles: npt.NDArray[np.float64] = (below[keys, place] + inside * firing[keys, place]) / total[keys]
+    return np.where(values > 0, quantiles, 0.0)

@@ -1,0 +1,210 @@
+"""What happens to the coefficients of every layer in the forward pass: reduced at once, never kept."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from contract.manifest import RunSettings
+from worker.model.code_model import CodeModel
+from worker.precompute import sampling
+from worker.precompute.best import BestEntries, Candidates
+from worker.precompute.moments import HistogramAccumulator, MomentsAccumulator
+from worker.precompute.spool import ContextSpool
+from worker.precompute.token_store import TokenStore
+from worker.precompute.windows import Batch, token_noise, window_noise
+
+_BLOCK = 16
+"""Tokens a block: a maximum is located by its block's maximum first, which is cheaper than an argmax of all tokens."""
+_CHUNK_BYTES = 2 << 20
+"""Coefficients the moments are taken of at once on a CPU, to stay in its cache."""
+
+
+def polarities(gated: bool) -> tuple[str, ...]:
+    """`max`, and for gated layers, whose coefficients can be strongly negative, `min` as well."""
+    return ("max", "min") if gated else ("max",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the accumulators need to know of the windows of a batch, or of one of its rows; tensors on the device."""
+
+    files: Tensor
+    starts: Tensor
+    noise: Tensor
+    sampled: Tensor
+    """Flat indices (row * tokens + token) of the tokens that enter the histogram."""
+
+
+class Collector:
+    """Accumulators of all layers for one shard; `consume` is called by the hooks of a forward over `batch`."""
+
+    def __init__(
+        self,
+        model: CodeModel,
+        store: TokenStore,
+        settings: RunSettings,
+        floors: dict[str, list[Tensor]],
+        scratch: Path,
+    ) -> None:
+        """Start empty.
+
+        Args:
+            model: the model whose layers are read.
+            store: the corpus.
+            settings: of the run.
+            floors: per polarity and layer, [keys]: scores below are known not to reach the run's triggers.
+            scratch: an empty folder for contexts.
+        """
+        self._prefix = len(model.facts.bos)
+        self._store = store
+        self._settings = settings
+        self._device = model.device
+        self._rows: list[tuple[slice, int, _Rows]] = []
+        self.layers = [
+            LayerCollector(
+                each.layer,
+                each.n_keys,
+                settings,
+                {name: floors[name][each.layer] for name in floors},
+                model.device,
+                scratch,
+            )
+            for each in model.layers
+        ]
+
+    def start(self, batch: Batch) -> None:
+        """Say which windows the next forward runs over."""
+        longest = batch.windows[0].length
+        files = np.array([window.file for window in batch.windows], dtype=np.int32)
+        starts = np.array([window.start for window in batch.windows], dtype=np.int32)
+        noise = (window_noise(self._store, batch.windows, self._settings.seed) >> np.uint64(33)).astype(np.int64)
+        every = np.uint64(self._settings.histogram_every)
+        drawn = token_noise(self._store, batch.windows, longest, self._settings.seed) % every == 0
+
+        def rows(chosen: slice, length: int) -> tuple[slice, int, _Rows]:
+            arrays = (files[chosen], starts[chosen], noise[chosen], np.flatnonzero(drawn[chosen, :length]))
+            return chosen, length, _Rows(*(torch.from_numpy(array).to(self._device) for array in arrays))
+
+        if batch.even:
+            self._rows = [rows(slice(0, len(batch.windows)), longest)]
+        else:
+            self._rows = [rows(slice(row, row + 1), window.length) for row, window in enumerate(batch.windows)]
+
+    def consume(self, layer: int, coefficients: Tensor) -> None:
+        """Reduce one layer's coefficients, [windows, prefix + longest, keys]; padding and prefix never count."""
+        for chosen, length, rows in self._rows:
+            part = coefficients[chosen, self._prefix : self._prefix + length]
+            self.layers[layer].add(part.float(), rows)
+
+
+class LayerCollector:
+    """The accumulators of one layer: entries per polarity, samples, moments and histograms."""
+
+    def __init__(
+        self,
+        layer: int,
+        keys: int,
+        settings: RunSettings,
+        floors: dict[str, Tensor],
+        device: torch.device,
+        scratch: Path,
+    ) -> None:
+        width = 2 * settings.context + 1
+        self.keys = keys
+        self.best = {name: BestEntries(keys, settings.top_k, device, floor) for name, floor in floors.items()}
+        self.samples = BestEntries(keys * sampling.N_GROUPS, sampling.SLOTS, device)
+        self.spools = {
+            name: ContextSpool(scratch / f"{layer}-{name}.contexts", entries.scores.numel(), width)
+            for name, entries in (*self.best.items(), ("samples", self.samples))
+        }
+        self.moments = MomentsAccumulator(keys, device)
+        self.token_histogram = HistogramAccumulator(keys, device)
+        self.window_histogram = HistogramAccumulator(keys, device)
+        self._offsets = torch.arange(-settings.context, settings.context + 1, device=device)
+        self._key_noise = sampling.key_noise(keys, layer, device)
+        self._key_groups = torch.arange(keys, device=device) * sampling.N_GROUPS
+
+    def add(self, coefficients: Tensor, rows: _Rows) -> None:
+        """Count windows without padding, [windows, tokens, keys] float32."""
+        extremes = _Extremes(coefficients)
+        self._add_statistics(coefficients, rows, extremes.largest)
+        for name, best in self.best.items():
+            self._add_entries(name, best, extremes if name == "max" else _Extremes(-coefficients), rows)
+        self._add_samples(extremes, rows)
+
+    def _add_statistics(self, coefficients: Tensor, rows: _Rows, largest: Tensor) -> None:
+        tokens = coefficients.reshape(-1, self.keys)
+        on_host = coefficients.device.type == "cpu"
+        for chunk in tokens.split(max(1, _CHUNK_BYTES // (4 * self.keys)) if on_host else len(tokens)):
+            self.moments.add(chunk)
+        self.token_histogram.add(tokens[rows.sampled])
+        self.window_histogram.add(largest)
+
+    def _add_entries(self, name: str, best: BestEntries, extremes: "_Extremes", rows: _Rows) -> None:
+        wanted = best.wants(extremes.largest, rows.files[:, None])
+        row, key = wanted.nonzero(as_tuple=True)
+        if len(row) == 0:
+            return
+        token = extremes.tokens(row, key)
+        scores = extremes.largest[row, key]
+        sign = 1.0 if name == "max" else -1.0
+        candidates = Candidates(key, scores, rows.files[row], rows.starts[row] + token.int(), sign * scores)
+        taken, slots = best.offer(candidates)
+        contexts = sign * extremes.contexts(row[taken], token[taken], key[taken], self._offsets)
+        self.spools[name].write(slots, contexts)
+
+    def _add_samples(self, extremes: "_Extremes", rows: _Rows) -> None:
+        priority, random_group = sampling.priorities(rows.noise, self._key_noise)
+        files = rows.files[:, None].expand_as(priority)
+        for group in (random_group, sampling.groups_of(extremes.largest)):
+            lists = self._key_groups + group
+            row, key = self.samples.wants(priority, files, lists).nonzero(as_tuple=True)
+            if len(row) == 0:
+                continue
+            token = extremes.tokens(row, key)
+            candidates = Candidates(
+                lists[row, key],
+                priority[row, key],
+                rows.files[row],
+                rows.starts[row] + token.int(),
+                extremes.largest[row, key],
+            )
+            taken, slots = self.samples.offer(candidates)
+            contexts = extremes.contexts(row[taken], token[taken], key[taken], self._offsets)
+            self.spools["samples"].write(slots, contexts)
+
+
+class _Extremes:
+    """The largest coefficient of every window and key, and where it is, found in two steps.
+
+    `largest` is [windows, keys]. Only the places somebody asks for are located.
+    """
+
+    def __init__(self, coefficients: Tensor) -> None:
+        tokens = coefficients.shape[1]
+        padding = -tokens % _BLOCK
+        if padding:
+            coefficients = functional.pad(coefficients, (0, 0, 0, padding), value=-torch.inf)
+        self._tokens = tokens
+        self._blocks = coefficients.unflatten(1, (-1, _BLOCK))
+        self._block_largest = self._blocks.amax(dim=2)
+        self.largest = self._block_largest.amax(dim=1)
+
+    def tokens(self, row: Tensor, key: Tensor) -> Tensor:
+        """The first token with the largest coefficient, for pairs of row and key, [n]."""
+        block = self._block_largest[row, :, key].argmax(dim=1)
+        within = self._blocks[row, block, :, key].argmax(dim=1)
+        found: Tensor = block * _BLOCK + within
+        return found
+
+    def contexts(self, row: Tensor, token: Tensor, key: Tensor, offsets: Tensor) -> Tensor:
+        """Coefficients around tokens, [n, offsets], NaN outside the window."""
+        places = token[:, None] + offsets
+        inside = (places >= 0) & (places < self._tokens)
+        places = places.clamp(0, self._tokens - 1)
+        values = self._blocks[row[:, None], places // _BLOCK, places % _BLOCK, key[:, None]]
+        return torch.where(inside, values, torch.nan)

@@ -1,0 +1,163 @@
+"""Exact one-pass statistics of every key: moments, extremes, firing rate and fixed-edge histograms."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from contract import bins
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mergeable statistics of many keys, each array [keys].
+
+    `m2`, `m3` and `m4` are sums of powers of the distance to the mean.
+    """
+
+    n: FloatArray
+    mean: FloatArray
+    m2: FloatArray
+    m3: FloatArray
+    m4: FloatArray
+    total_abs: FloatArray
+    firing: FloatArray
+    minimum: FloatArray
+    maximum: FloatArray
+
+    def merge(self, other: "Moments") -> "Moments":
+        """The statistics of both sets of tokens (Pébay 2008, SAND2008-6212, equations 2.1 and 3.1)."""
+        n = self.n + other.n
+        safe = np.maximum(n, 1)
+        delta = other.mean - self.mean
+        ratio = delta / safe
+        a, b = self.n, other.n
+        mean = self.mean + b * ratio
+        m2 = self.m2 + other.m2 + delta * ratio * a * b
+        m3 = self.m3 + other.m3 + delta * ratio**2 * a * b * (a - b) + 3 * ratio * (a * other.m2 - b * self.m2)
+        m4 = (
+            self.m4
+            + other.m4
+            + delta * ratio**3 * a * b * (a * a - a * b + b * b)
+            + 6 * ratio**2 * (a * a * other.m2 + b * b * self.m2)
+            + 4 * ratio * (a * other.m3 - b * self.m3)
+        )
+        return Moments(
+            n=n,
+            mean=mean,
+            m2=m2,
+            m3=m3,
+            m4=m4,
+            total_abs=self.total_abs + other.total_abs,
+            firing=self.firing + other.firing,
+            minimum=np.minimum(self.minimum, other.minimum),
+            maximum=np.maximum(self.maximum, other.maximum),
+        )
+
+    def columns(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The columns of `contract.runfile.MOMENTS`; what is not defined (no tokens, no variance) is NaN."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            variance = self.m2 / self.n
+            flat = variance <= 0
+            skewness = np.where(flat, np.nan, (self.m3 / self.n) / variance**1.5)
+            kurtosis = np.where(flat, np.nan, (self.m4 / self.n) / variance**2)
+            return {
+                "n": self.n.astype(np.uint64),
+                "firing_rate": self.firing / self.n,
+                "mean": np.where(self.n > 0, self.mean, np.nan),
+                "variance": variance,
+                "skewness": skewness,
+                "kurtosis": kurtosis,
+                "minimum": np.where(self.n > 0, self.minimum, np.nan),
+                "maximum": np.where(self.n > 0, self.maximum, np.nan),
+                "mean_abs": self.total_abs / self.n,
+            }
+
+
+class MomentsAccumulator:
+    """Moments of one layer's keys, on the device; tokens come in chunks [tokens, keys]."""
+
+    def __init__(self, keys: int, device: torch.device) -> None:
+        self._n = 0
+        self._state = torch.zeros(6, keys, dtype=torch.float64, device=device)
+        """mean, m2, m3, m4, sum of |c|, tokens that fire"""
+        self._minimum = torch.full((keys,), torch.inf, device=device)
+        self._maximum = torch.full((keys,), -torch.inf, device=device)
+
+    def add(self, chunk: Tensor) -> None:
+        """Count a chunk of float32 coefficients, [tokens, keys]."""
+        n = chunk.shape[0]
+        mean = chunk.mean(dim=0)
+        distance = chunk - mean
+        power = distance * distance
+        sums = [power.sum(dim=0), (distance.mul_(power)).sum(dim=0), (power.mul_(power)).sum(dim=0)]
+        absolute = torch.abs(chunk, out=power).sum(dim=0)
+        firing = torch.gt(chunk, 0, out=distance).sum(dim=0)
+        torch.minimum(self._minimum, chunk.amin(dim=0), out=self._minimum)
+        torch.maximum(self._maximum, chunk.amax(dim=0), out=self._maximum)
+        self._merge(n, torch.stack([mean, *sums, absolute, firing]).to(torch.float64))
+
+    def _merge(self, b: int, other: Tensor) -> None:
+        """As `Moments.merge`, on the device."""
+        a, n = self._n, self._n + b
+        mean, m2, m3, m4, _, _ = self._state
+        delta = other[0] - mean
+        ratio = delta / n
+        cross = delta * ratio * (a * b)
+        m4_new = (
+            other[3]
+            + cross * ratio * ratio * (a * a - a * b + b * b)
+            + 6 * ratio * ratio * (a * a * other[1] + b * b * m2)
+            + 4 * ratio * (a * other[2] - b * m3)
+        )
+        m3_new = other[2] + cross * ratio * (a - b) + 3 * ratio * (a * other[1] - b * m2)
+        m4 += m4_new
+        m3 += m3_new
+        m2 += other[1] + cross
+        mean += b * ratio
+        self._state[4:] += other[4:]
+        self._n = n
+
+    def result(self) -> Moments:
+        """What has been counted, on the host."""
+        mean, m2, m3, m4, total_abs, firing = self._state.cpu().numpy()
+        return Moments(
+            n=np.full(len(mean), float(self._n)),
+            mean=mean,
+            m2=m2,
+            m3=m3,
+            m4=m4,
+            total_abs=total_abs,
+            firing=firing,
+            minimum=self._minimum.double().cpu().numpy(),
+            maximum=self._maximum.double().cpu().numpy(),
+        )
+
+
+def bin_of(coefficients: Tensor) -> Tensor:
+    """Bin (0 … N_BINS-1) of each float32 coefficient, read off its exponent and first mantissa bit; int32."""
+    bits = coefficients.view(torch.int32)
+    lowest = (127 + bins.LOWEST_EXPONENT) * 2
+    distance = ((bits & 0x7FFFFFFF) >> 22).sub_(lowest - 1).clamp_(0, bins.HALF - 1)
+    return torch.where(coefficients > 0, bins.HALF + distance, bins.HALF - 1 - distance)
+
+
+class HistogramAccumulator:
+    """Counts per key and bin of `contract.bins`, on the device."""
+
+    def __init__(self, keys: int, device: torch.device) -> None:
+        self._first = torch.arange(keys, device=device) * bins.N_BINS
+        self._counts = torch.zeros(keys * bins.N_BINS, dtype=torch.int64, device=device)
+
+    def add(self, coefficients: Tensor) -> None:
+        """Count [n, keys] float32 coefficients."""
+        places = (bin_of(coefficients) + self._first).view(-1)
+        self._counts += torch.bincount(places, minlength=len(self._counts))
+
+    def result(self) -> npt.NDArray[np.uint32]:
+        """Counts so far, [keys, N_BINS], on the host."""
+        return self._counts.view(-1, bins.N_BINS).cpu().numpy().astype(np.uint32)

@@ -1,0 +1,176 @@
+"""The immutable result of one shard: entries with their contexts, and mergeable statistics, as plain arrays on disk."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import zstandard
+
+from contract import bins
+from worker.precompute.best import NO_FILE, BestEntries
+from worker.precompute.collect import Collector
+from worker.precompute.moments import Moments
+from worker.precompute.sampling import N_GROUPS
+from worker.precompute.spool import ContextSpool
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Entries of several lists, sorted by list, each array [n] but `contexts`, which is [n, width].
+
+    `key` counts through all layers; `group` is 0 but for samples.
+    """
+
+    key: npt.NDArray[np.int64]
+    group: npt.NDArray[np.int8]
+    score: npt.NDArray[np.float32]
+    file: npt.NDArray[np.int32]
+    position: npt.NDArray[np.int32]
+    value: npt.NDArray[np.float32]
+    scale: npt.NDArray[np.float32]
+    contexts: npt.NDArray[np.float16]
+
+    def take(self, chosen: npt.NDArray[Any] | slice) -> "Entries":
+        """The entries at some indices."""
+        return Entries(*(getattr(self, each.name)[chosen] for each in fields(self)))
+
+    @classmethod
+    def join(cls, parts: list["Entries"]) -> "Entries":
+        """One after the other."""
+        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
+
+    def best(self, slots: int) -> "Entries":
+        """The best `slots` entries of each list, sorted by list, then in the total order."""
+        order = np.lexsort((self.position, self.file, -self.score, self.group, self.key))
+        lists = self.key[order] * N_GROUPS + self.group[order]
+        new = np.flatnonzero(np.diff(lists, prepend=-1))
+        rank = np.arange(len(lists)) - np.repeat(new, np.diff(new, append=len(lists)))
+        return self.take(order[rank < slots])
+
+
+def write_partial(folder: Path, collector: Collector, first_keys: npt.NDArray[np.int64]) -> None:
+    """Write a shard's result to `folder`, which appears only when complete."""
+    part = folder.with_name(folder.name + ".part")
+    part.mkdir(parents=True)
+    for name in (*collector.layers[0].best, "samples"):
+        counts = [int((_entries(layer, name).files != NO_FILE).sum()) for layer in collector.layers]
+        writers = None
+        done = 0
+        for number, layer in enumerate(collector.layers):
+            entries = _collected(_entries(layer, name), layer.spools[name], int(first_keys[number]), name == "samples")
+            if writers is None:
+                writers = _open_writers(part, name, entries, sum(counts))
+            for each in fields(entries):
+                writers[each.name][done : done + len(entries.key)] = getattr(entries, each.name)
+            done += len(entries.key)
+    moments = _join_moments([layer.moments.result() for layer in collector.layers])
+    np.save(part / "moments.npy", np.stack([getattr(moments, each.name) for each in fields(moments)]))
+    for number, layer in enumerate(collector.layers):
+        _save_compressed(part / f"tokens-{number}.zst", layer.token_histogram.result())
+        _save_compressed(part / f"windows-{number}.zst", layer.window_histogram.result())
+    part.replace(folder)
+
+
+class Partial:
+    """A complete partial result, opened for reading by slices of keys."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def entries(self, name: str, first: int, last: int) -> Entries:
+        """Entries of keys first … last-1."""
+        arrays = {each.name: self._open(name, each.name) for each in fields(Entries)}
+        begin, end = np.searchsorted(arrays["key"], [first, last])
+        return Entries(**{field: np.array(array[begin:end]) for field, array in arrays.items()})
+
+    def scores(self, name: str, first: int, last: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Keys and scores of the entries of keys first … last-1, sorted by key."""
+        keys = self._open(name, "key")
+        begin, end = np.searchsorted(keys, [first, last])
+        return np.array(keys[begin:end]), np.array(self._open(name, "score")[begin:end])
+
+    def moments(self) -> Moments:
+        """Moments of all keys."""
+        return Moments(*np.load(self._folder / "moments.npy"))
+
+    def histogram(self, name: str, layer: int) -> npt.NDArray[np.uint32]:
+        """The histogram of `tokens` or `windows` of a layer, [keys, N_BINS]."""
+        return _load_compressed(self._folder / f"{name}-{layer}.zst").reshape(-1, bins.N_BINS)
+
+    def _open(self, name: str, field: str) -> npt.NDArray[Any]:
+        array: npt.NDArray[Any] = np.load(self._folder / f"{name}-{field}.npy", mmap_mode="r")
+        return array
+
+
+def raise_floor(kept: torch.Tensor, keys: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> torch.Tensor:
+    """Fold a partial's scores into the best scores so far, [keys, k] float32, -inf where fewer are known.
+
+    The last column's minimum is each key's floor: entries below it cannot be among the k best of all shards.
+    """
+    k = kept.shape[1]
+    new = np.flatnonzero(np.diff(keys, prepend=-1))
+    rank = np.arange(len(keys)) - np.repeat(new, np.diff(new, append=len(keys)))
+    table = torch.full((kept.shape[0], k), -torch.inf)
+    table[torch.from_numpy(keys), torch.from_numpy(rank)] = torch.from_numpy(scores)
+    return torch.cat([kept, table], dim=1).topk(k, dim=1).values
+
+
+def _entries(layer: Any, name: str) -> BestEntries:
+    best: BestEntries = layer.samples if name == "samples" else layer.best[name]
+    return best
+
+
+def _collected(best: BestEntries, spool: ContextSpool, first_key: int, grouped: bool) -> Entries:
+    filled = (best.files != NO_FILE).nonzero()
+    lists, slots = filled[:, 0], filled[:, 1]
+    contexts, scale = spool.read((lists * best.files.shape[1] + slots).cpu().numpy())
+    number = lists.cpu().numpy()
+    return Entries(
+        key=first_key + (number // N_GROUPS if grouped else number),
+        group=(number % N_GROUPS if grouped else np.zeros_like(number)).astype(np.int8),
+        score=best.scores[lists, slots].cpu().numpy(),
+        file=best.files[lists, slots].cpu().numpy(),
+        position=best.positions[lists, slots].cpu().numpy(),
+        value=best.values[lists, slots].cpu().numpy(),
+        scale=scale,
+        contexts=contexts,
+    )
+
+
+def _open_writers(part: Path, name: str, like: Entries, n: int) -> dict[str, npt.NDArray[Any]]:
+    writers = {}
+    for each in fields(like):
+        array = getattr(like, each.name)
+        path = part / f"{name}-{each.name}.npy"
+        if n == 0:  # a mapped file cannot be empty
+            np.save(path, array[:0])
+            writers[each.name] = array[:0]
+        else:
+            writers[each.name] = np.lib.format.open_memmap(path, "w+", array.dtype, (n, *array.shape[1:]))
+    return writers
+
+
+def _join_moments(parts: list[Moments]) -> Moments:
+    return Moments(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Moments)))
+
+
+def _save_compressed(path: Path, counts: npt.NDArray[np.uint32]) -> None:
+    path.write_bytes(zstandard.ZstdCompressor(level=1).compress(np.ascontiguousarray(counts).tobytes()))
+
+
+def _load_compressed(path: Path) -> npt.NDArray[np.uint32]:
+    return np.frombuffer(zstandard.ZstdDecompressor().decompress(path.read_bytes()), dtype=np.uint32)
+
+
+def completed(folder: Path, n_shards: int) -> Iterator[int]:
+    """Numbers of the shards whose partial results are complete."""
+    return (number for number in range(n_shards) if (folder / partial_name(number)).is_dir())
+
+
+def partial_name(number: int) -> str:
+    """Folder name of a shard's partial result."""
+    return f"shard-{number:05d}"

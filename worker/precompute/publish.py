@@ -1,0 +1,338 @@
+"""The one ordered merge: partial results of all shards → the rows of the run file, layer by layer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from contract.runfile import table
+from worker.model.code_model import CodeModel
+from worker.model.vocabulary import token_bytes
+from worker.precompute.bands import BANDS, cut_bands, rank_in
+from worker.precompute.collect import polarities
+from worker.precompute.moments import Moments
+from worker.precompute.partial import Entries, Partial, partial_name
+from worker.precompute.sampling import SLOTS
+from worker.precompute.shard import Shard
+from worker.precompute.token_store import TokenStore
+from worker.precompute.values import ValueReader, ValueTokens
+from worker.progress import Advance
+
+FIRES_ON = 20
+"""Fires-on tokens stored per key."""
+
+Array = npt.NDArray[Any]
+Columns = dict[str, Array | pa.Array]
+
+
+@dataclass(frozen=True)
+class _LanguageRows:
+    """What one language gives for one layer."""
+
+    language: str
+    triggers: Mapping[str, Entries]
+    samples: Entries
+    bands: npt.NDArray[np.int8]
+    quantiles: npt.NDArray[np.float32]
+
+
+class Publisher:
+    """Writes all tables but the manifest from the partial results of a run's shards."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        model: CodeModel,
+        store: TokenStore,
+        shards: list[Shard],
+        folder: Path,
+        window: int,
+        top_k: int,
+    ) -> None:
+        self._connection = connection
+        self._model = model
+        self._store = store
+        self._top_k = top_k
+        self._window = window
+        self._first_keys = model.first_keys
+        self._partials: dict[str, list[Partial]] = {}
+        for shard in shards:
+            self._partials.setdefault(shard.language, []).append(Partial(folder / partial_name(shard.number)))
+        self._languages = sorted(self._partials)
+        windows_per_file = -(-store.lengths // window)
+        self._first_windows = np.concatenate([[0], np.cumsum(windows_per_file)])
+        self._won = np.zeros(self._first_windows[-1], dtype=bool)
+
+    def write(self, advance: Advance) -> None:
+        """Write everything, one step of progress a layer."""
+        counts = self._store.token_counts(self._model.facts.vocabulary)
+        self._write_tokens(counts)
+        self._write_files()
+        reader = ValueReader(self._model, counts)
+        moments = {
+            language: reduce(Moments.merge, (partial.moments() for partial in partials))
+            for language, partials in self._partials.items()
+        }
+        for layer in range(len(self._model.layers)):
+            self._write_layer(layer, reader, moments)
+            advance(1)
+        self._write_windows()
+
+    def _write_layer(self, layer: int, reader: ValueReader, moments: dict[str, Moments]) -> None:
+        first, last = int(self._first_keys[layer]), int(self._first_keys[layer + 1])
+        value_tokens, statistics = reader.read(self._model.layers[layer])
+        per_language = {name: _part(moments[name], first, last) for name in self._languages}
+        histograms = {name: self._histograms(layer, name) for name in self._languages}
+        self._write_histograms(layer, histograms, first, last)
+        rows = [self._language_rows(name, histograms[name]["windows"], first, last) for name in self._languages]
+        strongest = self._write_examples(layer, rows)
+        total = reduce(Moments.merge, per_language.values()).columns()
+        columns: Columns = dict(self._key_columns(layer, np.arange(first, last)))
+        columns |= statistics | total
+        columns |= _summaries(statistics, total, per_language)
+        columns |= self._trigger_summaries(strongest, value_tokens, first, last)
+        self._insert("keys", columns)
+        self._write_value_tokens(layer, value_tokens, first, last)
+        self._write_language_statistics(layer, per_language, first, last)
+
+    def _histograms(self, layer: int, language: str) -> dict[str, npt.NDArray[np.int64]]:
+        """Counts of `tokens` and `windows` per bin, each [keys, N_BINS], of one layer and language."""
+        partials = self._partials[language]
+        return {
+            kind: reduce(np.add, (part.histogram(kind, layer).astype(np.int64) for part in partials))
+            for kind in ("tokens", "windows")
+        }
+
+    def _write_histograms(
+        self, layer: int, histograms: Mapping[str, Mapping[str, npt.NDArray[np.int64]]], first: int, last: int
+    ) -> None:
+        parts = []
+        for language, counts in histograms.items():
+            columns: Columns = dict(self._key_columns(layer, np.arange(first, last)))
+            columns["language"] = _repeated(language, last - first)
+            parts.append(columns | {kind: _lists(each) for kind, each in counts.items()})
+        self._insert("histograms", *parts, order=("index", "language"))
+
+    def _language_rows(self, language: str, windows: npt.NDArray[np.int64], first: int, last: int) -> _LanguageRows:
+        """Merge the shards' entries of one language for a layer's keys, and sort its samples into bands."""
+        partials = self._partials[language]
+        triggers = {
+            polarity: Entries.join([part.entries(polarity, first, last) for part in partials]).best(self._top_k)
+            for polarity in polarities(self._model.facts.gated)
+        }
+        samples = Entries.join([part.entries("samples", first, last) for part in partials]).best(SLOTS)
+        return _LanguageRows(language, triggers, *cut_bands(samples, triggers["max"], windows, first))
+
+    def _write_examples(self, layer: int, rows: list[_LanguageRows]) -> Entries:
+        """Write a layer's triggers, samples and fires-on tokens; give the strongest triggers of all languages."""
+        triggers = [
+            (name, polarity, entries)
+            for each in rows
+            for name in [each.language]
+            for polarity, entries in each.triggers.items()
+        ]
+        joined = Entries.join([entries for _, _, entries in triggers])
+        columns = self._example_columns(layer, joined)
+        columns["language"] = _labels([name for name, _, _ in triggers], [len(e.key) for _, _, e in triggers])
+        columns["polarity"] = _labels([polarity for _, polarity, _ in triggers], [len(e.key) for _, _, e in triggers])
+        columns["rank"] = np.concatenate([rank_in(entries.key) for _, _, entries in triggers]) + 1
+        self._insert("triggers", columns, order=("index", "language", "polarity", "rank"))
+
+        samples = Entries.join([each.samples for each in rows])
+        bands = np.concatenate([each.bands for each in rows])
+        columns = self._example_columns(layer, samples)
+        columns["language"] = _labels([each.language for each in rows], [len(each.bands) for each in rows])
+        columns["band"] = np.array(BANDS)[bands]
+        columns["rank"] = np.concatenate([rank_in(each.samples.key, each.bands) for each in rows]) + 1
+        columns["quantile"] = np.concatenate([each.quantiles for each in rows])
+        self._insert("samples", columns, order=("index", "language", "band", "rank"))
+
+        largest = Entries.join([entries for _, polarity, entries in triggers if polarity == "max"])
+        self._write_fires_on(layer, Entries.join([largest, samples]))
+        return largest.best(self._top_k)
+
+    def _example_columns(self, layer: int, entries: Entries) -> Columns:
+        windows = self._first_windows[entries.file] + entries.position // self._window
+        self._won[windows] = True
+        at = self._store.offsets[entries.file] + entries.position
+        return {
+            **self._key_columns(layer, entries.key),
+            "coefficient": entries.value,
+            "window_id": windows,
+            "position": len(self._model.facts.bos) + entries.position % self._window,
+            "line": self._store.lines[at],
+            "column": self._store.columns[at],
+            "scale": entries.scale,
+            "context": _blobs(entries.contexts.astype("<f2")),
+        }
+
+    def _write_fires_on(self, layer: int, entries: Entries) -> None:
+        """Count the tokens of stored triggers and samples on which a key fires; a place stored twice counts once."""
+        fires = entries.value > 0
+        places = self._store.offsets[entries.file[fires]] + entries.position[fires]
+        pairs = np.unique(np.stack([entries.key[fires], places]), axis=1)
+        tokens = self._store.token_ids[pairs[1]]
+        counted, counts = np.unique(np.stack([pairs[0], tokens]), axis=1, return_counts=True)
+        order = np.lexsort((counted[1], -counts, counted[0]))
+        key, token, count = counted[0][order], counted[1][order], counts[order]
+        rank = rank_in(key)
+        kept = rank < FIRES_ON
+        columns: Columns = dict(self._key_columns(layer, key[kept]))
+        self._insert("fires_on", {**columns, "rank": rank[kept] + 1, "token_id": token[kept], "count": count[kept]})
+
+    def _trigger_summaries(self, strongest: Entries, values: list[ValueTokens], first: int, last: int) -> Columns:
+        """Columns on the trigger tokens of each key and on the tokens after them; NaN or null without triggers."""
+        keys = last - first
+        key = strongest.key - first
+        at = self._store.offsets[strongest.file] + strongest.position
+        n = np.bincount(key, minlength=keys)
+        tokens, counts = np.unique(np.stack([key, self._store.token_ids[at]]), axis=1, return_counts=True)
+        order = np.lexsort((tokens[1], -counts, tokens[0]))
+        commonest = order[rank_in(tokens[0][order]) == 0]
+        top_token = np.full(keys, -1, dtype=np.int64)
+        top_count = np.zeros(keys)
+        top_token[tokens[0][commonest]] = tokens[1][commonest]
+        top_count[tokens[0][commonest]] = counts[commonest]
+
+        promoted = next(each for each in values if (each.projection, each.direction) == ("normed", "promoted"))
+        has_next = strongest.position + 1 < self._store.lengths[strongest.file]
+        following = self._store.token_ids[np.where(has_next, at + 1, at)]
+        agrees = has_next & (following == promoted.token_ids[key, 0])
+        top_agrees = np.zeros(keys, dtype=bool)
+        best = rank_in(strongest.key) == 0
+        top_agrees[key[best]] = agrees[best]
+        with np.errstate(invalid="ignore"):
+            return {
+                "distinct_tokens": np.bincount(tokens[0], minlength=keys) / n,
+                "top_token_id": pa.array(top_token, mask=n == 0),
+                "top_token_share": top_count / n,
+                "kv_agreement": pa.array(top_agrees, mask=n == 0),
+                "kv_precision": np.bincount(key, weights=agrees, minlength=keys) / n,
+            }
+
+    def _write_value_tokens(self, layer: int, values: list[ValueTokens], first: int, last: int) -> None:
+        listed = values[0].token_ids.shape[1]
+        n = last - first
+        columns: Columns = dict(
+            self._key_columns(layer, np.tile(np.repeat(np.arange(first, last), listed), len(values)))
+        )
+        columns["projection"] = _labels([each.projection for each in values], [n * listed] * len(values))
+        columns["direction"] = _labels([each.direction for each in values], [n * listed] * len(values))
+        columns["rank"] = np.tile(np.arange(1, listed + 1), n * len(values))
+        columns["token_id"] = np.concatenate([each.token_ids.ravel() for each in values])
+        columns["logit"] = np.concatenate([each.logits.ravel() for each in values])
+        self._insert("value_tokens", columns, order=("index", "projection", "direction", "rank"))
+
+    def _write_language_statistics(self, layer: int, moments: dict[str, Moments], first: int, last: int) -> None:
+        parts = []
+        for language, each in moments.items():
+            columns: Columns = dict(self._key_columns(layer, np.arange(first, last)))
+            parts.append(columns | {"language": _repeated(language, last - first)} | each.columns())
+        self._insert("language_statistics", *parts, order=("index", "language"))
+
+    def _write_tokens(self, counts: npt.NDArray[np.int64]) -> None:
+        spelled = token_bytes(self._model.tokenizer)[: len(counts)]
+        special = set(self._model.tokenizer.all_special_ids)
+        ids = np.arange(len(counts))
+        columns: Columns = {
+            "token_id": ids,
+            "bytes": pa.array(spelled, pa.binary()),
+            "special": np.isin(ids, list(special)),
+            "count": counts,
+        }
+        self._insert("tokens", columns)
+
+    def _write_files(self) -> None:
+        files = self._store.files()
+        self._insert(
+            "files", {"file_id": np.arange(files.num_rows), **{name: files[name] for name in files.column_names}}
+        )
+
+    def _write_windows(self) -> None:
+        """Write each window an example stands in, once; its id is its number among all windows of the corpus."""
+        prefix = np.array(self._model.facts.bos, dtype=np.int32)
+        won = np.flatnonzero(self._won)
+        for start in range(0, len(won), 8192):
+            ids = won[start : start + 8192]
+            file = np.searchsorted(self._first_windows, ids, side="right") - 1
+            begin = (ids - self._first_windows[file]) * self._window
+            stop = np.minimum(begin + self._window, self._store.lengths[file])
+            at = self._store.offsets[file]
+            spans = [
+                np.concatenate([prefix, self._store.token_ids[low:high]])
+                for low, high in zip(at + begin, at + stop, strict=True)
+            ]
+            columns: Columns = {
+                "window_id": ids,
+                "file_id": file,
+                "start": begin,
+                "line": self._store.lines[at + begin],
+                "column": self._store.columns[at + begin],
+                "token_ids": pa.array(spans, pa.list_(pa.int32())),
+            }
+            self._insert("windows", columns)
+
+    def _key_columns(self, layer: int, keys: npt.NDArray[np.int64]) -> Columns:
+        return {"layer": np.full(len(keys), layer), "index": keys - self._first_keys[layer]}
+
+    def _insert(self, name: str, *parts: Columns, order: tuple[str, ...] = ()) -> None:
+        """Append rows, in the given order over all parts; columns left out are null, and so is NaN."""
+        batch = pa.concat_tables([pa.table({key: _nullable(column) for key, column in part.items()}) for part in parts])
+        names = [column for column in table(name).names if column in parts[0]]
+        quoted = ", ".join(f'"{column}"' for column in names)
+        by = ", ".join(f'"{part}"' for part in order)
+        ordered = f" ORDER BY {by}" if by else ""
+        self._connection.register("batch", batch)
+        self._connection.execute(f"INSERT INTO {name} ({quoted}) SELECT {quoted} FROM batch{ordered}")  # noqa: S608
+        self._connection.unregister("batch")
+
+
+def _summaries(weights: Mapping[str, Array], total: Mapping[str, Array], languages: Mapping[str, Moments]) -> Columns:
+    """Columns that follow from moments and lengths."""
+    rates = np.stack([each.firing / np.maximum(each.n, 1) for each in languages.values()])
+    shares = rates / np.maximum(rates.sum(axis=0), 1e-30)
+    dead = rates.sum(axis=0) == 0
+    entropy = -(shares * np.log(np.maximum(shares, 1e-30))).sum(axis=0)
+    top = np.array(list(languages))[rates.argmax(axis=0)]
+    return {
+        "contribution": total["mean_abs"] * weights["norm_value"],
+        "dead": dead,
+        "top_language": pa.array(top, pa.string(), mask=dead),
+        "language_entropy": np.where(dead, np.nan, entropy),
+    }
+
+
+def _part(moments: Moments, first: int, last: int) -> Moments:
+    return Moments(**{name: array[first:last] for name, array in vars(moments).items()})
+
+
+def _repeated(text: str, n: int) -> pa.Array:
+    return _labels([text], [n])
+
+
+def _labels(texts: list[str], counts: list[int]) -> pa.Array:
+    codes = np.repeat(np.arange(len(texts), dtype=np.int32), counts)
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(texts, pa.string()))
+
+
+def _lists(counts: npt.NDArray[np.int64]) -> pa.Array:
+    offsets = np.arange(0, counts.size + 1, counts.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(counts.ravel()))
+
+
+def _blobs(rows: Array) -> pa.Array:
+    contiguous = np.ascontiguousarray(rows)
+    width = contiguous.shape[1] * contiguous.itemsize
+    return pa.Array.from_buffers(pa.binary(width), len(rows), [None, pa.py_buffer(contiguous)])
+
+
+def _nullable(column: Array | pa.Array) -> pa.Array:
+    if isinstance(column, np.ndarray) and column.dtype.kind == "f":
+        return pa.array(column, mask=np.isnan(column))
+    return column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column)

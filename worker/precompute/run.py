@@ -1,0 +1,346 @@
+"""One precompute from request to run file: gather, plan, run the shards, merge, verify, publish."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import resource
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import torch
+
+from contract import bins
+from contract.manifest import CorpusFacts, LanguageCounts, Manifest, Provenance, RunSettings, Verification
+from contract.runfile import SCHEMA_VERSION, SUFFIX, RunExists, create, write_manifest
+from worker.corpus.gather import GatherSettings, gather
+from worker.model.code_model import CodeModel
+from worker.model.load import ModelSource, load_model
+from worker.precompute import sampling
+from worker.precompute.collect import polarities
+from worker.precompute.errors import OutputUnwritable, UnfinishedRun, VerificationFailed, WindowTooLong
+from worker.precompute.partial import completed
+from worker.precompute.publish import Publisher
+from worker.precompute.shard import Shard, plan_shards
+from worker.precompute.shards import ShardWork, run_shards
+from worker.precompute.token_store import TokenStore, open_tokens, write_tokens
+from worker.precompute.verify import verify
+from worker.progress import Progress
+
+VERIFIED_KEYS = 50
+"""Keys computed again before a run is published, one trigger each."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrecomputeRequest:
+    """What to compute and where to put it."""
+
+    source: ModelSource
+    corpus: tuple[str, ...]
+    out: Path
+    settings: RunSettings
+    languages: tuple[str, ...]
+    corpus_name: str | None = None
+    batch: int | None = None
+    workers: int = 1
+    files_per_shard: int = 64
+    resume: bool = False
+
+
+def precompute(request: PrecomputeRequest, progress: Progress) -> Path:
+    """Compute a run and publish it as `OUT/MODEL-HASH.duckdb`; the hash is over model, corpus and settings.
+
+    Interrupted at any moment, the same request with `resume` goes on from the last complete shard, and ends with the
+    rows of an unbroken run.
+
+    Raises:
+        RunExists: the run is there (with `resume` that is no error: its path is returned).
+        UnfinishedRun: an earlier attempt was interrupted and `resume` is not set.
+        OutputUnwritable: the disk is full or not writable.
+        VerificationFailed: the result did not survive being computed again; nothing is published.
+        KeyscopeError: what model, corpus or device have to say.
+    """
+    with _readable_disk_errors(request.out):
+        model = load_model(request.source)
+        _check_window(model, request.settings.window)
+        return _Run(request, model, progress).compute()
+
+
+class _Run:
+    """One precompute in progress."""
+
+    def __init__(self, request: PrecomputeRequest, model: CodeModel, progress: Progress) -> None:
+        self.request = request
+        self.model = model
+        self.progress = progress
+        self.started = datetime.now(UTC)
+        self.settings = request.settings.model_copy(update={"dtype": str(model.dtype).removeprefix("torch.")})
+        self.work = request.out / ".work"
+        self.batch = request.batch or (8 if model.device.type == "cpu" else 32)
+
+    def compute(self) -> Path:
+        self.work.mkdir(parents=True, exist_ok=True)
+        corpus_folder = self.work / f"corpus-{self._corpus_key()}"
+        with _locked(corpus_folder):
+            corpus = self._prepare_corpus(corpus_folder)
+            store = open_tokens(corpus_folder / "tokens")
+            run_id = self._run_id(corpus)
+            path = self.request.out / f"{run_id}{SUFFIX}"
+            if path.exists():
+                if not self.request.resume:
+                    raise RunExists(
+                        f"{path} is already there: it was computed with the same model, corpus and settings"
+                    )
+                self.progress.note(f"{path} is complete")
+                return path
+            with _locked(self.work / run_id):
+                self._run(run_id, path, corpus, store)
+            shutil.rmtree(self.work / run_id, ignore_errors=True)
+        shutil.rmtree(corpus_folder, ignore_errors=True)
+        return path
+
+    def _run(self, run_id: str, path: Path, corpus: CorpusFacts, store: TokenStore) -> None:
+        folder = self.work / run_id / "shards"
+        shards = self._plan(folder, store)
+        self._say_estimate(store, shards)
+        work = ShardWork(self.request.source, self.settings, self.batch, self.request.workers, store.folder, folder)
+        run_shards(self.model, work, store, shards, self.progress)
+        with create(path) as connection:
+            publisher = Publisher(
+                connection, self.model, store, shards, folder, self.settings.window, self.settings.top_k
+            )
+            with self.progress.stage("writing the run file", len(self.model.layers), "layers") as advance:
+                publisher.write(advance)
+            manifest = self._manifest(run_id, corpus)
+            verification = self._verify(connection, manifest)
+            write_manifest(connection, manifest.model_copy(update={"verification": verification}))
+        self.progress.note(f"published {path}")
+
+    def _prepare_corpus(self, folder: Path) -> CorpusFacts:
+        """Gather and tokenise once; a resumed run reads what the interrupted one had gathered."""
+        facts = folder / "corpus.json"
+        if self.request.resume and facts.is_file():
+            return CorpusFacts.model_validate_json(facts.read_text("utf-8"))
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        gathering = GatherSettings(
+            languages=self.request.languages,
+            files_per_language=self.settings.files_per_language,
+            keep_duplicates=self.settings.keep_duplicates,
+            seed=self.settings.seed,
+        )
+        with self.progress.stage("gathering the corpus", None, "files") as advance:
+            gathered = gather(self.request.corpus, gathering, folder / "gathered", advance)
+        with self.progress.stage("tokenising", gathered.n_files, "files") as advance:
+            write_tokens(folder / "tokens", gathered.files(), self.model.tokenizer, advance)
+        shutil.rmtree(folder / "gathered", ignore_errors=True)
+        corpus = CorpusFacts(
+            name=self.request.corpus_name or ", ".join(Path(source).name for source in self.request.corpus),
+            sources=list(self.request.corpus),
+            sha256=gathered.sha256,
+            languages=_count(open_tokens(folder / "tokens"), self.settings.window),
+            skipped=gathered.skipped,
+        )
+        facts.write_text(corpus.model_dump_json(), "utf-8")
+        return corpus
+
+    def _plan(self, folder: Path, store: TokenStore) -> list[Shard]:
+        """The shards; those of an interrupted attempt are cut where that attempt cut them."""
+        plan = folder / "plan.json"
+        if plan.is_file() and not self.request.resume:
+            raise UnfinishedRun(
+                f"an earlier precompute of this run was interrupted: go on with --resume, or remove {folder.parent} to start anew"
+            )
+        if not plan.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            plan.write_text(json.dumps({"files_per_shard": self.request.files_per_shard}), "utf-8")
+        shards = plan_shards(store, int(json.loads(plan.read_text("utf-8"))["files_per_shard"]))
+        done = len(list(completed(folder, len(shards))))
+        if done:
+            self.progress.note(f"going on after {done} of {len(shards)} shards")
+        return shards
+
+    def _say_estimate(self, store: TokenStore, shards: list[Shard]) -> None:
+        """Memory and disk follow from the settings; time is measured on one batch of windows."""
+        keys = sum(self.model.facts.keys_per_layer)
+        slots = self.settings.top_k * len(polarities(self.model.facts.gated)) + sampling.N_GROUPS * sampling.SLOTS
+        state = keys * (slots * 16 + 3 * bins.N_BINS * 8)
+        contexts = keys * slots * (4 + 2 * (2 * self.settings.context + 1))
+        languages = len({shard.language for shard in shards})
+        tokens = int(store.offsets[-1])
+        rate = self._measure(store)
+        self.progress.note(
+            f"{keys:,} keys × {tokens:,} tokens in {store.n_files:,} files: about {_size(state)} of memory beside the model, "
+            f"up to {_size(contexts * (2 + 2 * languages))} of disk while it runs, {_duration(tokens / rate)} at {rate:,.0f} tokens/s"
+        )
+
+    @torch.no_grad()
+    def _measure(self, store: TokenStore) -> float:
+        """Tokens per second of a bare forward over one batch, as a first guess."""
+        size = min(self.settings.window, len(store.token_ids))
+        span = torch.from_numpy(np.array(store.token_ids[:size], dtype=np.int64)).to(self.model.device)
+        ids = span.expand(self.batch if self.model.device.type != "cpu" else 1, -1)
+        self.model.run_body(ids[:, : max(1, size // 8)])
+        started = time.monotonic()
+        self.model.run_body(ids)
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
+        return ids.numel() / max(time.monotonic() - started, 1e-6)
+
+    def _verify(self, connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> Verification:
+        result = verify(connection, manifest, self.model.model, VERIFIED_KEYS, 1, self.settings.seed, self.progress)
+        if not result.passed:
+            raise VerificationFailed(
+                f"of {result.keys} random keys computed again by plain transformers one differs by {result.largest_error:.3g}, "
+                f"more than the {result.tolerance:.3g} allowed for {self.settings.dtype}: the run is not published"
+            )
+        return result
+
+    def _corpus_key(self) -> str:
+        """Names the gathered corpus of an interrupted run before its content is known."""
+        return _hash(
+            {
+                "sources": self.request.corpus,
+                "languages": self.request.languages,
+                "files_per_language": self.settings.files_per_language,
+                "keep_duplicates": self.settings.keep_duplicates,
+                "seed": self.settings.seed,
+                "tokenizer": self.model.facts.tokenizer_sha256,
+            }
+        )
+
+    def _run_id(self, corpus: CorpusFacts) -> str:
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model.facts.model_id.rstrip("/").rsplit("/", 1)[-1])
+        identity = {
+            "schema": SCHEMA_VERSION,
+            "weights": self.model.facts.weights_sha256,
+            "tokenizer": self.model.facts.tokenizer_sha256,
+            "corpus": corpus.sha256,
+            "settings": self.settings.model_dump(),
+        }
+        return f"{slug}-{_hash(identity)}"
+
+    def _manifest(self, run_id: str, corpus: CorpusFacts) -> Manifest:
+        return Manifest(
+            schema_version=SCHEMA_VERSION,
+            run_id=run_id,
+            model=self.model.facts,
+            corpus=corpus,
+            settings=self.settings,
+            provenance=Provenance(
+                device=_device_name(self.model.device),
+                batch=self.batch,
+                threads=torch.get_num_threads(),
+                workers=self.request.workers,
+                started=self.started,
+                finished=datetime.now(UTC),
+                code_version=metadata.version("keyscope"),
+                code_commit=_commit(),
+                versions={
+                    name: metadata.version(name) for name in ("torch", "transformers", "tokenizers", "duckdb", "numpy")
+                }
+                | {"python": platform.python_version()},
+                peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            ),
+        )
+
+
+def _check_window(model: CodeModel, window: int) -> None:
+    longest = model.context_length - len(model.facts.bos)
+    if window > longest:
+        raise WindowTooLong(
+            f"a window of {window} tokens does not fit: {model.facts.model_id} attends to {longest} at most"
+        )
+
+
+def _count(store: TokenStore, window: int) -> list[LanguageCounts]:
+    counts = []
+    for code, language in enumerate(store.language_names):
+        lengths = store.lengths[store.languages == code]
+        windows = int((-(-lengths // window)).sum())
+        counts.append(LanguageCounts(language=language, files=len(lengths), windows=windows, tokens=int(lengths.sum())))
+    return counts
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold `PATH.lock`, so that two processes never work in one folder; the system lets go of it when we die."""
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UnfinishedRun(f"another process is at work in {path}: wait for it, or stop it") from None
+        yield
+    Path(lock.name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _readable_disk_errors(out: Path) -> Iterator[None]:
+    """Turn what the system says about a full or read-only disk into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.ENOTDIR,
+            errno.EEXIST,
+        ):
+            raise
+        raise OutputUnwritable(
+            f"{out} cannot be written ({os.strerror(error.errno)}): free space or choose another --out, then go on with --resume"
+        ) from error
+    except duckdb.IOException as error:
+        raise OutputUnwritable(f"the run file in {out} cannot be written: {str(error).splitlines()[0]}") from error
+
+
+def _hash(identity: object) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} {torch.cuda.get_device_name(device)}"
+    return f"{device} {platform.processor() or platform.machine()}"
+
+
+def _commit() -> str | None:
+    """The commit of the source tree this runs from, where it is one."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    found = subprocess.run(  # noqa: S603 - a fixed command
+        [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or None
+
+
+def _size(n: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.0f} {unit}" if unit in ("B", "KB") else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,55 @@
+"""Which windows are kept as samples of a key's whole range, beside its strongest triggers.
+
+For each key every window has one number, its largest coefficient. Windows are grouped by the octave of that number, and
+in each group the few with the highest random priority stay, one a file; further groups ignore the number and draw from
+all windows. At the end rank bands and a random band are cut from what stayed (`worker.precompute.bands`).
+"""
+
+import torch
+from torch import Tensor
+
+from contract import bins
+from worker.precompute.moments import bin_of
+
+RANDOM_GROUPS = 4
+SLOTS = 2
+"""Samples kept per group; `RANDOM_GROUPS * SLOTS` windows make the random band."""
+_OCTAVES = (-6, 11)
+"""Groups for largest coefficients from 2^-6 to 2^11 octave by octave, one below, one above, one for c ≤ 0."""
+SILENT_GROUP = RANDOM_GROUPS
+N_GROUPS = RANDOM_GROUPS + 3 + _OCTAVES[1] - _OCTAVES[0]
+
+
+def groups_of(largest: Tensor) -> Tensor:
+    """The group each window belongs to by its largest coefficient; int64, of the shape of `largest`."""
+    octave = (bin_of(largest) - bins.HALF - 1).div(2, rounding_mode="floor") + bins.LOWEST_EXPONENT
+    stepped = (octave - _OCTAVES[0] + 1).clamp(0, _OCTAVES[1] - _OCTAVES[0] + 1)
+    return torch.where(largest > 0, stepped + SILENT_GROUP + 1, SILENT_GROUP).long()
+
+
+def key_noise(keys: int, layer: int, device: torch.device) -> Tensor:
+    """A random-looking number a key, [keys] int64 below 2^31."""
+    numbers = torch.arange(keys, dtype=torch.int64, device=device) + (layer << 20)
+    return _scramble(numbers)
+
+
+def priorities(window_noise: Tensor, noise_of_key: Tensor) -> tuple[Tensor, Tensor]:
+    """A random priority and a random group among `RANDOM_GROUPS` for every window and key.
+
+    Args:
+        window_noise: [windows] int64 below 2^31.
+        noise_of_key: [keys] int64 below 2^31.
+
+    Returns:
+        Priorities as whole float32 numbers below 2^24, and groups (int64), both [windows, keys].
+    """
+    mixed = _scramble(window_noise[:, None] ^ noise_of_key)
+    return (mixed >> 7).float(), mixed & (RANDOM_GROUPS - 1)
+
+
+def _scramble(numbers: Tensor) -> Tensor:
+    """A 31-bit integer hash (two rounds of multiply and shift)."""
+    mask = (1 << 31) - 1
+    mixed = ((numbers ^ (numbers >> 16)) * 0x45D9F3B) & mask
+    mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & mask
+    return mixed ^ (mixed >> 16)

@@ -1,0 +1,28 @@
+"""Contexts of entries on disk, in one fixed place a slot, so that they cost no memory and never grow with the corpus."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+
+class ContextSpool:
+    """float16 contexts with a float32 scale for `slots` slots, in a sparse file mapped into memory."""
+
+    def __init__(self, path: Path, slots: int, width: int) -> None:
+        self._contexts = np.memmap(path, dtype=np.float16, mode="w+", shape=(slots, width))
+        self._scales = np.memmap(path.with_suffix(".scales"), dtype=np.float32, mode="w+", shape=(slots,))
+
+    def write(self, slots: Tensor, contexts: Tensor) -> None:
+        """Write float32 contexts [n, width] (NaN outside the window) to their slots; of equal slots the last holds."""
+        places = slots.cpu().numpy()
+        values = contexts.cpu().numpy()
+        scales = np.nanmax(np.abs(values), axis=1)
+        scales[scales == 0] = 1
+        self._contexts[places] = (values / scales[:, None]).astype(np.float16)
+        self._scales[places] = scales
+
+    def read(self, slots: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]]:
+        """Contexts [n, width] and scales [n] of some slots."""
+        return np.asarray(self._contexts[slots]), np.asarray(self._scales[slots])

@@ -1,0 +1,188 @@
+"""The tokenised corpus on disk: every kept file's tokens with their lines and columns, written once, read by slices."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from transformers import PreTrainedTokenizerFast
+
+from worker.corpus.files import SourceFile
+from worker.model.vocabulary import token_bytes
+from worker.progress import Advance
+
+IntArray = npt.NDArray[np.int64]
+
+_FILES = pa.schema(
+    [
+        ("language", pa.string()),
+        ("source", pa.string()),
+        ("path", pa.string()),
+        ("sha256", pa.string()),
+        ("n_tokens", pa.uint32()),
+    ]
+)
+_ROWS_AT_ONCE = 4096
+_Number = TypeVar("_Number", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """Tokens of all files back to back, in the order of the files.
+
+    A file is known by its number in that order; `offsets[file]` is where its tokens start, and `offsets[file + 1]`
+    where they end. `languages[file]` indexes `language_names`.
+    """
+
+    folder: Path
+    token_ids: npt.NDArray[np.int32]
+    lines: npt.NDArray[np.uint32]
+    columns: npt.NDArray[np.uint32]
+    offsets: IntArray
+    languages: npt.NDArray[np.int16]
+    language_names: tuple[str, ...]
+    seeds: npt.NDArray[np.uint64]
+    """One number a file from its content, for choices that must not depend on the order or on batches."""
+
+    @property
+    def n_files(self) -> int:
+        """Files kept."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> IntArray:
+        """Tokens of each file."""
+        return np.diff(self.offsets)
+
+    def files(self) -> pa.Table:
+        """language, source, path, sha256 and n_tokens of every file, in order."""
+        return pq.read_table(self.folder / "files.parquet")
+
+    def token_counts(self, vocabulary: int) -> IntArray:
+        """Occurrences of each token id, [vocabulary]."""
+        counts = np.zeros(vocabulary, dtype=np.int64)
+        for start in range(0, len(self.token_ids), 1 << 22):
+            counts += np.bincount(self.token_ids[start : start + (1 << 22)], minlength=vocabulary)[:vocabulary]
+        return counts
+
+
+def write_tokens(
+    folder: Path, files: Iterable[SourceFile], tokenizer: PreTrainedTokenizerFast, advance: Advance
+) -> None:
+    """Tokenise whole files, without special tokens, into `folder`.
+
+    Text that spells a special token (`<|endoftext|>` in a string) is encoded as the text it is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder = tokenizer.backend_tokenizer
+    encoder.encode_special_tokens = True
+    table = token_bytes(tokenizer)
+    lengths_of = np.array([len(spelled) for spelled in table], dtype=np.int64)
+    rows: list[dict[str, object]] = []
+    with (
+        (folder / "token_ids.bin").open("wb") as ids_file,
+        (folder / "lines.bin").open("wb") as lines_file,
+        (folder / "columns.bin").open("wb") as columns_file,
+        pq.ParquetWriter(folder / "files.parquet", _FILES) as writer,
+    ):
+        for file in files:
+            encoding = encoder.encode(file.text, add_special_tokens=False)
+            ids = np.array(encoding.ids, dtype=np.int32)
+            starts = _byte_starts(file.text, ids, table, lengths_of, encoding.offsets)
+            lines, columns = _places(file.text.encode(), starts)
+            for stream, array in ((ids_file, ids), (lines_file, lines), (columns_file, columns)):
+                array.tofile(stream)
+            rows.append(
+                {
+                    "language": file.language,
+                    "source": file.source,
+                    "path": file.path,
+                    "sha256": file.sha256,
+                    "n_tokens": len(ids),
+                }
+            )
+            if len(rows) == _ROWS_AT_ONCE:
+                writer.write_table(pa.Table.from_pylist(rows, schema=_FILES))
+                rows.clear()
+            advance(1)
+        writer.write_table(pa.Table.from_pylist(rows, schema=_FILES))
+
+
+def open_tokens(folder: Path) -> TokenStore:
+    """Open what `write_tokens` wrote; tokens stay on disk."""
+    table = pq.read_table(folder / "files.parquet", columns=["language", "sha256", "n_tokens"])
+    names = table.column("language").to_pylist()
+    order = tuple(dict.fromkeys(names))
+    code = {name: number for number, name in enumerate(order)}
+    offsets = np.zeros(len(names) + 1, dtype=np.int64)
+    np.cumsum(table.column("n_tokens").to_numpy(), out=offsets[1:])
+    seeds = [int(digest[:16], 16) for digest in table.column("sha256").to_pylist()]
+    return TokenStore(
+        folder=folder,
+        token_ids=_map(folder / "token_ids.bin", np.int32),
+        lines=_map(folder / "lines.bin", np.uint32),
+        columns=_map(folder / "columns.bin", np.uint32),
+        offsets=offsets,
+        languages=np.array([code[name] for name in names], dtype=np.int16),
+        language_names=order,
+        seeds=np.array(seeds, dtype=np.uint64),
+    )
+
+
+def store_sha256(folder: Path) -> str:
+    """sha256 over the tokens and the files' table: what the windows are cut from."""
+    digest = hashlib.sha256()
+    for name in ("token_ids.bin", "files.parquet"):
+        with (folder / name).open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _map(path: Path, dtype: type[_Number]) -> npt.NDArray[_Number]:
+    if path.stat().st_size == 0:
+        return np.zeros(0, dtype=dtype)
+    return np.memmap(path, dtype=dtype, mode="r")
+
+
+def _byte_starts(
+    text: str,
+    ids: npt.NDArray[np.int32],
+    table: list[bytes],
+    lengths_of: IntArray,
+    offsets: list[tuple[int, int]],
+) -> IntArray:
+    """Where each token starts in the UTF-8 of the text.
+
+    Exact where the tokens' bytes are the text's. Tokenizers that change the text (a space put in front, Unicode
+    normalisation) give character offsets instead, which may leave out a leading space.
+    """
+    data = text.encode()
+    ends = np.cumsum(lengths_of[ids])
+    if b"".join(table[token] for token in ids) == data:
+        return np.concatenate([[0], ends[:-1]]).astype(np.int64)
+    byte_of_char = np.flatnonzero(_starts_character(data))
+    byte_of_char = np.append(byte_of_char, len(data))
+    return byte_of_char[np.array([start for start, _end in offsets], dtype=np.int64)]
+
+
+def _starts_character(data: bytes) -> npt.NDArray[np.bool_]:
+    starts: npt.NDArray[np.bool_] = (np.frombuffer(data, dtype=np.uint8) & 0xC0) != 0x80
+    return starts
+
+
+def _places(data: bytes, starts: IntArray) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+    """Line (from 1) and column (from 0, in characters) of bytes; a byte inside a character counts as that character."""
+    newlines = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
+    lines = np.searchsorted(newlines, starts, side="left")
+    line_starts = np.concatenate([[0], newlines + 1])[lines]
+    characters = np.concatenate([[0], np.cumsum(_starts_character(data))])
+    inside = np.zeros(len(starts), dtype=np.int64)
+    within = starts < len(data)
+    inside[within] = ~_starts_character(data)[starts[within]]
+    columns = characters[starts] - characters[line_starts] - inside
+    return (lines + 1).astype(np.uint32), columns.astype(np.uint32)

@@ -1,0 +1,130 @@
+"""What each key's value writes towards, and the statistics that follow from the weights alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from contract.runfile import WEIGHT_STATISTICS
+from worker.model.code_model import CodeModel, FeedForward
+
+LISTED = 20
+"""Promoted and suppressed tokens stored per key and projection."""
+_CHUNK_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class ValueTokens:
+    """Tokens with the highest or lowest logits for each key of a layer: `token_ids` and `logits` are [keys, LISTED]."""
+
+    projection: str
+    direction: str
+    token_ids: npt.NDArray[np.int64]
+    logits: npt.NDArray[np.float32]
+
+
+class ValueReader:
+    """Projects the values of a model's keys into its vocabulary."""
+
+    def __init__(self, model: CodeModel, token_counts: npt.NDArray[np.int64]) -> None:
+        """Prepare what all layers share; `token_counts` [vocabulary] are those of the corpus."""
+        self._model = model
+        unembedding = model.unembedding.float()
+        self._row_norms = unembedding.norm(dim=1)
+        self._centred_frequency = _standardised(torch.from_numpy(np.log(token_counts + 1.0)).float()).to(model.device)
+        self._null_space = _weakest_directions(unembedding)
+
+    @torch.no_grad()
+    def read(self, layer: FeedForward) -> tuple[list[ValueTokens], dict[str, npt.NDArray[np.float32]]]:
+        """Promoted and suppressed tokens of a layer's keys, and the columns of `WEIGHT_STATISTICS`, each [keys]."""
+        values = layer.values.float()
+        found: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = {}
+        columns: dict[str, list[Tensor]] = {}
+        for chunk in _chunks(values, self._model.facts.vocabulary):
+            for projection in ("normed", "raw"):
+                logits = self._model.project(chunk, normed=projection == "normed")
+                for direction in ("promoted", "suppressed"):
+                    found.setdefault((projection, direction), []).append(_listed(logits, direction))
+                if projection == "raw":
+                    for name, column in self._vocabulary_statistics(chunk, logits).items():
+                        columns.setdefault(name, []).append(column)
+        tokens = [
+            ValueTokens(projection, direction, _joined(parts, 0), _joined(parts, 1).astype(np.float32))
+            for (projection, direction), parts in found.items()
+        ]
+        statistics = _geometry(layer) | {name: torch.cat(parts) for name, parts in columns.items()}
+        return tokens, {
+            column.name: statistics[column.name].float().cpu().numpy()
+            for column in WEIGHT_STATISTICS
+            if column.name in statistics
+        }
+
+    def _vocabulary_statistics(self, values: Tensor, logits: Tensor) -> dict[str, Tensor]:
+        """Moments over the vocabulary of cos(E, v) (Gurnee et al. 2024, section 4), and what else needs E·v."""
+        lengths = values.norm(dim=1).clamp_min(1e-30)
+        cosines = logits / (lengths[:, None] * self._row_norms)
+        mean = cosines.mean(dim=1)
+        distance = cosines - mean[:, None]
+        square = distance * distance
+        variance = square.mean(dim=1)
+        deviation = variance.sqrt().clamp_min(1e-30)
+        return {
+            "vocab_mean": mean,
+            "vocab_variance": variance,
+            "vocab_skewness": (square * distance).mean(dim=1) / deviation**3,
+            "vocab_kurtosis": (square * square).mean(dim=1) / deviation**4,
+            "max_probability": (logits.amax(dim=1) - logits.logsumexp(dim=1)).exp(),
+            "unigram_correlation": _standardised(logits) @ self._centred_frequency / logits.shape[1],
+            "null_share": (values @ self._null_space).norm(dim=1) / lengths,
+        }
+
+
+def _geometry(layer: FeedForward) -> dict[str, Tensor]:
+    """Lengths, bias and cosines of a layer's key and value vectors."""
+    keys, values = layer.keys.float(), layer.values.float()
+    columns = {
+        "norm_key": keys.norm(dim=1),
+        "norm_value": values.norm(dim=1),
+        "cos_key_value": torch.cosine_similarity(keys, values, dim=1),
+    }
+    if layer.biases is not None:
+        columns["bias"] = layer.biases
+    if layer.ups is not None:
+        ups = layer.ups.float()
+        columns["norm_up"] = ups.norm(dim=1)
+        columns["cos_up_value"] = torch.cosine_similarity(ups, values, dim=1)
+        columns["cos_gate_up"] = torch.cosine_similarity(keys, ups, dim=1)
+    return columns
+
+
+def _weakest_directions(unembedding: Tensor) -> Tensor:
+    """The right singular vectors of E with the smallest singular values, [width, 1 % of width] (Stolfo et al. 2024).
+
+    They are eigenvectors of EᵀE, which is small; float64, for squaring halves the digits.
+    """
+    exact = unembedding.double()
+    vectors: Tensor = torch.linalg.eigh(exact.T @ exact).eigenvectors
+    return vectors[:, : max(1, round(unembedding.shape[1] / 100))].float()
+
+
+def _listed(logits: Tensor, direction: str) -> tuple[Tensor, Tensor]:
+    listed = logits.topk(min(LISTED, logits.shape[1]), dim=1, largest=direction == "promoted")
+    return listed.indices.cpu(), listed.values.cpu()
+
+
+def _joined(parts: list[tuple[Tensor, Tensor]], which: int) -> npt.NDArray[Any]:
+    joined: npt.NDArray[Any] = torch.cat([part[which] for part in parts]).numpy()
+    return joined
+
+
+def _standardised(numbers: Tensor) -> Tensor:
+    centred = numbers - numbers.mean(dim=-1, keepdim=True)
+    return centred / centred.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-30)
+
+
+def _chunks(values: Tensor, vocabulary: int) -> Iterator[Tensor]:
+    yield from values.split(max(1, _CHUNK_BYTES // (4 * vocabulary)))

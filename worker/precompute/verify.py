@@ -1,0 +1,207 @@
+"""Random keys of a run computed again by plain transformers, sharing no code with the precompute's hooks.
+
+The down projections are found by their shape, not by the table of families; their input is caught by wrapping the
+module's own `forward`; windows are read back from the run file and run one at a time.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+
+from contract.keys import KeyId
+from contract.manifest import Manifest, Verification
+from contract.runfile import open_run, read_manifest
+from worker.model.load import DEFAULT_CACHE, DTYPES, find_device
+from worker.model.weights import find_weights
+from worker.precompute.errors import OtherModel, VerificationFailed
+from worker.progress import Progress
+
+RELATIVE = {"float64": 1e-7, "float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
+"""Allowed difference per size of the coefficient, by dtype."""
+ABSOLUTE = {"float64": 1e-8, "float32": 1e-5, "float16": 5e-3, "bfloat16": 0.05}
+"""Allowed difference per size of the key's largest coefficient, by dtype."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A trigger as the run file has it."""
+
+    key: KeyId
+    coefficient: float
+    position: int
+    token_ids: tuple[int, ...]
+    key_scale: float
+
+
+def verify_run(
+    path: Path,
+    model: str | None,
+    keys: int,
+    triggers_per_key: int,
+    seed: int,
+    progress: Progress,
+    device: str = "auto",
+    cache: Path = DEFAULT_CACHE,
+) -> Verification:
+    """Verify a published run; the result is also written beside it as `NAME.verify.json`.
+
+    Args:
+        path: the run file.
+        model: where the model is; by default what the manifest calls it.
+        keys: how many random keys.
+        triggers_per_key: random triggers computed again for each.
+        seed: of the choice.
+        progress: listener.
+        device: where to compute.
+        cache: where converted GGUF files are kept.
+
+    Raises:
+        OtherModel: the model's weights are not those of the run.
+    """
+    connection = open_run(path)
+    try:
+        manifest = read_manifest(connection)
+        weights = find_weights(model or manifest.model.model_id, manifest.model.revision, cache)
+        if weights.sha256 != manifest.model.weights_sha256:
+            raise OtherModel(
+                f"{weights.folder} has weights {weights.sha256[:12]}, the run {manifest.run_id} was computed with "
+                f"{manifest.model.weights_sha256[:12]}: name the right model with --model"
+            )
+        plain = AutoModelForCausalLM.from_pretrained(weights.folder, dtype=DTYPES[manifest.settings.dtype])
+        nn.Module.eval(nn.Module.to(plain, find_device(device)))
+        verification = verify(connection, manifest, plain, keys, triggers_per_key, seed, progress)
+    finally:
+        connection.close()
+    path.with_suffix(".verify.json").write_text(verification.model_dump_json(indent=2) + "\n", "utf-8")
+    return verification
+
+
+@torch.no_grad()
+def verify(
+    connection: duckdb.DuckDBPyConnection,
+    manifest: Manifest,
+    model: nn.Module,
+    keys: int,
+    triggers_per_key: int,
+    seed: int,
+    progress: Progress,
+) -> Verification:
+    """Verify the run behind an open connection with a plain transformers model.
+
+    Raises:
+        VerificationFailed: a coefficient is not a number, so nothing can be compared.
+    """
+    started = time.monotonic()
+    chosen = choose_triggers(connection, manifest, keys, triggers_per_key, seed)
+    downs = find_downs(model, manifest.model.keys_per_layer, manifest.model.width)
+    relative, absolute = RELATIVE[manifest.settings.dtype], ABSOLUTE[manifest.settings.dtype]
+    largest_error, tolerance, passed = 0.0, 0.0, True
+    windows: dict[tuple[int, ...], list[Stored]] = {}
+    for stored in chosen:
+        windows.setdefault(stored.token_ids, []).append(stored)
+    with progress.stage("verifying", len(windows), "windows") as advance:
+        for token_ids, triggers in windows.items():
+            caught = run_plain(model, downs, token_ids, {trigger.key.layer for trigger in triggers})
+            for trigger in triggers:
+                again = float(caught[trigger.key.layer][trigger.position, trigger.key.index])
+                error = abs(again - trigger.coefficient)
+                if not np.isfinite(error):
+                    raise VerificationFailed(f"the coefficient of {trigger.key} is {again}, not a number to compare")
+                allowed = absolute * trigger.key_scale + relative * abs(again)
+                largest_error, tolerance = max(largest_error, error), max(tolerance, allowed)
+                passed = passed and error <= allowed
+            advance(1)
+    return Verification(
+        keys=len({stored.key for stored in chosen}),
+        triggers=len(chosen),
+        largest_error=largest_error,
+        tolerance=tolerance,
+        passed=passed,
+        seconds=time.monotonic() - started,
+    )
+
+
+def choose_triggers(
+    connection: duckdb.DuckDBPyConnection, manifest: Manifest, keys: int, triggers_per_key: int, seed: int
+) -> list[Stored]:
+    """Random keys, and random stored triggers of each."""
+    random = np.random.default_rng(seed)
+    all_keys = [(layer, index) for layer, count in enumerate(manifest.model.keys_per_layer) for index in range(count)]
+    chosen = []
+    for number in random.choice(len(all_keys), size=min(keys, len(all_keys)), replace=False):
+        layer, index = all_keys[number]
+        rows = connection.execute(
+            "SELECT t.coefficient, t.position, w.token_ids, max(abs(t.coefficient)) OVER () FROM triggers t "
+            'JOIN windows w USING (window_id) WHERE t.layer = ? AND t."index" = ? ORDER BY t.language, t.polarity, t.rank',
+            [layer, index],
+        ).fetchall()
+        for row in random.permutation(len(rows))[:triggers_per_key]:
+            coefficient, position, token_ids, scale = rows[row]
+            chosen.append(Stored(KeyId(layer, index), coefficient, position, tuple(token_ids), scale))
+    return chosen
+
+
+def find_downs(model: nn.Module, keys_per_layer: list[int], width: int) -> list[nn.Module]:
+    """The last module of each block whose weight joins that many keys to the residual's width."""
+    for blocks in (module for module in model.modules() if isinstance(module, nn.ModuleList)):
+        if len(blocks) != len(keys_per_layer):
+            continue
+        downs = [_down_of(block, n, width) for block, n in zip(blocks, keys_per_layer, strict=True)]
+        if all(down is not None for down in downs):
+            return [down for down in downs if down is not None]
+    raise VerificationFailed(
+        f"no stack of {len(keys_per_layer)} blocks with projections of {keys_per_layer[0]} keys found"
+    )
+
+
+def _down_of(block: nn.Module, keys: int, width: int) -> nn.Module | None:
+    """Up and down projections may differ by direction only, so of several the last one called counts: it is `down`."""
+    candidates = []
+    for module in block.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor) and weight.dim() == 2:
+            takes = weight.shape[1] if isinstance(module, nn.Linear) else weight.shape[0]
+            if takes == keys and weight.numel() == keys * width:
+                candidates.append(module)
+    return candidates[-1] if candidates else None
+
+
+def run_plain(
+    model: nn.Module, downs: list[nn.Module], token_ids: tuple[int, ...], layers: set[int]
+) -> dict[int, Tensor]:
+    """Coefficients [tokens, keys] of some layers on one window."""
+    caught: dict[int, Tensor] = {}
+    with _wrapped({layer: downs[layer] for layer in layers}, caught):
+        device = next(model.parameters()).device
+        model(input_ids=torch.tensor([token_ids], device=device), use_cache=False)
+    return caught
+
+
+@contextmanager
+def _wrapped(modules: dict[int, nn.Module], caught: dict[int, Tensor]) -> Iterator[None]:
+    """Let `forward` of some modules write down its input."""
+
+    def wrap(layer: int, forward: Any) -> Any:
+        def note(x: Tensor) -> Tensor:
+            caught[layer] = x[0].detach().float()
+            result: Tensor = forward(x)
+            return result
+
+        return note
+
+    try:
+        for layer, module in modules.items():
+            vars(module)["forward"] = wrap(layer, module.forward)
+        yield
+    finally:
+        for module in modules.values():
+            vars(module).pop("forward", None)

@@ -1,0 +1,93 @@
+"""Cutting files into windows, and windows of equal length into batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from worker.precompute.token_store import TokenStore
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """A span of one file's tokens."""
+
+    file: int
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Windows for one forward: `token_ids` is [windows, prefix + longest], padded on the right behind shorter ones.
+
+    Attention is causal, so what stands behind a window's end cannot reach its tokens.
+    """
+
+    windows: tuple[Window, ...]
+    token_ids: Tensor
+
+    @property
+    def even(self) -> bool:
+        """All windows have one length, so there is no padding."""
+        return len({window.length for window in self.windows}) == 1
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the windows, prefix and padding not counted."""
+        return sum(window.length for window in self.windows)
+
+
+def windows_of(file: int, n_tokens: int, size: int) -> list[Window]:
+    """Consecutive spans of `size` tokens from the file's first; the last one may be shorter."""
+    return [Window(file, start, min(size, n_tokens - start)) for start in range(0, n_tokens, size)]
+
+
+def batches(
+    store: TokenStore, files: range, size: int, batch: int, prefix: list[int], device: torch.device
+) -> Iterator[Batch]:
+    """All windows of some files: the full ones in the files' order, then the files' tails, long ones first."""
+    windows = [window for file in files for window in windows_of(file, int(store.lengths[file]), size)]
+    full = [window for window in windows if window.length == size]
+    tails = sorted((window for window in windows if window.length < size), key=lambda each: (-each.length, each.file))
+    for group in (full, tails):
+        for chosen in _groups(group, batch):
+            ids = np.zeros((len(chosen), len(prefix) + chosen[0].length), dtype=np.int64)
+            ids[:, : len(prefix)] = prefix
+            for row, window in enumerate(chosen):
+                begin = store.offsets[window.file] + window.start
+                span = store.token_ids[begin : begin + window.length]
+                ids[row, len(prefix) : len(prefix) + window.length] = span
+            yield Batch(chosen, torch.from_numpy(ids).to(device))
+
+
+def _groups(windows: list[Window], size: int) -> Iterator[tuple[Window, ...]]:
+    for start in range(0, len(windows), size):
+        yield tuple(windows[start : start + size])
+
+
+def window_noise(store: TokenStore, windows: tuple[Window, ...], seed: int) -> npt.NDArray[np.uint64]:
+    """One random-looking number a window, from the file's content and the window's place in it alone."""
+    files = np.array([window.file for window in windows])
+    starts = np.array([window.start for window in windows], dtype=np.uint64)
+    return mix(store.seeds[files] + mix(starts + np.uint64(seed)))
+
+
+def token_noise(store: TokenStore, windows: tuple[Window, ...], longest: int, seed: int) -> npt.NDArray[np.uint64]:
+    """One random-looking number a token, [windows, longest]; made like `window_noise`."""
+    files = np.array([window.file for window in windows])
+    starts = np.array([window.start for window in windows], dtype=np.uint64)
+    positions = np.add(starts[:, None], np.arange(longest, dtype=np.uint64), dtype=np.uint64)
+    return mix(store.seeds[files][:, None] + mix(positions + np.uint64(seed) + np.uint64(1 << 40)))
+
+
+def mix(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The finaliser of SplitMix64: neighbouring numbers come out unrelated."""
+    with np.errstate(over="ignore"):
+        z = numbers + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.asarray(z ^ (z >> np.uint64(31)), dtype=np.uint64)
