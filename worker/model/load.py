@@ -2,8 +2,6 @@
 
 import hashlib
 import operator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,26 +13,12 @@ from worker.model.check import TOLERANCE, check_model
 from worker.model.code_model import CodeModel, FeedForward
 from worker.model.errors import DeviceUnavailable, ModelCheckFailed, ModelNotFound
 from worker.model.families import Family, family_of
+from worker.model.source import DEFAULT_CACHE as DEFAULT_CACHE
+from worker.model.source import ModelSource as ModelSource
 from worker.model.vocabulary import prefix_ids
 from worker.model.weights import Weights, find_weights
 
-DEFAULT_CACHE = Path("~/.cache/keyscope").expanduser()
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in TOLERANCE}
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSource:
-    """Which model to load, and how."""
-
-    model_id: str
-    """Local folder, GGUF file or hub name."""
-    revision: str | None = None
-    dtype: str = "auto"
-    """float32, float64, bfloat16 or float16; `auto`: as stored on CUDA, float32 on the CPU, where halves are slow."""
-    device: str = "auto"
-    """`auto`: CUDA if there, else CPU."""
-    cache: Path = DEFAULT_CACHE
-    """Where converted GGUF files are kept."""
 
 
 def load_model(source: ModelSource) -> CodeModel:
