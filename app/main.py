@@ -1,28 +1,83 @@
 """The web application, put together."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
+from starlette.middleware import Middleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from app import docs, error_handlers, health, metrics
+from app.api.router import router as api_router
+from app.error_handlers import CatchUnexpected
+from app.labels.database import Database, DatabaseUnavailable
+from app.live import Workers
+from app.metrics import CountRequests, Metrics
+from app.pages.errors import error_page
+from app.pages.router import router as pages_router
 from app.runs import Registry
+from app.security import BodyLimit, PathPrefix, SecurityHeaders, refuse_cross_site
 from app.settings import Settings
 
 STATIC = Path(__file__).parents[1] / "static"
+DESCRIPTION = "Keys of code language models: their triggers, statistics and values, labels of them, and live masking."
+
+log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application that serves the runs of `settings.runs`."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        app.state.registry.close()
-
-    app = FastAPI(title="Keyscope", lifespan=lifespan)
+    """The application that serves the runs of `settings.runs`; nothing is opened before it starts."""
+    counters = Metrics()
+    app = FastAPI(
+        title="Keyscope",
+        description=DESCRIPTION,
+        version=version("keyscope"),
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(refuse_cross_site)],
+        generate_unique_id_function=_operation_id,
+        middleware=[
+            Middleware(PathPrefix, prefix=settings.root_path, trusted_proxies=settings.trusted_proxies),
+            Middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies),
+            Middleware(SecurityHeaders),
+            Middleware(CountRequests, metrics=counters),
+            Middleware(CatchUnexpected, error_page=error_page),
+            Middleware(BodyLimit),
+        ],
+    )
     app.state.settings = settings
+    app.state.metrics = counters
     app.state.registry = Registry(settings.runs)
+    app.state.database = Database(settings.labels_url)
+    token = settings.worker_token
+    app.state.workers = Workers(
+        settings.worker_urls, token.get_secret_value() if token else None, settings.worker_timeout
+    )
+    for router in (api_router, health.router, metrics.router, docs.router, pages_router):
+        app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    error_handlers.install(app, error_page)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    try:
+        app.state.database.create_missing()
+    except DatabaseUnavailable as error:
+        # Everything but labels works without them; each request that needs them says so.
+        log.warning("%s", error)
+    yield
+    await app.state.workers.close()
+    app.state.database.close()
+    app.state.registry.close()
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

@@ -1,9 +1,18 @@
 """The settings of the web server, each read from `KEYSCOPE_…` in the environment."""
 
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+"""Several values with commas between them."""
 
 
 class Settings(BaseSettings):
@@ -14,3 +23,24 @@ class Settings(BaseSettings):
     runs: Path = Field(Path("runs"), description="Directory with the run files")
     host: str = Field("127.0.0.1", description="Address the server listens on")
     port: int = Field(8000, ge=0, le=65535, description="Port the server listens on; 0 takes a free one")
+    root_path: str = Field(
+        "", pattern=r"^(/[A-Za-z0-9._~-]+)*/?$", description="Path under which a reverse proxy publishes the server"
+    )
+    trusted_proxies: Names = Field(
+        ["127.0.0.1", "::1"],
+        description="Addresses of reverse proxies whose X-Forwarded-Prefix, -For and -Proto are believed, with commas",
+    )
+    worker_urls: Names = Field([], description="Addresses of live workers, with commas; each run finds its own")
+    worker_token: SecretStr | None = Field(None, description="Secret that the live workers ask for")
+    worker_timeout: float = Field(
+        300.0, gt=0, description="Seconds without a byte from a live worker after which it is given up"
+    )
+    database_url: str | None = Field(
+        None,
+        description="Labels database, sqlite:///FILE or postgresql://…; by default keyscope.sqlite beside the runs",
+    )
+
+    @property
+    def labels_url(self) -> str:
+        """The labels database in use."""
+        return self.database_url or f"sqlite:///{self.runs.absolute() / 'keyscope.sqlite'}"

@@ -29,6 +29,8 @@ class LayerSummary:
     n_keys: int
     dead: int
     """Keys never above 0 on the whole corpus."""
+    languages: dict[str, float]
+    """Share of the live keys that fire most often in each language."""
     mean_firing_rate: float | None
     median_firing_rate: float | None
     mean_kurtosis: float | None
@@ -36,8 +38,6 @@ class LayerSummary:
     median_maximum: float | None
     contribution: float | None
     """Sum over the keys of mean |coefficient| times the value's length."""
-    languages: dict[str, float]
-    """Share of the live keys that fire most often in each language."""
 
 
 def layer_summaries(cursor: duckdb.DuckDBPyConnection) -> list[LayerSummary]:
@@ -47,7 +47,7 @@ def layer_summaries(cursor: duckdb.DuckDBPyConnection) -> list[LayerSummary]:
         languages.setdefault(layer, {})[language] = share
     summaries = []
     for layer, n_keys, dead, *averages in rows(cursor, _LAYERS):
-        summaries.append(LayerSummary(layer, n_keys, dead, *map(clean, averages), languages=languages.get(layer, {})))
+        summaries.append(LayerSummary(layer, n_keys, dead, languages.get(layer, {}), *map(clean, averages)))
     return summaries
 
 

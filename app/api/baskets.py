@@ -1,0 +1,53 @@
+"""Baskets of masks too long for an address, saved and named by id."""
+
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.models import ERRORS
+from app.dependencies import LabelsDatabase
+from app.labels import repository
+from contract.keys import KeyId, Mask, format_basket, unique_masks
+from contract.wire import MaskItem
+
+MAX_MASKS = 65_536
+router = APIRouter(prefix="/baskets", tags=["baskets"])
+
+
+class BasketBody(BaseModel):
+    """Masks to save together."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    masks: list[MaskItem] = Field(min_length=1, max_length=MAX_MASKS)
+
+
+class BasketAnswer(BaseModel):
+    """A saved basket."""
+
+    ok: Literal[True] = True
+    id: str
+    mask: str = Field(description="The basket as addresses write it")
+    masks: list[MaskItem]
+
+
+@router.post("", status_code=201, responses={422: ERRORS[422]})
+def save_basket(body: BasketBody, database: LabelsDatabase) -> BasketAnswer:
+    """Save a basket; the same masks get the same id."""
+    masks = unique_masks(Mask(KeyId.parse(item.key), item.factor) for item in body.masks)
+    name = database.write(lambda session: repository.save_basket(session, masks).id)
+    return _answer(name, masks)
+
+
+@router.get("/{basket}", responses={404: ERRORS[404]})
+def load_basket(basket: str, database: LabelsDatabase) -> BasketAnswer:
+    """A saved basket."""
+    with database.transaction() as session:
+        masks = repository.load_basket(session, basket)
+    return _answer(basket, masks)
+
+
+def _answer(name: str, masks: list[Mask]) -> BasketAnswer:
+    items = [MaskItem(key=str(mask.key), factor=mask.factor) for mask in masks]
+    return BasketAnswer(id=name, mask=format_basket(masks), masks=items)

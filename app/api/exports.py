@@ -1,0 +1,65 @@
+"""Every table of the pages as CSV or Parquet."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+
+from app import queries, sheets
+from app.api import models
+from app.dependencies import Cursor, Filter, Key, Layer, OpenRun, Runs, Sort
+from app.exports import Format, Sheet, respond
+
+Wanted = Annotated[Format, Query(description="csv or parquet")]
+ALL = 2**31
+router = APIRouter(tags=["exports"], default_response_class=Response)
+
+
+@router.get("/export/runs")
+def export_runs(runs: Runs, format: Wanted = "csv") -> Response:
+    """The list of runs."""
+    summaries = [models.RunSummary.of(run.run_id, run.manifest).model_dump() for run in runs.all()[0]]
+    columns = {
+        "run_id": "VARCHAR",
+        "model_id": "VARCHAR",
+        "n_layers": "INTEGER",
+        "n_keys": "INTEGER",
+        "keys_per_layer": "INTEGER[]",
+        "languages": "VARCHAR[]",
+        "k": "INTEGER",
+        "corpus": "VARCHAR",
+        "weights_sha256": "VARCHAR",
+    }
+    return respond(Sheet("runs", columns, [[summary[name] for name in columns] for summary in summaries]), format)
+
+
+@router.get("/runs/{run}/export/layers", responses=models.ERRORS)
+def export_layers(run: OpenRun, cursor: Cursor, format: Wanted = "csv") -> Response:
+    """The layers of a run in numbers."""
+    return respond(sheets.layers_sheet(run, cursor), format)
+
+
+@router.get("/runs/{run}/export/{choice}-keys", responses=models.ERRORS)
+def export_chosen_keys(
+    run: OpenRun, cursor: Cursor, choice: Literal["specific", "strongest"], format: Wanted = "csv"
+) -> Response:
+    """The keys that an overview lists: the most specific, or the strongest."""
+    chosen = queries.specific_keys if choice == "specific" else queries.strongest_keys
+    rows = chosen(cursor, run.vocabulary)
+    return respond(sheets.keys_sheet(f"{run.run_id}-{choice}-keys", rows), format)
+
+
+@router.get("/runs/{run}/export/layers/{layer}/keys", responses=models.ERRORS)
+def export_layer_keys(
+    run: OpenRun, cursor: Cursor, layer: Layer, where: Filter, sort: Sort, format: Wanted = "csv"
+) -> Response:
+    """All keys of a layer that pass the filter, in order."""
+    page = queries.layer_page(cursor, run.vocabulary, layer, where, sort, limit=ALL)
+    return respond(sheets.keys_sheet(f"{run.run_id}-L{layer}", page.rows), format)
+
+
+@router.get("/runs/{run}/export/keys/{key}/{table}", responses=models.ERRORS)
+def export_key_table(
+    run: OpenRun, cursor: Cursor, key: Key, table: sheets.KeyTable, format: Wanted = "csv"
+) -> Response:
+    """One table of a key's page."""
+    return respond(sheets.key_sheet(run, cursor, key, table), format)

@@ -1,0 +1,244 @@
+"""The shapes of the answers about runs, layers and keys."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.labels.models import Evidence, Kind
+from contract.manifest import Manifest
+from contract.wire import ErrorAnswer
+
+Value = float | int | str | bool | None
+ERRORS: dict[int | str, dict[str, Any]] = {
+    404: {"model": ErrorAnswer, "description": "No such run, layer or key; the sentence says what there is"},
+    422: {"model": ErrorAnswer, "description": "A parameter has a value that it cannot have"},
+}
+"""The failures of every endpoint about a run, as the OpenAPI document lists them."""
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class _Answer(_Shape):
+    ok: Literal[True] = True
+
+
+class RunSummary(_Shape):
+    """One run in a list."""
+
+    run_id: str
+    model_id: str
+    n_layers: int
+    n_keys: int = Field(description="Keys of all layers together")
+    keys_per_layer: list[int]
+    languages: list[str]
+    k: int = Field(description="Triggers kept per key, language and polarity")
+    corpus: str
+    weights_sha256: str
+
+    @classmethod
+    def of(cls, run_id: str, manifest: Manifest) -> "RunSummary":
+        """The summary of a manifest."""
+        return cls(
+            run_id=run_id,
+            model_id=manifest.model.model_id,
+            n_layers=manifest.model.n_layers,
+            n_keys=manifest.n_keys,
+            keys_per_layer=manifest.model.keys_per_layer,
+            languages=manifest.languages,
+            k=manifest.settings.top_k,
+            corpus=manifest.corpus.name,
+            weights_sha256=manifest.model.weights_sha256,
+        )
+
+
+class UnreadableFile(_Shape):
+    """A file of the runs directory that cannot be shown."""
+
+    run_id: str
+    reason: str
+
+
+class RunsAnswer(_Answer):
+    """All runs."""
+
+    runs: list[RunSummary]
+    unreadable: list[UnreadableFile]
+
+
+class RunAnswer(RunSummary, _Answer):
+    """One run, with its whole manifest."""
+
+    manifest: Manifest
+
+
+class LayerShape(_Shape):
+    """One layer in numbers."""
+
+    layer: int
+    n_keys: int
+    dead: int = Field(description="Keys never above 0 on the whole corpus")
+    languages: dict[str, float] = Field(description="Share of the live keys that fire most often in each language")
+    mean_firing_rate: float | None
+    median_firing_rate: float | None
+    mean_kurtosis: float | None
+    median_kurtosis: float | None
+    median_maximum: float | None
+    contribution: float | None = Field(description="Sum over the keys of mean |coefficient| times value length")
+
+
+class LayersAnswer(_Answer):
+    """All layers of a run."""
+
+    layers: list[LayerShape]
+
+
+class TokenShape(_Shape):
+    """A token of the tokenizer."""
+
+    token: str = Field(description="The token's text; bytes that are no UTF-8 by themselves are U+FFFD")
+    token_hex: str | None = Field(description="The token's bytes, where they are not UTF-8 by themselves")
+    token_id: int
+
+
+class TokenLogitShape(TokenShape):
+    """A token and what the value adds to its logit per unit of coefficient."""
+
+    logit: float
+
+
+class TokenCountShape(TokenShape):
+    """A token and how often it is among the stored triggers and samples with a coefficient above 0."""
+
+    count: int
+
+
+class CodeLineShape(TokenShape):
+    """A trigger in its line of code; the text of the line is before + text + after."""
+
+    language: str
+    coefficient: float
+    path: str
+    line: int = Field(description="From 1")
+    column: int = Field(description="In characters, from 0")
+    before: str
+    text: str
+    after: str
+
+
+class KeyInTable(_Shape):
+    """One key in a list."""
+
+    key: str
+    layer: int
+    index: int
+    stats: dict[str, Value]
+    top_trigger: CodeLineShape | None
+    promoted: list[TokenLogitShape]
+
+
+class LayerKeysAnswer(_Answer):
+    """A page of the keys of a layer."""
+
+    layer: int
+    total: int = Field(description="Keys that pass the filter, on all pages")
+    sort: str
+    order: Literal["asc", "desc"]
+    limit: int
+    offset: int
+    keys: list[KeyInTable]
+
+
+class ExampleShape(_Shape):
+    """A window position of a key; the lists hold one entry for each token of the window."""
+
+    language: str
+    rank: int = Field(description="From 1")
+    coefficient: float
+    source: str
+    path: str
+    file_sha256: str
+    line: int = Field(description="Line of the trigger token in its file, from 1")
+    column: int = Field(description="Column of it in characters, from 0")
+    start: int = Field(description="Index of the window's first token in its file, BOS not counted")
+    trigger_index: int = Field(description="Index of the trigger token in the lists")
+    token_ids: list[int]
+    tokens: list[str]
+    token_hex: list[str | None]
+    coefficients: list[float | None] = Field(description="null outside the stored context")
+
+
+class TriggerShape(ExampleShape):
+    """A window position where the key's coefficient is among its highest, or its lowest."""
+
+    polarity: Literal["max", "min"]
+
+
+class SampleShape(ExampleShape):
+    """A window drawn from a band of the key's largest coefficients."""
+
+    band: str
+    quantile: float | None = Field(description="Share of windows with a smaller largest coefficient")
+
+
+class ValueTokensShape(_Shape):
+    """What a value writes into the vocabulary, the strongest first."""
+
+    promoted: list[TokenLogitShape]
+    suppressed: list[TokenLogitShape]
+
+
+class HistogramShape(_Shape):
+    """Coefficients of one language per bin; bin i lies between edges i and i+1."""
+
+    language: str
+    tokens: list[int] = Field(description="Sampled tokens per bin")
+    windows: list[int] = Field(description="Windows per bin of their largest coefficient")
+
+
+class NeighboursShape(_Shape):
+    """The keys beside a key in its layer, and those at its place in the layers below and above."""
+
+    previous: str | None
+    next: str | None
+    below: str | None
+    above: str | None
+
+
+class LabelShape(_Shape):
+    """What one person says about a key."""
+
+    id: int
+    person: str
+    key: str
+    kind: Kind
+    description: str
+    confidence: float | None
+    tags: list[str]
+    evidence: list[Evidence]
+    created_at: datetime
+    current: bool = Field(description="Neither replaced by a later label of the same person nor taken back")
+    superseded_at: datetime | None
+    retracted: bool = Field(description="Taken back by the person, without another label in its place")
+
+
+class KeyAnswer(_Answer):
+    """Everything about one key."""
+
+    key: str
+    layer: int
+    index: int
+    stats: dict[str, Value]
+    stats_by_language: dict[str, dict[str, Value]]
+    triggers: list[TriggerShape]
+    samples: list[SampleShape]
+    fires_on: list[TokenCountShape]
+    value_tokens: ValueTokensShape = Field(description="Through the final norm's gain, L(v)")
+    value_tokens_raw: ValueTokensShape = Field(description="E v")
+    histogram_edges: list[float | None] = Field(description="In ascending order; null at both ends is infinity")
+    histograms: list[HistogramShape]
+    neighbours: NeighboursShape
+    labels: list[LabelShape] = Field(description="Current labels, for the weights of this run")
+    labels_problem: str | None = Field(description="Why the labels could not be read, where they could not")

@@ -1,0 +1,68 @@
+"""Runs, their layers and the keys of a layer."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse
+
+from app import queries
+from app.api import models, shapes
+from app.dependencies import Cursor, Filter, Layer, OpenRun, Runs, Sort
+
+MAX_LIMIT = 1000
+
+router = APIRouter(tags=["runs"])
+
+
+@router.get("/runs")
+def list_runs(runs: Runs) -> models.RunsAnswer:
+    """Every run file of the runs directory."""
+    readable, unreadable = runs.all()
+    return models.RunsAnswer(
+        runs=[models.RunSummary.of(run.run_id, run.manifest) for run in readable],
+        unreadable=[models.UnreadableFile(run_id=each.run_id, reason=each.reason) for each in unreadable],
+    )
+
+
+@router.get("/runs/{run}", responses=models.ERRORS)
+def show_run(run: OpenRun) -> models.RunAnswer:
+    """One run: what it is and where it comes from."""
+    summary = models.RunSummary.of(run.run_id, run.manifest)
+    return models.RunAnswer(**summary.model_dump(), manifest=run.manifest)
+
+
+@router.get("/runs/{run}/file", responses=models.ERRORS, response_class=FileResponse)
+def run_file(run: OpenRun) -> FileResponse:
+    """The run file itself, a DuckDB database; parts of it by `Range`."""
+    return FileResponse(run.path, media_type="application/vnd.duckdb", filename=run.path.name)
+
+
+@router.get("/runs/{run}/layers", responses=models.ERRORS)
+def list_layers(cursor: Cursor) -> models.LayersAnswer:
+    """Every layer of a run in numbers."""
+    summaries = queries.layer_summaries(cursor)
+    return models.LayersAnswer(layers=[models.LayerShape(**asdict(summary)) for summary in summaries])
+
+
+@router.get("/runs/{run}/layers/{layer}/keys", responses=models.ERRORS)
+def list_keys(
+    run: OpenRun,
+    cursor: Cursor,
+    layer: Layer,
+    where: Filter,
+    sort: Sort,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> models.LayerKeysAnswer:
+    """The keys of a layer that pass the filter, in order."""
+    page = queries.layer_page(cursor, run.vocabulary, layer, where, sort, limit, offset)
+    return models.LayerKeysAnswer(
+        layer=layer,
+        total=page.total,
+        sort=sort.column,
+        order=sort.order,
+        limit=limit,
+        offset=offset,
+        keys=[shapes.key_in_table(row) for row in page.rows],
+    )

@@ -1,0 +1,147 @@
+"""The one place where an error becomes an answer: JSON for programs, a page or a fragment for people."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import duckdb
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import Exists, NotFound
+from contract.errors import KeyscopeError
+from contract.wire import ErrorAnswer
+
+log = logging.getLogger(__name__)
+JSON_PATHS = ("/api/", "/openapi.json", "/healthz", "/metrics")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as it is shown."""
+
+    status: int
+    code: str
+    """Name for programs, in snake_case."""
+    detail: str
+    """One sentence that names the thing, the value and what to do."""
+    exists: Exists = field(default_factory=Exists)
+    """What there is instead."""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The status in words, such as Not Found."""
+        return HTTPStatus(self.status).phrase
+
+
+ErrorPage = Callable[[Request, Failure], Response]
+"""Draws a failure for a person, as a page, or as a fragment where `HX-Request` is sent."""
+
+
+def describe(error: Exception) -> Failure:
+    """What is shown of an error; of an unexpected one, nothing but that it happened."""
+    match error:
+        case NotFound():
+            return Failure(error.status, error.code, error.detail, error.exists)
+        case KeyscopeError():
+            return Failure(error.status, error.code, error.detail, headers=_retry_after(error))
+        case RequestValidationError():
+            return Failure(422, "invalid_request", _sentence(error))
+        case HTTPException():
+            code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+            return Failure(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
+        case duckdb.Error():
+            return Failure(500, "run_file_error", f"the run file could not be read: {str(error).splitlines()[0]}")
+        case SQLAlchemyError():
+            return Failure(503, "database_error", "the labels database did not answer: try again, or see the log")
+        case _:
+            return Failure(500, "internal_error", "something went wrong on the server; its log says what")
+
+
+def wants_json(request: Request) -> bool:
+    """Whether a program asks, rather than a person's browser."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    if path.startswith(JSON_PATHS):
+        return True
+    accept = request.headers.get("accept", "")
+    return "application/json" in accept and "text/html" not in accept
+
+
+def answer(request: Request, error: Exception, error_page: ErrorPage) -> Response:
+    """The response to a request that failed."""
+    failure = describe(error)
+    if failure.status >= 500:
+        log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+    response = _json(failure) if wants_json(request) else _page(request, failure, error_page)
+    response.headers.update(failure.headers)
+    return response
+
+
+def install(app: FastAPI, error_page: ErrorPage) -> None:
+    """Answer every error of the app from here."""
+
+    def handle(request: Request, error: Exception) -> Response:
+        return answer(request, error, error_page)
+
+    for kind in (KeyscopeError, RequestValidationError, HTTPException, duckdb.Error, SQLAlchemyError):
+        app.add_exception_handler(kind, handle)
+
+
+class CatchUnexpected:
+    """Answers errors nobody expected, below the middleware that adds the security headers."""
+
+    def __init__(self, app: ASGIApp, error_page: ErrorPage) -> None:
+        self.app = app
+        self.error_page = error_page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; after an error answer it, unless the answer has begun."""
+        begun = False
+
+        async def watch(message: Message) -> None:
+            nonlocal begun
+            begun = begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        except Exception as error:
+            if begun or scope["type"] != "http":
+                raise
+            await answer(Request(scope), error, self.error_page)(scope, receive, send)
+
+
+def _json(failure: Failure) -> Response:
+    return JSONResponse(ErrorAnswer(error=failure.code, detail=failure.detail).model_dump(), failure.status)
+
+
+def _page(request: Request, failure: Failure, error_page: ErrorPage) -> Response:
+    try:
+        return error_page(request, failure)
+    except Exception:
+        # Whatever broke the page may have broken every page; the sentence is still worth showing.
+        log.exception("the page of an error failed")
+        return PlainTextResponse(failure.detail, failure.status)
+
+
+def _retry_after(error: KeyscopeError) -> dict[str, str]:
+    seconds = getattr(error, "retry_after", None)
+    return {} if seconds is None else {"Retry-After": str(seconds)}
+
+
+def _sentence(error: RequestValidationError) -> str:
+    """`limit: Input should be less than or equal to 1000, got 5000`, one clause for each wrong value."""
+    clauses = []
+    for wrong in error.errors():
+        place = ".".join(str(part) for part in wrong["loc"][1:]) or "the request"
+        value = wrong.get("input")
+        got = f", got {value!r}" if isinstance(value, str | int | float) else ""
+        clauses.append(f"{place}: {wrong['msg']}{got}")
+    return "; ".join(clauses)

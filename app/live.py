@@ -1,0 +1,209 @@
+"""The way to the live workers: which one serves a run's weights, and what it answers."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+from pydantic import ValidationError
+
+from contract.errors import KeyscopeError
+from contract.manifest import Manifest
+from contract.wire import ErrorAnswer, WorkerGenerate, WorkerInfo
+
+CONNECT_SECONDS = 3.0
+INFO_SECONDS = 5.0
+FRESH_SECONDS = 2.0
+"""How long what a worker said of itself is believed."""
+PASSED_ON = {400, 409, 413, 422, 429, 503}
+"""A worker's refusals that its client is told as they are."""
+State = Literal["up", "busy", "down", "other_weights", "not_configured"]
+
+
+class WorkerUnavailable(KeyscopeError):
+    """No live worker answers."""
+
+    code = "worker_unavailable"
+    status = 503
+    retry_after = 5
+
+
+class WorkerOtherWeights(KeyscopeError):
+    """Live workers answer, but none of them serves the weights of the run."""
+
+    code = "worker_other_weights"
+    status = 409
+
+
+class WorkerFailed(KeyscopeError):
+    """A worker gave an answer that makes no sense."""
+
+    code = "worker_failed"
+    status = 502
+
+
+class WorkerRefused(KeyscopeError):
+    """A worker refused a request, with its own code, sentence and status."""
+
+    def __init__(self, status: int, answer: ErrorAnswer, retry_after: str | None) -> None:
+        super().__init__(answer.detail)
+        self.status = status
+        self.code = answer.error
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStatus:
+    """Whether a run's model can generate now."""
+
+    state: State
+    detail: str
+    worker: WorkerInfo | None = None
+
+
+class Worker:
+    """One live worker."""
+
+    def __init__(self, url: str, client: httpx.AsyncClient) -> None:
+        self.url = url.rstrip("/")
+        self._client = client
+        self._info: WorkerInfo | None = None
+        self._problem = ""
+        self._asked = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def info(self) -> WorkerInfo:
+        """What the worker says of itself, at most a few seconds old.
+
+        Raises:
+            WorkerUnavailable: it does not answer, or not as a worker does.
+        """
+        async with self._lock:
+            if time.monotonic() - self._asked > FRESH_SECONDS:
+                self._info, self._problem = await self._ask()
+                self._asked = time.monotonic()
+        if self._info is None:
+            raise WorkerUnavailable(self._problem)
+        return self._info
+
+    @asynccontextmanager
+    async def generate(self, request: WorkerGenerate, accept: str) -> AsyncIterator[httpx.Response]:
+        """The worker's answer, its body still to be read; leaving early closes the connection, so the worker stops.
+
+        Raises:
+            WorkerRefused: the worker refused with a sentence of its own.
+            WorkerUnavailable: it does not answer.
+            WorkerFailed: it answered with an error that says nothing.
+        """
+        headers = {"Accept": accept, "Accept-Encoding": "identity", "Content-Type": "application/json"}
+        try:
+            async with self._client.stream(
+                "POST", f"{self.url}/generate", content=request.model_dump_json(), headers=headers
+            ) as response:
+                if response.status_code != 200:
+                    raise await self._refusal(response)
+                yield response
+        except httpx.HTTPError as error:
+            self._asked = float("-inf")
+            raise WorkerUnavailable(self._sentence(error)) from error
+
+    async def _ask(self) -> tuple[WorkerInfo | None, str]:
+        try:
+            response = await self._client.get(f"{self.url}/info", timeout=INFO_SECONDS)
+            if response.status_code != 200:
+                return None, str(await self._refusal(response))
+            return WorkerInfo.model_validate_json(response.content), ""
+        except ValidationError:
+            return None, f"what answers at {self.url} is no live worker of this version: see KEYSCOPE_WORKER_URLS"
+        except httpx.HTTPError as error:
+            return None, self._sentence(error)
+
+    async def _refusal(self, response: httpx.Response) -> KeyscopeError:
+        body = await response.aread()
+        if response.status_code in (401, 403):
+            return WorkerFailed(
+                f"the live worker at {self.url} refuses our secret: set KEYSCOPE_WORKER_TOKEN as it has it"
+            )
+        try:
+            answer = ErrorAnswer.model_validate_json(body)
+        except ValidationError:
+            return WorkerFailed(f"the live worker at {self.url} answered {response.status_code} without saying why")
+        if response.status_code in PASSED_ON:
+            return WorkerRefused(response.status_code, answer, response.headers.get("Retry-After"))
+        return WorkerFailed(f"the live worker at {self.url} failed: {answer.detail}")
+
+    def _sentence(self, error: httpx.HTTPError) -> str:
+        cause = str(error) or type(error).__name__
+        return f"the live worker at {self.url} does not answer ({cause}): start it with `keyscope worker`"
+
+
+class Workers:
+    """All live workers of the settings."""
+
+    def __init__(self, urls: Sequence[str], token: str | None, timeout: float) -> None:
+        self._client = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
+            # A proxy of the environment is for the world outside, and generations outlast any pool of a few.
+            trust_env=False,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=4),
+        )
+        self.workers = [Worker(url, self._client) for url in urls]
+
+    async def find(self, manifest: Manifest) -> tuple[Worker, WorkerInfo]:
+        """The worker with the weights of a run, the least busy one of several.
+
+        Raises:
+            WorkerUnavailable: none answers.
+            WorkerOtherWeights: all that answer serve other weights.
+        """
+        found, problems = await self._ask_all()
+        wanted = manifest.model.weights_sha256
+        fitting = [(worker, info) for worker, info in found if info.weights_sha256 == wanted]
+        if fitting:
+            return min(fitting, key=lambda pair: pair[1].waiting + pair[1].running)
+        if found:
+            served = ", ".join(f"{info.model_id} ({info.weights_sha256[:8]})" for _, info in found)
+            raise WorkerOtherWeights(
+                f"the live worker serves other weights than {manifest.run_id}, which belongs to "
+                f"{manifest.model.model_id} ({wanted[:8]}): it has {served}; start `keyscope worker` with the run's model"
+            )
+        raise WorkerUnavailable(
+            "; ".join(problems) or "no live worker is configured: start `keyscope worker` and set KEYSCOPE_WORKER_URLS"
+        )
+
+    async def status(self, manifest: Manifest) -> LiveStatus:
+        """Whether a run's model can generate now, and who would."""
+        if not self.workers:
+            return LiveStatus(
+                "not_configured", "no live worker is configured: start `keyscope worker` and set KEYSCOPE_WORKER_URLS"
+            )
+        try:
+            _, info = await self.find(manifest)
+        except WorkerOtherWeights as error:
+            return LiveStatus("other_weights", error.detail)
+        except WorkerUnavailable as error:
+            return LiveStatus("down", error.detail)
+        if info.running or info.waiting:
+            return LiveStatus("busy", f"the worker is generating, {info.waiting} requests wait behind it", info)
+        return LiveStatus("up", f"{info.model_id} is ready on {info.device}", info)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def _ask_all(self) -> tuple[list[tuple[Worker, WorkerInfo]], list[str]]:
+        answers: list[Any] = await asyncio.gather(*(worker.info() for worker in self.workers), return_exceptions=True)
+        found, problems = [], []
+        for worker, answer in zip(self.workers, answers, strict=True):
+            match answer:
+                case WorkerInfo():
+                    found.append((worker, answer))
+                case WorkerUnavailable():
+                    problems.append(answer.detail)
+                case BaseException():
+                    raise answer
+        return found, problems

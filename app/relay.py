@@ -1,0 +1,56 @@
+"""A worker's event stream handed on event by event, ended by an error event where the worker breaks off."""
+
+import re
+from collections.abc import AsyncIterator
+
+import httpx
+
+from contract.wire import ErrorAnswer
+
+_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_LAST = re.compile(rb"^event:[ ]?(done|error)\r?$", re.MULTILINE)
+
+
+async def relay_events(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Every whole event as the worker wrote it, byte for byte; the last is always `done` or `error`.
+
+    Only whole events go out, so that a worker that dies in the middle of one leaves nothing half said.
+    """
+    ended = False
+    try:
+        async for event in whole_events(response.aiter_raw()):
+            ended = ended or _LAST.search(event) is not None
+            yield event
+    except httpx.ReadTimeout:
+        if not ended:
+            yield error_event("worker_timeout", "the live worker has been silent for too long: try a shorter request")
+    except httpx.HTTPError:
+        if not ended:
+            yield broken_off()
+    else:
+        if not ended:
+            yield broken_off()
+
+
+async def whole_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks of a stream cut again at the blank lines between events; an unfinished last event is left out."""
+    pending = b""
+    async for chunk in chunks:
+        pending += chunk
+        start = 0
+        for end in _END.finditer(pending):
+            yield pending[start : end.end()]
+            start = end.end()
+        pending = pending[start:]
+
+
+def broken_off() -> bytes:
+    """The event for a worker that went away in the middle of an answer."""
+    return error_event(
+        "worker_unavailable", "the live worker went away in the middle of its answer: try again in a moment"
+    )
+
+
+def error_event(code: str, detail: str) -> bytes:
+    """An `error` event."""
+    return f"event: error\ndata: {ErrorAnswer(error=code, detail=detail).model_dump_json()}\n\n".encode()

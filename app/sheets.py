@@ -1,0 +1,176 @@
+"""The tables of the pages as sheets to export."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from typing import Any, Literal
+
+import duckdb
+
+from app import queries
+from app.exports import Sheet
+from app.queries.keys import STATISTICS
+from app.runs import Run
+from contract import bins
+from contract.keys import KeyId
+from contract.runfile import MOMENTS, Column
+
+KeyTable = Literal["statistics", "languages", "histograms", "triggers", "samples", "fires_on", "value_tokens"]
+_KEY = {"key": "VARCHAR", "layer": "INTEGER", "index": "INTEGER"}
+_TOKEN = {"token": "VARCHAR", "token_hex": "VARCHAR", "token_id": "INTEGER"}
+_EXAMPLE = {
+    "language": "VARCHAR",
+    "rank": "INTEGER",
+    "coefficient": "FLOAT",
+    "source": "VARCHAR",
+    "path": "VARCHAR",
+    "file_sha256": "VARCHAR",
+    "line": "INTEGER",
+    "column": "INTEGER",
+    "start": "INTEGER",
+    "trigger_index": "INTEGER",
+    **_TOKEN,
+    "text": "VARCHAR",
+    "token_ids": "INTEGER[]",
+    "coefficients": "FLOAT[]",
+}
+
+
+def layers_sheet(run: Run, cursor: duckdb.DuckDBPyConnection) -> Sheet:
+    """Every layer in numbers, with one column per language."""
+    numbers = [each.name for each in fields(queries.LayerSummary) if each.name != "languages"]
+    whole = {"layer", "n_keys", "dead"}
+    languages = run.manifest.languages
+    columns = {name: "INTEGER" if name in whole else "DOUBLE" for name in numbers}
+    columns |= {f"share_{language}": "DOUBLE" for language in languages}
+    rows = [
+        [getattr(layer, name) for name in numbers] + [layer.languages.get(language, 0.0) for language in languages]
+        for layer in queries.layer_summaries(cursor)
+    ]
+    return Sheet(f"{run.run_id}-layers", columns, rows)
+
+
+def keys_sheet(name: str, rows: Iterable[queries.KeyRow]) -> Sheet:
+    """Keys with all their statistics, their strongest trigger and the tokens they promote most."""
+    columns = {
+        **_KEY,
+        **_types(STATISTICS),
+        "trigger_token": "VARCHAR",
+        "trigger_coefficient": "FLOAT",
+        "trigger_language": "VARCHAR",
+        "trigger_path": "VARCHAR",
+        "trigger_line": "INTEGER",
+        "trigger_code": "VARCHAR",
+        "promoted": "VARCHAR[]",
+    }
+    return Sheet(name, columns, [_key_row(row) for row in rows])
+
+
+def key_sheet(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId, table: KeyTable) -> Sheet:
+    """One table of a key's page."""
+    columns, rows = _KEY_TABLES[table](run, cursor, key)
+    place = {"key": str(key), "layer": key.layer, "index": key.index}
+    return Sheet(f"{run.run_id}-{key}-{table}", {**_KEY, **columns}, [[*place.values(), *row] for row in rows])
+
+
+_Table = tuple[dict[str, str], Iterable[Sequence[Any]]]
+
+
+def _statistics(_run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Table:
+    statistics = queries.key_statistics(cursor, key)
+    help_of = {column.name: column.help for column in STATISTICS}
+    rows = [[name, None if value is None else str(value), help_of[name]] for name, value in statistics.items()]
+    return {"statistic": "VARCHAR", "value": "VARCHAR", "help": "VARCHAR"}, rows
+
+
+def _languages(_run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Table:
+    rows = [[each.language, *each.statistics.values()] for each in queries.language_statistics(cursor, key)]
+    return {"language": "VARCHAR", **_types(MOMENTS)}, rows
+
+
+def _histograms(_run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Table:
+    edges = bins.edges()
+    rows = [
+        [histogram.language, *map(_finite, edges[bin : bin + 2]), histogram.tokens[bin], histogram.windows[bin]]
+        for histogram in queries.histograms(cursor, key)
+        for bin in range(bins.N_BINS)
+    ]
+    return {"language": "VARCHAR", "low": "DOUBLE", "high": "DOUBLE", "tokens": "BIGINT", "windows": "BIGINT"}, rows
+
+
+def _triggers(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Table:
+    found = queries.key_triggers(cursor, run.vocabulary, key)
+    return {"polarity": "VARCHAR", **_EXAMPLE}, [[each.polarity, *_example(each)] for each in found]
+
+
+def _samples(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Table:
+    found = queries.key_samples(cursor, run.vocabulary, key)
+    columns = {"band": "VARCHAR", "quantile": "FLOAT", **_EXAMPLE}
+    return columns, [[each.band, each.quantile, *_example(each)] for each in found]
+
+
+def _fires_on(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Table:
+    found = queries.fires_on(cursor, run.vocabulary, key)
+    return {**_TOKEN, "count": "INTEGER"}, [[*_token(each.token), each.count] for each in found]
+
+
+def _value_tokens(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Table:
+    rows = [
+        [projection, direction, rank, *_token(each.token), each.logit]
+        for projection, value in queries.value_tokens(cursor, run.vocabulary, key).items()
+        for direction, side in (("promoted", value.promoted), ("suppressed", value.suppressed))
+        for rank, each in enumerate(side, start=1)
+    ]
+    return {"projection": "VARCHAR", "direction": "VARCHAR", "rank": "INTEGER", **_TOKEN, "logit": "FLOAT"}, rows
+
+
+_KEY_TABLES: dict[KeyTable, Callable[[Run, duckdb.DuckDBPyConnection, KeyId], _Table]] = {
+    "statistics": _statistics,
+    "languages": _languages,
+    "histograms": _histograms,
+    "triggers": _triggers,
+    "samples": _samples,
+    "fires_on": _fires_on,
+    "value_tokens": _value_tokens,
+}
+
+
+def _types(columns: Iterable[Column]) -> dict[str, str]:
+    return {column.name: column.type for column in columns}
+
+
+def _finite(edge: float) -> float | None:
+    return None if edge in (float("inf"), float("-inf")) else edge
+
+
+def _token(token: queries.Token) -> tuple[str, str | None, int]:
+    return token.text, token.hex, token.token_id
+
+
+def _key_row(row: queries.KeyRow) -> list[Any]:
+    top = row.top
+    trigger = (
+        [None] * 6
+        if top is None
+        else [top.token.text, top.coefficient, top.language, top.path, top.line, top.before + top.text + top.after]
+    )
+    promoted = [each.token.text for each in row.promoted]
+    return [str(row.key), row.key.layer, row.key.index, *row.statistics.values(), *trigger, promoted]
+
+
+def _example(example: queries.Example) -> list[Any]:
+    return [
+        example.language,
+        example.rank,
+        example.coefficient,
+        example.source,
+        example.path,
+        example.file_sha256,
+        example.line,
+        example.column,
+        example.start,
+        example.trigger_index,
+        *_token(example.tokens[example.trigger_index].token),
+        "".join(drawn.text for drawn in example.tokens),
+        [drawn.token.token_id for drawn in example.tokens],
+        [drawn.coefficient for drawn in example.tokens],
+    ]

@@ -1,0 +1,1 @@
+"""The history of the labels database's schema."""

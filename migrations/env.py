@@ -1,0 +1,22 @@
+"""How a migration reaches the database: through the engine of the app, or the address given to Alembic."""
+
+from alembic import context
+
+from app.labels.database import database_url, make_engine
+from app.labels.models import Base
+from app.settings import Settings
+
+
+def run() -> None:
+    """Run the migrations in one transaction."""
+    url = context.config.attributes.get("url") or database_url(Settings().labels_url)
+    engine = make_engine(url)
+    with engine.connect() as connection:
+        # SQLite cannot alter most of a table in place, so Alembic copies it.
+        context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
+        with context.begin_transaction():
+            context.run_migrations()
+    engine.dispose()
+
+
+run()
