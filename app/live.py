@@ -10,9 +10,10 @@ from typing import Any, Literal
 import httpx
 from pydantic import ValidationError
 
+from app.queries import check_key
 from contract.errors import KeyscopeError
 from contract.manifest import Manifest
-from contract.wire import ErrorAnswer, WorkerGenerate, WorkerInfo
+from contract.wire import ErrorAnswer, GenerateAnswer, GenerateRequest, MaskItem, WorkerGenerate, WorkerInfo
 
 CONNECT_SECONDS = 3.0
 INFO_SECONDS = 5.0
@@ -175,6 +176,23 @@ class Workers:
             "; ".join(problems) or "no live worker is configured: start `keyscope worker` and set KEYSCOPE_WORKER_URLS"
         )
 
+    async def generate(self, manifest: Manifest, body: GenerateRequest) -> GenerateAnswer:
+        """Both branches, once they are complete.
+
+        Raises:
+            UnknownLayer, UnknownKey: a masked key is none of the run's.
+            WorkerUnavailable, WorkerOtherWeights, WorkerRefused: nothing was generated.
+            WorkerFailed: the answer cannot be read.
+        """
+        wanted = for_worker(manifest, body)
+        worker, _ = await self.find(manifest)
+        async with worker.generate(wanted, "application/json") as answer:
+            content = await answer.aread()
+        try:
+            return GenerateAnswer.model_validate_json(content)
+        except ValidationError as error:
+            raise WorkerFailed("the live worker's answer cannot be read: it may be of another version") from error
+
     async def status(self, manifest: Manifest) -> LiveStatus:
         """Whether a run's model can generate now, and who would."""
         if not self.workers:
@@ -207,3 +225,18 @@ class Workers:
                 case BaseException():
                     raise answer
         return found, problems
+
+
+def for_worker(manifest: Manifest, body: GenerateRequest) -> WorkerGenerate:
+    """What a worker is asked for on behalf of a client.
+
+    Raises:
+        UnknownLayer, UnknownKey: a masked key is none of the run's.
+        InvalidMask: a key has two factors.
+    """
+    masks = body.basket()
+    for mask in masks:
+        check_key(manifest, mask.key)
+    options = body.model_dump(exclude={"run", "masks"})
+    items = [MaskItem(key=str(mask.key), factor=mask.factor) for mask in masks]
+    return WorkerGenerate(**options, masks=items, weights_sha256=manifest.model.weights_sha256)

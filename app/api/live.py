@@ -7,16 +7,15 @@ from typing import Annotated, Any, Literal
 import anyio
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from app import queries
 from app.api.models import ERRORS
 from app.dependencies import LiveWorkers, Runs
-from app.live import State, WorkerFailed
+from app.live import State, for_worker
 from app.relay import relay_events
 from contract.manifest import Manifest
-from contract.wire import ErrorAnswer, GenerateAnswer, GenerateRequest, MaskItem, WorkerGenerate, WorkerInfo
+from contract.wire import ErrorAnswer, GenerateAnswer, GenerateRequest, WorkerInfo
 
 EVENT_STREAM = "text/event-stream"
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -61,11 +60,11 @@ async def live_status(run: Annotated[str, Query()], runs: Runs, workers: LiveWor
 async def generate(request: Request, body: GenerateRequest, runs: Runs, workers: LiveWorkers) -> Response:
     """Continue a prompt twice, as the model is and with keys masked; the two branches share every random draw."""
     manifest = await _manifest(runs, body.run)
-    worker, _ = await workers.find(manifest)
-    wanted = _for_worker(body, manifest)
     if EVENT_STREAM not in request.headers.get("accept", ""):
-        async with worker.generate(wanted, "application/json") as answer:
-            return _checked(await answer.aread())
+        whole = await workers.generate(manifest, body)
+        return Response(whole.model_dump_json(), media_type="application/json")
+    wanted = for_worker(manifest, body)
+    worker, _ = await workers.find(manifest)
     async with AsyncExitStack() as stack:
         # Opened before our own answer begins, so that a refusal still is an error status.
         answer = await stack.enter_async_context(worker.generate(wanted, EVENT_STREAM))
@@ -84,20 +83,3 @@ async def _events(answer: Any, stack: AsyncExitStack) -> AsyncIterator[bytes]:
 
 async def _manifest(runs: Runs, run_id: str) -> Manifest:
     return (await run_in_threadpool(runs.get, run_id)).manifest
-
-
-def _for_worker(body: GenerateRequest, manifest: Manifest) -> WorkerGenerate:
-    masks = body.basket()
-    for mask in masks:
-        queries.check_key(manifest, mask.key)
-    options = body.model_dump(exclude={"run", "masks"})
-    items = [MaskItem(key=str(mask.key), factor=mask.factor) for mask in masks]
-    return WorkerGenerate(**options, masks=items, weights_sha256=manifest.model.weights_sha256)
-
-
-def _checked(content: bytes) -> Response:
-    try:
-        GenerateAnswer.model_validate_json(content)
-    except ValidationError as error:
-        raise WorkerFailed("the live worker's answer cannot be read: it may be of another version") from error
-    return Response(content, media_type="application/json")
