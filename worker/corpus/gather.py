@@ -1,0 +1,219 @@
+"""Gathers a corpus: reads its sources, keeps clean files without duplicates, and hands them out in a fixed order.
+
+Which files are taken when there are more than the limit: files of directories and archives are tried in the order of a
+hash of their source and path, which is the same on every machine and favours no part of the alphabet or the tree;
+streams come after them, in their own order. Reading goes on until enough files stay.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from contract.errors import KeyscopeError
+from worker.corpus.collector import Collector, KeptFile
+from worker.corpus.demo import default_cache
+from worker.corpus.files import Skip, Skipped, SourceFile
+from worker.corpus.interface import Listed, Streamed
+from worker.corpus.languages import SUFFIXES, check_languages, language_of
+from worker.corpus.sources import open_sources
+from worker.corpus.spool import Spool
+
+
+class NoFiles(KeyscopeError):
+    """Sources in which not one file could be kept."""
+
+    code = "no_files"
+    status = 400
+
+
+@dataclass(frozen=True, slots=True)
+class GatherSettings:
+    """What to gather. A limit of n files holds per language; `cache` is where archives of the demo corpus are kept."""
+
+    languages: Sequence[str]
+    files_per_language: int
+    keep_duplicates: bool = False
+    seed: int = 0
+    cache: Path = field(default_factory=default_cache)
+
+
+@dataclass(frozen=True, slots=True)
+class GatherProgress:
+    """How far it is: what is being done and, while files are read, how many of a language were seen and stay."""
+
+    step: str
+    language: str | None = None
+    seen: int = 0
+    kept: int = 0
+    wanted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A corpus whose texts lie in one file of the scratch directory; small enough to send to other processes.
+
+    `entries` are the files in their final order: languages as asked for, then by source and path. `sources` are the
+    names that files bear as their source. `skipped` counts files by reason; those never tried, since enough were
+    kept, are `over_limit`, as far as they were listed. `missing` says why a language of the demo corpus cannot be had.
+    `sha256` is taken over language, path and content hash of every entry in order.
+    """
+
+    entries: tuple[KeptFile, ...]
+    texts: Path
+    sources: tuple[str, ...]
+    counts: dict[str, int]
+    skipped: dict[str, int]
+    missing: dict[str, str]
+    sha256: str
+
+    def files(self, start: int = 0, stop: int | None = None) -> Iterator[SourceFile]:
+        """The files in order, or those at the positions from `start` to before `stop`."""
+        with self.texts.open("rb") as texts:
+            for entry in islice(self.entries, start, stop):
+                texts.seek(entry.extent.offset)
+                text = texts.read(entry.extent.size).decode("utf-8")
+                yield SourceFile(entry.language, entry.source, entry.path, text, entry.sha256)
+
+
+Report = Callable[[GatherProgress], None]
+
+
+def gather(
+    sources: Sequence[str], settings: GatherSettings, scratch: Path, progress: Report = lambda _: None
+) -> Gathered:
+    """Gather a corpus from sources, each a `SRC` as `interface.ACCEPTED` lists them.
+
+    Texts are written to `scratch`, never held in memory together. Equal sources and settings give equal corpora.
+
+    Raises:
+        UnknownLanguage: a language is not in the table.
+        SourceNotFound, UnsupportedSource, SourceUnreadable: a source cannot be read.
+        NoFiles: no file could be kept.
+        ScratchUnwritable: the scratch directory is full or cannot be written.
+    """
+    languages = check_languages(settings.languages)
+    skipped: Counter[str] = Counter()
+    with ExitStack() as stack:
+        spool = stack.enter_context(Spool(scratch, "texts.spool"))
+        opened = stack.enter_context(
+            open_sources(sources, languages, scratch, settings.cache, lambda step: progress(GatherProgress(step)))
+        )
+        collectors = {
+            language: Collector(language, settings.files_per_language, settings.keep_duplicates, spool)
+            for language in languages
+        }
+        reading = _Reading(collectors, settings, skipped, progress)
+        reading.listed([source for source in opened.sources if isinstance(source, Listed)])
+        for source in opened.sources:
+            if isinstance(source, Streamed):
+                reading.streamed(source)
+        kept = {language: collector.finish() for language, collector in collectors.items()}
+    for collector in collectors.values():
+        skipped.update(collector.skipped)
+    entries = tuple(entry for files in kept.values() for entry in files)
+    if not entries:
+        raise NoFiles(_nothing(sources, languages, skipped, opened.missing))
+    return Gathered(
+        entries=entries,
+        texts=spool.path,
+        sources=tuple(source.name for source in opened.sources),
+        counts={language: len(files) for language, files in kept.items()},
+        skipped={str(reason): skipped[reason] for reason in Skip if skipped[reason]},
+        missing={language: reason for language, reason in opened.missing.items() if not kept[language]},
+        sha256=_fingerprint(entries),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Leads files from sources to the collectors of their languages."""
+
+    collectors: Mapping[str, Collector]
+    settings: GatherSettings
+    skipped: Counter[str]
+    progress: Report
+
+    def listed(self, sources: Sequence[Listed]) -> None:
+        """Read the files of all directories and archives, pooled."""
+        pool = self._pool(sources)
+        for language, collector in self.collectors.items():
+            candidates = sorted(pool[language], key=self._priority)
+            for done, (source, path) in enumerate(candidates):
+                if collector.full:
+                    self.skipped[Skip.OVER_LIMIT] += len(candidates) - done
+                    break
+                with self._counting(collector, source.name):
+                    collector.offer(source.name, path, source.read(path))
+
+    def streamed(self, source: Streamed) -> None:
+        """Read a stream until every language has enough."""
+        if self._enough():
+            return
+        for record in source.records(tuple(self.collectors)):
+            if isinstance(record, Skip):
+                self.skipped[record] += 1
+                continue
+            collector = self.collectors[record.language]
+            if collector.full:
+                self.skipped[Skip.OVER_LIMIT] += 1
+                continue
+            with self._counting(collector, source.name):
+                collector.offer(source.name, record.path, record.data)
+            if self._enough():
+                return
+
+    def _pool(self, sources: Iterable[Listed]) -> dict[str, list[tuple[Listed, str]]]:
+        pool: dict[str, list[tuple[Listed, str]]] = {language: [] for language in self.collectors}
+        for source in sources:
+            self.progress(GatherProgress(f"listing {source.name}"))
+            for path in source.paths(pool.keys() & source.only if source.only else pool):
+                if isinstance(path, Skip):
+                    self.skipped[path] += 1
+                elif language := language_of(path):
+                    pool[language].append((source, path))
+        return pool
+
+    def _priority(self, candidate: tuple[Listed, str]) -> bytes:
+        source, path = candidate
+        return hashlib.blake2b(f"{self.settings.seed}\0{source.name}\0{path}".encode(), digest_size=8).digest()
+
+    def _enough(self) -> bool:
+        return all(collector.full for collector in self.collectors.values())
+
+    @contextmanager
+    def _counting(self, collector: Collector, source: str) -> Iterator[None]:
+        """Count the file that is read and offered inside, and why it was left out if it was."""
+        collector.seen += 1
+        try:
+            yield
+        except Skipped as skip:
+            collector.skipped[skip.reason] += 1
+        wanted = self.settings.files_per_language
+        self.progress(GatherProgress(f"reading {source}", collector.language, collector.seen, collector.kept, wanted))
+
+
+def _fingerprint(entries: Iterable[KeptFile]) -> str:
+    digest = hashlib.sha256()
+    for entry in entries:
+        digest.update(f"{entry.language}\0{entry.path}\0{entry.sha256}\n".encode())
+    return digest.hexdigest()
+
+
+def _nothing(
+    sources: Sequence[str], languages: Sequence[str], skipped: Mapping[str, int], missing: Mapping[str, str]
+) -> str:
+    """The sentence for a corpus without files: what was looked for, what was left out, what could not be had."""
+    suffixes = ", ".join(SUFFIXES[language] for language in languages)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items() if count)
+    return " ".join(
+        [
+            f"no file of {', '.join(sources) or 'no source'} could be kept: files ending in {suffixes} were looked for",
+            f"(left out: {reasons})." if reasons else "and none was found.",
+            *(f"{language}: {reason}." for language, reason in missing.items()),
+            "Name other languages or another source.",
+        ]
+    )

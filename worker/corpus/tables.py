@@ -1,0 +1,174 @@
+"""Tables as sources: JSON lines and Parquet files with one source file a row."""
+
+import gzip
+import json
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import IO, Any, cast
+
+import zstandard
+
+from worker.corpus.files import MAX_BYTES, Skip, printable
+from worker.corpus.interface import Record, SourceUnreadable, Streamed, UnsupportedSource
+from worker.corpus.languages import SUFFIXES, language_of
+
+JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+PARQUET_SUFFIXES = (".parquet",)
+
+MAX_JSON_LINE = 8 * MAX_BYTES
+"""Bytes of a row: JSON may write one byte of content as six, and other columns stand beside it."""
+
+NAMES = {
+    "content": ("content", "code"),
+    "path": ("path", "max_stars_repo_path"),
+    "repo": ("repo", "repo_name", "repository_name", "max_stars_repo_name"),
+    "lang": ("lang", "language"),
+}
+"""What is needed → the names it goes by in The Stack and the data sets in its shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns a table has for what is needed; None for those it has not."""
+
+    content: str
+    path: str | None
+    repo: str | None
+    lang: str | None
+
+    @classmethod
+    def find(cls, available: Collection[str], source: str) -> "Columns":
+        """Match a table's columns to what is needed.
+
+        Raises:
+            UnsupportedSource: there is no content, or nothing that tells its language.
+        """
+        found = {need: next((name for name in names if name in available), None) for need, names in NAMES.items()}
+        if found["content"] is None or (found["path"] is None and found["lang"] is None):
+            raise UnsupportedSource(
+                f"{source} has the columns {', '.join(available)}: it needs content, and path or lang "
+                "(or both, with repo in front of path)"
+            )
+        return cls(**cast(dict[str, Any], found))
+
+    @property
+    def present(self) -> list[str]:
+        """Names of the columns there are."""
+        return [name for name in (self.content, self.path, self.repo, self.lang) if name is not None]
+
+    def record(self, row: Mapping[str, Any], number: int, languages: Collection[str]) -> Record | Skip | None:
+        """The file in a row; None where it is in another language.
+
+        The language is the row's `lang`, or that of the path's suffix where `lang` is missing. A row without a path is
+        named by its number, from 1.
+        """
+        path = _text(row, self.path)
+        lang = _text(row, self.lang)
+        language = lang.lower() if lang else language_of(path)
+        if language is None or language not in languages:
+            return None
+        content = row.get(self.content)
+        if isinstance(content, str):
+            # Half of a surrogate pair, which JSON can spell, has no UTF-8: it goes on as bytes that will not decode.
+            content = content.encode("utf-8", "surrogatepass")
+        if not isinstance(content, bytes):
+            return Skip.UNREADABLE
+        parts = [part.strip("/") for part in (_text(row, self.repo), path or f"row-{number}{SUFFIXES[language]}")]
+        return Record(language, printable("/".join(filter(None, parts))), content)
+
+
+class JsonLines(Streamed):
+    """A file of JSON objects, one a line, plain or compressed."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        super().__init__(name)
+        self._path = path
+
+    def records(self, languages: Collection[str]) -> Iterator[Record | Skip]:
+        """See `Streamed.records`; lines that are no JSON object count as unreadable."""
+        columns: Columns | None = None
+        damage = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+        with _broken_off(self._path, damage), _open_text(self._path) as file:
+            for number, line in enumerate(_lines(file), 1):
+                row = line if isinstance(line, Skip) else _json_object(line)
+                if isinstance(row, Skip):
+                    yield row
+                    continue
+                columns = columns or Columns.find(row.keys(), str(self._path))
+                record = columns.record(row, number, languages)
+                if record is not None:
+                    yield record
+
+
+class Parquet(Streamed):
+    """A Parquet file, read a few rows at a time."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        super().__init__(name)
+        self._path = path
+
+    def records(self, languages: Collection[str]) -> Iterator[Record | Skip]:
+        """See `Streamed.records`."""
+        import pyarrow
+        import pyarrow.parquet as pq
+
+        # Buffered column reads keep memory at a page of each column, however large the file's row groups are.
+        with (
+            _broken_off(self._path, (OSError, pyarrow.ArrowException)),
+            pq.ParquetFile(self._path, buffer_size=1 << 20, pre_buffer=False) as file,
+        ):
+            columns = Columns.find(file.schema_arrow.names, str(self._path))
+            batches = file.iter_batches(batch_size=16, columns=columns.present, use_threads=False)
+            for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), 1):
+                record = columns.record(row, number, languages)
+                if record is not None:
+                    yield record
+
+
+@contextmanager
+def _broken_off(path: Path, damage: tuple[type[Exception], ...]) -> Iterator[None]:
+    try:
+        yield
+    except damage as error:
+        raise SourceUnreadable(f"{path} is damaged or cut short: {error}; fetch it again") from error
+
+
+@contextmanager
+def _open_text(path: Path) -> Iterator[IO[bytes]]:
+    name = path.name.lower()
+    with path.open("rb") as raw:
+        if name.endswith(".gz"):
+            with gzip.open(raw) as file:
+                yield cast(IO[bytes], file)
+        elif name.endswith(".zst"):
+            decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+            yield BufferedReader(cast(Any, decompressor.stream_reader(raw, read_across_frames=True)), 1 << 20)
+        else:
+            yield raw
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes | Skip]:
+    while line := file.readline(MAX_JSON_LINE):
+        if len(line) < MAX_JSON_LINE or line.endswith(b"\n"):
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(MAX_JSON_LINE)
+        yield Skip.TOO_LARGE
+
+
+def _json_object(line: bytes) -> dict[str, Any] | Skip:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return Skip.UNREADABLE
+    return row if isinstance(row, dict) else Skip.UNREADABLE
+
+
+def _text(row: Mapping[str, Any], column: str | None) -> str:
+    value = row.get(column) if column else None
+    return value if isinstance(value, str) else ""
