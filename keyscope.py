@@ -1,0 +1,315 @@
+"""The command line: the one place that knows every room, each imported only by the command that needs it."""
+
+import json
+import signal
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from pydantic import BaseModel, ValidationError
+from typer.core import TyperGroup
+
+from app.settings import Settings as ServerSettings
+from contract.errors import KeyscopeError
+from contract.manifest import RunSettings
+from worker.live.settings import WorkerSettings
+from worker.model.source import ModelSource
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+FAILED = 1
+INTERRUPTED = 130
+SHUTDOWN_SECONDS = 5
+"""How long open streams may take when a server stops."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Commands(TyperGroup):
+    """Ends with one sentence and an exit code where a command ends with an error meant for people."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyscopeError as error:
+            _complain(error.detail)
+            raise typer.Exit(FAILED) from error
+        except KeyboardInterrupt as error:
+            _complain("interrupted")
+            raise typer.Exit(INTERRUPTED) from error
+
+
+cli = typer.Typer(
+    cls=Commands,
+    help="Browse, label and mask the feed-forward neurons (keys) of code language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+database = typer.Typer(help="The labels database.", no_args_is_help=True)
+cli.add_typer(database, name="db")
+
+
+def main() -> None:
+    """Entry point of the `keyscope` command."""
+    cli()
+
+
+def _field(model: type[BaseModel], name: str, **more: Any) -> Any:
+    """An option for a field; what it means and its default stand at the field alone."""
+    field = model.model_fields[name]
+    text = field.description or name.replace("_", " ").capitalize()
+    default = "" if field.is_required() or field.default is None else f" [default: {field.default}]"
+    return typer.Option(help=f"{text}{default}", show_default=False, **more)
+
+
+def _fill(kind: type[M], /, **given: object) -> M:
+    """An instance with what was given on the command line; the rest comes from the environment, or is the default."""
+    try:
+        return kind(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        variable = f"{kind.model_config.get('env_prefix', '')}{name.upper()}"
+        hint = f"--{name.replace('_', '-')}" if given.get(name) is not None else variable
+        raise typer.BadParameter(first["msg"], param_hint=hint) from error
+
+
+def _complain(sentence: str) -> None:
+    typer.secho(sentence, fg=typer.colors.RED, err=True)
+
+
+def _stop_with_input(wanted: bool) -> None:
+    """Start the watch before anything slow is imported."""
+    if wanted:
+        from worker.supervise import stop_with_input
+
+        stop_with_input()
+
+
+MODEL = "nano, smollm2, a local folder, a GGUF file or a hub name"
+CORPUS = (
+    "Directory, archive (.zip .whl .jar .tar.gz .tar.xz), .jsonl or .parquet, hf:NAME[:CONFIG], or demo; repeatable"
+)
+RunFile = Annotated[Path, typer.Argument(metavar="RUN", help="Run file (.duckdb)", exists=True, dir_okay=False)]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs")]
+Device = Annotated[str, _field(WorkerSettings, "device")]
+StopWithInput = Annotated[bool, typer.Option("--stop-with-input", hidden=True, callback=_stop_with_input)]
+
+
+@cli.callback(invoke_without_command=True)
+def _root(wants_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if wants_version:
+        typer.echo(version("keyscope"))
+        raise typer.Exit
+
+
+@cli.command()
+def demo(
+    model: Annotated[str, typer.Option(help=MODEL)] = "nano",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the pages [default: 8000, or the next free one]")
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Directory for run, labels and logs")] = Path("runs"),
+    files_per_language: Annotated[
+        int | None, typer.Option(min=1, help="Files of each language [default: what is read in a few minutes]")
+    ] = None,
+) -> None:
+    """Show real keys in the browser: compute a run over installed code, unless it is there, and serve it."""
+    from app.labels.database import upgrade
+    from worker.console import told
+    from worker.demo import choose_ports, prepare, services
+    from worker.supervise import supervise
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    server_port, worker_port = choose_ports(port)
+    settings = _fill(ServerSettings, runs=runs)
+    with told() as progress:
+        prepared = prepare(model, runs, files_per_language, progress)
+        upgrade(settings.labels_url)
+        try:
+            supervise(
+                services(prepared, runs, server_port, worker_port),
+                ready=lambda: progress.note(
+                    f"\nKeyscope is ready: http://127.0.0.1:{server_port}   (Ctrl-C stops it)\n"
+                ),
+                note=progress.note,
+            )
+        except KeyboardInterrupt:
+            progress.note("stopped")
+
+
+@cli.command()
+def precompute(
+    model: Annotated[str, typer.Option(help=MODEL)],
+    corpus: Annotated[list[str], typer.Option(metavar="SRC", help=CORPUS)],
+    more: Annotated[list[str] | None, typer.Argument(metavar="[SRC]...", help="Further sources")] = None,
+    out: Annotated[Path, typer.Option(help="Directory for the run file")] = Path("runs"),
+    languages: Annotated[str, typer.Option(help="Languages to read, with commas")] = "python,java,go",
+    files_per_language: Annotated[int | None, _field(RunSettings, "files_per_language", min=1)] = None,
+    window: Annotated[int | None, _field(RunSettings, "window", min=1)] = None,
+    top_k: Annotated[int | None, _field(RunSettings, "top_k", min=1)] = None,
+    context: Annotated[int | None, _field(RunSettings, "context", min=0)] = None,
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="Keep equal and nearly equal files")
+    ] = False,
+    seed: Annotated[int | None, _field(RunSettings, "seed", min=0)] = None,
+    revision: Annotated[str | None, _field(WorkerSettings, "revision")] = None,
+    dtype: Annotated[str, _field(WorkerSettings, "dtype")] = "auto",
+    device: Device = "auto",
+    batch: Annotated[int | None, typer.Option(min=1, help="Windows in one forward pass")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, each with the model")] = 1,
+    name: Annotated[str | None, typer.Option(help="Short name of the corpus, for titles")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted precompute stopped")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compute a run: one model over one corpus, published as one file."""
+    from worker.console import told
+    from worker.demo import locate_model
+    from worker.precompute.run import PrecomputeRequest
+    from worker.precompute.run import precompute as compute
+
+    settings = _fill(
+        RunSettings,
+        window=window,
+        stride=window,
+        top_k=top_k,
+        context=context,
+        files_per_language=files_per_language,
+        keep_duplicates=keep_duplicates,
+        seed=seed,
+    )
+    with told(as_json) as progress:
+        request = PrecomputeRequest(
+            source=ModelSource(locate_model(model, progress), revision, dtype, device),
+            corpus=(*corpus, *(more or ())),
+            out=out,
+            settings=settings,
+            languages=tuple(part.strip() for part in languages.split(",")),
+            corpus_name=name,
+            batch=batch,
+            workers=workers,
+            resume=resume,
+        )
+        try:
+            path = compute(request, progress)
+        except KeyboardInterrupt as interrupt:
+            _complain("interrupted; --resume goes on from here")
+            raise typer.Exit(INTERRUPTED) from interrupt
+    if as_json:
+        _print_json(run=str(path))
+
+
+@cli.command()
+def verify(
+    run: RunFile,
+    keys: Annotated[int, typer.Option(min=1, help="Random keys to compute again")] = 50,
+    triggers: Annotated[int, typer.Option(min=1, help="Random triggers of each")] = 3,
+    model: Annotated[str | None, typer.Option(help="Where the model is [default: as the manifest names it]")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Compute random keys again by plain transformers and compare; exit code 1 over the tolerance."""
+    from contract.runfile import open_run, read_manifest
+    from worker.console import told
+    from worker.demo import locate_model
+    from worker.precompute.verify import verify_run
+
+    with open_run(run) as connection:
+        manifest = read_manifest(connection)
+    with told(as_json) as progress:
+        place = locate_model(model or manifest.model.model_id, progress)
+        result = verify_run(run, place, keys, triggers, seed, progress)
+    if as_json:
+        _print_json(run=str(run), **result.model_dump())
+    else:
+        typer.echo(
+            f"{'verified' if result.passed else 'NOT verified'}: {result.keys} keys, {result.triggers} triggers, "
+            f"largest error {result.largest_error:.2g}, allowed {result.tolerance:.2g}"
+        )
+    if not result.passed:
+        raise typer.Exit(FAILED)
+
+
+@cli.command()
+def inspect(run: RunFile, as_json: Json = False) -> None:
+    """Show what a run is: its manifest and the rows of its tables."""
+    from contract.runfile import TABLES, open_run, read_manifest
+    from worker.summary import print_summary
+
+    with open_run(run) as connection:
+        manifest = read_manifest(connection)
+        rows = {each.name: connection.table(each.name).count("*").fetchall()[0][0] for each in TABLES}
+    if as_json:
+        _print_json(manifest=manifest.model_dump(mode="json"), rows=rows)
+    else:
+        print_summary(manifest, rows)
+
+
+@cli.command()
+def serve(
+    runs: Annotated[Path | None, _field(ServerSettings, "runs")] = None,
+    host: Annotated[str | None, _field(ServerSettings, "host")] = None,
+    port: Annotated[int | None, _field(ServerSettings, "port")] = None,
+    worker_url: Annotated[list[str] | None, typer.Option(help="Address of a live worker; repeatable")] = None,
+    database_url: Annotated[str | None, _field(ServerSettings, "database_url")] = None,
+    root_path: Annotated[str | None, _field(ServerSettings, "root_path")] = None,
+    stop_with_input: StopWithInput = False,
+) -> None:
+    """Serve the pages and the JSON API; needs no torch."""
+    from app.main import create_app
+
+    settings = _fill(
+        ServerSettings,
+        runs=runs,
+        host=host,
+        port=port,
+        worker_urls=worker_url or None,
+        database_url=database_url,
+        root_path=root_path,
+    )
+    _listen(create_app(settings), settings.host, settings.port)
+
+
+@cli.command()
+def worker(
+    model: Annotated[str | None, _field(WorkerSettings, "model")] = None,
+    revision: Annotated[str | None, _field(WorkerSettings, "revision")] = None,
+    dtype: Annotated[str | None, _field(WorkerSettings, "dtype")] = None,
+    device: Annotated[str | None, _field(WorkerSettings, "device")] = None,
+    host: Annotated[str | None, _field(WorkerSettings, "host")] = None,
+    port: Annotated[int | None, _field(WorkerSettings, "port")] = None,
+    stop_with_input: StopWithInput = False,
+) -> None:
+    """Serve a model: generations with masks, for the live page."""
+    from worker.live.server import create_worker_app
+
+    settings = _fill(WorkerSettings, model=model, revision=revision, dtype=dtype, device=device, host=host, port=port)
+    _listen(create_worker_app(settings), settings.host, settings.port)
+
+
+@database.command("upgrade")
+def upgrade_database(database_url: Annotated[str | None, _field(ServerSettings, "database_url")] = None) -> None:
+    """Bring the labels database to this version's schema."""
+    from app.labels.database import upgrade
+
+    upgrade(_fill(ServerSettings, database_url=database_url).labels_url)
+    typer.echo("the labels database is up to date")
+
+
+def _listen(app: "FastAPI", host: str, port: int) -> None:
+    import uvicorn
+
+    uvicorn.run(app, host=host, port=port, proxy_headers=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS)
+
+
+def _print_json(**fields: object) -> None:
+    typer.echo(json.dumps({"ok": True} | fields, default=str))
+
+
+if __name__ == "__main__":
+    main()

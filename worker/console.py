@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
@@ -105,7 +105,7 @@ class _Pace:
 class Lines:
     """Writes a plain line when a stage begins, every few seconds, and when it ends."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: IO[str]) -> None:
         self._file = file
 
     @contextmanager
@@ -131,7 +131,7 @@ class Lines:
 class JsonLines:
     """Writes one JSON object a line: `stage`, `progress`, `done` and `note` events."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: IO[str]) -> None:
         self._file = file
 
     @contextmanager

@@ -1,0 +1,41 @@
+"""A run's manifest and counts as a table for people."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from contract.manifest import Manifest
+from worker.console import duration
+
+
+def print_summary(manifest: Manifest, rows: Mapping[str, int]) -> None:
+    """Print what a run is on stdout: its manifest, and how many rows each table has."""
+    table = Table.grid("", "", padding=(0, 2, 0, 0))
+    for name, text in _summary(manifest, rows):
+        table.add_row(Text(name, style="bold"), Text(text))
+    Console(highlight=False).print(table)
+
+
+def _summary(manifest: Manifest, rows: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    model, corpus, settings, made = manifest.model, manifest.corpus, manifest.settings, manifest.provenance
+    keys = ", ".join(f"{layers} × {keys:,}" for keys, layers in Counter(model.keys_per_layer).items())
+    yield "run", f"{manifest.run_id} (schema {manifest.schema_version})"
+    yield "model", f"{model.model_id} {model.revision or ''}({model.architecture}), weights {model.weights_sha256[:12]}"
+    yield "keys", f"{manifest.n_keys:,} (layers × keys: {keys}), {model.activation}{', gated' if model.gated else ''}"
+    yield "corpus", f"{corpus.name} from {', '.join(corpus.sources)}, sha256 {corpus.sha256[:12]}"
+    for counts in corpus.languages:
+        yield "", f"{counts.language}: {counts.files:,} files, {counts.windows:,} windows, {counts.tokens:,} tokens"
+    if corpus.skipped:
+        yield "left out", ", ".join(f"{reason} {n:,}" for reason, n in corpus.skipped.items())
+    yield "settings", ", ".join(f"{name} {value}" for name, value in settings)
+    yield "computed", f"{made.finished:%Y-%m-%d %H:%M} UTC on {made.device}, Keyscope {made.code_version}"
+    yield "took", duration((made.finished - made.started).total_seconds())
+    if (checked := manifest.verification) is not None:
+        yield (
+            "verified",
+            f"{checked.keys} keys, largest error {checked.largest_error:.2g} of {checked.tolerance:.2g} allowed",
+        )
+    yield "rows", ", ".join(f"{name} {n:,}" for name, n in rows.items())
