@@ -1,13 +1,13 @@
-"""The Plotly figures: data and axes only; colours and fonts are the page's, so that both themes can wear them."""
+"""The Plotly figures: data and axes only; colours and fonts are the page's, so that both themes can wear them.
 
-from collections.abc import Sequence
+Points of the map carry the name of their key as custom data, bars the number of their layer. Languages come as name → title.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
 from app.queries import LayerMap, LayerSummary
-
-NAMES = "names"
-"""Points of the map carry the name of their key as custom data, bars the number of their layer."""
 
 
 def firing_rate_by_layer(layers: Sequence[LayerSummary]) -> go.Figure:
@@ -20,23 +20,32 @@ def firing_rate_by_layer(layers: Sequence[LayerSummary]) -> go.Figure:
 
 def kurtosis_by_layer(layers: Sequence[LayerSummary]) -> go.Figure:
     """The median kurtosis of the keys of each layer, on a logarithmic axis."""
-    medians = [layer.median_kurtosis for layer in layers]
-    figure = go.Figure(_layer_bars(layers, medians, "median kurtosis %{y:.3g}"))
-    figure.update_yaxes(type="log", dtick="D2" if len(medians) < 2 else None)
+    numbers = [layer.layer for layer in layers]
+    figure = go.Figure(
+        go.Scatter(
+            x=numbers,
+            y=[layer.median_kurtosis for layer in layers],
+            customdata=numbers,
+            mode="lines+markers",
+            marker={"size": 9},
+            hovertemplate="layer %{x}<br>median kurtosis %{y:.3~g}<extra></extra>",
+        )
+    )
+    figure.update_yaxes(type="log", minor_showgrid=False)
     return _by_layer(figure)
 
 
-def languages_by_layer(layers: Sequence[LayerSummary], languages: Sequence[str]) -> go.Figure:
+def languages_by_layer(layers: Sequence[LayerSummary], languages: Mapping[str, str]) -> go.Figure:
     """The share of each layer's live keys that fire most often in each language."""
     figure = go.Figure(
         [
             _layer_bars(
                 layers,
                 [layer.languages.get(language, 0.0) for layer in layers],
-                f"%{{y:.0%}} of the live keys fire most in {language}",
-                language,
+                f"%{{y:.0%}} of the live keys fire most in {title}",
+                title,
             )
-            for language in languages
+            for language, title in languages.items()
         ]
     )
     figure.update_layout(barmode="stack", showlegend=True)
@@ -44,14 +53,14 @@ def languages_by_layer(layers: Sequence[LayerSummary], languages: Sequence[str])
     return _by_layer(figure)
 
 
-def map_of_layer(keys: LayerMap, languages: Sequence[str]) -> go.Figure:
+def map_of_layer(keys: LayerMap, languages: Mapping[str, str]) -> go.Figure:
     """Every key of a layer, how often it fires against how strongly; one trace a language it prefers.
 
     A key that never fires has no place on a logarithmic axis: those stand in a trace of their own at the left edge.
     """
     rates = [rate for rate in keys.firing_rate if rate]
     edge = min(rates, default=1.0) / 2
-    traces = [_points(keys, _preferring(keys, language), language, edge) for language in languages]
+    traces = [_points(keys, _preferring(keys, language), title, edge) for language, title in languages.items()]
     traces.append(_points(keys, _never(keys), "never fires", edge, symbol="x-thin-open"))
     figure = go.Figure([trace for trace in traces if len(trace.x)])
     figure.update_xaxes(

@@ -1,0 +1,101 @@
+"""How numbers, tokens, languages and times are written for people."""
+
+from datetime import datetime
+
+from app.queries import Token
+
+NOTHING = "\N{EN DASH}"
+_MINUS = "\N{MINUS SIGN}"
+_THIN = "\N{NARROW NO-BREAK SPACE}"
+_VISIBLE = str.maketrans({" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"})
+_LANGUAGES = {
+    "cpp": "C++",
+    "csharp": "C#",
+    "javascript": "JavaScript",
+    "typescript": "TypeScript",
+    "php": "PHP",
+}
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, as short as they go: `7.92`, `1,250`, `3.1e-6`."""
+    if value is None:
+        return NOTHING
+    if value != 0 and not 1e-3 <= abs(value) < 1e6:
+        text = exponent(value, digits=1)
+    elif abs(value) >= 1000:
+        text = f"{value:,.0f}"
+    else:
+        text = f"{value:.3g}"
+    return text.replace("-", _MINUS, 1) if value < 0 else text
+
+
+def signed(value: float) -> str:
+    """A number with its sign: `+3.1`."""
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def plain(value: float) -> str:
+    """A number as a form takes it: `0`, `0.5`."""
+    return f"{value:g}"
+
+
+def exponent(value: float, digits: int = 0) -> str:
+    """A small number by its exponent: `3e-6`."""
+    mantissa, _, power = f"{value:.{digits}e}".partition("e")
+    return f"{mantissa}e{int(power)}"
+
+
+def count(value: int | None) -> str:
+    """A whole number with its thousands apart: `1,204`."""
+    return NOTHING if value is None else f"{value:,}"
+
+
+def share(value: float | None) -> str:
+    """A share as a percentage of two significant digits: `1.8 %`, `0.034 %`, `62 %`."""
+    if value is None:
+        return NOTHING
+    percent = 100 * value
+    text = f"{percent:.0f}" if percent >= 99.5 else f"{percent:.2g}"
+    return f"{exponent(percent) if 'e' in text else text}{_THIN}%"
+
+
+def visible(text: str) -> str:
+    """A token with its white space shown: space as ·, line break as ⏎, tab as ⇥."""
+    return text.translate(_VISIBLE)
+
+
+def token(value: Token) -> str:
+    """A token as lists show it; bytes that are no text by themselves in hexadecimal."""
+    return f"0x{value.hex}" if value.hex else visible(value.text)
+
+
+def language(name: str | None) -> str:
+    """A language as it is spelt: `Python`, `C++`."""
+    return NOTHING if name is None else _LANGUAGES.get(name, name.capitalize())
+
+
+def short_hash(value: str) -> str:
+    """The first digits of a sha256, enough to tell two apart by eye."""
+    return value[:8]
+
+
+def moment(value: datetime) -> str:
+    """A time to the minute in UTC."""
+    return f"{value:%Y-%m-%d %H:%M} UTC"
+
+
+FILTERS = {
+    "number": number,
+    "signed": signed,
+    "plain": plain,
+    "exponent": exponent,
+    "count": count,
+    "share": share,
+    "visible": visible,
+    "token": token,
+    "language": language,
+    "short_hash": short_hash,
+    "moment": moment,
+}
+"""What templates may call by name."""

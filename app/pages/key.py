@@ -1,0 +1,255 @@
+"""`/runs/{run}/keys/{key}`: one key, its triggers as real code, its statistics and what its value writes."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import duckdb
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ConfigDict
+
+from app import queries
+from app.dependencies import Cursor, Key, OpenRun
+from app.errors import InvalidParameter
+from app.pages import examples, formats, histogram
+from app.pages.examples import HELP, SHOWS, TITLES, Card, Show
+from app.pages.links import Links
+from app.pages.render import Frame, Help, Page, basket_of, respond
+from app.pages.statistics import GROUPS
+from app.queries import LanguageStatistics, Statistics, Token, TokenLogit
+from app.runs import Run
+from contract.keys import KeyId
+from contract.manifest import Manifest
+
+router = APIRouter()
+
+Projection = Literal["normed", "raw"]
+PROJECTIONS: dict[Projection, str] = {
+    "normed": "Through the final norm's gain: the logits this key adds for each unit of its coefficient.",
+    "raw": "The value times the output embedding, as earlier work shows it, without the final norm.",
+}
+
+
+class KeyState(BaseModel):
+    """The state of a key's page, as it stands in the address."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    language: str = ""
+    show: Show = "max"
+    projection: Projection = "normed"
+    mask: str = ""
+
+    def query(self, **changes: object) -> dict[str, Any]:
+        """The address's parameters after the changes, defaults and the basket left out."""
+        return self.model_copy(update=changes).model_dump(exclude_defaults=True, exclude={"mask"})
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """A choice, how many examples stand behind it, and its address."""
+
+    title: str
+    help: str
+    count: int | None
+    current: bool
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A neighbouring key and the arrow that leads to it."""
+
+    arrow: str
+    pressed: str
+    title: str
+    href: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A token with a bar; the length is a percentage of the longest."""
+
+    token: str
+    title: str
+    length: int
+    value: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A statistic written out."""
+
+    title: str
+    help: str
+    value: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage(Page):
+    """What the page of a key shows."""
+
+    key: Annotated[KeyId, Help("The key")]
+    statistics: Annotated[Statistics, Help("Every statistic under its column's name")]
+    steps: Annotated[list[Step], Help("The keys beside this one and at its place in the layers below and above")]
+    masked: Annotated[bool, Help("Whether the key is in the basket")]
+    mask_href: Annotated[str, Help("Address of this page with the key put into the basket, or taken out")]
+    languages: Annotated[list[Tab], Help("Languages to show examples of")]
+    shows: Annotated[list[Tab], Help("Kinds of examples: strongest, most negative, bands, random, silent")]
+    about: Annotated[str, Help("What the examples shown are")]
+    cards: Annotated[list[Card], Help("The examples, each as code")]
+    scale: Annotated[float, Help("Coefficient of the deepest shade: the key's largest absolute value")]
+    top_token: Annotated[str | None, Help("Commonest trigger token, white space shown")]
+    fires_on: Annotated[list[Bar], Help("Tokens the key fires on, counted over the stored triggers and samples")]
+    promoted: Annotated[list[Bar], Help("Tokens whose logits the value raises most")]
+    suppressed: Annotated[list[Bar], Help("Tokens whose logits the value lowers most")]
+    projections: Annotated[list[Tab], Help("How the value is projected on the vocabulary")]
+    histogram: Annotated[histogram.Drawing | None, Help("Coefficients of sampled tokens of all languages")]
+    by_language: Annotated[list[LanguageStatistics], Help("Moments per language")]
+    groups: Annotated[list[tuple[str, list[Fact]]], Help("Every statistic, by group")]
+
+
+@router.get("/runs/{run}/keys/{key}", name="key_page")
+def key_page(
+    request: Request, run: OpenRun, key: Key, cursor: Cursor, state: Annotated[KeyState, Query()]
+) -> HTMLResponse:
+    """One key."""
+    links = Links(request, basket_of(run.run_id, state.mask))
+    return respond(request, "key.html", _Drawing(run, key, cursor, state, links).page())
+
+
+class _Drawing:
+    """One key's page in the making: what its parts share."""
+
+    def __init__(self, run: Run, key: KeyId, cursor: duckdb.DuckDBPyConnection, state: KeyState, links: Links) -> None:
+        self.run, self.key, self.cursor, self.state, self.links = run, key, cursor, state, links
+        self.statistics = queries.key_statistics(cursor, key)
+        self.counts = queries.example_counts(cursor, key)
+        self.language = _language(run.manifest, state, self.statistics)
+
+    def page(self) -> KeyPage:
+        run, key, links, state = self.run, self.key, self.links, self.state
+        scale = examples.scale_of(self.statistics)
+        found = examples.load(self.cursor, run.vocabulary, key, self.language, state.show)
+        value = queries.value_tokens(self.cursor, run.vocabulary, key)[state.projection]
+        longest = max((abs(each.logit) for each in value.promoted + value.suppressed), default=0.0)
+        top_token = self.statistics.get("top_token_id")
+        return KeyPage(
+            frame=Frame(title=f"{key} · {run.run_id}", links=links, run=run.manifest, layer=key.layer, here="runs"),
+            key=key,
+            statistics=self.statistics,
+            steps=self._steps(),
+            masked=key in links.basket,
+            mask_href=self._href(links.with_basket(links.basket.toggled(key))),
+            languages=self._languages(),
+            shows=self._shows(),
+            about=HELP[state.show],
+            cards=examples.cards(found, scale),
+            scale=scale,
+            top_token=formats.token(run.vocabulary[top_token]) if isinstance(top_token, int) else None,
+            fires_on=self._fires_on(),
+            promoted=[self._logit_bar(each, longest) for each in value.promoted],
+            suppressed=[self._logit_bar(each, longest) for each in value.suppressed],
+            projections=[
+                Tab(name, help, None, name == state.projection, self._href(projection=name))
+                for name, help in PROJECTIONS.items()
+            ],
+            histogram=self._histogram(),
+            by_language=queries.language_statistics(self.cursor, key),
+            groups=self._groups(),
+        )
+
+    def _href(self, links: Links | None = None, key: KeyId | None = None, **changes: object) -> str:
+        return (links or self.links).key(self.run.run_id, key or self.key, **self.state.query(**changes))
+
+    def _steps(self) -> list[Step]:
+        beside = queries.neighbours(self.run.manifest, self.key)
+        arrows = (
+            ("←", "ArrowLeft", "previous key", beside.previous),
+            ("→", "ArrowRight", "next key", beside.next),
+            ("↑", "ArrowUp", "layer above", beside.above),
+            ("↓", "ArrowDown", "layer below", beside.below),
+        )
+        return [
+            Step(arrow, pressed, f"{title}: {key}", self._href(key=key)) if key else Step(arrow, pressed, title, None)
+            for arrow, pressed, title, key in arrows
+        ]
+
+    def _languages(self) -> list[Tab]:
+        return [
+            Tab(
+                title=formats.language(language),
+                help="",
+                count=self.counts.get((language, self.state.show), 0),
+                current=language == self.language,
+                href=self._href(language=language),
+            )
+            for language in self.run.manifest.languages
+        ]
+
+    def _shows(self) -> list[Tab]:
+        """The kinds of examples this key has in any language."""
+        kinds = {kind for _, kind in self.counts} | {"max", self.state.show}
+        return [
+            Tab(
+                title=TITLES[show],
+                help=HELP[show],
+                count=self.counts.get((self.language, show), 0),
+                current=show == self.state.show,
+                href=self._href(show=show),
+            )
+            for show in SHOWS
+            if show in kinds
+        ]
+
+    def _fires_on(self) -> list[Bar]:
+        found = queries.fires_on(self.cursor, self.run.vocabulary, self.key)
+        longest = found[0].count if found else 1
+        return [self._bar(each.token, each.count / longest, formats.count(each.count)) for each in found]
+
+    def _logit_bar(self, found: TokenLogit, longest: float) -> Bar:
+        return self._bar(found.token, abs(found.logit) / longest, formats.signed(found.logit))
+
+    def _bar(self, token: Token, length: float, value: str) -> Bar:
+        """A token that leads to the keys of this layer that fire on it."""
+        return Bar(
+            token=formats.token(token),
+            title=f"{token.notation!r}: keys of layer {self.key.layer} that fire on it",
+            length=max(1, round(100 * length)),
+            value=value,
+            href=self.links.layer(self.run.run_id, self.key.layer, fires_on=token.notation),
+        )
+
+    def _histogram(self) -> histogram.Drawing | None:
+        by_language = [each.tokens for each in queries.histograms(self.cursor, self.key)]
+        return histogram.draw([sum(counts) for counts in zip(*by_language, strict=True)])
+
+    def _groups(self) -> list[tuple[str, list[Fact]]]:
+        return [
+            (
+                group.title,
+                [
+                    Fact(each.title, each.help, each.show(self.statistics, self.run.vocabulary), f"help-{each.name}")
+                    for each in group.statistics
+                    if self.statistics.get(each.name) is not None
+                ],
+            )
+            for group in GROUPS
+        ]
+
+
+def _language(manifest: Manifest, state: KeyState, statistics: Statistics) -> str:
+    """The language to show: the one asked for, else the one in which the key fires most.
+
+    Raises:
+        InvalidParameter: the run has no such language.
+    """
+    if not state.language:
+        top = statistics.get("top_language")
+        return top if isinstance(top, str) else manifest.languages[0]
+    if state.language not in manifest.languages:
+        known = ", ".join(manifest.languages)
+        raise InvalidParameter(f"{manifest.run_id} has no language {state.language!r}: it has {known}")
+    return state.language

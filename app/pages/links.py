@@ -1,0 +1,105 @@
+"""Every address that a page links to, with the basket of masks carried along."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from fastapi import Request
+from starlette.datastructures import URL
+
+from contract.keys import KeyId, Mask, format_basket
+
+Query = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Basket:
+    """The keys a person has chosen to mask; keys of one run, for a key means nothing in another."""
+
+    run_id: str | None = None
+    masks: tuple[Mask, ...] = ()
+
+    def __str__(self) -> str:
+        return format_basket(self.masks)
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def __contains__(self, key: KeyId) -> bool:
+        return any(mask.key == key for mask in self.masks)
+
+    def toggled(self, key: KeyId) -> "Basket":
+        """The basket with the key taken out if it is in, else put in with factor 0."""
+        kept = tuple(mask for mask in self.masks if mask.key != key)
+        return replace(self, masks=kept if key in self else (*kept, Mask(key)))
+
+    def without(self, keys: Iterable[KeyId]) -> "Basket":
+        """The basket with these keys taken out."""
+        gone = set(keys)
+        return replace(self, masks=tuple(mask for mask in self.masks if mask.key not in gone))
+
+
+class Links:
+    """Addresses by name; paths are the routes' own, so a prefix of a reverse proxy is in them."""
+
+    def __init__(self, request: Request, basket: Basket) -> None:
+        self._request = request
+        self.basket = basket
+
+    def with_basket(self, basket: Basket) -> "Links":
+        """The same addresses carrying another basket."""
+        return Links(self._request, basket)
+
+    def static(self, path: str) -> str:
+        """A file of ours or of a third party."""
+        return self._to("static", path=path)
+
+    def runs(self) -> str:
+        """The list of runs, which keeps the basket of the run it belongs to."""
+        return self._carrying(self.basket.run_id, "runs_page", {"run": self.basket.run_id} if self.basket else {})
+
+    def run(self, run_id: str) -> str:
+        """The overview of a run."""
+        return self._carrying(run_id, "run_page", run=run_id)
+
+    def layer(self, run_id: str, layer: int, **query: object) -> str:
+        """The keys of a layer."""
+        return self._carrying(run_id, "layer_page", query, run=run_id, layer=layer)
+
+    def key(self, run_id: str, key: KeyId, **query: object) -> str:
+        """A key."""
+        return self._carrying(run_id, "key_page", query, run=run_id, key=key)
+
+    def random_key(self, run_id: str) -> str:
+        """Any key of a run."""
+        return self._carrying(run_id, "random_key_page", run=run_id)
+
+    def live(self, run_id: str | None, **query: object) -> str:
+        """Mask and regenerate."""
+        return self._carrying(run_id, "live_page", {"run": run_id, **query})
+
+    def jump(self) -> str:
+        """Where the box in the header leads."""
+        return self._to("jump")
+
+    def exports(self, name: str, query: Query | None = None, **parameters: object) -> dict[str, str]:
+        """A table as CSV and as Parquet, by the name of its format."""
+        address = URL(self._to(name, **parameters)).include_query_params(**_given(query))
+        return {format: str(address.include_query_params(format=format)) for format in ("csv", "parquet")}
+
+    def to(self, name: str, **parameters: object) -> str:
+        """Any other route by its name."""
+        return self._to(name, **parameters)
+
+    def _carrying(self, run_id: str | None, name: str, query: Query | None = None, **parameters: object) -> str:
+        path = self._to(name, **parameters)
+        shown = _given(query)
+        if self.basket and run_id == self.basket.run_id:
+            shown["mask"] = str(self.basket)
+        return str(URL(path).include_query_params(**shown)) if shown else path
+
+    def _to(self, name: str, **parameters: object) -> str:
+        return self._request.url_for(name, **parameters).path
+
+
+def _given(query: Query | None) -> Query:
+    return {key: value for key, value in (query or {}).items() if value not in (None, "")}

@@ -1,0 +1,80 @@
+"""From a context to HTML: a whole page, or only its main part where htmx asks for it."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import jinja2
+from fastapi import Query, Request
+from fastapi.responses import HTMLResponse
+from fastapi.templating import Jinja2Templates
+
+from app.pages.formats import FILTERS
+from app.pages.links import Basket, Links
+from contract.keys import parse_basket
+from contract.manifest import Manifest
+
+TEMPLATES = Path(__file__).parents[2] / "templates"
+
+
+class Help(NamedTuple):
+    """What a field of a page's context is: `Annotated[int, Help("…")]`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What surrounds every page."""
+
+    title: Annotated[str, Help("What the page is about, as in the window's title")]
+    links: Annotated[Links, Help("Addresses, with the basket carried along")]
+    run: Annotated[Manifest | None, Help("Manifest of the run the page belongs to; None on pages about no run")]
+    layer: Annotated[int | None, Help("Layer the page belongs to, so that the header's box looks there first")]
+    here: Annotated[str, Help("Entry of the navigation that is marked: runs or live")]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The context of a page: the frame and, in each subclass, the page's own fields."""
+
+    frame: Annotated[Frame, Help("What surrounds every page")]
+
+
+def environment() -> jinja2.Environment:
+    """Templates that escape every value and refuse a name they were not given."""
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters.update(FILTERS)
+    return env
+
+
+_templates = Jinja2Templates(env=environment())
+
+
+def respond(request: Request, template: str, page: Page, status: int = 200) -> HTMLResponse:
+    """The page, or the `main` block of its template for a request of htmx; the same address answers both."""
+    context = {each.name: getattr(page, each.name) for each in fields(page)}
+    headers = {"Vary": "HX-Request"}
+    if "HX-Request" not in request.headers:
+        return _templates.TemplateResponse(request, template, context, status_code=status, headers=headers)
+    compiled = _templates.get_template(template)
+    main = "".join(compiled.blocks["main"](compiled.new_context(context)))
+    return HTMLResponse(main, status_code=status, headers=headers)
+
+
+MaskText = Annotated[str, Query(description="The basket, such as L5.K312:0,L6.K41:0.5")]
+
+
+def basket_of(run_id: str | None, mask: str) -> Basket:
+    """The basket in an address.
+
+    Raises:
+        InvalidMask, InvalidKey: it cannot be read.
+    """
+    return Basket(run_id, tuple(parse_basket(mask)))

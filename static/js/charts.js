@@ -1,0 +1,81 @@
+// Draws the Plotly figures of a page in the page's own colours; a click on a bar or a point opens what it stands for.
+
+const SERIES = ["--accent", "--heat", "--cool", "--third", "--fourth", "--muted"];
+
+/** The value of a design token, as Plotly takes it. */
+function token(name) {
+  const probe = document.createElement("span");
+  probe.style.color = `var(${name})`;
+  document.body.append(probe);
+  const colour = getComputedStyle(probe).color;
+  probe.remove();
+  return colour;
+}
+
+/** The layout of a figure, in the theme in force. */
+function themed(layout) {
+  const [ink, muted, line, sheet, edge] = ["--ink", "--muted", "--line", "--sheet", "--edge"].map(token);
+  const axis = (own) => ({
+    ...own,
+    title: { ...own?.title, font: { size: 12 }, standoff: 6 },
+    gridcolor: line,
+    zerolinecolor: line,
+    linecolor: line,
+    automargin: true,
+  });
+  return {
+    ...layout,
+    template: null,
+    autosize: true,
+    colorway: SERIES.map(token),
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: muted },
+    margin: { l: 8, r: 8, t: 26, b: 8 },
+    hoverlabel: { bgcolor: sheet, bordercolor: edge, font: { color: ink, family: "monospace", size: 12 } },
+    legend: { orientation: "h", x: 0, y: 1, xanchor: "left", yanchor: "bottom", font: { color: ink } },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: muted, activecolor: ink },
+    xaxis: axis(layout.xaxis),
+    yaxis: axis(layout.yaxis),
+  };
+}
+
+/** The address a bar or point leads to: that of the first one, with its own layer or key in the place of the first's. */
+function target(chart, datum) {
+  const address = new URL(chart.dataset.open, location.href);
+  address.pathname = address.pathname.replace(/[^/]+$/, encodeURIComponent(datum));
+  return address;
+}
+
+async function draw(chart) {
+  const answer = await fetch(chart.dataset.figure, { headers: { Accept: "application/json" } });
+  if (!answer.ok) throw new Error((await answer.json()).detail);
+  const figure = await answer.json();
+  const config = {
+    responsive: true,
+    displaylogo: false,
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    modeBarButtonsToAdd: [{ name: "svg", title: "Download as SVG", icon: Plotly.Icons.disk, click: download }],
+    toImageButtonOptions: { filename: document.title },
+  };
+  chart.replaceChildren();
+  await Plotly.newPlot(chart, figure.data, themed(figure.layout), config);
+  chart.on("plotly_click", ({ points: [point] }) => location.assign(target(chart, point.customdata)));
+  document.documentElement.addEventListener("themechange", () => Plotly.react(chart, figure.data, themed(figure.layout), config));
+}
+
+function download(chart) {
+  Plotly.downloadImage(chart, { format: "svg", filename: document.title });
+}
+
+function complain(chart, error) {
+  const note = document.createElement("p");
+  note.className = "wait";
+  note.textContent = `The chart could not be drawn: ${error.message}`;
+  chart.replaceChildren(note);
+}
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
+  document.documentElement.dispatchEvent(new Event("themechange")),
+);
+for (const chart of document.querySelectorAll("[data-figure]")) draw(chart).catch((error) => complain(chart, error));
