@@ -15,7 +15,7 @@ from worker.model.errors import DeviceUnavailable, ModelCheckFailed, ModelNotFou
 from worker.model.families import Family, family_of
 from worker.model.source import DEFAULT_CACHE as DEFAULT_CACHE
 from worker.model.source import ModelSource as ModelSource
-from worker.model.vocabulary import prefix_ids
+from worker.model.vocabulary import prefix_ids, vocabulary_size
 from worker.model.weights import Weights, find_weights
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in TOLERANCE}
@@ -111,7 +111,7 @@ def _facts(
         n_layers=len(layers),
         keys_per_layer=[each.n_keys for each in layers],
         width=layers[0].values.shape[1],
-        vocabulary=min(len(tokenizer), config.vocab_size),
+        vocabulary=min(vocabulary_size(tokenizer), config.vocab_size),
         activation=getattr(config, family.activation),
         gated=family.gate is not None,
         parallel=family.parallel(config),

@@ -15,7 +15,7 @@ def token_bytes(tokenizer: PreTrainedTokenizerFast) -> list[bytes]:
     spelled = json.loads(tokenizer.backend_tokenizer.to_str())
     added = {token["id"]: token["content"] for token in spelled["added_tokens"]}
     byte_level = "ByteLevel" in _types(spelled.get("decoder"))
-    table: list[bytes] = [b""] * len(tokenizer)
+    table: list[bytes] = [b""] * vocabulary_size(tokenizer)
     for text, token_id in tokenizer.get_vocab().items():
         if token_id in added:
             table[token_id] = added[token_id].encode()
@@ -26,6 +26,11 @@ def token_bytes(tokenizer: PreTrainedTokenizerFast) -> list[bytes]:
         else:
             table[token_id] = text.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()
     return table
+
+
+def vocabulary_size(tokenizer: PreTrainedTokenizerFast) -> int:
+    """One more than the highest token id; a tokenizer with unused ids has fewer tokens than that."""
+    return 1 + max(tokenizer.get_vocab().values())
 
 
 def prefix_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:

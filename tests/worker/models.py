@@ -1,0 +1,130 @@
+"""Tiny models with random, seeded weights and a real byte-level tokenizer, saved where `load_model` finds them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    CodeGenConfig,
+    GPT2Config,
+    GPTBigCodeConfig,
+    GPTJConfig,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    PhiConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen3Config,
+    Starcoder2Config,
+)
+
+LAYERS = 3
+WIDTH = 32
+KEYS = 48
+HEADS = 4
+CONTEXT = 128
+EOS = "<|endoftext|>"
+PADDED_VOCABULARY = 512
+"""Rows of the head; the tokenizer knows fewer, as in real models."""
+
+CODE = [
+    "def add(left, right):\n    return left + right\n\n\nfor i in range(10):\n    print(add(i, i))\n",
+    "class Point:\n    def __init__(self, x, y):\n        self.x = x\n        self.y = y\n",
+    "import numpy as np\n\nif np.zeros(3).sum() == 0:\n    raise ValueError('naïve — 数字 🙂')\n",
+]
+
+_GPT2_SIZES: dict[str, Any] = {
+    "n_layer": LAYERS,
+    "n_embd": WIDTH,
+    "n_inner": KEYS,
+    "n_head": HEADS,
+    "n_positions": CONTEXT,
+}
+_LLAMA_SIZES: dict[str, Any] = {
+    "num_hidden_layers": LAYERS,
+    "hidden_size": WIDTH,
+    "intermediate_size": KEYS,
+    "num_attention_heads": HEADS,
+    "max_position_embeddings": CONTEXT,
+}
+_GROUPED: dict[str, Any] = _LLAMA_SIZES | {"num_key_value_heads": 1}
+
+TINY: dict[str, Callable[..., PreTrainedConfig]] = {
+    "codegen": lambda **more: CodeGenConfig(**_GPT2_SIZES | {"rotary_dim": 4} | more),
+    "gptj": lambda **more: GPTJConfig(**_GPT2_SIZES | {"rotary_dim": 4} | more),
+    "gpt2": lambda **more: GPT2Config(**_GPT2_SIZES | more),
+    "gpt_bigcode": lambda **more: GPTBigCodeConfig(**_GPT2_SIZES | more),
+    "gpt_neox": lambda **more: GPTNeoXConfig(**_LLAMA_SIZES | {"use_parallel_residual": True} | more),
+    "gpt_neox-sequential": lambda **more: GPTNeoXConfig(**_LLAMA_SIZES | {"use_parallel_residual": False} | more),
+    "llama": lambda **more: LlamaConfig(**_GROUPED | more),
+    "mistral": lambda **more: MistralConfig(**_GROUPED | {"sliding_window": 16} | more),
+    "qwen2": lambda **more: Qwen2Config(**_GROUPED | more),
+    "qwen3": lambda **more: Qwen3Config(**_GROUPED | {"head_dim": WIDTH // HEADS} | more),
+    "starcoder2": lambda **more: Starcoder2Config(**_GROUPED | more),
+    "phi": lambda **more: PhiConfig(**_LLAMA_SIZES | more),
+}
+"""A tiny configuration of every family, two of the one with a switch for parallel blocks."""
+
+
+def tiny_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:
+    """A byte-level BPE trained on a few lines of code; with `bos` it puts its end-of-text token before every text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        CODE,
+        trainers.BpeTrainer(
+            vocab_size=300,
+            special_tokens=[EOS],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{EOS} $A", special_tokens=[(EOS, tokenizer.token_to_id(EOS))]
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=EOS, eos_token=EOS)
+
+
+def tiny_model(kind: str, seed: int = 0, **more: Any) -> nn.Module:
+    """The model of that configuration with weights large enough for sharp, varied predictions.
+
+    Biases and norms are random too: with their usual zeros and ones, forgetting them would go unseen.
+    """
+    special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
+    config = TINY[kind](**{"vocab_size": PADDED_VOCABULARY} | special | more)
+    model = AutoModelForCausalLM.from_config(config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            middle = 1.0 if parameter.dim() == 1 and not name.endswith("bias") else 0.0
+            spread = 0.3 if parameter.dim() > 1 else 0.1
+            parameter.copy_(middle + spread * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+def save_tiny(folder: Path, kind: str, seed: int = 0, bos: bool = False, **more: Any) -> Path:
+    """Save a tiny model with its tokenizer and return the folder."""
+    return save(folder, tiny_model(kind, seed, **more), bos)
+
+
+def save(folder: Path, model: nn.Module, bos: bool = False) -> Path:
+    """Save a model with the tiny tokenizer and return the folder."""
+    model.save_pretrained(folder)
+    tiny_tokenizer(bos).save_pretrained(folder)
+    return folder
+
+
+def relu_model(silent_layer: int, silent_index: int) -> nn.Module:
+    """A GPT-2 with ReLU, one key of which never fires: its bias lies below anything its weights can reach."""
+    model = tiny_model("gpt2", activation_function="relu")
+    with torch.no_grad():
+        model.transformer.h[silent_layer].mlp.c_fc.bias[silent_index] = -1e4
+    return model

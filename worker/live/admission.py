@@ -1,0 +1,100 @@
+"""Whether a request may be done at all, before it waits for its turn."""
+
+from contract.keys import Mask
+from contract.manifest import ModelFacts
+from contract.wire import Limits, WorkerGenerate
+from worker.live.errors import (
+    EmptyPrompt,
+    OtherWeights,
+    PromptTooLong,
+    TooManyMasks,
+    TooManyNewTokens,
+    UnknownKey,
+)
+from worker.live.generation import Task
+from worker.live.settings import WorkerSettings
+from worker.live.token_text import TokenText
+from worker.model.code_model import CodeModel
+
+
+class Admission:
+    """Holds requests against one model and its limits."""
+
+    def __init__(self, model: CodeModel, text: TokenText, settings: WorkerSettings) -> None:
+        self._facts = model.facts
+        self._text = text
+        self._context = model.context_length
+        self.limits = Limits(
+            prompt_tokens=min(settings.prompt_tokens, self._context - 1),
+            new_tokens=min(settings.new_tokens, self._context - 1),
+            masks=settings.masks,
+            queue=settings.queue,
+            body_bytes=settings.body_bytes,
+        )
+
+    def admit(self, request: WorkerGenerate) -> Task:
+        """The task that a request asks for.
+
+        Raises:
+            OtherWeights: its keys belong to another model.
+            InvalidMask: a key has two factors.
+            UnknownKey: the model does not have a key.
+            TooManyMasks, TooManyNewTokens, PromptTooLong: it asks for more than the limits allow.
+            EmptyPrompt: there is nothing to continue.
+        """
+        self._check_weights(request.weights_sha256)
+        masks = request.basket()
+        self._check_masks(masks)
+        self._check_new_tokens(request.max_new_tokens)
+        return Task(
+            prompt_ids=self._encode(request.prompt, request.max_new_tokens),
+            masks=tuple(masks),
+            new_tokens=request.max_new_tokens,
+            temperature=request.temperature,
+            seed=request.seed,
+            top=request.top_logprobs,
+        )
+
+    def _check_weights(self, sha256: str | None) -> None:
+        if sha256 is not None and sha256 != self._facts.weights_sha256:
+            raise OtherWeights(
+                f"this worker serves {self._facts.model_id} with weights {self._facts.weights_sha256[:12]}, the request "
+                f"is about weights {sha256[:12]!r}: start a worker with the model of the run"
+            )
+
+    def _check_masks(self, masks: list[Mask]) -> None:
+        if len(masks) > self.limits.masks:
+            raise TooManyMasks(
+                f"{len(masks)} keys are masked, this worker takes at most {self.limits.masks}: mask fewer"
+            )
+        for mask in masks:
+            _check_key(self._facts, mask)
+
+    def _check_new_tokens(self, asked: int) -> None:
+        if asked > self.limits.new_tokens:
+            raise TooManyNewTokens(
+                f"{asked} new tokens are asked for, this worker generates at most {self.limits.new_tokens}: ask for fewer"
+            )
+
+    def _encode(self, prompt: str, new_tokens: int) -> list[int]:
+        ids = self._text.encode(prompt)
+        if not ids:
+            raise EmptyPrompt(f"the prompt {prompt[:40]!r} has no token: write something to continue")
+        allowed = min(self.limits.prompt_tokens, self._context - new_tokens)
+        if len(ids) > allowed:
+            raise PromptTooLong(
+                f"the prompt has {len(ids)} tokens, this worker takes at most {allowed} when it adds {new_tokens}: "
+                "shorten the prompt or ask for fewer new tokens"
+            )
+        return ids
+
+
+def _check_key(facts: ModelFacts, mask: Mask) -> None:
+    layer, index = mask.key.layer, mask.key.index
+    if layer >= facts.n_layers:
+        raise UnknownKey(f"there is no key {mask.key}: {facts.model_id} has layers 0 to {facts.n_layers - 1}")
+    if index >= facts.keys_per_layer[layer]:
+        raise UnknownKey(
+            f"there is no key {mask.key}: layer {layer} of {facts.model_id} has keys 0 to "
+            f"{facts.keys_per_layer[layer] - 1}"
+        )

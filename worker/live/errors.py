@@ -1,0 +1,127 @@
+"""What a live request can be refused for, or fail of."""
+
+from contract.errors import KeyscopeError
+
+
+class Unauthorised(KeyscopeError):
+    """The request does not carry the worker's token."""
+
+    code = "unauthorised"
+    status = 401
+
+
+class InvalidRequest(KeyscopeError):
+    """A request with a field that is missing, unknown or of a wrong value."""
+
+    code = "invalid_request"
+    status = 422
+
+
+class OtherWeights(KeyscopeError):
+    """The request is about the keys of a model that this worker does not serve."""
+
+    code = "other_weights"
+    status = 409
+
+
+class UnknownKey(KeyscopeError):
+    """A key with a layer or index that the model does not have."""
+
+    code = "unknown_key"
+    status = 422
+
+
+class EmptyPrompt(KeyscopeError):
+    """A prompt of which the tokenizer leaves no token."""
+
+    code = "empty_prompt"
+    status = 400
+
+
+class PromptTooLong(KeyscopeError):
+    """A prompt of more tokens than the worker takes."""
+
+    code = "prompt_too_long"
+    status = 400
+
+
+class TooManyNewTokens(KeyscopeError):
+    """More new tokens than the worker generates."""
+
+    code = "too_many_new_tokens"
+    status = 400
+
+
+class TooManyMasks(KeyscopeError):
+    """More masked keys than the worker takes."""
+
+    code = "too_many_masks"
+    status = 413
+
+
+class BodyTooLarge(KeyscopeError):
+    """A request body of more bytes than the worker reads."""
+
+    code = "body_too_large"
+    status = 413
+
+
+class LogitsNotFinite(KeyscopeError):
+    """Factors so large that the model's logits are no numbers any more."""
+
+    code = "logits_not_finite"
+    status = 422
+
+
+class Busy(KeyscopeError):
+    """A request that may succeed later: `retry_after` says in how many seconds it is worth another try."""
+
+    status = 503
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class QueueFull(Busy):
+    """As many requests are waiting as the queue holds."""
+
+    code = "queue_full"
+    status = 429
+
+
+class QueueTimeout(Busy):
+    """A request whose turn did not come in time."""
+
+    code = "queue_timeout"
+
+
+class OutOfMemory(Busy):
+    """The device had not enough memory for a request; the worker goes on."""
+
+    code = "out_of_memory"
+
+
+class WorkerStopping(Busy):
+    """The worker is shutting down."""
+
+    code = "worker_stopping"
+
+
+class DeviceFailed(KeyscopeError):
+    """The device is in a state that only a new process gets out of."""
+
+    code = "device_failed"
+
+
+class InternalError(KeyscopeError):
+    """An error that nobody expected; the log says more."""
+
+    code = "internal_error"
+
+
+class ClientGone(KeyscopeError):
+    """The client left before its answer was ready."""
+
+    code = "client_gone"
+    status = 499

@@ -1,0 +1,176 @@
+"""Generating a prompt's continuation twice, with and without masks, as the two rows of one batch."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from contract.keys import Mask
+from contract.wire import BRANCHES, Alternative, Applied, Branch, DoneEvent, TokenEvent
+from worker.live.errors import LogitsNotFinite
+from worker.live.sampling import choose, uniform
+from worker.live.token_text import TokenText
+from worker.model.code_model import CodeModel
+from worker.model.errors import MaskNotApplied
+from worker.model.taps import MaskReport, mask_coefficients
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to generate, already found possible."""
+
+    prompt_ids: list[int]
+    masks: tuple[Mask, ...]
+    new_tokens: int
+    temperature: float
+    seed: int
+    top: int
+
+
+@dataclass(slots=True)
+class _Row:
+    """One branch as it grows. The token that ends it is one of its tokens, but no part of its text."""
+
+    branch: Branch
+    token_ids: list[int] = field(default_factory=list)
+    ended: bool = False
+
+    @property
+    def text_ids(self) -> list[int]:
+        return self.token_ids[:-1] if self.ended else self.token_ids
+
+
+class _Choice(NamedTuple):
+    """A token with its log-probability, and the most probable ones."""
+
+    token_id: int
+    logprob: float
+    top: list[tuple[int, float]]
+
+
+class Generator:
+    """Generates with one model.
+
+    Attributes:
+        text: the model's tokenizer.
+    """
+
+    def __init__(self, model: CodeModel) -> None:
+        self.text = TokenText(model.tokenizer, model.facts.bos)
+        self._model = model
+        self._stop = _stop_ids(model)
+        self._known = _known_ids(model)
+        self._n_known = int(self._known.sum())
+
+    @torch.inference_mode()
+    def run(self, task: Task, emit: Callable[[TokenEvent], None]) -> DoneEvent:
+        """Generate, emitting every token of either branch as it is taken; an exception of `emit` ends it at once.
+
+        Each step feeds both rows, so the shape of the batch never changes; a branch that took an end-of-text token
+        stays in the batch and adds nothing.
+
+        Raises:
+            MaskNotApplied: the masks did not act on every pass of the model.
+            LogitsNotFinite: the factors drive the model out of the range of its numbers.
+        """
+        started = time.perf_counter()
+        rows = tuple(_Row(branch) for branch in BRANCHES)
+        cache = DynamicCache(config=self._model.model.config)
+        ids = [task.prompt_ids] * len(rows)
+        passes = 0
+        with mask_coefficients(self._model, [(), task.masks]) as report:
+            while passes < task.new_tokens and not all(row.ended for row in rows):
+                logits = self._next_logits(ids, cache)
+                self._take(task, passes, rows, logits, emit)
+                passes += 1
+                ids = [row.token_ids[-1:] for row in rows]
+        return DoneEvent(
+            first_divergence=first_divergence(rows[0].token_ids, rows[1].token_ids),
+            applied=_applied(report, passes),
+            elapsed_ms=1000 * (time.perf_counter() - started),
+            text={row.branch: self.text.join(row.text_ids) for row in rows},
+        )
+
+    def _next_logits(self, ids: list[list[int]], cache: DynamicCache) -> Tensor:
+        """Logits after the last of these tokens, [rows, rows of the head], float32 on the CPU."""
+        token_ids = torch.tensor(ids, device=self._model.device)
+        output = self._model.model(input_ids=token_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        logits = output.logits[:, -1].float().cpu()
+        assert isinstance(logits, Tensor)
+        return logits
+
+    def _take(
+        self, task: Task, step: int, rows: Sequence[_Row], logits: Tensor, emit: Callable[[TokenEvent], None]
+    ) -> None:
+        draw = uniform(task.seed, step)
+        growing = [(row, row_logits) for row, row_logits in zip(rows, logits, strict=True) if not row.ended]
+        for row, row_logits in growing:
+            if not row_logits.isfinite().all():
+                raise LogitsNotFinite(
+                    f"the {row.branch} logits are no finite numbers at token {step}: choose factors nearer to 1"
+                )
+        for row, row_logits in growing:
+            choice = self._choose(task, row_logits, draw)
+            row.token_ids.append(choice.token_id)
+            row.ended = choice.token_id in self._stop
+            emit(self._event(row.branch, step, choice))
+
+    def _choose(self, task: Task, logits: Tensor, draw: float) -> _Choice:
+        """Take a token the tokenizer knows; log-probabilities are over the whole head, before temperature."""
+        logprobs = torch.log_softmax(logits, dim=0)
+        scores = logprobs.masked_fill(~self._known, -torch.inf)
+        token_id = choose(scores, task.temperature, draw)
+        best = scores.topk(min(task.top, self._n_known))
+        top = list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+        return _Choice(token_id, float(logprobs[token_id]), top)
+
+    def _event(self, branch: Branch, index: int, choice: _Choice) -> TokenEvent:
+        text, hexadecimal = self.text.spell(choice.token_id)
+        return TokenEvent(
+            branch=branch,
+            index=index,
+            token=text,
+            token_hex=hexadecimal,
+            token_id=choice.token_id,
+            logprob=choice.logprob,
+            top=[self._alternative(token_id, logprob) for token_id, logprob in choice.top],
+        )
+
+    def _alternative(self, token_id: int, logprob: float) -> Alternative:
+        text, hexadecimal = self.text.spell(token_id)
+        return Alternative(token=text, token_hex=hexadecimal, token_id=token_id, logprob=logprob)
+
+
+def first_divergence(one: Sequence[int], other: Sequence[int]) -> int | None:
+    """Index of the first token that differs or that only one of them has; None where they are equal."""
+    return next((i for i, (left, right) in enumerate(zip_longest(one, other)) if left != right), None)
+
+
+def _applied(report: MaskReport, passes: int) -> Applied:
+    if any(seen != passes for seen in report.steps.values()):
+        raise MaskNotApplied(f"of {passes} passes of the model, the masked layers saw {report.steps}")
+    return Applied(keys=report.keys, positions=report.positions)
+
+
+def _stop_ids(model: CodeModel) -> frozenset[int]:
+    """The tokens that end a text: those of the model's generation settings, else the tokenizer's."""
+    configured = getattr(model.model.generation_config, "eos_token_id", None)
+    if configured is None:
+        configured = model.tokenizer.eos_token_id
+    if configured is None:
+        return frozenset()
+    return frozenset([configured] if isinstance(configured, int) else configured)
+
+
+def _known_ids(model: CodeModel) -> Tensor:
+    """Which rows of the head stand for a token of the tokenizer, [rows of the head]."""
+    weight = model.head.weight
+    assert isinstance(weight, Tensor)
+    known = torch.zeros(len(weight), dtype=torch.bool)
+    known[[token_id for token_id in model.tokenizer.get_vocab().values() if token_id < len(known)]] = True
+    return known

@@ -1,0 +1,254 @@
+"""The live worker's HTTP server: a prompt continued with and without masks, as one answer or as a stream of events."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.middleware import Middleware
+from starlette.types import Receive, Scope, Send
+
+from contract.errors import KeyscopeError
+from contract.wire import (
+    BRANCHES,
+    Branch,
+    BranchResult,
+    DoneEvent,
+    ErrorAnswer,
+    GenerateAnswer,
+    GeneratedToken,
+    TokenEvent,
+    WorkerGenerate,
+    WorkerInfo,
+)
+from worker.live import answers
+from worker.live.admission import Admission
+from worker.live.engine import Engine
+from worker.live.errors import ClientGone, WorkerStopping
+from worker.live.generation import Generator, Task
+from worker.live.guard import BodyLimit, TokenGuard
+from worker.live.metrics import Metrics
+from worker.live.openapi import describe
+from worker.live.settings import WorkerSettings
+from worker.model.code_model import CodeModel
+from worker.model.load import load_model
+
+log = logging.getLogger(__name__)
+
+DESCRIPTION = "One code language model, its prompts continued with and without chosen keys masked."
+STREAM = "text/event-stream"
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "The prompt or the number of new tokens is over a limit"},
+    401: {"model": ErrorAnswer, "description": "The token is missing or wrong"},
+    409: {"model": ErrorAnswer, "description": "The worker serves other weights"},
+    413: {"model": ErrorAnswer, "description": "Too many masks, or too large a body"},
+    422: {"model": ErrorAnswer, "description": "A field is wrong, or a key does not exist or has two factors"},
+    429: {"model": ErrorAnswer, "description": "The queue is full; Retry-After says when to try again"},
+    500: {"model": ErrorAnswer, "description": "The masks did not act, or the worker failed"},
+    503: {"model": ErrorAnswer, "description": "No turn in time, or no memory; Retry-After says when to try again"},
+}
+
+T = TypeVar("T")
+Event = TokenEvent | DoneEvent
+router = APIRouter()
+
+
+class Health(BaseModel):
+    """The worker takes requests."""
+
+    ok: Literal[True] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A loaded model and what answers requests for it."""
+
+    model: CodeModel
+    generator: Generator
+    admission: Admission
+    engine: Engine
+    metrics: Metrics
+
+    async def admit(self, body: WorkerGenerate) -> Task:
+        """The task a request asks for; a refusal is counted."""
+        try:
+            return await run_in_threadpool(self.admission.admit, body)
+        except KeyscopeError as error:
+            self.metrics.ended(error.code)
+            raise
+
+
+def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], object] = os._exit) -> FastAPI:
+    """The application that serves `settings.model`, which is loaded when the application starts.
+
+    `exit_process` is called with an exit status when the device is beyond repair and a new process has to take over.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        model = await run_in_threadpool(load_model, settings.source)
+        metrics = Metrics()
+        engine = Engine(settings.queue, settings.queue_timeout, metrics, exit_process)
+        generator = Generator(model)
+        app.state.service = Service(model, generator, Admission(model, generator.text, settings), engine, metrics)
+        engine.start()
+        log.info("serving %s in %s on %s", model.facts.model_id, model.dtype, model.device)
+        yield
+        engine.close()
+
+    guards = [Middleware(BodyLimit, limit=settings.body_bytes)]
+    if settings.token is not None:
+        token = settings.token.get_secret_value()
+        guards.insert(0, Middleware(TokenGuard, token=token, open_paths={router.url_path_for("healthz")}))
+    app = FastAPI(
+        title="Keyscope worker",
+        description=DESCRIPTION,
+        version=version("keyscope"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+        middleware=guards,
+    )
+    app.include_router(router)
+    answers.install(app)
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceOf = Annotated[Service, Depends(_service)]
+
+
+@router.get("/healthz", responses={503: {"model": ErrorAnswer}})
+def healthz(service: ServiceOf) -> Health:
+    """Whether the worker takes requests; open to everybody."""
+    if not service.engine.alive:
+        raise WorkerStopping("the worker is shutting down", retry_after=5)
+    return Health()
+
+
+@router.get("/info", responses={401: _REFUSALS[401]})
+def info(service: ServiceOf) -> WorkerInfo:
+    """Which model this is, what it accepts and how busy it is."""
+    facts = service.model.facts
+    return WorkerInfo(
+        model_id=facts.model_id,
+        weights_sha256=facts.weights_sha256,
+        n_layers=facts.n_layers,
+        keys_per_layer=facts.keys_per_layer,
+        dtype=str(service.model.dtype).removeprefix("torch."),
+        device=str(service.model.device),
+        limits=service.admission.limits,
+        waiting=service.engine.waiting,
+        running=service.engine.running,
+        tokens_per_second=service.engine.events_per_second,
+    )
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(service: ServiceOf) -> Response:
+    """Counts and durations, in the format of Prometheus."""
+    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.post("/generate", response_model=GenerateAnswer, responses=_REFUSALS)
+async def generate(body: WorkerGenerate, request: Request, service: ServiceOf) -> Any:
+    """Continue a prompt twice: as the model is, and with coefficients of the masked keys multiplied by their factors.
+
+    With `Accept: text/event-stream` the answer is a stream: a `token` event for each token of either branch, then one
+    `done` or `error` event; whatever goes wrong before the first token is answered with its status instead. The token
+    that ends a branch is listed with its log-probability, but is no part of the branch's text.
+    """
+    task = await service.admit(body)
+    ticket = service.engine.submit(partial(service.generator.run, task), size=len(BRANCHES) * task.new_tokens)
+    with ExitStack() as at_end:
+        at_end.callback(service.engine.cancel, ticket)
+        await _unless_gone(request, service.engine.turn(ticket))
+        events = aiter(ticket)
+        first = await _unless_gone(request, anext(events))
+        if STREAM in request.headers.get("accept", ""):
+            return _EventStream(_server_sent(first, events), at_end.pop_all())
+        return await _unless_gone(request, _whole_answer(first, events))
+
+
+class _EventStream(EventSourceResponse):
+    """A stream that closes what it was made from when it ends, however it ends."""
+
+    def __init__(self, content: AsyncIterator[ServerSentEvent], at_end: ExitStack) -> None:
+        super().__init__(content, sep="\n")
+        self._at_end = at_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._at_end:
+            await super().__call__(scope, receive, send)
+
+
+async def _server_sent(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[ServerSentEvent]:
+    yield _sent(first)
+    try:
+        async for event in rest:
+            yield _sent(event)
+    except KeyscopeError as error:
+        yield ServerSentEvent(answers.error_answer(error).model_dump_json(), event="error")
+
+
+def _sent(event: Event) -> ServerSentEvent:
+    return ServerSentEvent(event.model_dump_json(), event="done" if isinstance(event, DoneEvent) else "token")
+
+
+async def _whole_answer(first: Event, rest: AsyncIterator[Event]) -> GenerateAnswer:
+    tokens: dict[Branch, list[GeneratedToken]] = {branch: [] for branch in BRANCHES}
+    event = first
+    while isinstance(event, TokenEvent):
+        tokens[event.branch].append(GeneratedToken.model_validate(event.model_dump(exclude={"branch", "index"})))
+        event = await anext(rest)
+    return GenerateAnswer(
+        baseline=BranchResult(text=event.text["baseline"], tokens=tokens["baseline"]),
+        masked=BranchResult(text=event.text["masked"], tokens=tokens["masked"]),
+        first_divergence=event.first_divergence,
+        applied=event.applied,
+        elapsed_ms=event.elapsed_ms,
+    )
+
+
+async def _unless_gone(request: Request, wanted: Awaitable[T]) -> T:
+    """What is awaited.
+
+    Raises:
+        ClientGone: the client left before.
+    """
+    result = asyncio.ensure_future(wanted)
+    departure = asyncio.ensure_future(_departure(request))
+    try:
+        await asyncio.wait({result, departure}, return_when=asyncio.FIRST_COMPLETED)
+        if not result.done():
+            raise ClientGone("the client left before its answer was ready")
+        return result.result()
+    finally:
+        for future in (result, departure):
+            future.cancel()
+
+
+async def _departure(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

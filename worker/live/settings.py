@@ -1,0 +1,41 @@
+"""The settings of the live worker, each read from `KEYSCOPE_WORKER_…` in the environment."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.model.source import DEFAULT_CACHE, ModelSource
+
+MIN_MASKS = 4096
+"""Every worker takes at least so many masks."""
+
+
+class WorkerSettings(BaseSettings):
+    """What the worker needs to know; every field is a variable `KEYSCOPE_WORKER_FIELD` of the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="KEYSCOPE_WORKER_", extra="ignore", env_ignore_empty=True, protected_namespaces=()
+    )
+
+    model: str = Field(description="Model to serve: a local folder, a GGUF file or a hub name")
+    revision: str | None = Field(None, description="Commit, branch or tag of a hub model")
+    dtype: str = Field(
+        "auto", description="float32, float64, bfloat16 or float16; auto: as stored on CUDA, else float32"
+    )
+    device: str = Field("auto", description="cpu, cuda or cuda:1; auto: CUDA where there is one")
+    cache: Path = Field(DEFAULT_CACHE, description="Directory for converted GGUF files")
+    host: str = Field("127.0.0.1", description="Address the worker listens on")
+    port: int = Field(8001, ge=0, le=65535, description="Port the worker listens on; 0 takes a free one")
+    token: SecretStr | None = Field(None, description="Secret that clients send as a bearer token; none asks for none")
+    prompt_tokens: int = Field(2048, ge=1, description="Longest prompt, in tokens; the model's context may allow less")
+    new_tokens: int = Field(512, ge=1, description="Most tokens to generate; the model's context may allow less")
+    masks: int = Field(MIN_MASKS, ge=MIN_MASKS, description="Most masked keys of one request")
+    queue: int = Field(16, ge=1, description="Most requests waiting behind the one that runs")
+    queue_timeout: float = Field(60.0, gt=0, description="Longest wait of a request for its turn, in seconds")
+    body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body, in bytes")
+
+    @property
+    def source(self) -> ModelSource:
+        """The model to load."""
+        return ModelSource(self.model, self.revision, self.dtype, self.device, self.cache)

@@ -1,0 +1,40 @@
+"""From prompts to token ids, and from token ids to what people read."""
+
+import threading
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerFast
+
+from worker.model.vocabulary import token_bytes
+
+
+class TokenText:
+    """A model's tokenizer, safe to use from several threads."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, bos: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        self._bos = list(bos)
+        self._bytes = token_bytes(tokenizer)
+        self._lock = threading.Lock()
+
+    def encode(self, prompt: str) -> list[int]:
+        """The prompt's token ids, as the tokenizer makes them for a text that is to go on.
+
+        The BOS that the tokenizer itself adds is put in front, unless the prompt already begins with its text; what it
+        adds at the end of a text is left out. The text of a special token, such as `<|endoftext|>`, is that token.
+        """
+        with self._lock:  # a tokenizer changes its own settings for the length of a call
+            ids = list(self._tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"])
+        return ids if ids[: len(self._bos)] == self._bos else self._bos + ids
+
+    def spell(self, token_id: int) -> tuple[str, str | None]:
+        """A token's text, and its bytes in hexadecimal where they are not UTF-8 by themselves."""
+        spelled = self._bytes[token_id]
+        try:
+            return spelled.decode(), None
+        except UnicodeDecodeError:
+            return spelled.decode(errors="replace"), spelled.hex()
+
+    def join(self, token_ids: Sequence[int]) -> str:
+        """The text of several tokens: their bytes together, so a character may be spread over tokens."""
+        return b"".join(map(self._bytes.__getitem__, token_ids)).decode(errors="replace")
