@@ -54,6 +54,9 @@ def describe(error: Exception) -> Failure:
             return Failure(error.status, error.code, error.detail, headers=_retry_after(error))
         case RequestValidationError():
             return Failure(422, "invalid_request", _sentence(error))
+        case HTTPException(__cause__=KeyscopeError() as cause):
+            # FastAPI wraps whatever is raised while a body is read.
+            return describe(cause)
         case HTTPException():
             code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
             return Failure(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))

@@ -25,6 +25,8 @@ _SAMPLES = f"""
     WHERE e.layer = ? AND e."index" = ? AND (? IS NULL OR e.language = ?) AND (? IS NULL OR e.band = ?)
     ORDER BY e.language, e.band, e.rank"""  # noqa: S608 - constants only
 
+_CONTINUATION = bytes(range(0x80, 0xC0))
+"""The bytes that go on with a character of UTF-8."""
 _COUNTS = """
     SELECT language, polarity, count(*) FROM triggers WHERE layer = ? AND "index" = ? GROUP BY ALL
     UNION ALL
@@ -106,25 +108,24 @@ def example_counts(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> dict[tuple[
 def window_tokens(
     tokens: Sequence[Token], coefficients: Sequence[float | None], line: int, column: int
 ) -> list[WindowToken]:
-    """The tokens of a window that starts at `line` and `column`, each at its own line and column."""
+    """The tokens of a window that starts at `line` and `column`, each at its own line and column.
+
+    A token that begins in the middle of a character is in that character's column.
+    """
+    own = [b"" if token.special else token.bytes for token in tokens]
+    begun = column + _inside(b"".join(own))
     drawn = []
-    for token, text, coefficient in zip(tokens, window_texts(tokens), coefficients, strict=True):
-        drawn.append(WindowToken(token, text, coefficient, line, column))
-        line, column = advance(text, line, column)
+    for token, data, text, coefficient in zip(tokens, own, decode(own), coefficients, strict=True):
+        drawn.append(WindowToken(token, text, coefficient, line, begun - _inside(data)))
+        before, line_break, rest = data.rpartition(b"\n")
+        line += before.count(b"\n") + len(line_break)
+        begun = (0 if line_break else begun) + len(rest.translate(None, _CONTINUATION))
     return drawn
 
 
 def window_texts(tokens: Sequence[Token]) -> list[str]:
     """The text of each token in its window; a control token, which is no part of the file, has none."""
     return decode([b"" if token.special else token.bytes for token in tokens])
-
-
-def advance(text: str, line: int, column: int) -> tuple[int, int]:
-    """Line and column after a text that starts at `line` and `column`."""
-    last_break = text.rfind("\n")
-    if last_break < 0:
-        return line, column + len(text)
-    return line + text.count("\n"), len(text) - last_break - 1
 
 
 def context_coefficients(context: bytes, scale: float, position: int, n_tokens: int) -> list[float | None]:
@@ -164,3 +165,8 @@ def _example(row: tuple[Any, ...], vocabulary: Vocabulary) -> Example:
         trigger_index=position,
         tokens=window_tokens([vocabulary[i] for i in token_ids], coefficients, window_line, window_column),
     )
+
+
+def _inside(data: bytes) -> int:
+    """1 where the bytes begin in the middle of a character, else 0."""
+    return int(bool(data) and data[0] in _CONTINUATION)

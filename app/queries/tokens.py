@@ -97,7 +97,7 @@ def decode(tokens: Sequence[bytes]) -> list[str]:
     broken: list[bytes] = []
     for token in tokens:
         # UTF-8 synchronises itself: a token that is whole characters completes no neighbour's.
-        if _is_utf8(token):
+        if token and _is_utf8(token):
             texts += _decode_together(broken)
             broken = []
             texts.append(token.decode())

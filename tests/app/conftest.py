@@ -5,6 +5,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
+from app.runs import Registry, Run
 from app.settings import Settings
 from tests.runs import Shape, build_run
 
@@ -20,10 +21,27 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(runs_dir: Path, tmp_path: Path) -> Settings:
-    return Settings(runs=runs_dir)
+    return Settings(runs=runs_dir, database_url=f"sqlite:///{tmp_path}/labels.sqlite")
 
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[TestClient]:
     with TestClient(create_app(settings)) as client:
         yield client
+
+
+@pytest.fixture
+def registry(runs_dir: Path) -> Iterator[Registry]:
+    registry = Registry(runs_dir)
+    yield registry
+    registry.close()
+
+
+@pytest.fixture
+def alpha(registry: Registry) -> Run:
+    return registry.get("alpha")
+
+
+@pytest.fixture
+def gated(registry: Registry) -> Run:
+    return registry.get("gated")

@@ -1,0 +1,303 @@
+import math
+import random
+
+import numpy as np
+import pytest
+
+from app import queries
+from app.errors import InvalidParameter, UnknownKey, UnknownLayer
+from app.queries.examples import context_coefficients, window_tokens
+from app.queries.tokens import Token
+from app.runs import Run
+from contract.bins import N_BINS
+from contract.keys import KeyId
+from contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
+from tests.runs import FILES
+
+KEY = KeyId(1, 2)
+SOURCES = {path: text for _, path, text in FILES}
+
+
+def all_examples(run: Run) -> list[queries.Example]:
+    keys = [
+        KeyId(layer, index) for layer, size in enumerate(run.manifest.model.keys_per_layer) for index in range(size)
+    ]
+    with run.reading() as cursor:
+        found = []
+        for key in keys:
+            found += queries.key_triggers(cursor, run.vocabulary, key)
+            found += queries.key_samples(cursor, run.vocabulary, key)
+        return found
+
+
+@pytest.mark.parametrize("name", ["alpha", "gated"])
+def test_every_window_is_the_text_of_its_file_at_its_line_and_column(name: str, request: pytest.FixtureRequest):
+    for example in all_examples(request.getfixturevalue(name)):
+        first, text = example.tokens[0], "".join(drawn.text for drawn in example.tokens)
+        lines = SOURCES[example.path].split("\n")
+        rest = "\n".join([lines[first.line - 1][first.column :], *lines[first.line :]])
+        # A window may end inside a character, which then shows as replacement characters.
+        assert rest.startswith(text.rstrip("\ufffd").lstrip("\ufffd"))
+
+
+def test_the_trigger_token_is_where_the_run_file_says(alpha: Run):
+    for example in all_examples(alpha):
+        drawn = example.tokens[example.trigger_index]
+        assert (drawn.line, drawn.column) == (example.line, example.column)
+        assert drawn.coefficient == example.coefficient
+
+
+def test_a_bos_is_special_has_no_text_and_no_coefficient(alpha: Run, gated: Run):
+    assert all(example.tokens[0].token.special for example in all_examples(alpha))
+    assert all(example.tokens[0].text == "" for example in all_examples(alpha))
+    assert all(example.tokens[0].coefficient is None for example in all_examples(alpha))
+    assert not any(drawn.token.special for example in all_examples(gated) for drawn in example.tokens)
+
+
+def test_coefficients_stand_beside_the_trigger_and_nowhere_else(alpha: Run):
+    context = alpha.manifest.settings.context
+    for example in all_examples(alpha):
+        for at, drawn in enumerate(example.tokens):
+            near = abs(at - example.trigger_index) <= context and not drawn.token.special
+            assert (drawn.coefficient is not None) == near
+
+
+def test_the_same_token_has_the_same_coefficient_in_every_example(alpha: Run):
+    with alpha.reading() as cursor:
+        found = queries.key_triggers(cursor, alpha.vocabulary, KEY) + queries.key_samples(cursor, alpha.vocabulary, KEY)
+    seen: dict[tuple[str, int], float] = {}
+    for example in found:
+        for at, drawn in enumerate(example.tokens):
+            if drawn.coefficient is not None:
+                value = seen.setdefault((example.path, example.start + at), drawn.coefficient)
+                assert drawn.coefficient == pytest.approx(value, rel=2e-3, abs=2e-3)
+
+
+def test_triggers_come_by_rank_the_strongest_first(gated: Run):
+    with gated.reading() as cursor:
+        found = queries.key_triggers(cursor, gated.vocabulary, KeyId(2, 3), "python", "max")
+        lowest = queries.key_triggers(cursor, gated.vocabulary, KeyId(2, 3), "python", "min")
+    assert [example.rank for example in found] == [1, 2]
+    assert found[0].coefficient >= found[1].coefficient
+    assert lowest[0].coefficient <= lowest[1].coefficient < found[1].coefficient
+    assert {example.polarity for example in lowest} == {"min"}
+
+
+def test_samples_are_chosen_by_band(alpha: Run):
+    with alpha.reading() as cursor:
+        found = queries.key_samples(cursor, alpha.vocabulary, KEY, band="50-80")
+    assert found
+    assert {example.band for example in found} == {"50-80"}
+    assert all(0.5 <= (example.quantile or 0) < 0.8 for example in found)
+
+
+def test_context_is_scaled_little_endian_half_floats_with_nothing_outside_the_window():
+    context = np.array([np.nan, 0.5, 1.0, -0.25, np.nan], "<f2").tobytes()
+    assert context_coefficients(context, 8.0, 1, 4) == [4.0, 8.0, -2.0, None]
+    assert context_coefficients(context, 8.0, 3, 4) == [None, None, 4.0, 8.0]
+
+
+def test_lines_and_columns_follow_line_breaks_and_split_characters():
+    tokens = [Token(i, data) for i, data in enumerate([b"a\n", b"\xc3", b"\xa9b", b"\n\n  ", b"c"])]
+    drawn = window_tokens(tokens, [None] * 5, 7, 3)
+    assert [(each.line, each.column) for each in drawn] == [(7, 3), (8, 0), (8, 0), (8, 2), (10, 2)]
+    assert [each.text for each in drawn] == ["a\n", "é", "b", "\n\n  ", "c"]
+
+
+def test_a_window_may_begin_inside_a_character():
+    tokens = [Token(i, bytes([byte])) for i, byte in enumerate("→x".encode())][1:]
+    drawn = window_tokens(tokens, [None] * 3, 1, 5)
+    assert [each.column for each in drawn] == [5, 5, 6]
+    assert [each.text for each in drawn] == ["\ufffd", "\ufffd", "x"]
+
+
+def test_statistics_have_every_column_of_the_contract_and_never_nan(alpha: Run, gated: Run):
+    names = [column.name for column in WEIGHT_STATISTICS + MOMENTS + KEY_STATISTICS]
+    for run in (alpha, gated):
+        with run.reading() as cursor:
+            statistics = queries.key_statistics(cursor, KEY)
+        assert list(statistics) == names
+        assert not any(isinstance(value, float) and math.isnan(value) for value in statistics.values())
+
+
+def test_histograms_count_every_token_and_window_of_a_language(alpha: Run):
+    with alpha.reading() as cursor:
+        found = {histogram.language: histogram for histogram in queries.histograms(cursor, KEY)}
+    for counts in alpha.manifest.corpus.languages:
+        assert len(found[counts.language].tokens) == N_BINS
+        assert sum(found[counts.language].tokens) == counts.tokens
+        assert sum(found[counts.language].windows) == counts.windows
+
+
+def test_language_statistics_add_up_to_the_whole(alpha: Run):
+    with alpha.reading() as cursor:
+        whole = queries.key_statistics(cursor, KEY)
+        parts = [each.statistics for each in queries.language_statistics(cursor, KEY)]
+    assert sum(part["n"] for part in parts) == whole["n"]
+    assert max(part["maximum"] for part in parts) == whole["maximum"]
+
+
+def test_values_promote_from_the_top_and_suppress_from_the_bottom(alpha: Run):
+    with alpha.reading() as cursor:
+        written = queries.value_tokens(cursor, alpha.vocabulary, KEY)
+    for value in written.values():
+        promoted, suppressed = [each.logit for each in value.promoted], [each.logit for each in value.suppressed]
+        assert promoted == sorted(promoted, reverse=True)
+        assert suppressed == sorted(suppressed)
+        assert promoted[-1] > suppressed[-1]
+
+
+def test_the_commonest_token_comes_first_in_what_a_key_fires_on(alpha: Run):
+    with alpha.reading() as cursor:
+        counts = [each.count for each in queries.fires_on(cursor, alpha.vocabulary, KEY)]
+    assert counts
+    assert counts == sorted(counts, reverse=True)
+
+
+@pytest.mark.parametrize("column", queries.SORT_COLUMNS)
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_layer_sorts_by_every_column_with_missing_values_last(gated: Run, column: str, order: str):
+    with gated.reading() as cursor:
+        page = queries.layer_page(cursor, gated.vocabulary, 2, sort=queries.LayerSort(column, order))
+    values = [row.key.index if column == "index" else row.statistics[column] for row in page.rows]
+    present = [value for value in values if value is not None]
+    assert values[len(present) :] == [None] * (len(values) - len(present))
+    assert present == sorted(present, reverse=order == "desc")
+    assert len(values) == 5
+
+
+@pytest.mark.parametrize("column", ["layer", 'index"; DROP TABLE keys; --', "", "nothing"])
+def test_a_column_that_is_none_is_refused_with_the_list_of_those_there_are(column: str):
+    with pytest.raises(InvalidParameter, match="firing_rate"):
+        queries.LayerSort(column)
+
+
+def test_pages_of_a_layer_join_to_the_whole(alpha: Run):
+    with alpha.reading() as cursor:
+        whole = queries.layer_page(cursor, alpha.vocabulary, 0)
+        parts = [queries.layer_page(cursor, alpha.vocabulary, 0, limit=4, offset=offset) for offset in (0, 4, 8)]
+    assert [row.key for part in parts for row in part.rows] == [row.key for row in whole.rows]
+    assert {part.total for part in parts} == {6}
+
+
+def test_filters_keep_exactly_the_keys_that_pass(alpha: Run):
+    with alpha.reading() as cursor:
+        whole = queries.layer_page(cursor, alpha.vocabulary, 1).rows
+        where = queries.LayerFilter(language="python", min_firing_rate=0.1, max_firing_rate=0.3)
+        page = queries.layer_page(cursor, alpha.vocabulary, 1, where)
+    expected = [
+        row.key
+        for row in whole
+        if row.statistics["top_language"] == "python" and 0.1 <= row.statistics["firing_rate"] <= 0.3
+    ]
+    assert expected
+    assert [row.key for row in page.rows] == expected
+    assert page.total == len(expected)
+
+
+def test_keys_are_found_by_the_exact_token_they_fire_on(alpha: Run):
+    with alpha.reading() as cursor:
+        by_token = {
+            notation: [
+                row.key
+                for row in queries.layer_page(cursor, alpha.vocabulary, 0, queries.LayerFilter(token=notation)).rows
+            ]
+            for notation in (r"\n", ".", " self", "self", "Self")
+        }
+        fires_on = {
+            KeyId(0, index): {each.token.bytes for each in queries.fires_on(cursor, alpha.vocabulary, KeyId(0, index))}
+            for index in range(6)
+        }
+        unknown = queries.layer_page(cursor, alpha.vocabulary, 0, queries.LayerFilter(token="Self"))
+    for notation, keys in by_token.items():
+        assert set(keys) == {key for key, tokens in fires_on.items() if queries.parse_token(notation) in tokens}
+    assert by_token[r"\n"]
+    assert not unknown.token_known
+    assert unknown.total == 0
+
+
+def test_each_row_has_the_strongest_trigger_in_its_line_of_code(alpha: Run):
+    with alpha.reading() as cursor:
+        page = queries.layer_page(cursor, alpha.vocabulary, 0)
+        for row in page.rows:
+            triggers = queries.key_triggers(cursor, alpha.vocabulary, row.key, polarity="max")
+            best = max(triggers, key=lambda example: example.coefficient)
+            line = SOURCES[best.path].split("\n")[best.line - 1]
+            assert row.top is not None
+            assert (row.top.path, row.top.line, row.top.column) == (best.path, best.line, best.column)
+            assert row.top.coefficient == row.statistics["maximum"]
+            assert row.top.text == best.tokens[best.trigger_index].text
+            assert (row.top.before + row.top.text + row.top.after).split("\n")[0] in line
+
+
+def test_a_key_that_is_never_above_zero_still_has_triggers(alpha: Run):
+    with alpha.reading() as cursor:
+        statistics = queries.key_statistics(cursor, KeyId(1, 5))
+        triggers = queries.key_triggers(cursor, alpha.vocabulary, KeyId(1, 5))
+    assert statistics["dead"]
+    assert triggers
+    assert all(example.coefficient < 0 for example in triggers)
+
+
+def test_the_map_has_every_key_of_the_layer(alpha: Run):
+    with alpha.reading() as cursor:
+        drawn = queries.layer_map(cursor, 1)
+        rows = queries.layer_page(cursor, alpha.vocabulary, 1, sort=queries.LayerSort("index", "asc")).rows
+    assert drawn.names == [f"L1.K{index}" for index in range(6)]
+    assert drawn.firing_rate == [row.statistics["firing_rate"] for row in rows]
+    assert drawn.maximum == [row.statistics["maximum"] for row in rows]
+
+
+def test_layers_are_summed_up_from_their_keys(alpha: Run):
+    with alpha.reading() as cursor:
+        summaries = queries.layer_summaries(cursor)
+        rows = queries.layer_page(cursor, alpha.vocabulary, 1).rows
+    rates = [row.statistics["firing_rate"] for row in rows]
+    assert [summary.layer for summary in summaries] == [0, 1]
+    assert summaries[1].n_keys == 6
+    assert summaries[1].dead == 1
+    assert summaries[1].mean_firing_rate == pytest.approx(np.mean(rates))
+    assert summaries[1].median_firing_rate == pytest.approx(np.median(rates))
+    assert sum(summaries[1].languages.values()) == pytest.approx(1)
+
+
+def test_the_most_specific_and_the_strongest_keys_lead(alpha: Run):
+    with alpha.reading() as cursor:
+        specific = queries.specific_keys(cursor, alpha.vocabulary, limit=4)
+        strongest = queries.strongest_keys(cursor, alpha.vocabulary, limit=20)
+    kurtosis = [row.statistics["kurtosis"] for row in specific]
+    contribution = [row.statistics["contribution"] for row in strongest]
+    assert len(specific) == 4
+    assert kurtosis == sorted(kurtosis, reverse=True)
+    assert len(strongest) == 12
+    assert contribution == sorted(contribution, reverse=True)
+    assert all(row.top is not None and row.promoted for row in specific)
+
+
+def test_neighbours_end_at_the_edges_of_the_model(alpha: Run):
+    corner = queries.neighbours(alpha.manifest, KeyId(0, 0))
+    assert (corner.previous, corner.next, corner.below, corner.above) == (None, KeyId(0, 1), None, KeyId(1, 0))
+    other = queries.neighbours(alpha.manifest, KeyId(1, 5))
+    assert (other.previous, other.next, other.below, other.above) == (KeyId(1, 4), None, KeyId(0, 5), None)
+
+
+def test_a_neighbour_in_a_narrower_layer_is_its_last_key(alpha: Run):
+    model = alpha.manifest.model.model_copy(update={"keys_per_layer": [6, 3]})
+    manifest = alpha.manifest.model_copy(update={"model": model})
+    assert queries.neighbours(manifest, KeyId(0, 5)).above == KeyId(1, 2)
+
+
+def test_layers_and_keys_outside_the_run_are_refused_with_the_range(alpha: Run):
+    with pytest.raises(UnknownLayer, match="0 to 1"):
+        queries.check_layer(alpha.manifest, 2)
+    with pytest.raises(UnknownLayer):
+        queries.check_layer(alpha.manifest, -1)
+    with pytest.raises(UnknownKey, match=r"L1\.K0 to L1\.K5") as caught:
+        queries.check_key(alpha.manifest, KeyId(1, 6))
+    assert caught.value.exists.n_keys == 6
+
+
+def test_any_key_of_the_run_may_be_drawn(gated: Run):
+    random.seed(0)
+    drawn = {queries.random_key(gated.manifest) for _ in range(400)}
+    assert drawn == {KeyId(layer, index) for layer in range(3) for index in range(5)}

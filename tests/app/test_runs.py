@@ -1,0 +1,132 @@
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from app.errors import UnknownRun
+from app.runs import Registry
+from contract.runfile import RunFileError
+from tests.runs import Shape, build_run
+
+
+@pytest.fixture(scope="module")
+def one_layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_run(tmp_path_factory.mktemp("built") / "new.duckdb", Shape(layers=1, keys=2))
+
+
+@pytest.fixture
+def directory(tmp_path: Path, runs_dir: Path) -> Path:
+    shutil.copy(runs_dir / "alpha.duckdb", tmp_path / "one.duckdb")
+    return tmp_path
+
+
+def test_only_whole_run_files_are_runs(directory: Path):
+    (directory / "two.duckdb.part").write_bytes(b"")
+    (directory / "one.verify.json").write_text("{}")
+    (directory / "one.analysis").mkdir()
+    (directory / "one.analysis" / "concepts.duckdb").write_bytes(b"")
+    assert Registry(directory).run_ids() == ["one"]
+
+
+def test_a_run_is_opened_once(directory: Path):
+    registry = Registry(directory)
+    assert registry.get("one") is registry.get("one")
+
+
+def test_a_missing_directory_has_no_runs(tmp_path: Path):
+    assert Registry(tmp_path / "absent").run_ids() == []
+
+
+def test_an_unknown_run_names_what_there_is(directory: Path):
+    with pytest.raises(UnknownRun, match="there are one") as caught:
+        Registry(directory).get("two")
+    assert caught.value.exists.runs == ("one",)
+
+
+@pytest.mark.parametrize("name", ["../one", "one.duckdb", "", "."])
+def test_a_name_is_a_name_and_no_path(directory: Path, name: str):
+    (directory / "deep").mkdir()
+    with pytest.raises(UnknownRun):
+        Registry(directory / "deep").get(name)
+    with pytest.raises(UnknownRun):
+        Registry(directory).get(name)
+
+
+def test_a_new_file_is_found_without_restart(directory: Path, one_layer: Path):
+    registry = Registry(directory)
+    registry.all()
+    shutil.copy(one_layer, directory / "two.duckdb")
+    assert [run.run_id for run in registry.all()[0]] == ["one", "two"]
+
+
+def test_a_replaced_file_is_read_anew(directory: Path, one_layer: Path):
+    registry = Registry(directory)
+    assert registry.get("one").manifest.model.n_layers == 2
+    shutil.copy(one_layer, directory / "new.duckdb")
+    os.replace(directory / "new.duckdb", directory / "one.duckdb")
+    run = registry.get("one")
+    with run.reading() as cursor:
+        assert cursor.execute("SELECT max(layer) FROM keys").fetchone() == (0,)
+    assert run.manifest.model.n_layers == 1
+
+
+def test_a_replaced_file_waits_for_the_requests_that_read_the_old_one(directory: Path, one_layer: Path):
+    registry = Registry(directory)
+    shutil.copy(one_layer, directory / "new.duckdb")
+    layers: list[int] = []
+    with registry.get("one").reading() as cursor:
+        os.replace(directory / "new.duckdb", directory / "one.duckdb")
+        thread = threading.Thread(target=lambda: layers.append(registry.get("one").manifest.model.n_layers))
+        thread.start()
+        time.sleep(0.1)
+        assert cursor.execute("SELECT max(layer) FROM keys").fetchone() == (1,)
+        assert layers == []
+    thread.join(timeout=5)
+    assert layers == [1]
+
+
+def test_a_removed_file_is_no_run_any_more(directory: Path):
+    registry = Registry(directory)
+    registry.get("one")
+    (directory / "one.duckdb").unlink()
+    with pytest.raises(UnknownRun):
+        registry.get("one")
+
+
+def test_unreadable_files_are_listed_with_their_sentence_and_left_alone(directory: Path):
+    (directory / "garbage.duckdb").write_bytes(b"no database" * 1000)
+    with duckdb.connect(str(directory / "stranger.duckdb")) as connection:
+        connection.execute("CREATE TABLE other (a INTEGER)")
+    with duckdb.connect(str(directory / "newer.duckdb")) as connection:
+        connection.execute("CREATE TABLE manifest (schema_version UINTEGER, document VARCHAR)")
+        connection.execute("INSERT INTO manifest VALUES (999, '{}')")
+    registry = Registry(directory)
+    readable, unreadable = registry.all()
+    assert [run.run_id for run in readable] == ["one"]
+    assert [each.run_id for each in unreadable] == ["garbage", "newer", "stranger"]
+    assert "999" in unreadable[1].reason
+    assert all(each.run_id in each.reason for each in unreadable)
+    assert (directory / "garbage.duckdb").exists()
+    with pytest.raises(RunFileError):
+        registry.get("garbage")
+
+
+def test_many_requests_read_one_run_at_a_time(directory: Path):
+    run = Registry(directory).get("one")
+    counts: list[int] = []
+
+    def read() -> None:
+        for _ in range(20):
+            with run.reading() as cursor:
+                counts.append(cursor.execute("SELECT count(*) FROM keys").fetchall()[0][0])
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts == [12] * 160
