@@ -184,16 +184,19 @@ class _Builder:
     def write(self) -> None:
         with create(self.path) as connection:
             self.connection = connection
+            connection.begin()
             self._write_corpus()
             for layer in range(self.shape.layers):
                 for index in range(self.shape.keys):
                     self._write_key(layer, index)
             write_manifest(connection, self._manifest())
+            connection.commit()
 
     def _insert(self, table: str, rows: list[tuple]) -> None:
-        if rows:
-            marks = ", ".join("?" * len(rows[0]))
-            self.connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+        for start in range(0, len(rows), 200):
+            part = rows[start : start + 200]
+            marks = ", ".join(["(" + ", ".join("?" * len(part[0])) + ")"] * len(part))
+            self.connection.execute(f"INSERT INTO {table} VALUES {marks}", [value for row in part for value in row])
 
     def _write_corpus(self) -> None:
         counts = np.bincount(self.tokens, minlength=len(self.vocabulary))

@@ -68,14 +68,14 @@ def test_a_filter_by_token_is_exact(client: TestClient):
 def test_a_key_has_the_documented_fields(client: TestClient):
     answer = client.get(f"{V1}/runs/alpha/keys/L1.K2").json()
     assert answer["ok"] is True
-    assert TOP <= set(answer)
+    assert set(answer) >= TOP
     assert (answer["key"], answer["layer"], answer["index"]) == ("L1.K2", 1, 2)
     assert set(answer["value_tokens"]) == {"promoted", "suppressed"}
     assert {"token", "token_id", "logit"} <= set(answer["value_tokens"]["promoted"][0])
     assert answer["labels"] == []
     assert answer["labels_problem"] is None
     for trigger in answer["triggers"]:
-        assert TRIGGER <= set(trigger)
+        assert set(trigger) >= TRIGGER
         assert trigger["polarity"] == "max"
         assert len(trigger["token_ids"]) == len(trigger["tokens"]) == len(trigger["coefficients"])
         assert trigger["coefficients"][trigger["trigger_index"]] == trigger["coefficient"]
