@@ -1,6 +1,5 @@
 """Labels of keys: read, given, taken back and exported."""
 
-import unicodedata
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Response
@@ -12,6 +11,7 @@ from app.errors import InvalidParameter
 from app.exports import Sheet, respond
 from app.labels import repository
 from app.labels.models import Evidence, Kind, Label
+from app.labels.people import person_name
 from app.labels.repository import Judgement, Target
 
 Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
@@ -73,12 +73,9 @@ class Done(BaseModel):
 def _person(
     x_keyscope_person: Annotated[str | None, Header(description="Who gives the label; UTF-8")] = None,
 ) -> str:
-    name = " ".join(_utf8(x_keyscope_person or "").split())
-    if not name:
+    if x_keyscope_person is None:
         raise InvalidParameter("a label needs a person: send your name in the header X-Keyscope-Person")
-    if len(name) > 100 or any(unicodedata.category(character).startswith("C") for character in name):
-        raise InvalidParameter(f"{name[:100]!r} is no name: write up to 100 printable characters")
-    return name
+    return person_name(_utf8(x_keyscope_person))
 
 
 def _target(run: OpenRun, key: Key) -> Target:
