@@ -1,7 +1,7 @@
 """A window as lines of code: each token shaded by its coefficient, the trigger token marked."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from app.pages import formats
@@ -47,7 +47,7 @@ def code_lines(example: Example, scale: float) -> list[Line]:
     """The whole window of an example by line; `scale` is the coefficient of the deepest shade."""
     tokens = [token for token in example.tokens if not token.token.special]
     trigger = example.tokens[example.trigger_index]
-    parts = (part for token in _joined(tokens) for part in _parts(token, token is trigger, scale))
+    parts = (part for token, hit in _whole(tokens, trigger) for part in _parts(token, hit, scale))
     lines = []
     for number, group in groupby(parts, key=lambda part: part.line):
         pieces = list(_merge_plain(part.piece for part in group))
@@ -86,9 +86,24 @@ def _title(token: WindowToken, coefficient: float) -> str:
     return f"{formats.visible(token.text)}  {formats.number(coefficient)}"
 
 
-def _joined(tokens: list[WindowToken]) -> Iterator[WindowToken]:
-    """The tokens that have text: later bytes of a character stand with the token of its first byte."""
-    return (token for token in tokens if token.text)
+def _whole(tokens: list[WindowToken], trigger: WindowToken) -> Iterator[tuple[WindowToken, bool]]:
+    """The tokens that have text, and whether each holds the trigger.
+
+    A token that holds only later bytes of a character has no text of its own: its mark and its coefficient, where that
+    is the larger one, go to the token of the character's first byte.
+    """
+    drawn: WindowToken | None = None
+    hit = False
+    for token in tokens:
+        if drawn is None or token.text:
+            if drawn is not None:
+                yield drawn, hit
+            drawn, hit = token, False
+        elif abs(token.coefficient or 0.0) > abs(drawn.coefficient or 0.0):
+            drawn = replace(drawn, coefficient=token.coefficient)
+        hit = hit or token is trigger
+    if drawn is not None:
+        yield drawn, hit
 
 
 def _merge_plain(pieces: Iterator[Piece]) -> Iterator[Piece]:

@@ -1,20 +1,22 @@
 """`/runs/{run}/keys/{key}`: one key, its triggers as real code, its statistics and what its value writes."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import duckdb
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, ConfigDict
 
 from app import queries
-from app.dependencies import Cursor, Key, OpenRun
+from app.dependencies import Cursor, Key, LabelsDatabase, OpenRun
 from app.errors import InvalidParameter
-from app.pages import examples, formats, histogram
-from app.pages.examples import HELP, SHOWS, TITLES, Card, Show
+from app.labels.repository import Target
+from app.pages import examples, formats, histogram, labels
+from app.pages.examples import HELP, SHOWS, TITLES, Card
+from app.pages.labels import LabelBox
 from app.pages.links import Links
 from app.pages.render import Frame, Help, Page, basket_of, respond
+from app.pages.state import KeyState, Projection
 from app.pages.statistics import GROUPS
 from app.queries import LanguageStatistics, Statistics, Token, TokenLogit
 from app.runs import Run
@@ -23,26 +25,10 @@ from contract.manifest import Manifest
 
 router = APIRouter()
 
-Projection = Literal["normed", "raw"]
 PROJECTIONS: dict[Projection, str] = {
     "normed": "Through the final norm's gain: the logits this key adds for each unit of its coefficient.",
     "raw": "The value times the output embedding, as earlier work shows it, without the final norm.",
 }
-
-
-class KeyState(BaseModel):
-    """The state of a key's page, as it stands in the address."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    language: str = ""
-    show: Show = "max"
-    projection: Projection = "normed"
-    mask: str = ""
-
-    def query(self, **changes: object) -> dict[str, Any]:
-        """The address's parameters after the changes, defaults and the basket left out."""
-        return self.model_copy(update=changes).model_dump(exclude_defaults=True, exclude={"mask"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +93,25 @@ class KeyPage(Page):
     suppressed: Annotated[list[Bar], Help("Tokens whose logits the value lowers most")]
     projections: Annotated[list[Tab], Help("How the value is projected on the vocabulary")]
     histogram: Annotated[histogram.Drawing | None, Help("Coefficients of sampled tokens of all languages")]
+    labels: Annotated[LabelBox, Help("Everyone's labels of the key, and the form for one's own")]
     by_language: Annotated[list[LanguageStatistics], Help("Moments per language")]
     groups: Annotated[list[tuple[str, list[Fact]]], Help("Every statistic, by group")]
 
 
 @router.get("/runs/{run}/keys/{key}", name="key_page")
 def key_page(
-    request: Request, run: OpenRun, key: Key, cursor: Cursor, state: Annotated[KeyState, Query()]
+    request: Request,
+    run: OpenRun,
+    key: Key,
+    cursor: Cursor,
+    database: LabelsDatabase,
+    state: Annotated[KeyState, Query()],
 ) -> HTMLResponse:
     """One key."""
     links = Links(request, basket_of(run.run_id, state.mask))
-    return respond(request, "key.html", _Drawing(run, key, cursor, state, links).page())
+    target = Target(run.manifest.model.weights_sha256, key)
+    box = labels.box(request, database, target, links.label(run.run_id, key, **state.query()))
+    return respond(request, "key.html", _Drawing(run, key, cursor, state, links).page(box))
 
 
 class _Drawing:
@@ -129,7 +123,7 @@ class _Drawing:
         self.counts = queries.example_counts(cursor, key)
         self.language = _language(run.manifest, state, self.statistics)
 
-    def page(self) -> KeyPage:
+    def page(self, box: LabelBox) -> KeyPage:
         run, key, links, state = self.run, self.key, self.links, self.state
         scale = examples.scale_of(self.statistics)
         found = examples.load(self.cursor, run.vocabulary, key, self.language, state.show)
@@ -157,6 +151,7 @@ class _Drawing:
                 for name, help in PROJECTIONS.items()
             ],
             histogram=self._histogram(),
+            labels=box,
             by_language=queries.language_statistics(self.cursor, key),
             groups=self._groups(),
         )

@@ -69,6 +69,10 @@ class Links:
         """A key."""
         return self._carrying(run_id, "key_page", query, run=run_id, key=key)
 
+    def label(self, run_id: str, key: KeyId, **query: object) -> str:
+        """Where the form of a label is sent to, with the state of the key's page."""
+        return self._carrying(run_id, "give_label", query, run=run_id, key=key)
+
     def random_key(self, run_id: str) -> str:
         """Any key of a run."""
         return self._carrying(run_id, "random_key_page", run=run_id)
