@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import JSON, CheckConstraint, DateTime, Enum, Index, String, Text, TypeDecorator, text
+from sqlalchemy import JSON, CheckConstraint, DateTime, Double, Enum, Index, String, Text, TypeDecorator, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -80,7 +80,7 @@ class Label(Base):
         comment="syntactic, semantic, mixed or unclear",
     )
     description: Mapped[str] = mapped_column(Text, comment="Free text")
-    confidence: Mapped[float | None] = mapped_column(comment="0 to 1, empty where not given")
+    confidence: Mapped[float | None] = mapped_column(Double, comment="0 to 1, empty where not given")
     tags: Mapped[list[str]] = mapped_column(JSON, comment="Free-form tags")
     evidence: Mapped[list[dict[str, Any]]] = mapped_column(JSON, comment="Places the label rests on: file and offset")
     created_at: Mapped[datetime] = mapped_column(Moment, comment="When it was given")

@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("key_index", sa.Integer(), nullable=False, comment="Index of the key in its layer, from 0"),
         sa.Column("kind", sa.String(20), nullable=False, comment="syntactic, semantic, mixed or unclear"),
         sa.Column("description", sa.Text(), nullable=False, comment="Free text"),
-        sa.Column("confidence", sa.Float(), nullable=True, comment="0 to 1, empty where not given"),
+        sa.Column("confidence", sa.Double(), nullable=True, comment="0 to 1, empty where not given"),
         sa.Column("tags", sa.JSON(), nullable=False, comment="Free-form tags"),
         sa.Column("evidence", sa.JSON(), nullable=False, comment="Places the label rests on: file and offset"),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, comment="When it was given"),
