@@ -1,6 +1,7 @@
 """The command line: the one place that knows every room, each imported only by the command that needs it."""
 
 import json
+import os
 import signal
 from importlib.metadata import version
 from pathlib import Path
@@ -56,6 +57,7 @@ cli.add_typer(database, name="db")
 
 def main() -> None:
     """Entry point of the `keyscope` command."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # bars of libraries would break into ours
     cli()
 
 
@@ -75,7 +77,8 @@ def _fill(kind: type[M], /, **given: object) -> M:
         first = error.errors()[0]
         name = str(first["loc"][0])
         variable = f"{kind.model_config.get('env_prefix', '')}{name.upper()}"
-        hint = f"--{name.replace('_', '-')}" if given.get(name) is not None else variable
+        is_option = given.get(name) is not None or first["type"] == "missing"
+        hint = f"--{name.replace('_', '-')}" if is_option else variable
         raise typer.BadParameter(first["msg"], param_hint=hint) from error
 
 
@@ -243,7 +246,8 @@ def inspect(run: RunFile, as_json: Json = False) -> None:
 
     with open_run(run) as connection:
         manifest = read_manifest(connection)
-        rows = {each.name: connection.table(each.name).count("*").fetchall()[0][0] for each in TABLES}
+        cursor = connection.cursor()
+        rows = {each.name: cursor.execute(f"SELECT count(*) FROM {each.name}").fetchall()[0][0] for each in TABLES}  # noqa: S608 - our own names
     if as_json:
         _print_json(manifest=manifest.model_dump(mode="json"), rows=rows)
     else:
