@@ -9,11 +9,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from app.api.models import ERRORS
 from app.dependencies import LiveWorkers, Runs
 from app.live import State, for_worker
-from app.relay import relay_events
+from app.relay import relay_events, unless_gone
 from contract.manifest import Manifest
 from contract.wire import ErrorAnswer, GenerateAnswer, GenerateRequest, WorkerInfo
 
@@ -61,24 +62,31 @@ async def generate(request: Request, body: GenerateRequest, runs: Runs, workers:
     """Continue a prompt twice, as the model is and with keys masked; the two branches share every random draw."""
     manifest = await _manifest(runs, body.run)
     if EVENT_STREAM not in request.headers.get("accept", ""):
-        whole = await workers.generate(manifest, body)
+        whole = await unless_gone(request, workers.generate(manifest, body))
         return Response(whole.model_dump_json(), media_type="application/json")
     wanted = for_worker(manifest, body)
     worker, _ = await workers.find(manifest)
     async with AsyncExitStack() as stack:
-        # Opened before our own answer begins, so that a refusal still is an error status.
-        answer = await stack.enter_async_context(worker.generate(wanted, EVENT_STREAM))
-        return StreamingResponse(_events(answer, stack.pop_all()), media_type=EVENT_STREAM, headers=STREAM_HEADERS)
+        # The worker answers when the request's turn has come, so a refusal still is a status of ours.
+        answer = await unless_gone(request, stack.enter_async_context(worker.generate(wanted, EVENT_STREAM)))
+        return _EventStream(relay_events(answer), stack.pop_all())
 
 
-async def _events(answer: Any, stack: AsyncExitStack) -> AsyncIterator[bytes]:
-    try:
-        async for event in relay_events(answer):
-            yield event
-    finally:
-        # A client that vanished cancels us here; closing must still reach the worker, so that it stops.
-        with anyio.CancelScope(shield=True):
-            await stack.aclose()
+class _EventStream(StreamingResponse):
+    """A stream of events that closes what it comes from when it ends, however it ends."""
+
+    def __init__(self, events: AsyncIterator[bytes], source: AsyncExitStack) -> None:
+        super().__init__(events, media_type=EVENT_STREAM, headers=STREAM_HEADERS)
+        self._source = source
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # A client that vanished cancels us; the worker still has to hear of it, so that it stops.
+            with anyio.CancelScope(shield=True):
+                await self._source.aclose()
 
 
 async def _manifest(runs: Runs, run_id: str) -> Manifest:
