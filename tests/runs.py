@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import numpy as np
 
 from contract import bins
@@ -136,6 +137,7 @@ def build_run(path: Path, shape: Shape | None = None) -> Path:
 class _Builder:
     def __init__(self, path: Path, shape: Shape) -> None:
         self.path, self.shape = path, shape
+        self.rows: dict[str, list[tuple]] = {}
         self.random = np.random.default_rng(shape.seed)
         self.languages = list(dict.fromkeys(language for language, _, _ in FILES))
         tokenized = [tokenize(text) for _, _, text in FILES]
@@ -182,21 +184,18 @@ class _Builder:
         return coefficients.astype(np.float32)
 
     def write(self) -> None:
+        self._write_corpus()
+        for layer in range(self.shape.layers):
+            for index in range(self.shape.keys):
+                self._write_key(layer, index)
         with create(self.path) as connection:
-            self.connection = connection
-            connection.begin()
-            self._write_corpus()
-            for layer in range(self.shape.layers):
-                for index in range(self.shape.keys):
-                    self._write_key(layer, index)
+            for table, rows in self.rows.items():
+                for start in range(0, len(rows), 500):
+                    _insert(connection, table, rows[start : start + 500])
             write_manifest(connection, self._manifest())
-            connection.commit()
 
     def _insert(self, table: str, rows: list[tuple]) -> None:
-        for start in range(0, len(rows), 200):
-            part = rows[start : start + 200]
-            marks = ", ".join(["(" + ", ".join("?" * len(part[0])) + ")"] * len(part))
-            self.connection.execute(f"INSERT INTO {table} VALUES {marks}", [value for row in part for value in row])
+        self.rows.setdefault(table, []).extend(rows)
 
     def _write_corpus(self) -> None:
         counts = np.bincount(self.tokens, minlength=len(self.vocabulary))
@@ -422,6 +421,13 @@ class _Builder:
                 keys=12, triggers=36, largest_error=3e-6, tolerance=1e-4, passed=True, seconds=0.5
             ),
         )
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple]) -> None:
+    """Rows in one statement, for each statement costs milliseconds."""
+    row = f"({', '.join('?' * len(rows[0]))})"
+    values = [value for each in rows for value in each]
+    connection.execute(f"INSERT INTO {table} VALUES {', '.join([row] * len(rows))}", values)
 
 
 def _moments(values: np.ndarray) -> tuple[int, float, float, float, float | None, float | None, float, float, float]:
