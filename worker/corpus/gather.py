@@ -147,7 +147,10 @@ class _Reading:
                     self.skipped[Skip.OVER_LIMIT] += len(candidates) - done
                     break
                 with self._counting(collector, source.name):
-                    collector.offer(source.name, path, source.read(path))
+                    data = source.read(path)
+                    if len(data) > source.largest:
+                        raise Skipped(Skip.TOO_LARGE)
+                    collector.offer(source.name, path, data)
 
     def streamed(self, source: Streamed) -> None:
         """Read a stream until every language has enough."""

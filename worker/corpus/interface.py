@@ -5,11 +5,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from contract.errors import KeyscopeError
-from worker.corpus.files import Skip
+from worker.corpus.files import MAX_BYTES, Skip
 
 ACCEPTED = (
     "a directory, an archive (.zip .whl .jar .tar .tar.gz .tgz .tar.xz), "
-    "a .jsonl[.gz|.zst] or .parquet file with columns content, path, repo, lang, hf:NAME[:CONFIG], or demo"
+    "a .jsonl[.gz|.zst] or .parquet file with columns content, path, repo, lang, hf:NAME[:CONFIG], "
+    "or demo[:BYTES], the demo corpus or its files up to that size"
 )
 """The sources there are, for messages and help."""
 
@@ -51,6 +52,8 @@ class Listed(ABC):
         self.name = name
         self.only: frozenset[str] | None = None
         """Languages taken from this source; every language where None."""
+        self.largest = MAX_BYTES
+        """Size in bytes beyond which its files are too large."""
 
     @abstractmethod
     def paths(self, languages: Collection[str]) -> Iterator[str | Skip]:

@@ -1,14 +1,16 @@
 """Turns what a person writes for a source into something that can be read."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from worker.corpus.archives import TAR_SUFFIXES, ZIP_SUFFIXES, TarArchive, ZipArchive
 from worker.corpus.demo import DemoSource, demo_sources
 from worker.corpus.directory import Directory
-from worker.corpus.files import printable
+from worker.corpus.files import MAX_BYTES, printable
 from worker.corpus.hub import HubDataset
 from worker.corpus.interface import ACCEPTED, Listed, Source, SourceNotFound, UnsupportedSource
 from worker.corpus.tables import JSON_SUFFIXES, PARQUET_SUFFIXES, JsonLines, Parquet
@@ -48,11 +50,12 @@ def open_sources(
             opened.sources.append(source)
 
         for text in dict.fromkeys(texts):
-            if text == DEMO:
+            if text.partition(":")[0] == DEMO:
+                largest = _largest_file(text)
                 demo = demo_sources(cache, languages, announce)
                 opened.missing.update(demo.missing)
                 for part in demo.sources:
-                    add(_open_demo(part, scratch))
+                    add(_open_demo(part, scratch, largest))
             else:
                 add(open_source(text, scratch))
         yield opened
@@ -70,20 +73,17 @@ def open_source(text: str, scratch: Path) -> Source:
         if not name:
             raise UnsupportedSource(f"{text!r} names no data set: write hf:NAME or hf:NAME:CONFIG")
         return HubDataset(name, config or None)
-    path = Path(text).expanduser()
-    if not path.exists():
+    path = Path(os.path.expanduser(text))
+    if not os.path.exists(path):
         raise SourceNotFound(f"there is no {text!r}: a source is {ACCEPTED}")
     return _open_path(path, printable(path.resolve().name) or "root", scratch)
 
 
 def _open_path(path: Path, name: str, scratch: Path) -> Source:
+    listed = _open_listed(path, name, scratch)
+    if listed is not None:
+        return listed
     suffix = path.name.lower()
-    if path.is_dir():
-        return Directory(path, name)
-    if suffix.endswith(ZIP_SUFFIXES):
-        return ZipArchive(path, name)
-    if suffix.endswith(TAR_SUFFIXES):
-        return TarArchive(path, name, scratch)
     if suffix.endswith(JSON_SUFFIXES):
         return JsonLines(path, name)
     if suffix.endswith(PARQUET_SUFFIXES):
@@ -91,22 +91,33 @@ def _open_path(path: Path, name: str, scratch: Path) -> Source:
     raise UnsupportedSource(f"{str(path)!r} cannot be read as a corpus: a source is {ACCEPTED}")
 
 
-def _open_demo(part: DemoSource, scratch: Path) -> Source:
-    if part.path.is_dir():
-        source: Listed = Directory(part.path, part.name, part.left_out)
-    else:
-        opened = _open_path(part.path, part.name, scratch)
-        assert isinstance(opened, Listed)
-        source = opened
+def _open_listed(path: Path, name: str, scratch: Path, left_out: Sequence[str] = ()) -> Listed | None:
+    if path.is_dir():
+        return Directory(path, name, left_out)
+    suffix = path.name.lower()
+    if suffix.endswith(ZIP_SUFFIXES):
+        return ZipArchive(path, name)
+    return TarArchive(path, name, scratch) if suffix.endswith(TAR_SUFFIXES) else None
+
+
+def _largest_file(text: str) -> int:
+    _, colon, size = text.partition(":")
+    if not colon:
+        return MAX_BYTES
+    if not size.isdecimal() or int(size) == 0:
+        raise UnsupportedSource(f"{text!r} names no size: write demo, or demo:BYTES for its files up to that size")
+    return min(int(size), MAX_BYTES)
+
+
+def _open_demo(part: DemoSource, scratch: Path, largest: int) -> Listed:
+    source = _open_listed(part.path, part.name, scratch, part.left_out)
+    assert source is not None, f"{part.path} is neither a directory nor an archive"
     source.only = frozenset([part.language])
+    source.largest = largest
     return source
 
 
 def _free_name(name: str, taken: Sequence[Source]) -> str:
     names = {source.name for source in taken}
-    number = 1
-    free = name
-    while free in names:
-        number += 1
-        free = f"{name}-{number}"
-    return free
+    candidates = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(free for free in candidates if free not in names)

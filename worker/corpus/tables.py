@@ -1,16 +1,12 @@
 """Tables as sources: JSON lines and Parquet files with one source file a row."""
 
-import gzip
 import json
-import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, cast
-
-import zstandard
 
 from worker.corpus.files import MAX_BYTES, Skip, printable
 from worker.corpus.interface import Record, SourceUnreadable, Streamed, UnsupportedSource
@@ -91,8 +87,7 @@ class JsonLines(Streamed):
     def records(self, languages: Collection[str]) -> Iterator[Record | Skip]:
         """See `Streamed.records`; lines that are no JSON object count as unreadable."""
         columns: Columns | None = None
-        damage = (OSError, EOFError, zlib.error, zstandard.ZstdError)
-        with _broken_off(self._path, damage), _open_text(self._path) as file:
+        with _broken_off(self._path), _open_plain(self._path) as file:
             for number, line in enumerate(_lines(file), 1):
                 row = line if isinstance(line, Skip) else _json_object(line)
                 if isinstance(row, Skip):
@@ -113,12 +108,11 @@ class Parquet(Streamed):
 
     def records(self, languages: Collection[str]) -> Iterator[Record | Skip]:
         """See `Streamed.records`."""
-        import pyarrow
         import pyarrow.parquet as pq
 
         # Buffered column reads keep memory at a page of each column, however large the file's row groups are.
         with (
-            _broken_off(self._path, (OSError, pyarrow.ArrowException)),
+            _broken_off(self._path),
             pq.ParquetFile(self._path, buffer_size=1 << 20, pre_buffer=False) as file,
         ):
             columns = Columns.find(file.schema_arrow.names, str(self._path))
@@ -130,25 +124,21 @@ class Parquet(Streamed):
 
 
 @contextmanager
-def _broken_off(path: Path, damage: tuple[type[Exception], ...]) -> Iterator[None]:
+def _broken_off(path: Path) -> Iterator[None]:
+    import pyarrow
+
     try:
         yield
-    except damage as error:
+    except (OSError, pyarrow.ArrowException) as error:
         raise SourceUnreadable(f"{path} is damaged or cut short: {error}; fetch it again") from error
 
 
-@contextmanager
-def _open_text(path: Path) -> Iterator[IO[bytes]]:
-    name = path.name.lower()
-    with path.open("rb") as raw:
-        if name.endswith(".gz"):
-            with gzip.open(raw) as file:
-                yield cast(IO[bytes], file)
-        elif name.endswith(".zst"):
-            decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-            yield BufferedReader(cast(Any, decompressor.stream_reader(raw, read_across_frames=True)), 1 << 20)
-        else:
-            yield raw
+def _open_plain(path: Path) -> IO[bytes]:
+    """Open a file for reading, unpacked as its suffix says; one cut short is an error, not an early end."""
+    import pyarrow
+
+    compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
+    return BufferedReader(pyarrow.input_stream(str(path), compression=compression), 1 << 20)
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes | Skip]:
