@@ -43,7 +43,7 @@ class CorpusFacts(_Record):
     """The corpus: its sources, what was kept and what was left out and why."""
 
     name: str = Field(description="Short name for titles, such as demo")
-    sources: list[str] = Field(description="The sources as they were asked for")
+    sources: list[str] = Field(description="Names of the sources, as files bear them")
     sha256: str = Field(description="sha256 over language, path and content of every file kept, in order")
     languages: list[LanguageCounts]
     skipped: dict[str, int] = Field(default_factory=dict, description="Files left out, counted by reason")

@@ -142,13 +142,17 @@ class _Run:
             seed=self.settings.seed,
         )
         with self.progress.stage("gathering the corpus", None, "files") as advance:
-            gathered = gather(self.request.corpus, gathering, folder / "gathered", advance)
-        with self.progress.stage("tokenising", gathered.n_files, "files") as advance:
+            gathered = gather(
+                self.request.corpus, gathering, folder / "gathered", lambda step: advance(1 if step.language else 0)
+            )
+        for language, reason in gathered.missing.items():
+            self.progress.note(f"going on without {language}: {reason}")
+        with self.progress.stage("tokenising", len(gathered.entries), "files") as advance:
             write_tokens(folder / "tokens", gathered.files(), self.model.tokenizer, advance)
         shutil.rmtree(folder / "gathered", ignore_errors=True)
         corpus = CorpusFacts(
             name=self.request.corpus_name or ", ".join(Path(source).name for source in self.request.corpus),
-            sources=list(self.request.corpus),
+            sources=list(gathered.sources),
             sha256=gathered.sha256,
             languages=_count(open_tokens(folder / "tokens"), self.settings.window),
             skipped=gathered.skipped,

@@ -1,0 +1,155 @@
+"""What collecting costs: the whole precompute loop against the bare forward, interleaved batch by batch in one run.
+
+Both run over the same windows without the LM head, in alternating order; CPU time of the process is compared, which
+other processes disturb less than wall time (on CUDA: wall time between synchronisations). Two phases:
+
+- first: the collector is fresh, so every key keeps the best window of every file;
+- steady: the collector has seen `--warm` files, each by one window, and its floors are the largest coefficients seen in
+  them. A key then accepts about one file in `--warm`, as top-50 of 50 times as many files would.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from contract.manifest import RunSettings
+from worker.corpus.files import SourceFile
+from worker.corpus.gather import GatherSettings, gather
+from worker.model.code_model import CodeModel
+from worker.model.load import ModelSource, load_model
+from worker.model.taps import read_coefficients
+from worker.precompute.collect import Collector, polarities
+from worker.precompute.token_store import TokenStore, open_tokens, write_tokens
+from worker.precompute.windows import Batch, Window, batches
+
+
+def main(
+    model: Annotated[str, typer.Option(help="Folder, GGUF file or hub name")] = "models/codegen-nano",
+    corpus: Annotated[Path | None, typer.Option(help="Folder of code; the standard library by default")] = None,
+    batch: Annotated[int, typer.Option(help="Windows a batch")] = 8,
+    rounds: Annotated[int, typer.Option(help="Batches measured in each phase")] = 12,
+    warm: Annotated[int, typer.Option(help="Files seen before the steady phase")] = 100,
+    threads: Annotated[int, typer.Option(help="torch threads")] = 1,
+) -> None:
+    """Print the ratio of both phases."""
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(False)
+    loaded = load_model(ModelSource(model))
+    settings = RunSettings()
+    with tempfile.TemporaryDirectory() as folder:
+        store = _tokens(Path(folder), corpus or Path(typer.__file__).parents[3], loaded)
+        full = [
+            each
+            for each in batches(store, range(store.n_files), settings.window, batch, loaded.facts.bos, loaded.device)
+            if each.windows[0].length == settings.window and len(each.windows) == batch
+        ][: 2 * rounds]
+        typer.echo(f"{loaded.facts.model_id}, {loaded.device}, {threads} threads, batches of {batch} × {settings.window} tokens")
+        first = _collector(loaded, store, settings, Path(folder) / "first", floors=None)
+        _report("first files", *_measure(loaded, first, full[:rounds]))
+        floors = _floors(loaded, store, settings.window, batch, warm)
+        steady = _collector(loaded, store, settings, Path(folder) / "steady", floors)
+        _warm_up(loaded, steady, store, settings.window, batch, warm)
+        _report("steady", *_measure(loaded, steady, full[rounds:]))
+
+
+def _tokens(folder: Path, corpus: Path, model: CodeModel) -> TokenStore:
+    settings = GatherSettings(languages=("python",), files_per_language=400)
+    gathered = gather((str(corpus),), settings, folder / "gathered", lambda _files: None)
+    files: list[SourceFile] = list(gathered.files())
+    write_tokens(folder / "tokens", files, model.tokenizer, lambda _files: None)
+    return open_tokens(folder / "tokens")
+
+
+def _collector(
+    model: CodeModel, store: TokenStore, settings: RunSettings, scratch: Path, floors: dict[str, list[torch.Tensor]] | None
+) -> Collector:
+    scratch.mkdir()
+    none = [torch.full((each.n_keys,), -torch.inf, device=model.device) for each in model.layers]
+    return Collector(model, store, settings, floors or dict.fromkeys(polarities(model.facts.gated), none), scratch)
+
+
+def _first_windows(store: TokenStore, size: int, batch: int, files: int, model: CodeModel) -> list[Batch]:
+    """One full window each of the last files of the store, which the measured batches hardly reach."""
+    windows = [Window(file, 0, size) for file in range(store.n_files) if store.lengths[file] >= size][-files:]
+    found = []
+    for start in range(0, len(windows), batch):
+        chosen = tuple(windows[start : start + batch])
+        spans = [store.token_ids[store.offsets[each.file] :][:size].tolist() for each in chosen]
+        ids = torch.tensor([model.facts.bos + span for span in spans], device=model.device)
+        found.append(Batch(chosen, ids))
+    return found
+
+
+def _floors(model: CodeModel, store: TokenStore, size: int, batch: int, files: int) -> dict[str, list[torch.Tensor]]:
+    """The largest coefficients of each key and polarity over some files."""
+    best = {name: [torch.full((each.n_keys,), -torch.inf) for each in model.layers] for name in polarities(model.facts.gated)}
+
+    def consume(layer: int, coefficients: torch.Tensor) -> None:
+        for name, sign in (("max", 1), ("min", -1)):
+            if name in best:
+                largest = (sign * coefficients[:, len(model.facts.bos) :]).amax(dim=(0, 1)).float()
+                best[name][layer] = torch.maximum(best[name][layer].to(largest.device), largest)
+
+    with read_coefficients(model, consume):
+        for each in _first_windows(store, size, batch, files, model):
+            model.run_body(each.token_ids)
+    return best
+
+
+def _warm_up(model: CodeModel, collector: Collector, store: TokenStore, size: int, batch: int, files: int) -> None:
+    with read_coefficients(model, collector.consume):
+        for each in _first_windows(store, size, batch, files, model):
+            collector.start(each)
+            model.run_body(each.token_ids)
+
+
+def _measure(model: CodeModel, collector: Collector, measured: list[Batch]) -> tuple[list[float], list[float], int]:
+    """Seconds per token of bare and collecting forwards, batch by batch, after one of each unmeasured."""
+
+    def bare(each: Batch) -> float:
+        started = _now(model)
+        model.run_body(each.token_ids)
+        return _now(model) - started
+
+    def collecting(each: Batch) -> float:
+        started = _now(model)
+        with read_coefficients(model, collector.consume):
+            collector.start(each)
+            model.run_body(each.token_ids)
+        return _now(model) - started
+
+    bares, collectings = [], []
+    for number, each in enumerate(measured):
+        if number % 2:
+            one, other = bare(each), collecting(each)
+        else:
+            other, one = collecting(each), bare(each)
+        bares.append(one / each.n_tokens)
+        collectings.append(other / each.n_tokens)
+    return bares[1:], collectings[1:], len(measured) - 1
+
+
+def _now(model: CodeModel) -> float:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+        return time.perf_counter()
+    return time.process_time()
+
+
+def _report(phase: str, bare: list[float], collecting: list[float], rounds: int) -> None:
+    ratios = sorted(other / one for one, other in zip(bare, collecting, strict=True))
+    typer.echo(
+        f"{phase:>12}: (a) bare forward {statistics.median(bare) * 1e6:.1f} µs/token, "
+        f"(b) precompute loop {statistics.median(collecting) * 1e6:.1f} µs/token, "
+        f"b/a {statistics.median(ratios):.3f} (range {ratios[0]:.3f}–{ratios[-1]:.3f}, total {sum(collecting) / sum(bare):.3f}, "
+        f"{rounds} batches)"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,96 @@
+"""All coefficients of a corpus from plain transformers, and the triggers a plain sort of them gives."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+DOWN = {
+    "codegen": lambda model, layer: model.transformer.h[layer].mlp.fc_out,
+    "gpt2": lambda model, layer: model.transformer.h[layer].mlp.c_proj,
+    "gpt_neox": lambda model, layer: model.gpt_neox.layers[layer].mlp.dense_4h_to_h,
+    "llama": lambda model, layer: model.model.layers[layer].mlp.down_proj,
+}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Every token of a language's files: `coefficients` are [tokens, layers * keys], the others [tokens]."""
+
+    coefficients: npt.NDArray[np.float32]
+    paths: list[str]
+    positions: npt.NDArray[np.int64]
+    token_ids: npt.NDArray[np.int64]
+    windows: npt.NDArray[np.int64]
+
+
+def read_everything(folder: Path, corpus: Path, suffix: str, window: int) -> Places:
+    """Run each window of each file alone through the plain model, and keep every coefficient."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    plain, whole = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
+    prefix = whole[: len(whole) - len(plain)]
+    caught: dict[int, torch.Tensor] = {}
+    for layer in range(model.config.num_hidden_layers):
+        module = DOWN[model.config.model_type](model, layer)
+        module.register_forward_pre_hook(lambda _module, args, layer=layer: caught.__setitem__(layer, args[0][0]))
+    rows, paths, positions, tokens, windows = [], [], [], [], []
+    for file in sorted(corpus.rglob(f"*{suffix}"), key=lambda file: file.relative_to(corpus).as_posix()):
+        ids = tokenizer(file.read_text("utf-8"), add_special_tokens=False)["input_ids"]
+        for start in range(0, len(ids), window):
+            part = ids[start : start + window]
+            with torch.no_grad():
+                model(torch.tensor([prefix + part]))
+            rows.append(torch.cat([caught[layer] for layer in sorted(caught)], dim=1)[len(prefix) :].numpy())
+            paths += [file.relative_to(corpus).as_posix()] * len(part)
+            positions += range(start, start + len(part))
+            windows += [len(rows)] * len(part)
+            tokens += part
+    return Places(np.concatenate(rows), paths, np.array(positions), np.array(tokens), np.array(windows))
+
+
+def expected_triggers(places: Places, column: int, k: int, sign: int) -> list[tuple[float, str, int]]:
+    """(coefficient, path, position) of the best place of each file, the k best files, by a plain sort."""
+    best: dict[str, tuple[float, int]] = {}
+    for path, position, coefficient in zip(
+        places.paths, places.positions, places.coefficients[:, column] * sign, strict=True
+    ):
+        if path not in best or coefficient > best[path][0]:
+            best[path] = (float(coefficient), int(position))
+    ranked = sorted(((-coefficient, path, position) for path, (coefficient, position) in best.items()))
+    return [(-coefficient * sign, path, position) for coefficient, path, position in ranked[:k]]
+
+
+def stored_triggers(run: Path) -> dict[tuple[int, int, str, str], list[tuple[float, str, int]]]:
+    """(coefficient, path, position in the file) of the triggers of every key, language and polarity, by rank."""
+    with duckdb.connect(str(run), read_only=True) as connection:
+        (prefix,) = connection.execute(
+            "SELECT len(json_extract(document, '$.model.bos')::INTEGER[]) FROM manifest"
+        ).fetchone()
+        rows = connection.execute(
+            'SELECT layer, "index", triggers.language, polarity, coefficient, path, start + position - ? FROM triggers '
+            'JOIN windows USING (window_id) JOIN files USING (file_id) ORDER BY layer, "index", triggers.language, polarity, rank',
+            [prefix],
+        ).fetchall()
+    found = defaultdict(list)
+    for layer, index, language, polarity, coefficient, path, position in rows:
+        found[layer, index, language, polarity].append((coefficient, path, position))
+    return dict(found)
+
+
+def assert_same_triggers(
+    found: list[tuple[float, str, int]], expected: list[tuple[float, str, int]], scale: float, what: object
+) -> None:
+    """Equal coefficients within tolerance, rank by rank; another place only where it is a near tie."""
+    assert len(found) == len(expected), what
+    values = {(path, position): coefficient for coefficient, path, position in expected}
+    for (coefficient, path, position), (wanted, *place) in zip(found, expected, strict=True):
+        allowed = 1e-5 * scale + 1e-4 * abs(wanted)
+        assert abs(coefficient - wanted) <= allowed, (what, coefficient, wanted)
+        if [path, position] != place and (path, position) in values:
+            assert abs(values[path, position] - wanted) <= allowed, (what, path, position, place)
