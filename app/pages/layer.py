@@ -23,7 +23,10 @@ router = APIRouter()
 PAGE_SIZE = 100
 SIMILAR = 8
 """Tokens offered beside the one filtered by."""
-Percent = Annotated[float | None, BeforeValidator(lambda text: None if text == "" else text), Field(ge=0, le=100)]
+Percent = Annotated[
+    Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(lambda text: None if text == "" else text)
+]
+"""A percentage of a form, None where its field was left empty."""
 
 
 class LayerState(BaseModel):

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,15 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="session")
+def weights(runs_dir: Path) -> dict[str, str]:
+    """The sha256 of each run's weights; the files are closed again, for a process opens each only once."""
+    registry = Registry(runs_dir)
+    found = {run.run_id: run.manifest.model.weights_sha256 for run in registry.all()[0]}
+    registry.close()
+    return found
+
+
 @pytest.fixture
 def settings(runs_dir: Path, tmp_path: Path) -> Settings:
     return Settings(runs=runs_dir, database_url=f"sqlite:///{tmp_path}/labels.sqlite")
@@ -26,6 +36,16 @@ def settings(runs_dir: Path, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[TestClient]:
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def reader(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A client shared by tests that change nothing, on run files of its own: DuckDB opens a file once a process."""
+    directory = tmp_path_factory.mktemp("reader")
+    shutil.copytree(runs_dir, directory / "runs")
+    settings = Settings(runs=directory / "runs", database_url=f"sqlite:///{directory}/labels.sqlite")
     with TestClient(create_app(settings)) as client:
         yield client
 

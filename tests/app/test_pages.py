@@ -1,0 +1,164 @@
+"""What holds for every page."""
+
+import dataclasses
+import html
+import re
+from pathlib import Path
+from typing import Annotated, get_args, get_origin, get_type_hints
+
+import jinja2.meta
+import markupsafe
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from app.pages.errors import ErrorPage
+from app.pages.key import KeyPage
+from app.pages.layer import LayerPage
+from app.pages.live import LivePage
+from app.pages.overview import OverviewPage
+from app.pages.render import TEMPLATES, Help, Page, environment
+from app.pages.runs import RunsPage
+from app.settings import Settings
+
+PAGES: list[tuple[str, str, type[Page]]] = [
+    ("/", "runs.html", RunsPage),
+    ("/runs/alpha", "overview.html", OverviewPage),
+    ("/runs/alpha/layers/1", "layer.html", LayerPage),
+    ("/runs/alpha/layers/1?fires_on=self&columns=weights&sort=bias", "layer.html", LayerPage),
+    ("/runs/alpha/keys/L1.K3", "key.html", KeyPage),
+    ("/runs/gated/keys/L2.K0?language=go&show=min&projection=raw&mask=L0.K1:0.5", "key.html", KeyPage),
+    ("/live?run=alpha&prompt=def&mask=L0.K1:0", "live.html", LivePage),
+    ("/runs/nowhere", "error.html", ErrorPage),
+]
+EVERY_PAGE = pytest.mark.parametrize(("address", "template", "context"), PAGES, ids=[page[0] for page in PAGES])
+
+
+@EVERY_PAGE
+def test_a_page_has_a_title_and_a_main_part(
+    reader: TestClient, address: str, template: str, context: type[Page]
+) -> None:
+    page = reader.get(address).text
+    assert re.search(r"<title>[^<]+ · Keyscope</title>", page)
+    assert page.count("<main") == 1
+    assert page.count("<h1") == 1
+
+
+@EVERY_PAGE
+def test_a_template_receives_exactly_the_fields_of_its_context(
+    reader: TestClient, address: str, template: str, context: type[Page]
+) -> None:
+    answer = reader.get(address)
+    assert answer.template.name == template
+    assert set(answer.context) == {field.name for field in dataclasses.fields(context)} | {"request"}
+
+
+@pytest.mark.parametrize("context", dict.fromkeys(page[2] for page in PAGES), ids=lambda context: context.__name__)
+def test_every_field_of_a_context_says_what_it_is(context: type[Page]) -> None:
+    for name, hint in get_type_hints(context, include_extras=True).items():
+        assert get_origin(hint) is Annotated, f"{context.__name__}.{name} has no Help"
+        assert any(isinstance(note, Help) and note.text for note in get_args(hint)[1:])
+
+
+@pytest.mark.parametrize(("template", "context"), dict.fromkeys(page[1:] for page in PAGES))
+def test_a_template_asks_for_nothing_but_its_context(template: str, context: type[Page]) -> None:
+    env = environment()
+    wanted = jinja2.meta.find_undeclared_variables(env.parse((TEMPLATES / template).read_text()))
+    assert wanted <= {field.name for field in dataclasses.fields(context)} | {"range"}
+
+
+@EVERY_PAGE
+def test_htmx_gets_the_main_part_alone(reader: TestClient, address: str, template: str, context: type[Page]) -> None:
+    page, fragment = reader.get(address), reader.get(address, headers={"HX-Request": "true"})
+    assert page.headers["Vary"] == fragment.headers["Vary"] == "HX-Request"
+    assert page.status_code == fragment.status_code
+    assert "<!doctype" not in fragment.text
+    assert _words(fragment.text) in _words(page.text)
+
+
+@EVERY_PAGE
+def test_a_page_has_no_inline_style_script_or_handler(
+    reader: TestClient, address: str, template: str, context: type[Page]
+) -> None:
+    page = reader.get(address).text
+    tags = re.findall(r"<[a-z][^>]*>", re.sub(r'"[^"]*"', '""', page))
+    assert not [tag for tag in tags if re.search(r"\s(style|on[a-z]+)=", tag)]
+    assert "<style" not in page
+    assert all("src=" in tag for tag in tags if tag.startswith("<script"))
+
+
+def test_every_template_is_a_page_or_is_included_by_one() -> None:
+    sources = {path.name: path.read_text() for path in Path(TEMPLATES).glob("*.html")}
+    drawn = {page[1] for page in PAGES} | {"base.html", "docs.html"}
+    for name in sources:
+        included = any(f'"{name}"' in source for source in sources.values())
+        assert name in drawn or (name.startswith("_") and included), f"nothing draws {name}"
+
+
+def test_hostile_text_of_the_corpus_is_escaped(reader: TestClient) -> None:
+    seen = ""
+    for index in range(6):
+        for layer in range(2):
+            seen += reader.get(f"/runs/alpha/keys/L{layer}.K{index}?language=python").text
+    assert "<img" not in seen
+    assert "</script><b>" not in seen
+    assert markupsafe.escape('web/<img src=x onerror="alert(1)">.py') in seen
+
+
+def test_hostile_addresses_are_escaped(reader: TestClient) -> None:
+    hostile = '"><script>alert(1)</script>'
+    for address in ("/jump", "/live", "/runs/alpha/layers/0", "/runs/alpha/keys/L0.K0"):
+        for name in ("q", "run", "prompt", "fires_on", "mask", "language", "sort", "add"):
+            page = reader.get(address, params={name: hostile}).text
+            assert "<script>alert" not in page, f"{address}?{name}="
+
+
+def test_the_basket_is_carried_to_every_page_of_its_run(reader: TestClient) -> None:
+    page = reader.get("/runs/alpha/keys/L1.K3?mask=L0.K1:0.5").text
+    links = [html.unescape(link) for link in re.findall(r'<a [^>]*href="([^"]+)"', page)]
+    ours = [link for link in links if (link.startswith("/runs/alpha") and "export" not in link) or "/live" in link]
+    assert ours
+    assert all("mask=L0.K1%3A0.5" in link for link in ours)
+    home = next(link for link in links if link.startswith("/?"))
+    back = [html.unescape(link) for link in re.findall(r'href="(/runs/[^"]+)"', reader.get(home).text)]
+    assert "/runs/alpha?mask=L0.K1%3A0.5" in back
+    assert "/runs/gated" in back
+
+
+def test_every_address_begins_with_the_prefix_of_a_reverse_proxy(settings: Settings) -> None:
+    with TestClient(create_app(settings.model_copy(update={"root_path": "/keys"}))) as client:
+        page = client.get("/keys/runs/alpha/layers/0").text
+    links = re.findall(r'(?:href|src|action|hx-get|data-figure|data-open)="([^"#]+)"', page)
+    assert links
+    assert all(link.startswith("/keys/") for link in links)
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "shown"),
+    [
+        ("/runs/nowhere", 404, "alpha"),
+        ("/runs/alpha/layers/9", 404, "0 to 1"),
+        ("/runs/alpha/keys/L0.K99", 404, "L0.K5"),
+        ("/runs/alpha/keys/nonsense", 422, "L5.K312"),
+        ("/runs/alpha/keys/L0.K0?mask=L0.K0:much", 422, "L0.K0:0.5"),
+        ("/runs/alpha/keys/L0.K0?language=cobol", 422, "python, java, go"),
+        ("/runs/alpha/layers/0?sort=colour", 422, "maximum"),
+        ("/runs/alpha/layers/0?offset=-1", 422, "offset"),
+        ("/nothing/here", 404, "Not Found"),
+    ],
+)
+def test_a_failure_is_a_page_that_says_what_there_is(reader: TestClient, address: str, status: int, shown: str) -> None:
+    answer = reader.get(address, headers={"Accept": "text/html"})
+    assert answer.status_code == status
+    assert shown in html.unescape(answer.text)
+    assert 'id="error"' in answer.text
+
+
+def test_an_error_takes_the_place_of_whatever_htmx_asked_for(reader: TestClient) -> None:
+    answer = reader.get("/runs/alpha/layers/0?sort=colour", headers={"HX-Request": "true"})
+    assert answer.headers["HX-Reselect"] == "#error"
+    assert "<!doctype" not in answer.text
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())

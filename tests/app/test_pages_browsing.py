@@ -1,0 +1,249 @@
+"""Runs, layers and keys as a person finds their way through them."""
+
+import html
+import re
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from app.pages import formats
+from app.queries import LayerSort, fires_on, key_triggers, layer_page, layers_firing_on
+from app.runs import Run
+from app.settings import Settings
+from contract.keys import KeyId
+
+KEY_LINK = re.compile(r'<th scope="row"><a class="mono" href="[^"]*/keys/(L\d+\.K\d+)')
+
+
+def keys_of(page: str) -> list[str]:
+    return KEY_LINK.findall(page)
+
+
+def test_an_empty_directory_says_how_to_make_a_run(tmp_path: Path) -> None:
+    with TestClient(create_app(Settings(runs=tmp_path, database_url=f"sqlite:///{tmp_path}/l.sqlite"))) as client:
+        page = client.get("/").text
+    assert "keyscope precompute" in page
+    assert str(tmp_path) in page
+
+
+def test_a_file_that_is_no_run_is_listed_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "broken.duckdb").write_text("nothing")
+    with TestClient(create_app(Settings(runs=tmp_path, database_url=f"sqlite:///{tmp_path}/l.sqlite"))) as client:
+        page = client.get("/").text
+    assert "broken" in page
+    assert "cannot be read as a run file" in page
+
+
+def test_the_overview_says_what_the_run_is(reader: TestClient, alpha: Run) -> None:
+    page = reader.get("/runs/alpha").text
+    manifest = alpha.manifest
+    assert manifest.model.weights_sha256 in page
+    assert "minified" in page
+    assert re.search(r"verified</span>: 12 keys against plain transformers, largest error 3e-6", page)
+    assert re.search(r"12 keys in 2 layers, read over\s+393 tokens of", page)
+
+
+def test_the_random_key_is_one_of_the_run(reader: TestClient) -> None:
+    for _ in range(5):
+        answer = reader.get("/runs/alpha/random", follow_redirects=False)
+        assert re.fullmatch(r"/runs/alpha/keys/L[01]\.K[0-5]", answer.headers["location"])
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("sort", ["kurtosis", "index", "top_language", "dead", "vocab_kurtosis"])
+def test_a_layer_is_sorted_as_the_address_says(reader: TestClient, alpha: Run, sort: str, order: str) -> None:
+    with alpha.reading() as cursor:
+        wanted = layer_page(cursor, alpha.vocabulary, 1, sort=LayerSort(sort, order)).rows  # type: ignore[arg-type]
+    page = reader.get(f"/runs/alpha/layers/1?sort={sort}&order={order}").text
+    assert keys_of(page) == [str(row.key) for row in wanted]
+    if sort != "index":
+        assert f'aria-sort="{order}ending"' in page
+
+
+def test_a_column_sorts_downwards_first_and_then_upwards(reader: TestClient) -> None:
+    page = reader.get("/runs/alpha/layers/0?sort=mean&columns=activity").text
+    headers = {
+        name: html.unescape(href)
+        for href, name in re.findall(r'<th scope="col"[^>]*><a href="([^"]+)"[^>]*>([^<]+)', page)
+    }
+    assert "order=asc" in headers["mean ↓"]
+    assert "sort=skewness" in headers["skewness"]
+    assert "order=asc" not in headers["skewness"]
+
+
+def test_a_layer_is_narrowed_by_rate_and_language_and_token(reader: TestClient, alpha: Run) -> None:
+    with alpha.reading() as cursor:
+        rows = layer_page(cursor, alpha.vocabulary, 0).rows
+    rates = sorted(float(row.statistics["firing_rate"] or 0) for row in rows)
+    page = reader.get(
+        "/runs/alpha/layers/0", params={"rate_from": 100 * rates[3] - 1e-4, "rate_to": "", "language": ""}
+    )
+    assert len(keys_of(page.text)) == 3
+    only = reader.get("/runs/alpha/layers/0?language=go").text
+    assert set(keys_of(only)) == {str(row.key) for row in rows if row.statistics["top_language"] == "go"}
+
+
+def test_a_token_filter_counts_the_keys_of_every_layer_and_offers_tokens_alike(reader: TestClient, alpha: Run) -> None:
+    with alpha.reading() as cursor:
+        token = fires_on(cursor, alpha.vocabulary, KeyId(0, 0))[0].token
+        counts = layers_firing_on(cursor, alpha.vocabulary, token.notation)
+    page = reader.get("/runs/alpha/layers/0", params={"fires_on": token.notation})
+    assert "L0.K0" in keys_of(page.text)
+    assert len(keys_of(page.text)) == counts[0]
+    assert [choice.title for choice in page.context["firing_layers"]] == [f"L{n}: {keys}" for n, keys in counts.items()]
+    assert [choice.title for choice in page.context["similar"] if choice.current] == [formats.token(token)]
+
+
+def test_an_unknown_token_is_said_to_be_none(reader: TestClient) -> None:
+    page = reader.get("/runs/alpha/layers/0", params={"fires_on": "nosuchtoken"}).text
+    assert "The tokenizer has no token" in page
+    assert keys_of(page) == []
+
+
+def test_a_layer_is_paged(reader: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.pages.layer.PAGE_SIZE", 4)
+    first = reader.get("/runs/alpha/layers/0").text
+    assert len(keys_of(first)) == 4
+    after = html.unescape(re.search(r'rel="next" href="([^"]+)"', first)[1])  # type: ignore[index]
+    second = reader.get(after).text
+    assert len(keys_of(second)) == 2
+    assert 'rel="next"' not in second
+    assert not set(keys_of(first)) & set(keys_of(second))
+
+
+def test_the_exports_of_a_layer_carry_its_filters(reader: TestClient) -> None:
+    page = reader.get("/runs/alpha/layers/0", params={"rate_from": 5, "fires_on": "\\n", "sort": "mean"}).text
+    href = html.unescape(re.search(r'href="([^"]*export[^"]*format=csv[^"]*)"', page)[1])  # type: ignore[index]
+    assert "min_firing_rate=0.05" in href
+    answer = reader.get(href)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/csv")
+
+
+def test_a_key_starts_in_the_language_it_prefers(reader: TestClient, alpha: Run) -> None:
+    with alpha.reading() as cursor:
+        row = layer_page(cursor, alpha.vocabulary, 0).rows[0]
+    page = reader.get(f"/runs/alpha/keys/{row.key}")
+    assert page.context["cards"][0].anchor.startswith(str(row.statistics["top_language"]))
+
+
+def test_a_key_shows_the_triggers_of_the_tab(reader: TestClient, gated: Run) -> None:
+    with gated.reading() as cursor:
+        wanted = key_triggers(cursor, gated.vocabulary, KeyId(1, 2), "python", "min")
+    page = reader.get("/runs/gated/keys/L1.K2?language=python&show=min")
+    assert [card.coefficient for card in page.context["cards"]] == [each.coefficient for each in wanted]
+    assert [tab.title for tab in page.context["shows"] if tab.current] == ["most negative"]
+
+
+def test_a_run_without_negative_triggers_has_no_tab_for_them(reader: TestClient) -> None:
+    titles = [tab.title for tab in reader.get("/runs/alpha/keys/L0.K0").context["shows"]]
+    assert "most negative" not in titles
+    assert "random" in titles
+
+
+def test_the_arrows_stop_at_the_edges_of_the_model(reader: TestClient) -> None:
+    steps = {step.arrow: step.href for step in reader.get("/runs/alpha/keys/L0.K0").context["steps"]}
+    assert steps["←"] is None
+    assert steps["↓"] is None
+    assert steps["→"] == "/runs/alpha/keys/L0.K1"
+    assert steps["↑"] == "/runs/alpha/keys/L1.K0"
+
+
+def test_the_arrows_keep_the_tab(reader: TestClient) -> None:
+    steps = reader.get("/runs/alpha/keys/L0.K1?language=go&show=random").context["steps"]
+    assert steps[1].href == "/runs/alpha/keys/L0.K2?language=go&show=random"
+
+
+def test_masking_a_key_twice_takes_it_out_again(reader: TestClient) -> None:
+    page = reader.get("/runs/alpha/keys/L0.K1?mask=L1.K1:0.5")
+    masked = reader.get(page.context["mask_href"])
+    assert str(masked.context["frame"].links.basket) == "L1.K1:0.5,L0.K1:0"
+    assert masked.context["masked"] is True
+    again = reader.get(masked.context["mask_href"])
+    assert str(again.context["frame"].links.basket) == "L1.K1:0.5"
+
+
+def test_the_two_projections_differ(reader: TestClient) -> None:
+    normed = reader.get("/runs/alpha/keys/L0.K1").context["promoted"]
+    raw = reader.get("/runs/alpha/keys/L0.K1?projection=raw").context["promoted"]
+    assert [bar.value for bar in normed] != [bar.value for bar in raw]
+
+
+def test_the_prompt_of_a_trigger_ends_with_its_token(reader: TestClient, alpha: Run) -> None:
+    with alpha.reading() as cursor:
+        wanted = key_triggers(cursor, alpha.vocabulary, KeyId(0, 1), "go", "max")
+    cards = reader.get("/runs/alpha/keys/L0.K1?language=go").context["cards"]
+    for card, each in zip(cards, wanted, strict=True):
+        assert card.prompt.endswith(each.tokens[each.trigger_index].text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "target"),
+    [
+        ("L1.K3", "/runs/alpha/keys/L1.K3"),
+        ("  l0.k2 ", "/runs/alpha/keys/L0.K2"),
+        ("L1", "/runs/alpha/layers/1"),
+        ("layer 0", "/runs/alpha/layers/0"),
+        ("return", "/runs/alpha/layers/1?fires_on=return"),
+        ("·self", "/runs/alpha/layers/1?fires_on=%C2%B7self"),
+    ],
+)
+def test_the_box_in_the_header_leads_there(reader: TestClient, alpha: Run, typed: str, target: str) -> None:
+    if typed.startswith("·") and not alpha.vocabulary.ids(b" self"):
+        pytest.skip("the toy tokenizer has no such token")
+    answer = reader.get("/jump", params={"q": typed, "run": "alpha", "layer": 1}, follow_redirects=False)
+    assert answer.status_code == 303
+    assert answer.headers["location"].split("?")[0] == target.split("?")[0]
+    assert reader.get(answer.headers["location"]).status_code == 200
+
+
+def test_the_box_keeps_the_basket(reader: TestClient) -> None:
+    answer = reader.get("/jump?q=L1.K3&run=alpha&mask=L0.K0:0", follow_redirects=False)
+    assert answer.headers["location"].endswith("?mask=L0.K0%3A0")
+
+
+@pytest.mark.parametrize("typed", ["", "nosuchtoken", "L1.K99", "L7"])
+def test_the_box_says_what_it_cannot_find(reader: TestClient, typed: str) -> None:
+    answer = reader.get("/jump", params={"q": typed, "run": "alpha"}, headers={"Accept": "text/html"})
+    assert answer.status_code == 404
+    assert 'id="error"' in answer.text
+
+
+def test_the_box_asks_for_a_run_where_there_are_several(reader: TestClient) -> None:
+    answer = reader.get("/jump?q=L0.K0", headers={"Accept": "text/html"})
+    assert answer.status_code == 404
+    assert "open a run first" in answer.text
+    assert "/runs/gated" in answer.text
+
+
+def test_a_label_is_given_remembered_and_taken_back(client: TestClient) -> None:
+    address = "/runs/alpha/keys/L0.K1"
+    box = client.get(f"{address}?language=go&mask=L0.K1:0").context["labels"]
+    given = client.post(
+        box.href, data={"person": " Ada  L ", "kind": "syntactic", "description": "loops <b>"}, follow_redirects=False
+    )
+    assert given.status_code == 303
+    assert given.headers["location"] == f"{address}?language=go&mask=L0.K1%3A0#labels"
+    page = client.get(address)
+    assert page.context["labels"].mine.description == "loops <b>"
+    assert page.context["labels"].person == "Ada L"
+    assert "loops &lt;b&gt;" in page.text
+    client.post(box.href, data={"person": "Ada L", "retract": "true"})
+    assert client.get(address).context["labels"].labels == []
+
+
+def test_a_label_needs_a_name(client: TestClient) -> None:
+    answer = client.post("/runs/alpha/keys/L0.K1/label", data={"kind": "mixed"}, headers={"Accept": "text/html"})
+    assert answer.status_code == 422
+    assert "give your name" in answer.text
+
+
+def test_a_key_is_shown_without_its_labels_where_their_database_is_behind(runs_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "old.sqlite").touch()
+    settings = Settings(runs=runs_dir, database_url=f"sqlite:///{tmp_path}/old.sqlite")
+    with TestClient(create_app(settings)) as client:
+        answer = client.get("/runs/alpha/keys/L0.K1")
+    assert answer.status_code == 200
+    assert "keyscope db upgrade" in answer.context["labels"].problem

@@ -1,0 +1,142 @@
+"""The live page as plain forms, with a worker that continues with fixed tokens."""
+
+import html
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from app.settings import Settings
+from contract.wire import ErrorAnswer
+from tests.fake_worker import FIRST_DIVERGENCE, FakeWorker
+from tests.serving import serving
+
+
+@pytest.fixture
+def worker(reader: TestClient) -> FakeWorker:
+    model = reader.app.state.registry.get("alpha").manifest.model
+    return FakeWorker(model.weights_sha256, model.keys_per_layer)
+
+
+@pytest.fixture
+def live(settings: Settings, worker: FakeWorker) -> Iterator[TestClient]:
+    with serving(worker.app) as url, TestClient(_app(settings, url)) as client:
+        yield client
+
+
+def _app(settings: Settings, worker_url: str) -> FastAPI:
+    return create_app(settings.model_copy(update={"worker_urls": [worker_url]}))
+
+
+FORM = {"run": "alpha", "prompt": "x =\r\n", "max_new_tokens": "9", "temperature": "0.5", "seed": "7"}
+
+
+def test_the_form_is_filled_from_the_address(reader: TestClient) -> None:
+    page = reader.get(
+        "/live", params={"run": "alpha", "prompt": "\n\tdef f", "temperature": 0.25, "mask": "L0.K1:0.5"}
+    ).text
+    # The first line break in a text area is not part of its text.
+    assert ">\n\n\tdef f</textarea>" in page
+    assert re.search(r'name="temperature"[^>]*value="0.25"', page)
+    assert re.search(r'name="factor"[^>]*value="0.5"', page)
+
+
+def test_without_a_worker_the_page_says_so(reader: TestClient) -> None:
+    page = reader.get("/live?run=alpha")
+    assert page.context["status"].state == "not_configured"
+    assert "no live worker is configured" in page.text
+
+
+def test_a_worker_with_other_weights_is_named(live: TestClient) -> None:
+    page = live.get("/live?run=gated")
+    assert page.context["status"].state == "other_weights"
+    assert "serves other weights than gated" in page.text
+
+
+def test_a_ready_and_a_busy_worker_are_told_apart(live: TestClient, worker: FakeWorker) -> None:
+    assert "The worker is ready: toy" in live.get("/live?run=alpha").text
+
+
+def test_a_busy_worker_is_said_to_be(live: TestClient, worker: FakeWorker) -> None:
+    worker.running = True
+    assert "The worker is busy" in live.get("/live?run=alpha").text
+
+
+def test_a_form_without_a_script_shows_both_branches(live: TestClient, worker: FakeWorker) -> None:
+    page = live.post("/live", data={**FORM, "key": ["L0.K1"], "factor": ["0"]})
+    assert page.status_code == 200
+    asked = worker.asked[0]
+    assert (asked.prompt, asked.max_new_tokens, asked.temperature, asked.seed) == ("x =\n", 9, 0.5, 7)
+    assert [(mask.key, mask.factor) for mask in asked.masks] == [("L0.K1", 0.0)]
+    baseline, masked = page.context["outcome"].branches
+    assert [at for at, token in enumerate(baseline.tokens) if "differs" in token.css] == [FIRST_DIVERGENCE]
+    assert [token.text for token in masked.tokens if "first" in token.css] == ["array"]
+    assert f"They first differ at token {FIRST_DIVERGENCE + 1}" in page.text
+    assert "&lt;b&gt;" in page.text
+    assert "<b>" not in page.text
+
+
+def test_an_empty_basket_changes_nothing(live: TestClient) -> None:
+    page = live.post("/live", data=FORM)
+    assert "Both branches agree." in page.text
+
+
+def test_a_refusal_of_the_worker_is_shown_in_its_words(live: TestClient, worker: FakeWorker) -> None:
+    worker.refusal = (400, ErrorAnswer(error="too_many_tokens", detail="999 new tokens are more than 128"))
+    page = live.post("/live", data=FORM)
+    assert page.status_code == 200
+    assert "999 new tokens are more than 128" in page.text
+
+
+def test_an_empty_prompt_is_asked_for(live: TestClient, worker: FakeWorker) -> None:
+    assert "write a prompt" in live.post("/live", data={**FORM, "prompt": ""}).text
+    assert worker.asked == []
+
+
+@pytest.mark.parametrize(
+    ("edit", "basket"),
+    [
+        ({"add": "l0.k2"}, "L0.K1:0.5,L1.K3:0,L0.K2:0"),
+        ({"add": "L0.K1:2, L0.K2:0.25"}, "L1.K3:0,L0.K1:2,L0.K2:0.25"),
+        ({"remove": "L0.K1"}, "L1.K3:0"),
+        ({}, "L0.K1:0.5,L1.K3:0"),
+    ],
+)
+def test_editing_the_basket_leads_to_its_address(reader: TestClient, edit: dict[str, str], basket: str) -> None:
+    form = {"run": "alpha", "prompt": "a\tb", "key": ["L0.K1", "L1.K3"], "factor": ["0.5", "0"], **edit}
+    answer = reader.get("/live", params=form, follow_redirects=False)
+    assert answer.status_code == 303
+    page = reader.get(answer.headers["location"])
+    assert str(page.context["frame"].links.basket) == basket
+    assert page.context["state"].prompt == "a\tb"
+
+
+@pytest.mark.parametrize(
+    "edit", [{"add": "nonsense"}, {"add": "L0.K1:much"}, {"key": "L0.K1"}, {"mask": "L0.K1:0,L0.K1:1"}]
+)
+def test_a_basket_that_cannot_be_read_is_an_error(reader: TestClient, edit: dict[str, str]) -> None:
+    assert reader.get("/live", params={"run": "alpha", **edit}).status_code == 422
+
+
+def test_a_masked_key_that_the_run_has_not_is_named(reader: TestClient) -> None:
+    assert "alpha has no key L0.K77" in reader.get("/live?run=alpha&mask=L0.K77:0").text
+
+
+def test_the_examples_keep_run_settings_and_basket(reader: TestClient) -> None:
+    page = reader.get("/live?run=alpha&seed=5&mask=L0.K1:0")
+    for _, examples in page.context["examples"]:
+        for example in examples:
+            assert "seed=5" in example.href
+            assert "mask=L0.K1%3A0" in example.href
+    assert [language for language, _ in page.context["examples"]] == ["python", "java", "go"]
+
+
+def test_without_a_run_the_page_leads_to_the_list(tmp_path: Path) -> None:
+    with TestClient(create_app(Settings(runs=tmp_path, database_url=f"sqlite:///{tmp_path}/l.sqlite"))) as client:
+        page = client.get("/live")
+    assert page.status_code == 200
+    assert "There is no run yet" in html.unescape(page.text)

@@ -1,0 +1,105 @@
+"""A live worker without a model: it speaks `contract.wire` and always continues with the same few tokens."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from contract.wire import (
+    Alternative,
+    Applied,
+    BranchResult,
+    DoneEvent,
+    ErrorAnswer,
+    GenerateAnswer,
+    GeneratedToken,
+    Limits,
+    TokenEvent,
+    WorkerGenerate,
+    WorkerInfo,
+)
+
+BASELINE = ["np", ".", "zeros", "(", "count", ")", "\n", "<b>", "&"]
+MASKED = ["np", ".", "array", "(", "count", ")", "\n", "<b>", "&"]
+FIRST_DIVERGENCE = 2
+
+
+class FakeWorker:
+    """The app of the worker and how it behaves; tests change its fields as they go."""
+
+    def __init__(self, weights_sha256: str, keys_per_layer: list[int]) -> None:
+        self.weights_sha256 = weights_sha256
+        self.keys_per_layer = keys_per_layer
+        self.pause = 0.0
+        """Seconds between two tokens of a stream."""
+        self.refusal: tuple[int, ErrorAnswer] | None = None
+        self.running = False
+        self.asked: list[WorkerGenerate] = []
+        self.app = FastAPI()
+        self.app.get("/info")(self.info)
+        self.app.post("/generate")(self.generate)
+
+    def info(self) -> WorkerInfo:
+        return WorkerInfo(
+            model_id="toy",
+            weights_sha256=self.weights_sha256,
+            n_layers=len(self.keys_per_layer),
+            keys_per_layer=self.keys_per_layer,
+            dtype="float32",
+            device="cpu",
+            limits=Limits(prompt_tokens=512, new_tokens=128, masks=4096, queue=8, body_bytes=2**20),
+            waiting=0,
+            running=self.running,
+            tokens_per_second=38.0,
+        )
+
+    async def generate(self, body: WorkerGenerate, request: Request) -> Response:
+        self.asked.append(body)
+        if self.refusal is not None:
+            status, answer = self.refusal
+            return JSONResponse(answer.model_dump(), status)
+        if "text/event-stream" in request.headers["accept"]:
+            return StreamingResponse(self._events(body), media_type="text/event-stream")
+        return Response(_answer(body).model_dump_json(), media_type="application/json")
+
+    async def _events(self, body: WorkerGenerate) -> AsyncIterator[str]:
+        answer = _answer(body)
+        for index in range(len(answer.baseline.tokens)):
+            for branch, result in (("baseline", answer.baseline), ("masked", answer.masked)):
+                token = result.tokens[index]
+                yield _event("token", TokenEvent(branch=branch, index=index, **token.model_dump()).model_dump())
+            await asyncio.sleep(self.pause)
+        text = {"baseline": answer.baseline.text, "masked": answer.masked.text}
+        done = DoneEvent(first_divergence=answer.first_divergence, applied=answer.applied, elapsed_ms=12.0, text=text)
+        yield _event("done", done.model_dump())
+
+
+def _answer(body: WorkerGenerate) -> GenerateAnswer:
+    masked = MASKED if body.masks else BASELINE
+    return GenerateAnswer(
+        baseline=_branch(BASELINE),
+        masked=_branch(masked),
+        first_divergence=FIRST_DIVERGENCE if body.masks else None,
+        applied=Applied(keys=len(body.masks), positions=9),
+        elapsed_ms=12.0,
+    )
+
+
+def _branch(tokens: list[str]) -> BranchResult:
+    return BranchResult(text="".join(tokens), tokens=[_token(token) for token in tokens])
+
+
+def _token(token: str) -> GeneratedToken:
+    numbers = {text: number for number, text in enumerate(dict.fromkeys([*BASELINE, *MASKED]))}
+    other = "array" if token == "zeros" else "zeros"
+    top = [
+        Alternative(token=token, token_id=numbers[token], logprob=-0.25),
+        Alternative(token=other, token_id=numbers[other], logprob=-2.0),
+    ]
+    return GeneratedToken(token=token, token_id=numbers[token], logprob=-0.25, top=top)
+
+
+def _event(name: str, data: object) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
