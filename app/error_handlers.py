@@ -81,7 +81,8 @@ def answer(request: Request, error: Exception, error_page: ErrorPage) -> Respons
     """The response to a request that failed."""
     failure = describe(error)
     if failure.status >= 500:
-        log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+        known = isinstance(error, KeyscopeError)
+        log.error("%s %s: %s", request.method, request.url.path, error, exc_info=None if known else error)
     response = _json(failure) if wants_json(request) else _page(request, failure, error_page)
     response.headers.update(failure.headers)
     return response

@@ -120,8 +120,10 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and count its body as it comes."""
-        if scope["type"] == "http":
-            self._check(int(Headers(scope=scope).get("content-length", "0") or 0))
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        self._check(int(Headers(scope=scope).get("content-length", "0")))
         received = 0
 
         async def counted() -> Message:

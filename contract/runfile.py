@@ -171,7 +171,11 @@ TABLES = (
             ),
             Column("rank", "USMALLINT"),
             *_EXAMPLE,
-            Column("quantile", "FLOAT", "Share, among windows the key fires in, of those with a smaller largest coefficient; 0 where it is silent"),
+            Column(
+                "quantile",
+                "FLOAT",
+                "Share, among windows the key fires in, of those with a smaller largest coefficient; 0 where it is silent",
+            ),
         ),
         ("layer", "index", "language", "band", "rank"),
     ),
@@ -286,7 +290,11 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     """
     if not path.is_file():
         raise FileNotFoundError(path)
-    config: dict[str, str | bool | int | float | list[str]] = {"enable_external_access": False}
+    # Locked from the start: a second connection of this process shares the instance, and could not lock it again.
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "enable_external_access": False,
+        "lock_configuration": True,
+    }
     if threads is not None:
         config["threads"] = threads
     try:
@@ -302,7 +310,6 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
                 f"{path.name} has schema version {row[0]}, this Keyscope reads version {SCHEMA_VERSION}: "
                 "compute the run again with this version, or open it with the version that wrote it"
             )
-        connection.execute("SET lock_configuration = true")
     except duckdb.Error as error:
         connection.close()
         raise RunFileError(f"{path.name} is no run file of Keyscope: {_first_line(error)}") from error

@@ -37,6 +37,30 @@ def test_a_run_is_opened_once(directory: Path):
     assert registry.get("one") is registry.get("one")
 
 
+def test_two_servers_of_one_process_read_one_file(directory: Path):
+    one, two = Registry(directory).get("one"), Registry(directory).get("one")
+    with one.reading() as cursor, two.reading() as other:
+        assert cursor.execute("SELECT * FROM keys").fetchall() == other.execute("SELECT * FROM keys").fetchall()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SET threads = 1",
+        "SET enable_external_access = true",
+        "SET lock_configuration = false",
+        "ATTACH 'other.duckdb'",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "COPY keys TO 'keys.csv'",
+        "DELETE FROM keys",
+        "CREATE TABLE other (a INTEGER)",
+    ],
+)
+def test_a_run_file_can_only_be_read_and_leads_to_no_other_file(directory: Path, statement: str):
+    with Registry(directory).get("one").reading() as cursor, pytest.raises(duckdb.Error):
+        cursor.execute(statement)
+
+
 def test_a_missing_directory_has_no_runs(tmp_path: Path):
     assert Registry(tmp_path / "absent").run_ids() == []
 
