@@ -1,0 +1,51 @@
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from app.settings import Settings
+
+
+def test_health_says_the_version_and_the_number_of_runs(client: TestClient):
+    assert client.get("/healthz").json() == {"ok": True, "version": client.app.version, "runs": 2}
+
+
+def test_requests_are_counted_under_the_name_of_their_route(client: TestClient):
+    for key in ("L0.K1", "L0.K2"):
+        client.get(f"/api/v1/runs/alpha/keys/{key}")
+    client.get("/api/v1/runs/alpha/keys/L9.K0")
+    client.get("/api/v1/nothing")
+    client.get("/static/js/docs.js")
+    answer = client.get("/metrics")
+    counts = {line for line in answer.text.splitlines() if line.startswith("keyscope_requests_total")}
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    assert counts >= {
+        'keyscope_requests_total{method="GET",route="show_key",status="200"} 2.0',
+        'keyscope_requests_total{method="GET",route="show_key",status="404"} 1.0',
+        'keyscope_requests_total{method="GET",route="other",status="404"} 1.0',
+    }
+    assert 'keyscope_request_seconds_count{route="show_key"} 3.0' in answer.text
+    assert "L0.K1" not in answer.text
+
+
+def test_each_app_counts_for_itself(settings: Settings, client: TestClient):
+    client.get("/healthz")
+    with TestClient(create_app(settings)) as other:
+        assert 'route="healthz"' not in other.get("/metrics").text
+
+
+def test_the_documentation_of_the_api_needs_no_inline_script(client: TestClient):
+    page = client.get("/docs").text
+    assert "swagger-ui" in page
+    assert "<script>" not in page
+    assert "style=" not in page
+
+
+def test_every_endpoint_of_the_api_is_documented(client: TestClient):
+    document = client.get("/openapi.json").json()
+    operations = [
+        operation for path, item in document["paths"].items() for operation in item.values() if path.startswith("/api/")
+    ]
+    assert len(operations) >= 18
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    for operation in operations:
+        assert operation["description"].endswith(".")
+        assert operation["tags"]
