@@ -23,7 +23,7 @@ def understand(error: Exception, retry_after: int) -> KeyscopeError:
     if isinstance(error, KeyscopeError):
         return error
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or _says(error, _NO_MEMORY):
-        log.warning("out of memory: %s", error)
+        log.warning("out of memory: %s", str(error))  # as text: a kept record would keep the traceback
         return OutOfMemory(
             "the device has not enough memory for this request: try again, or shorten the prompt", retry_after
         )

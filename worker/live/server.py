@@ -15,7 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 from starlette.middleware import Middleware
 from starlette.types import Receive, Scope, Send
 
@@ -194,7 +194,7 @@ async def generate(body: WorkerGenerate, request: Request, service: ServiceOf) -
 class _EventStream(EventSourceResponse):
     """A stream that closes what it was made from when it ends, however it ends."""
 
-    def __init__(self, content: AsyncIterator[ServerSentEvent], at_end: ExitStack) -> None:
+    def __init__(self, content: AsyncIterator[dict[str, str]], at_end: ExitStack) -> None:
         super().__init__(content, sep="\n")
         self._at_end = at_end
 
@@ -203,17 +203,17 @@ class _EventStream(EventSourceResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _server_sent(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[ServerSentEvent]:
+async def _server_sent(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[dict[str, str]]:
     yield _sent(first)
     try:
         async for event in rest:
             yield _sent(event)
     except KeyscopeError as error:
-        yield ServerSentEvent(answers.error_answer(error).model_dump_json(), event="error")
+        yield {"event": "error", "data": answers.error_answer(error).model_dump_json()}
 
 
-def _sent(event: Event) -> ServerSentEvent:
-    return ServerSentEvent(event.model_dump_json(), event="done" if isinstance(event, DoneEvent) else "token")
+def _sent(event: Event) -> dict[str, str]:
+    return {"event": "done" if isinstance(event, DoneEvent) else "token", "data": event.model_dump_json()}
 
 
 async def _whole_answer(first: Event, rest: AsyncIterator[Event]) -> GenerateAnswer:
