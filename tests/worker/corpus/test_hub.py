@@ -42,3 +42,13 @@ def test_without_the_library_the_error_names_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UnsupportedSource, match="pip install datasets"):
         list(HubDataset("someone/data", None).records(LANGUAGES))
+
+
+def test_the_training_split_is_read_else_the_first(monkeypatch):
+    def names(*splits: str) -> list[str]:
+        rows = {split: [{"content": "x", "path": f"{split}.py"}] for split in splits}
+        monkeypatch.setattr("datasets.load_dataset", lambda name, config, streaming: rows)
+        return [record.path for record in HubDataset("someone/data", None).records(LANGUAGES)]
+
+    assert names("test", "train") == ["train.py"]
+    assert names("valid", "test") == ["valid.py"]
