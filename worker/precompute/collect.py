@@ -1,9 +1,11 @@
 """What happens to the coefficients of every layer in the forward pass: reduced at once, never kept."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -37,6 +39,14 @@ class _Rows:
     noise: Tensor
     sampled: Tensor
     """Flat indices (row * tokens + token) of the tokens that enter the histogram."""
+    spans: tuple[slice, ...]
+    """Rows of each file; a batch holds a file's windows in a row."""
+
+    def best_per_file(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """The highest score of each file and the first row that has it, both [files, keys], from [rows, keys]."""
+        best = [scores[span].max(dim=0) for span in self.spans]
+        rows = [found.indices + span.start for found, span in zip(best, self.spans, strict=True)]
+        return torch.stack([found.values for found in best]), torch.stack(rows)
 
 
 class Collector:
@@ -87,7 +97,8 @@ class Collector:
 
         def rows(chosen: slice, length: int) -> tuple[slice, int, _Rows]:
             arrays = (files[chosen], starts[chosen], noise[chosen], np.flatnonzero(drawn[chosen, :length]))
-            return chosen, length, _Rows(*(torch.from_numpy(array).to(self._device) for array in arrays))
+            tensors = (torch.from_numpy(array).to(self._device) for array in arrays)
+            return chosen, length, _Rows(*tensors, spans=_spans(files[chosen]))
 
         if batch.even:
             self._rows = [rows(slice(0, len(batch.windows)), longest)]
@@ -145,10 +156,12 @@ class LayerCollector:
         self.window_histogram.add(largest)
 
     def _add_entries(self, name: str, best: BestEntries, extremes: "_Extremes", rows: _Rows) -> None:
-        wanted = best.wants(extremes.largest, rows.files[:, None])
-        row, key = wanted.nonzero(as_tuple=True)
-        if len(row) == 0:
+        scores, best_rows = rows.best_per_file(extremes.largest)
+        files = rows.files[best_rows[:, 0]]
+        file, key = best.wants(scores, files[:, None]).nonzero(as_tuple=True)
+        if len(file) == 0:
             return
+        row = best_rows[file, key]
         token = extremes.tokens(row, key)
         scores = extremes.largest[row, key]
         sign = 1.0 if name == "max" else -1.0
@@ -158,24 +171,38 @@ class LayerCollector:
         self.spools[name].write(slots, contexts)
 
     def _add_samples(self, extremes: "_Extremes", rows: _Rows) -> None:
-        priority, random_group = sampling.priorities(rows.noise, self._key_noise)
-        files = rows.files[:, None].expand_as(priority)
-        for group in (random_group, sampling.groups_of(extremes.largest)):
-            lists = self._key_groups + group
-            row, key = self.samples.wants(priority, files, lists).nonzero(as_tuple=True)
-            if len(row) == 0:
-                continue
-            token = extremes.tokens(row, key)
-            candidates = Candidates(
-                lists[row, key],
-                priority[row, key],
-                rows.files[row],
-                rows.starts[row] + token.int(),
-                extremes.largest[row, key],
-            )
-            taken, slots = self.samples.offer(candidates)
-            contexts = extremes.contexts(row[taken], token[taken], key[taken], self._offsets)
-            self.spools["samples"].write(slots, contexts)
+        priority = sampling.priorities(rows.noise, self._key_noise)
+        best, best_rows = rows.best_per_file(priority)
+        anywhere = self._key_groups + sampling.random_groups(rows.files[best_rows[:, 0]], self._key_noise)
+        self._offer_samples(anywhere, best, best_rows, extremes, rows)
+        octaves = self._key_groups + sampling.groups_of(extremes.largest)
+        every_row = torch.arange(len(priority), device=priority.device)[:, None].expand_as(priority)
+        self._offer_samples(octaves, priority, every_row, extremes, rows)
+
+    def _offer_samples(
+        self, lists: Tensor, priority: Tensor, from_rows: Tensor, extremes: "_Extremes", rows: _Rows
+    ) -> None:
+        """Offer candidates [n, keys], each standing in the row that `from_rows` says."""
+        place, key = self.samples.wants(priority, rows.files[from_rows], lists).nonzero(as_tuple=True)
+        if len(place) == 0:
+            return
+        row = from_rows[place, key]
+        token = extremes.tokens(row, key)
+        candidates = Candidates(
+            lists[place, key],
+            priority[place, key],
+            rows.files[row],
+            rows.starts[row] + token.int(),
+            extremes.largest[row, key],
+        )
+        taken, slots = self.samples.offer(candidates)
+        contexts = extremes.contexts(row[taken], token[taken], key[taken], self._offsets)
+        self.spools["samples"].write(slots, contexts)
+
+
+def _spans(files: npt.NDArray[np.int32]) -> tuple[slice, ...]:
+    starts = [0, *(np.flatnonzero(np.diff(files)) + 1).tolist(), len(files)]
+    return tuple(slice(first, last) for first, last in pairwise(starts))
 
 
 class _Extremes:

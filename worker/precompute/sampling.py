@@ -33,18 +33,22 @@ def key_noise(keys: int, layer: int, device: torch.device) -> Tensor:
     return _scramble(numbers)
 
 
-def priorities(window_noise: Tensor, noise_of_key: Tensor) -> tuple[Tensor, Tensor]:
-    """A random priority and a random group among `RANDOM_GROUPS` for every window and key.
+def priorities(window_noise: Tensor, noise_of_key: Tensor) -> Tensor:
+    """A random priority for every window and key.
 
     Args:
         window_noise: [windows] int64 below 2^31.
         noise_of_key: [keys] int64 below 2^31.
 
     Returns:
-        Priorities as whole float32 numbers below 2^24, and groups (int64), both [windows, keys].
+        Whole float32 numbers below 2^24, [windows, keys].
     """
-    mixed = _scramble(window_noise[:, None] ^ noise_of_key)
-    return (mixed >> 7).float(), mixed & (RANDOM_GROUPS - 1)
+    return (_scramble(window_noise[:, None] ^ noise_of_key) >> 7).float()
+
+
+def random_groups(files: Tensor, noise_of_key: Tensor) -> Tensor:
+    """One of the groups that draw from all windows for every file and key, int64 [files, keys]."""
+    return _scramble(files[:, None].long() ^ noise_of_key) % RANDOM_GROUPS
 
 
 def _scramble(numbers: Tensor) -> Tensor:
