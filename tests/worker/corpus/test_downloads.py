@@ -33,7 +33,14 @@ def test_an_archive_is_downloaded_once(tmp_path):
 @pytest.mark.parametrize(
     ("script", "complaint"),
     [
-        ("import sys; sys.exit('warning: slow\\nERROR: no network\\nhint: try again')", "ERROR: no network"),
+        (
+            "import sys; sys.exit('WARNING: after error\\nERROR: no network\\nhint: try again')",
+            "downloaded: no network",
+        ),
+        (
+            "import sys; sys.exit('npm warn old\\nnpm error code ENOTFOUND\\nnpm error more')",
+            "downloaded: code ENOTFOUND",
+        ),
         ("import sys; sys.exit('gone')", "gone"),
         ("raise SystemExit(3)", "no reason was given"),
         ("pass", r"no thing\.zip came"),
