@@ -39,7 +39,7 @@ class ZipArchive(Listed):
     def paths(self, languages: Collection[str]) -> Iterator[str]:
         """See `Listed.paths`; of members with one name the last counts, as in unpacking."""
         for info in self._zip.infolist():
-            path = _member_path(info.filename)
+            path = None if info.is_dir() else _member_path(info.filename)
             if path and language_of(path) in languages and not stat.S_ISLNK(info.external_attr >> 16):
                 self._members[path] = info
         yield from self._members

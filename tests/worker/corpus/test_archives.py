@@ -11,6 +11,7 @@ from worker.corpus.files import MAX_BYTES, Skip, Skipped
 from worker.corpus.interface import SourceUnreadable
 
 FILES = {
+    "folder.py/": "",
     "./a.py": "a = 1\n",
     "src/B.java": "class B {}\n",
     "src/readme.md": "",

@@ -41,6 +41,7 @@ def write_tar(path: Path, mode: str, files: dict[str, str], extra: list[tarfile.
             data = content.encode()
             member = tarfile.TarInfo(name)
             member.size = len(data)
+            member.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
             archive.addfile(member, io.BytesIO(data))
         for member in extra or []:
             archive.addfile(member)
