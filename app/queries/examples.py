@@ -25,15 +25,13 @@ _SAMPLES = f"""
     WHERE e.layer = ? AND e."index" = ? AND (? IS NULL OR e.language = ?) AND (? IS NULL OR e.band = ?)
     ORDER BY e.language, e.band, e.rank"""  # noqa: S608 - constants only
 
-_CONTINUATION = bytes(range(0x80, 0xC0))
-"""The bytes that go on with a character of UTF-8."""
 _COUNTS = """
     SELECT language, polarity, count(*) FROM triggers WHERE layer = ? AND "index" = ? GROUP BY ALL
     UNION ALL
     SELECT language, band, count(*) FROM samples WHERE layer = ? AND "index" = ? GROUP BY ALL"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: a page makes tens of thousands, and frozen ones take four times as long
 class WindowToken:
     """One token of a window as it is drawn."""
 
@@ -112,14 +110,13 @@ def window_tokens(
 
     A token that begins in the middle of a character is in that character's column.
     """
-    own = [b"" if token.special else token.bytes for token in tokens]
-    begun = column + _inside(b"".join(own))
+    begun = column + next((token.shape[2] for token in tokens if not token.special), 0)
     drawn = []
-    for token, data, text, coefficient in zip(tokens, own, decode(own), coefficients, strict=True):
-        drawn.append(WindowToken(token, text, coefficient, line, begun - _inside(data)))
-        before, line_break, rest = data.rpartition(b"\n")
-        line += before.count(b"\n") + len(line_break)
-        begun = (0 if line_break else begun) + len(rest.translate(None, _CONTINUATION))
+    for token, text, coefficient in zip(tokens, window_texts(tokens), coefficients, strict=True):
+        breaks, characters, inside = token.shape
+        drawn.append(WindowToken(token, text, coefficient, line, begun - inside))
+        line += breaks
+        begun = characters if breaks else begun + characters
     return drawn
 
 
@@ -165,8 +162,3 @@ def _example(row: tuple[Any, ...], vocabulary: Vocabulary) -> Example:
         trigger_index=position,
         tokens=window_tokens([vocabulary[i] for i in token_ids], coefficients, window_line, window_column),
     )
-
-
-def _inside(data: bytes) -> int:
-    """1 where the bytes begin in the middle of a character, else 0."""
-    return int(bool(data) and data[0] in _CONTINUATION)

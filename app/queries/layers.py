@@ -207,16 +207,27 @@ def _promoted(
 
 def _code_line(row: tuple[Any, ...], vocabulary: Vocabulary) -> CodeLine:
     language, coefficient, position, line, column, path, token_ids = row
-    tokens = [vocabulary[token_id] for token_id in token_ids]
-    texts = window_texts(tokens)
+    first, last = _line_of(position, token_ids, vocabulary)
+    texts = window_texts([vocabulary[token_id] for token_id in token_ids[first : last + 1]])
+    at = position - first
     return CodeLine(
         language=language,
         coefficient=coefficient,
         path=path,
         line=line,
         column=column,
-        token=tokens[position],
-        before="".join(texts[:position]).rpartition("\n")[2],
-        text=texts[position],
-        after="".join(texts[position + 1 :]).partition("\n")[0],
+        token=vocabulary[token_ids[position]],
+        before="".join(texts[:at]).rpartition("\n")[2],
+        text=texts[at],
+        after="".join(texts[at + 1 :]).partition("\n")[0],
     )
+
+
+def _line_of(position: int, token_ids: list[int], vocabulary: Vocabulary) -> tuple[int, int]:
+    """First and last token that has part of the position's line."""
+    first = last = position
+    while first > 0 and (first == position or not vocabulary[token_ids[first]].shape[0]):
+        first -= 1
+    while last + 1 < len(token_ids) and (last == position or not vocabulary[token_ids[last]].shape[0]):
+        last += 1
+    return first, last

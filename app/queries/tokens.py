@@ -10,6 +10,8 @@ import duckdb
 from app.queries.values import rows
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_CONTINUATION = bytes(range(0x80, 0xC0))
+"""The bytes that go on with a character of UTF-8."""
 _ESCAPES = {"\\": b"\\", "n": b"\n", "r": b"\r", "t": b"\t"}
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|[\\nrt])")
 _WRITTEN = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -32,6 +34,15 @@ class Token:
     def hex(self) -> str | None:
         """The bytes, where they are not UTF-8 by themselves."""
         return None if _is_utf8(self.bytes) else self.bytes.hex()
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """Line breaks, characters begun after the last of them, and 1 where it begins inside a character, else 0."""
+        if self.special:
+            return 0, 0, 0
+        breaks, last = self.bytes.count(b"\n"), self.bytes.rpartition(b"\n")[2]
+        inside = bool(self.bytes) and self.bytes[0] in _CONTINUATION
+        return breaks, len(last.translate(None, _CONTINUATION)), int(inside)
 
     @cached_property
     def notation(self) -> str:
@@ -96,13 +107,19 @@ def decode(tokens: Sequence[bytes]) -> list[str]:
     texts: list[str] = []
     broken: list[bytes] = []
     for token in tokens:
-        # UTF-8 synchronises itself: a token that is whole characters completes no neighbour's.
-        if token and _is_utf8(token):
+        try:
+            text = token.decode()
+        except UnicodeDecodeError:
+            broken.append(token)
+            continue
+        if broken and token:
+            # UTF-8 synchronises itself: a token that is whole characters completes no neighbour's.
             texts += _decode_together(broken)
             broken = []
-            texts.append(token.decode())
-        else:
+        if broken:
             broken.append(token)
+        else:
+            texts.append(text)
     return texts + _decode_together(broken)
 
 
