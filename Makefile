@@ -38,7 +38,7 @@ bench-precompute: install ## Measure the precompute against the bare forward pas
 	$(BIN)/python -m bench.precompute
 
 openapi: install ## Write the committed OpenAPI documents anew
-	$(BIN)/python -m docs.openapi
+	$(BIN)/python -m tests.openapi
 
 clean: ## Remove what was installed and built; runs and labels stay
 	rm -rf .venv node_modules static/vendor build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -64,9 +65,8 @@ def main() -> None:
 def _field(model: type[BaseModel], name: str, **more: Any) -> Any:
     """An option for a field; what it means and its default stand at the field alone."""
     field = model.model_fields[name]
-    text = field.description or name.replace("_", " ").capitalize()
-    default = "" if field.is_required() or field.default is None else f" [default: {field.default}]"
-    return typer.Option(help=f"{text}{default}", show_default=False, **more)
+    shown = False if field.is_required() or field.default in (None, "") else str(field.default)
+    return typer.Option(help=field.description or name.replace("_", " ").capitalize(), show_default=shown, **more)
 
 
 def _fill(kind: type[M], /, **given: object) -> M:
@@ -115,11 +115,11 @@ def _root(wants_version: Annotated[bool, typer.Option("--version", help="Print t
 def demo(
     model: Annotated[str, typer.Option(help=MODEL)] = "nano",
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port of the pages [default: 8000, or the next free one]")
+        int | None, typer.Option(min=1, max=65535, help="Port of the pages; otherwise 8000 or the next free one")
     ] = None,
     runs: Annotated[Path, typer.Option(help="Directory for run, labels and logs")] = Path("runs"),
     files_per_language: Annotated[
-        int | None, typer.Option(min=1, help="Files of each language [default: what is read in a few minutes]")
+        int | None, typer.Option(min=1, help="Files of each language; otherwise as many as are read in a few minutes")
     ] = None,
 ) -> None:
     """Show real keys in the browser: compute a run over installed code, unless it is there, and serve it."""
@@ -150,7 +150,7 @@ def demo(
 def precompute(
     model: Annotated[str, typer.Option(help=MODEL)],
     corpus: Annotated[list[str], typer.Option(metavar="SRC", help=CORPUS)],
-    more: Annotated[list[str] | None, typer.Argument(metavar="[SRC]...", help="Further sources")] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="SRC", help="Further sources")] = None,
     out: Annotated[Path, typer.Option(help="Directory for the run file")] = Path("runs"),
     languages: Annotated[str, typer.Option(help="Languages to read, with commas")] = "python,java,go",
     files_per_language: Annotated[int | None, _field(RunSettings, "files_per_language", min=1)] = None,
@@ -212,7 +212,7 @@ def verify(
     run: RunFile,
     keys: Annotated[int, typer.Option(min=1, help="Random keys to compute again")] = 50,
     triggers: Annotated[int, typer.Option(min=1, help="Random triggers of each")] = 3,
-    model: Annotated[str | None, typer.Option(help="Where the model is [default: as the manifest names it]")] = None,
+    model: Annotated[str | None, typer.Option(help="Where the model is; otherwise as the manifest names it")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -308,7 +308,32 @@ def upgrade_database(database_url: Annotated[str | None, _field(ServerSettings, 
 def _listen(app: "FastAPI", host: str, port: int) -> None:
     import uvicorn
 
-    uvicorn.run(app, host=host, port=port, proxy_headers=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS)
+    startup = _Startup(app)
+    try:
+        uvicorn.run(startup, host=host, port=port, proxy_headers=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS)
+    finally:
+        if startup.error is not None:
+            raise startup.error
+
+
+class _Startup:
+    """An application whose startup ends, where it fails of an error meant for people, with that error and no traceback."""
+
+    def __init__(self, app: "FastAPI") -> None:
+        self.app = app
+        self.error: KeyscopeError | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def send_briefly(message: Any) -> None:
+            expected = isinstance(sys.exception(), KeyscopeError)  # sent while the error is handled
+            await send(message | {"message": ""} if expected else message)
+
+        try:
+            await self.app(scope, receive, send_briefly if scope["type"] == "lifespan" else send)
+        except KeyscopeError as error:
+            if scope["type"] != "lifespan":
+                raise
+            self.error = error
 
 
 def _print_json(**fields: object) -> None:

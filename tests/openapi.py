@@ -1,0 +1,26 @@
+"""The OpenAPI documents of app and worker as they are committed; run as a module, it writes them anew."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from app.main import create_app
+from app.settings import Settings
+from worker.live.server import create_worker_app
+from worker.live.settings import WorkerSettings
+
+FOLDER = Path(__file__).parents[1] / "docs" / "openapi"
+
+
+def documents() -> dict[Path, dict[str, Any]]:
+    """Each committed file with what it has to hold; no model is loaded and no run opened."""
+    return {
+        FOLDER / "app.json": create_app(Settings()).openapi(),
+        FOLDER / "worker.json": create_worker_app(WorkerSettings(model="any")).openapi(),
+    }
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for path, document in documents().items():
+        path.write_text(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")

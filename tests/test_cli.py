@@ -1,0 +1,280 @@
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+import keyscope
+from contract.manifest import Verification
+from contract.runfile import TABLES
+from tests.runs import build_run
+from tests.worker.models import CODE, save_tiny
+
+KEYSCOPE = [sys.executable, "-m", "keyscope"]
+COMMANDS = ["demo", "precompute", "verify", "inspect", "serve", "worker", "db"]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(keyscope.cli, [str(argument) for argument in arguments])
+
+
+def wait_until(condition, seconds: float = 60.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def run_file(tmp_path_factory):
+    return build_run(tmp_path_factory.mktemp("runs") / "alpha.duckdb")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny-gpt2", "gpt2")
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for number, text in enumerate(CODE):
+        (folder / f"file{number}.py").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def precompute(model, corpus, tmp_path):
+    """The arguments of a precompute that takes no time."""
+    settings = ("--window", 32, "--top-k", 3, "--context", 4)
+    return ["precompute", "--model", model, "--corpus", corpus, "--out", tmp_path / "runs", *settings]
+
+
+def test_help_lists_the_commands_fast():
+    start = time.monotonic()
+    shown = subprocess.run([*KEYSCOPE, "--help"], capture_output=True, text=True, check=True).stdout
+    seconds = time.monotonic() - start
+    assert all(re.search(rf"\b{command}\b", shown) for command in COMMANDS)
+    assert seconds < 2.0  # a quarter of a second where nothing else runs; importing torch would take several
+
+
+def test_options_explain_themselves_by_the_settings():
+    shown = " ".join(re.sub(r"[│\n]", " ", run("serve", "--help").output).split())
+    assert "Directory with the run files" in shown
+    assert "[default: (8000)]" in shown
+
+
+def test_the_version_is_the_projects():
+    assert run("--version").output == "0.1.0\n"
+
+
+def test_an_unknown_option_is_a_usage_error():
+    assert run("inspect", "--nonsense").exit_code == 2
+
+
+def test_inspect_shows_the_manifest_and_counts(run_file):
+    result = run("inspect", run_file)
+    assert result.exit_code == 0
+    assert re.search(r"run +alpha \(schema 1\)", result.output)
+    assert re.search(r"verified +\d+ keys, largest error", result.output)
+
+
+def test_inspect_answers_programs_in_json(run_file):
+    answer = json.loads(run("inspect", run_file, "--json").output)
+    assert answer["ok"] is True
+    assert answer["manifest"]["run_id"] == "alpha"
+    assert set(answer["rows"]) == {table.name for table in TABLES}
+    assert answer["rows"]["keys"] == sum(answer["manifest"]["model"]["keys_per_layer"])
+
+
+def test_a_file_that_is_no_run_ends_in_one_sentence(tmp_path):
+    other = tmp_path / "notes.duckdb"
+    other.write_text("no database")
+    result = run("inspect", other)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert "notes.duckdb cannot be read as a run file" in result.stderr
+
+
+def test_a_missing_file_is_a_usage_error(tmp_path):
+    result = run("inspect", tmp_path / "missing.duckdb")
+    assert result.exit_code == 2
+    assert "does not exist" in result.stderr
+
+
+def test_a_wrong_setting_is_named_by_its_variable(monkeypatch):
+    monkeypatch.setenv("KEYSCOPE_PORT", "eighty")
+    result = run("serve")
+    assert result.exit_code == 2
+    assert "KEYSCOPE_PORT" in result.stderr
+
+
+def test_a_wrong_option_is_named_by_its_name():
+    result = run("serve", "--port", 70_000)
+    assert result.exit_code == 2
+    assert "--port" in result.stderr
+
+
+def test_a_worker_without_a_model_asks_for_one():
+    result = run("worker")
+    assert result.exit_code == 2
+    assert "--model" in result.stderr
+
+
+def test_database_upgrade_makes_the_labels_database(tmp_path):
+    path = tmp_path / "labels.sqlite"
+    assert run("db", "upgrade", "--database-url", f"sqlite:///{path}").exit_code == 0
+    assert path.stat().st_size > 0
+
+
+def test_precompute_publishes_a_run_that_verify_confirms(precompute, model):
+    made = run(*precompute, "--json")
+    assert made.exit_code == 0, made.stderr
+    events = [json.loads(line) for line in made.stdout.splitlines()]
+    path = Path(events[-1]["run"])
+    assert events[-1]["ok"] is True
+    assert {"stage", "done", "note"} <= {event.get("event") for event in events}
+    assert json.loads(run("inspect", path, "--json").output)["manifest"]["settings"]["window"] == 32
+
+    verified = run("verify", path, "--model", model, "--keys", 5)
+    assert verified.exit_code == 0, verified.stderr
+    assert re.search(r"verified: 5 keys, \d+ triggers, largest error \S+, allowed \S+", verified.stdout)
+
+
+def test_a_finished_run_is_refused_and_with_resume_left_as_it_is(precompute):
+    assert run(*precompute).exit_code == 0
+    again = run(*precompute)
+    assert again.exit_code == 1
+    assert "is already there" in again.stderr.splitlines()[-1]
+    assert run(*precompute, "--resume").exit_code == 0
+
+
+def test_several_sources_can_follow_one_another(precompute, corpus, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "more.py").write_text("print('more')\n")
+    result = run(*precompute, "--json", other)
+    path = json.loads(result.stdout.splitlines()[-1])["run"]
+    languages = json.loads(run("inspect", path, "--json").output)["manifest"]["corpus"]["languages"]
+    assert [counts["files"] for counts in languages] == [len(CODE) + 1]
+
+
+def test_verify_fails_over_the_tolerance(run_file, monkeypatch):
+    bad = Verification(keys=5, triggers=15, largest_error=0.5, tolerance=1e-4, passed=False, seconds=0.1)
+    monkeypatch.setattr("worker.precompute.verify.verify_run", lambda *_: bad)
+    result = run("verify", run_file)
+    assert result.exit_code == 1
+    assert "NOT verified: 5 keys, 15 triggers, largest error 0.5, allowed 0.0001" in result.stdout
+
+
+def test_an_interrupted_precompute_says_how_to_go_on(precompute, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("worker.precompute.run.precompute", interrupted)
+    result = run(*precompute)
+    assert result.exit_code == 130
+    assert result.stderr == "interrupted; --resume goes on from here\n"
+
+
+def test_a_model_that_is_not_there_ends_in_one_sentence(tmp_path, corpus):
+    command = [*KEYSCOPE, "precompute", "--model", "nowhere.gguf", "--corpus", corpus, "--out", tmp_path / "runs"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1] == "there is no GGUF file nowhere.gguf"
+
+
+def test_ctrl_c_stops_a_precompute_and_resume_ends_it(model, tmp_path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for number in range(40):
+        names = ",\n".join(f"n{number}_{i}" for i in range(150))
+        (corpus / f"file{number}.py").write_text(f"names = [{names}]\n")
+    command = [*KEYSCOPE, "precompute", "--model", model, "--corpus", corpus, "--out", tmp_path / "runs"]
+    command += ["--window", "128", "--keep-duplicates", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if json.loads(line).get("stage") == "reading coefficients":
+                break
+        process.send_signal(signal.SIGINT)
+        _out, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, errors
+    assert errors.splitlines()[-1] == "interrupted; --resume goes on from here"
+    assert list((tmp_path / "runs").glob("*.duckdb")) == []
+    subprocess.run([*command, "--resume"], check=True, capture_output=True)
+    assert len(list((tmp_path / "runs").glob("*.duckdb"))) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_answers_and_stops_on_a_signal(run_file, number):
+    port = free_port()
+    process = subprocess.Popen(
+        [*KEYSCOPE, "serve", "--runs", run_file.parent, "--port", str(port)], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert wait_until(lambda: answers(f"http://127.0.0.1:{port}/healthz"))
+        process.send_signal(number)
+        _out, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode in (0, -number)
+    assert "Traceback" not in errors
+
+
+def test_a_server_bound_to_its_starter_ends_when_the_pipe_closes(run_file):
+    port = free_port()
+    process = subprocess.Popen(
+        [*KEYSCOPE, "serve", "--runs", run_file.parent, "--port", str(port), "--stop-with-input"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdin is not None
+    try:
+        assert wait_until(lambda: answers(f"http://127.0.0.1:{port}/healthz"))
+        process.stdin.close()
+        process.wait(20)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_worker_that_cannot_start_says_why_in_one_sentence():
+    result = subprocess.run(
+        [*KEYSCOPE, "worker", "--model", "nowhere.gguf", "--port", str(free_port())],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"NO_COLOR": "1"},
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "there is no GGUF file nowhere.gguf"
+    assert "Traceback" not in result.stderr
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2.0).is_success
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,156 @@
+"""Rules of the house that no single room can hold."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from app.settings import Settings
+from tests.openapi import documents
+from worker.live.settings import WorkerSettings
+from worker.model.families import FAMILIES
+from worker.model.source import DEFAULT_CACHE
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("app", "contract", "worker", "bench", "migrations")
+REGISTRY = re.compile(r"(?:pypi|npmjs|pythonhosted|yarnpkg|debian|pytorch)\.(?:org|com|net)", re.IGNORECASE)
+
+
+def tracked() -> list[Path]:
+    """Files that are committed or about to be."""
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def modules() -> list[Path]:
+    paths = [ROOT / "keyscope.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
+    return sorted(path for path in paths if path.stat().st_size)
+
+
+def test_rooms_import_each_other_only_as_agreed():
+    result = subprocess.run([Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
+def test_every_module_says_what_it_is_for():
+    silent = [path for path in modules() if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]
+    assert silent == []
+
+
+def test_imports_are_absolute():
+    relative = [
+        path
+        for path in modules()
+        if any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(ast.parse(path.read_text("utf-8"))))
+    ]
+    assert relative == []
+
+
+@pytest.mark.parametrize("room", ["app", "contract"])
+def test_pages_and_contract_load_without_torch(room):
+    imports = "import app.main, app.labels.database" if room == "app" else "import contract.runfile, contract.wire"
+    code = f"{imports}, sys; sys.exit('torch' in sys.modules or 'worker.model' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_command_line_loads_without_torch():
+    code = "import keyscope, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("settings", [Settings, WorkerSettings])
+def test_the_readme_lists_every_setting_and_no_other(settings: type[BaseSettings]):
+    title = "Server" if settings is Settings else "Live worker"
+    readme = (ROOT / "README.md").read_text("utf-8")
+    section = readme.split(f"### {title}\n", 1)[1].split("\n#", 1)[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `KEYSCOPE_")]
+    assert rows == settings_rows(settings)
+
+
+def test_the_readme_names_every_known_architecture():
+    sentence = re.search(r"Known architectures:([^;]+);", (ROOT / "README.md").read_text("utf-8"))
+    assert sentence is not None
+    assert re.findall(r"`(\w+)`", sentence[1]) == sorted(FAMILIES)
+
+
+def settings_rows(settings: type[BaseSettings]) -> list[str]:
+    """The README's table of some settings."""
+    prefix = settings.model_config["env_prefix"]
+    rows = []
+    for name, field in settings.model_fields.items():
+        default = "required" if field.is_required() else plain_default(field.default)
+        rows.append(f"| `{prefix}{name.upper()}` | {default} | {field.description} |")
+    return rows
+
+
+def plain_default(value: object) -> str:
+    """A default as a person would write it into the environment."""
+    if value in (None, "", []):
+        return "–"
+    if value == DEFAULT_CACHE:
+        return "`KEYSCOPE_CACHE`"
+    return f"`{','.join(value) if isinstance(value, list) else value}`"
+
+
+def test_the_version_is_the_same_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    versions = re.findall(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert versions[0] == project
+
+
+def test_what_is_pinned_lies_within_the_declared_ranges():
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = project["dependencies"] + [line for extra in project["optional-dependencies"].values() for line in extra]
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text("utf-8").split() if "==" in line)
+    canonical = {re.sub(r"[-_.]+", "-", name).lower(): pin for name, pin in pins.items()}
+    for line in declared:
+        requirement = Requirement(line)
+        assert requirement.specifier.contains(canonical[requirement.name.lower()]), line
+    assert pins["torch"] == "2.13.0"
+
+
+def test_third_party_scripts_are_not_committed():
+    vendored = [path for path in tracked() if path.suffix in (".js", ".css") and path.stat().st_size > 60_000]
+    assert vendored == []
+    assert not any("vendor" in path.parent.parts or "node_modules" in path.parts for path in tracked())
+
+
+def test_no_file_names_a_registry():
+    named = [path for path in tracked() if path.suffix != ".safetensors" and REGISTRY.search(text_of(path))]
+    assert named == []
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.stem)
+def test_the_committed_openapi_document_is_the_codes(path):
+    assert json.loads(path.read_text("utf-8")) == documents()[path], "make openapi writes it anew"
+
+
+def test_make_help_lists_every_verb():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    assert phony is not None
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert [line.split()[1] for line in shown.stdout.splitlines()] == phony[1].split()
