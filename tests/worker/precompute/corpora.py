@@ -8,7 +8,34 @@ from worker.model.source import ModelSource
 from worker.precompute.run import PrecomputeRequest, precompute
 from worker.progress import Silent
 
-WORDS = ["def", "return", "import", "for", "in", "if", "else", "None", "True", "self.x", "value", "np.zeros", "range", "print", "#", "naïve", "'数字'", "==", "+=", "(", ")", "[", "]", ":", ",", "."]
+WORDS = [
+    "def",
+    "return",
+    "import",
+    "for",
+    "in",
+    "if",
+    "else",
+    "None",
+    "True",
+    "self.x",
+    "value",
+    "np.zeros",
+    "range",
+    "print",
+    "#",
+    "naïve",
+    "'数字'",
+    "==",
+    "+=",
+    "(",
+    ")",
+    "[",
+    "]",
+    ":",
+    ",",
+    ".",
+]
 LANGUAGES = ("python", "go")
 SETTINGS = RunSettings(window=32, stride=32, top_k=5, context=4, keep_duplicates=True)
 

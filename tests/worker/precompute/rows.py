@@ -1,0 +1,17 @@
+"""All rows of a run file, for comparing runs."""
+
+from pathlib import Path
+
+import duckdb
+
+from contract.runfile import TABLES
+
+
+def all_rows(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """The rows of every table but the manifest, in their stored order."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return {
+            table.name: connection.execute(f"SELECT * FROM {table.name}").fetchall()
+            for table in TABLES
+            if table.name != "manifest"
+        }
