@@ -96,9 +96,17 @@ class Collector:
         drawn = token_noise(self._store, batch.windows, longest, self._settings.seed) % every == 0
 
         def rows(chosen: slice, length: int) -> tuple[slice, int, _Rows]:
-            arrays = (files[chosen], starts[chosen], noise[chosen], np.flatnonzero(drawn[chosen, :length]))
-            tensors = (torch.from_numpy(array).to(self._device) for array in arrays)
-            return chosen, length, _Rows(*tensors, spans=_spans(files[chosen]))
+            return (
+                chosen,
+                length,
+                _Rows(
+                    files=torch.from_numpy(files[chosen]).to(self._device),
+                    starts=torch.from_numpy(starts[chosen]).to(self._device),
+                    noise=torch.from_numpy(noise[chosen]).to(self._device),
+                    sampled=torch.from_numpy(np.flatnonzero(drawn[chosen, :length])).to(self._device),
+                    spans=_spans(files[chosen]),
+                ),
+            )
 
         if batch.even:
             self._rows = [rows(slice(0, len(batch.windows)), longest)]
