@@ -34,6 +34,8 @@ class FakeWorker:
         self.keys_per_layer = keys_per_layer
         self.pause = 0.0
         """Seconds between two tokens of a stream."""
+        self.breaks_after: int | None = None
+        """Number of tokens of each branch after which a stream breaks off."""
         self.refusal: tuple[int, ErrorAnswer] | None = None
         self.running = False
         self.asked: list[WorkerGenerate] = []
@@ -67,6 +69,8 @@ class FakeWorker:
     async def _events(self, body: WorkerGenerate) -> AsyncIterator[str]:
         answer = _answer(body)
         for index in range(len(answer.baseline.tokens)):
+            if index == self.breaks_after:
+                raise ConnectionAbortedError
             for branch, result in (("baseline", answer.baseline), ("masked", answer.masked)):
                 token = result.tokens[index]
                 yield _event("token", TokenEvent(branch=branch, index=index, **token.model_dump()).model_dump())

@@ -37,3 +37,8 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   action();
 });
+
+// An address says only what was chosen: empty fields of a form are left out.
+document.addEventListener("htmx:configRequest", ({ detail: { parameters } }) => {
+  for (const [name, value] of Object.entries(parameters)) if (value === "") delete parameters[name];
+});

@@ -54,7 +54,9 @@ async function draw(chart) {
   const config = {
     responsive: true,
     displaylogo: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    // A corpus may be private: nothing on a page offers to send it away.
+    plotlyServerURL: "",
+    modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d"],
     modeBarButtonsToAdd: [{ name: "svg", title: "Download as SVG", icon: Plotly.Icons.disk, click: download }],
     toImageButtonOptions: { filename: document.title },
   };

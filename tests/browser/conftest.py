@@ -1,0 +1,136 @@
+"""A real Chromium on a real server: two synthetic runs and a live worker that continues with fixed tokens."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Playwright, sync_playwright
+
+from app.main import create_app
+from app.settings import Settings
+from contract.runfile import open_run, read_manifest
+from tests.fake_worker import FakeWorker
+from tests.runs import Shape, build_run
+from tests.serving import serving
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader"]
+VENDOR = Path(__file__).parents[2] / "static" / "vendor"
+WATCH = """
+    window.violations = [];
+    document.addEventListener("securitypolicyviolation", (event) => {
+        window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`);
+    });
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server and what stands behind it."""
+
+    url: str
+    worker: FakeWorker
+
+
+@dataclass
+class Visitor:
+    """One page of the browser, and what went wrong on it."""
+
+    page: Page
+    site: Site
+    problems: list[str]
+
+    def open(self, address: str) -> Page:
+        self.page.goto(self.site.url + address)
+        return self.page
+
+    def check(self) -> None:
+        """Nothing went wrong: no error in the console, none thrown, nothing the security policy had to stop."""
+        assert self.problems + self.page.evaluate("window.violations ?? []") == []
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    assert (VENDOR / "axe.min.js").exists(), "the third-party scripts are missing: run `npm ci`"
+    directory = tmp_path_factory.mktemp("site")
+    build_run(directory / "alpha.duckdb", Shape(keys=24, window=96))
+    build_run(directory / "gated.duckdb", Shape(layers=3, keys=5, seed=1, gated=True, bos=False))
+    with open_run(directory / "alpha.duckdb") as connection:
+        model = read_manifest(connection).model
+    worker = FakeWorker(model.weights_sha256, model.keys_per_layer)
+    with serving(worker.app) as worker_url:
+        labels = f"sqlite:///{directory}/labels.sqlite"
+        app = create_app(Settings(runs=directory, database_url=labels, worker_urls=[worker_url]))
+        with serving(app) as url:
+            yield Site(url, worker)
+
+
+@pytest.fixture
+def worker(site: Site) -> Iterator[FakeWorker]:
+    """The worker behind the site; what a test changes of it is put back."""
+    before = dict(vars(site.worker))
+    yield site.worker
+    vars(site.worker).update(before)
+    site.worker.asked.clear()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = _launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
+    """Open a page in a fresh profile: `visit("/runs/alpha", width=390, theme="dark")`."""
+    contexts: list[BrowserContext] = []
+    visitors: list[Visitor] = []
+
+    def open_page(address: str, width: int = 1280, theme: str = "light", script: bool = True) -> Visitor:
+        context = browser.new_context(
+            viewport={"width": width, "height": 844},
+            color_scheme=theme,  # type: ignore[arg-type]
+            java_script_enabled=script,
+        )
+        contexts.append(context)
+        context.add_init_script(WATCH)
+        visitor = Visitor(context.new_page(), site, [])
+        visitor.page.on("console", lambda message: _note(visitor, message))
+        visitor.page.on("pageerror", lambda error: visitor.problems.append(f"thrown: {error}"))
+        visitor.open(address)
+        if script:
+            visitors.append(visitor)
+        return visitor
+
+    yield open_page
+    for visitor in visitors:
+        visitor.check()
+    for context in contexts:
+        context.close()
+
+
+def _note(visitor: Visitor, message: ConsoleMessage) -> None:
+    if message.type == "error":
+        visitor.problems.append(f"console: {message.text}")
+
+
+def _launch(playwright: Playwright) -> Browser:
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    try:
+        return playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    except Error as error:
+        pytest.fail(
+            f"no Chromium could be started: install one with `apt-get install chromium` or `playwright install chromium` "
+            f"({error.message.splitlines()[0]})",
+            pytrace=False,
+        )

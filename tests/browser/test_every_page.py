@@ -1,0 +1,97 @@
+"""What a person sees on every page, in both themes and on a telephone."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.browser.conftest import Visitor
+
+ADDRESSES = {
+    "runs": "/",
+    "overview": "/runs/alpha",
+    "layer": "/runs/alpha/layers/1?fires_on=return",
+    "key": "/runs/alpha/keys/L1.K3?language=python&mask=L1.K3:0",
+    "key of a gated model": "/runs/gated/keys/L1.K2?show=min",
+    "live": "/live?run=alpha&mask=L1.K3:0,L0.K2:0.5&prompt=def",
+    "error": "/runs/alpha/keys/L9.K9",
+    "api documentation": "/docs",
+}
+EVERY_PAGE = pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES.keys())
+EXPECTED = {
+    "/runs/alpha/keys/L9.K9": [
+        "console: Failed to load resource: the server responded with a status of 404 (Not Found)"
+    ]
+}
+AXE = """async () => {
+    const { violations } = await axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] });
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => node.html + node.failureSummary)}`);
+}"""
+
+
+def settle(visitor: Visitor, address: str) -> None:
+    """Wait for the charts, and take out the one error that the browser reports by itself."""
+    visitor.page.wait_for_load_state("networkidle")
+    visitor.page.wait_for_function("!document.querySelector('[data-figure]:not(.js-plotly-plot)')")
+    visitor.problems[:] = [problem for problem in visitor.problems if problem not in EXPECTED.get(address, [])]
+
+
+@EVERY_PAGE
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_barrier(visit: Callable[..., Visitor], address: str, theme: str) -> None:
+    if address == "/docs":
+        pytest.skip("drawn by Swagger UI, whose markup is not ours")
+    visitor = visit(address, theme=theme)
+    settle(visitor, address)
+    visitor.page.add_script_tag(url="/static/vendor/axe.min.js")
+    assert visitor.page.evaluate(AXE) == []
+
+
+@EVERY_PAGE
+def test_a_telephone_needs_no_sideways_scrolling(visit: Callable[..., Visitor], address: str) -> None:
+    visitor = visit(address, width=390)
+    settle(visitor, address)
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@EVERY_PAGE
+def test_the_security_policy_has_nothing_to_stop(visit: Callable[..., Visitor], address: str) -> None:
+    visitor = visit(address)
+    settle(visitor, address)
+    visitor.check()
+
+
+@EVERY_PAGE
+def test_every_control_can_be_seen_when_focused(visit: Callable[..., Visitor], address: str) -> None:
+    visitor = visit(address)
+    settle(visitor, address)
+    if address == "/docs":
+        return
+    for _ in range(12):
+        visitor.page.keyboard.press("Tab")
+        if visitor.page.evaluate("document.activeElement === document.body"):
+            break
+        outline = visitor.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", visitor.page.evaluate("document.activeElement.outerHTML")
+
+
+def test_the_theme_is_the_systems_until_one_is_chosen(visit: Callable[..., Visitor]) -> None:
+    visitor = visit("/", theme="dark")
+    page = visitor.page
+    background = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(background)
+    page.get_by_role("button", name="Light or dark").click()
+    light = page.evaluate(background)
+    assert light != dark
+    page.reload()
+    assert page.evaluate(background) == light
+    page.get_by_role("button", name="Light or dark").click()
+    assert page.evaluate(background) == dark
+
+
+def test_charts_change_with_the_theme(visit: Callable[..., Visitor]) -> None:
+    visitor = visit("/runs/alpha")
+    settle(visitor, "")
+    bar = "getComputedStyle(document.querySelector('.js-plotly-plot .bars path')).fill"
+    light = visitor.page.evaluate(bar)
+    visitor.page.get_by_role("button", name="Light or dark").click()
+    visitor.page.wait_for_function(f"{bar} !== '{light}'")
