@@ -1,10 +1,14 @@
 """Proof at load time that a model does what its family's entry says, by experiment on one prompt."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
+from transformers.activations import ACT2FN
 
 from contract.keys import KeyId, Mask
-from worker.model.code_model import CodeModel
+from worker.model.code_model import CodeModel, FeedForward
 from worker.model.errors import ModelCheckFailed
 from worker.model.taps import mask_coefficients, read_coefficients
 
@@ -15,16 +19,27 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10, torch.bfloat16: 0.25, to
 
 @torch.no_grad()
 def check_model(model: CodeModel, seed: int = 0) -> None:
-    """Check hooks, masking and the last layer's lens.
+    """Check hooks, masking, what the keys read and the last layer's lens.
 
     Raises:
-        ModelCheckFailed: hooks do not fire once per layer, masking a coefficient differs from zeroing its value, or the
-            last block's output through final norm and head is not the logits.
+        ModelCheckFailed: hooks do not fire once per layer, masking a coefficient differs from zeroing its value or its
+            key, the keys read something else than the norm gives, or the last block's output through final norm and
+            head is not the logits.
     """
     ids = model.tokenizer(PROMPT, return_tensors="pt")["input_ids"].to(model.device)
+    _check_shapes(model)
     _check_hooks(model, ids)
     _check_mask(model, ids, seed)
+    _check_norms(model, ids)
     _check_lens(model, ids)
+
+
+def _check_shapes(model: CodeModel) -> None:
+    for each in model.layers:
+        if each.keys.shape != each.values.shape:
+            raise ModelCheckFailed(
+                f"layer {each.layer} has keys of shape {tuple(each.keys.shape)} and values of {tuple(each.values.shape)}"
+            )
 
 
 def _check_hooks(model: CodeModel, ids: Tensor) -> None:
@@ -37,7 +52,7 @@ def _check_hooks(model: CodeModel, ids: Tensor) -> None:
 
 
 def _check_mask(model: CodeModel, ids: Tensor, seed: int) -> None:
-    """Masking a key's coefficient has to equal zeroing its value vector, on a key that is active here."""
+    """Masking a key's coefficient has to equal zeroing its value, and its key, on a key that is active here."""
     active: dict[int, Tensor] = {}
     with read_coefficients(model, lambda layer, c: active.__setitem__(layer, c.abs().amax(dim=(0, 1)).float().cpu())):
         model.run_body(ids)
@@ -46,14 +61,55 @@ def _check_mask(model: CodeModel, ids: Tensor, seed: int) -> None:
     index = int(torch.multinomial(active[layer] + 1e-12, 1, generator=generator))
     with mask_coefficients(model, [[Mask(KeyId(layer, index))]]):
         masked = model.logits(ids)
-    value = model.layers[layer].values[index]
-    kept = value.clone()
+    feed_forward = model.layers[layer]
+    with _zeroed(feed_forward.values[index]):
+        _compare(model, masked, model.logits(ids), f"masking {KeyId(layer, index)} differs from zeroing its value")
+    if float(ACT2FN[model.facts.activation](torch.zeros(()))) == 0:
+        with _zeroed(*_key_of(feed_forward, index)):
+            _compare(model, masked, model.logits(ids), f"masking {KeyId(layer, index)} differs from zeroing its key")
+
+
+def _key_of(feed_forward: FeedForward, index: int) -> list[Tensor]:
+    biases = feed_forward.biases
+    return [feed_forward.keys[index], *([biases[index]] if biases is not None else [])]
+
+
+@contextmanager
+def _zeroed(*weights: Tensor) -> Iterator[None]:
+    kept = [weight.clone() for weight in weights]
     try:
-        value.zero_()
-        zeroed = model.logits(ids)
+        for weight in weights:
+            weight.zero_()
+        yield
     finally:
-        value.copy_(kept)
-    _compare(model, masked, zeroed, f"masking {KeyId(layer, index)} differs from zeroing its value")
+        for weight, before in zip(weights, kept, strict=True):
+            weight.copy_(before)
+
+
+def _check_norms(model: CodeModel, ids: Tensor) -> None:
+    """The keys of every layer have to read what its norm gives."""
+    normed: dict[int, Tensor] = {}
+    read: dict[int, Tensor] = {}
+    hooks = []
+    for each in model.layers:
+        hooks.append(each.norm.register_forward_hook(_keep_output(normed, each.layer)))
+        hooks.append(each.up.register_forward_pre_hook(_keep_input(read, each.layer)))
+    try:
+        model.run_body(ids)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for layer in range(len(model.layers)):
+        if layer not in read or layer not in normed or not torch.equal(read[layer], normed[layer]):
+            raise ModelCheckFailed(f"the keys of layer {layer} do not read what the norm named in the table gives")
+
+
+def _keep_output(into: dict[int, Tensor], layer: int) -> Callable[[object, object, Tensor], None]:
+    return lambda _module, _inputs, output: into.__setitem__(layer, output.clone())
+
+
+def _keep_input(into: dict[int, Tensor], layer: int) -> Callable[[object, tuple[Tensor, ...]], None]:
+    return lambda _module, inputs: into.__setitem__(layer, inputs[0].clone())
 
 
 def _check_lens(model: CodeModel, ids: Tensor) -> None:

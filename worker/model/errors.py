@@ -10,6 +10,13 @@ class ModelNotFound(KeyscopeError):
     status = 404
 
 
+class ModelUnreadable(KeyscopeError):
+    """A model that is there and cannot be loaded: files are missing, cut short or contradict each other."""
+
+    code = "model_unreadable"
+    status = 400
+
+
 class UnknownArchitecture(KeyscopeError):
     """A model whose feed-forward layers are not described in the table of families."""
 

@@ -2,21 +2,25 @@
 
 import hashlib
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 
 from contract.manifest import ModelFacts
-from worker.model.check import TOLERANCE, check_model
+from worker.model.check import PROMPT, TOLERANCE, check_model
 from worker.model.code_model import CodeModel, FeedForward
-from worker.model.errors import DeviceUnavailable, ModelCheckFailed, ModelNotFound
+from worker.model.errors import DeviceUnavailable, ModelCheckFailed, ModelUnreadable
 from worker.model.families import Family, family_of
 from worker.model.source import DEFAULT_CACHE as DEFAULT_CACHE
 from worker.model.source import ModelSource as ModelSource
 from worker.model.vocabulary import prefix_ids, vocabulary_size
-from worker.model.weights import Weights, find_weights
+from worker.model.weights import Weights, find_weights, read_model
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in TOLERANCE}
 
@@ -26,18 +30,18 @@ def load_model(source: ModelSource) -> CodeModel:
 
     Raises:
         ModelNotFound: there is no such model.
+        ModelUnreadable: its files are missing, cut short or contradict each other.
         UnknownArchitecture: its family has no entry.
         DeviceUnavailable: the device or number type is not there.
         ModelCheckFailed: the model does not behave as its family's entry says.
     """
     device = find_device(source.device)
-    weights = find_weights(source.model_id, source.revision, source.cache)
-    config = AutoConfig.from_pretrained(weights.folder)
-    family = family_of(config.model_type)
-    tokenizer = AutoTokenizer.from_pretrained(weights.folder)
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ModelNotFound(f"{source.model_id} has no fast tokenizer (tokenizer.json), which token positions need")
-    model = AutoModelForCausalLM.from_pretrained(weights.folder, dtype=_dtype(source.dtype, device, config))
+    with _readable(source):
+        weights = find_weights(source.model_id, source.revision, source.cache)
+        family = family_of(_model_type(weights.folder))
+        config = AutoConfig.from_pretrained(weights.folder)
+        tokenizer = _tokenizer(weights.folder)
+        model = read_model(weights.folder, dtype=_dtype(source.dtype, device, config))
     nn.Module.eval(nn.Module.to(model, device)).requires_grad_(False)
     layers = _feed_forwards(model, family)
     loaded = CodeModel(
@@ -50,6 +54,27 @@ def load_model(source: ModelSource) -> CodeModel:
     )
     check_model(loaded)
     return loaded
+
+
+@contextmanager
+def _readable(source: ModelSource) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelUnreadable(f"{source.model_id} cannot be loaded: {reason}") from error
+
+
+def _model_type(folder: Path) -> str:
+    """The architecture as the configuration names it, whether transformers knows it or not."""
+    return str(PreTrainedConfig.get_config_dict(folder)[0].get("model_type"))
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast) or not tokenizer(PROMPT)["input_ids"]:
+        raise ValueError("it has no fast tokenizer (tokenizer.json), which token positions need")
+    return tokenizer
 
 
 def find_device(name: str) -> torch.device:

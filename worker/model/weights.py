@@ -5,13 +5,14 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from worker.model.errors import ModelNotFound
+from worker.model.errors import ModelNotFound, ModelUnreadable
 
 _ORIGIN = "keyscope-origin.json"
 _NOT_WEIGHTS = ["*.msgpack", "*.h5", "*.ot", "*.onnx", "*.onnx_data", "onnx/*", "*.gguf", "*.tflite", "*.mlmodel"]
@@ -41,6 +42,20 @@ def find_weights(model_id: str, revision: str | None, cache: Path) -> Weights:
             raise ModelNotFound(f"there is no GGUF file {model_id}")
         return _from_gguf(path, cache)
     return _from_hub(model_id, revision)
+
+
+def read_model(folder: Path, **options: Any) -> PreTrainedModel:
+    """The model of a folder, every weight read from its files.
+
+    Raises:
+        ModelUnreadable: a weight is missing, which transformers would have filled with random numbers.
+    """
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise ModelUnreadable(f"{folder}: {len(missing)} weights are not in its files, the first is {missing[0]}")
+    assert isinstance(model, PreTrainedModel)
+    return model
 
 
 def _local(folder: Path) -> Weights:
@@ -93,7 +108,7 @@ def _from_gguf(file: Path, cache: Path) -> Weights:
     sha256 = _file_sha256(file)
     folder = cache / "gguf" / f"{file.stem}-{sha256[:12]}"
     if not (folder / _ORIGIN).is_file():
-        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        model = read_model(file.parent, gguf_file=file.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         # transformers refuses to save a model it calls quantised, although loading has already dequantised it
         vars(model).update(hf_quantizer=None, is_quantized=False)

@@ -1,0 +1,141 @@
+"""The check at load time finds every wrong entry of the table and every model that does not do what it should."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.worker.models import save_tiny
+from worker.model.check import check_model
+from worker.model.code_model import CodeModel, FeedForward
+from worker.model.errors import ModelCheckFailed
+from worker.model.families import FAMILIES
+from worker.model.load import load_model
+from worker.model.source import ModelSource
+
+LoadTiny = Callable[[str], CodeModel]
+
+
+def with_layer(model: CodeModel, number: int, **changes: Any) -> CodeModel:
+    layers = list(model.layers)
+    layers[number] = dataclasses.replace(layers[number], **changes)
+    return dataclasses.replace(model, layers=tuple(layers))
+
+
+def test_a_good_model_passes_whichever_key_is_drawn(tiny: CodeModel) -> None:
+    before = {name: parameter.clone() for name, parameter in tiny.model.named_parameters()}
+    for seed in range(5):
+        check_model(tiny, seed)
+    assert all(torch.equal(parameter, before[name]) for name, parameter in tiny.model.named_parameters())
+
+
+WRONG_ENTRIES = [
+    ("llama", {"down": "mlp.up_proj"}, "shape"),
+    ("llama", {"down": "self_attn.o_proj"}, "shape"),
+    ("llama", {"gate": "mlp.up_proj", "up": "mlp.gate_proj"}, None),
+    ("llama", {"norm": "input_layernorm"}, "norm"),
+    ("codegen", {"up": "attn.out_proj"}, "shape"),
+    ("gpt2", {"down": "attn.c_proj", "up": "attn.c_proj"}, "zeroing its key"),
+    ("gpt2", {"norm": "ln_1"}, "norm"),
+    ("gpt2", {"final_norm": "transformer.h.0.ln_1"}, "lens"),
+    ("gpt_neox", {"norm": "input_layernorm"}, "norm"),
+    ("phi", {"final_norm": "model.layers.2.input_layernorm"}, "lens"),
+]
+
+
+@pytest.mark.parametrize(("kind", "entry", "found"), WRONG_ENTRIES)
+def test_a_wrong_entry_of_the_table_fails(
+    kind: str, entry: dict[str, str], found: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAMILIES, kind, dataclasses.replace(FAMILIES[kind], **entry))
+    folder = save_tiny(tmp_path, kind)
+    if found is None:  # zeroing the row of either projection of a gated layer silences the key
+        load_model(ModelSource(str(folder)))
+        return
+    with pytest.raises(ModelCheckFailed, match=found):
+        load_model(ModelSource(str(folder)))
+
+
+def test_a_twisted_final_norm_fails(tiny: CodeModel) -> None:
+    twisted = type(tiny.final_norm).__new__(type(tiny.final_norm))
+    twisted.__dict__ = dict(tiny.final_norm.__dict__)
+    weight = tiny.final_norm.weight
+    assert isinstance(weight, torch.Tensor)
+    twisted._parameters = dict(tiny.final_norm._parameters) | {"weight": nn.Parameter(weight * 1.01)}
+    with pytest.raises(ModelCheckFailed, match="lens"):
+        check_model(dataclasses.replace(tiny, final_norm=twisted))
+
+
+def test_layers_in_a_wrong_order_fail(tiny: CodeModel) -> None:
+    first, second, *rest = tiny.layers
+    swapped = (second, first, *rest)
+    with pytest.raises(ModelCheckFailed, match="called as"):
+        check_model(dataclasses.replace(tiny, layers=swapped))
+
+
+def test_a_layer_that_is_left_out_or_counted_twice_fails(tiny: CodeModel) -> None:
+    twice = (*tiny.layers[:2], dataclasses.replace(tiny.layers[1], layer=2))
+    with pytest.raises(ModelCheckFailed):
+        check_model(dataclasses.replace(tiny, layers=twice))
+
+
+def test_a_down_projection_that_is_not_called_fails(load_tiny: LoadTiny) -> None:
+    model = load_tiny("codegen")
+    mlp = model.layers[1].block.mlp
+
+    def fused(hidden: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(mlp.act(mlp.fc_in(hidden)), mlp.fc_out.weight, mlp.fc_out.bias)
+
+    mlp.forward = fused
+    with pytest.raises(ModelCheckFailed, match="expected once per layer"):
+        check_model(model)
+
+
+def test_values_that_are_not_those_the_model_uses_fail(load_tiny: LoadTiny) -> None:
+    model = load_tiny("gpt2")
+    for number, layer in enumerate(model.layers):
+        down = layer.down
+        model = with_layer(model, number, down=_Elsewhere(down))
+    with pytest.raises(ModelCheckFailed, match="zeroing its value"):
+        check_model(model)
+
+
+def test_keys_that_are_not_those_the_model_uses_fail(load_tiny: LoadTiny) -> None:
+    model = load_tiny("gpt2")
+    shuffled = torch.randperm(model.layers[0].n_keys, generator=torch.Generator().manual_seed(0))
+    for number, layer in enumerate(model.layers):
+        model = with_layer(model, number, up=_Shuffled(layer.up, shuffled))
+    with pytest.raises(ModelCheckFailed, match="zeroing its key"):
+        check_model(model)
+
+
+class _Elsewhere(nn.Module):
+    """Hooks of the real module, but weights of a copy."""
+
+    def __init__(self, real: nn.Module) -> None:
+        super().__init__()
+        self.__dict__["register_forward_pre_hook"] = real.register_forward_pre_hook
+        self.weight = nn.Parameter(real.weight.detach().clone().T, requires_grad=False)  # type: ignore[union-attr,operator]
+
+
+class _Shuffled(nn.Module):
+    """Hooks of the real module, but its rows in another order."""
+
+    def __init__(self, real: nn.Module, order: torch.Tensor) -> None:
+        super().__init__()
+        self.__dict__["register_forward_pre_hook"] = real.register_forward_pre_hook
+        self.weight = nn.Parameter(real.weight.detach().T[order], requires_grad=False)  # type: ignore[union-attr,operator]
+
+
+def test_layers_know_their_parts(load_tiny: LoadTiny) -> None:
+    layer: FeedForward = load_tiny("llama").layers[0]
+    assert layer.gate is not None
+    assert layer.keys is not None
+    assert torch.equal(layer.keys, layer.gate.weight)  # type: ignore[arg-type]
+    assert layer.ups is not None
+    assert torch.equal(layer.ups, layer.up.weight)  # type: ignore[arg-type]
+    assert load_tiny("gpt2").layers[0].ups is None

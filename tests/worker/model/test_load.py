@@ -1,0 +1,112 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import OPTConfig, OPTForCausalLM
+
+from tests.worker.models import KEYS, LAYERS, TINY, WIDTH, relu_model, save, save_tiny, tiny_tokenizer
+from worker.model.errors import DeviceUnavailable, ModelNotFound, ModelUnreadable, UnknownArchitecture
+from worker.model.families import FAMILIES
+from worker.model.load import find_device, load_model
+from worker.model.source import ModelSource
+
+GATED = {"llama", "mistral", "qwen2", "qwen3"}
+PARALLEL = {"codegen", "gptj", "gpt_neox", "phi"}
+
+
+def test_every_family_has_a_tiny_model() -> None:
+    assert {kind.split("-")[0] for kind in TINY} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("kind", TINY)
+def test_every_family_loads_passes_its_check_and_states_its_facts(kind: str, tmp_path: Path) -> None:
+    model = load_model(ModelSource(str(save_tiny(tmp_path / kind, kind))))
+    facts = model.facts
+    assert (facts.model_id, facts.revision, facts.architecture) == (kind, None, kind.split("-")[0])
+    assert (facts.n_layers, facts.keys_per_layer, facts.width) == (LAYERS, [KEYS] * LAYERS, WIDTH)
+    assert (facts.gated, facts.parallel) == (kind in GATED, kind in PARALLEL)
+    assert (facts.vocabulary, facts.bos) == (len(tiny_tokenizer()), [])
+    assert facts.weights_sha256 == hashlib.sha256((tmp_path / kind / "model.safetensors").read_bytes()).hexdigest()
+    assert not model.model.training
+    assert not any(parameter.requires_grad for parameter in model.model.parameters())
+
+
+def test_an_unknown_architecture_is_refused_with_the_list_of_known_ones(tmp_path: Path) -> None:
+    config = OPTConfig(hidden_size=16, ffn_dim=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=300)
+    folder = save(tmp_path, OPTForCausalLM(config))
+    with pytest.raises(UnknownArchitecture) as refusal:
+        load_model(ModelSource(str(folder)))
+    assert "'opt'" in refusal.value.detail
+    for name in FAMILIES:
+        assert name in refusal.value.detail
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_a_folder_without_a_model_says_what_is_missing(tmp_path: Path, missing: str) -> None:
+    folder = save_tiny(tmp_path, "gpt2")
+    (folder / missing).unlink()
+    with pytest.raises(ModelNotFound, match=r"config\.json|safetensors"):
+        load_model(ModelSource(str(folder)))
+
+
+def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path, "gpt2")
+    for file in folder.glob("token*"):
+        file.unlink()
+    with pytest.raises(ModelUnreadable, match="tokenizer"):
+        load_model(ModelSource(str(folder)))
+
+
+def test_an_architecture_that_transformers_does_not_know_either_is_refused_in_the_same_way(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path, "gpt2")
+    (folder / "config.json").write_text('{"model_type": "tomorrow"}', "utf-8")
+    with pytest.raises(UnknownArchitecture, match="'tomorrow'"):
+        load_model(ModelSource(str(folder)))
+
+
+def test_a_weights_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    weights = save_tiny(tmp_path, "gpt2") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelUnreadable, match="cannot be loaded"):
+        load_model(ModelSource(str(tmp_path)))
+
+
+def test_a_model_is_never_completed_with_random_weights(tmp_path: Path) -> None:
+    file = save_tiny(tmp_path, "gpt2") / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["transformer.h.1.mlp.c_fc.weight"]
+    save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(ModelUnreadable, match=r"1 weights are not .* transformer\.h\.1\.mlp\.c_fc\.weight"):
+        load_model(ModelSource(str(tmp_path)))
+
+
+def test_a_missing_gguf_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match=r"nowhere\.gguf"):
+        load_model(ModelSource(str(tmp_path / "nowhere.gguf")))
+
+
+def test_devices_that_are_not_there_are_refused() -> None:
+    assert find_device("cpu") == torch.device("cpu")
+    assert find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for name in ("gpu", "cuda:99"):
+        with pytest.raises(DeviceUnavailable, match=name):
+            find_device(name)
+
+
+def test_an_unknown_number_type_is_refused(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path, "gpt2")
+    with pytest.raises(DeviceUnavailable, match="'int8'"):
+        load_model(ModelSource(str(folder), dtype="int8"))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_other_number_types_pass_the_check(dtype: str, tmp_path: Path) -> None:
+    model = load_model(ModelSource(str(save_tiny(tmp_path, "codegen")), dtype=dtype))
+    assert model.dtype == getattr(torch, dtype)
+
+
+def test_the_activation_of_the_configuration_is_stated(tmp_path: Path) -> None:
+    model = load_model(ModelSource(str(save(tmp_path, relu_model(0, 0)))))
+    assert model.facts.activation == "relu"

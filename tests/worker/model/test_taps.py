@@ -1,0 +1,139 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from contract.keys import KeyId, Mask
+from tests.worker.live.driving import count_hooks
+from tests.worker.models import CODE, KEYS, LAYERS
+from worker.model.code_model import CodeModel
+from worker.model.errors import MaskNotApplied
+from worker.model.taps import mask_coefficients, read_coefficients
+
+LoadTiny = Callable[[str], CodeModel]
+MASKS = [Mask(KeyId(0, 3)), Mask(KeyId(1, 0)), Mask(KeyId(1, 47)), Mask(KeyId(2, 20))]
+
+
+def ids_of(model: CodeModel, rows: int = 1) -> Tensor:
+    return model.tokenizer(CODE[1], return_tensors="pt")["input_ids"][:, :24].repeat(rows, 1)
+
+
+def masked_logits(model: CodeModel, masks: list[Mask]) -> Tensor:
+    with mask_coefficients(model, [masks]):
+        return model.logits(ids_of(model))
+
+
+def test_what_is_read_is_the_input_of_the_down_projection(tiny: CodeModel) -> None:
+    seen: dict[int, Tensor] = {}
+    fed: dict[int, Tensor] = {}
+    hooks = [
+        layer.down.register_forward_hook(lambda _m, inputs, _o, number=layer.layer: fed.__setitem__(number, inputs[0]))
+        for layer in tiny.layers
+    ]
+    with read_coefficients(tiny, lambda layer, coefficients: seen.__setitem__(layer, coefficients.clone())):
+        tiny.run_body(ids_of(tiny, rows=2))
+    for hook in hooks:
+        hook.remove()
+    assert list(seen) == list(range(LAYERS))
+    assert all(seen[layer].shape == (2, 24, KEYS) and torch.equal(seen[layer], fed[layer]) for layer in seen)
+
+
+def test_a_coefficient_is_the_activation_of_the_keys_product_with_its_input(tiny: CodeModel) -> None:
+    inputs: dict[int, Tensor] = {}
+    seen: dict[int, Tensor] = {}
+    hook = tiny.layers[1].norm.register_forward_hook(lambda _m, _i, output: inputs.__setitem__(1, output.clone()))
+    with read_coefficients(tiny, lambda layer, coefficients: seen.__setitem__(layer, coefficients.clone())):
+        tiny.run_body(ids_of(tiny))
+    hook.remove()
+    layer = tiny.layers[1]
+    products = inputs[1] @ layer.keys.T + (layer.biases if layer.biases is not None else 0)
+    expected = {
+        "gelu_new": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+        "gelu_pytorch_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+        "gelu": torch.nn.functional.gelu,
+        "silu": torch.nn.functional.silu,
+    }[tiny.facts.activation](products)
+    if layer.ups is not None:
+        expected = expected * (inputs[1] @ layer.ups.T)
+    assert torch.allclose(seen[1], expected, atol=1e-5)
+
+
+def test_masking_equals_zeroing_values_and_equals_zeroing_keys_with_their_biases(tiny: CodeModel) -> None:
+    masked = masked_logits(tiny, MASKS)
+    kept = {mask: tiny.layers[mask.key.layer].values[mask.key.index].clone() for mask in MASKS}
+    for mask in MASKS:
+        tiny.layers[mask.key.layer].values[mask.key.index] = 0
+    assert torch.allclose(masked, tiny.logits(ids_of(tiny)), atol=1e-5)
+    for mask in MASKS:
+        layer, index = tiny.layers[mask.key.layer], mask.key.index
+        layer.values[index] = kept[mask]
+        layer.keys[index] = 0
+        if layer.biases is not None:
+            layer.biases[index] = 0
+    assert torch.allclose(masked, tiny.logits(ids_of(tiny)), atol=1e-5)
+
+
+def test_masking_changes_the_logits(tiny: CodeModel) -> None:
+    assert not torch.allclose(masked_logits(tiny, MASKS), tiny.logits(ids_of(tiny)), atol=1e-2)
+
+
+def test_a_factor_multiplies_the_value(tiny: CodeModel) -> None:
+    scaled = masked_logits(tiny, [Mask(KeyId(1, 7), -2.5)])
+    tiny.layers[1].values[7] *= -2.5
+    assert torch.allclose(scaled, tiny.logits(ids_of(tiny)), atol=1e-4)
+
+
+def test_rows_are_masked_each_by_its_own_masks(tiny: CodeModel) -> None:
+    ids = ids_of(tiny, rows=3)
+    plain = tiny.logits(ids)
+    with mask_coefficients(tiny, [[], MASKS[:2], MASKS[2:]]) as report:
+        rows = tiny.logits(ids)
+    assert torch.equal(rows[0], plain[0])
+    assert torch.allclose(rows[1], masked_logits(tiny, MASKS[:2])[0], atol=1e-5)
+    assert torch.allclose(rows[2], masked_logits(tiny, MASKS[2:])[0], atol=1e-5)
+    assert (report.keys, report.positions, report.steps) == (4, 24, {0: 1, 1: 1, 2: 1})
+
+
+def test_a_factor_of_one_changes_not_a_bit(tiny: CodeModel) -> None:
+    assert torch.equal(masked_logits(tiny, [Mask(mask.key, 1.0) for mask in MASKS]), tiny.logits(ids_of(tiny)))
+
+
+def test_the_report_counts_keys_positions_and_passes(load_tiny: LoadTiny) -> None:
+    model = load_tiny("llama")
+    with mask_coefficients(model, [[], MASKS[1:3]]) as report:
+        for _ in range(3):
+            model.run_body(ids_of(model, rows=2))
+    assert (report.keys, report.positions, report.steps) == (2, 72, {1: 3})
+
+
+def test_masks_over_a_block_without_a_pass_are_an_error(load_tiny: LoadTiny) -> None:
+    with pytest.raises(MaskNotApplied, match=r"layers \[0, 1, 2\]"), mask_coefficients(load_tiny("gpt2"), [MASKS]):
+        pass
+
+
+def test_no_masks_are_no_error_and_no_hooks(load_tiny: LoadTiny) -> None:
+    model = load_tiny("gpt2")
+    with mask_coefficients(model, [[], []]) as report:
+        assert count_hooks(model.model) == 0
+    assert (report.keys, report.positions) == (0, 0)
+
+
+def test_hooks_are_gone_after_the_block_and_after_exceptions_anywhere(tiny: CodeModel) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("in a hook")
+
+    with mask_coefficients(tiny, [MASKS]), read_coefficients(tiny, lambda _layer, _coefficients: None):
+        assert count_hooks(tiny.model) == 2 * LAYERS
+        tiny.run_body(ids_of(tiny))
+    assert count_hooks(tiny.model) == 0
+    with pytest.raises(ValueError, match="in a hook"), mask_coefficients(tiny, [MASKS]), read_coefficients(tiny, fail):
+        tiny.run_body(ids_of(tiny))
+    assert count_hooks(tiny.model) == 0
+    with pytest.raises(KeyError), mask_coefficients(tiny, [MASKS]):
+        raise KeyError
+    assert count_hooks(tiny.model) == 0
+    with pytest.raises(IndexError), mask_coefficients(tiny, [[Mask(KeyId(1, KEYS))]]):
+        tiny.run_body(ids_of(tiny))
+    assert count_hooks(tiny.model) == 0
