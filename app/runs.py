@@ -31,7 +31,8 @@ class Run:
         self.signature = signature
         self._connection = open_run(path)
         try:
-            self.manifest: Manifest = read_manifest(self._connection)
+            # The file's name is the run's, also where somebody has renamed it.
+            self.manifest: Manifest = read_manifest(self._connection).model_copy(update={"run_id": self.run_id})
         except BaseException:
             self._connection.close()
             raise

@@ -2,6 +2,7 @@
 
 import html
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -247,3 +248,11 @@ def test_a_key_is_shown_without_its_labels_where_their_database_is_behind(runs_d
         answer = client.get("/runs/alpha/keys/L0.K1")
     assert answer.status_code == 200
     assert "keyscope db upgrade" in answer.context["labels"].problem
+
+
+def test_a_run_whose_file_was_renamed_is_found_under_its_new_name(runs_dir: Path, tmp_path: Path) -> None:
+    shutil.copy(runs_dir / "alpha.duckdb", tmp_path / "renamed.duckdb")
+    with TestClient(create_app(Settings(runs=tmp_path, database_url=f"sqlite:///{tmp_path}/l.sqlite"))) as client:
+        page = client.get("/runs/renamed").text
+    assert "/runs/renamed/layers/1" in page
+    assert "/runs/alpha" not in page
