@@ -1,0 +1,6 @@
+"""What holds for all tests."""
+
+import os
+
+# before anybody imports torch: servers, browsers and tests share few cores, and idle threads that spin would take them
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
