@@ -2,41 +2,25 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
 import keyscope
 from contract.manifest import Verification
 from contract.runfile import TABLES
+from tests.processes import KEYSCOPE, answers, free_port, wait_until
 from tests.runs import build_run
 from tests.worker.models import CODE, save_tiny
 
-KEYSCOPE = [sys.executable, "-m", "keyscope"]
 COMMANDS = ["demo", "precompute", "verify", "inspect", "serve", "worker", "db"]
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(keyscope.cli, [str(argument) for argument in arguments])
-
-
-def wait_until(condition, seconds: float = 60.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return condition()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -271,10 +255,3 @@ def test_a_worker_that_cannot_start_says_why_in_one_sentence():
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == "there is no GGUF file nowhere.gguf"
     assert "Traceback" not in result.stderr
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2.0).is_success
-    except httpx.HTTPError:
-        return False

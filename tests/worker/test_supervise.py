@@ -1,14 +1,11 @@
-import contextlib
-import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.processes import free_port, is_alive, wait_until
 from worker.supervise import Service, ServiceFailed, supervise
 
 CHILD = """
@@ -34,12 +31,6 @@ http.server.HTTPServer(("127.0.0.1", port), Health).serve_forever()
 FOREVER = 60.0
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def service(tmp_path: Path, name: str, lives: float = FOREVER, restarts: int | None = None) -> Service:
     port = free_port()
     return Service(
@@ -53,20 +44,6 @@ def service(tmp_path: Path, name: str, lives: float = FOREVER, restarts: int | N
 
 def pids(tmp_path: Path, name: str) -> list[int]:
     return [int(line) for line in (tmp_path / name).read_text().split()]
-
-
-def is_alive(pid: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    return False
-
-
-def wait_until(condition, seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
 
 
 def interrupt() -> None:

