@@ -263,7 +263,8 @@ def test_an_event_is_handed_on_before_the_next_is_there(served: httpx.Client, wo
 def test_a_client_that_leaves_a_stream_stops_the_worker(served: httpx.Client, worker: ScriptedWorker):
     worker.steps = asyncio.Semaphore(1)
     with served.stream("POST", URL, json=BODY, headers=STREAM) as answer:
-        assert next(answer.iter_raw()) == TOKEN
+        chunks = answer.iter_raw()
+        assert next(chunks) == TOKEN
         assert not worker.left_early
     wait_until(lambda: worker.left_early)
 
