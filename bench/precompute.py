@@ -48,7 +48,9 @@ def main(
             for each in batches(store, range(store.n_files), settings.window, batch, loaded.facts.bos, loaded.device)
             if each.windows[0].length == settings.window and len(each.windows) == batch
         ][: 2 * rounds]
-        typer.echo(f"{loaded.facts.model_id}, {loaded.device}, {threads} threads, batches of {batch} × {settings.window} tokens")
+        typer.echo(
+            f"{loaded.facts.model_id}, {loaded.device}, {threads} threads, batches of {batch} × {settings.window} tokens"
+        )
         first = _collector(loaded, store, settings, Path(folder) / "first", floors=None)
         _report("first files", *_measure(loaded, first, full[:rounds]))
         floors = _floors(loaded, store, settings.window, batch, warm)
@@ -66,7 +68,11 @@ def _tokens(folder: Path, corpus: Path, model: CodeModel) -> TokenStore:
 
 
 def _collector(
-    model: CodeModel, store: TokenStore, settings: RunSettings, scratch: Path, floors: dict[str, list[torch.Tensor]] | None
+    model: CodeModel,
+    store: TokenStore,
+    settings: RunSettings,
+    scratch: Path,
+    floors: dict[str, list[torch.Tensor]] | None,
 ) -> Collector:
     scratch.mkdir()
     none = [torch.full((each.n_keys,), -torch.inf, device=model.device) for each in model.layers]
@@ -87,7 +93,10 @@ def _first_windows(store: TokenStore, size: int, batch: int, files: int, model: 
 
 def _floors(model: CodeModel, store: TokenStore, size: int, batch: int, files: int) -> dict[str, list[torch.Tensor]]:
     """The largest coefficients of each key and polarity over some files."""
-    best = {name: [torch.full((each.n_keys,), -torch.inf) for each in model.layers] for name in polarities(model.facts.gated)}
+    best = {
+        name: [torch.full((each.n_keys,), -torch.inf) for each in model.layers]
+        for name in polarities(model.facts.gated)
+    }
 
     def consume(layer: int, coefficients: torch.Tensor) -> None:
         for name, sign in (("max", 1), ("min", -1)):

@@ -20,7 +20,7 @@ def cut_bands(
 
     Args:
         samples: best samples of every group.
-        triggers: the keys' triggers: a file listed there is in no rank band.
+        triggers: the keys' triggers: a place listed there is in no rank band.
         window_histogram: [keys, N_BINS], how many windows have their largest coefficient in each bin.
         first_key: number of the layer's first key.
 
@@ -64,9 +64,12 @@ def _first_of(*columns: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
 
 
 def _listed(samples: Entries, triggers: Entries) -> npt.NDArray[np.bool_]:
-    """Whether a sample's file is among its key's triggers."""
-    files = 1 << 32
-    return np.isin(samples.key * files + samples.file, triggers.key * files + triggers.file)
+    """Whether a sample is one of its key's triggers."""
+
+    def places(entries: Entries) -> npt.NDArray[np.void]:
+        return np.rec.fromarrays([entries.key, entries.file, entries.position])
+
+    return np.isin(places(samples), places(triggers))
 
 
 def _quantiles(

@@ -151,7 +151,7 @@ class _Run:
             write_tokens(folder / "tokens", gathered.files(), self.model.tokenizer, advance)
         shutil.rmtree(folder / "gathered", ignore_errors=True)
         corpus = CorpusFacts(
-            name=self.request.corpus_name or ", ".join(Path(source).name for source in self.request.corpus),
+            name=self.request.corpus_name or ", ".join(_short_name(source) for source in self.request.corpus),
             sources=list(gathered.sources),
             sha256=gathered.sha256,
             languages=_count(open_tokens(folder / "tokens"), self.settings.window),
@@ -259,6 +259,11 @@ class _Run:
                 peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             ),
         )
+
+
+def _short_name(source: str) -> str:
+    """What people call a source: `demo` with or without a limit, the last part of a path or of a hub name."""
+    return "demo" if source.partition(":")[0] == "demo" else source.rstrip("/").rpartition("/")[2]
 
 
 def _check_window(model: CodeModel, window: int) -> None:

@@ -1,7 +1,7 @@
 """Which windows are kept as samples of a key's whole range, beside its strongest triggers.
 
-For each key every window has one number, its largest coefficient. Windows are grouped by the octave of that number, and
-in each group the few with the highest random priority stay, one a file; further groups ignore the number and draw from
+For each key every window has one number, its largest coefficient. Windows are grouped by that number, by half
+octaves, and in each group the few with the highest random priority stay, one a file; further groups ignore the number and draw from
 all windows. At the end rank bands and a random band are cut from what stayed (`worker.precompute.bands`).
 """
 
@@ -12,19 +12,19 @@ from contract import bins
 from worker.precompute.moments import bin_of
 
 RANDOM_GROUPS = 4
-SLOTS = 2
+SLOTS = 3
 """Samples kept per group; `RANDOM_GROUPS * SLOTS` windows make the random band."""
-_OCTAVES = (-6, 11)
-"""Groups for largest coefficients from 2^-6 to 2^11 octave by octave, one below, one above, one for c ≤ 0."""
 SILENT_GROUP = RANDOM_GROUPS
-N_GROUPS = RANDOM_GROUPS + 3 + _OCTAVES[1] - _OCTAVES[0]
+_LOWEST, _HIGHEST = -3, 7
+"""Groups for largest coefficients from 2^-3 to 2^7 in the bins of the histograms, one below, one above, one for c ≤ 0."""
+N_GROUPS = RANDOM_GROUPS + 3 + 2 * (_HIGHEST - _LOWEST)
 
 
 def groups_of(largest: Tensor) -> Tensor:
     """The group each window belongs to by its largest coefficient; int64, of the shape of `largest`."""
-    octave = (bin_of(largest) - bins.HALF - 1).div(2, rounding_mode="floor") + bins.LOWEST_EXPONENT
-    stepped = (octave - _OCTAVES[0] + 1).clamp(0, _OCTAVES[1] - _OCTAVES[0] + 1)
-    return torch.where(largest > 0, stepped + SILENT_GROUP + 1, SILENT_GROUP).long()
+    first = bins.HALF + 1 + 2 * (_LOWEST - bins.LOWEST_EXPONENT)
+    step = (bin_of(largest) - first + 1).clamp(0, 2 * (_HIGHEST - _LOWEST) + 1)
+    return torch.where(largest > 0, step + SILENT_GROUP + 1, SILENT_GROUP).long()
 
 
 def key_noise(keys: int, layer: int, device: torch.device) -> Tensor:

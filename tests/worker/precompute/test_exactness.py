@@ -167,7 +167,7 @@ def test_samples_are_real_places_sorted_into_disjoint_bands(example: tuple[Path,
         ).fetchall()
         triggers = set(
             connection.execute(
-                'SELECT layer, "index", path FROM triggers JOIN windows USING (window_id) JOIN files USING (file_id) '
+                'SELECT layer, "index", path, start + position - 1 FROM triggers JOIN windows USING (window_id) JOIN files USING (file_id) '
                 "WHERE files.language = 'python' AND polarity = 'max'"
             ).fetchall()
         )
@@ -183,7 +183,7 @@ def test_samples_are_real_places_sorted_into_disjoint_bands(example: tuple[Path,
         if band in ("0-50", "50-80", "80-95"):
             low, high = map(int, band.split("-"))
             assert low / 100 <= quantile < high / 100
-            assert (layer, index, file) not in triggers
+            assert (layer, index, file, position) not in triggers
         if band == "silent":
             assert coefficient <= 0
         assert (layer, index, band, file) not in seen

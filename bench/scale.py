@@ -1,0 +1,165 @@
+"""Memory, disk and page queries at the paper's size: 327,680 keys × 50 triggers × 3 languages, through the real command.
+
+The model is random and narrow (32 layers of 10,240 keys, width 64), so that its forward is cheap and everything that
+grows with the number of keys is as in a 2.7-billion-parameter model. The corpus is random text, a window a file.
+Figures: peak memory of the process, anonymous and file-backed apart, peak of the working folder, size of the run file,
+and the time of what a key page and a layer page read.
+"""
+
+import os
+import random
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from fastapi.testclient import TestClient
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from app.main import create_app
+from app.settings import Settings
+from contract.keys import KeyId
+from contract.manifest import RunSettings
+from worker.model.source import ModelSource
+from worker.precompute.run import PrecomputeRequest, precompute
+from worker.progress import Silent
+
+NANO = Path(__file__).parents[1] / "models" / "codegen-nano"
+SUFFIXES = {"python": ".py", "java": ".java", "go": ".go"}
+
+
+def main(
+    files: Annotated[int, typer.Option(help="Files per language; lists fill up from 50")] = 56,
+    tokens: Annotated[int, typer.Option(help="Tokens of a window")] = 64,
+    layers: Annotated[int, typer.Option()] = 32,
+    keys: Annotated[int, typer.Option(help="Keys per layer")] = 10_240,
+    folder: Annotated[Path | None, typer.Option(help="Where to work; a temporary folder by default")] = None,
+) -> None:
+    """Print the figures."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        work = Path(name)
+        _save_model(work / "model", layers, keys)
+        _write_corpus(work / "corpus", files, tokens)
+        request = PrecomputeRequest(
+            source=ModelSource(str(work / "model")),
+            corpus=(str(work / "corpus"),),
+            out=work / "runs",
+            settings=RunSettings(window=tokens, stride=tokens, keep_duplicates=True),
+            languages=tuple(SUFFIXES),
+        )
+        with _Watch(work / "runs") as watch:
+            started = time.monotonic()
+            path = precompute(request, Silent())
+        typer.echo(
+            f"{layers * keys:,} keys × 50 × {len(SUFFIXES)} languages, {files} files each: peak anonymous memory "
+            f"{watch.anonymous / 1e9:.2f} GB, mapped files {watch.mapped / 1e9:.2f} GB, peak disk {watch.disk / 1e9:.2f} GB, "
+            f"run file {path.stat().st_size / 1e9:.2f} GB, {time.monotonic() - started:.0f} s"
+        )
+        _time_pages(path, layers, keys)
+
+
+def _save_model(folder: Path, layers: int, keys: int) -> None:
+    torch.manual_seed(0)
+    config = GPT2Config(n_layer=layers, n_embd=64, n_inner=keys, n_head=4, n_positions=512, vocab_size=4096)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(NANO / name, folder)
+
+
+def _write_corpus(folder: Path, files: int, tokens: int) -> None:
+    draw = random.Random(0)
+    words = [
+        "def",
+        "class",
+        "import",
+        "return",
+        "for",
+        "while",
+        "if",
+        "else",
+        "int",
+        "string",
+        "value",
+        "data",
+        "list",
+        "map",
+        "self",
+        "this",
+        "func",
+        "var",
+        "type",
+    ]
+    for suffix in SUFFIXES.values():
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(files):
+            text = " ".join(draw.choices(words, k=tokens - 2))
+            (folder / f"file{number}{suffix}").write_text(f"{text[: tokens * 3]}\n", "utf-8")
+
+
+class _Watch:
+    """Looks at memory and disk ten times a second and keeps the peaks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.anonymous = self.mapped = self.disk = 0
+        self._folder = folder
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "_Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.1):
+            status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+            self.anonymous = max(self.anonymous, 1024 * int(status["RssAnon"].split()[0]))
+            self.mapped = max(self.mapped, 1024 * int(status["RssFile"].split()[0]))
+            self.disk = max(self.disk, _size(self._folder))
+
+
+def _size(folder: Path) -> int:
+    """Bytes really taken on disk; files come and go while we look."""
+    total = 0
+    for root, _folders, names in os.walk(folder):
+        for name in names:
+            try:
+                total += 512 * os.lstat(os.path.join(root, name)).st_blocks
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def _time_pages(path: Path, layers: int, keys: int) -> None:
+    draw = random.Random(0)
+    client = TestClient(create_app(Settings(runs=path.parent)))
+    run = f"/runs/{path.stem}"
+    _report("overview", lambda: _get(client, run))
+    _report("layer page", lambda: _get(client, f"{run}/layers/{draw.randrange(layers)}"))
+    _report("key page", lambda: _get(client, f"{run}/keys/{KeyId(draw.randrange(layers), draw.randrange(keys))}"))
+
+
+def _get(client: TestClient, url: str) -> None:
+    client.get(url).raise_for_status()
+
+
+def _report(what: str, read: Callable[[], object], times: int = 25) -> None:
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        read()
+        taken.append(1000 * (time.perf_counter() - started))
+    typer.echo(f"{what}: median {statistics.median(taken):.0f} ms, slowest {max(taken):.0f} ms of {times}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
