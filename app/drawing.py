@@ -1,13 +1,19 @@
 """The Plotly figures: data and axes only; colours and fonts are the page's, so that both themes can wear them.
 
-Points of the map carry the name of their key as custom data, bars the number of their layer. Languages come as name → title.
+Points of the map carry the index of their key as custom data, bars the number of their layer. Languages come as name → title.
 """
 
 from collections.abc import Mapping, Sequence
+from math import nan
 
+import numpy as np
+import numpy.typing as npt
 import plotly.graph_objects as go
 
 from app.queries import LayerMap, LayerSummary
+
+Indices = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float32]
 
 
 def firing_rate_by_layer(layers: Sequence[LayerSummary]) -> go.Figure:
@@ -53,22 +59,36 @@ def languages_by_layer(layers: Sequence[LayerSummary], languages: Mapping[str, s
     return _by_layer(figure)
 
 
-def map_of_layer(keys: LayerMap, languages: Mapping[str, str]) -> go.Figure:
+def map_of_layer(layer: int, keys: LayerMap, languages: Mapping[str, str]) -> go.Figure:
     """Every key of a layer, how often it fires against how strongly; one trace a language it prefers.
 
     A key that never fires has no place on a logarithmic axis: those stand in a trace of their own at the left edge.
     """
-    rates = [rate for rate in keys.firing_rate if rate]
-    edge = min(rates, default=1.0) / 2
-    traces = [_points(keys, _preferring(keys, language), title, edge) for language, title in languages.items()]
-    traces.append(_points(keys, _never(keys), "never fires", edge, symbol="x-thin-open"))
-    figure = go.Figure([trace for trace in traces if len(trace.x)])
-    figure.update_xaxes(
-        type="log", title="share of tokens on which the key fires", tickformat="~%", minor_showgrid=False
-    )
+    rates = np.array([rate or 0.0 for rate in keys.firing_rate], np.float32)
+    heights = np.array([nan if value is None else value for value in keys.maximum], np.float32)
+    tongues = np.array(keys.top_language, object)
+    edge = rates[rates > 0].min() / 2 if rates.any() else np.float32(1)
+    places = np.where(rates > 0, rates, edge)
+    chosen = [(title, np.flatnonzero((rates > 0) & (tongues == language))) for language, title in languages.items()]
+    chosen.append(("never fires", np.flatnonzero(rates == 0)))
+    figure = go.Figure([_points(layer, title, at, places[at], heights[at]) for title, at in chosen if len(at)])
+    ticks = [step * 10.0**power for power in range(-8, 0) for step in (1, 2, 5)] + [1.0]
+    figure.update_xaxes(type="log", title="share of tokens on which the key fires", tickvals=ticks, tickformat="~%")
     figure.update_yaxes(title="largest coefficient")
     figure.update_layout(showlegend=True, hovermode="closest", dragmode="zoom")
     return figure
+
+
+def _points(layer: int, name: str, indices: Indices, x: Values, y: Values) -> go.Scattergl:
+    return go.Scattergl(
+        x=x,
+        y=y,
+        customdata=indices.astype(np.int32),
+        name=name,
+        mode="markers",
+        marker={"size": 6, "opacity": 0.7, "symbol": "x-thin-open" if name == "never fires" else "circle"},
+        hovertemplate=f"L{layer}.K%{{customdata}}<br>fires on %{{x:.3~%}}<br>at most %{{y:.3~g}}<extra></extra>",
+    )
 
 
 def _layer_bars(
@@ -84,23 +104,3 @@ def _by_layer(figure: go.Figure) -> go.Figure:
     figure.update_xaxes(title="layer", tick0=0, dtick=1 if len(figure.data[0].x) <= 16 else 4)
     figure.update_layout(bargap=0.25, hovermode="closest")
     return figure
-
-
-def _preferring(keys: LayerMap, language: str) -> list[int]:
-    return [at for at, rate in enumerate(keys.firing_rate) if rate and keys.top_language[at] == language]
-
-
-def _never(keys: LayerMap) -> list[int]:
-    return [at for at, rate in enumerate(keys.firing_rate) if not rate]
-
-
-def _points(keys: LayerMap, chosen: Sequence[int], name: str, edge: float, symbol: str = "circle") -> go.Scattergl:
-    return go.Scattergl(
-        x=[keys.firing_rate[at] or edge for at in chosen],
-        y=[keys.maximum[at] for at in chosen],
-        customdata=[keys.names[at] for at in chosen],
-        name=name,
-        mode="markers",
-        marker={"size": 6, "opacity": 0.7, "symbol": symbol},
-        hovertemplate="%{customdata}<br>fires on %{x:.3~%}<br>at most %{y:.3~g}<extra></extra>",
-    )

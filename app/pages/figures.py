@@ -30,7 +30,7 @@ def layers_figure(run: OpenRun, cursor: Cursor, measure: Measure) -> Response:
 @router.get("/runs/{run}/layers/{layer}/map", name="map_figure")
 def map_figure(run: OpenRun, layer: Layer, cursor: Cursor) -> Response:
     """Every key of a layer."""
-    return _json(drawing.map_of_layer(queries.layer_map(cursor, layer), _titles(run)))
+    return _json(drawing.map_of_layer(layer, queries.layer_map(cursor, layer), _titles(run)))
 
 
 def _json(figure: go.Figure) -> Response:

@@ -4,6 +4,8 @@ from datetime import datetime
 
 from app.queries import Token
 
+BEFORE = 28
+"""Characters of a line shown before its trigger token in a table."""
 NOTHING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 _THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -65,6 +67,12 @@ def visible(text: str) -> str:
     return text.translate(_VISIBLE)
 
 
+def ending(text: str) -> str:
+    """The last characters of a line's beginning, without its indentation, so that what follows is in sight."""
+    text = text.lstrip()
+    return text if len(text) <= BEFORE else f"…{text[-BEFORE:]}"
+
+
 def token(value: Token) -> str:
     """A token as lists show it; bytes that are no text by themselves in hexadecimal."""
     return f"0x{value.hex}" if value.hex else visible(value.text)
@@ -93,6 +101,7 @@ FILTERS = {
     "count": count,
     "share": share,
     "visible": visible,
+    "ending": ending,
     "token": token,
     "language": language,
     "short_hash": short_hash,

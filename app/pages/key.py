@@ -25,6 +25,9 @@ from contract.manifest import Manifest
 
 router = APIRouter()
 
+NEGATIVE_SHARE = 0.1
+"""Share of the scale from which coefficients below 0 are worth a scale of their own."""
+
 PROJECTIONS: dict[Projection, str] = {
     "normed": "Through the final norm's gain: the logits this key adds for each unit of its coefficient.",
     "raw": "The value times the output embedding, as earlier work shows it, without the final norm.",
@@ -82,11 +85,13 @@ class KeyPage(Page):
     steps: Annotated[list[Step], Help("The keys beside this one and at its place in the layers below and above")]
     masked: Annotated[bool, Help("Whether the key is in the basket")]
     mask_href: Annotated[str, Help("Address of this page with the key put into the basket, or taken out")]
+    masked_links: Annotated[Links, Help("Addresses that carry the basket with this key in it")]
     languages: Annotated[list[Tab], Help("Languages to show examples of")]
     shows: Annotated[list[Tab], Help("Kinds of examples: strongest, most negative, bands, random, silent")]
     about: Annotated[str, Help("What the examples shown are")]
     cards: Annotated[list[Card], Help("The examples, each as code")]
     scale: Annotated[float, Help("Coefficient of the deepest shade: the key's largest absolute value")]
+    two_sided: Annotated[bool, Help("Whether coefficients below 0 are deep enough to be seen")]
     top_token: Annotated[str | None, Help("Commonest trigger token, white space shown")]
     fires_on: Annotated[list[Bar], Help("Tokens the key fires on, counted over the stored triggers and samples")]
     promoted: Annotated[list[Bar], Help("Tokens whose logits the value raises most")]
@@ -137,11 +142,13 @@ class _Drawing:
             steps=self._steps(),
             masked=key in links.basket,
             mask_href=self._href(links.with_basket(links.basket.toggled(key))),
+            masked_links=links.with_basket(links.basket.holding(key)),
             languages=self._languages(),
             shows=self._shows(),
             about=HELP[state.show],
             cards=examples.cards(found, scale),
             scale=scale,
+            two_sided=_number(self.statistics, "minimum") < -NEGATIVE_SHARE * scale,
             top_token=formats.token(run.vocabulary[top_token]) if isinstance(top_token, int) else None,
             fires_on=self._fires_on(),
             promoted=[self._logit_bar(each, longest) for each in value.promoted],
@@ -185,8 +192,8 @@ class _Drawing:
         ]
 
     def _shows(self) -> list[Tab]:
-        """The kinds of examples this key has in any language."""
-        kinds = {kind for _, kind in self.counts} | {"max", self.state.show}
+        """Every kind of examples; negative triggers only where the run has such."""
+        has_negative = any(kind == "min" for _, kind in self.counts)
         return [
             Tab(
                 title=TITLES[show],
@@ -196,7 +203,7 @@ class _Drawing:
                 href=self._href(show=show),
             )
             for show in SHOWS
-            if show in kinds
+            if show != "min" or has_negative
         ]
 
     def _fires_on(self) -> list[Bar]:
@@ -248,3 +255,8 @@ def _language(manifest: Manifest, state: KeyState, statistics: Statistics) -> st
         known = ", ".join(manifest.languages)
         raise InvalidParameter(f"{manifest.run_id} has no language {state.language!r}: it has {known}")
     return state.language
+
+
+def _number(statistics: Statistics, name: str) -> float:
+    value = statistics.get(name)
+    return float(value) if isinstance(value, int | float) else 0.0

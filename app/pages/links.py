@@ -1,6 +1,5 @@
 """Every address that a page links to, with the basket of masks carried along."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from fastapi import Request
@@ -27,15 +26,15 @@ class Basket:
     def __contains__(self, key: KeyId) -> bool:
         return any(mask.key == key for mask in self.masks)
 
-    def toggled(self, key: KeyId) -> "Basket":
-        """The basket with the key taken out if it is in, else put in with factor 0."""
-        kept = tuple(mask for mask in self.masks if mask.key != key)
-        return replace(self, masks=kept if key in self else (*kept, Mask(key)))
+    def holding(self, key: KeyId) -> "Basket":
+        """The basket with the key in it, with factor 0 where it was not."""
+        return self if key in self else replace(self, masks=(*self.masks, Mask(key)))
 
-    def without(self, keys: Iterable[KeyId]) -> "Basket":
-        """The basket with these keys taken out."""
-        gone = set(keys)
-        return replace(self, masks=tuple(mask for mask in self.masks if mask.key not in gone))
+    def toggled(self, key: KeyId) -> "Basket":
+        """The basket with the key taken out if it is in, else put in."""
+        if key not in self:
+            return self.holding(key)
+        return replace(self, masks=tuple(mask for mask in self.masks if mask.key != key))
 
 
 class Links:

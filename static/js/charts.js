@@ -40,10 +40,10 @@ function themed(layout) {
   };
 }
 
-/** The address a bar or point leads to: that of the first one, with its own layer or key in the place of the first's. */
-function target(chart, datum) {
+/** The address a bar or point leads to: that of the first layer or key, with its own number in the place of the 0. */
+function target(chart, number) {
   const address = new URL(chart.dataset.open, location.href);
-  address.pathname = address.pathname.replace(/[^/]+$/, encodeURIComponent(datum));
+  address.pathname = address.pathname.replace(/0$/, number);
   return address;
 }
 

@@ -140,8 +140,8 @@ function finish({ first_divergence: first, applied, elapsed_ms: elapsed }) {
     const summary = document.querySelector(`#${branch} .said`);
     if (tokens.length) summary.textContent = `log-probability ${mean.toFixed(2).replace("-", "−")} per token`;
   }
-  const parted = first === null ? "Both branches agree." : `They first differ at token ${first + 1}.`;
-  said.textContent = `${parted} ${applied.keys} keys masked at ${applied.positions} positions, ${Math.round(elapsed)} ms.`;
+  const parted = first === null ? "Both branches agree on every token." : `They first differ at token ${first + 1}.`;
+  said.textContent = `${parted} ${applied.keys} ${applied.keys === 1 ? "key" : "keys"} masked at ${applied.positions} positions, ${Math.round(elapsed)} ms.`;
   if (first !== null) showDifference(first);
 }
 

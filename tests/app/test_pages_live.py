@@ -82,7 +82,7 @@ def test_a_form_without_a_script_shows_both_branches(live: TestClient, worker: F
 
 def test_an_empty_basket_changes_nothing(live: TestClient) -> None:
     page = live.post("/live", data=FORM)
-    assert "Both branches agree." in page.text
+    assert "Both branches agree on every token." in page.text
 
 
 def test_a_refusal_of_the_worker_is_shown_in_its_words(live: TestClient, worker: FakeWorker) -> None:

@@ -106,13 +106,13 @@ def test_the_map_has_every_key_once_and_the_silent_ones_apart() -> None:
         maximum=[3.0, -0.1, 2.0],
         top_language=["go", None, "python"],
     )
-    figure = drawing.map_of_layer(keys, {"python": "Python", "go": "Go"})
+    figure = drawing.map_of_layer(0, keys, {"python": "Python", "go": "Go"})
     assert {trace.name: list(trace.customdata) for trace in figure.data} == {
-        "Python": ["L0.K2"],
-        "Go": ["L0.K0"],
-        "never fires": ["L0.K1"],
+        "Python": [2],
+        "Go": [0],
+        "never fires": [1],
     }
-    assert figure.data[2].x[0] == 0.05
+    assert figure.data[2].x[0] == pytest.approx(0.05)
     assert all(trace.type == "scattergl" for trace in figure.data)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.conftest import Visitor
 
@@ -31,7 +32,7 @@ AXE = """async () => {
 def settle(visitor: Visitor, address: str) -> None:
     """Wait for the charts, and take out the one error that the browser reports by itself."""
     visitor.page.wait_for_load_state("networkidle")
-    visitor.page.wait_for_function("!document.querySelector('[data-figure]:not(.js-plotly-plot)')")
+    expect(visitor.page.locator("[data-figure]:not(.js-plotly-plot)")).to_have_count(0)
     visitor.problems[:] = [problem for problem in visitor.problems if problem not in EXPECTED.get(address, [])]
 
 
@@ -91,7 +92,7 @@ def test_the_theme_is_the_systems_until_one_is_chosen(visit: Callable[..., Visit
 def test_charts_change_with_the_theme(visit: Callable[..., Visitor]) -> None:
     visitor = visit("/runs/alpha")
     settle(visitor, "")
-    bar = "getComputedStyle(document.querySelector('.js-plotly-plot .bars path')).fill"
-    light = visitor.page.evaluate(bar)
+    bar = visitor.page.locator(".js-plotly-plot .bars path").first
+    light = bar.evaluate("bar => getComputedStyle(bar).fill")
     visitor.page.get_by_role("button", name="Light or dark").click()
-    visitor.page.wait_for_function(f"{bar} !== '{light}'")
+    expect(bar).not_to_have_css("fill", light)

@@ -28,7 +28,7 @@ def test_both_branches_are_streamed_and_their_difference_marked(
 ) -> None:
     page = visit(MASKED).page
     page.get_by_role("button", name="regenerate").click()
-    expect(page.locator("#said")).to_contain_text("1 keys masked at 9 positions")
+    expect(page.locator("#said")).to_contain_text("1 key masked at 9 positions")
     expect(page.locator("#baseline .out")).to_have_text("x = np.zeros(count)\n<b>&", use_inner_text=True)
     expect(page.locator("#baseline .first")).to_have_text("zeros")
     expect(page.locator("#masked .differs")).to_have_text(["array"])
