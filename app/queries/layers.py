@@ -35,7 +35,7 @@ _PROMOTED = """
 _FIRING_ON = """
     SELECT layer, count(DISTINCT "index") FROM fires_on WHERE token_id IN (SELECT unnest(?))
     GROUP BY layer ORDER BY layer"""
-_MAP = 'SELECT "index", firing_rate, maximum, top_language FROM keys WHERE layer = ? ORDER BY "index"'
+_MAP = 'SELECT firing_rate, maximum, top_language FROM keys WHERE layer = ? ORDER BY "index"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,8 @@ class LayerPage:
 
 @dataclass(frozen=True, slots=True)
 class LayerMap:
-    """Every key of a layer, column by column, for one drawing."""
+    """Every key of a layer from index 0, column by column, for one drawing."""
 
-    names: list[str]
     firing_rate: list[float | None]
     maximum: list[float | None]
     top_language: list[str | None]
@@ -134,10 +133,9 @@ def layer_map(cursor: duckdb.DuckDBPyConnection, layer: int) -> LayerMap:
     """Every key of a layer, from index 0."""
     found = rows(cursor, _MAP, [layer])
     return LayerMap(
-        names=[str(KeyId(layer, row[0])) for row in found],
-        firing_rate=[clean(row[1]) for row in found],
-        maximum=[clean(row[2]) for row in found],
-        top_language=[row[3] for row in found],
+        firing_rate=[clean(row[0]) for row in found],
+        maximum=[clean(row[1]) for row in found],
+        top_language=[row[2] for row in found],
     )
 
 

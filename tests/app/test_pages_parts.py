@@ -101,7 +101,6 @@ def test_nothing_counted_is_no_histogram() -> None:
 
 def test_the_map_has_every_key_once_and_the_silent_ones_apart() -> None:
     keys = LayerMap(
-        names=["L0.K0", "L0.K1", "L0.K2"],
         firing_rate=[0.5, 0.0, 0.1],
         maximum=[3.0, -0.1, 2.0],
         top_language=["go", None, "python"],
