@@ -13,6 +13,7 @@ import zstandard
 from contract import bins
 from worker.precompute.best import NO_FILE, BestEntries
 from worker.precompute.collect import Collector
+from worker.precompute.disk import allocate
 from worker.precompute.moments import Moments
 from worker.precompute.sampling import N_GROUPS
 from worker.precompute.spool import ContextSpool
@@ -151,6 +152,7 @@ def _open_writers(part: Path, name: str, like: Entries, n: int) -> dict[str, npt
             writers[each.name] = array[:0]
         else:
             writers[each.name] = np.lib.format.open_memmap(path, "w+", array.dtype, (n, *array.shape[1:]))
+            allocate(path)
     return writers
 
 

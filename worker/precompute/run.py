@@ -1,37 +1,25 @@
 """One precompute from request to run file: gather, plan, run the shards, merge, verify, publish."""
 
-import errno
-import fcntl
 import hashlib
 import json
-import os
-import platform
 import re
-import resource
 import shutil
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 import duckdb
-import numpy as np
-import torch
 
-from contract import bins
-from contract.manifest import CorpusFacts, LanguageCounts, Manifest, Provenance, RunSettings, Verification
+from contract.manifest import CorpusFacts, LanguageCounts, Manifest, RunSettings, Verification
 from contract.runfile import SCHEMA_VERSION, SUFFIX, RunExists, create, write_manifest
 from worker.corpus.gather import GatherSettings, gather
 from worker.model.code_model import CodeModel
 from worker.model.load import ModelSource, load_model
-from worker.precompute import sampling
-from worker.precompute.collect import polarities
-from worker.precompute.errors import OutputUnwritable, UnfinishedRun, VerificationFailed, WindowTooLong
+from worker.precompute.disk import locked, readable_disk_errors
+from worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
+from worker.precompute.estimate import estimate
 from worker.precompute.partial import completed
+from worker.precompute.provenance import provenance
 from worker.precompute.publish import Publisher
 from worker.precompute.shard import Shard, plan_shards
 from worker.precompute.shards import ShardWork, run_shards
@@ -72,9 +60,9 @@ def precompute(request: PrecomputeRequest, progress: Progress) -> Path:
         VerificationFailed: the result did not survive being computed again; nothing is published.
         KeyscopeError: what model, corpus or device have to say.
     """
-    with _readable_disk_errors(request.out):
-        model = load_model(request.source)
-        _check_window(model, request.settings.window)
+    model = load_model(request.source)
+    _check_window(model, request.settings.window)
+    with readable_disk_errors(request.out):
         return _Run(request, model, progress).compute()
 
 
@@ -93,7 +81,7 @@ class _Run:
     def compute(self) -> Path:
         self.work.mkdir(parents=True, exist_ok=True)
         corpus_folder = self.work / f"corpus-{self._corpus_key()}"
-        with _locked(corpus_folder):
+        with locked(corpus_folder):
             corpus = self._prepare_corpus(corpus_folder)
             store = open_tokens(corpus_folder / "tokens")
             run_id = self._run_id(corpus)
@@ -105,7 +93,7 @@ class _Run:
                     )
                 self.progress.note(f"{path} is complete")
                 return path
-            with _locked(self.work / run_id):
+            with locked(self.work / run_id):
                 self._run(run_id, path, corpus, store)
             shutil.rmtree(self.work / run_id, ignore_errors=True)
         shutil.rmtree(corpus_folder, ignore_errors=True)
@@ -114,7 +102,7 @@ class _Run:
     def _run(self, run_id: str, path: Path, corpus: CorpusFacts, store: TokenStore) -> None:
         folder = self.work / run_id / "shards"
         shards = self._plan(folder, store)
-        self._say_estimate(store, shards)
+        self.progress.note(estimate(self.model, store, self.settings, self.batch))
         work = ShardWork(self.request.source, self.settings, self.batch, self.request.workers, store.folder, folder)
         run_shards(self.model, work, store, shards, self.progress)
         with create(path) as connection:
@@ -176,33 +164,6 @@ class _Run:
             self.progress.note(f"going on after {done} of {len(shards)} shards")
         return shards
 
-    def _say_estimate(self, store: TokenStore, shards: list[Shard]) -> None:
-        """Memory and disk follow from the settings; time is measured on one batch of windows."""
-        keys = sum(self.model.facts.keys_per_layer)
-        slots = self.settings.top_k * len(polarities(self.model.facts.gated)) + sampling.N_GROUPS * sampling.SLOTS
-        state = keys * (slots * 16 + 3 * bins.N_BINS * 8)
-        contexts = keys * slots * (4 + 2 * (2 * self.settings.context + 1))
-        languages = len({shard.language for shard in shards})
-        tokens = int(store.offsets[-1])
-        rate = self._measure(store)
-        self.progress.note(
-            f"{keys:,} keys × {tokens:,} tokens in {store.n_files:,} files: about {_size(state)} of memory beside the model, "
-            f"up to {_size(contexts * (2 + 2 * languages))} of disk while it runs, {_duration(tokens / rate)} at {rate:,.0f} tokens/s"
-        )
-
-    @torch.no_grad()
-    def _measure(self, store: TokenStore) -> float:
-        """Tokens per second of a bare forward over one batch, as a first guess."""
-        size = min(self.settings.window, len(store.token_ids))
-        span = torch.from_numpy(np.array(store.token_ids[:size], dtype=np.int64)).to(self.model.device)
-        ids = span.expand(self.batch if self.model.device.type != "cpu" else 1, -1)
-        self.model.run_body(ids[:, : max(1, size // 8)])
-        started = time.monotonic()
-        self.model.run_body(ids)
-        if self.model.device.type == "cuda":
-            torch.cuda.synchronize(self.model.device)
-        return ids.numel() / max(time.monotonic() - started, 1e-6)
-
     def _verify(self, connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> Verification:
         result = verify(connection, manifest, self.model.model, VERIFIED_KEYS, 1, self.settings.seed, self.progress)
         if not result.passed:
@@ -243,21 +204,7 @@ class _Run:
             model=self.model.facts,
             corpus=corpus,
             settings=self.settings,
-            provenance=Provenance(
-                device=_device_name(self.model.device),
-                batch=self.batch,
-                threads=torch.get_num_threads(),
-                workers=self.request.workers,
-                started=self.started,
-                finished=datetime.now(UTC),
-                code_version=metadata.version("keyscope"),
-                code_commit=_commit(),
-                versions={
-                    name: metadata.version(name) for name in ("torch", "transformers", "tokenizers", "duckdb", "numpy")
-                }
-                | {"python": platform.python_version()},
-                peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            ),
+            provenance=provenance(self.model.device, self.batch, self.request.workers, self.started),
         )
 
 
@@ -283,73 +230,5 @@ def _count(store: TokenStore, window: int) -> list[LanguageCounts]:
     return counts
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold `PATH.lock`, so that two processes never work in one folder; the system lets go of it when we die."""
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UnfinishedRun(f"another process is at work in {path}: wait for it, or stop it") from None
-        yield
-    Path(lock.name).unlink(missing_ok=True)
-
-
-@contextmanager
-def _readable_disk_errors(out: Path) -> Iterator[None]:
-    """Turn what the system says about a full or read-only disk into a sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EACCES,
-            errno.EPERM,
-            errno.EROFS,
-            errno.ENOTDIR,
-            errno.EEXIST,
-        ):
-            raise
-        raise OutputUnwritable(
-            f"{out} cannot be written ({os.strerror(error.errno)}): free space or choose another --out, then go on with --resume"
-        ) from error
-    except duckdb.IOException as error:
-        raise OutputUnwritable(f"the run file in {out} cannot be written: {str(error).splitlines()[0]}") from error
-
-
 def _hash(identity: object) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} {torch.cuda.get_device_name(device)}"
-    return f"{device} {platform.processor() or platform.machine()}"
-
-
-def _commit() -> str | None:
-    """The commit of the source tree this runs from, where it is one."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    found = subprocess.run(  # noqa: S603 - a fixed command
-        [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() or None
-
-
-def _size(n: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.0f} {unit}" if unit in ("B", "KB") else f"{n:.1f} {unit}"
-        n /= 1000
-    return f"{n:.1f} TB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

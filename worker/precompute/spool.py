@@ -6,13 +6,18 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from worker.precompute.disk import allocate
+
 
 class ContextSpool:
-    """float16 contexts with a float32 scale for `slots` slots, in a sparse file mapped into memory."""
+    """float16 contexts with a float32 scale for `slots` slots, in files mapped into memory."""
 
     def __init__(self, path: Path, slots: int, width: int) -> None:
+        scales = path.with_suffix(".scales")
         self._contexts = np.memmap(path, dtype=np.float16, mode="w+", shape=(slots, width))
-        self._scales = np.memmap(path.with_suffix(".scales"), dtype=np.float32, mode="w+", shape=(slots,))
+        self._scales = np.memmap(scales, dtype=np.float32, mode="w+", shape=(slots,))
+        for file in (path, scales):
+            allocate(file)
 
     def write(self, slots: Tensor, contexts: Tensor) -> None:
         """Write float32 contexts [n, width] (NaN outside the window) to their slots; of equal slots the last holds."""

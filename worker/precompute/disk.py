@@ -1,0 +1,70 @@
+"""Sharing a folder with other processes, and saying in a sentence what the disk has against us."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from worker.precompute.errors import OutputUnwritable, UnfinishedRun
+
+_OUR_DISK = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EFBIG,
+}
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold `PATH.lock`, so that two processes never work in one folder; the system lets go of it when we die.
+
+    Raises:
+        UnfinishedRun: another process holds it.
+    """
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UnfinishedRun(f"another process is at work in {path}: wait for it, or stop it") from None
+        yield
+    Path(lock.name).unlink(missing_ok=True)
+
+
+@contextmanager
+def readable_disk_errors(out: Path) -> Iterator[None]:
+    """Turn what the system says about a full or read-only disk into a sentence.
+
+    Raises:
+        OutputUnwritable: in place of the system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OUR_DISK:
+            raise
+        raise OutputUnwritable(
+            f"{out} cannot be written ({os.strerror(error.errno)}): free space or choose another --out, "
+            "then go on with --resume"
+        ) from error
+    except duckdb.IOException as error:
+        raise OutputUnwritable(f"the run file in {out} cannot be written: {str(error).splitlines()[0]}") from error
+
+
+def allocate(path: Path) -> None:
+    """Take the blocks of a sparse file now: writing to a mapped file on a full disk would kill the process instead."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size:
+            os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,60 @@
+"""What a precompute will take, said before it begins: memory and disk by arithmetic, time by one measured batch."""
+
+import time
+
+import numpy as np
+import torch
+
+from contract import bins
+from contract.manifest import RunSettings
+from worker.model.code_model import CodeModel
+from worker.precompute import sampling
+from worker.precompute.collect import polarities
+from worker.precompute.token_store import TokenStore
+
+_BYTES_PER_ENTRY = 16
+_BYTES_PER_BIN = 8
+
+
+def estimate(model: CodeModel, store: TokenStore, settings: RunSettings, batch: int) -> str:
+    """One sentence on memory, disk and time."""
+    keys = sum(model.facts.keys_per_layer)
+    slots = settings.top_k * len(polarities(model.facts.gated)) + sampling.N_GROUPS * sampling.SLOTS
+    state = keys * (slots * _BYTES_PER_ENTRY + 2 * bins.N_BINS * _BYTES_PER_BIN)
+    contexts = keys * slots * (4 + 2 * (2 * settings.context + 1))
+    languages = len(store.language_names)
+    tokens = int(store.offsets[-1])
+    rate = _tokens_per_second(model, store, settings, batch)
+    return (
+        f"{keys:,} keys × {tokens:,} tokens in {store.n_files:,} files: about {_size(state)} of memory beside the model, "
+        f"up to {_size(contexts * (2 + 2 * languages))} of disk while it runs, {_duration(tokens / rate)} at {rate:,.0f} tokens/s"
+    )
+
+
+@torch.no_grad()
+def _tokens_per_second(model: CodeModel, store: TokenStore, settings: RunSettings, batch: int) -> float:
+    """Rate of a bare forward over one batch, as a first guess."""
+    span = torch.from_numpy(np.array(store.token_ids[: settings.window], dtype=np.int64)).to(model.device)
+    ids = span.expand(batch if model.device.type != "cpu" else 1, -1)
+    model.run_body(ids[:, : max(1, ids.shape[1] // 8)])
+    started = time.monotonic()
+    model.run_body(ids)
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return ids.numel() / max(time.monotonic() - started, 1e-6)
+
+
+def _size(n: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.0f} {unit}" if unit in ("B", "KB") else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,48 @@
+"""Where a run comes from: machine, versions, times."""
+
+import platform
+import resource
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from contract.manifest import Provenance
+
+_LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")
+
+
+def provenance(device: torch.device, batch: int, workers: int, started: datetime) -> Provenance:
+    """What is known at the end of a run."""
+    return Provenance(
+        device=_device_name(device),
+        batch=batch,
+        threads=torch.get_num_threads(),
+        workers=workers,
+        started=started,
+        finished=datetime.now(UTC),
+        code_version=metadata.version("keyscope"),
+        code_commit=_commit(),
+        versions={name: metadata.version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} {torch.cuda.get_device_name(device)}"
+    return f"{device} {platform.processor() or platform.machine()}"
+
+
+def _commit() -> str | None:
+    """The commit of the source tree this runs from, where it is one."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    found = subprocess.run(  # noqa: S603 - a fixed command
+        [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or None
