@@ -1,0 +1,76 @@
+"""Contributions of keys against the logits of plain transformers."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from tests.worker.models import save_tiny
+from worker.analysis.contributions import direction, layer_contributions, read_position, strongest
+from worker.model.load import load_model
+from worker.model.source import ModelSource
+
+TEXT = "def add(left, right):\n    return left"
+KINDS = ["codegen", "gpt2", "llama", "gpt_neox-sequential"]
+ATTENTION = {"codegen": "attn", "gpt2": "attn", "llama": "self_attn", "gpt_neox": "attention"}
+EMBEDDINGS = {"codegen": ["wte"], "gpt2": ["wte", "wpe"], "llama": ["embed_tokens"], "gpt_neox": ["embed_in"]}
+
+
+def _everything_but_keys(folder: Path, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings, attention and biases of the down projections at the last position; and the logits there."""
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    kind = plain.config.model_type
+    parts = []
+    for name, module in plain.named_modules():
+        last = name.rsplit(".", 1)[-1]
+        if last == ATTENTION[kind]:
+            module.register_forward_hook(lambda _m, _i, out: parts.append(out[0][0, -1]))
+        if last in EMBEDDINGS[kind]:
+            module.register_forward_hook(lambda _m, _i, out: parts.append(out.reshape(-1, out.shape[-1])[-1]))
+        if last in ("fc_out", "c_proj", "down_proj", "dense_4h_to_h") and "mlp" in name and module.bias is not None:
+            parts.append(module.bias.detach())
+    with torch.no_grad():
+        logits = plain(ids).logits[0, -1]
+    return torch.stack(parts).sum(dim=0), logits
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("token", [5, 271])
+def test_all_contributions_sum_to_the_logit(tmp_path: Path, kind: str, token: int) -> None:
+    folder = save_tiny(tmp_path, kind)
+    model = load_model(ModelSource(str(folder), device="cpu"))
+    ids = model.tokenizer(TEXT)["input_ids"]
+    position = read_position(model, ids, len(ids) - 1)
+    towards = direction(model, token)
+    rest, logits = _everything_but_keys(folder, torch.tensor([ids]))
+    keys = sum(float(given.sum()) for given in layer_contributions(model, position, towards))
+    constant = 0.0
+    if getattr(model.final_norm, "bias", None) is not None:
+        constant += float(model.unembedding[token] @ model.final_norm.bias)
+    if getattr(model.head, "bias", None) is not None:
+        constant += float(model.head.bias[token])
+    total = keys + float(rest @ towards) / position.scale + constant
+    assert total == pytest.approx(float(logits[token]), rel=1e-4, abs=1e-4)
+    assert abs(keys) > 1e-2
+    torch.testing.assert_close(position.logprobs, logits.log_softmax(dim=0), rtol=1e-4, atol=1e-4)
+
+
+def test_the_strongest_keys_are_those_of_the_largest_contribution(tmp_path: Path) -> None:
+    model = load_model(ModelSource(str(save_tiny(tmp_path, "llama")), device="cpu"))
+    ids = model.tokenizer(TEXT)["input_ids"]
+    position = read_position(model, ids, 3)
+    everything = torch.cat(layer_contributions(model, position, direction(model, 9) - direction(model, 4)))
+    found = strongest(model, position, target=9, distractor=4, limit=10)
+    assert [each.contribution for each in found] == pytest.approx(everything.sort(descending=True).values[:10].tolist())
+    for each in found:
+        assert each.coefficient == float(position.coefficients[each.key.layer][each.key.index])
+    by_size = strongest(model, position, 9, 4, 10, by_size=True)
+    assert [each.size for each in by_size] == sorted((each.size for each in by_size), reverse=True)
+
+
+def test_a_later_text_does_not_change_an_earlier_position(tmp_path: Path) -> None:
+    model = load_model(ModelSource(str(save_tiny(tmp_path, "codegen")), device="cpu"))
+    ids = model.tokenizer(TEXT)["input_ids"]
+    whole, cut = read_position(model, ids, 4), read_position(model, ids[:5], 4)
+    assert all(torch.equal(a, b) for a, b in zip(whole.coefficients, cut.coefficients, strict=True))

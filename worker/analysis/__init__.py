@@ -1,0 +1,1 @@
+"""What keys do: analyses of a loaded model beyond the precompute."""
