@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from sqlalchemy import inspect, text
+from sqlalchemy.orm import Session
 
 from app.labels.database import (
     Database,
@@ -83,6 +84,21 @@ def test_a_transaction_is_undone_after_an_error(database: Database):
         insert_and_fail()
     with database.transaction() as session:
         assert session.execute(text("SELECT count(*) FROM baskets")).scalar() == 0
+
+
+def test_a_writer_that_comes_second_tries_again(database: Database):
+    tries = 0
+
+    def write(session: Session) -> int:
+        nonlocal tries
+        tries += 1
+        name = "taken" if tries == 1 else "free"
+        session.execute(text("INSERT INTO baskets VALUES (:name, 'L0.K0:0', '2026-01-01')"), {"name": name})
+        return tries
+
+    with database.transaction() as session:
+        session.execute(text("INSERT INTO baskets VALUES ('taken', 'L0.K0:0', '2026-01-01')"))
+    assert database.write(write) == 2
 
 
 def test_a_locked_database_is_one_sentence(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -226,7 +226,10 @@ def test_each_row_has_the_strongest_trigger_in_its_line_of_code(alpha: Run):
             assert row.top is not None
             assert (row.top.path, row.top.line, row.top.column) == (best.path, best.line, best.column)
             assert row.top.coefficient == row.statistics["maximum"]
-            assert row.top.text == best.tokens[best.trigger_index].text
+            texts, at = [drawn.text for drawn in best.tokens], best.trigger_index
+            assert row.top.text == texts[at]
+            assert row.top.before == "".join(texts[:at]).split("\n")[-1]
+            assert row.top.after == "".join(texts[at + 1 :]).split("\n")[0]
             assert (row.top.before + row.top.text + row.top.after).split("\n")[0] in line
 
 
