@@ -116,7 +116,7 @@ class TokenCountShape(TokenShape):
 
 
 class CodeLineShape(TokenShape):
-    """A trigger in its line of code; the text of the line is before + text + after."""
+    """A trigger in its line of code: before + text + after; a token that breaks the line is followed by the next one."""
 
     language: str
     coefficient: float

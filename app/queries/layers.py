@@ -66,7 +66,10 @@ class LayerSort:
 
 @dataclass(frozen=True, slots=True)
 class CodeLine:
-    """The strongest trigger of a key in its line of code; white space is kept."""
+    """The strongest trigger of a key in its line of code; white space is kept.
+
+    Where the trigger token breaks the line, `after` is what follows on the next one.
+    """
 
     language: str
     coefficient: float

@@ -7,7 +7,8 @@ import pytest
 from app import queries
 from app.errors import InvalidParameter, UnknownKey, UnknownLayer
 from app.queries.examples import context_coefficients, window_tokens
-from app.queries.tokens import Token
+from app.queries.layers import _code_line
+from app.queries.tokens import Token, Vocabulary
 from app.runs import Run
 from contract.bins import N_BINS
 from contract.keys import KeyId
@@ -216,21 +217,40 @@ def test_keys_are_found_by_the_exact_token_they_fire_on(alpha: Run):
     assert unknown.total == 0
 
 
-def test_each_row_has_the_strongest_trigger_in_its_line_of_code(alpha: Run):
-    with alpha.reading() as cursor:
-        page = queries.layer_page(cursor, alpha.vocabulary, 0)
-        for row in page.rows:
-            triggers = queries.key_triggers(cursor, alpha.vocabulary, row.key, polarity="max")
-            best = max(triggers, key=lambda example: example.coefficient)
-            line = SOURCES[best.path].split("\n")[best.line - 1]
-            assert row.top is not None
-            assert (row.top.path, row.top.line, row.top.column) == (best.path, best.line, best.column)
-            assert row.top.coefficient == row.statistics["maximum"]
-            texts, at = [drawn.text for drawn in best.tokens], best.trigger_index
-            assert row.top.text == texts[at]
-            assert row.top.before == "".join(texts[:at]).split("\n")[-1]
-            assert row.top.after == "".join(texts[at + 1 :]).split("\n")[0]
-            assert (row.top.before + row.top.text + row.top.after).split("\n")[0] in line
+@pytest.mark.parametrize("name", ["alpha", "gated"])
+def test_each_row_has_the_strongest_trigger_in_its_line_of_code(name: str, request: pytest.FixtureRequest):
+    run: Run = request.getfixturevalue(name)
+    with run.reading() as cursor:
+        for layer in range(run.manifest.model.n_layers):
+            for row in queries.layer_page(cursor, run.vocabulary, layer).rows:
+                triggers = queries.key_triggers(cursor, run.vocabulary, row.key, polarity="max")
+                best = max(triggers, key=lambda example: example.coefficient)
+                texts, at = [drawn.text for drawn in best.tokens], best.trigger_index
+                assert row.top is not None
+                assert (row.top.path, row.top.line, row.top.column) == (best.path, best.line, best.column)
+                assert row.top.coefficient == row.statistics["maximum"]
+                assert row.top.text == texts[at]
+                assert row.top.before == "".join(texts[:at]).split("\n")[-1]
+                assert row.top.after == "".join(texts[at + 1 :]).split("\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("position", "line"),
+    [
+        (0, ("", "if x", ":")),
+        (1, ("if x", ":", "")),
+        (2, ("if x:", "\n    ", "go()")),
+        (3, ("    ", "go", "()")),
+        (5, ("    go()", "\n", "")),
+    ],
+)
+def test_a_line_of_code_ends_at_its_breaks_and_a_break_is_followed_by_the_next_line(
+    position: int, line: tuple[str, str, str]
+):
+    tokens = [b"if x", b":", b"\n    ", b"go", b"()", b"\n", b"\n\n", b"end"]
+    vocabulary = Vocabulary([Token(token_id, data) for token_id, data in enumerate(tokens)])
+    code = _code_line(("python", 1.0, position, 1, 0, "a.py", list(range(len(tokens)))), vocabulary)
+    assert (code.before, code.text, code.after) == line
 
 
 def test_a_key_that_is_never_above_zero_still_has_triggers(alpha: Run):
