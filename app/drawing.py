@@ -15,6 +15,10 @@ from app.queries import LayerMap, LayerSummary
 Indices = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float32]
 
+SIZE, CROWDED_SIZE = 6.0, 3.5
+"""Diameter of a key on the map, in pixels, on its own and among many."""
+CROWDED = 2000
+
 
 def firing_rate_by_layer(layers: Sequence[LayerSummary]) -> go.Figure:
     """The mean share of tokens on which the keys of each layer fire."""
@@ -71,7 +75,8 @@ def map_of_layer(layer: int, keys: LayerMap, languages: Mapping[str, str]) -> go
     places = np.where(rates > 0, rates, edge)
     chosen = [(title, np.flatnonzero((rates > 0) & (tongues == language))) for language, title in languages.items()]
     chosen.append(("never fires", np.flatnonzero(rates == 0)))
-    figure = go.Figure([_points(layer, title, at, places[at], heights[at]) for title, at in chosen if len(at)])
+    size = CROWDED_SIZE if len(rates) > CROWDED else SIZE
+    figure = go.Figure([_points(layer, title, at, places[at], heights[at], size) for title, at in chosen if len(at)])
     ticks = [step * 10.0**power for power in range(-8, 0) for step in (1, 2, 5)] + [1.0]
     figure.update_xaxes(type="log", title="share of tokens on which the key fires", tickvals=ticks, tickformat="~%")
     figure.update_yaxes(title="largest coefficient")
@@ -79,15 +84,15 @@ def map_of_layer(layer: int, keys: LayerMap, languages: Mapping[str, str]) -> go
     return figure
 
 
-def _points(layer: int, name: str, indices: Indices, x: Values, y: Values) -> go.Scattergl:
+def _points(layer: int, name: str, indices: Indices, x: Values, y: Values, size: float) -> go.Scattergl:
     return go.Scattergl(
         x=x,
         y=y,
         customdata=indices.astype(np.int32),
         name=name,
         mode="markers",
-        marker={"size": 6, "opacity": 0.7, "symbol": "x-thin-open" if name == "never fires" else "circle"},
-        hovertemplate=f"L{layer}.K%{{customdata}}<br>fires on %{{x:.3~%}}<br>at most %{{y:.3~g}}<extra></extra>",
+        marker={"size": size, "opacity": 0.7, "symbol": "x-thin-open" if name == "never fires" else "circle"},
+        hovertemplate=f"L{layer}.K%{{customdata}}<br>fires on %{{x:.2~p}}<br>at most %{{y:.3~g}}<extra></extra>",
     )
 
 

@@ -89,6 +89,10 @@ class Links:
         address = URL(self._to(name, **parameters)).include_query_params(**_given(query))
         return {format: str(address.include_query_params(format=format)) for format in ("csv", "parquet")}
 
+    def key_table(self, run_id: str, key: KeyId, table: str) -> dict[str, str]:
+        """One table of a key's page as CSV and as Parquet."""
+        return self.exports("export_key_table", run=run_id, key=key, table=table)
+
     def to(self, name: str, **parameters: object) -> str:
         """Any other route by its name."""
         return self._to(name, **parameters)

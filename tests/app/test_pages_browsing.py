@@ -4,6 +4,7 @@ import html
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
@@ -63,15 +64,16 @@ def test_a_layer_is_sorted_as_the_address_says(reader: TestClient, alpha: Run, s
         assert f'aria-sort="{order}ending"' in page
 
 
-def test_a_column_sorts_downwards_first_and_then_upwards(reader: TestClient) -> None:
-    page = reader.get("/runs/alpha/layers/0?sort=mean&columns=activity").text
-    headers = {
-        name: html.unescape(href)
-        for href, name in re.findall(r'<th scope="col"[^>]*><a href="([^"]+)"[^>]*>([^<]+)', page)
-    }
-    assert "order=asc" in headers["mean ↓"]
-    assert "sort=skewness" in headers["skewness"]
-    assert "order=asc" not in headers["skewness"]
+@pytest.mark.parametrize(("order", "arrow", "other"), [("desc", "↓", "asc"), ("asc", "↑", None)])
+def test_a_column_sorts_downwards_first_and_then_upwards(
+    reader: TestClient, order: str, arrow: str, other: str | None
+) -> None:
+    page = reader.get(f"/runs/alpha/layers/0?sort=mean&order={order}&columns=activity").text
+    found = re.findall(r'<th scope="col"[^>]*><a href="([^"]+)"[^>]*>([^<]+)', page)
+    orders = {name: dict(parse_qsl(urlsplit(html.unescape(href)).query)).get("order") for href, name in found}
+    # Downwards is what an address without an order means.
+    assert orders[f"mean {arrow}"] == other
+    assert orders["skewness"] is None
 
 
 def test_a_layer_is_narrowed_by_rate_and_language_and_token(reader: TestClient, alpha: Run) -> None:

@@ -82,7 +82,7 @@ def worker(site: Site) -> Iterator[FakeWorker]:
     site.worker.asked.clear()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # Playwright's event loop must not outlive these tests: others run loops of their own
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = _launch(playwright)
