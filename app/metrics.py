@@ -62,7 +62,7 @@ class CountRequests:
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
 def metrics(request: Request) -> Response:
     """Counts and durations, in the format of Prometheus."""
     registry = request.app.state.metrics.registry

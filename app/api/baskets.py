@@ -5,7 +5,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.models import ERRORS
+from app.api.models import failures
 from app.dependencies import LabelsDatabase
 from app.labels import repository
 from contract.keys import KeyId, Mask, format_basket, unique_masks
@@ -32,7 +32,7 @@ class BasketAnswer(BaseModel):
     masks: list[MaskItem]
 
 
-@router.post("", status_code=201, responses={422: ERRORS[422]})
+@router.post("", status_code=201, responses=failures(403, 413, 422, 503))
 def save_basket(body: BasketBody, database: LabelsDatabase) -> BasketAnswer:
     """Save a basket; the same masks get the same id."""
     masks = unique_masks(Mask(KeyId.parse(item.key), item.factor) for item in body.masks)
@@ -40,7 +40,7 @@ def save_basket(body: BasketBody, database: LabelsDatabase) -> BasketAnswer:
     return _answer(name, masks)
 
 
-@router.get("/{basket}", responses={404: ERRORS[404]})
+@router.get("/{basket}", responses=failures(404, 422, 503))
 def load_basket(basket: str, database: LabelsDatabase) -> BasketAnswer:
     """A saved basket."""
     with database.transaction() as session:

@@ -7,14 +7,16 @@ from fastapi import APIRouter, Query, Response
 from app import queries, sheets
 from app.api import models
 from app.dependencies import Cursor, Filter, Key, Layer, OpenRun, Runs, Sort
-from app.exports import Format, Sheet, respond
+from app.exports import MEDIA_TYPES, Format, Sheet, respond
 
 Wanted = Annotated[Format, Query(description="csv or parquet")]
 ALL = 2**31
+FILES = models.files(MEDIA_TYPES["csv"], MEDIA_TYPES["parquet"])
+OF_A_RUN = FILES | models.OF_A_RUN
 router = APIRouter(tags=["exports"], default_response_class=Response)
 
 
-@router.get("/export/runs")
+@router.get("/export/runs", responses=FILES | models.failures(422))
 def export_runs(runs: Runs, format: Wanted = "csv") -> Response:
     """The list of runs."""
     summaries = [models.RunSummary.of(run.run_id, run.manifest).model_dump() for run in runs.all()[0]]
@@ -32,13 +34,13 @@ def export_runs(runs: Runs, format: Wanted = "csv") -> Response:
     return respond(Sheet("runs", columns, [[summary[name] for name in columns] for summary in summaries]), format)
 
 
-@router.get("/runs/{run}/export/layers", responses=models.ERRORS)
+@router.get("/runs/{run}/export/layers", responses=OF_A_RUN)
 def export_layers(run: OpenRun, cursor: Cursor, format: Wanted = "csv") -> Response:
     """The layers of a run in numbers."""
     return respond(sheets.layers_sheet(run, cursor), format)
 
 
-@router.get("/runs/{run}/export/{choice}-keys", responses=models.ERRORS)
+@router.get("/runs/{run}/export/{choice}-keys", responses=OF_A_RUN)
 def export_chosen_keys(
     run: OpenRun, cursor: Cursor, choice: Literal["specific", "strongest"], format: Wanted = "csv"
 ) -> Response:
@@ -48,7 +50,7 @@ def export_chosen_keys(
     return respond(sheets.keys_sheet(f"{run.run_id}-{choice}-keys", rows), format)
 
 
-@router.get("/runs/{run}/export/layers/{layer}/keys", responses=models.ERRORS)
+@router.get("/runs/{run}/export/layers/{layer}/keys", responses=OF_A_RUN)
 def export_layer_keys(
     run: OpenRun, cursor: Cursor, layer: Layer, where: Filter, sort: Sort, format: Wanted = "csv"
 ) -> Response:
@@ -57,7 +59,7 @@ def export_layer_keys(
     return respond(sheets.keys_sheet(f"{run.run_id}-L{layer}", page.rows), format)
 
 
-@router.get("/runs/{run}/export/keys/{key}/{table}", responses=models.ERRORS)
+@router.get("/runs/{run}/export/keys/{key}/{table}", responses=OF_A_RUN)
 def export_key_table(
     run: OpenRun, cursor: Cursor, key: Key, table: sheets.KeyTable, format: Wanted = "csv"
 ) -> Response:

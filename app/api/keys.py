@@ -18,7 +18,7 @@ from contract.keys import KeyId
 router = APIRouter(tags=["keys"])
 
 
-@router.get("/runs/{run}/keys/{key}", responses=models.ERRORS)
+@router.get("/runs/{run}/keys/{key}", responses=models.OF_A_RUN)
 def show_key(run: OpenRun, cursor: Cursor, key: Key, database: LabelsDatabase) -> models.KeyAnswer:
     """One key: statistics, triggers, samples, what it fires on, what its value writes, and its labels."""
     labels: list[models.LabelShape] = []

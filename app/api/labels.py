@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from app.api import models, shapes
 from app.dependencies import Key, LabelsDatabase, OpenRun
 from app.errors import InvalidParameter
-from app.exports import Sheet, respond
+from app.exports import MEDIA_TYPES, Sheet, respond
 from app.labels import repository
 from app.labels.models import Evidence, Kind, Label
 from app.labels.people import person_name
@@ -33,6 +33,7 @@ EXPORT_COLUMNS = {
     "retracted": "BOOLEAN",
 }
 
+WRITING = models.OF_A_RUN | models.failures(403, 503)
 router = APIRouter(tags=["labels"])
 
 
@@ -86,7 +87,7 @@ Person = Annotated[str, Depends(_person)]
 LabelledKey = Annotated[Target, Depends(_target)]
 
 
-@router.get("/runs/{run}/keys/{key}/labels", responses=models.ERRORS)
+@router.get("/runs/{run}/keys/{key}/labels", responses=models.OF_A_RUN | models.failures(503))
 def show_labels(target: LabelledKey, database: LabelsDatabase) -> LabelsAnswer:
     """Everyone's labels of a key, for the weights of this run."""
     with database.transaction() as session:
@@ -95,7 +96,7 @@ def show_labels(target: LabelledKey, database: LabelsDatabase) -> LabelsAnswer:
     return LabelsAnswer(key=str(target.key), labels=current, history=labels)
 
 
-@router.put("/runs/{run}/keys/{key}/labels", responses=models.ERRORS)
+@router.put("/runs/{run}/keys/{key}/labels", responses=WRITING)
 def put_label(target: LabelledKey, body: LabelBody, person: Person, database: LabelsDatabase) -> LabelAnswer:
     """Give a label; it replaces the person's earlier one, which stays in the history."""
     judgement = Judgement(
@@ -109,14 +110,16 @@ def put_label(target: LabelledKey, body: LabelBody, person: Person, database: La
     return LabelAnswer(label=shapes.label(label))
 
 
-@router.delete("/runs/{run}/keys/{key}/labels", responses=models.ERRORS)
+@router.delete("/runs/{run}/keys/{key}/labels", responses=WRITING)
 def retract_label(target: LabelledKey, person: Person, database: LabelsDatabase) -> Done:
     """Take one's own label back; it stays in the history."""
     database.write(lambda session: repository.retract_label(session, target, person))
     return Done()
 
 
-@router.get("/labels/export", response_class=Response)
+@router.get(
+    "/labels/export", responses=models.failures(422, 503) | models.files(*MEDIA_TYPES.values()), response_class=Response
+)
 def export_labels(
     database: LabelsDatabase,
     format: Annotated[Literal["csv", "jsonl", "parquet"], Query()] = "csv",

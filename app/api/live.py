@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import anyio
 from fastapi import APIRouter, Query, Request, Response
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from app.api.models import ERRORS
+from app.api.models import OF_A_RUN, Responses, failures
 from app.dependencies import LiveWorkers, Runs
 from app.live import State, for_worker
 from app.relay import relay_events, unless_gone
@@ -20,22 +20,13 @@ from contract.wire import ErrorAnswer, GenerateAnswer, GenerateRequest, WorkerIn
 
 EVENT_STREAM = "text/event-stream"
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-RESPONSES: dict[int | str, dict[str, Any]] = {
+RESPONSES: Responses = {
     200: {
         "description": "Both branches; with Accept: text/event-stream the events token, then done or error",
         "content": {EVENT_STREAM: {}},
     },
-    **{
-        status: {"model": ErrorAnswer, "description": description}
-        for status, description in (
-            (400, "The prompt or the number of new tokens is over the worker's limit"),
-            (409, "The workers serve other weights than the run's"),
-            (413, "More masks or a larger body than the worker takes"),
-            (429, "Too many requests of one client"),
-            (503, "No worker answers, or its queue is full; Retry-After says when to try again"),
-        )
-    },
-    **ERRORS,
+    **failures(400, 403, 404, 413, 422, 429, 502, 503),
+    409: {"model": ErrorAnswer, "description": "The run file cannot be read, or the workers serve other weights"},
 }
 router = APIRouter(prefix="/live", tags=["live"])
 
@@ -49,7 +40,7 @@ class StatusAnswer(BaseModel):
     worker: WorkerInfo | None
 
 
-@router.get("/status", responses=ERRORS)
+@router.get("/status", responses=OF_A_RUN)
 async def live_status(run: Annotated[str, Query()], runs: Runs, workers: LiveWorkers) -> StatusAnswer:
     """Whether a worker with the run's weights is up, busy or down."""
     manifest = await _manifest(runs, run)

@@ -10,11 +10,32 @@ from contract.manifest import Manifest
 from contract.wire import ErrorAnswer
 
 Value = float | int | str | bool | None
-ERRORS: dict[int | str, dict[str, Any]] = {
-    404: {"model": ErrorAnswer, "description": "No such run, layer or key; the sentence says what there is"},
-    422: {"model": ErrorAnswer, "description": "A parameter has a value that it cannot have"},
+Responses = dict[int | str, dict[str, Any]]
+_FAILURES = {
+    400: "The prompt or the number of new tokens is over the worker's limit",
+    403: "A page of another site asks for a change",
+    404: "It does not exist; the sentence says what does",
+    409: "The run file cannot be read",
+    413: "The body is larger, or the masks are more, than is read",
+    422: "A parameter or a field has a value that it cannot have",
+    429: "The worker's queue is full; Retry-After says when to try again",
+    502: "The worker failed",
+    503: "A database or a worker does not answer; Retry-After says when to try again",
 }
-"""The failures of every endpoint about a run, as the OpenAPI document lists them."""
+
+
+def failures(*statuses: int) -> Responses:
+    """The failures of an endpoint as the OpenAPI document lists them."""
+    return {status: {"model": ErrorAnswer, "description": _FAILURES[status]} for status in statuses}
+
+
+def files(*media_types: str) -> Responses:
+    """A success that is a file of one of these types."""
+    return {200: {"description": "The file", "content": {media_type: {} for media_type in media_types}}}
+
+
+OF_A_RUN = failures(404, 409, 422)
+"""The failures of every endpoint about a run."""
 
 
 class _Shape(BaseModel):

@@ -11,6 +11,7 @@ from app.api import models, shapes
 from app.dependencies import Cursor, Filter, Layer, OpenRun, Runs, Sort
 
 MAX_LIMIT = 1000
+RUN_FILE = "application/vnd.duckdb"
 
 router = APIRouter(tags=["runs"])
 
@@ -25,27 +26,27 @@ def list_runs(runs: Runs) -> models.RunsAnswer:
     )
 
 
-@router.get("/runs/{run}", responses=models.ERRORS)
+@router.get("/runs/{run}", responses=models.OF_A_RUN)
 def show_run(run: OpenRun) -> models.RunAnswer:
     """One run: what it is and where it comes from."""
     summary = models.RunSummary.of(run.run_id, run.manifest)
     return models.RunAnswer(**summary.model_dump(), manifest=run.manifest)
 
 
-@router.get("/runs/{run}/file", responses=models.ERRORS, response_class=FileResponse)
+@router.get("/runs/{run}/file", responses=models.OF_A_RUN | models.files(RUN_FILE), response_class=FileResponse)
 def run_file(run: OpenRun) -> FileResponse:
     """The run file itself, a DuckDB database; parts of it by `Range`."""
-    return FileResponse(run.path, media_type="application/vnd.duckdb", filename=run.path.name)
+    return FileResponse(run.path, media_type=RUN_FILE, filename=run.path.name)
 
 
-@router.get("/runs/{run}/layers", responses=models.ERRORS)
+@router.get("/runs/{run}/layers", responses=models.OF_A_RUN)
 def list_layers(cursor: Cursor) -> models.LayersAnswer:
     """Every layer of a run in numbers."""
     summaries = queries.layer_summaries(cursor)
     return models.LayersAnswer(layers=[models.LayerShape(**asdict(summary)) for summary in summaries])
 
 
-@router.get("/runs/{run}/layers/{layer}/keys", responses=models.ERRORS)
+@router.get("/runs/{run}/layers/{layer}/keys", responses=models.OF_A_RUN)
 def list_keys(
     run: OpenRun,
     cursor: Cursor,

@@ -49,3 +49,16 @@ def test_every_endpoint_of_the_api_is_documented(client: TestClient):
     for operation in operations:
         assert operation["description"].endswith(".")
         assert operation["tags"]
+
+
+def test_every_failure_is_documented_in_the_one_shape_it_has(client: TestClient):
+    document = client.get("/openapi.json").json()
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    for item in document["paths"].values():
+        for operation in item.values():
+            for status, response in operation["responses"].items():
+                if status >= "400":
+                    schema = response["content"]["application/json"]["schema"]
+                    assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
+                else:
+                    assert response["content"]
