@@ -2,7 +2,8 @@
 
 from contract.keys import Mask
 from contract.manifest import ModelFacts
-from contract.wire import Limits, WorkerGenerate
+from contract.wire import Limits, WorkerActivations, WorkerGenerate
+from worker.live.activations import TextTask
 from worker.live.errors import (
     EmptyPrompt,
     OtherWeights,
@@ -10,6 +11,7 @@ from worker.live.errors import (
     TooManyMasks,
     TooManyNewTokens,
     UnknownKey,
+    UnknownToken,
 )
 from worker.live.generation import Task
 from worker.live.settings import WorkerSettings
@@ -54,6 +56,27 @@ class Admission:
             seed=request.seed,
             top=request.top_logprobs,
         )
+
+    def admit_text(self, request: WorkerActivations) -> TextTask:
+        """The text whose keys a request asks for.
+
+        Raises:
+            OtherWeights: it is about another model.
+            PromptTooLong: the text is longer than the limit.
+            EmptyPrompt: there is nothing to read.
+            UnknownToken: a token or a place it names does not exist.
+        """
+        self._check_weights(request.weights_sha256)
+        ids = self._encode(request.text, 1)
+        place = len(ids) - 1 if request.token_index is None else request.token_index
+        if place >= len(ids):
+            raise UnknownToken(f"there is no token {place}: the text has tokens 0 to {len(ids) - 1}")
+        for token in (request.target, request.distractor):
+            if token is not None and token >= self._facts.vocabulary:
+                raise UnknownToken(
+                    f"there is no token id {token}: {self._facts.model_id} has tokens 0 to {self._facts.vocabulary - 1}"
+                )
+        return TextTask(ids, place, request.target, request.distractor, request.limit, request.order == "size")
 
     def _check_weights(self, sha256: str | None) -> None:
         if sha256 is not None and sha256 != self._facts.weights_sha256:

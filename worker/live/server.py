@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from contract.errors import KeyscopeError
 from contract.wire import (
     BRANCHES,
+    ActivationsAnswer,
     Branch,
     BranchResult,
     DoneEvent,
@@ -29,10 +30,12 @@ from contract.wire import (
     GenerateAnswer,
     GeneratedToken,
     TokenEvent,
+    WorkerActivations,
     WorkerGenerate,
     WorkerInfo,
 )
 from worker.live import answers
+from worker.live.activations import ActivationReader, TextTask
 from worker.live.admission import Admission
 from worker.live.engine import Engine
 from worker.live.errors import ClientGone, WorkerStopping
@@ -60,6 +63,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 T = TypeVar("T")
+B = TypeVar("B", bound=BaseModel)
 Event = TokenEvent | DoneEvent
 router = APIRouter()
 
@@ -76,14 +80,22 @@ class Service:
 
     model: CodeModel
     generator: Generator
+    reader: ActivationReader
     admission: Admission
     engine: Engine
     metrics: Metrics
 
+    async def admit_text(self, body: WorkerActivations) -> TextTask:
+        """The text whose keys a request asks for; a refusal is counted."""
+        return await self._counted(self.admission.admit_text, body)
+
     async def admit(self, body: WorkerGenerate) -> Task:
         """The task a request asks for; a refusal is counted."""
+        return await self._counted(self.admission.admit, body)
+
+    async def _counted(self, admit: Callable[[B], T], body: B) -> T:
         try:
-            return await run_in_threadpool(self.admission.admit, body)
+            return await run_in_threadpool(admit, body)
         except KeyscopeError as error:
             self.metrics.ended(error.code)
             raise
@@ -101,7 +113,9 @@ def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], ob
         metrics = Metrics()
         engine = Engine(settings.queue, settings.queue_timeout, metrics, exit_process)
         generator = Generator(model)
-        app.state.service = Service(model, generator, Admission(model, generator.text, settings), engine, metrics)
+        reader = ActivationReader(model, generator.text)
+        admission = Admission(model, generator.text, settings)
+        app.state.service = Service(model, generator, reader, admission, engine, metrics)
         engine.start()
         log.info("serving %s in %s on %s", model.facts.model_id, model.dtype, model.device)
         yield
@@ -189,6 +203,17 @@ async def generate(body: WorkerGenerate, request: Request, service: ServiceOf) -
         if STREAM in request.headers.get("accept", ""):
             return _EventStream(_server_sent(first, events), at_end.pop_all())
         return await _unless_gone(request, _whole_answer(first, events))
+
+
+@router.post("/activations", responses=_REFUSALS)
+async def activations(body: WorkerActivations, request: Request, service: ServiceOf) -> ActivationsAnswer:
+    """Which keys are behind a token of a text, and what each gave to the next token, exactly."""
+    task = await service.admit_text(body)
+    ticket = service.engine.submit(partial(service.reader.run, task), size=1)
+    with ExitStack() as at_end:
+        at_end.callback(service.engine.cancel, ticket)
+        await _unless_gone(request, service.engine.turn(ticket))
+        return await _unless_gone(request, anext(aiter(ticket)))
 
 
 class _EventStream(EventSourceResponse):

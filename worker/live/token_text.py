@@ -1,6 +1,5 @@
 """From prompts to token ids, and from token ids to what people read."""
 
-import threading
 from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerFast
@@ -9,13 +8,12 @@ from worker.model.vocabulary import token_bytes
 
 
 class TokenText:
-    """A model's tokenizer, safe to use from several threads."""
+    """A model's tokenizer; threads may share it, for always called in the same way it never changes its settings."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, bos: Sequence[int]) -> None:
         self._tokenizer = tokenizer
         self._bos = list(bos)
         self._bytes = token_bytes(tokenizer)
-        self._lock = threading.Lock()
 
     def encode(self, prompt: str) -> list[int]:
         """The prompt's token ids, as the tokenizer makes them for a text that is to go on.
@@ -23,8 +21,7 @@ class TokenText:
         The BOS that the tokenizer itself adds is put in front, unless the prompt already begins with its text; what it
         adds at the end of a text is left out. The text of a special token, such as `<|endoftext|>`, is that token.
         """
-        with self._lock:  # a tokenizer changes its own settings for the length of a call
-            ids = list(self._tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"])
+        ids = list(self._tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"])
         return ids if ids[: len(self._bos)] == self._bos else self._bos + ids
 
     def spell(self, token_id: int) -> tuple[str, str | None]:

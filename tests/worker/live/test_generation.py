@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,10 +14,11 @@ from transformers import AutoModelForCausalLM
 from contract.keys import KeyId, Mask
 from contract.wire import BRANCHES
 from tests.worker.live.chance import chi_square, limit
-from tests.worker.live.driving import PROMPT, Generated, generate
+from tests.worker.live.driving import NANO, PROMPT, Generated, generate
 from tests.worker.models import CODE, EOS, TINY, relu_model, save, save_tiny
 from worker.live.errors import LogitsNotFinite
 from worker.live.generation import Generator, Task, first_divergence
+from worker.live.sampling import uniform
 from worker.live.ticket import Cancelled
 from worker.model.code_model import CodeModel
 from worker.model.errors import MaskNotApplied
@@ -107,20 +109,33 @@ def test_masking_a_key_that_never_fires_changes_nothing(tmp_path: Path) -> None:
     assert generate(Generator(model), masks=others, temperature=1.0, new_tokens=40).done.first_divergence is not None
 
 
-def test_log_probability_i_belongs_to_token_i(nano: CodeModel, nano_generator: Generator) -> None:
-    """One forward over the whole text, prompt and added tokens, must rate each token as its step did."""
-    generated = generate(nano_generator, masks=MANY, temperature=0.9, seed=7, top=5)
-    plain = AutoModelForCausalLM.from_pretrained(nano.model.name_or_path, dtype=torch.float32)
-    ids = generated.ids("baseline")
+def plain_logits(prompt_ids: list[int], ids: list[int]) -> Tensor:
+    """Logits that led to each added token, from one forward of plain `transformers` over the whole text."""
+    plain = AutoModelForCausalLM.from_pretrained(NANO, dtype=torch.float32)
     with torch.no_grad():
-        logits: Tensor = plain(torch.tensor([generated.prompt_ids + ids])).logits[0]
-    logprobs = logits.log_softmax(-1)[len(generated.prompt_ids) - 1 : -1]
+        logits: Tensor = plain(torch.tensor([prompt_ids + ids])).logits[0]
+    return logits[len(prompt_ids) - 1 : -1]
+
+
+def test_log_probability_i_belongs_to_token_i(nano_generator: Generator) -> None:
+    generated = generate(nano_generator, masks=MANY, temperature=0.9, seed=7, top=5)
+    ids = generated.ids("baseline")
+    logprobs = plain_logits(generated.prompt_ids, ids).log_softmax(-1)
     for token, expected in zip(generated.tokens["baseline"], logprobs, strict=True):
         assert token.logprob == pytest.approx(expected[token.token_id].item(), abs=1e-4)
         best = expected.topk(5)
         assert [each.logprob for each in token.top] == pytest.approx(best.values.tolist(), abs=1e-4)
         assert [each.token_id for each in token.top] == best.indices.tolist()
     assert [token.index for token in generated.tokens["baseline"]] == list(range(len(ids)))
+
+
+def test_each_step_takes_the_token_its_own_draw_falls_on(nano_generator: Generator) -> None:
+    generated = generate(nano_generator, temperature=0.9, seed=7)
+    logits = plain_logits(generated.prompt_ids, generated.ids("baseline")).double().numpy() / 0.9
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    cumulative = (probabilities / probabilities.sum(1, keepdims=True)).cumsum(1)
+    expected = [int(np.searchsorted(row, uniform(7, step))) for step, row in enumerate(cumulative)]
+    assert generated.ids("baseline") == generated.ids("masked") == expected
 
 
 def test_the_tokenizers_bos_is_put_in_front_once(tmp_path: Path) -> None:

@@ -310,6 +310,14 @@ async def test_metrics_count_requests_tokens_and_seconds() -> None:
         assert line in text.splitlines()
 
 
+async def test_the_engine_ends_with_the_application(tiny_folder: Path) -> None:
+    async with running_worker(tiny_folder) as worker:
+        assert worker.service.engine.alive
+        assert (await worker.client.get("/healthz")).status_code == 200
+    assert not worker.service.engine.alive
+    assert_refused(await worker.client.get("/healthz"), 503, "worker_stopping")
+
+
 async def test_nothing_is_loaded_before_the_application_starts(tmp_path: Path) -> None:
     app = create_worker_app(WorkerSettings(model=str(tmp_path)))
     with pytest.raises(ModelNotFound, match=r"has no config\.json"):
