@@ -25,6 +25,11 @@ WATCH = """
     });
 """
 
+AXE = """async () => {
+    const { violations } = await axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] });
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => node.html + node.failureSummary)}`);
+}"""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -51,6 +56,12 @@ class Visitor:
     def open(self, address: str) -> Page:
         self.page.goto(self.site.url + address)
         return self.page
+
+    def barriers(self) -> list[str]:
+        """What axe finds against WCAG 2.2 AA in the page as it is now."""
+        self.page.add_script_tag(url="/static/vendor/axe.min.js")
+        found: list[str] = self.page.evaluate(AXE)
+        return found
 
     def check(self) -> None:
         """Nothing went wrong: no error in the console, none thrown, nothing the security policy had to stop."""
