@@ -3,17 +3,27 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import httpx
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from app.queries import check_key
 from contract.errors import KeyscopeError
 from contract.manifest import Manifest
-from contract.wire import ErrorAnswer, GenerateAnswer, GenerateRequest, MaskItem, WorkerGenerate, WorkerInfo
+from contract.wire import (
+    ActivationsAnswer,
+    ActivationsRequest,
+    ErrorAnswer,
+    GenerateAnswer,
+    GenerateRequest,
+    MaskItem,
+    WorkerActivations,
+    WorkerGenerate,
+    WorkerInfo,
+)
 
 CONNECT_SECONDS = 3.0
 INFO_SECONDS = 5.0
@@ -21,6 +31,7 @@ FRESH_SECONDS = 2.0
 """How long what a worker said of itself is believed."""
 PASSED_ON = {400, 409, 413, 422, 429, 503}
 """A worker's refusals that its client is told as they are."""
+A = TypeVar("A", bound=BaseModel)
 State = Literal["up", "busy", "down", "other_weights", "not_configured"]
 
 
@@ -91,7 +102,7 @@ class Worker:
         return self._info
 
     @asynccontextmanager
-    async def generate(self, request: WorkerGenerate, accept: str) -> AsyncIterator[httpx.Response]:
+    async def ask(self, path: str, request: BaseModel, accept: str) -> AsyncIterator[httpx.Response]:
         """The worker's answer, its body still to be read; leaving early closes the connection, so the worker stops.
 
         Raises:
@@ -102,7 +113,7 @@ class Worker:
         headers = {"Accept": accept, "Accept-Encoding": "identity", "Content-Type": "application/json"}
         try:
             async with self._client.stream(
-                "POST", f"{self.url}/generate", content=request.model_dump_json(), headers=headers
+                "POST", f"{self.url}/{path}", content=request.model_dump_json(), headers=headers
             ) as response:
                 if response.status_code != 200:
                     raise await self._refusal(response)
@@ -186,12 +197,18 @@ class Workers:
         """
         wanted = for_worker(manifest, body)
         worker, _ = await self.find(manifest)
-        async with worker.generate(wanted, "application/json") as answer:
-            content = await answer.aread()
-        try:
-            return GenerateAnswer.model_validate_json(content)
-        except ValidationError as error:
-            raise WorkerFailed("the live worker's answer cannot be read: it may be of another version") from error
+        return await _whole(worker.ask("generate", wanted, "application/json"), GenerateAnswer)
+
+    async def activations(self, manifest: Manifest, body: ActivationsRequest) -> ActivationsAnswer:
+        """The keys behind a token of a text.
+
+        Raises:
+            WorkerUnavailable, WorkerOtherWeights, WorkerRefused: nothing was read.
+            WorkerFailed: the answer cannot be read.
+        """
+        wanted = WorkerActivations(**body.model_dump(exclude={"run"}), weights_sha256=manifest.model.weights_sha256)
+        worker, _ = await self.find(manifest)
+        return await _whole(worker.ask("activations", wanted, "application/json"), ActivationsAnswer)
 
     async def status(self, manifest: Manifest) -> LiveStatus:
         """Whether a run's model can generate now, and who would."""
@@ -225,6 +242,16 @@ class Workers:
                 case BaseException():
                     raise answer
         return found, problems
+
+
+async def _whole(asked: AbstractAsyncContextManager[httpx.Response], expected: type[A]) -> A:
+    """The whole of an answer, read as what it should be."""
+    async with asked as answer:
+        content = await answer.aread()
+    try:
+        return expected.model_validate_json(content)
+    except ValidationError as error:
+        raise WorkerFailed("the live worker's answer cannot be read: it may be of another version") from error
 
 
 def for_worker(manifest: Manifest, body: GenerateRequest) -> WorkerGenerate:

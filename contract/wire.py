@@ -114,6 +114,66 @@ class GenerateAnswer(_Message):
     elapsed_ms: float
 
 
+class ActivationsOptions(_Message):
+    """A text, and the place in it whose keys are looked at."""
+
+    text: str = Field(min_length=1, description="Code, as it is: nothing is added or stripped")
+    token_index: int | None = Field(None, ge=0, description="Token after which to look; the text's last by default")
+    target: int | None = Field(
+        None, ge=0, description="Token whose logit is split over the keys; the most probable next token by default"
+    )
+    distractor: int | None = Field(None, ge=0, description="Token whose logit is taken off: why the one, not the other")
+    limit: int = Field(50, ge=1, le=1000, description="How many keys to list")
+    order: Literal["contribution", "size"] = Field(
+        "contribution", description="By what keys gave to the target, or by |coefficient| times the value's length"
+    )
+
+
+class WorkerActivations(ActivationsOptions):
+    """What the app asks of a worker."""
+
+    weights_sha256: str | None = Field(None, description="Weights the keys belong to; another worker refuses")
+
+
+class ActivationsRequest(ActivationsOptions):
+    """What a client asks of the app."""
+
+    run: str = Field(description="Run whose model reads the text")
+
+
+class TextToken(_Message):
+    """One token of a text."""
+
+    token: str
+    token_hex: str | None = Field(None, description="The token's bytes, where they are not UTF-8 by themselves")
+    token_id: int
+
+
+class KeyActivity(_Message):
+    """What one key did at a token."""
+
+    key: KeyName
+    token_index: int
+    coefficient: float
+    size: float = Field(description="|coefficient| times the value's length")
+    contribution: float = Field(description="Logits the key gave to the target, less those to the distractor")
+    percentile: float | None = Field(
+        None, description="Share of the corpus's tokens, in %, with a smaller coefficient; only the app knows it"
+    )
+
+
+class ActivationsAnswer(_Message):
+    """The keys behind a token, the first in the order asked for first."""
+
+    ok: Literal[True] = True
+    tokens: list[TextToken] = Field(description="The whole text, a BOS the tokenizer adds included")
+    token_index: int
+    next: list[Alternative] = Field(description="What the model would say next, the most probable first")
+    target: Alternative
+    distractor: Alternative | None
+    keys: list[KeyActivity]
+
+
 class Limits(_Message):
     """What a worker accepts."""
 

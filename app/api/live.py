@@ -14,9 +14,19 @@ from starlette.types import Receive, Scope, Send
 from app.api.models import OF_A_RUN, Responses, failures
 from app.dependencies import LiveWorkers, Runs
 from app.live import State, for_worker
+from app.queries import percentiles
 from app.relay import relay_events, unless_gone
+from app.runs import Run
+from contract.keys import KeyId
 from contract.manifest import Manifest
-from contract.wire import ErrorAnswer, GenerateAnswer, GenerateRequest, WorkerInfo
+from contract.wire import (
+    ActivationsAnswer,
+    ActivationsRequest,
+    ErrorAnswer,
+    GenerateAnswer,
+    GenerateRequest,
+    WorkerInfo,
+)
 
 EVENT_STREAM = "text/event-stream"
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -27,6 +37,10 @@ RESPONSES: Responses = {
     },
     **failures(400, 403, 404, 413, 422, 429, 502, 503),
     409: {"model": ErrorAnswer, "description": "The run file cannot be read, or the workers serve other weights"},
+}
+READING: Responses = {
+    **failures(400, 403, 404, 413, 422, 429, 502, 503),
+    409: RESPONSES[409],
 }
 router = APIRouter(prefix="/live", tags=["live"])
 
@@ -59,8 +73,25 @@ async def generate(request: Request, body: GenerateRequest, runs: Runs, workers:
     worker, _ = await workers.find(manifest)
     async with AsyncExitStack() as stack:
         # The worker answers when the request's turn has come, so a refusal still is a status of ours.
-        answer = await unless_gone(request, stack.enter_async_context(worker.generate(wanted, EVENT_STREAM)))
+        answer = await unless_gone(request, stack.enter_async_context(worker.ask("generate", wanted, EVENT_STREAM)))
         return _EventStream(relay_events(answer), stack.pop_all())
+
+
+@router.post("/activations", responses=READING)
+async def activations(
+    request: Request, body: ActivationsRequest, runs: Runs, workers: LiveWorkers
+) -> ActivationsAnswer:
+    """Which keys are behind a token of a text, what each gave to the next token, and how rare that is in the corpus."""
+    run = await run_in_threadpool(runs.get, body.run)
+    answer = await unless_gone(request, workers.activations(run.manifest, body))
+    return await run_in_threadpool(_with_percentiles, run, answer)
+
+
+def _with_percentiles(run: Run, answer: ActivationsAnswer) -> ActivationsAnswer:
+    with run.reading() as cursor:
+        found = percentiles(cursor, {KeyId.parse(each.key): each.coefficient for each in answer.keys})
+    keys = [each.model_copy(update={"percentile": found.get(KeyId.parse(each.key))}) for each in answer.keys]
+    return answer.model_copy(update={"keys": keys})
 
 
 class _EventStream(StreamingResponse):

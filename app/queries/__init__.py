@@ -31,6 +31,7 @@ from app.queries.layers import (
     layers_firing_on,
 )
 from app.queries.overview import LayerSummary, layer_summaries, specific_keys, strongest_keys
+from app.queries.percentiles import percentiles
 from app.queries.tokens import Token, Vocabulary, load_vocabulary, parse_token
 from app.queries.values import Statistics
 
@@ -69,6 +70,7 @@ __all__ = [
     "load_vocabulary",
     "neighbours",
     "parse_token",
+    "percentiles",
     "random_key",
     "specific_keys",
     "strongest_keys",

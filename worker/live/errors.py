@@ -31,6 +31,13 @@ class UnknownKey(KeyscopeError):
     status = 422
 
 
+class UnknownToken(KeyscopeError):
+    """A token id that the tokenizer does not have, or a place that the text does not have."""
+
+    code = "unknown_token"
+    status = 422
+
+
 class EmptyPrompt(KeyscopeError):
     """A prompt of which the tokenizer leaves no token."""
 
