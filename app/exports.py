@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import duckdb
 from starlette.responses import Response, StreamingResponse
 
 Format = Literal["csv", "parquet"]
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",
@@ -33,7 +35,8 @@ class Sheet:
 
 def respond(sheet: Sheet, format: str) -> Response:
     """The sheet as a download: `csv`, `parquet` or `jsonl`."""
-    headers = {"Content-Disposition": f'attachment; filename="{sheet.name}.{format}"'}
+    filename = _UNSAFE.sub("_", f"{sheet.name}.{format}")
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
     if format == "parquet":
         return Response(to_parquet(sheet), media_type=MEDIA_TYPES[format], headers=headers)
     lines = to_csv(sheet) if format == "csv" else to_json_lines(sheet)

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import duckdb
 import pytest
 from fastapi.testclient import TestClient
 
-from app.exports import FORMULA_STARTS, Sheet, to_csv, to_json_lines, to_parquet
+from app.exports import FORMULA_STARTS, Sheet, respond, to_csv, to_json_lines, to_parquet
 
 V1 = "/api/v1"
 TABLES = ["statistics", "languages", "histograms", "triggers", "samples", "fires_on", "value_tokens"]
@@ -70,6 +71,12 @@ def test_exported_triggers_are_those_of_the_key(client: TestClient, tmp_path: Pa
         assert row["token_ids"] == trigger["token_ids"]
         assert row["coefficients"] == trigger["coefficients"]
         assert (row["path"], row["line"], row["column"]) == (trigger["path"], trigger["line"], trigger["column"])
+
+
+@pytest.mark.parametrize("name", ["run", "модель 1", 'a"b\r\nX: y'])
+def test_a_file_has_a_name_that_every_system_takes(name: str):
+    headers = respond(Sheet(name, {"text": "VARCHAR"}, []), "csv").headers
+    assert re.fullmatch(r'attachment; filename="[A-Za-z0-9._-]+\.csv"', headers["Content-Disposition"])
 
 
 @pytest.mark.parametrize("start", FORMULA_STARTS)
