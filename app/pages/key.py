@@ -218,7 +218,7 @@ class _Drawing:
         """A token that leads to the keys of this layer that fire on it."""
         return Bar(
             token=formats.token(token),
-            title=f"{token.notation!r}: keys of layer {self.key.layer} that fire on it",
+            title=f"{token.notation} (token {token.token_id}): keys of layer {self.key.layer} that fire on it",
             length=max(1, round(100 * length)),
             value=value,
             href=self.links.layer(self.run.run_id, self.key.layer, fires_on=token.notation),

@@ -1,6 +1,7 @@
 """`/live`: mask keys and regenerate, baseline and masked side by side."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request
@@ -11,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from app import queries
 from app.dependencies import LiveWorkers, Runs
 from app.errors import NotFound
+from app.activations import read_activations
 from app.live import LiveStatus, Workers
 from app.pages import generated
 from app.pages.generated import Outcome
@@ -21,7 +23,7 @@ from app.runs import Registry, Run
 from contract.errors import KeyscopeError
 from contract.keys import InvalidMask, KeyId, Mask, parse_basket, unique_masks
 from contract.manifest import Manifest
-from contract.wire import GenerateRequest, MaskItem
+from contract.wire import ActivationsRequest, Alternative, GenerateRequest, KeyActivity, MaskItem
 
 router = APIRouter()
 
@@ -45,6 +47,8 @@ class LiveState(BaseModel):
     """Keys to put into the basket, as in an address."""
     remove: str = ""
     """A key to take out of it."""
+    behind: int = Field(0, ge=0, le=500)
+    """How many keys behind the prompt's next token to list."""
 
     @property
     def edits_basket(self) -> bool:
@@ -79,6 +83,25 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Giver:
+    """A key behind the next token."""
+
+    activity: KeyActivity
+    href: str
+    masked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """The keys that gave most to the token the model would say next."""
+
+    target: Alternative
+    keys: list[Giver]
+    mask_all: str
+    """Address of this page with all of them masked as well."""
+
+
+@dataclass(frozen=True, slots=True)
 class LivePage(Page):
     """What the live page shows."""
 
@@ -87,6 +110,7 @@ class LivePage(Page):
     status: Annotated[LiveStatus | None, Help("Whether the run's model can generate now; None without a run")]
     status_href: Annotated[str, Help("Address of this page, to ask for the status again")]
     examples: Annotated[list[tuple[str, list[Example]]], Help("Prompts to try, by language of the run")]
+    behind: Annotated[Behind | None, Help("The keys behind the prompt's next token, where they were asked for")]
     outcome: Annotated[Outcome | None, Help("Both branches, where the form was sent without a script")]
     problem: Annotated[str | None, Help("Why nothing was generated, where it was asked for")]
 
@@ -99,7 +123,10 @@ async def live_page(
     visit = await _visit(request, registry, workers, state)
     if state.edits_basket:
         return RedirectResponse(visit.links.live(visit.run_id, **state.query()), status_code=303)
-    return await visit.page(problem=visit.wrong_mask())
+    try:
+        return await visit.page(problem=visit.wrong_mask(), behind=await visit.keys_behind())
+    except KeyscopeError as error:
+        return await visit.page(problem=error.detail)
 
 
 @router.post("/live", name="live_generate")
@@ -155,7 +182,31 @@ class _Visit:
             top_logprobs=self.state.top_logprobs,
         )
 
-    async def page(self, outcome: Outcome | None = None, problem: str | None = None) -> HTMLResponse:
+    async def keys_behind(self) -> Behind | None:
+        """The keys that gave most to the next token, where they are asked for.
+
+        Raises:
+            WorkerUnavailable, WorkerOtherWeights, WorkerRefused, WorkerFailed: nothing was read.
+        """
+        if self.run is None or not self.state.behind or not self.state.prompt:
+            return None
+        asked = ActivationsRequest(run=self.run.run_id, text=self.state.prompt, limit=self.state.behind)
+        answer = await read_activations(self.run, self.workers, asked)
+        run_id, basket = self.run.run_id, self.links.basket
+        keys = [KeyId.parse(each.key) for each in answer.keys]
+        everything = reduce(Basket.holding, keys, replace(basket, run_id=run_id))
+        return Behind(
+            target=answer.target,
+            keys=[
+                Giver(activity, self.links.key(run_id, key), key in basket)
+                for activity, key in zip(answer.keys, keys, strict=True)
+            ],
+            mask_all=self.links.with_basket(everything).live(run_id, **self.state.query(behind=0)),
+        )
+
+    async def page(
+        self, outcome: Outcome | None = None, problem: str | None = None, behind: Behind | None = None
+    ) -> HTMLResponse:
         manifest = self.run.manifest if self.run else None
         page = LivePage(
             frame=Frame(title="Mask and regenerate", links=self.links, run=manifest, layer=None, here="live"),
@@ -164,6 +215,7 @@ class _Visit:
             status=await self.workers.status(manifest) if manifest else None,
             status_href=self.links.live(self.run_id),
             examples=_examples(manifest, self.state, self.links) if manifest else [],
+            behind=behind,
             outcome=outcome,
             problem=problem,
         )

@@ -2,6 +2,8 @@
 
 const SERIES = ["--accent", "--heat", "--cool", "--third", "--fourth", "--muted"];
 
+const HAS_WEBGL = Boolean(document.createElement("canvas").getContext("webgl"));
+
 /** The value of a design token, as Plotly takes it. */
 function token(name) {
   const probe = document.createElement("span");
@@ -51,6 +53,7 @@ async function draw(chart) {
   const answer = await fetch(chart.dataset.figure, { headers: { Accept: "application/json" } });
   if (!answer.ok) throw new Error((await answer.json()).detail);
   const figure = await answer.json();
+  if (!HAS_WEBGL) for (const trace of figure.data) if (trace.type === "scattergl") trace.type = "scatter";
   const config = {
     responsive: true,
     displaylogo: false,

@@ -106,6 +106,7 @@ function add(token) {
   span.dataset.index = token.index;
   span.tabIndex = token.index === 0 ? 0 : -1;
   span.setAttribute("role", "option");
+  span.setAttribute("aria-label", `${visible(token.token)} ${percent(token.logprob)}`);
   span.setAttribute("aria-describedby", "token-tip");
   column(token.branch).append(span);
   // As long as the branches agree token by token, the first that does not is the divergence.

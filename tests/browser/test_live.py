@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import expect
 
 from contract.wire import ErrorAnswer
@@ -35,6 +36,15 @@ def test_both_branches_are_streamed_and_their_difference_marked(
     expect(page.locator("#difference")).to_contain_text("zeros")
     assert worker.asked[-1].prompt == "x = "
     assert worker.asked[-1].masks[0].key == "L0.K1"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_barrier_in_what_was_generated(visit: Callable[..., Visitor], theme: str) -> None:
+    visitor = visit(MASKED, theme=theme)
+    visitor.page.get_by_role("button", name="regenerate").click()
+    expect(visitor.page.locator("#difference")).to_be_visible()
+    visitor.page.locator("#masked .first").hover()
+    assert visitor.barriers() == []
 
 
 def test_a_token_tells_its_alternatives_to_mouse_and_keyboard(visit: Callable[..., Visitor]) -> None:
