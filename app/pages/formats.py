@@ -9,7 +9,8 @@ BEFORE = 28
 NOTHING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 _THIN = "\N{NARROW NO-BREAK SPACE}"
-_VISIBLE = str.maketrans({" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"})
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_VISIBLE = _CONTROLS | str.maketrans({" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"})
 _LANGUAGES = {
     "cpp": "C++",
     "csharp": "C#",
@@ -63,7 +64,7 @@ def share(value: float | None) -> str:
 
 
 def visible(text: str) -> str:
-    """A token with its white space shown: space as ·, line break as ⏎, tab as ⇥."""
+    """A token with its white space shown: space as ·, line break as ⏎, tab as ⇥, other control characters as `\\x1b`."""
     return text.translate(_VISIBLE)
 
 
