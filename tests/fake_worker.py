@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from contract.wire import (
+    ActivationsAnswer,
     Alternative,
     Applied,
     BranchResult,
@@ -15,8 +16,11 @@ from contract.wire import (
     ErrorAnswer,
     GenerateAnswer,
     GeneratedToken,
+    KeyActivity,
     Limits,
+    TextToken,
     TokenEvent,
+    WorkerActivations,
     WorkerGenerate,
     WorkerInfo,
 )
@@ -42,6 +46,7 @@ class FakeWorker:
         self.app = FastAPI()
         self.app.get("/info")(self.info)
         self.app.post("/generate")(self.generate)
+        self.app.post("/activations")(self.activations)
 
     def info(self) -> WorkerInfo:
         return WorkerInfo(
@@ -65,6 +70,26 @@ class FakeWorker:
         if "text/event-stream" in request.headers["accept"]:
             return StreamingResponse(self._events(body), media_type="text/event-stream")
         return Response(_answer(body).model_dump_json(), media_type="application/json")
+
+    def activations(self, body: WorkerActivations) -> Response:
+        if self.refusal is not None:
+            status, answer = self.refusal
+            return JSONResponse(answer.model_dump(), status)
+        target = Alternative(token="<zeros>", token_id=2, logprob=-0.25)
+        names = [f"L{layer}.K{index}" for layer in (1, 0) for index in range(3)][: body.limit]
+        keys = [
+            KeyActivity(key=name, token_index=0, coefficient=0.5, size=2.0, contribution=3.0 - number)
+            for number, name in enumerate(names)
+        ]
+        found = ActivationsAnswer(
+            tokens=[TextToken(token=body.text, token_id=1)],
+            token_index=0,
+            next=[target],
+            target=target,
+            distractor=None,
+            keys=keys,
+        )
+        return Response(found.model_dump_json(), media_type="application/json")
 
     async def _events(self, body: WorkerGenerate) -> AsyncIterator[str]:
         answer = _answer(body)

@@ -11,13 +11,11 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
+from app.activations import read_activations
 from app.api.models import OF_A_RUN, Responses, failures
 from app.dependencies import LiveWorkers, Runs
 from app.live import State, for_worker
-from app.queries import percentiles
 from app.relay import relay_events, unless_gone
-from app.runs import Run
-from contract.keys import KeyId
 from contract.manifest import Manifest
 from contract.wire import (
     ActivationsAnswer,
@@ -83,15 +81,7 @@ async def activations(
 ) -> ActivationsAnswer:
     """Which keys are behind a token of a text, what each gave to the next token, and how rare that is in the corpus."""
     run = await run_in_threadpool(runs.get, body.run)
-    answer = await unless_gone(request, workers.activations(run.manifest, body))
-    return await run_in_threadpool(_with_percentiles, run, answer)
-
-
-def _with_percentiles(run: Run, answer: ActivationsAnswer) -> ActivationsAnswer:
-    with run.reading() as cursor:
-        found = percentiles(cursor, {KeyId.parse(each.key): each.coefficient for each in answer.keys})
-    keys = [each.model_copy(update={"percentile": found.get(KeyId.parse(each.key))}) for each in answer.keys]
-    return answer.model_copy(update={"keys": keys})
+    return await unless_gone(request, read_activations(run, workers, body))
 
 
 class _EventStream(StreamingResponse):

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from app import queries
+from app.activations import read_activations
 from app.dependencies import LiveWorkers, Runs
 from app.errors import NotFound
-from app.activations import read_activations
 from app.live import LiveStatus, Workers
 from app.pages import generated
 from app.pages.generated import Outcome

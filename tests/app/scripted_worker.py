@@ -42,6 +42,7 @@ class ScriptedWorker:
         self.app = FastAPI()
         self.app.get("/info")(self.show_info)
         self.app.post("/generate")(self.generate)
+        self.app.post("/activations")(self.generate)
 
     async def show_info(self) -> Response:
         self.infos += 1

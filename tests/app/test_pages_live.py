@@ -140,3 +140,29 @@ def test_without_a_run_the_page_leads_to_the_list(tmp_path: Path) -> None:
         page = client.get("/live")
     assert page.status_code == 200
     assert "There is no run yet" in html.unescape(page.text)
+
+
+def test_the_keys_behind_the_next_token_are_listed_and_masked_together(live: TestClient) -> None:
+    page = live.get("/live", params={"run": "alpha", "prompt": "x = ", "behind": 4, "mask": "L1.K0:0.5"}).text
+    (section,) = re.findall(r'<section class="sheet" id="behind".*?</section>', page, re.DOTALL)
+    assert re.findall(r">(L[01]\.K\d)</a>( masked)?", section) == [
+        ("L1.K0", " masked"),
+        ("L1.K1", ""),
+        ("L1.K2", ""),
+        ("L0.K0", ""),
+    ]
+    assert "&lt;zeros&gt;" in section
+    assert "+3" in section
+    mask_all = html.unescape(re.findall(r'href="([^"]*)">mask all 4<', section)[0])
+    assert "mask=L1.K0%3A0.5%2CL1.K1%3A0%2CL1.K2%3A0%2CL0.K0%3A0" in mask_all
+    assert "behind" not in mask_all
+    again = live.get(mask_all).text
+    assert 'id="behind"' not in again
+    assert again.count('name="factor"') == 4
+
+
+def test_the_keys_behind_nothing_are_not_asked_for(live: TestClient, worker: FakeWorker) -> None:
+    worker.refusal = (429, ErrorAnswer(error="queue_full", detail="9 requests are waiting"))
+    assert 'id="behind"' not in live.get("/live", params={"run": "alpha", "behind": 4}).text
+    page = live.get("/live", params={"run": "alpha", "behind": 4, "prompt": "x"}).text
+    assert "9 requests are waiting" in page
