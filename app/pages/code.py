@@ -52,9 +52,8 @@ def code_lines(example: Example, scale: float) -> list[Line]:
     for number, group in groupby(parts, key=lambda part: part.line):
         pieces = list(_merge_plain(part.piece for part in group))
         cut = number == tokens[0].line and tokens[0].column > 0
-        if any(piece.text or piece.css for piece in pieces):
-            distance = abs(number - trigger.line)
-            lines.append(Line(number, _line_css(distance, cut), pieces, far=distance > NEAR))
+        distance = abs(number - trigger.line)
+        lines.append(Line(number, _line_css(distance, cut), pieces, far=distance > NEAR))
     return lines
 
 

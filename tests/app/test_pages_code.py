@@ -69,6 +69,12 @@ def test_the_trigger_line_is_marked_and_far_lines_wait() -> None:
     assert lines[5].css == "here"
 
 
+def test_empty_lines_keep_their_place_and_none_is_added_at_the_end() -> None:
+    lines = code_lines(window([b"a\n", b"\n", b"\n\n", b"b", b"\n"], 3, {3: 1.0}), SCALE)
+    assert [line.number for line in lines] == [1, 2, 3, 4, 5]
+    assert text(lines) == ["a", "", "", "", "b"]
+
+
 def test_a_token_over_two_lines_is_shaded_on_both() -> None:
     lines = code_lines(window([b"x", b"\n    ", b"y"], 1, {0: 0.1, 1: 2.0, 2: 0.2}), SCALE)
     assert text(lines) == ["x", "    y"]
