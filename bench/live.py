@@ -1,0 +1,96 @@
+"""What masking beside a baseline costs: one batch of two against one unmasked `generate`, interleaved in one run.
+
+CPU time of the process is compared, which other processes disturb less than wall time (on CUDA: wall time between
+synchronisations). Every round runs all rows in rotated order; ratios are medians over rounds of pairs from one round.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+import typer
+
+from contract.keys import KeyId, Mask
+from contract.wire import TokenEvent
+from worker.live.generation import Generator, Task
+from worker.model.code_model import CodeModel
+from worker.model.load import load_model
+from worker.model.source import ModelSource
+
+PROMPT = "import os\nimport sys\n\n\nclass Reader:\n    def __init__(self, path):\n        self.path = path\n\n" * 8
+
+
+def main(
+    model: Annotated[str, typer.Option(help="Folder, GGUF file or hub name")] = "models/codegen-nano",
+    prompt_tokens: Annotated[int, typer.Option(help="Tokens of the prompt")] = 64,
+    new_tokens: Annotated[int, typer.Option(help="Tokens to add")] = 64,
+    masks: Annotated[int, typer.Option(help="Masked keys of each layer")] = 40,
+    rounds: Annotated[int, typer.Option(help="Rounds measured, after one that is not")] = 10,
+    threads: Annotated[int, typer.Option(help="torch threads")] = 1,
+) -> None:
+    """Print the ratio, tokens per second and the time to the first token."""
+    torch.set_num_threads(threads)
+    loaded = load_model(ModelSource(model))
+    generator = Generator(loaded)
+    ids = generator.text.encode(PROMPT)[:prompt_tokens]
+    chosen = tuple(Mask(KeyId(layer.layer, index)) for layer in loaded.layers for index in range(masks))
+    first_tokens: list[float] = []
+
+    def generate() -> None:
+        loaded.model.generate(
+            torch.tensor([ids], device=loaded.device),
+            min_new_tokens=new_tokens,
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            pad_token_id=0,
+        )
+
+    def pair() -> None:
+        begun, seen = _now(loaded), []
+
+        def emit(event: TokenEvent) -> None:
+            if not seen:
+                first_tokens.append(_now(loaded) - begun)
+            seen.append(event)
+
+        generator.run(Task(ids, chosen, new_tokens, 0.0, 0, 5), emit)
+        if len(seen) < 2 * new_tokens:
+            raise typer.BadParameter(f"a branch ended after {len(seen) - new_tokens} tokens, ask for fewer")
+
+    rows = {"transformers' generate, one row": generate, "baseline and masked, one batch": pair}
+    seconds = _measure(loaded, rows, rounds)
+    typer.echo(
+        f"{loaded.facts.model_id}, {loaded.device}, {threads} threads, {len(ids)} + {new_tokens} tokens, "
+        f"{len(chosen)} masked keys, medians of {rounds} rounds"
+    )
+    reference = seconds["transformers' generate, one row"]
+    for name, taken in seconds.items():
+        ratio = statistics.median(one / other for one, other in zip(taken, reference, strict=True))
+        spent = statistics.median(taken)
+        typer.echo(f"{name:32} {spent:7.3f} s  {new_tokens / spent:7.1f} tokens/s a row  ratio {ratio:.2f}")
+    typer.echo(f"first token after {1000 * statistics.median(first_tokens):.1f} ms")
+
+
+def _measure(model: CodeModel, rows: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every row in every round, the first round left out."""
+    names = list(rows)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds + 1):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            started = _now(model)
+            rows[name]()
+            seconds[name].append(_now(model) - started)
+    return {name: taken[1:] for name, taken in seconds.items()}
+
+
+def _now(model: CodeModel) -> float:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+        return time.perf_counter()
+    return time.process_time()
+
+
+if __name__ == "__main__":
+    typer.run(main)
