@@ -11,14 +11,15 @@ from app import queries
 from app.dependencies import Cursor, Key, LabelsDatabase, OpenRun
 from app.errors import InvalidParameter
 from app.labels.repository import Target
-from app.pages import examples, formats, histogram, labels
+from app.pages import bars, examples, formats, histogram, labels
+from app.pages.bars import Bar
 from app.pages.examples import HELP, SHOWS, TITLES, Card
 from app.pages.labels import LabelBox
 from app.pages.links import Links
 from app.pages.render import Frame, Help, Page, basket_of, respond
 from app.pages.state import KeyState, Projection
 from app.pages.statistics import GROUPS
-from app.queries import LanguageStatistics, Statistics, Token, TokenLogit
+from app.queries import LanguageStatistics, Statistics, Token
 from app.runs import Run
 from contract.keys import KeyId
 from contract.manifest import Manifest
@@ -53,17 +54,6 @@ class Step:
     pressed: str
     title: str
     href: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A token with a bar; the length is a percentage of the longest."""
-
-    token: str
-    title: str
-    length: int
-    value: str
-    href: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +123,8 @@ class _Drawing:
         scale = examples.scale_of(self.statistics)
         found = examples.load(self.cursor, run.vocabulary, key, self.language, state.show)
         value = queries.value_tokens(self.cursor, run.vocabulary, key)[state.projection]
-        longest = max((abs(each.logit) for each in value.promoted + value.suppressed), default=0.0)
+        promoted, suppressed = bars.of_value(value, self._layer_firing_on)
+        fires_on = queries.fires_on(self.cursor, run.vocabulary, key)
         top_token = self.statistics.get("top_token_id")
         return KeyPage(
             frame=Frame(title=f"{key} · {run.run_id}", links=links, run=run.manifest, layer=key.layer, here="runs"),
@@ -150,9 +141,9 @@ class _Drawing:
             scale=scale,
             two_sided=_number(self.statistics, "minimum") < -NEGATIVE_SHARE * scale,
             top_token=formats.token(run.vocabulary[top_token]) if isinstance(top_token, int) else None,
-            fires_on=self._fires_on(),
-            promoted=[self._logit_bar(each, longest) for each in value.promoted],
-            suppressed=[self._logit_bar(each, longest) for each in value.suppressed],
+            fires_on=bars.of_counts(fires_on, self._layer_firing_on),
+            promoted=promoted,
+            suppressed=suppressed,
             projections=[
                 Tab(name, help, None, name == state.projection, self._href(projection=name))
                 for name, help in PROJECTIONS.items()
@@ -165,6 +156,10 @@ class _Drawing:
 
     def _href(self, links: Links | None = None, key: KeyId | None = None, **changes: object) -> str:
         return (links or self.links).key(self.run.run_id, key or self.key, **self.state.query(**changes))
+
+    def _layer_firing_on(self, token: Token) -> str:
+        """The address of the keys of this layer that fire on a token."""
+        return self.links.layer(self.run.run_id, self.key.layer, fires_on=token.notation)
 
     def _steps(self) -> list[Step]:
         beside = queries.neighbours(self.run.manifest, self.key)
@@ -205,24 +200,6 @@ class _Drawing:
             for show in SHOWS
             if show != "min" or has_negative
         ]
-
-    def _fires_on(self) -> list[Bar]:
-        found = queries.fires_on(self.cursor, self.run.vocabulary, self.key)
-        longest = found[0].count if found else 1
-        return [self._bar(each.token, each.count / longest, formats.count(each.count)) for each in found]
-
-    def _logit_bar(self, found: TokenLogit, longest: float) -> Bar:
-        return self._bar(found.token, abs(found.logit) / longest, formats.signed(found.logit))
-
-    def _bar(self, token: Token, length: float, value: str) -> Bar:
-        """A token that leads to the keys of this layer that fire on it."""
-        return Bar(
-            token=formats.token(token),
-            title=f"{token.notation} (token {token.token_id}): keys of layer {self.key.layer} that fire on it",
-            length=max(1, round(100 * length)),
-            value=value,
-            href=self.links.layer(self.run.run_id, self.key.layer, fires_on=token.notation),
-        )
 
     def _histogram(self) -> histogram.Drawing | None:
         by_language = [each.tokens for each in queries.histograms(self.cursor, self.key)]

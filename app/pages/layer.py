@@ -11,8 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from app import queries
 from app.dependencies import Cursor, Layer, OpenRun
 from app.pages import formats
-from app.pages.links import Links
-from app.pages.links import Query as QueryOf
+from app.pages.links import Links, Parameters
 from app.pages.render import Frame, Help, Page, basket_of, respond
 from app.pages.statistics import GROUPS, OVERVIEW, Group, Statistic, statistic
 from app.queries import KeyRow, LayerFilter, LayerSort, LayerSummary, Vocabulary, parse_token
@@ -41,7 +40,7 @@ class LayerState(BaseModel):
     rate_from: Percent = None
     rate_to: Percent = None
     fires_on: str = ""
-    offset: int = Field(0, ge=0)
+    offset: int = Field(0, ge=0, le=2**31)
     mask: str = ""
 
     def query(self, **changes: object) -> dict[str, Any]:
@@ -201,7 +200,7 @@ def _firing_layers(
     ]
 
 
-def _export_query(state: LayerState) -> QueryOf:
+def _export_query(state: LayerState) -> Parameters:
     """The filters and the order as the export takes them."""
     where = state.where
     return {

@@ -7,7 +7,7 @@ from starlette.datastructures import URL
 
 from contract.keys import KeyId, Mask, format_basket
 
-Query = dict[str, object]
+Parameters = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Links:
         """Where the box in the header leads."""
         return self._to("jump")
 
-    def exports(self, name: str, query: Query | None = None, **parameters: object) -> dict[str, str]:
+    def exports(self, name: str, query: Parameters | None = None, **parameters: object) -> dict[str, str]:
         """A table as CSV and as Parquet, by the name of its format."""
         address = URL(self._to(name, **parameters)).include_query_params(**_given(query))
         return {format: str(address.include_query_params(format=format)) for format in ("csv", "parquet")}
@@ -97,7 +97,7 @@ class Links:
         """Any other route by its name."""
         return self._to(name, **parameters)
 
-    def _carrying(self, run_id: str | None, name: str, query: Query | None = None, **parameters: object) -> str:
+    def _carrying(self, run_id: str | None, name: str, query: Parameters | None = None, **parameters: object) -> str:
         path = self._to(name, **parameters)
         shown = _given(query)
         if self.basket and run_id == self.basket.run_id:
@@ -108,5 +108,5 @@ class Links:
         return self._request.url_for(name, **parameters).path
 
 
-def _given(query: Query | None) -> Query:
+def _given(query: Parameters | None) -> Parameters:
     return {key: value for key, value in (query or {}).items() if value not in (None, "")}

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from app import drawing
-from app.pages import formats, histogram
+from app.pages import bars, formats, histogram
 from app.pages.statistics import GROUPS, OVERVIEW, statistic
-from app.queries import SORT_COLUMNS, LayerMap, LayerSummary, Token
+from app.queries import SORT_COLUMNS, LayerMap, LayerSummary, Token, TokenLogit, ValueTokens
 from app.runs import Run
 from contract import bins
 from contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
@@ -121,3 +121,16 @@ def test_the_languages_of_a_layer_are_stacked_by_name() -> None:
     figure = drawing.languages_by_layer(layers, {"python": "Python", "go": "Go"})
     assert [(trace.name, trace.y[0]) for trace in figure.data] == [("Python", 0.75), ("Go", 0.25)]
     assert figure.layout.barmode == "stack"
+
+
+def test_bars_are_percentages_of_the_longest_on_either_side() -> None:
+    value = ValueTokens([TokenLogit(Token(1, b"a"), 1.0)], [TokenLogit(Token(2, b"\n"), -4.0)])
+    (promoted,), (suppressed,) = bars.of_value(value, lambda token: f"/{token.token_id}")
+    assert (promoted.length, promoted.value, promoted.href) == (25, "+1", "/1")
+    assert (suppressed.length, suppressed.value, suppressed.token) == (100, "−4", "⏎")
+    assert suppressed.title.startswith("\\n (token 2)")
+
+
+def test_a_value_of_zeros_has_the_shortest_bars() -> None:
+    (promoted,), _ = bars.of_value(ValueTokens([TokenLogit(Token(1, b"a"), 0.0)]), lambda _: "/")
+    assert (promoted.length, promoted.value) == (1, "0")
