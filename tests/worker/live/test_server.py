@@ -313,9 +313,15 @@ async def test_metrics_count_requests_tokens_and_seconds() -> None:
 async def test_the_engine_ends_with_the_application(tiny_folder: Path) -> None:
     async with running_worker(tiny_folder) as worker:
         assert worker.service.engine.alive
-        assert (await worker.client.get("/healthz")).status_code == 200
     assert not worker.service.engine.alive
-    assert_refused(await worker.client.get("/healthz"), 503, "worker_stopping")
+
+
+async def test_a_worker_whose_engine_has_ended_is_not_healthy(tiny_folder: Path) -> None:
+    async with running_worker(tiny_folder) as worker:
+        assert (await worker.client.get("/healthz")).status_code == 200
+        worker.service.engine.close()
+        assert_refused(await worker.client.get("/healthz"), 503, "worker_stopping")
+        assert_refused(await worker.generate(), 503, "worker_stopping")
 
 
 async def test_nothing_is_loaded_before_the_application_starts(tmp_path: Path) -> None:
