@@ -63,7 +63,8 @@ class Mask:
             raise InvalidMask(f"the factor of {self.key} is {self.factor}: it has to be a finite number")
 
     def __str__(self) -> str:
-        return f"{self.key}:{self.factor:g}"
+        short = f"{self.factor:g}"
+        return f"{self.key}:{short if float(short) == self.factor else repr(self.factor)}"
 
 
 def unique_masks(masks: Iterable[Mask]) -> list[Mask]:

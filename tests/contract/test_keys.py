@@ -1,0 +1,57 @@
+"""Names of keys and baskets of masks."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.keys import InvalidKey, InvalidMask, KeyId, Mask, format_basket, parse_basket, unique_masks
+
+KEYS = st.builds(KeyId, st.integers(0, 999_999), st.integers(0, 999_999_999))
+FACTORS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(KEYS)
+def test_a_keys_name_reads_back_as_the_key(key: KeyId) -> None:
+    assert KeyId.parse(str(key)) == key
+
+
+def test_names_may_be_typed_in_any_case_with_space_around() -> None:
+    assert str(KeyId.parse(" l5.k312 ")) == "L5.K312"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "L5", "L5.K", "L-1.K2", "L05.K1", "L5.K1.5", "L5.K٣", "5.312", "L5.K312:0", "L5 .K1"]
+)
+def test_other_texts_are_no_keys(text: str) -> None:
+    with pytest.raises(InvalidKey, match=r"L5\.K312"):
+        KeyId.parse(text)
+
+
+def test_keys_are_ordered_by_layer_then_index() -> None:
+    assert KeyId(2, 10) < KeyId(10, 2)
+    assert sorted([KeyId(1, 10), KeyId(1, 9), KeyId(0, 99)]) == [KeyId(0, 99), KeyId(1, 9), KeyId(1, 10)]
+
+
+@given(st.dictionaries(KEYS, FACTORS, max_size=5))
+def test_a_basket_reads_back_exactly(factors: dict[KeyId, float]) -> None:
+    masks = [Mask(key, factor) for key, factor in factors.items()]
+    assert parse_basket(format_basket(masks)) == masks
+
+
+def test_a_basket_is_short_and_a_missing_factor_is_0() -> None:
+    assert format_basket([Mask(KeyId(5, 312)), Mask(KeyId(6, 41), 0.5)]) == "L5.K312:0,L6.K41:0.5"
+    assert parse_basket("L5.K312, L6.K41:0.5,") == [Mask(KeyId(5, 312)), Mask(KeyId(6, 41), 0.5)]
+    assert parse_basket("") == []
+
+
+def test_a_key_twice_with_one_factor_counts_once_and_with_two_is_refused() -> None:
+    twice = [Mask(KeyId(1, 2), 0.5), Mask(KeyId(0, 1)), Mask(KeyId(1, 2), 0.5)]
+    assert unique_masks(twice) == twice[:2]
+    with pytest.raises(InvalidMask, match=r"L1\.K2 has two factors, 0\.5 and 0"):
+        unique_masks([*twice, Mask(KeyId(1, 2))])
+
+
+@pytest.mark.parametrize("text", ["L1.K2:x", "L1.K2:nan", "L1.K2:inf", "L1.K2:"])
+def test_a_factor_has_to_be_a_finite_number(text: str) -> None:
+    with pytest.raises(InvalidMask):
+        parse_basket(text)
