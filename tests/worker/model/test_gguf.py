@@ -16,8 +16,6 @@ from worker.model.load import load_model
 from worker.model.source import ModelSource
 from worker.model.vocabulary import token_bytes
 
-pytest.importorskip("accelerate", reason="transformers reads GGUF files only where accelerate is installed")
-
 
 def write_gguf(file: Path, model: nn.Module) -> None:
     """A tiny Qwen2 and the tiny tokenizer in float32."""

@@ -29,8 +29,8 @@ def _check_triggers(path: Path, model: Path, corpus: Path, settings: RunSettings
     """Compare all trigger lists of a run; give how many there are."""
     found = stored_triggers(path)
     checked = 0
-    for language, suffix in SUFFIX.items():
-        places = read_everything(model, corpus, suffix, settings.window)
+    for language in sorted({language for _layer, _index, language, _polarity in found}):
+        places = read_everything(model, corpus, SUFFIX[language], settings.window)
         scales = np.abs(places.coefficients).max(axis=0)
         for (layer, index, of, polarity), triggers in found.items():
             if of != language:
