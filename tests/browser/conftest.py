@@ -65,6 +65,7 @@ class Visitor:
 
     def check(self) -> None:
         """Nothing went wrong: no error in the console, none thrown, nothing the security policy had to stop."""
+        self.page.wait_for_load_state()
         assert self.problems + self.page.evaluate("window.violations ?? []") == []
 
 

@@ -52,6 +52,7 @@ def test_filters_change_the_table_and_the_address_without_a_reload(visit: Callab
     assert page.evaluate("window.stayed")
     page.go_back()
     expect(page).not_to_have_url(re.compile(r"language=go"))
+    expect(cells).to_have_count(24)
 
 
 def test_a_wrong_filter_is_answered_in_its_place(visit: Callable[..., Visitor]) -> None:
