@@ -3,13 +3,18 @@
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is that of whichever client it uses
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+)
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from worker.model.errors import ModelNotFound, ModelUnreadable
@@ -90,12 +95,12 @@ def _from_hub(model_id: str, revision: str | None) -> Weights:
             names = HfApi().list_repo_files(model_id, revision=revision)
             if any(name.endswith(".safetensors") for name in names):
                 ignored.append("*.bin")
-        except (HfHubHTTPError, OSError):  # offline: what an earlier download left in the cache may do
+        except (HTTPError, OSError):  # offline: what an earlier download left in the cache may do
             pass
         folder = Path(snapshot_download(model_id, revision=revision, ignore_patterns=ignored))
     except HFValidationError as error:
         raise ModelNotFound(f"{model_id!r} is neither a folder, nor a GGUF file, nor a name of the hub") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HTTPError, LocalEntryNotFoundError, OSError) as error:
         at = f" at revision {revision}" if revision else ""
         raise ModelNotFound(
             f"{model_id!r}{at} is no local folder or GGUF file, and the hub did not give it: {_first_line(error)}"
@@ -118,7 +123,12 @@ def _from_gguf(file: Path, cache: Path) -> Weights:
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
         (part / _ORIGIN).write_text(json.dumps({"model_id": file.stem, "sha256": sha256}), "utf-8")
-        part.replace(folder)
+        try:
+            part.replace(folder)
+        except OSError:
+            if not (folder / _ORIGIN).is_file():
+                raise
+            shutil.rmtree(part)  # another process was faster
     return _local(folder)
 
 

@@ -1,0 +1,17 @@
+from pathlib import Path
+
+import pytest
+
+from worker.model import weights
+from worker.model.errors import ModelNotFound
+from worker.model.weights import find_weights
+
+
+def test_a_hub_out_of_reach_is_said_in_one_sentence(monkeypatch, tmp_path: Path) -> None:
+    def unreachable(*_args: object, **_more: object) -> None:
+        raise weights.HTTPError("Name or service not known")
+
+    monkeypatch.setattr(weights.HfApi, "list_repo_files", unreachable)
+    monkeypatch.setattr(weights, "snapshot_download", unreachable)
+    with pytest.raises(ModelNotFound, match="the hub did not give it: Name or service not known"):
+        find_weights("some/model", None, tmp_path)
