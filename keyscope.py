@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from app.settings import Settings as ServerSettings
 from contract.errors import KeyscopeError
-from contract.manifest import RunSettings
+from contract.manifest import Preset, RunSettings
 from worker.live.settings import WorkerSettings
 from worker.model.source import ModelSource
 
@@ -162,6 +162,7 @@ def precompute(
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="Keep equal and nearly equal files")
     ] = False,
+    preset: Annotated[Preset, typer.Option(help="Procedure the run follows")] = "strict",
     seed: Annotated[int | None, _field(RunSettings, "seed", min=0)] = None,
     revision: Annotated[str | None, _field(WorkerSettings, "revision")] = None,
     dtype: Annotated[str, _field(WorkerSettings, "dtype")] = "auto",
@@ -180,6 +181,7 @@ def precompute(
 
     settings = _fill(
         RunSettings,
+        preset=preset,
         window=window,
         stride=window,
         top_k=top_k,

@@ -5,7 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Preset = Literal["strict", "paper2023", "geva2021"]
+Preset = Literal["strict"]
+"""Procedures there are. `strict`: true coefficients, one trigger a file, no duplicates, exact white space."""
 
 
 class _Record(BaseModel):
