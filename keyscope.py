@@ -130,7 +130,8 @@ def demo(
     from worker.demo import choose_ports, prepare, services
     from worker.supervise import supervise
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts what it puts into the background deaf to SIGINT
+        signal.signal(number, signal.default_int_handler)
     server_port, worker_port = choose_ports(port)
     settings = _fill(ServerSettings, runs=runs)
     with told() as progress:

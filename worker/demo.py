@@ -50,7 +50,7 @@ class Share:
     """In bytes."""
 
 
-SHARES = {"nano": Share(200, 8_000)}
+SHARES = {"nano": Share(150, 6_000)}
 """What two cores read within about two minutes."""
 SMALL_SHARE = Share(60, 4_000)
 """Likewise within about ten minutes, for models of a hundred million parameters or more."""
