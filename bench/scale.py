@@ -13,7 +13,9 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +30,7 @@ from contract.keys import KeyId
 from contract.manifest import RunSettings
 from worker.model.source import ModelSource
 from worker.precompute.run import PrecomputeRequest, precompute
-from worker.progress import Silent
+from worker.progress import Advance, Silent
 
 NANO = Path(__file__).parents[1] / "models" / "codegen-nano"
 SUFFIXES = {"python": ".py", "java": ".java", "go": ".go"}
@@ -55,12 +57,15 @@ def main(
         )
         with _Watch(work / "runs") as watch:
             started = time.monotonic()
-            path = precompute(request, Silent())
+            path = precompute(request, watch)
         typer.echo(
-            f"{layers * keys:,} keys × 50 × {len(SUFFIXES)} languages, {files} files each: peak anonymous memory "
-            f"{watch.anonymous / 1e9:.2f} GB, mapped files {watch.mapped / 1e9:.2f} GB, peak disk {watch.disk / 1e9:.2f} GB, "
+            f"{layers * keys:,} keys × 50 × {len(SUFFIXES)} languages, {files} files each: peak disk {watch.disk / 1e9:.2f} GB, "
             f"run file {path.stat().st_size / 1e9:.2f} GB, {time.monotonic() - started:.0f} s"
         )
+        for stage, peak in watch.peaks.items():
+            typer.echo(
+                f"{stage}: peak anonymous memory {peak.anonymous / 1e9:.2f} GB, mapped files {peak.mapped / 1e9:.2f} GB"
+            )
         _time_pages(path, layers, keys)
 
 
@@ -102,14 +107,27 @@ def _write_corpus(folder: Path, files: int, tokens: int) -> None:
             (folder / f"file{number}{suffix}").write_text(f"{text[: tokens * 3]}\n", "utf-8")
 
 
-class _Watch:
-    """Looks at memory and disk ten times a second and keeps the peaks."""
+@dataclass
+class _Peak:
+    anonymous: int = 0
+    mapped: int = 0
+
+
+class _Watch(Silent):
+    """Looks at memory and disk ten times a second and keeps the peaks, those of memory by stage."""
 
     def __init__(self, folder: Path) -> None:
-        self.anonymous = self.mapped = self.disk = 0
+        self.disk = 0
+        self.peaks = {"loading": _Peak()}
+        self._peak = self.peaks["loading"]
         self._folder = folder
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    @contextmanager
+    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
+        self._peak = self.peaks.setdefault(name, _Peak())
+        yield lambda _done: None
 
     def __enter__(self) -> "_Watch":
         self._thread.start()
@@ -122,8 +140,8 @@ class _Watch:
     def _watch(self) -> None:
         while not self._stop.wait(0.1):
             status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-            self.anonymous = max(self.anonymous, 1024 * int(status["RssAnon"].split()[0]))
-            self.mapped = max(self.mapped, 1024 * int(status["RssFile"].split()[0]))
+            self._peak.anonymous = max(self._peak.anonymous, 1024 * int(status["RssAnon"].split()[0]))
+            self._peak.mapped = max(self._peak.mapped, 1024 * int(status["RssFile"].split()[0]))
             self.disk = max(self.disk, _size(self._folder))
 
 

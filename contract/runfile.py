@@ -14,6 +14,8 @@ from contract.manifest import Manifest
 
 SCHEMA_VERSION = 1
 SUFFIX = ".duckdb"
+WRITER_BYTES = 2_000_000_000
+"""Memory that DuckDB may take while a run file is written."""
 
 
 class RunFileError(KeyscopeError):
@@ -258,7 +260,8 @@ def create(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     part = path.with_name(path.name + ".part")
     _remove(part)
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = duckdb.connect(str(part))
+    # without a limit DuckDB keeps what it has written in most of the machine's memory
+    connection = duckdb.connect(str(part), config={"memory_limit": f"{WRITER_BYTES}B"})
     try:
         for each in TABLES:
             connection.execute(each.ddl())

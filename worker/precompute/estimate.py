@@ -7,6 +7,7 @@ import torch
 
 from contract import bins
 from contract.manifest import RunSettings
+from contract.runfile import WRITER_BYTES
 from worker.model.code_model import CodeModel
 from worker.precompute import sampling
 from worker.precompute.collect import polarities
@@ -14,19 +15,22 @@ from worker.precompute.token_store import TokenStore
 
 _BYTES_PER_ENTRY = 16
 _BYTES_PER_BIN = 8
+_BYTES_PER_ROW = 300
+"""A stored example with its context while it is sorted into the run file, one layer at a time; measured."""
 
 
 def estimate(model: CodeModel, store: TokenStore, settings: RunSettings, batch: int) -> str:
     """One sentence on memory, disk and time."""
     keys = sum(model.facts.keys_per_layer)
     slots = settings.top_k * len(polarities(model.facts.gated)) + sampling.N_GROUPS * sampling.SLOTS
-    state = keys * (slots * _BYTES_PER_ENTRY + 2 * bins.N_BINS * _BYTES_PER_BIN)
-    contexts = keys * slots * (4 + 2 * (2 * settings.context + 1))
     languages = len(store.language_names)
+    reading = keys * (2 * slots * _BYTES_PER_ENTRY + 2 * bins.N_BINS * _BYTES_PER_BIN)
+    writing = WRITER_BYTES + max(model.facts.keys_per_layer) * slots * languages * _BYTES_PER_ROW
+    contexts = keys * slots * (4 + 2 * (2 * settings.context + 1))
     tokens = int(store.offsets[-1])
     rate = _tokens_per_second(model, store, settings, batch)
     return (
-        f"{keys:,} keys × {tokens:,} tokens in {store.n_files:,} files: about {_size(state)} of memory beside the model, "
+        f"{keys:,} keys × {tokens:,} tokens in {store.n_files:,} files: up to {_size(max(reading, writing))} of memory beside the model, "
         f"up to {_size(contexts * (2 + 2 * languages))} of disk while it runs, {_duration(tokens / rate)} at {rate:,.0f} tokens/s"
     )
 
