@@ -91,6 +91,7 @@ def test_a_file_that_is_no_run_ends_in_one_sentence(tmp_path):
     other.write_text("no database")
     result = run("inspect", other)
     assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
     assert "notes.duckdb cannot be read as a run file" in result.stderr
