@@ -52,7 +52,7 @@ class Share:
 
 SHARES = {"nano": Share(150, 6_000)}
 """What two cores read within about two minutes."""
-SMALL_SHARE = Share(60, 4_000)
+SMALL_SHARE = Share(60, 3_000)
 """Likewise within about ten minutes, for models of a hundred million parameters or more."""
 
 
