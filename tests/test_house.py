@@ -104,6 +104,15 @@ def plain_default(value: object) -> str:
     return f"`{','.join(value) if isinstance(value, list) else value}`"
 
 
+def test_documents_link_to_what_is_there():
+    broken = []
+    for path in (path for path in tracked() if path.suffix == ".md"):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text("utf-8")):
+            if not (path.parent / target).exists():
+                broken.append((path.name, target))
+    assert broken == []
+
+
 def test_the_version_is_the_same_everywhere():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     versions = re.findall(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
