@@ -150,9 +150,9 @@ class LayerCollector:
     def add(self, coefficients: Tensor, rows: _Rows) -> None:
         """Count windows without padding, [windows, tokens, keys] float32."""
         extremes = _Extremes(coefficients)
-        self._add_statistics(coefficients, rows, extremes.largest)
+        self._add_statistics(coefficients, rows, extremes.scores)
         for name, best in self.best.items():
-            self._add_entries(name, best, extremes if name == "max" else _Extremes(-coefficients), rows)
+            self._add_entries(name, best, extremes if name == "max" else _Extremes(coefficients, sign=-1), rows)
         self._add_samples(extremes, rows)
 
     def _add_statistics(self, coefficients: Tensor, rows: _Rows, largest: Tensor) -> None:
@@ -164,18 +164,18 @@ class LayerCollector:
         self.window_histogram.add(largest)
 
     def _add_entries(self, name: str, best: BestEntries, extremes: "_Extremes", rows: _Rows) -> None:
-        scores, best_rows = rows.best_per_file(extremes.largest)
+        scores, best_rows = rows.best_per_file(extremes.scores)
         files = rows.files[best_rows[:, 0]]
         file, key = best.wants(scores, files[:, None]).nonzero(as_tuple=True)
         if len(file) == 0:
             return
         row = best_rows[file, key]
         token = extremes.tokens(row, key)
-        scores = extremes.largest[row, key]
-        sign = 1.0 if name == "max" else -1.0
-        candidates = Candidates(key, scores, rows.files[row], rows.starts[row] + token.int(), sign * scores)
+        scores = extremes.scores[row, key]
+        values = extremes.sign * scores
+        candidates = Candidates(key, scores, rows.files[row], rows.starts[row] + token.int(), values)
         taken, slots = best.offer(candidates)
-        contexts = sign * extremes.contexts(row[taken], token[taken], key[taken], self._offsets)
+        contexts = extremes.contexts(row[taken], token[taken], key[taken], self._offsets)
         self.spools[name].write(slots, contexts)
 
     def _add_samples(self, extremes: "_Extremes", rows: _Rows) -> None:
@@ -183,7 +183,7 @@ class LayerCollector:
         best, best_rows = rows.best_per_file(priority)
         anywhere = self._key_groups + sampling.random_groups(rows.files[best_rows[:, 0]], self._key_noise)
         self._offer_samples(anywhere, best, best_rows, extremes, rows)
-        octaves = self._key_groups + sampling.groups_of(extremes.largest)
+        octaves = self._key_groups + sampling.groups_of(extremes.scores)
         every_row = torch.arange(len(priority), device=priority.device)[:, None].expand_as(priority)
         self._offer_samples(octaves, priority, every_row, extremes, rows)
 
@@ -201,7 +201,7 @@ class LayerCollector:
             priority[place, key],
             rows.files[row],
             rows.starts[row] + token.int(),
-            extremes.largest[row, key],
+            extremes.scores[row, key],
         )
         taken, slots = self.samples.offer(candidates)
         contexts = extremes.contexts(row[taken], token[taken], key[taken], self._offsets)
@@ -214,32 +214,37 @@ def _spans(files: npt.NDArray[np.int32]) -> tuple[slice, ...]:
 
 
 class _Extremes:
-    """The largest coefficient of every window and key, and where it is, found in two steps.
+    """The largest (sign 1) or smallest (sign -1) coefficient of every window and key, and where it is.
 
-    `largest` is [windows, keys]. Only the places somebody asks for are located.
+    `scores` [windows, keys] are the extremes times the sign, so that more is better. Only the places somebody asks for
+    are located: first the block of tokens, then the token in it.
     """
 
-    def __init__(self, coefficients: Tensor) -> None:
-        tokens = coefficients.shape[1]
-        padding = -tokens % _BLOCK
+    def __init__(self, coefficients: Tensor, sign: int = 1) -> None:
+        self.sign = sign
+        self._tokens = coefficients.shape[1]
+        padding = -self._tokens % _BLOCK
         if padding:
-            coefficients = functional.pad(coefficients, (0, 0, 0, padding), value=-torch.inf)
-        self._tokens = tokens
-        self._blocks = coefficients.unflatten(1, (-1, _BLOCK))
-        self._block_largest = self._blocks.amax(dim=2)
-        self.largest = self._block_largest.amax(dim=1)
+            coefficients = functional.pad(coefficients, (0, 0, 0, padding), value=-sign * torch.inf)
+        self._coefficients = coefficients.contiguous()
+        blocks = self._coefficients.unflatten(1, (-1, _BLOCK))
+        self._blocks = blocks.amax(dim=2) if sign > 0 else blocks.amin(dim=2).neg_()
+        self.scores = self._blocks.amax(dim=1)
 
     def tokens(self, row: Tensor, key: Tensor) -> Tensor:
-        """The first token with the largest coefficient, for pairs of row and key, [n]."""
-        block = self._block_largest[row, :, key].argmax(dim=1)
-        within = self._blocks[row, block, :, key].argmax(dim=1)
-        found: Tensor = block * _BLOCK + within
+        """The first token with the extreme coefficient, for pairs of row and key, [n]."""
+        first = self._blocks[row, :, key].argmax(dim=1) * _BLOCK
+        within = first[:, None] + torch.arange(_BLOCK, device=first.device)
+        found: Tensor = first + (self.sign * self._take(row, within, key)).argmax(dim=1)
         return found
 
     def contexts(self, row: Tensor, token: Tensor, key: Tensor, offsets: Tensor) -> Tensor:
         """Coefficients around tokens, [n, offsets], NaN outside the window."""
         places = token[:, None] + offsets
-        inside = (places >= 0) & (places < self._tokens)
-        places = places.clamp(0, self._tokens - 1)
-        values = self._blocks[row[:, None], places // _BLOCK, places % _BLOCK, key[:, None]]
-        return torch.where(inside, values, torch.nan)
+        values = self._take(row, places.clamp(0, self._tokens - 1), key)
+        return values.masked_fill_((places < 0) | (places >= self._tokens), torch.nan)
+
+    def _take(self, row: Tensor, places: Tensor, key: Tensor) -> Tensor:
+        """Coefficients at places [n, m] of rows and keys [n]."""
+        _, tokens, keys = self._coefficients.shape
+        return torch.take(self._coefficients, places * keys + (row * (tokens * keys) + key)[:, None])

@@ -21,12 +21,11 @@ class ContextSpool:
 
     def write(self, slots: Tensor, contexts: Tensor) -> None:
         """Write float32 contexts [n, width] (NaN outside the window) to their slots; of equal slots the last holds."""
-        places = slots.cpu().numpy()
-        values = contexts.cpu().numpy()
-        scales = np.nanmax(np.abs(values), axis=1)
+        scales = contexts.nan_to_num(0).abs().amax(dim=1)
         scales[scales == 0] = 1
-        self._contexts[places] = (values / scales[:, None]).astype(np.float16)
-        self._scales[places] = scales
+        places = slots.cpu().numpy()
+        self._contexts[places] = (contexts / scales[:, None]).half().cpu().numpy()
+        self._scales[places] = scales.cpu().numpy()
 
     def read(self, slots: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]]:
         """Contexts [n, width] and scales [n] of some slots."""
