@@ -4,8 +4,11 @@ Both run over the same windows without the LM head, in alternating order; CPU ti
 other processes disturb less than wall time (on CUDA: wall time between synchronisations). Two phases:
 
 - first: the collector is fresh, so every key keeps the best window of every file;
-- steady: the collector has seen `--warm` files, each by one window, and its floors are the largest coefficients seen in
-  them. A key then accepts about one file in `--warm`, as top-50 of 50 times as many files would.
+- steady: as after 50 times `--warm` files. The floors of triggers are the largest coefficients seen in `--warm` files,
+  each by one window, so that a key accepts about one file in `--warm`, as the top 50 of 50 times as many files do; those
+  of samples are what `SLOTS` places leave open in a group of as many windows.
+
+Cost is also given in milliseconds per million coefficients, which does not depend on how fast the forward is.
 """
 
 import statistics
@@ -24,6 +27,7 @@ from worker.model.code_model import CodeModel
 from worker.model.load import ModelSource, load_model
 from worker.model.taps import read_coefficients
 from worker.precompute.collect import Collector, polarities
+from worker.precompute.sampling import SLOTS
 from worker.precompute.token_store import TokenStore, open_tokens, write_tokens
 from worker.precompute.windows import Batch, Window, batches
 
@@ -51,12 +55,14 @@ def main(
         typer.echo(
             f"{loaded.facts.model_id}, {loaded.device}, {threads} threads, batches of {batch} × {settings.window} tokens"
         )
+        keys = sum(loaded.facts.keys_per_layer)
         first = _collector(loaded, store, settings, Path(folder) / "first", floors=None)
-        _report("first files", *_measure(loaded, first, full[:rounds]))
+        _report("first files", keys, *_measure(loaded, first, full[:rounds]))
         floors = _floors(loaded, store, settings.window, batch, warm)
         steady = _collector(loaded, store, settings, Path(folder) / "steady", floors)
-        _warm_up(loaded, steady, store, settings.window, batch, warm)
-        _report("steady", *_measure(loaded, steady, full[rounds:]))
+        for layer in steady.layers:
+            layer.samples.floor.fill_(2**24 * (1 - SLOTS / (settings.top_k * warm)))
+        _report("steady", keys, *_measure(loaded, steady, full[rounds:]))
 
 
 def _tokens(folder: Path, corpus: Path, model: CodeModel) -> TokenStore:
@@ -110,13 +116,6 @@ def _floors(model: CodeModel, store: TokenStore, size: int, batch: int, files: i
     return best
 
 
-def _warm_up(model: CodeModel, collector: Collector, store: TokenStore, size: int, batch: int, files: int) -> None:
-    with read_coefficients(model, collector.consume):
-        for each in _first_windows(store, size, batch, files, model):
-            collector.start(each)
-            model.run_body(each.token_ids)
-
-
 def _measure(model: CodeModel, collector: Collector, measured: list[Batch]) -> tuple[list[float], list[float], int]:
     """Seconds per token of bare and collecting forwards, batch by batch, after one of each unmeasured."""
 
@@ -150,13 +149,14 @@ def _now(model: CodeModel) -> float:
     return time.process_time()
 
 
-def _report(phase: str, bare: list[float], collecting: list[float], rounds: int) -> None:
+def _report(phase: str, keys: int, bare: list[float], collecting: list[float], rounds: int) -> None:
+    cost = (sum(collecting) - sum(bare)) / len(bare) / keys
     ratios = sorted(other / one for one, other in zip(bare, collecting, strict=True))
     typer.echo(
         f"{phase:>12}: (a) bare forward {statistics.median(bare) * 1e6:.1f} µs/token, "
         f"(b) precompute loop {statistics.median(collecting) * 1e6:.1f} µs/token, "
         f"b/a {statistics.median(ratios):.3f} (range {ratios[0]:.3f}–{ratios[-1]:.3f}, total {sum(collecting) / sum(bare):.3f}, "
-        f"{rounds} batches)"
+        f"{rounds} batches); {cost * 1e9:.1f} ms per million coefficients"
     )
 
 
