@@ -1,4 +1,4 @@
-"""What a precompute will take, said before it begins: memory and disk by arithmetic, time by one measured batch."""
+"""What a precompute will take, said before it begins: memory and disk by arithmetic, time by measured samples of work."""
 
 import time
 
@@ -12,11 +12,15 @@ from worker.model.code_model import CodeModel
 from worker.precompute import sampling
 from worker.precompute.collect import polarities
 from worker.precompute.token_store import TokenStore
+from worker.precompute.values import LISTED
 
 _BYTES_PER_ENTRY = 16
 _BYTES_PER_BIN = 8
 _BYTES_PER_ROW = 300
 """A stored example with its context while it is sorted into the run file, one layer at a time; measured."""
+_COLLECTING = 1.3
+"""The loop's time in forwards; `bench.precompute` measures it."""
+_VALUES_TIMED = 64
 
 
 def estimate(model: CodeModel, store: TokenStore, settings: RunSettings, batch: int) -> str:
@@ -28,10 +32,11 @@ def estimate(model: CodeModel, store: TokenStore, settings: RunSettings, batch: 
     writing = WRITER_BYTES + max(model.facts.keys_per_layer) * slots * languages * _BYTES_PER_ROW
     contexts = keys * slots * (4 + 2 * (2 * settings.context + 1))
     tokens = int(store.offsets[-1])
-    rate = _tokens_per_second(model, store, settings, batch)
+    rate = _tokens_per_second(model, store, settings, batch) / _COLLECTING
+    seconds = tokens / rate + keys * _seconds_per_value(model)
     return (
         f"{keys:,} keys × {tokens:,} tokens in {store.n_files:,} files: up to {_size(max(reading, writing))} of memory beside the model, "
-        f"up to {_size(contexts * (2 + 2 * languages))} of disk while it runs, {_duration(tokens / rate)} at {rate:,.0f} tokens/s"
+        f"up to {_size(contexts * (2 + 2 * languages))} of disk while it runs, about {_duration(seconds)}, reading {rate:,.0f} tokens/s"
     )
 
 
@@ -46,6 +51,19 @@ def _tokens_per_second(model: CodeModel, store: TokenStore, settings: RunSetting
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
     return ids.numel() / max(time.monotonic() - started, 1e-6)
+
+
+@torch.no_grad()
+def _seconds_per_value(model: CodeModel) -> float:
+    """Time to project one value into the vocabulary both ways and list both ends."""
+    values = model.layers[0].values[:_VALUES_TIMED].float()
+    listed = min(LISTED, model.facts.vocabulary)
+    started = time.monotonic()
+    for normed in (True, False):
+        logits = model.project(values, normed)
+        for largest in (True, False):
+            logits.topk(listed, dim=1, largest=largest).values.cpu()
+    return (time.monotonic() - started) / len(values)
 
 
 def _size(n: float) -> str:
