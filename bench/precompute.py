@@ -24,7 +24,8 @@ from contract.manifest import RunSettings
 from worker.corpus.files import SourceFile
 from worker.corpus.gather import GatherSettings, gather
 from worker.model.code_model import CodeModel
-from worker.model.load import ModelSource, load_model
+from worker.model.load import load_model
+from worker.model.source import ModelSource
 from worker.model.taps import read_coefficients
 from worker.precompute.collect import Collector, polarities
 from worker.precompute.sampling import SLOTS

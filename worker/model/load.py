@@ -17,8 +17,7 @@ from worker.model.check import PROMPT, TOLERANCE, check_model
 from worker.model.code_model import CodeModel, FeedForward
 from worker.model.errors import DeviceUnavailable, ModelCheckFailed, ModelUnreadable
 from worker.model.families import Family, family_of
-from worker.model.source import DEFAULT_CACHE as DEFAULT_CACHE
-from worker.model.source import ModelSource as ModelSource
+from worker.model.source import ModelSource
 from worker.model.vocabulary import prefix_ids, vocabulary_size
 from worker.model.weights import Weights, find_weights, read_model
 

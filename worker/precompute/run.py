@@ -14,7 +14,8 @@ from contract.manifest import CorpusFacts, LanguageCounts, Manifest, RunSettings
 from contract.runfile import SCHEMA_VERSION, SUFFIX, RunExists, create, write_manifest
 from worker.corpus.gather import GatherSettings, gather
 from worker.model.code_model import CodeModel
-from worker.model.load import ModelSource, load_model
+from worker.model.load import load_model
+from worker.model.source import ModelSource
 from worker.precompute.disk import locked, readable_disk_errors
 from worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
 from worker.precompute.estimate import estimate

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from contract.manifest import RunSettings
 from worker.model.code_model import CodeModel
-from worker.model.load import ModelSource, load_model
+from worker.model.load import load_model
+from worker.model.source import ModelSource
 from worker.precompute.collect import polarities
 from worker.precompute.partial import Partial, completed, partial_name, raise_floor
 from worker.precompute.shard import Shard, ShardRunner

@@ -1,6 +1,5 @@
 """The tokenised corpus on disk: every kept file's tokens with their lines and columns, written once, read by slices."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,15 +131,6 @@ def open_tokens(folder: Path) -> TokenStore:
         language_names=order,
         seeds=np.array(seeds, dtype=np.uint64),
     )
-
-
-def store_sha256(folder: Path) -> str:
-    """sha256 over the tokens and the files' table: what the windows are cut from."""
-    digest = hashlib.sha256()
-    for name in ("token_ids.bin", "files.parquet"):
-        with (folder / name).open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _map(path: Path, dtype: type[_Number]) -> npt.NDArray[_Number]:

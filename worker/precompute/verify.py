@@ -20,7 +20,8 @@ from transformers import AutoModelForCausalLM
 from contract.keys import KeyId
 from contract.manifest import Manifest, Verification
 from contract.runfile import open_run, read_manifest
-from worker.model.load import DEFAULT_CACHE, DTYPES, find_device
+from worker.model.load import DTYPES, find_device
+from worker.model.source import DEFAULT_CACHE
 from worker.model.weights import find_weights
 from worker.precompute.errors import OtherModel, VerificationFailed
 from worker.progress import Progress
