@@ -1,3 +1,5 @@
+import itertools
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -5,10 +7,15 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from app.labels.database import Database, upgrade
 from app.main import create_app
 from app.runs import Registry, Run
 from app.settings import Settings
+from tests.postgres import NoServer, Server, postgresql
 from tests.runs import Shape, build_run
+
+TEMPLATE = "keyscope_template"
+NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +72,47 @@ def alpha(registry: Registry) -> Run:
 @pytest.fixture
 def gated(registry: Registry) -> Run:
     return registry.get("gated")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server with one database of this version's schema, `TEMPLATE`, to be copied."""
+    try:
+        with postgresql() as server:
+            server.create(TEMPLATE)
+            upgrade(server.url(TEMPLATE))
+            yield server
+    except NoServer as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file of this version's schema, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "labels.sqlite"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of an empty labels database of this version's schema, once of either kind."""
+    if request.param == "sqlite":
+        template = request.getfixturevalue("sqlite_template")
+        yield f"sqlite:///{shutil.copy(template, tmp_path / 'labels.sqlite')}"
+        return
+    server: Server = request.getfixturevalue("postgres")
+    name = f"test_{next(NUMBERS)}"
+    server.create(name, TEMPLATE)
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """An empty labels database, once of either kind."""
+    database = Database(database_url)
+    yield database
+    database.close()

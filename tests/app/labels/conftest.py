@@ -1,0 +1,11 @@
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+
+
+@pytest.fixture
+def settings(runs_dir: Path, database_url: str) -> Settings:
+    """Every test of this room runs on both kinds of database."""
+    return Settings(runs=runs_dir, database_url=database_url)

