@@ -1,9 +1,8 @@
-"""The runs of a directory: found, opened when first asked for, and opened again when their file was replaced."""
+"""The runs of a directory: found, opened when first asked for, and opened again when their file or analyses change."""
 
 import logging
+import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +10,15 @@ import duckdb
 
 from app.errors import UnknownRun
 from app.queries.tokens import Vocabulary, load_vocabulary
+from contract.analyses.files import analysis_files, read_analyses
 from contract.manifest import Manifest
-from contract.runfile import SUFFIX, RunFileError, open_run, read_manifest
-
-DRAIN_SECONDS = 10.0
-"""How long a replaced file's readers may take to finish before its connection is closed under them."""
+from contract.runfile import RunFileError, open_run, read_manifest
+from contract.tables import SUFFIX
 
 log = logging.getLogger(__name__)
 
-Signature = tuple[int, int, int]
+Signature = tuple[tuple[str, int, int, int], ...]
+"""Name, inode, time and size of a run file and of its analyses."""
 
 
 class Run:
@@ -36,22 +35,12 @@ class Run:
         except BaseException:
             self._connection.close()
             raise
+        self.analyses = {(each.kind, each.part): each for each in read_analyses(self._connection)}
         self._vocabulary: Vocabulary | None = None
-        self._readers = 0
-        self._idle = threading.Condition()
 
-    @contextmanager
-    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor for one request."""
-        with self._idle:
-            self._readers += 1
-        try:
-            with self._connection.cursor() as cursor:
-                yield cursor
-        finally:
-            with self._idle:
-                self._readers -= 1
-                self._idle.notify_all()
+    def reading(self) -> duckdb.DuckDBPyConnection:
+        """A cursor for one request, to be used in a `with` block."""
+        return self._connection.cursor()
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -62,10 +51,8 @@ class Run:
         return self._vocabulary
 
     def close(self) -> None:
-        """Close the file once no request reads it any more."""
-        with self._idle:
-            self._idle.wait_for(lambda: self._readers == 0, timeout=DRAIN_SECONDS)
-            self._connection.close()
+        """Close the files."""
+        self._connection.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +91,8 @@ class Registry:
             try:
                 signature = _signature(path)
                 run = self._open.get(run_id)
-                if run is not None and run.signature != signature:
-                    # The old connection has to be closed first: DuckDB hands out one instance per path and process.
-                    self._open.pop(run_id).close()
-                    run = None
-                if run is None:
+                if run is None or run.signature != signature:
+                    # Requests that still read the old files keep them open, and the last one lets go of them.
                     run = self._open[run_id] = Run(path, signature)
             except FileNotFoundError as error:
                 raise UnknownRun(run_id, self.run_ids()) from error
@@ -135,5 +119,9 @@ class Registry:
 
 
 def _signature(path: Path) -> Signature:
-    stat = path.stat()
+    files = [path, *(file for _, _, file in analysis_files(path))]
+    return tuple((file.name, *_content(file.stat())) for file in files)
+
+
+def _content(stat: os.stat_result) -> tuple[int, int, int]:
     return stat.st_ino, stat.st_mtime_ns, stat.st_size

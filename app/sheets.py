@@ -12,7 +12,8 @@ from app.queries.keys import STATISTICS
 from app.runs import Run
 from contract import bins
 from contract.keys import KeyId
-from contract.runfile import MOMENTS, Column
+from contract.runfile import MOMENTS
+from contract.tables import Column
 
 KeyTable = Literal["statistics", "languages", "histograms", "triggers", "samples", "fires_on", "value_tokens"]
 _KEY = {"key": "VARCHAR", "layer": "INTEGER", "index": "INTEGER"}

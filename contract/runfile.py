@@ -1,21 +1,17 @@
-"""The run file: its tables, how it comes to exist only when complete, and how it is opened."""
+"""The run file: its tables, how it comes to exist only when complete, and how it is opened with its analyses."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import duckdb
 from pydantic import ValidationError
 
+from contract.analyses.files import attach_analyses
 from contract.errors import KeyscopeError
 from contract.manifest import Manifest
+from contract.tables import KEY, Column, Table, attach, first_line, publish
 
 SCHEMA_VERSION = 1
-SUFFIX = ".duckdb"
-WRITER_BYTES = 2_000_000_000
-"""Memory that DuckDB may take while a run file is written."""
 
 
 class RunFileError(KeyscopeError):
@@ -30,43 +26,6 @@ class OtherSchemaVersion(RunFileError):
 
     code = "other_schema_version"
 
-
-class RunExists(KeyscopeError):
-    """A run file of that name is already there; run files are never overwritten."""
-
-    code = "run_exists"
-    status = 409
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: its DuckDB type and, for people, what its number is."""
-
-    name: str
-    type: str
-    help: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One table of the run file; rows are written in the order of `sorted_by`."""
-
-    name: str
-    columns: tuple[Column, ...]
-    sorted_by: tuple[str, ...]
-
-    @property
-    def names(self) -> list[str]:
-        """Column names in order."""
-        return [column.name for column in self.columns]
-
-    def ddl(self) -> str:
-        """The CREATE TABLE statement."""
-        columns = ", ".join(f'"{column.name}" {column.type}' for column in self.columns)
-        return f"CREATE TABLE {self.name} ({columns})"
-
-
-_KEY = (Column("layer", "USMALLINT"), Column("index", "UINTEGER"))
 
 WEIGHT_STATISTICS = (
     Column("norm_key", "FLOAT", "Length of the key vector (for gated layers, of the gate's row)"),
@@ -144,12 +103,12 @@ _EXAMPLE = (
 
 TABLES = (
     Table("manifest", (Column("schema_version", "UINTEGER"), Column("document", "VARCHAR")), ()),
-    Table("keys", _KEY + WEIGHT_STATISTICS + MOMENTS + KEY_STATISTICS, ("layer", "index")),
-    Table("language_statistics", (*_KEY, Column("language", "VARCHAR"), *MOMENTS), ("layer", "index", "language")),
+    Table("keys", KEY + WEIGHT_STATISTICS + MOMENTS + KEY_STATISTICS, ("layer", "index")),
+    Table("language_statistics", (*KEY, Column("language", "VARCHAR"), *MOMENTS), ("layer", "index", "language")),
     Table(
         "histograms",
         (
-            *_KEY,
+            *KEY,
             Column("language", "VARCHAR"),
             Column("tokens", "UBIGINT[]", "Coefficients of sampled tokens per bin of contract.bins"),
             Column("windows", "UBIGINT[]", "Largest coefficients of all windows per bin"),
@@ -158,13 +117,13 @@ TABLES = (
     ),
     Table(
         "triggers",
-        (*_KEY, Column("language", "VARCHAR"), Column("polarity", "VARCHAR"), Column("rank", "USMALLINT"), *_EXAMPLE),
+        (*KEY, Column("language", "VARCHAR"), Column("polarity", "VARCHAR"), Column("rank", "USMALLINT"), *_EXAMPLE),
         ("layer", "index", "language", "polarity", "rank"),
     ),
     Table(
         "samples",
         (
-            *_KEY,
+            *KEY,
             Column("language", "VARCHAR"),
             Column(
                 "band",
@@ -184,7 +143,7 @@ TABLES = (
     Table(
         "fires_on",
         (
-            *_KEY,
+            *KEY,
             Column("rank", "USMALLINT"),
             Column("token_id", "INTEGER"),
             Column("count", "UINTEGER", "Stored triggers and samples with a coefficient above 0 on this token"),
@@ -194,7 +153,7 @@ TABLES = (
     Table(
         "value_tokens",
         (
-            *_KEY,
+            *KEY,
             Column("projection", "VARCHAR", "normed: through the final norm's gain, L(v); raw: E v"),
             Column("direction", "VARCHAR", "promoted or suppressed"),
             Column("rank", "USMALLINT"),
@@ -245,35 +204,13 @@ def table(name: str) -> Table:
     return next(table for table in TABLES if table.name == name)
 
 
-@contextmanager
-def create(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def create(path: Path) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
     """Write a run file: empty tables on entry, published under its final name on a clean exit.
 
-    Everything is written to `NAME.duckdb.part`; on exit it is checkpointed, closed, synced and renamed, so a file with
-    its final name is complete. After an error the part is removed and nothing else is touched.
-
     Raises:
-        RunExists: there is a file of that name.
+        FileExists: there is a file of that name; run files are never overwritten.
     """
-    if path.exists():
-        raise RunExists(f"{path} is already there; run files are never overwritten: move it away to compute it again")
-    part = path.with_name(path.name + ".part")
-    _remove(part)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # without a limit DuckDB keeps what it has written in most of the machine's memory
-    connection = duckdb.connect(str(part), config={"memory_limit": f"{WRITER_BYTES}B"})
-    try:
-        for each in TABLES:
-            connection.execute(each.ddl())
-        yield connection
-        connection.execute("CHECKPOINT")
-        connection.close()
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        connection.close()
-        _remove(part)
+    return publish(path, TABLES)
 
 
 def write_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
@@ -282,9 +219,11 @@ def write_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest) ->
 
 
 def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnection:
-    """Open a run file for reading only, with no way to other files and its configuration locked.
+    """Open a run file and its analyses for reading only, with no way to other files and the configuration locked.
 
-    One connection serves a process; take a `.cursor()` for each request.
+    Every table of the run and of each kind of analysis is there under its name: a view of the file or files that have
+    it, or an empty table while the analysis is not computed. The table `analyses` says what was found. One connection
+    serves a process; take a `.cursor()` for each request.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -293,33 +232,42 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     """
     if not path.is_file():
         raise FileNotFoundError(path)
-    # Locked from the start: a second connection of this process shares the instance, and could not lock it again.
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "enable_external_access": False,
-        "lock_configuration": True,
-    }
-    if threads is not None:
-        config["threads"] = threads
+    # An instance in memory of one's own, so that a replaced file or a new analysis can be opened beside readers.
+    config: dict[str, str | bool | int | float | list[str]] = {} if threads is None else {"threads": threads}
+    connection = duckdb.connect(":memory:", config=config)
     try:
-        connection = duckdb.connect(str(path), read_only=True, config=config)
-    except duckdb.Error as error:
-        raise RunFileError(f"{path.name} cannot be read as a run file: {_first_line(error)}") from error
-    try:
-        row = connection.execute("SELECT schema_version FROM manifest").fetchone()
-        if row is None:
-            raise RunFileError(f"{path.name} has no manifest, so it is no run file of Keyscope")
-        if row[0] != SCHEMA_VERSION:
-            raise OtherSchemaVersion(
-                f"{path.name} has schema version {row[0]}, this Keyscope reads version {SCHEMA_VERSION}: "
-                "compute the run again with this version, or open it with the version that wrote it"
-            )
+        _attach(connection, path, "run")
+        _check_version(connection, path)
+        for each in TABLES:
+            connection.execute(f"CREATE VIEW {each.name} AS SELECT * FROM run.{each.name}")  # noqa: S608 - our own names
+        attach_analyses(connection, path)
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
     except duckdb.Error as error:
         connection.close()
-        raise RunFileError(f"{path.name} is no run file of Keyscope: {_first_line(error)}") from error
+        raise RunFileError(f"{path.name} is no run file of Keyscope: {first_line(error)}") from error
     except RunFileError:
         connection.close()
         raise
     return connection
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None:
+    try:
+        attach(connection, path, name)
+    except duckdb.Error as error:
+        raise RunFileError(f"{path.name} cannot be read as a run file: {first_line(error)}") from error
+
+
+def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    row = connection.execute("SELECT schema_version FROM run.manifest").fetchone()
+    if row is None:
+        raise RunFileError(f"{path.name} has no manifest, so it is no run file of Keyscope")
+    if row[0] != SCHEMA_VERSION:
+        raise OtherSchemaVersion(
+            f"{path.name} has schema version {row[0]}, this Keyscope reads version {SCHEMA_VERSION}: "
+            "compute the run again with this version, or open it with the version that wrote it"
+        )
 
 
 def read_manifest(connection: duckdb.DuckDBPyConnection) -> Manifest:
@@ -333,12 +281,3 @@ def read_manifest(connection: duckdb.DuckDBPyConnection) -> Manifest:
         return Manifest.model_validate_json(row[0] if row else "")
     except ValidationError as error:
         raise RunFileError(f"the manifest of the run cannot be read: {error.error_count()} fields are wrong") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _remove(part: Path) -> None:
-    for leftover in (part, part.with_name(part.name + ".wal")):
-        leftover.unlink(missing_ok=True)

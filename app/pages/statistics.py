@@ -7,7 +7,8 @@ from typing import Any
 
 from app.pages import formats
 from app.queries import Statistics, Vocabulary
-from contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS, Column
+from contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
+from contract.tables import Column
 
 _COLUMNS = {column.name: column for column in (*MOMENTS, *KEY_STATISTICS, *WEIGHT_STATISTICS)}
 _SHARES = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import duckdb
 
-from contract.runfile import Column
+from contract.tables import Column
 
 Value = float | int | str | bool | None
 Statistics = dict[str, Value]

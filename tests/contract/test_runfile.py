@@ -12,13 +12,13 @@ from contract.runfile import (
     SCHEMA_VERSION,
     TABLES,
     OtherSchemaVersion,
-    RunExists,
     RunFileError,
     create,
     open_run,
     read_manifest,
     write_manifest,
 )
+from contract.tables import FileExists
 
 MANIFEST = Manifest(
     schema_version=SCHEMA_VERSION,
@@ -94,7 +94,7 @@ def test_a_leftover_part_is_replaced_and_a_run_never(tmp_path: Path, published: 
     with create(tmp_path / "other.duckdb") as connection:
         write_manifest(connection, MANIFEST)
     before = published.read_bytes()
-    with pytest.raises(RunExists, match="never overwritten"), create(published):
+    with pytest.raises(FileExists, match="never overwritten"), create(published):
         pass
     assert published.read_bytes() == before
 

@@ -7,7 +7,7 @@ import torch
 
 from contract import bins
 from contract.manifest import RunSettings
-from contract.runfile import WRITER_BYTES
+from contract.tables import WRITER_BYTES
 from worker.model.code_model import CodeModel
 from worker.precompute import sampling
 from worker.precompute.collect import polarities

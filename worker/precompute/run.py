@@ -11,7 +11,8 @@ from pathlib import Path
 import duckdb
 
 from contract.manifest import CorpusFacts, LanguageCounts, Manifest, RunSettings, Verification
-from contract.runfile import SCHEMA_VERSION, SUFFIX, RunExists, create, write_manifest
+from contract.runfile import SCHEMA_VERSION, create, write_manifest
+from contract.tables import SUFFIX, FileExists
 from worker.corpus.gather import GatherSettings, gather
 from worker.model.code_model import CodeModel
 from worker.model.load import load_model
@@ -55,7 +56,7 @@ def precompute(request: PrecomputeRequest, progress: Progress) -> Path:
     rows of an unbroken run.
 
     Raises:
-        RunExists: the run is there (with `resume` that is no error: its path is returned).
+        FileExists: the run is there (with `resume` that is no error: its path is returned).
         UnfinishedRun: an earlier attempt was interrupted and `resume` is not set.
         OutputUnwritable: the disk is full or not writable.
         VerificationFailed: the result did not survive being computed again; nothing is published.
@@ -89,7 +90,7 @@ class _Run:
             path = self.request.out / f"{run_id}{SUFFIX}"
             if path.exists():
                 if not self.request.resume:
-                    raise RunExists(
+                    raise FileExists(
                         f"{path} is already there: it was computed with the same model, corpus and settings"
                     )
                 self.progress.note(f"{path} is complete")

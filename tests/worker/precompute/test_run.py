@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from contract.runfile import RunExists, open_run, read_manifest
+from contract.runfile import open_run, read_manifest
+from contract.tables import FileExists
 from tests.worker.models import save_tiny
 from tests.worker.precompute.corpora import SETTINGS, request, run, write_corpus
 from tests.worker.precompute.rows import all_rows
@@ -83,7 +84,7 @@ def test_the_manifest_tells_model_corpus_settings_and_the_verification(unbroken:
 def test_a_finished_run_is_not_computed_again(tmp_path: Path, model: Path, corpus: Path) -> None:
     path = run(model, corpus, tmp_path)
     before = path.read_bytes()
-    with pytest.raises(RunExists, match="already there"):
+    with pytest.raises(FileExists, match="already there"):
         run(model, corpus, tmp_path)
     assert run(model, corpus, tmp_path, resume=True) == path
     assert path.read_bytes() == before

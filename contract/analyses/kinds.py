@@ -1,0 +1,17 @@
+"""The kinds of analyses there are, each with its tables."""
+
+from collections.abc import Mapping
+
+from contract.analyses import agreement, concepts, edit, firing, syntax
+from contract.tables import Table
+
+SCHEMA_VERSION = 1
+"""Of the tables of every kind; raised when one of them changes."""
+
+KINDS: Mapping[str, tuple[Table, ...]] = {
+    "syntax": syntax.TABLES,
+    "firing": firing.TABLES,
+    "agreement": agreement.TABLES,
+    "concepts": concepts.TABLES,
+    "edit": edit.TABLES,
+}

@@ -1,0 +1,102 @@
+"""Tables as DuckDB keeps them, and the rule by which every file of ours comes to exist only when it is complete."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from contract.errors import KeyscopeError
+
+SUFFIX = ".duckdb"
+WRITER_BYTES = 2_000_000_000
+"""Memory that DuckDB may take while a file is written."""
+
+
+class FileExists(KeyscopeError):
+    """A published file of that name is already there."""
+
+    code = "file_exists"
+    status = 409
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its DuckDB type and, for people, what its number is."""
+
+    name: str
+    type: str
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of the run file; rows are written in the order of `sorted_by`."""
+
+    name: str
+    columns: tuple[Column, ...]
+    sorted_by: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in order."""
+        return [column.name for column in self.columns]
+
+    def ddl(self) -> str:
+        """The CREATE TABLE statement."""
+        columns = ", ".join(f'"{column.name}" {column.type}' for column in self.columns)
+        return f"CREATE TABLE {self.name} ({columns})"
+
+
+KEY = (Column("layer", "USMALLINT"), Column("index", "UINTEGER"))
+"""The columns that name a key."""
+
+
+@contextmanager
+def publish(path: Path, tables: Sequence[Table], replace: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Write a file: empty tables on entry, published under its final name on a clean exit.
+
+    Everything is written to `NAME.duckdb.part`; on exit it is checkpointed, closed, synced and renamed, so a file with
+    its final name is complete. After an error the part is removed and nothing else is touched. Readers of a file that
+    is replaced keep the one they opened.
+
+    Raises:
+        FileExists: there is a file of that name, and it is not to be replaced.
+    """
+    if path.exists() and not replace:
+        raise FileExists(f"{path} is already there; such files are never overwritten: move it away to compute it again")
+    part = path.with_name(path.name + ".part")
+    _remove(part)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # without a limit DuckDB keeps what it has written in most of the machine's memory
+    connection = duckdb.connect(str(part), config={"memory_limit": f"{WRITER_BYTES}B"})
+    try:
+        for each in tables:
+            connection.execute(each.ddl())
+        yield connection
+        connection.execute("CHECKPOINT")
+        connection.close()
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        connection.close()
+        _remove(part)
+
+
+def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None:
+    """Attach a file for reading only."""
+    quoted = str(path).replace("'", "''")
+    connection.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY, TYPE duckdb)")
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without its explanations."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _remove(part: Path) -> None:
+    for leftover in (part, part.with_name(part.name + ".wal")):
+        leftover.unlink(missing_ok=True)
