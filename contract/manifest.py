@@ -45,6 +45,9 @@ class CorpusFacts(_Record):
 
     name: str = Field(description="Short name for titles, such as demo")
     sources: list[str] = Field(description="Names of the sources, as files bear them")
+    requested: list[str] = Field(
+        default_factory=list, description="Sources as they were asked for, so that an analysis can read them again"
+    )
     sha256: str = Field(description="sha256 over language, path and content of every file kept, in order")
     languages: list[LanguageCounts]
     skipped: dict[str, int] = Field(default_factory=dict, description="Files left out, counted by reason")

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import duckdb
 
-from contract.manifest import CorpusFacts, LanguageCounts, Manifest, RunSettings, Verification
+from contract.manifest import CorpusFacts, Manifest, RunSettings, Verification
 from contract.runfile import SCHEMA_VERSION, create, write_manifest
 from contract.tables import SUFFIX, FileExists
-from worker.corpus.gather import GatherSettings, gather
+from worker.corpus.gather import GatherSettings
 from worker.model.code_model import CodeModel
 from worker.model.load import load_model
 from worker.model.source import ModelSource
+from worker.precompute.corpus import keep_corpus, prepare_corpus, prepared_corpus
 from worker.precompute.disk import locked, readable_disk_errors
 from worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
 from worker.precompute.estimate import estimate
@@ -25,7 +26,7 @@ from worker.precompute.provenance import provenance
 from worker.precompute.publish import Publisher
 from worker.precompute.shard import Shard, plan_shards
 from worker.precompute.shards import ShardWork, run_shards
-from worker.precompute.token_store import TokenStore, open_tokens, write_tokens
+from worker.precompute.token_store import TokenStore, open_tokens
 from worker.precompute.verify import verify
 from worker.progress import Progress
 
@@ -85,7 +86,7 @@ class _Run:
         corpus_folder = self.work / f"corpus-{self._corpus_key()}"
         with locked(corpus_folder):
             corpus = self._prepare_corpus(corpus_folder)
-            store = open_tokens(corpus_folder / "tokens")
+            store = open_tokens(corpus_folder)
             run_id = self._run_id(corpus)
             path = self.request.out / f"{run_id}{SUFFIX}"
             if path.exists():
@@ -98,7 +99,7 @@ class _Run:
             with locked(self.work / run_id):
                 self._run(run_id, path, corpus, store)
             shutil.rmtree(self.work / run_id, ignore_errors=True)
-        shutil.rmtree(corpus_folder, ignore_errors=True)
+            keep_corpus(corpus_folder, path)
         return path
 
     def _run(self, run_id: str, path: Path, corpus: CorpusFacts, store: TokenStore) -> None:
@@ -120,35 +121,24 @@ class _Run:
 
     def _prepare_corpus(self, folder: Path) -> CorpusFacts:
         """Gather and tokenise once; a resumed run reads what the interrupted one had gathered."""
-        facts = folder / "corpus.json"
-        if self.request.resume and facts.is_file():
-            return CorpusFacts.model_validate_json(facts.read_text("utf-8"))
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        found = prepared_corpus(folder) if self.request.resume else None
+        if found is not None:
+            return found
         gathering = GatherSettings(
             languages=self.request.languages,
             files_per_language=self.settings.files_per_language,
             keep_duplicates=self.settings.keep_duplicates,
             seed=self.settings.seed,
         )
-        with self.progress.stage("gathering the corpus", None, "files") as advance:
-            gathered = gather(
-                self.request.corpus, gathering, folder / "gathered", lambda step: advance(1 if step.language else 0)
-            )
-        for language, reason in gathered.missing.items():
-            self.progress.note(f"going on without {language}: {reason}")
-        with self.progress.stage("tokenising", len(gathered.entries), "files") as advance:
-            write_tokens(folder / "tokens", gathered.files(), self.model.tokenizer, advance)
-        shutil.rmtree(folder / "gathered", ignore_errors=True)
-        corpus = CorpusFacts(
-            name=self.request.corpus_name or ", ".join(_short_name(source) for source in self.request.corpus),
-            sources=list(gathered.sources),
-            sha256=gathered.sha256,
-            languages=_count(open_tokens(folder / "tokens"), self.settings.window),
-            skipped=gathered.skipped,
+        return prepare_corpus(
+            folder,
+            self.request.corpus,
+            gathering,
+            self.model.tokenizer,
+            self.settings.window,
+            self.request.corpus_name,
+            self.progress,
         )
-        facts.write_text(corpus.model_dump_json(), "utf-8")
-        return corpus
 
     def _plan(self, folder: Path, store: TokenStore) -> list[Shard]:
         """The shards; those of an interrupted attempt are cut where that attempt cut them."""
@@ -210,26 +200,12 @@ class _Run:
         )
 
 
-def _short_name(source: str) -> str:
-    """What people call a source: `demo` with or without a limit, the last part of a path or of a hub name."""
-    return "demo" if source.partition(":")[0] == "demo" else source.rstrip("/").rpartition("/")[2]
-
-
 def _check_window(model: CodeModel, window: int) -> None:
     longest = model.context_length - len(model.facts.bos)
     if window > longest:
         raise WindowTooLong(
             f"a window of {window} tokens does not fit: {model.facts.model_id} attends to {longest} at most"
         )
-
-
-def _count(store: TokenStore, window: int) -> list[LanguageCounts]:
-    counts = []
-    for code, language in enumerate(store.language_names):
-        lengths = store.lengths[store.languages == code]
-        windows = int((-(-lengths // window)).sum())
-        counts.append(LanguageCounts(language=language, files=len(lengths), windows=windows, tokens=int(lengths.sum())))
-    return counts
 
 
 def _hash(identity: object) -> str:

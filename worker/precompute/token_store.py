@@ -1,4 +1,4 @@
-"""The tokenised corpus on disk: every kept file's tokens with their lines and columns, written once, read by slices."""
+"""The tokenised corpus on disk: every kept file's text and tokens with their places, written once, read by slices."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ _FILES = pa.schema(
         ("path", pa.string()),
         ("sha256", pa.string()),
         ("n_tokens", pa.uint32()),
+        ("n_bytes", pa.uint32()),
     ]
 )
 _ROWS_AT_ONCE = 4096
@@ -42,11 +43,16 @@ class TokenStore:
     token_ids: npt.NDArray[np.int32]
     lines: npt.NDArray[np.uint32]
     columns: npt.NDArray[np.uint32]
+    starts: npt.NDArray[np.uint32]
+    """Where each token starts in the UTF-8 of its file."""
     offsets: IntArray
     languages: npt.NDArray[np.int16]
     language_names: tuple[str, ...]
     seeds: npt.NDArray[np.uint64]
     """One number a file from its content, for choices that must not depend on the order or on batches."""
+    texts: npt.NDArray[np.uint8]
+    """UTF-8 of all files back to back."""
+    text_offsets: IntArray
 
     @property
     def n_files(self) -> int:
@@ -58,8 +64,16 @@ class TokenStore:
         """Tokens of each file."""
         return np.diff(self.offsets)
 
+    def tokens_of(self, file: int) -> slice:
+        """Where a file's tokens are in the arrays over all tokens."""
+        return slice(int(self.offsets[file]), int(self.offsets[file + 1]))
+
+    def text(self, file: int) -> bytes:
+        """A file's UTF-8."""
+        return self.texts[self.text_offsets[file] : self.text_offsets[file + 1]].tobytes()
+
     def files(self) -> pa.Table:
-        """language, source, path, sha256 and n_tokens of every file, in order."""
+        """language, source, path, sha256, n_tokens and n_bytes of every file, in order."""
         return pq.read_table(self.folder / "files.parquet")
 
     def token_counts(self, vocabulary: int) -> IntArray:
@@ -87,15 +101,20 @@ def write_tokens(
         (folder / "token_ids.bin").open("wb") as ids_file,
         (folder / "lines.bin").open("wb") as lines_file,
         (folder / "columns.bin").open("wb") as columns_file,
+        (folder / "starts.bin").open("wb") as starts_file,
+        (folder / "texts.bin").open("wb") as texts_file,
         pq.ParquetWriter(folder / "files.parquet", _FILES) as writer,
     ):
         for file in files:
             encoding = encoder.encode(file.text, add_special_tokens=False)
             ids = np.array(encoding.ids, dtype=np.int32)
             starts = _byte_starts(file.text, ids, table, lengths_of, encoding.offsets)
-            lines, columns = _places(file.text.encode(), starts)
-            for stream, array in ((ids_file, ids), (lines_file, lines), (columns_file, columns)):
+            text = file.text.encode()
+            lines, columns = _places(text, starts)
+            places = starts.astype(np.uint32)
+            for stream, array in ((ids_file, ids), (lines_file, lines), (columns_file, columns), (starts_file, places)):
                 array.tofile(stream)
+            texts_file.write(text)
             rows.append(
                 {
                     "language": file.language,
@@ -103,6 +122,7 @@ def write_tokens(
                     "path": file.path,
                     "sha256": file.sha256,
                     "n_tokens": len(ids),
+                    "n_bytes": len(text),
                 }
             )
             if len(rows) == _ROWS_AT_ONCE:
@@ -114,23 +134,29 @@ def write_tokens(
 
 def open_tokens(folder: Path) -> TokenStore:
     """Open what `write_tokens` wrote; tokens stay on disk."""
-    table = pq.read_table(folder / "files.parquet", columns=["language", "sha256", "n_tokens"])
+    table = pq.read_table(folder / "files.parquet", columns=["language", "sha256", "n_tokens", "n_bytes"])
     names = table.column("language").to_pylist()
     order = tuple(dict.fromkeys(names))
     code = {name: number for number, name in enumerate(order)}
-    offsets = np.zeros(len(names) + 1, dtype=np.int64)
-    np.cumsum(table.column("n_tokens").to_numpy(), out=offsets[1:])
     seeds = [int(digest[:16], 16) for digest in table.column("sha256").to_pylist()]
     return TokenStore(
         folder=folder,
         token_ids=_map(folder / "token_ids.bin", np.int32),
         lines=_map(folder / "lines.bin", np.uint32),
         columns=_map(folder / "columns.bin", np.uint32),
-        offsets=offsets,
+        starts=_map(folder / "starts.bin", np.uint32),
+        offsets=_ends(table, "n_tokens"),
         languages=np.array([code[name] for name in names], dtype=np.int16),
         language_names=order,
         seeds=np.array(seeds, dtype=np.uint64),
+        texts=_map(folder / "texts.bin", np.uint8),
+        text_offsets=_ends(table, "n_bytes"),
     )
+
+
+def _ends(table: pa.Table, sizes: str) -> IntArray:
+    """Where each file's part ends, after a leading 0."""
+    return np.concatenate([[0], np.cumsum(table.column(sizes).to_numpy(), dtype=np.int64)])
 
 
 def _map(path: Path, dtype: type[_Number]) -> npt.NDArray[_Number]:

@@ -1,0 +1,83 @@
+"""A corpus made ready to be read by a model: gathered and tokenised once into a folder, and found there again."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerFast
+
+from contract.analyses.files import analysis_folder
+from contract.manifest import CorpusFacts, LanguageCounts
+from worker.corpus.gather import GatherSettings, gather
+from worker.precompute.token_store import TokenStore, open_tokens, write_tokens
+from worker.progress import Progress
+
+_FACTS = "corpus.json"
+
+
+def prepare_corpus(
+    folder: Path,
+    sources: Sequence[str],
+    settings: GatherSettings,
+    tokenizer: PreTrainedTokenizerFast,
+    window: int,
+    name: str | None,
+    progress: Progress,
+) -> CorpusFacts:
+    """Gather and tokenise sources into `folder`, in place of what is there.
+
+    Raises:
+        KeyscopeError: what the sources have to say.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with progress.stage("gathering the corpus", None, "files") as advance:
+        gathered = gather(sources, settings, folder / "gathered", lambda step: advance(1 if step.language else 0))
+    for language, reason in gathered.missing.items():
+        progress.note(f"going on without {language}: {reason}")
+    with progress.stage("tokenising", len(gathered.entries), "files") as advance:
+        write_tokens(folder, gathered.files(), tokenizer, advance)
+    shutil.rmtree(folder / "gathered", ignore_errors=True)
+    facts = CorpusFacts(
+        name=name or ", ".join(_short_name(source) for source in sources),
+        sources=list(gathered.sources),
+        requested=list(sources),
+        sha256=gathered.sha256,
+        languages=_count(open_tokens(folder), window),
+        skipped=gathered.skipped,
+    )
+    (folder / _FACTS).write_text(facts.model_dump_json(), "utf-8")
+    return facts
+
+
+def prepared_corpus(folder: Path) -> CorpusFacts | None:
+    """What `prepare_corpus` put into a folder; None where it is not there or not complete."""
+    facts = folder / _FACTS
+    return CorpusFacts.model_validate_json(facts.read_text("utf-8")) if facts.is_file() else None
+
+
+def keep_corpus(folder: Path, run: Path) -> None:
+    """Move a prepared corpus to where the analyses of a run look for it."""
+    place = corpus_folder(run)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(place, ignore_errors=True)
+    folder.replace(place)
+
+
+def corpus_folder(run: Path) -> Path:
+    """Where a run's prepared corpus is kept for its analyses; it can be removed, and is gathered again when needed."""
+    return analysis_folder(run) / "corpus"
+
+
+def _short_name(source: str) -> str:
+    """What people call a source: `demo` with or without a limit, the last part of a path or of a hub name."""
+    return "demo" if source.partition(":")[0] == "demo" else source.rstrip("/").rpartition("/")[2]
+
+
+def _count(store: TokenStore, window: int) -> list[LanguageCounts]:
+    counts = []
+    for code, language in enumerate(store.language_names):
+        lengths = store.lengths[store.languages == code]
+        windows = int((-(-lengths // window)).sum())
+        counts.append(LanguageCounts(language=language, files=len(lengths), windows=windows, tokens=int(lengths.sum())))
+    return counts
