@@ -13,6 +13,8 @@ from starlette.middleware import Middleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import docs, error_handlers, health, metrics
+from app.accounts.admission import AdmitSignedIn
+from app.accounts.by_word import AdmitByWord
 from app.api.router import router as api_router
 from app.error_handlers import CatchUnexpected
 from app.labels.database import Database, DatabaseUnavailable
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 def create_app(settings: Settings) -> FastAPI:
     """The application that serves the runs of `settings.runs`; nothing is opened before it starts."""
     counters = Metrics()
+    database = Database(settings.labels_url)
     app = FastAPI(
         title="Keyscope",
         description=DESCRIPTION,
@@ -48,13 +51,14 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(SecurityHeaders),
             Middleware(CountRequests, metrics=counters),
             Middleware(CatchUnexpected, error_page=error_page),
+            _admission(settings, database),
             Middleware(BodyLimit),
         ],
     )
     app.state.settings = settings
     app.state.metrics = counters
     app.state.registry = Registry(settings.runs)
-    app.state.database = Database(settings.labels_url)
+    app.state.database = database
     token = settings.worker_token
     app.state.workers = Workers(
         settings.worker_urls, token.get_secret_value() if token else None, settings.worker_timeout
@@ -64,6 +68,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     error_handlers.install(app, error_page)
     return app
+
+
+def _admission(settings: Settings, database: Database) -> Middleware:
+    if settings.accounts == "accounts":
+        return Middleware(AdmitSignedIn, database=database)
+    return Middleware(AdmitByWord, trusted_hosts=settings.trusted_hosts)
 
 
 @asynccontextmanager

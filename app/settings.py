@@ -1,7 +1,7 @@
 """The settings of the web server, each read from `KEYSCOPE_…` in the environment."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -38,6 +38,17 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         None,
         description="Labels database, sqlite:///FILE or postgresql://…; by default keyscope.sqlite beside the runs",
+    )
+    accounts: Literal["none", "accounts"] = Field(
+        "none",
+        description="Whether people sign in: none (everyone may do everything, on this machine only) or accounts",
+    )
+    allow_open: bool = Field(
+        False, description="Listen on other addresses than this machine's although nobody signs in"
+    )
+    trusted_hosts: Names = Field(
+        [],
+        description="Names, besides localhost and plain addresses, people may open the server by where nobody signs in",
     )
 
     @property

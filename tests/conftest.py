@@ -4,3 +4,6 @@ import os
 
 # before anybody imports torch: servers, browsers and tests share few cores, and idle threads that spin would take them
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# The name by which Starlette's test client calls every server; where nobody signs in, names have to be known.
+os.environ.setdefault("KEYSCOPE_TRUSTED_HOSTS", "testserver")

@@ -2,16 +2,19 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
-from urllib.parse import unquote
+from typing import Annotated, Any
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
 
-from app.labels.people import person_name
 from contract.errors import KeyscopeError
 
-COOKIE = "keyscope-person"
-"""Cookie with the display name, percent-encoded, where nobody signs in."""
+NAME_HEADER = "X-Keyscope-Person"
+CREDENTIALS = [
+    Security(HTTPBearer(auto_error=False, description="A token, where people sign in")),
+    Security(APIKeyHeader(name=NAME_HEADER, auto_error=False, description="Your name in UTF-8, where nobody signs in")),
+]
+"""What a program says who it is by, for the API's documentation; it is read before any route is chosen."""
 
 
 class Role(StrEnum):
@@ -33,6 +36,10 @@ class Person:
 
     name: str
     role: Role
+    account_id: int | None = None
+    """The person's account, where people sign in."""
+    session_id: int | None = None
+    """The session of the browser; None for a program with a token."""
 
 
 class NameNeeded(KeyscopeError):
@@ -42,6 +49,13 @@ class NameNeeded(KeyscopeError):
     status = 422
 
 
+class NotSignedIn(KeyscopeError):
+    """Whoever asks has not signed in, or not validly."""
+
+    code = "not_signed_in"
+    status = 401
+
+
 class Forbidden(KeyscopeError):
     """The person's role does not allow it."""
 
@@ -49,31 +63,32 @@ class Forbidden(KeyscopeError):
     status = 403
 
 
-def identify(
-    request: Request,
-    x_keyscope_person: Annotated[str | None, Header(description="Who sends the request, where nobody signs in")] = None,
-) -> Person | None:
-    """The person by their own word, from the header or the cookie; None where they have not said.
+def require(person: Person, needed: Role) -> None:
+    """Nothing, for a person who may do what needs the role.
 
     Raises:
-        InvalidParameter: the name cannot be one.
+        Forbidden: the person may not.
     """
-    if x_keyscope_person is not None:
-        return Person(person_name(_utf8(x_keyscope_person)), Role.ADMIN)
-    cookie = unquote(request.cookies.get(COOKIE, ""))
-    return Person(person_name(cookie), Role.ADMIN) if cookie else None
+    if not person.role.may(needed):
+        raise Forbidden(f"{person.name} is a {person.role} and this needs a {needed}: ask an admin")
 
 
-Visitor = Annotated[Person | None, Depends(identify)]
-"""Whoever looks at a page; None where they have not said who they are."""
+async def _visitor(request: Request) -> Person | None:
+    # Put there on admission, before any route was chosen; without it nothing is answered at all.
+    visitor: Person | None = request.state.visitor
+    return visitor
 
 
-def _labeler(visitor: Visitor) -> Person:
-    return _with(visitor, Role.LABELER)
+Visitor = Annotated[Person | None, Depends(_visitor)]
+"""Whoever looks at a page; None where nobody signs in and they have not said who they are."""
 
 
-def _admin(visitor: Visitor) -> Person:
-    return _with(visitor, Role.ADMIN)
+async def _labeler(visitor: Visitor) -> Person:
+    return _named(visitor, Role.LABELER)
+
+
+async def _admin(visitor: Visitor) -> Person:
+    return _named(visitor, Role.ADMIN)
 
 
 Labeler = Annotated[Person, Depends(_labeler)]
@@ -82,17 +97,18 @@ Admin = Annotated[Person, Depends(_admin)]
 """A person who may manage; NameNeeded or Forbidden for everybody else."""
 
 
-def _with(visitor: Person | None, needed: Role) -> Person:
+def needs(role: Role) -> Any:
+    """A dependency of routes that need a role but no name: who has not said theirs may use them where nobody signs in."""
+
+    async def check(visitor: Visitor) -> None:
+        if visitor is not None:
+            require(visitor, role)
+
+    return Depends(check)
+
+
+def _named(visitor: Person | None, needed: Role) -> Person:
     if visitor is None:
-        raise NameNeeded("this is done under a name: give yours, programs in the header X-Keyscope-Person")
-    if not visitor.role.may(needed):
-        raise Forbidden(f"{visitor.name} is a {visitor.role} and this needs a {needed}: ask an admin")
+        raise NameNeeded(f"this is done under a name: give yours, programs in the header {NAME_HEADER}")
+    require(visitor, needed)
     return visitor
-
-
-def _utf8(header: str) -> str:
-    # HTTP hands header bytes over as Latin-1.
-    try:
-        return header.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        return header

@@ -1,0 +1,159 @@
+"""Admission where people sign in: who sends a request, and whether they may, decided before anything else is read."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode, urlsplit
+
+from sqlalchemy import update
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.accounts import sessions, tokens
+from app.accounts.identity import NotSignedIn, Person, Role, require
+from app.accounts.models import ApiToken, BrowserSession
+from app.error_handlers import wants_json
+from app.labels.database import Database, DatabaseUnavailable
+from app.security import SAFE_METHODS
+
+COOKIE = "keyscope-session"
+SEEN_EVERY = timedelta(minutes=5)
+"""How exactly the last use of sessions and tokens is kept: a write for every request would be dear."""
+
+PUBLIC = ("/static", "/healthz")
+"""Served without asking who it is."""
+FOR_STRANGERS = ("/sign-in", "/invitation")
+"""Served to whoever has not signed in, too."""
+ONES_OWN = ("/account", "/sign-out")
+"""Where people change what is theirs alone, whatever their role."""
+
+log = logging.getLogger(__name__)
+
+
+def least_role(method: str, path: str) -> Role:
+    """What a route needs that says nothing itself: to look, a viewer; to change anything, a labeler."""
+    return Role.VIEWER if method in SAFE_METHODS or _under(path, ONES_OWN) else Role.LABELER
+
+
+class AdmitSignedIn:
+    """Says who sends a request by its session or token, and lets strangers in only where they are to be."""
+
+    def __init__(self, app: ASGIApp, database: Database) -> None:
+        self.app = app
+        self.database = database
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with the visitor in its state; a browser that has not signed in is sent to do so.
+
+        Raises:
+            NotSignedIn: a program has not signed in, or not validly.
+            Forbidden: the person's role does not allow it.
+            DatabaseUnavailable: nobody can say who it is.
+        """
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if scope["type"] != "http" or _under(path, PUBLIC):
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        visitor = await run_in_threadpool(_identify, self.database, request)
+        request.state.visitor = visitor
+        if not _under(path, FOR_STRANGERS):
+            if visitor is None:
+                await _ask_to_sign_in(request)(scope, receive, send)
+                return
+            require(visitor, least_role(request.method, path))
+        await self.app(scope, receive, _kept_from_caches(send))
+
+
+def remember(request: Request, response: Response, secret: str) -> None:
+    """Give a browser the cookie of its session."""
+    response.set_cookie(
+        COOKIE,
+        secret,
+        max_age=int(sessions.LASTS.total_seconds()),
+        path=_cookie_path(request),
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def forget(request: Request, response: Response) -> None:
+    """Take the cookie back."""
+    response.delete_cookie(COOKIE, path=_cookie_path(request))
+
+
+def _identify(database: Database, request: Request) -> Person | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme:
+        # Never the cookie instead: a program whose token was revoked has to notice.
+        return _by_token(database, token.strip() if scheme.lower() == "bearer" else "")
+    secret = request.cookies.get(COOKIE)
+    return _by_session(database, secret) if secret else None
+
+
+def _by_token(database: Database, secret: str) -> Person:
+    with database.transaction() as session:
+        found = tokens.find(session, secret)
+    if found is None:
+        raise NotSignedIn("the token is none, or was revoked: send one as `Authorization: Bearer ks_…`")
+    role = found.role if found.account.role.may(found.role) else found.account.role
+    if found.used_at is None or datetime.now(UTC) - found.used_at > SEEN_EVERY:
+        _note_use(database, ApiToken, found.id)
+    return Person(found.account.name, role, found.account_id)
+
+
+def _by_session(database: Database, secret: str) -> Person | None:
+    with database.transaction() as session:
+        found = sessions.find(session, secret)
+    if found is None:
+        return None
+    if datetime.now(UTC) - found.seen_at > SEEN_EVERY:
+        _note_use(database, BrowserSession, found.id)
+    return Person(found.account.name, found.account.role, found.account_id, found.id)
+
+
+def _note_use(database: Database, kind: type[ApiToken] | type[BrowserSession], number: int) -> None:
+    seen = {"used_at" if kind is ApiToken else "seen_at": datetime.now(UTC)}
+    try:
+        database.write(lambda session: session.execute(update(kind).where(kind.id == number).values(seen)))
+    except DatabaseUnavailable as error:
+        # A database that only reads still knows who it is.
+        log.warning("%s", error)
+
+
+def _ask_to_sign_in(request: Request) -> Response:
+    if wants_json(request):
+        raise NotSignedIn("sign in, programs with a token: `Authorization: Bearer ks_…`")
+    if "HX-Request" in request.headers:
+        # A redirect would put the sign-in page into a part of the present one.
+        shown = urlsplit(request.headers.get("HX-Current-URL", ""))
+        return Response(headers={"HX-Redirect": _sign_in(request, shown.path, shown.query)})
+    asked = request.url.path if request.method in SAFE_METHODS else ""
+    return RedirectResponse(_sign_in(request, asked, request.url.query if asked else ""), status_code=303)
+
+
+def _sign_in(request: Request, path: str, query: str) -> str:
+    back = f"{path}?{query}" if query else path
+    address = request.url_for("sign_in_page").path
+    return f"{address}?{urlencode({'next': back})}" if back else address
+
+
+def _kept_from_caches(send: Send) -> Send:
+    async def send_private(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            names = {name.lower() for name, _ in message["headers"]}
+            if b"cache-control" not in names:
+                message["headers"] = [*message["headers"], (b"cache-control", b"private, no-cache")]
+        await send(message)
+
+    return send_private
+
+
+def _cookie_path(request: Request) -> str:
+    return request.scope.get("root_path", "") or "/"
+
+
+def _under(path: str, places: tuple[str, ...]) -> bool:
+    return any(path == place or path.startswith(place + "/") for place in places)
