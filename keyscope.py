@@ -260,6 +260,46 @@ def inspect(run: RunFile, as_json: Json = False) -> None:
 
 
 @cli.command()
+def analyse(
+    run: RunFile,
+    kind: Annotated[str, typer.Argument(help="syntax, firing, agreement, concepts or edit")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the analysis; repeatable")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Where the model is; otherwise as the manifest names it")] = None,
+    corpus: Annotated[
+        list[str] | None, typer.Option(metavar="SRC", help="Where the corpus is; otherwise as the run was asked for it")
+    ] = None,
+    device: Device = "auto",
+    batch: Annotated[int | None, typer.Option(min=1, help="Windows in one forward pass")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Compute it anew where it is there")] = False,
+    as_json: Json = False,
+) -> None:
+    """Analyse a run; the result is a file beside it, which the pages show. Interrupted, it goes on where it stopped."""
+    from contract.runfile import open_run, read_manifest
+    from worker.analysis.kinds import make_analysis
+    from worker.analysis.run import analyse as compute
+    from worker.analysis.subject import open_subject
+    from worker.console import told
+    from worker.demo import locate_model
+
+    analysis = make_analysis(kind, _assignments(settings or []))
+    with open_run(run) as connection:
+        manifest = read_manifest(connection)
+    with told(as_json) as progress:
+        place = locate_model(model or manifest.model.model_id, progress)
+        source = ModelSource(place, manifest.model.revision, manifest.settings.dtype, device)
+        try:
+            with open_subject(run, source, tuple(corpus or ()), progress, batch) as subject:
+                path = compute(subject, analysis, replace)
+        except KeyboardInterrupt as interrupt:
+            _complain("interrupted; the same command goes on from here")
+            raise typer.Exit(INTERRUPTED) from interrupt
+    if as_json:
+        _print_json(analysis=str(path))
+
+
+@cli.command()
 def serve(
     runs: Annotated[Path | None, _field(ServerSettings, "runs")] = None,
     host: Annotated[str | None, _field(ServerSettings, "host")] = None,
@@ -308,6 +348,14 @@ def upgrade_database(database_url: Annotated[str | None, _field(ServerSettings, 
 
     upgrade(_fill(ServerSettings, database_url=database_url).labels_url)
     typer.echo("the labels database is up to date")
+
+
+def _assignments(texts: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise typer.BadParameter(f"{name!r} is no NAME=VALUE", param_hint="--set")
+    return {name: value for name, _, value in pairs}
 
 
 def _listen(app: "FastAPI", host: str, port: int) -> None:

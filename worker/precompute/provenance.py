@@ -12,13 +12,13 @@ import torch
 
 from contract.manifest import Provenance
 
-_LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")
+LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")
 
 
 def provenance(device: torch.device, batch: int, workers: int, started: datetime) -> Provenance:
     """What is known at the end of a run."""
     return Provenance(
-        device=_device_name(device),
+        device=device_name(device),
         batch=batch,
         threads=torch.get_num_threads(),
         workers=workers,
@@ -26,12 +26,13 @@ def provenance(device: torch.device, batch: int, workers: int, started: datetime
         finished=datetime.now(UTC),
         code_version=metadata.version("keyscope"),
         code_commit=_commit(),
-        versions={name: metadata.version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
+        versions={name: metadata.version(name) for name in LIBRARIES} | {"python": platform.python_version()},
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """A device as people know it."""
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}"
     return f"{device} {platform.processor() or platform.machine()}"

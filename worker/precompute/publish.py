@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -23,12 +22,10 @@ from worker.precompute.shard import Shard
 from worker.precompute.token_store import TokenStore
 from worker.precompute.values import ValueReader, ValueTokens
 from worker.progress import Advance
+from worker.rows import Array, Columns, insert
 
 FIRES_ON = 20
 """Fires-on tokens stored per key."""
-
-Array = npt.NDArray[Any]
-Columns = dict[str, Array | pa.Array]
 
 
 @dataclass(frozen=True)
@@ -282,15 +279,7 @@ class Publisher:
         return {"layer": np.full(len(keys), layer), "index": keys - self._first_keys[layer]}
 
     def _insert(self, name: str, *parts: Columns, order: tuple[str, ...] = ()) -> None:
-        """Append rows, in the given order over all parts; columns left out are null, and so is NaN."""
-        batch = pa.concat_tables([pa.table({key: _nullable(column) for key, column in part.items()}) for part in parts])
-        names = [column for column in table(name).names if column in parts[0]]
-        quoted = ", ".join(f'"{column}"' for column in names)
-        by = ", ".join(f'"{part}"' for part in order)
-        ordered = f" ORDER BY {by}" if by else ""
-        self._connection.register("batch", batch)
-        self._connection.execute(f"INSERT INTO {name} ({quoted}) SELECT {quoted} FROM batch{ordered}")  # noqa: S608
-        self._connection.unregister("batch")
+        insert(self._connection, table(name), *parts, order=order)
 
 
 def _summaries(weights: Mapping[str, Array], total: Mapping[str, Array], languages: Mapping[str, Moments]) -> Columns:
@@ -330,9 +319,3 @@ def _blobs(rows: Array) -> pa.Array:
     contiguous = np.ascontiguousarray(rows)
     width = contiguous.shape[1] * contiguous.itemsize
     return pa.Array.from_buffers(pa.binary(width), len(rows), [None, pa.py_buffer(contiguous)])
-
-
-def _nullable(column: Array | pa.Array) -> pa.Array:
-    if isinstance(column, np.ndarray) and column.dtype.kind == "f":
-        return pa.array(column, mask=np.isnan(column))
-    return column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column)

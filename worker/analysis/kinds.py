@@ -1,0 +1,31 @@
+"""The analyses there are, by the kind that people ask for."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from pydantic import ValidationError
+
+from contract.analyses.kinds import KINDS
+from worker.analysis.analysis import Analysis
+from worker.analysis.errors import InvalidSetting, UnknownAnalysis
+
+
+def make_analysis(kind: str, settings: Mapping[str, Any]) -> Analysis:
+    """The analysis of a kind; settings that are left out have their defaults.
+
+    Each kind is a module of this room with a function `make(settings) -> Analysis`.
+
+    Raises:
+        UnknownAnalysis: there is no such kind.
+        InvalidSetting: a setting is not one of the kind, or not of its type.
+    """
+    if kind not in KINDS:
+        raise UnknownAnalysis(f"there is no analysis {kind!r}: choose one of {', '.join(KINDS)}")
+    make: Callable[[Mapping[str, Any]], Analysis] = import_module(f"worker.analysis.{kind}").make
+    try:
+        return make(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise InvalidSetting(f"{name}={first['input']!r} is no setting of {kind}: {first['msg']}") from error

@@ -1,0 +1,177 @@
+"""One analysis from request to file: steps kept on disk, cost measured, rows written, published."""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import torch
+
+from contract.analyses.files import (
+    analysis_folder,
+    analysis_path,
+    publish_analysis,
+    write_analysis_manifest,
+)
+from contract.analyses.kinds import SCHEMA_VERSION
+from contract.analyses.manifest import AnalysisManifest
+from contract.tables import FileExists
+from worker.analysis.analysis import Analysis, Arrays, Step
+from worker.analysis.subject import Subject
+from worker.precompute.disk import locked, readable_disk_errors
+from worker.precompute.provenance import LIBRARIES, device_name
+from worker.precompute.windows import Batch, batches
+
+_SECONDS = "_seconds"
+TIMED_BATCHES = 12
+"""Batches of the corpus whose bare forward pass is timed."""
+
+
+def analyse(subject: Subject, analysis: Analysis, replace: bool = False) -> Path:
+    """Compute an analysis and publish it beside its run; an interrupted one goes on where it stopped.
+
+    Raises:
+        FileExists: there is one with other settings, and it is not to be replaced.
+        KeyscopeError: what the analysis, or the disk, has to say.
+    """
+    path = analysis_path(subject.path, analysis.kind, analysis.part)
+    settings = analysis.settings.model_dump(mode="json")
+    if path.is_file() and not replace:
+        found = _published(path)
+        if found is not None and found.settings == settings and found.run_id == subject.path.stem:
+            subject.progress.note(f"{path} is complete")
+            return path
+        raise FileExists(f"{path} is there with other settings: add --replace to compute it anew, or move it away")
+    with readable_disk_errors(subject.path.parent):
+        work = analysis_folder(subject.path) / ".work" / f"{analysis.kind}-{_hash(analysis, settings)}"
+        work.mkdir(parents=True, exist_ok=True)
+        with locked(work):
+            _compute(subject, analysis, work, replace)
+        shutil.rmtree(work, ignore_errors=True)
+    subject.progress.note(f"published {path}")
+    return path
+
+
+def _compute(subject: Subject, analysis: Analysis, work: Path, replace: bool) -> None:
+    started = datetime.now(UTC)
+    steps = analysis.steps(subject)
+    done = StepFiles(work, [step.name for step in steps])
+    todo = [step for step in steps if step.name not in done]
+    if len(todo) < len(steps):
+        subject.progress.note(f"going on after {len(steps) - len(todo)} of {len(steps)} steps")
+    tokens = sum(step.tokens for step in steps)
+    with subject.progress.stage(f"analysing {analysis.kind}", sum(step.tokens for step in todo), "tokens") as advance:
+        for step in todo:
+            began = time.monotonic()
+            arrays = analysis.run_step(subject, step, done, advance)
+            done.keep(step, arrays, time.monotonic() - began)
+    began = time.monotonic()
+    with publish_analysis(subject.path, analysis.kind, analysis.part, replace) as connection:
+        analysis.write(subject, connection, done)
+        seconds = done.seconds + time.monotonic() - began
+        manifest = AnalysisManifest(
+            schema_version=SCHEMA_VERSION,
+            kind=analysis.kind,
+            part=analysis.part,
+            run_id=subject.path.stem,
+            weights_sha256=subject.manifest.model.weights_sha256,
+            corpus_sha256=subject.manifest.corpus.sha256,
+            settings=analysis.settings.model_dump(mode="json"),
+            files=len({file for step in steps for file in step.files}),
+            tokens=tokens,
+            seconds=seconds,
+            forward_seconds=bare_forward_seconds(subject) * tokens,
+            device=device_name(subject.model.device),
+            started=started,
+            finished=datetime.now(UTC),
+            code_version=metadata.version("keyscope"),
+            versions={name: metadata.version(name) for name in LIBRARIES},
+        )
+        write_analysis_manifest(connection, manifest)
+    if manifest.cost is not None:
+        subject.progress.note(f"it cost {manifest.cost:.1f} times one bare forward pass over {tokens:,} tokens")
+
+
+class StepFiles(Mapping[str, Arrays]):
+    """Results of steps as files of a folder; a file with its final name is complete."""
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self._folder = folder
+        self._done = [name for name in names if (folder / f"{name}.npz").is_file()]
+
+    def keep(self, step: Step, arrays: Arrays, seconds: float) -> None:
+        """Keep the result of a step, and how long it took."""
+        path = self._folder / f"{step.name}.npz"
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            np.savez(file, **arrays, **{_SECONDS: np.array(seconds)})  # type: ignore[arg-type]
+        part.replace(path)
+        self._done.append(step.name)
+
+    @property
+    def seconds(self) -> float:
+        """Time that all steps took together, in this attempt or before."""
+        return sum(float(self._load(name)[_SECONDS]) for name in self._done)
+
+    def __getitem__(self, name: str) -> Arrays:
+        return {key: array for key, array in self._load(name).items() if key != _SECONDS}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._done)
+
+    def __len__(self) -> int:
+        return len(self._done)
+
+    def _load(self, name: str) -> Arrays:
+        if name not in self._done:
+            raise KeyError(name)
+        with np.load(self._folder / f"{name}.npz") as arrays:
+            return dict(arrays)
+
+
+@torch.inference_mode()
+def bare_forward_seconds(subject: Subject) -> float:
+    """Seconds a token of one forward pass without head or hooks, over some batches spread through the corpus."""
+    chosen = _some_batches(subject)
+    subject.model.run_body(chosen[0].token_ids)
+    _wait(subject)
+    began = time.monotonic()
+    for batch in chosen:
+        subject.model.run_body(batch.token_ids)
+    _wait(subject)
+    return (time.monotonic() - began) / sum(batch.n_tokens for batch in chosen)
+
+
+def _some_batches(subject: Subject) -> list[Batch]:
+    store, facts = subject.store, subject.model.facts
+    chosen: list[Batch] = []
+    for start in np.linspace(0, store.n_files, TIMED_BATCHES, endpoint=False).astype(int):
+        files = range(int(start), min(int(start) + subject.batch, store.n_files))
+        window = subject.manifest.settings.window
+        chosen.append(next(batches(store, files, window, subject.batch, facts.bos, subject.model.device)))
+    return chosen
+
+
+def _wait(subject: Subject) -> None:
+    if subject.model.device.type == "cuda":
+        torch.cuda.synchronize(subject.model.device)
+
+
+def _published(path: Path) -> AnalysisManifest | None:
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            row = connection.execute("SELECT document FROM manifest").fetchone()
+        return AnalysisManifest.model_validate_json(row[0]) if row else None
+    except (duckdb.Error, ValueError):
+        return None
+
+
+def _hash(analysis: Analysis, settings: object) -> str:
+    identity = json.dumps([SCHEMA_VERSION, analysis.part, settings], sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()[:10]

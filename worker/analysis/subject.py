@@ -1,0 +1,107 @@
+"""What an analysis looks at: a run, its model and its corpus, each proved to be the run's own."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from contract.analyses.files import analysis_folder
+from contract.manifest import Manifest
+from contract.runfile import open_run, read_manifest
+from worker.analysis.errors import OtherCorpus
+from worker.corpus.gather import GatherSettings
+from worker.model.code_model import CodeModel
+from worker.model.load import load_model
+from worker.model.source import ModelSource
+from worker.precompute.corpus import corpus_folder, prepare_corpus, prepared_corpus
+from worker.precompute.disk import locked
+from worker.precompute.errors import OtherModel
+from worker.precompute.token_store import TokenStore, open_tokens
+from worker.progress import Progress
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run under analysis."""
+
+    path: Path
+    manifest: Manifest
+    connection: duckdb.DuckDBPyConnection
+    """The run file and the analyses already there, read only."""
+    model: CodeModel
+    store: TokenStore
+    batch: int
+    """Windows in one forward."""
+    progress: Progress
+
+
+@contextmanager
+def open_subject(
+    path: Path,
+    model: CodeModel | ModelSource,
+    corpus: tuple[str, ...],
+    progress: Progress,
+    batch: int | None = None,
+) -> Iterator[Subject]:
+    """Open a run with its model, loaded here or already, and its corpus.
+
+    Args:
+        path: the run file.
+        model: the model, or where it is.
+        corpus: sources of the corpus; empty for those of the run.
+        progress: listener.
+        batch: windows in one forward.
+
+    Raises:
+        OtherModel: the model's weights are not those of the run.
+        OtherCorpus: the corpus is not that of the run.
+        KeyscopeError: what model or sources have to say.
+    """
+    connection = open_run(path)
+    try:
+        manifest = read_manifest(connection)
+        loaded = load_model(model) if isinstance(model, ModelSource) else model
+        if loaded.facts.weights_sha256 != manifest.model.weights_sha256:
+            raise OtherModel(
+                f"{loaded.facts.model_id} has weights {loaded.facts.weights_sha256[:12]}, the run {path.stem} was "
+                f"computed with {manifest.model.weights_sha256[:12]}: name the right model with --model"
+            )
+        store = _open_corpus(path, manifest, loaded, corpus, progress)
+        size = batch or (8 if loaded.device.type == "cpu" else 32)
+        yield Subject(path, manifest, connection, loaded, store, size, progress)
+    finally:
+        connection.close()
+
+
+def _open_corpus(
+    path: Path, manifest: Manifest, model: CodeModel, sources: tuple[str, ...], progress: Progress
+) -> TokenStore:
+    """The run's tokenised corpus: the one kept beside it, or gathered again."""
+    folder = corpus_folder(path)
+    analysis_folder(path).mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        facts = prepared_corpus(folder)
+        if facts is None:
+            asked = sources or tuple(manifest.corpus.requested)
+            if not asked:
+                raise OtherCorpus(f"the run {path.stem} does not say where its corpus was: name it with --corpus")
+            settings = manifest.settings
+            gathering = GatherSettings(
+                languages=tuple(manifest.languages),
+                files_per_language=settings.files_per_language,
+                keep_duplicates=settings.keep_duplicates,
+                seed=settings.seed,
+            )
+            facts = prepare_corpus(
+                folder, asked, gathering, model.tokenizer, settings.window, manifest.corpus.name, progress
+            )
+        if facts.sha256 != manifest.corpus.sha256:
+            shutil.rmtree(folder)
+            raise OtherCorpus(
+                f"the corpus read from {', '.join(facts.requested)} has sha256 {facts.sha256[:12]}, the run {path.stem} "
+                f"was computed over {manifest.corpus.sha256[:12]}: name the run's corpus with --corpus"
+            )
+        return open_tokens(folder)

@@ -1,0 +1,75 @@
+"""Walking the corpus: one forward a batch, and which of its places are tokens of which file."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from worker.analysis.subject import Subject
+from worker.model.code_model import CodeModel
+from worker.model.taps import read_coefficients
+from worker.precompute.windows import Batch, batches
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Places:
+    """The tokens of a batch, prefix and padding left out, in the order of its rows.
+
+    Each array is [n]: `numbers` counts tokens through the whole corpus, so that it indexes the arrays of the token
+    store; `positions` counts from 0 in the window.
+    """
+
+    flat: Tensor
+    """Where they are in [rows * columns], on the device."""
+    numbers: IntArray
+    files: IntArray
+    positions: IntArray
+    rows: IntArray
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def take(self, values: Tensor) -> Tensor:
+        """The tokens' values, [rows, columns, …] → [n, …]."""
+        return values.flatten(0, 1)[self.flat]
+
+
+def places(subject: Subject, batch: Batch) -> Places:
+    """Where a batch has which tokens."""
+    prefix = len(subject.model.facts.bos)
+    lengths = np.array([window.length for window in batch.windows])
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    files = np.array([window.file for window in batch.windows])[rows]
+    starts = np.array([window.start for window in batch.windows])[rows]
+    flat = torch.from_numpy(rows * batch.token_ids.shape[1] + prefix + positions).to(subject.model.device)
+    return Places(flat, subject.store.offsets[files] + starts + positions, files, positions, rows)
+
+
+def walk(subject: Subject, files: range) -> Iterator[tuple[Batch, Places]]:
+    """All windows of some files, a batch at a time."""
+    window, facts = subject.manifest.settings.window, subject.model.facts
+    for batch in batches(subject.store, files, window, subject.batch, facts.bos, subject.model.device):
+        yield batch, places(subject, batch)
+
+
+Consume = Callable[[int, Tensor], None]
+
+
+@torch.inference_mode()
+def forward(model: CodeModel, batch: Batch, at: Places, consume: Consume) -> Tensor:
+    """One forward over a batch, without the head.
+
+    `consume(layer, coefficients)` is called with the coefficients of the batch's tokens, [n, keys] float32. Hooks are
+    in place during this call only.
+
+    Returns:
+        The normed residual of the batch's tokens, [n, width].
+    """
+    with read_coefficients(model, lambda layer, found: consume(layer, at.take(found).float())):
+        return at.take(model.run_body(batch.token_ids))
