@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,14 +13,15 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 import migrations
 from contract.errors import KeyscopeError
 
 Result = TypeVar("Result")
-ATTEMPTS = 3
+ATTEMPTS = 10
+"""How often a change is tried before other writers win."""
 BUSY_SECONDS = 30
 """How long a writer of SQLite waits for another one."""
 
@@ -29,6 +31,12 @@ class DatabaseUnavailable(KeyscopeError):
 
     code = "database_unavailable"
     status = 503
+
+
+class ConnectionLost(DatabaseUnavailable):
+    """The server of the labels database closed the connection."""
+
+    code = "database_connection_lost"
 
 
 class SchemaBehind(DatabaseUnavailable):
@@ -74,23 +82,49 @@ class Database:
             self._check_schema()
             with Session(self.engine, expire_on_commit=False) as session, session.begin():
                 yield session
-        except OperationalError as error:
-            raise DatabaseUnavailable(_sentence(self.url, error)) from error
+        except DBAPIError as error:
+            if not _is_unavailable(error):
+                raise
+            raise _unavailable(self.url, error) from error
 
-    def write(self, work: Callable[[Session], Result]) -> Result:
-        """What `work` answers from a transaction of its own, run again where another writer was there first.
+    def read(self, work: Callable[[Session], Result]) -> Result:
+        """What `work` answers from a transaction of its own, asked once more where the connection was lost.
 
         Raises:
             DatabaseUnavailable: as for `transaction`.
         """
-        for _ in range(ATTEMPTS - 1):
+        try:
+            with self.transaction() as session:
+                return work(session)
+        except ConnectionLost:
+            with self.transaction() as session:
+                return work(session)
+
+    def write(self, work: Callable[[Session], Result]) -> Result:
+        """What `work` answers from a transaction of its own.
+
+        It runs again where another writer was there first, and once more where the connection was lost before the end
+        of `work`. A connection lost in the commit leaves open whether it took place, so that is an error.
+
+        Raises:
+            DatabaseUnavailable: as for `transaction`.
+        """
+        lost = False
+        for attempt in count(1):
+            done = False
             try:
                 with self.transaction() as session:
-                    return work(session)
+                    result = work(session)
+                    done = True
+                return result
             except IntegrityError:
-                continue
-        with self.transaction() as session:
-            return work(session)
+                if attempt == ATTEMPTS:
+                    raise
+            except ConnectionLost:
+                if done or lost:
+                    raise
+                lost = True
+        raise AssertionError("an attempt is the last")
 
     def close(self) -> None:
         """Close all connections."""
@@ -149,7 +183,7 @@ def upgrade(url: URL | str, revision: str = "head") -> None:
     try:
         command.upgrade(_config(url), revision)
     except OperationalError as error:
-        raise DatabaseUnavailable(_sentence(url, error)) from error
+        raise _unavailable(url, error) from error
 
 
 def downgrade(url: URL | str, revision: str) -> None:
@@ -169,7 +203,17 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
 
 
-def _sentence(url: URL, error: SQLAlchemyError) -> str:
-    cause = str(getattr(error, "orig", error)).strip().splitlines()[0]
+def _is_unavailable(error: DBAPIError) -> bool:
+    """Is it the database that failed, rather than a statement of ours?"""
+    # A file that is no database is a DatabaseError itself; statements that fail are subclasses of it.
+    return isinstance(error, OperationalError) or error.connection_invalidated or type(error) is DatabaseError
+
+
+def _unavailable(url: URL, error: DBAPIError) -> DatabaseUnavailable:
+    cause = str(error.orig).strip().splitlines()[0]
     place = url.database if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
-    return f"the labels database {place} cannot be used: {cause}; try again, or see that it can be reached and written"
+    lost = error.connection_invalidated
+    return (ConnectionLost if lost else DatabaseUnavailable)(
+        f"the labels database {place} {'closed the connection' if lost else 'cannot be used'}: {cause}; "
+        "try again, or see that it can be reached and written"
+    )

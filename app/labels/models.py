@@ -67,6 +67,7 @@ class Label(Base):
             sqlite_where=text("superseded_at IS NULL"),
             postgresql_where=text("superseded_at IS NULL"),
         ),
+        Index("labels_of_key", "weights_sha256", "layer", "key_index"),
         CheckConstraint("confidence IS NULL OR confidence BETWEEN 0 AND 1", name="labels_confidence"),
     )
 
@@ -96,6 +97,30 @@ class Label(Base):
     def current(self) -> bool:
         """Is it what the person says now?"""
         return self.superseded_at is None
+
+
+class Lease(Base):
+    """A key that one person is labelling now, so that nobody else is given it before it expires."""
+
+    __tablename__ = "leases"
+
+    weights_sha256: Mapped[str] = mapped_column(String(64), primary_key=True, comment="Weights the key belongs to")
+    layer: Mapped[int] = mapped_column(primary_key=True, comment="Layer of the key, from 0")
+    key_index: Mapped[int] = mapped_column(primary_key=True, comment="Index of the key in its layer, from 0")
+    person: Mapped[str] = mapped_column(String(100), comment="Display name of who has it")
+    expires_at: Mapped[datetime] = mapped_column(Moment, comment="When it is free again")
+
+
+class Skip(Base):
+    """A key that a person did not want to label for now."""
+
+    __tablename__ = "skips"
+
+    weights_sha256: Mapped[str] = mapped_column(String(64), primary_key=True, comment="Weights the key belongs to")
+    person: Mapped[str] = mapped_column(String(100), primary_key=True, comment="Display name of who skipped it")
+    layer: Mapped[int] = mapped_column(primary_key=True, comment="Layer of the key, from 0")
+    key_index: Mapped[int] = mapped_column(primary_key=True, comment="Index of the key in its layer, from 0")
+    skipped_at: Mapped[datetime] = mapped_column(Moment, comment="When it was last skipped")
 
 
 class Basket(Base):

@@ -1,22 +1,34 @@
 """Labels and baskets read and written; only this module speaks to the session."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
 from app.labels.models import Basket, Evidence, Kind, Label
+from contract.errors import KeyscopeError
 from contract.keys import KeyId, Mask, format_basket, parse_basket
+
+TAGGED = 2000
+"""The latest labels with tags, from which tags are suggested."""
 
 
 class NoLabel(NotFound):
     """A person has no current label of a key."""
 
     code = "no_label"
+
+
+class LabelChanged(KeyscopeError):
+    """A person's label is no longer the one that a change of it was based on."""
+
+    code = "label_changed"
+    status = 409
 
 
 class UnknownBasket(NotFound):
@@ -65,10 +77,24 @@ def all_labels(session: Session, weights_sha256: str | None = None, current: boo
     yield from session.scalars(chosen.execution_options(yield_per=1000))
 
 
-def put_label(session: Session, target: Target, person: str, judgement: Judgement) -> Label:
-    """Make this the person's current label of a key; the one before stays in the history."""
-    now = datetime.now(UTC)
-    _close(session, target, person, now, retracted=False)
+def current_label(session: Session, target: Target, person: str) -> Label | None:
+    """What a person says of a key now."""
+    mine = (*_about(target), Label.person == person, Label.superseded_at.is_(None))
+    return session.scalars(select(Label).where(*mine)).one_or_none()
+
+
+def put_label(
+    session: Session, target: Target, person: str, judgement: Judgement, based_on: int | None = None
+) -> Label:
+    """Make this the person's current label of a key; the one before stays in the history.
+
+    `based_on` is the id of the person's label that the change starts from, 0 for none; None replaces whatever there is.
+
+    Raises:
+        LabelChanged: the person's label is another one by now.
+    """
+    closed, now = _close(session, target, person, retracted=False)
+    _check_unchanged(target, closed, based_on)
     label = Label(
         person=person,
         weights_sha256=target.weights_sha256,
@@ -88,14 +114,59 @@ def put_label(session: Session, target: Target, person: str, judgement: Judgemen
     return label
 
 
-def retract_label(session: Session, target: Target, person: str) -> None:
+def retract_label(session: Session, target: Target, person: str, based_on: int | None = None) -> None:
     """Take a person's current label of a key back; it stays in the history.
 
     Raises:
         NoLabel: there is none.
+        LabelChanged: it is not the one of the id `based_on`.
     """
-    if not _close(session, target, person, datetime.now(UTC), retracted=True):
+    closed, _ = _close(session, target, person, retracted=True)
+    if not closed and not based_on:
         raise NoLabel(f"{person} has no label on {target.key}")
+    _check_unchanged(target, closed, based_on)
+
+
+def undo(session: Session, target: Target, person: str, based_on: int | None = None) -> Label | None:
+    """Undo the person's last change of their label of a key, and answer their label after that.
+
+    What was said before is said again, by a new label; where nothing was, the label is taken back. Undoing twice brings
+    the change back.
+
+    Raises:
+        NoLabel: the person has never labelled the key.
+        LabelChanged: their current label is not the one of the id `based_on`, 0 for none.
+    """
+    mine = select(Label).where(*_about(target), Label.person == person).order_by(Label.id.desc())
+    last = session.scalars(mine.limit(1)).one_or_none()
+    if last is None:
+        raise NoLabel(f"{person} has never labelled {target.key}")
+    current = last.id if last.current else 0
+    _check_unchanged(target, current, based_on)
+    before = last if not current else session.scalars(mine.offset(1).limit(1)).one_or_none()
+    if before is None or (current and before.retracted):
+        retract_label(session, target, person, based_on=current)
+        return None
+    return put_label(session, target, person, judgement_of(before), based_on=current)
+
+
+def judgement_of(label: Label) -> Judgement:
+    """What a label says."""
+    evidence = [Evidence.model_validate(each) for each in label.evidence]
+    return Judgement(label.kind, label.description, label.confidence, label.tags, evidence)
+
+
+def known_tags(session: Session, weights_sha256: str, limit: int = 100) -> list[tuple[str, int]]:
+    """Tags of the latest labels of a model's keys, the commonest first, and how many labels have each."""
+    latest = (
+        select(Label.tags)
+        .where(Label.weights_sha256 == weights_sha256, Label.superseded_at.is_(None))
+        .where(func.json_array_length(Label.tags) > 0)
+        .order_by(Label.id.desc())
+        .limit(TAGGED)
+    )
+    counts = Counter(tag for tags in session.scalars(latest) for tag in tags)
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
 
 
 def save_basket(session: Session, masks: Sequence[Mask]) -> Basket:
@@ -125,12 +196,27 @@ def _about(target: Target) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _close(session: Session, target: Target, person: str, now: datetime, retracted: bool) -> bool:
+def _close(session: Session, target: Target, person: str, retracted: bool) -> tuple[int, datetime]:
+    """The id of the current label, which is so no more, 0 where there was none; and the moment it happened."""
+    now = datetime.now(UTC)
+    # A clock may run behind the one that the label's time was taken from; its history must not run backwards.
+    moment = case((Label.created_at > now, Label.created_at), else_=now)
     # The first statement is a write, so SQLite takes its lock here and two writers wait instead of failing.
-    closed = session.scalars(
+    closed = session.execute(
         update(Label)
         .where(*_about(target), Label.person == person, Label.superseded_at.is_(None))
-        .values(superseded_at=now, retracted=retracted)
-        .returning(Label.id)
+        .values(superseded_at=moment, retracted=retracted)
+        .returning(Label.id, Label.superseded_at)
+    ).one_or_none()
+    return (closed.id, closed.superseded_at) if closed else (0, now)
+
+
+def _check_unchanged(target: Target, current: int, based_on: int | None) -> None:
+    if based_on is None or current == based_on:
+        return
+    found = f"label {current}" if current else "no label"
+    started = f"label {based_on}" if based_on else "no label"
+    raise LabelChanged(
+        f"your label of {target.key} has changed: this change is based on {started}, and there is {found} now; "
+        "read it, then send the change again with what it is based on"
     )
-    return closed.first() is not None
