@@ -1,0 +1,134 @@
+"""How far people agree beyond chance: Cohen's κ, Fleiss' κ and Krippendorff's α, each with its bootstrap interval.
+
+Ratings are a table of integers, one row a key, one column a person: the kind's number, or `MISSING`. Each statistic is
+a formula on a sum over keys of small `kinds × kinds` tables. The bootstrap draws keys with replacement, which only
+changes how often each table counts, and equal rows of ratings have equal tables, so a resample is one draw of counts
+over the few rows that differ.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+MISSING = -1
+RESAMPLES = 2000
+LEVEL = 0.95
+
+Ratings = npt.NDArray[np.int64]
+Tables = npt.NDArray[np.float64]
+"""Shape `… × kinds × kinds`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A statistic and what it rests on."""
+
+    value: float | None
+    """None where it is not defined."""
+    low: float | None
+    high: float | None
+    """The bootstrap interval; None where too few resamples define one."""
+    n: int
+    """Keys it rests on."""
+    reason: str | None = None
+    """Why it is not defined, where it is not."""
+
+
+def cohen_kappa(first: Ratings, second: Ratings, kinds: int, seed: int = 0) -> Estimate:
+    """Cohen's κ, unweighted, of two people over the keys that both labelled; both of shape `keys`."""
+    ratings = np.stack([first, second], axis=-1)
+    return _estimate(ratings[(ratings != MISSING).all(axis=1)], kinds, _joint, _cohen, seed)
+
+
+def fleiss_kappa(ratings: Ratings, kinds: int, seed: int = 0) -> Estimate:
+    """Fleiss' κ over the keys that everybody labelled; `ratings` of shape `keys × people`."""
+    if ratings.shape[1] < 2:
+        return Estimate(None, None, None, 0, "it takes two people")
+    return _estimate(ratings[(ratings != MISSING).all(axis=1)], kinds, _coincidences, _fleiss, seed)
+
+
+def krippendorff_alpha(ratings: Ratings, kinds: int, seed: int = 0) -> Estimate:
+    """Krippendorff's α for nominal values over the keys with two labels or more; `ratings` of shape `keys × people`."""
+    if ratings.shape[1] < 2:
+        return Estimate(None, None, None, 0, "it takes two people")
+    return _estimate(ratings[(ratings != MISSING).sum(axis=1) >= 2], kinds, _coincidences, _krippendorff, seed)
+
+
+def confusion(first: Ratings, second: Ratings, kinds: int) -> npt.NDArray[np.int64]:
+    """Keys by what the first person (rows) and the second (columns) say of them, of those both labelled."""
+    both = (first != MISSING) & (second != MISSING)
+    cells = np.bincount(first[both] * kinds + second[both], minlength=kinds * kinds)
+    return cells.reshape(kinds, kinds)
+
+
+def _estimate(
+    ratings: Ratings,
+    kinds: int,
+    tables_of: Callable[[Ratings, int], Tables],
+    formula: Callable[[Tables], Tables],
+    seed: int,
+) -> Estimate:
+    n = len(ratings)
+    if not n:
+        return Estimate(None, None, None, 0, "no key has the labels it takes")
+    rows, counts = np.unique(ratings, axis=0, return_counts=True)
+    tables = tables_of(rows, kinds)
+    value = formula(np.tensordot(counts, tables, axes=1))
+    if np.isnan(value):
+        return Estimate(None, None, None, n, "all labels are of one kind, so chance alone would agree as well")
+    drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=RESAMPLES)
+    resampled = formula(np.tensordot(drawn, tables, axes=1))
+    resampled = resampled[~np.isnan(resampled)]
+    if n < 2 or len(resampled) < RESAMPLES / 2:
+        return Estimate(float(value), None, None, n)
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(value), float(low), float(high), n)
+
+
+def _joint(rows: Ratings, kinds: int) -> Tables:
+    """Per row a single 1, where the first person's kind meets the second's."""
+    each = np.eye(kinds)[rows]
+    tables: Tables = each[:, 0, :, None] * each[:, 1, None, :]
+    return tables
+
+
+def _coincidences(rows: Ratings, kinds: int) -> Tables:
+    """Per row the ordered pairs of labels by different people, weighted so that each label counts once."""
+    counts = (rows[:, :, None] == np.arange(kinds)).sum(axis=1)
+    pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(kinds)
+    tables: Tables = pairs / (counts.sum(axis=1) - 1)[:, None, None]
+    return tables
+
+
+def _cohen(joint: Tables) -> Tables:
+    shares = joint / joint.sum(axis=(-2, -1), keepdims=True)
+    chance = (shares.sum(axis=-1) * shares.sum(axis=-2)).sum(axis=-1)
+    return _beyond(_diagonal(shares), chance)
+
+
+def _fleiss(coincidences: Tables) -> Tables:
+    shares = coincidences / coincidences.sum(axis=(-2, -1), keepdims=True)
+    return _beyond(_diagonal(shares), (shares.sum(axis=-1) ** 2).sum(axis=-1))
+
+
+def _krippendorff(coincidences: Tables) -> Tables:
+    of_kind = coincidences.sum(axis=-1)
+    labels = of_kind.sum(axis=-1)
+    # Chance draws two labels without replacement: that is what sets α apart from Fleiss' κ.
+    chance = (of_kind * (of_kind - 1)).sum(axis=-1) / (labels * (labels - 1))
+    return _beyond(_diagonal(coincidences) / labels, chance)
+
+
+def _diagonal(tables: Tables) -> Tables:
+    agreeing: Tables = np.trace(tables, axis1=-2, axis2=-1)
+    return agreeing
+
+
+def _beyond(observed: Tables, chance: Tables) -> Tables:
+    """Agreement beyond chance as a share of what there could be; NaN where chance alone agrees always."""
+    room = 1 - chance
+    defined = room > 1e-12
+    share: Tables = np.where(defined, (observed - chance) / np.where(defined, room, 1), np.nan)
+    return share
