@@ -10,7 +10,7 @@ import duckdb
 
 from app.errors import UnknownRun
 from app.queries.tokens import Vocabulary, load_vocabulary
-from contract.analyses.files import analysis_files, read_analyses
+from contract.analyses.files import analysis_files, read_analyses, read_problems
 from contract.manifest import Manifest
 from contract.runfile import RunFileError, open_run, read_manifest
 from contract.tables import SUFFIX
@@ -36,6 +36,7 @@ class Run:
             self._connection.close()
             raise
         self.analyses = {(each.kind, each.part): each for each in read_analyses(self._connection)}
+        self.analysis_problems = read_problems(self._connection)
         self._vocabulary: Vocabulary | None = None
 
     def reading(self) -> duckdb.DuckDBPyConnection:

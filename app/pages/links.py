@@ -8,6 +8,17 @@ from starlette.datastructures import URL
 from contract.keys import KeyId, Mask, format_basket
 
 Parameters = dict[str, object]
+SECTIONS = (("run_page", "overview"),)
+"""Pages about a whole run, by the name of their route and their title, in the order of the navigation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """An entry of a run's navigation."""
+
+    name: str
+    title: str
+    href: str
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,10 @@ class Links:
     def run(self, run_id: str) -> str:
         """The overview of a run."""
         return self._carrying(run_id, "run_page", run=run_id)
+
+    def sections(self, run_id: str) -> list[Section]:
+        """The pages about a whole run."""
+        return [Section(name, title, self._carrying(run_id, name, run=run_id)) for name, title in SECTIONS]
 
     def layer(self, run_id: str, layer: int, **query: object) -> str:
         """The keys of a layer."""

@@ -96,6 +96,12 @@ def read_analyses(connection: duckdb.DuckDBPyConnection) -> list[AnalysisManifes
     return [AnalysisManifest.model_validate_json(document) for (document,) in connection.execute(query).fetchall()]
 
 
+def read_problems(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    """The kind of every file that cannot be used, and why."""
+    query = "SELECT kind, problem FROM analyses WHERE problem IS NOT NULL ORDER BY kind, part"
+    return connection.execute(query).fetchall()
+
+
 def _usable(connection: duckdb.DuckDBPyConnection, name: str, run: Manifest) -> str:
     """The manifest's text.
 

@@ -1,0 +1,30 @@
+"""What a page says about the analysis it draws: how it was computed, or how to compute it."""
+
+from dataclasses import dataclass
+
+from app.runs import Run
+from contract.analyses.manifest import AnalysisManifest
+from contract.tables import SUFFIX
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisState:
+    """One kind of analysis of a run, there or not."""
+
+    kind: str
+    manifest: AnalysisManifest | None
+    """None while it is not computed."""
+    command: str
+    """Computes it."""
+    problems: list[str]
+    """Why files of this kind cannot be used."""
+
+
+def analysis_state(run: Run, kind: str, part: str | None = None) -> AnalysisState:
+    """What is known of a kind of analysis of a run."""
+    return AnalysisState(
+        kind=kind,
+        manifest=run.analyses.get((kind, part)),
+        command=f"keyscope analyse {run.path.parent.name}/{run.run_id}{SUFFIX} {kind}",
+        problems=[problem for found, problem in run.analysis_problems if found == kind],
+    )
