@@ -2,19 +2,18 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
 
+from app.accounts.identity import Labeler
 from app.api import models, shapes
 from app.dependencies import Key, LabelsDatabase, OpenRun
-from app.errors import InvalidParameter
 from app.exports import MEDIA_TYPES, Sheet, respond
 from app.labels import repository
+from app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
 from app.labels.models import Evidence, Kind, Label
-from app.labels.people import person_name
 from app.labels.repository import Judgement, Target
 
-Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
 EXPORT_COLUMNS = {
     "id": "BIGINT",
     "person": "VARCHAR",
@@ -43,10 +42,15 @@ class LabelBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: Kind
-    description: str = Field("", max_length=4000)
+    description: Description = ""
     confidence: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
-    tags: list[Tag] = Field(default_factory=list, max_length=20)
-    evidence: list[Evidence] = Field(default_factory=list, max_length=200)
+    tags: list[Tag] = Field(default_factory=list, max_length=MOST_TAGS)
+    evidence: list[Evidence] = Field(default_factory=list, max_length=MOST_EVIDENCE)
+    based_on: int | None = Field(
+        None,
+        ge=0,
+        description="Id of your label that you have seen, 0 for none: where it is another by now, nothing is saved",
+    )
 
 
 class LabelsAnswer(BaseModel):
@@ -65,39 +69,56 @@ class LabelAnswer(BaseModel):
     label: models.LabelShape
 
 
+class UndoAnswer(BaseModel):
+    """What a person says of a key after an undo."""
+
+    ok: Literal[True] = True
+    label: models.LabelShape | None = Field(description="null where nothing was said before")
+
+
+class TagShape(BaseModel):
+    """A tag and how many labels have it."""
+
+    tag: str
+    count: int
+
+
+class TagsAnswer(BaseModel):
+    """Tags that were given before, the commonest first."""
+
+    ok: Literal[True] = True
+    tags: list[TagShape]
+
+
 class Done(BaseModel):
     """It is done."""
 
     ok: Literal[True] = True
 
 
-def _person(
-    x_keyscope_person: Annotated[str | None, Header(description="Who gives the label; UTF-8")] = None,
-) -> str:
-    if x_keyscope_person is None:
-        raise InvalidParameter("a label needs a person: send your name in the header X-Keyscope-Person")
-    return person_name(_utf8(x_keyscope_person))
-
-
 def _target(run: OpenRun, key: Key) -> Target:
     return Target(run.manifest.model.weights_sha256, key)
 
 
-Person = Annotated[str, Depends(_person)]
 LabelledKey = Annotated[Target, Depends(_target)]
+BasedOn = Annotated[
+    int | None,
+    Query(
+        ge=0, description="Id of your label that you have seen, 0 for none: where it is another by now, nothing changes"
+    ),
+]
 
 
 @router.get("/runs/{run}/keys/{key}/labels", responses=models.OF_A_RUN | models.failures(503))
 def show_labels(target: LabelledKey, database: LabelsDatabase) -> LabelsAnswer:
     """Everyone's labels of a key, for the weights of this run."""
-    with database.transaction() as session:
-        labels = [shapes.label(each) for each in repository.history(session, target)]
+    labels = [shapes.label(each) for each in database.read(lambda session: repository.history(session, target))]
     current = sorted((label for label in labels if label.current), key=lambda label: label.person)
     return LabelsAnswer(key=str(target.key), labels=current, history=labels)
 
 
 @router.put("/runs/{run}/keys/{key}/labels", responses=WRITING)
-def put_label(target: LabelledKey, body: LabelBody, person: Person, database: LabelsDatabase) -> LabelAnswer:
+def put_label(target: LabelledKey, body: LabelBody, person: Labeler, database: LabelsDatabase) -> LabelAnswer:
     """Give a label; it replaces the person's earlier one, which stays in the history."""
     judgement = Judgement(
         kind=body.kind,
@@ -106,15 +127,30 @@ def put_label(target: LabelledKey, body: LabelBody, person: Person, database: La
         tags=list(dict.fromkeys(body.tags)),
         evidence=body.evidence,
     )
-    label = database.write(lambda session: repository.put_label(session, target, person, judgement))
+    label = database.write(lambda session: repository.put_label(session, target, person.name, judgement, body.based_on))
     return LabelAnswer(label=shapes.label(label))
 
 
 @router.delete("/runs/{run}/keys/{key}/labels", responses=WRITING)
-def retract_label(target: LabelledKey, person: Person, database: LabelsDatabase) -> Done:
+def retract_label(target: LabelledKey, person: Labeler, database: LabelsDatabase, based_on: BasedOn = None) -> Done:
     """Take one's own label back; it stays in the history."""
-    database.write(lambda session: repository.retract_label(session, target, person))
+    database.write(lambda session: repository.retract_label(session, target, person.name, based_on))
     return Done()
+
+
+@router.post("/runs/{run}/keys/{key}/labels/undo", responses=WRITING)
+def undo_label(target: LabelledKey, person: Labeler, database: LabelsDatabase, based_on: BasedOn = None) -> UndoAnswer:
+    """Undo the last change of one's own label; what was said before is said again, and the history keeps everything."""
+    label = database.write(lambda session: repository.undo(session, target, person.name, based_on))
+    return UndoAnswer(label=None if label is None else shapes.label(label))
+
+
+@router.get("/runs/{run}/tags", responses=models.OF_A_RUN | models.failures(503))
+def show_tags(run: OpenRun, database: LabelsDatabase) -> TagsAnswer:
+    """Tags of the latest labels of the model's keys."""
+    weights = run.manifest.model.weights_sha256
+    known = database.read(lambda session: repository.known_tags(session, weights))
+    return TagsAnswer(tags=[TagShape(tag=tag, count=count) for tag, count in known])
 
 
 @router.get(
@@ -138,11 +174,3 @@ def _export_row(label: Label) -> list[object]:
         {**values, "layer": label.layer, "index": label.key_index, "weights_sha256": label.weights_sha256}[name]
         for name in EXPORT_COLUMNS
     ]
-
-
-def _utf8(header: str) -> str:
-    # HTTP hands header bytes over as Latin-1.
-    try:
-        return header.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        return header

@@ -2,12 +2,14 @@ import csv
 import io
 import json
 import threading
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import duckdb
 import pytest
 from fastapi.testclient import TestClient
 
+from app.labels import repository
 from app.labels.database import downgrade
 from app.main import create_app
 from app.settings import Settings
@@ -74,6 +76,96 @@ def test_a_label_is_taken_back_by_its_person_alone_and_stays_in_the_history(clie
     assert client.delete(URL, headers=ADA).status_code == 404
 
 
+def test_a_label_based_on_what_is_no_more_is_not_saved(client: TestClient):
+    first = put(client, ADA, based_on=0)
+    second = put(client, ADA, kind="semantic", based_on=first["id"])
+    for stale in (0, first["id"]):
+        answer = client.put(URL, json={**BODY, "kind": "mixed", "based_on": stale}, headers=ADA)
+        assert answer.status_code == 409
+        assert answer.json()["error"] == "label_changed"
+        assert f"label {second['id']} now" in answer.json()["detail"]
+    assert client.delete(f"{URL}?based_on={first['id']}", headers=ADA).status_code == 409
+    assert client.post(f"{URL}/undo?based_on={first['id']}", headers=ADA).status_code == 409
+    assert [label["kind"] for label in client.get(URL).json()["history"]] == ["semantic", "syntactic"]
+    assert client.delete(f"{URL}?based_on={second['id']}", headers=ADA).status_code == 200
+    answer = client.put(URL, json={**BODY, "based_on": second["id"]}, headers=ADA)
+    assert "no label now" in answer.json()["detail"]
+
+
+def test_of_many_changes_based_on_one_label_one_is_saved(client: TestClient):
+    first = put(client, ADA)
+    statuses: list[int] = []
+
+    def change(number: int) -> None:
+        body = {**BODY, "description": str(number), "based_on": first["id"]}
+        statuses.append(client.put(URL, json=body, headers=ADA).status_code)
+
+    threads = [threading.Thread(target=change, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [200] + [409] * 7
+    assert len(client.get(URL).json()["history"]) == 2
+
+
+def test_undo_says_again_what_was_said_before(client: TestClient):
+    first = put(client, ADA)
+    put(client, ADA, kind="semantic", description="changed", confidence=None, tags=[], evidence=[])
+    undone = client.post(f"{URL}/undo", headers=ADA).json()["label"]
+    assert {name: undone[name] for name in BODY} == {name: first[name] for name in BODY}
+    history = client.get(URL).json()["history"]
+    assert [label["kind"] for label in history] == ["syntactic", "semantic", "syntactic"]
+    assert [label["current"] for label in history] == [True, False, False]
+    again = client.post(f"{URL}/undo", headers=ADA).json()["label"]
+    assert (again["kind"], again["description"]) == ("semantic", "changed")
+
+
+def test_undo_of_a_first_label_takes_it_back_and_undo_of_that_brings_it_back(client: TestClient):
+    put(client, ADA)
+    assert client.post(f"{URL}/undo", headers=ADA).json() == {"ok": True, "label": None}
+    assert client.get(URL).json()["labels"] == []
+    assert client.post(f"{URL}/undo", headers=ADA).json()["label"]["kind"] == "syntactic"
+    assert [label["retracted"] for label in client.get(URL).json()["history"]] == [False, True]
+
+
+def test_undo_of_a_label_after_one_taken_back_leaves_nothing(client: TestClient):
+    put(client, ADA)
+    client.delete(URL, headers=ADA)
+    put(client, ADA, kind="mixed")
+    assert client.post(f"{URL}/undo", headers=ADA).json()["label"] is None
+
+
+def test_undo_touches_nobody_elses_label(client: TestClient):
+    put(client, BEN)
+    answer = client.post(f"{URL}/undo", headers=ADA)
+    assert answer.status_code == 404
+    assert answer.json()["error"] == "no_label"
+    assert len(client.get(URL).json()["labels"]) == 1
+
+
+def test_a_history_never_runs_backwards(client: TestClient, monkeypatch: pytest.MonkeyPatch):
+    class Behind(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Behind":
+            return cls.fromtimestamp(datetime.now(tz).timestamp() - 3600, tz)
+
+    put(client, ADA)
+    monkeypatch.setattr(repository, "datetime", Behind)
+    put(client, ADA, kind="semantic")
+    later, earlier = client.get(URL).json()["history"]
+    assert earlier["created_at"] == earlier["superseded_at"] == later["created_at"]
+
+
+def test_tags_are_suggested_by_how_often_they_are_used_now(client: TestClient):
+    put(client, ADA, tags=["call"])
+    put(client, ADA, tags=["call", "numpy"])
+    put(client, BEN, tags=["call"])
+    tags = client.get(f"{V1}/runs/alpha/tags").json()["tags"]
+    assert tags == [{"tag": "call", "count": 2}, {"tag": "numpy", "count": 1}]
+    assert client.get(f"{V1}/runs/gated/tags").json()["tags"] == []
+
+
 def test_labels_are_part_of_the_key(client: TestClient):
     label = put(client, ADA)
     assert client.get(f"{V1}/runs/alpha/keys/L1.K2").json()["labels"] == [label]
@@ -96,11 +188,22 @@ def test_a_name_may_be_any_text_sent_as_utf8(client: TestClient):
     assert label["person"] == "Zoë 数 K."
 
 
-@pytest.mark.parametrize("person", [None, "", "   ", "x" * 101])
-def test_a_label_without_a_person_is_refused(client: TestClient, person: str | None):
-    answer = client.put(URL, json=BODY, headers={} if person is None else {"X-Keyscope-Person": person})
+@pytest.mark.parametrize(
+    ("headers", "error"),
+    [
+        ({}, "name_needed"),
+        ({"X-Keyscope-Person": ""}, "invalid_parameter"),
+        ({"X-Keyscope-Person": "   "}, "invalid_parameter"),
+        ({"X-Keyscope-Person": "x" * 101}, "invalid_parameter"),
+    ],
+)
+@pytest.mark.parametrize(("method", "url"), [("PUT", URL), ("DELETE", URL), ("POST", f"{URL}/undo")])
+def test_nothing_is_said_without_a_person(
+    client: TestClient, method: str, url: str, headers: dict[str, str], error: str
+):
+    answer = client.request(method, url, json=BODY, headers=headers)
     assert answer.status_code == 422
-    assert answer.json()["error"] == "invalid_parameter"
+    assert answer.json()["error"] == error
 
 
 @pytest.mark.parametrize(
@@ -114,6 +217,10 @@ def test_a_label_without_a_person_is_refused(client: TestClient, person: str | N
         {"evidence": [{"file_sha256": "abc", "offset": 0}]},
         {"evidence": [{"file_sha256": "0" * 64, "offset": -1}]},
         {"description": "x" * 4001},
+        {"description": "a\0b"},
+        {"tags": ["a\0b"]},
+        {"description": "\ud800"},
+        {"based_on": -1},
         {"unknown": 1},
     ],
 )

@@ -1,0 +1,24 @@
+"""The texts of a label, as forms and programs may send them."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, StringConstraints
+
+LONGEST_DESCRIPTION = 4000
+LONGEST_TAG = 50
+MOST_TAGS = 20
+MOST_EVIDENCE = 200
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a text cannot hold the character NUL")
+    return text
+
+
+Description = Annotated[str, StringConstraints(max_length=LONGEST_DESCRIPTION), AfterValidator(_storable)]
+Tag = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_TAG),
+    AfterValidator(_storable),
+]

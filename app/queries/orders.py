@@ -1,0 +1,50 @@
+"""All keys of a run in an order to go through them, as numbers, for large models have hundreds of thousands."""
+
+from collections.abc import Iterable
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from contract.keys import KeyId
+
+Order = npt.NDArray[np.int64]
+"""Keys one after another, each as layer times 2³² plus index."""
+
+_LAYER = 32
+_NUMBER = f'(layer::BIGINT << {_LAYER}) | "index"::BIGINT'
+_SAMPLED = f"""
+    SELECT {_NUMBER} AS number FROM keys WHERE dead IS NOT TRUE
+    ORDER BY row_number() OVER (PARTITION BY layer ORDER BY md5(concat_ws('.', ?, layer, "index"))), layer"""  # noqa: S608
+_STRONGEST = f"""
+    SELECT {_NUMBER} AS number FROM keys WHERE dead IS NOT TRUE AND isfinite(contribution)
+    ORDER BY contribution DESC, layer, "index\""""  # noqa: S608 - constants only
+
+
+def sampled(cursor: duckdb.DuckDBPyConnection, seed: int) -> Order:
+    """Keys at random, one of each layer in turn, the same for the same seed; keys that never fire are left out."""
+    return _numbers(cursor.execute(_SAMPLED, [seed]))
+
+
+def strongest(cursor: duckdb.DuckDBPyConnection) -> Order:
+    """Keys by how much they write on average; keys that never fire are left out."""
+    return _numbers(cursor.execute(_STRONGEST))
+
+
+def numbered(keys: Iterable[KeyId]) -> Order:
+    """Keys as numbers, in their order."""
+    return np.array([(key.layer << _LAYER) | key.index for key in keys], dtype=np.int64)
+
+
+def key_of(number: int) -> KeyId:
+    """The key of a number."""
+    return KeyId(number >> _LAYER, number & ((1 << _LAYER) - 1))
+
+
+def without(order: Order, keys: Iterable[KeyId]) -> Order:
+    """The order with some keys left out."""
+    return order[~np.isin(order, numbered(keys))]
+
+
+def _numbers(result: duckdb.DuckDBPyConnection) -> Order:
+    return result.fetchnumpy()["number"].astype(np.int64)
