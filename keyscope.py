@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -12,6 +14,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from typer.core import TyperGroup
 
+from app.accounts.roles import Role
 from app.settings import Settings as ServerSettings
 from contract.errors import KeyscopeError
 from contract.manifest import Preset, RunSettings
@@ -20,6 +23,9 @@ from worker.model.source import ModelSource
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from sqlalchemy.orm import Session
+
+    from app.labels.database import Database
 
 FAILED = 1
 INTERRUPTED = 130
@@ -54,6 +60,8 @@ cli = typer.Typer(
 )
 database = typer.Typer(help="The labels database.", no_args_is_help=True)
 cli.add_typer(database, name="db")
+users = typer.Typer(help="Who may sign in, and what they may do.", no_args_is_help=True)
+cli.add_typer(users, name="users")
 
 
 def main() -> None:
@@ -102,6 +110,8 @@ CORPUS = (
 )
 RunFile = Annotated[Path, typer.Argument(metavar="RUN", help="Run file (.duckdb)", exists=True, dir_okay=False)]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs")]
+PersonName = Annotated[str, typer.Argument(metavar="NAME", help="The person's name, as labels bear it")]
+DatabaseUrl = Annotated[str | None, _field(ServerSettings, "database_url")]
 Device = Annotated[str, _field(WorkerSettings, "device")]
 StopWithInput = Annotated[bool, typer.Option("--stop-with-input", hidden=True, callback=_stop_with_input)]
 
@@ -177,14 +187,15 @@ def precompute(
     """Compute a run: one model over one corpus, published as one file."""
     from worker.console import told
     from worker.demo import locate_model
+    from worker.precompute.presets import PROCEDURES
     from worker.precompute.run import PrecomputeRequest
     from worker.precompute.run import precompute as compute
 
     settings = _fill(
         RunSettings,
         preset=preset,
-        window=window,
-        stride=window,
+        window=window or PROCEDURES[preset].window,
+        stride=window or PROCEDURES[preset].window,
         top_k=top_k,
         context=context,
         files_per_language=files_per_language,
@@ -310,6 +321,7 @@ def serve(
     stop_with_input: StopWithInput = False,
 ) -> None:
     """Serve the pages and the JSON API; needs no torch."""
+    from app.accounts.exposure import check_exposure
     from app.main import create_app
 
     settings = _fill(
@@ -321,6 +333,7 @@ def serve(
         database_url=database_url,
         root_path=root_path,
     )
+    check_exposure(settings)
     _listen(create_app(settings), settings.host, settings.port)
 
 
@@ -356,6 +369,104 @@ def _assignments(texts: list[str]) -> dict[str, str]:
         if not name or not equals:
             raise typer.BadParameter(f"{name!r} is no NAME=VALUE", param_hint="--set")
     return {name: value for name, _, value in pairs}
+
+
+@users.command("add")
+def add_user(
+    name: PersonName,
+    role: Annotated[Role, typer.Option(help="What the person may do")] = Role.LABELER,
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from the input")] = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Make an account with a password of your choice."""
+    from app.accounts import people
+    from app.accounts.passwords import hash_password
+
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\n")
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    hashed = hash_password(password)
+    with _labels(database_url) as labels:
+        account = labels.write(lambda session: people.add(session, name, role, hashed))
+    typer.echo(f"{account.name} may sign in as {account.role}")
+
+
+@users.command("invite")
+def invite_user(
+    name: PersonName,
+    role: Annotated[Role, typer.Option(help="What a person without an account may do")] = Role.LABELER,
+    url: Annotated[str | None, typer.Option(help="Address people open Keyscope by; otherwise the server's own")] = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Print a link by which the person, with an account or yet without, chooses a password, once."""
+    from app.accounts import invitations, people
+
+    settings = _fill(ServerSettings, database_url=database_url)
+    base = url or f"http://{settings.host}:{settings.port}{settings.root_path}"
+
+    def invite(session: "Session") -> tuple[str, str]:
+        account = people.find(session, name) or people.add(session, name, role)
+        return account.name, invitations.invite(session, account)
+
+    with _labels(database_url) as labels:
+        invited, code = labels.write(invite)
+    typer.echo(invitations.link(f"{base.rstrip('/')}/invitation", invited, code))
+
+
+@users.command("list")
+def list_users(database_url: DatabaseUrl = None, as_json: Json = False) -> None:
+    """Show who has an account."""
+    from app.accounts import people
+
+    with _labels(database_url) as labels:
+        accounts = labels.read(people.everyone)
+    if as_json:
+        _print_json(
+            people=[{"name": each.name, "role": each.role, "disabled": bool(each.disabled_at)} for each in accounts]
+        )
+        return
+    for each in accounts:
+        typer.echo(f"{each.role:8}  {each.name}{'  (disabled)' if each.disabled_at else ''}")
+
+
+@users.command("role")
+def change_role(name: PersonName, role: Role, database_url: DatabaseUrl = None) -> None:
+    """Give a person another role."""
+    from app.accounts import people
+
+    with _labels(database_url) as labels:
+        labels.write(lambda session: people.set_role(session, people.get(session, name), role))
+
+
+@users.command("disable")
+def disable_user(name: PersonName, database_url: DatabaseUrl = None) -> None:
+    """Forbid a person to sign in; sessions and tokens end, labels stay."""
+    from app.accounts import people
+
+    with _labels(database_url) as labels:
+        labels.write(lambda session: people.disable(session, people.get(session, name)))
+
+
+@users.command("enable")
+def enable_user(name: PersonName, database_url: DatabaseUrl = None) -> None:
+    """Allow a person to sign in again."""
+    from app.accounts import people
+
+    with _labels(database_url) as labels:
+        labels.write(lambda session: people.enable(people.get(session, name)))
+
+
+@contextmanager
+def _labels(database_url: str | None) -> "Iterator[Database]":
+    from app.labels.database import Database
+
+    opened = Database(_fill(ServerSettings, database_url=database_url).labels_url)
+    try:
+        opened.create_missing()
+        yield opened
+    finally:
+        opened.close()
 
 
 def _listen(app: "FastAPI", host: str, port: int) -> None:

@@ -20,6 +20,7 @@ from app.error_handlers import CatchUnexpected
 from app.labels.database import Database, DatabaseUnavailable
 from app.live import Workers
 from app.metrics import CountRequests, Metrics
+from app.pages import accounts
 from app.pages.errors import error_page
 from app.pages.router import router as pages_router
 from app.runs import Registry
@@ -63,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.workers = Workers(
         settings.worker_urls, token.get_secret_value() if token else None, settings.worker_timeout
     )
-    for router in (api_router, health.router, metrics.router, docs.router, pages_router):
+    for router in (api_router, health.router, metrics.router, docs.router, pages_router, accounts.router(settings)):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     error_handlers.install(app, error_page)

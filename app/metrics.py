@@ -2,7 +2,7 @@
 
 import time
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -12,6 +12,9 @@ from prometheus_client import (
     generate_latest,
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.accounts.identity import Visitor, require
+from app.accounts.roles import Role
 
 router = APIRouter(tags=["operation"])
 
@@ -62,7 +65,18 @@ class CountRequests:
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
 
-@router.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
+async def _for_scrapers(visitor: Visitor) -> None:
+    # A scraper has a token and needs no more than to look; at a browser it is for who runs the server.
+    if visitor is not None and visitor.session_id is not None:
+        require(visitor, Role.ADMIN)
+
+
+@router.get(
+    "/metrics",
+    dependencies=[Depends(_for_scrapers)],
+    responses={200: {"content": {"text/plain": {}}}},
+    response_class=Response,
+)
 def metrics(request: Request) -> Response:
     """Counts and durations, in the format of Prometheus."""
     registry = request.app.state.metrics.registry

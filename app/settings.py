@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.accounts.roles import Role
+
 
 def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -50,6 +52,16 @@ class Settings(BaseSettings):
         [],
         description="Names, besides localhost and plain addresses, people may open the server by where nobody signs in",
     )
+
+    oidc_issuer: str | None = Field(
+        None, description="OpenID provider people may sign in with, such as https://accounts.example.com"
+    )
+    oidc_client_id: str | None = Field(None, description="Name of this server at the provider")
+    oidc_client_secret: SecretStr | None = Field(None, description="Secret of this server at the provider")
+    oidc_domains: Names = Field(
+        [], description="Mail domains whose people may sign in with the provider, with commas; none means all"
+    )
+    oidc_role: Role = Field(Role.VIEWER, description="Role of who signs in with the provider for the first time")
 
     @property
     def labels_url(self) -> str:

@@ -11,8 +11,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.accounts import sessions, tokens
-from app.accounts.identity import NotSignedIn, Person, Role, require
+from app.accounts.identity import NotSignedIn, Person, require
 from app.accounts.models import ApiToken, BrowserSession
+from app.accounts.roles import Role
 from app.error_handlers import wants_json
 from app.labels.database import Database, DatabaseUnavailable
 from app.security import SAFE_METHODS
@@ -94,8 +95,7 @@ def _identify(database: Database, request: Request) -> Person | None:
 
 
 def _by_token(database: Database, secret: str) -> Person:
-    with database.transaction() as session:
-        found = tokens.find(session, secret)
+    found = database.read(lambda session: tokens.find(session, secret))
     if found is None:
         raise NotSignedIn("the token is none, or was revoked: send one as `Authorization: Bearer ks_…`")
     role = found.role if found.account.role.may(found.role) else found.account.role
@@ -105,8 +105,7 @@ def _by_token(database: Database, secret: str) -> Person:
 
 
 def _by_session(database: Database, secret: str) -> Person | None:
-    with database.transaction() as session:
-        found = sessions.find(session, secret)
+    found = database.read(lambda session: sessions.find(session, secret))
     if found is None:
         return None
     if datetime.now(UTC) - found.seen_at > SEEN_EVERY:

@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.accounts.identity import NAME_HEADER, Person, Role
+from app.accounts.identity import NAME_HEADER, Person
+from app.accounts.roles import Role
 from app.errors import InvalidParameter
 from app.labels.people import person_name
 from contract.errors import KeyscopeError

@@ -1,12 +1,12 @@
 """Who sends a request: a person with a role, or somebody who has not said who they are."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from app.accounts.roles import Role as Role
 from contract.errors import KeyscopeError
 
 NAME_HEADER = "X-Keyscope-Person"
@@ -15,19 +15,6 @@ CREDENTIALS = [
     Security(APIKeyHeader(name=NAME_HEADER, auto_error=False, description="Your name in UTF-8, where nobody signs in")),
 ]
 """What a program says who it is by, for the API's documentation; it is read before any route is chosen."""
-
-
-class Role(StrEnum):
-    """What a person may do; each role may do what the ones before it may."""
-
-    VIEWER = "viewer"
-    LABELER = "labeler"
-    ADMIN = "admin"
-
-    def may(self, needed: "Role") -> bool:
-        """Does this role do for what needs the other?"""
-        order = list(Role)
-        return order.index(self) >= order.index(needed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +27,15 @@ class Person:
     """The person's account, where people sign in."""
     session_id: int | None = None
     """The session of the browser; None for a program with a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A person at a browser that is signed in; no program with a token is one."""
+
+    person: Person
+    account_id: int
+    session_id: int
 
 
 class NameNeeded(KeyscopeError):
@@ -95,6 +91,17 @@ Labeler = Annotated[Person, Depends(_labeler)]
 """A person who may label; NameNeeded or Forbidden for everybody else."""
 Admin = Annotated[Person, Depends(_admin)]
 """A person who may manage; NameNeeded or Forbidden for everybody else."""
+
+
+async def _signed_in(visitor: Visitor) -> SignedIn:
+    if visitor is None or visitor.account_id is None or visitor.session_id is None:
+        # A token that could make tokens, or change passwords, would outlive its being revoked.
+        raise Forbidden("accounts are managed in a browser that is signed in, not with a token")
+    return SignedIn(visitor, visitor.account_id, visitor.session_id)
+
+
+AtBrowser = Annotated[SignedIn, Depends(_signed_in)]
+"""A person who has signed in with this browser; Forbidden for everybody else."""
 
 
 def needs(role: Role) -> Any:

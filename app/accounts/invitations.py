@@ -1,14 +1,13 @@
 """Invitations: a link, good once, whose holder chooses the password of an account."""
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.accounts import sessions
 from app.accounts.credentials import digest, new_secret
 from app.accounts.models import Account, Invitation
-from app.accounts.passwords import hash_password
 from app.accounts.people import folded
 from contract.errors import KeyscopeError
 
@@ -31,31 +30,30 @@ def invite(session: Session, account: Account) -> str:
     return code
 
 
-def accept(session: Session, name: str, code: str, password: str) -> Account:
-    """Choose the password of the account the code is for; whoever was signed in there no longer is.
+def check(session: Session, name: str, code: str) -> int:
+    """The id of the account that an invitation is for.
 
     Raises:
         InvalidInvitation: the code does not hold, or is for another name.
-        InvalidParameter: the password cannot be one; the code still holds then.
     """
-    now = datetime.now(UTC)
-    # Deleted first, so that of two who send the same code at the same moment only one gets on.
-    chosen = (
-        delete(Invitation)
-        .where(Invitation.code_sha256 == digest(code.strip()), Invitation.expires_at > now)
-        .returning(Invitation.account_id)
+    chosen = select(Invitation).where(
+        Invitation.code_sha256 == digest(code.strip()), Invitation.expires_at > datetime.now(UTC)
     )
-    account_id = session.scalar(chosen)
-    account = session.scalar(select(Account).where(Account.id == account_id))
-    if account is None or account.disabled_at or account.folded_name != folded(name):
+    found = session.scalar(chosen)
+    if found is None or found.account.disabled_at or found.account.folded_name != folded(name):
         raise InvalidInvitation("this invitation was used, has expired, or is for somebody else: ask for a new one")
-    account.password_hash = hash_password(password)
-    sessions.end_all(session, account.id)
-    return account
+    return found.account_id
+
+
+def use(session: Session, name: str, code: str) -> int:
+    """The same, and the code no longer holds: of two who send it at the same moment only one gets on."""
+    used = delete(Invitation).where(Invitation.code_sha256 == digest(code.strip())).returning(Invitation.account_id)
+    account_id = check(session, name, code)
+    if session.scalar(used) is None:
+        raise InvalidInvitation("this invitation was used a moment ago: ask for a new one")
+    return account_id
 
 
 def link(base: str, name: str, code: str) -> str:
     """The address to send to the person. The code is behind a #, which no browser sends, so no server logs it."""
-    from urllib.parse import quote
-
     return f"{base}?name={quote(name)}#{code}"

@@ -4,14 +4,13 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.accounts import sessions, tokens
-from app.accounts.identity import Role
 from app.accounts.models import Account
-from app.accounts.passwords import hash_password, is_password
-from app.errors import InvalidParameter, NotFound
+from app.accounts.roles import Role
+from app.errors import NotFound
 from app.labels.people import person_name
 from contract.errors import KeyscopeError
 
@@ -58,11 +57,23 @@ def get(session: Session, name: str) -> Account:
     return account
 
 
-def add(session: Session, name: str, role: Role, password: str | None = None) -> Account:
+def by_id(session: Session, account_id: int) -> Account:
+    """The account of an id.
+
+    Raises:
+        UnknownPerson: there is none.
+    """
+    account = session.get(Account, account_id)
+    if account is None:
+        raise UnknownPerson(f"there is no account {account_id}")
+    return account
+
+
+def add(session: Session, name: str, role: Role, password_hash: str | None = None) -> Account:
     """A new account; without a password nobody can sign in to it before an invitation is accepted.
 
     Raises:
-        InvalidParameter: the name or the password cannot be one.
+        InvalidParameter: the name cannot be one.
         NameTaken: somebody has the name.
     """
     name = person_name(name)
@@ -73,7 +84,7 @@ def add(session: Session, name: str, role: Role, password: str | None = None) ->
         name=name,
         folded_name=folded(name),
         role=role,
-        password_hash=None if password is None else hash_password(password),
+        password_hash=password_hash,
         created_at=datetime.now(UTC),
     )
     session.add(account)
@@ -109,16 +120,10 @@ def enable(account: Account) -> None:
     account.disabled_at = None
 
 
-def change_password(session: Session, account: Account, old: str, new: str, keep_session: int) -> None:
-    """Another password; all sessions but the one that asks for it end.
-
-    Raises:
-        InvalidParameter: the old one is wrong, or the new one cannot be one.
-    """
-    if not is_password(old, account.password_hash):
-        raise InvalidParameter("that is not your present password")
-    account.password_hash = hash_password(new)
-    sessions.end_all(session, account.id, but=keep_session)
+def set_password(session: Session, account_id: int, password_hash: str, keep_session: int | None = None) -> None:
+    """Another password; sessions end, the one it was changed in perhaps left."""
+    session.execute(update(Account).where(Account.id == account_id).values(password_hash=password_hash))
+    sessions.end_all(session, account_id, but=keep_session)
 
 
 def folded(name: str) -> str:

@@ -6,19 +6,19 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.accounts.credentials import digest, new_secret
-from app.accounts.models import Account, BrowserSession
+from app.accounts.models import BrowserSession
 
 LASTS = timedelta(days=14)
 
 
-def begin(session: Session, account: Account, browser: str) -> str:
+def begin(session: Session, account_id: int, browser: str) -> str:
     """Sign a browser in; answers the secret for its cookie, which is nowhere else."""
     now = datetime.now(UTC)
     session.execute(delete(BrowserSession).where(BrowserSession.expires_at <= now))
     secret = new_secret()
     session.add(
         BrowserSession(
-            account_id=account.id,
+            account_id=account_id,
             secret_sha256=digest(secret),
             browser=browser[:200],
             created_at=now,

@@ -6,8 +6,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.accounts.credentials import TOKEN_PREFIX, digest, new_secret
-from app.accounts.identity import Role
 from app.accounts.models import Account, ApiToken
+from app.accounts.roles import Role
 from app.errors import InvalidParameter
 from app.labels.people import person_name
 

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
+from app.accounts.identity import needs
+from app.accounts.roles import Role
 from app.activations import read_activations
 from app.api.models import OF_A_RUN, Responses, failures
 from app.dependencies import LiveWorkers, Runs
@@ -40,7 +42,7 @@ READING: Responses = {
     **failures(400, 403, 404, 413, 422, 429, 502, 503),
     409: RESPONSES[409],
 }
-router = APIRouter(prefix="/live", tags=["live"])
+router = APIRouter(prefix="/live", tags=["live"], dependencies=[needs(Role.LABELER)])  # it costs compute
 
 
 class StatusAnswer(BaseModel):

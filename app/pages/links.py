@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from fastapi import Request
 from starlette.datastructures import URL
 
+from app.accounts.identity import Person
 from contract.keys import KeyId, Mask, format_basket
 
 Parameters = dict[str, object]
@@ -58,6 +59,18 @@ class Links:
     def with_basket(self, basket: Basket) -> "Links":
         """The same addresses carrying another basket."""
         return Links(self._request, basket)
+
+    @property
+    def visitor(self) -> Person | None:
+        """Who looks; None where they have not said."""
+        visitor: Person | None = getattr(self._request.state, "visitor", None)
+        return visitor
+
+    def visitor_page(self) -> str:
+        """Where who looks says who they are, and sees what is theirs."""
+        if self._request.app.state.settings.accounts == "none":
+            return self._to("name_page")
+        return self._to("account_page" if self.visitor else "sign_in_page")
 
     def static(self, path: str) -> str:
         """A file of ours or of a third party."""

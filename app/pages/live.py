@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from app import queries
+from app.accounts.identity import needs
+from app.accounts.roles import Role
 from app.activations import read_activations
 from app.dependencies import LiveWorkers, Runs
 from app.errors import NotFound
@@ -25,7 +27,7 @@ from contract.keys import InvalidMask, KeyId, Mask, parse_basket, unique_masks
 from contract.manifest import Manifest
 from contract.wire import ActivationsRequest, Alternative, GenerateRequest, KeyActivity, MaskItem
 
-router = APIRouter()
+router = APIRouter(dependencies=[needs(Role.LABELER)])  # it costs compute
 
 
 class LiveState(BaseModel):

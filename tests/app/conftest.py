@@ -1,12 +1,15 @@
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
+from app.accounts import people
+from app.accounts.passwords import hash_password
+from app.accounts.roles import Role
 from app.labels.database import Database, upgrade
 from app.main import create_app
 from app.runs import Registry, Run
@@ -16,6 +19,7 @@ from tests.runs import Shape, build_run
 
 TEMPLATE = "keyscope_template"
 NUMBERS = itertools.count()
+PASSWORD = "correct horse battery"
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +59,33 @@ def reader(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     settings = Settings(runs=directory / "runs", database_url=f"sqlite:///{directory}/labels.sqlite")
     with TestClient(create_app(settings)) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], TestClient]]:
+    """Makes clients of one server on which people sign in: Ada, an admin, may do so. It has no runs."""
+    directory = tmp_path_factory.mktemp("guarded")
+    settings = Settings(runs=directory, database_url=f"sqlite:///{directory}/labels.sqlite", accounts="accounts")
+    app = create_app(settings)
+    with TestClient(app):
+        hashed = hash_password(PASSWORD)
+        app.state.database.write(lambda session: people.add(session, "Ada", Role.ADMIN, hashed))
+        yield lambda: TestClient(app)
+
+
+@pytest.fixture
+def stranger(guarded: Callable[[], TestClient]) -> TestClient:
+    """Somebody who has not signed in where people do."""
+    return guarded()
+
+
+@pytest.fixture
+def admin(guarded: Callable[[], TestClient]) -> TestClient:
+    """Ada, signed in."""
+    client = guarded()
+    answer = client.post("/sign-in", data={"name": "Ada", "password": PASSWORD})
+    assert answer.url.path == "/"
+    return client
 
 
 @pytest.fixture

@@ -12,13 +12,17 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
+from app.pages.account import AccountPage
 from app.pages.errors import ErrorPage
 from app.pages.key import KeyPage
 from app.pages.layer import LayerPage
 from app.pages.live import LivePage
+from app.pages.names import NamePage
 from app.pages.overview import OverviewPage
+from app.pages.people import PeoplePage
 from app.pages.render import TEMPLATES, Help, Page, environment
 from app.pages.runs import RunsPage
+from app.pages.sign_in import InvitationPage, SignInPage
 from app.settings import Settings
 
 PAGES: list[tuple[str, str, type[Page]]] = [
@@ -30,8 +34,27 @@ PAGES: list[tuple[str, str, type[Page]]] = [
     ("/runs/gated/keys/L2.K0?language=go&show=min&projection=raw&mask=L0.K1:0.5", "key.html", KeyPage),
     ("/live?run=alpha&prompt=def&mask=L0.K1:0", "live.html", LivePage),
     ("/runs/nowhere", "error.html", ErrorPage),
+    ("/name", "name.html", NamePage),
+    ("/sign-in", "sign_in.html", SignInPage),
+    ("/invitation?name=Ben", "invitation.html", InvitationPage),
+    ("/account", "account.html", AccountPage),
+    ("/people", "people.html", PeoplePage),
 ]
+WHERE_PEOPLE_SIGN_IN = {
+    "sign_in.html": "stranger",
+    "invitation.html": "stranger",
+    "account.html": "admin",
+    "people.html": "admin",
+}
 EVERY_PAGE = pytest.mark.parametrize(("address", "template", "context"), PAGES, ids=[page[0] for page in PAGES])
+
+
+@pytest.fixture
+def reader(request: pytest.FixtureRequest, reader: TestClient) -> TestClient:
+    """Who sees the page that a test is about."""
+    template = getattr(request.node, "callspec", None) and request.node.callspec.params.get("template")
+    name = WHERE_PEOPLE_SIGN_IN.get(template)
+    return request.getfixturevalue(name) if name else reader
 
 
 @EVERY_PAGE

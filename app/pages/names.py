@@ -1,0 +1,53 @@
+"""`/name`: what somebody is called where nobody signs in, asked once and kept in a cookie."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import BaseModel, ConfigDict
+
+from app.accounts import by_word
+from app.accounts.identity import Visitor
+from app.labels.people import person_name
+from app.pages.links import Basket, Links
+from app.pages.render import Frame, Help, Page, respond
+from app.pages.returning import way_back
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class NamePage(Page):
+    """What the page about one's name shows."""
+
+    name: Annotated[str, Help("Name as it is now")]
+    next: Annotated[str, Help("Address to go on to")]
+
+
+class NameForm(BaseModel):
+    """A name."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = ""
+    next: str = ""
+
+
+@router.get("/name", name="name_page")
+def name_page(request: Request, visitor: Visitor, next: str = "") -> HTMLResponse:
+    """The form."""
+    frame = Frame(title="Your name", links=Links(request, Basket()), run=None, layer=None, here="visitor")
+    return respond(request, "name.html", NamePage(frame, visitor.name if visitor else "", way_back(request, next)))
+
+
+@router.post("/name", name="give_name")
+def give_name(request: Request, form: Annotated[NameForm, Form()]) -> RedirectResponse:
+    """Remember the name and go on to where the person came from.
+
+    Raises:
+        InvalidParameter: it cannot be a name.
+    """
+    response = RedirectResponse(way_back(request, form.next), status_code=303)
+    by_word.remember(response, person_name(form.name))
+    return response
