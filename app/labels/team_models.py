@@ -129,6 +129,6 @@ Index("labels_by_time", Label.created_at)
 Index(
     "labels_taken_back",
     Label.superseded_at,
-    sqlite_where=text("retracted"),
+    sqlite_where=text("retracted = 1"),
     postgresql_where=text("retracted"),
 )

@@ -111,7 +111,7 @@ def upgrade() -> None:
         "labels",
         ["superseded_at"],
         unique=False,
-        sqlite_where=sa.text("retracted"),
+        sqlite_where=sa.text("retracted = 1"),
         postgresql_where=sa.text("retracted"),
     )
 

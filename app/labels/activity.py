@@ -1,0 +1,176 @@
+"""What happened lately: labels, decisions, comments and lists of all keys in one stream, the latest first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, Select, String, literal, null, or_, select, tuple_, union_all
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from app.errors import InvalidParameter
+from app.labels.comments import present_words
+from app.labels.models import Label, Moment
+from app.labels.team_models import Adjudication, Comment, CommentText, KeyList, Mention
+from contract.keys import KeyId
+
+PAGE = 50
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class What(StrEnum):
+    """What somebody did."""
+
+    LABEL = "label"
+    RETRACTION = "retraction"
+    ADJUDICATION = "adjudication"
+    COMMENT = "comment"
+    LIST = "list"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which part of the stream to read."""
+
+    viewer: str | None = None
+    """Who looks: other people's own lists are left out."""
+    person: str | None = None
+    """Only what this person did."""
+    mentioning: str | None = None
+    """Only comments that mention this person."""
+    weights_sha256: str | None = None
+    before: str = ""
+    """Only what is older than the event of this cursor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that somebody did."""
+
+    what: What
+    id: int
+    """Number of the label, decision, comment or list, each counted by itself."""
+    at: datetime
+    person: str
+    weights_sha256: str
+    key: KeyId | None
+    """The key it is about; None for a list."""
+    kind: str | None
+    text: str
+
+    @property
+    def cursor(self) -> str:
+        """The event's place in the stream, as addresses carry it."""
+        return f"{(self.at - _EPOCH) // timedelta(microseconds=1)}.{self.what}.{self.id}"
+
+
+def recent(session: Session, chosen: Filter, limit: int = PAGE) -> list[Event]:
+    """The latest events that pass the filter.
+
+    Raises:
+        InvalidParameter: the cursor cannot be read.
+    """
+    if chosen.mentioning is not None:
+        sources = [_comments(chosen)]
+    else:
+        sources = [_labels(chosen), _retractions(chosen), _adjudications(chosen), _comments(chosen), _lists(chosen)]
+    # Each source is cut by itself, so that none is read further than it can matter.
+    cut = [_cut(source, chosen.before, limit) for source in sources]
+    stream = union_all(*(select(each) for each in cut)).subquery()
+    rows = session.execute(select(stream).order_by(*_latest_first(stream.c)).limit(limit))
+    return [
+        Event(
+            What(row.what),
+            row.id,
+            row.at,
+            row.person,
+            row.weights_sha256,
+            None if row.layer is None else KeyId(row.layer, row.key_index),
+            row.kind,
+            row.text,
+        )
+        for row in rows
+    ]
+
+
+def _labels(chosen: Filter) -> Select[Any]:
+    columns = _columns(What.LABEL, Label, Label.created_at, Label.person, Label.kind, Label.description)
+    return _of(columns, chosen, Label.person, Label.weights_sha256)
+
+
+def _retractions(chosen: Filter) -> Select[Any]:
+    columns = _columns(What.RETRACTION, Label, Label.superseded_at, Label.person, Label.kind, literal(""))
+    return _of(columns, chosen, Label.person, Label.weights_sha256).where(Label.retracted)
+
+
+def _adjudications(chosen: Filter) -> Select[Any]:
+    kind, text = Adjudication.kind, Adjudication.description
+    columns = _columns(What.ADJUDICATION, Adjudication, Adjudication.created_at, Adjudication.person, kind, text)
+    return _of(columns, chosen, Adjudication.person, Adjudication.weights_sha256)
+
+
+def _comments(chosen: Filter) -> Select[Any]:
+    columns = _columns(What.COMMENT, Comment, Comment.created_at, Comment.person, null(), CommentText.text)
+    found = (
+        _of(columns, chosen, Comment.person, Comment.weights_sha256)
+        .join(CommentText, present_words())
+        .where(Comment.deleted_at.is_(None))
+    )
+    if chosen.mentioning is not None:
+        mention = Mention.comment_id == Comment.id, Mention.person == chosen.mentioning.casefold()
+        found = found.where(select(Mention.comment_id).where(*mention).exists())
+    return found
+
+
+def _lists(chosen: Filter) -> Select[Any]:
+    columns = _columns(What.LIST, KeyList, KeyList.created_at, KeyList.owner, null(), KeyList.name)
+    visible: ColumnElement[bool] = or_(KeyList.shared.is_(True), KeyList.owner == (chosen.viewer or ""))
+    return _of(columns, chosen, KeyList.owner, KeyList.weights_sha256).where(KeyList.deleted_at.is_(None), visible)
+
+
+def _columns(what: What, table: Any, at: Any, person: Any, kind: Any, text: Any) -> list[Any]:
+    no_key = literal(None, Integer)
+    return [
+        literal(what.value).label("what"),
+        table.id.label("id"),
+        at.label("at"),
+        person.label("person"),
+        table.weights_sha256.label("weights_sha256"),
+        getattr(table, "layer", no_key).label("layer"),
+        getattr(table, "key_index", no_key).label("key_index"),
+        kind.cast(String).label("kind"),
+        text.label("text"),
+    ]
+
+
+def _of(
+    columns: Sequence[Any], chosen: Filter, person: InstrumentedAttribute[str], weights: InstrumentedAttribute[str]
+) -> Select[Any]:
+    found = select(*columns)
+    if chosen.person is not None:
+        found = found.where(person == chosen.person)
+    if chosen.weights_sha256 is not None:
+        found = found.where(weights == chosen.weights_sha256)
+    return found
+
+
+def _cut(source: Select[Any], before: str, limit: int) -> Any:
+    columns = {column.name: column for column in source.selected_columns}
+    if before:
+        at, what, number = _parse_cursor(before)
+        place = tuple_(columns["at"], columns["what"], columns["id"])
+        source = source.where(place < tuple_(literal(at, Moment), literal(what), literal(number)))
+    return source.order_by(columns["at"].desc(), columns["what"].desc(), columns["id"].desc()).limit(limit).subquery()
+
+
+def _latest_first(columns: Any) -> list[Any]:
+    return [columns.at.desc(), columns.what.desc(), columns.id.desc()]
+
+
+def _parse_cursor(text: str) -> tuple[datetime, str, int]:
+    try:
+        microseconds, what, number = text.split(".")
+        return _EPOCH + timedelta(microseconds=int(microseconds)), What(what).value, int(number)
+    except (ValueError, OverflowError) as error:
+        raise InvalidParameter(f"{text!r} is no place in the activity: follow the links of its page") from error

@@ -1,0 +1,130 @@
+"""Whether what people say of a key has changed: asked of the database, so that it holds across server processes.
+
+However many pages are open, a process asks once a second, and only about keys that somebody looks at.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from app.labels.database import Database, DatabaseUnavailable
+from app.labels.models import Label
+from app.labels.repository import Target
+from app.labels.team_models import Adjudication, Comment, CommentText
+from contract.keys import KeyId
+
+SECONDS = 1.0
+MOST_KEYS = 200
+"""Keys asked about in one statement."""
+
+log = logging.getLogger(__name__)
+
+
+def states(session: Session, targets: Collection[Target]) -> dict[Target, str]:
+    """Of each key a text that is another one as soon as labels, decisions or comments on it are."""
+    found: dict[Target, list[str]] = {target: [] for target in targets}
+    for weights_sha256, keys in _portions(targets):
+        for statement in (_labels, _decisions, _comments):
+            for layer, index, latest, number in session.execute(statement(weights_sha256, keys)):
+                found[Target(weights_sha256, KeyId(layer, index))].append(f"{statement.__name__[1]}{latest}x{number}")
+    return {target: "-".join(parts) or "nothing" for target, parts in found.items()}
+
+
+def state(session: Session, target: Target) -> str:
+    """The state of one key."""
+    return states(session, [target])[target]
+
+
+class KeyChanges:
+    """The keys that are looked at in this process, and their states as last asked for."""
+
+    def __init__(self, database: Database, seconds: float = SECONDS) -> None:
+        self._database = database
+        self._seconds = seconds
+        self._watched: Counter[Target] = Counter()
+        self._states: dict[Target, str] = {}
+        self._asked = asyncio.Condition()
+        self._asking: asyncio.Task[None] | None = None
+
+    @property
+    def watched(self) -> int:
+        """How many look at a key now."""
+        return self._watched.total()
+
+    async def follow(self, target: Target, seen: str) -> AsyncIterator[str]:
+        """The key's state each time that it is another one than was seen; ends only when it is closed."""
+        self._watched[target] += 1
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        try:
+            while True:
+                async with self._asked:
+                    await self._asked.wait()
+                now = self._states.get(target, seen)
+                if now != seen:
+                    seen = now
+                    yield now
+        finally:
+            self._watched[target] -= 1
+            if not self._watched[target]:
+                del self._watched[target]
+
+    async def close(self) -> None:
+        """Stop asking."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+
+    async def _ask(self) -> None:
+        """Ask as long as anybody looks at a key."""
+        while self._watched:
+            targets = list(self._watched)
+            try:
+                self._states = await run_in_threadpool(self._read, targets)
+            except DatabaseUnavailable as error:
+                # The pages stay as they are until it answers again.
+                log.warning("changes cannot be read: %s", error)
+            async with self._asked:
+                self._asked.notify_all()
+            await asyncio.sleep(self._seconds)
+
+    def _read(self, targets: list[Target]) -> dict[Target, str]:
+        return self._database.read(lambda session: states(session, targets))
+
+
+def _portions(targets: Iterable[Target]) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+    """Keys of one model's weights at a time, no more than fit into a statement."""
+    ordered = sorted(targets, key=lambda target: (target.weights_sha256, target.key))
+    for weights_sha256, group in groupby(ordered, key=lambda target: target.weights_sha256):
+        keys = [(target.key.layer, target.key.index) for target in group]
+        for start in range(0, len(keys), MOST_KEYS):
+            yield weights_sha256, keys[start : start + MOST_KEYS]
+
+
+def _labels(weights_sha256: str, keys: list[tuple[int, int]]) -> Any:
+    # Numbers of labels only rise, so a new label shows in the largest, and one taken back in how many there are.
+    counted = select(Label.layer, Label.key_index, func.max(Label.id), func.count(Label.id))
+    return _about(counted.where(Label.superseded_at.is_(None)), Label, weights_sha256, keys)
+
+
+def _decisions(weights_sha256: str, keys: list[tuple[int, int]]) -> Any:
+    counted = select(Adjudication.layer, Adjudication.key_index, func.max(Adjudication.id), func.count(Adjudication.id))
+    return _about(counted, Adjudication, weights_sha256, keys)
+
+
+def _comments(weights_sha256: str, keys: list[tuple[int, int]]) -> Any:
+    counted = select(Comment.layer, Comment.key_index, func.max(CommentText.id), func.count(CommentText.id))
+    joined = counted.join(CommentText, CommentText.comment_id == Comment.id).where(Comment.deleted_at.is_(None))
+    return _about(joined, Comment, weights_sha256, keys)
+
+
+def _about(statement: Any, table: Any, weights_sha256: str, keys: list[tuple[int, int]]) -> Any:
+    key = table.layer, table.key_index
+    return statement.where(table.weights_sha256 == weights_sha256, tuple_(*key).in_(keys)).group_by(*key)

@@ -1,0 +1,283 @@
+"""An export read into a database: every row checked first, then all of it or nothing.
+
+Rows that are there already change nothing. Where a person labelled a key in both databases, the versions are put in the
+order of their times and each ends where the next one begins.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import false, select, text, tuple_, update
+from sqlalchemy.orm import Session
+
+from app.labels import records
+from app.labels.import_files import Format, read_rows
+from app.labels.models import Label
+from app.labels.records import Record
+from app.labels.repository import Target
+from app.labels.team_models import Adjudication
+from contract.errors import KeyscopeError
+from contract.keys import KeyId
+
+CLOCKS = timedelta(minutes=10)
+"""How far ahead another server's clock may be."""
+SHOWN = 100
+"""Problems reported one by one."""
+PORTION = 200
+_FAR = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one row."""
+
+    line: int
+    """Line of a text file, row of a Parquet file, from 1."""
+    problem: str
+
+
+class ImportRefused(KeyscopeError):
+    """Some rows cannot be imported, so none was."""
+
+    code = "import_refused"
+    status = 422
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        first = "; ".join(f"line {each.line}: {each.problem}" for each in problems[:3])
+        more = f"; and {len(problems) - 3:,} more" if len(problems) > 3 else ""
+        super().__init__(f"nothing was imported, for {len(problems):,} rows are wrong: {first}{more}")
+        self.problems = list(problems[:SHOWN])
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an import did, or would do."""
+
+    added: int = 0
+    """Rows that were not there."""
+    changed: int = 0
+    """Labels that were there and now end, or end earlier."""
+    unchanged: int = 0
+    """Rows that were there already."""
+
+
+Numbered = tuple[int, Record]
+Group = tuple[Target, str]
+"""The versions of one person's label of one key belong together."""
+
+
+@dataclass(slots=True)
+class _Plan:
+    outcome: Outcome = field(default_factory=Outcome)
+    new: list[Label | Adjudication] = field(default_factory=list)
+    ends: dict[Label, tuple[datetime, bool]] = field(default_factory=dict)
+    """Labels of the database that are to end, when, and whether they were taken back."""
+    orders: list[list[Adjudication]] = field(default_factory=list)
+    """Decisions on one key that are to be numbered anew."""
+
+
+def check(path: Path, format: Format, shapes: Mapping[str, Sequence[int]]) -> list[Numbered]:
+    """Every row of a file; `shapes` has the keys per layer of the weights that are known here.
+
+    Raises:
+        ImportRefused: a row is wrong.
+    """
+    found: list[Numbered] = []
+    problems: list[Problem] = []
+    for line, values in read_rows(path, format):
+        record = values if isinstance(values, str) else records.read(values)
+        if isinstance(record, Record):
+            record = _misplaced(record, shapes) or record
+        if isinstance(record, str):
+            problems.append(Problem(line, record))
+        else:
+            found.append((line, record))
+    problems += _doubled(found)
+    if problems:
+        raise ImportRefused(sorted(problems, key=lambda each: each.line))
+    return found
+
+
+def import_records(session: Session, found: Sequence[Numbered], dry_run: bool = False) -> Outcome:
+    """Bring the rows into the database, or only say what that would do."""
+    _hold(session)
+    plan = _Plan()
+    labels: dict[Group, list[Record]] = defaultdict(list)
+    decisions: dict[Target, list[Record]] = defaultdict(list)
+    for _, record in found:
+        if record.record == "label":
+            labels[record.target, record.person].append(record)
+        else:
+            decisions[record.target].append(record)
+    there = _there(session, Label, {target for target, _ in labels})
+    for (target, person), given in labels.items():
+        _merge_labels(plan, [each for each in there[target] if each.person == person], given)
+    decided = _there(session, Adjudication, decisions)
+    for target, given in decisions.items():
+        _merge_decisions(plan, decided[target], given)
+    if not dry_run:
+        _apply(session, plan)
+    return plan.outcome
+
+
+def _misplaced(record: Record, shapes: Mapping[str, Sequence[int]]) -> str | None:
+    target = record.target
+    keys_per_layer = shapes.get(target.weights_sha256)
+    if keys_per_layer is not None and not (
+        target.key.layer < len(keys_per_layer) and target.key.index < keys_per_layer[target.key.layer]
+    ):
+        return f"key: the model of weights {target.weights_sha256[:8]} has no key {target.key}"
+    if record.created_at > datetime.now(UTC) + CLOCKS:
+        return f"created_at: {record.created_at:%Y-%m-%d %H:%M} lies in the future"
+    return None
+
+
+def _doubled(found: Iterable[Numbered]) -> Iterator[Problem]:
+    """Second current labels of one person and key, and second decisions in force on one key."""
+    first: dict[tuple[str, Target, str], int] = {}
+    for line, record in found:
+        if record.superseded_at is not None:
+            continue
+        person = record.person if record.record == "label" else ""
+        other = first.setdefault((record.record, record.target, person), line)
+        if other != line:
+            whose = f"{person}'s label of" if person else "decision on"
+            yield Problem(line, f"it is the second current {whose} {record.key}; the first is in line {other}")
+
+
+def _hold(session: Session) -> None:
+    """Keep others from writing labels until the end, so that what is read stays true."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("LOCK TABLE labels, adjudications IN SHARE ROW EXCLUSIVE MODE"))
+    else:
+        # A write takes SQLite's lock, also where it changes nothing.
+        session.execute(update(Label).where(false()).values(retracted=Label.retracted))
+
+
+def _there(session: Session, table: Any, targets: Iterable[Target]) -> dict[Target, list[Any]]:
+    """What the database has on these keys, in the order it was given."""
+    found: dict[Target, list[Any]] = defaultdict(list)
+    by_weights: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for target in targets:
+        by_weights[target.weights_sha256].append((target.key.layer, target.key.index))
+    for weights_sha256, keys in by_weights.items():
+        for start in range(0, len(keys), PORTION):
+            portion = tuple_(table.layer, table.key_index).in_(keys[start : start + PORTION])
+            chosen = select(table).where(table.weights_sha256 == weights_sha256, portion).order_by(table.id)
+            for each in session.scalars(chosen):
+                found[Target(weights_sha256, KeyId(each.layer, each.key_index))].append(each)
+    return found
+
+
+def _merge_labels(plan: _Plan, there: list[Label], given: list[Record]) -> None:
+    waiting = list(there)
+    ends: dict[Label, tuple[datetime, bool] | None] = {each: _end(each) for each in there}
+    new = []
+    for record in given:
+        same = next((each for each in waiting if _says(each) == _says(record)), None)
+        if same is None:
+            new.append(_label(record))
+        else:
+            waiting.remove(same)
+            ends[same] = min(filter(None, (ends[same], _end(record))), default=None)
+    if there and new:
+        ends |= {each: _end(each) for each in new}
+        _chain(ends)
+        for each in new:
+            each.superseded_at, each.retracted = ends[each] or (None, False)
+    closed = {each: end for each in there if (end := ends[each]) is not None and end != _end(each)}
+    plan.new += new
+    plan.ends |= closed
+    plan.outcome.added += len(new)
+    plan.outcome.changed += len(closed)
+    plan.outcome.unchanged += len(given) - len(new)
+
+
+def _chain(ends: dict[Label, tuple[datetime, bool] | None]) -> None:
+    """Let each version end where the next one begins, at the latest."""
+    order = sorted(ends, key=lambda each: (each.created_at, (ends[each] or (_FAR, False))[0]))
+    for version, after in pairwise(order):
+        ends[version] = min(ends[version] or (_FAR, False), (after.created_at, False))
+
+
+def _merge_decisions(plan: _Plan, there: list[Adjudication], given: list[Record]) -> None:
+    waiting = list(there)
+    new = []
+    for record in given:
+        same = next((each for each in waiting if _decides(each) == _decides(record)), None)
+        if same is None:
+            new.append(_decision(record))
+        else:
+            waiting.remove(same)
+    if new:
+        # Without others of its own the database takes the file's order, which is the one in which they were made.
+        plan.orders.append(sorted([*there, *new], key=lambda each: each.created_at) if there else new)
+    plan.new += new
+    plan.outcome.added += len(new)
+    plan.outcome.unchanged += len(given) - len(new)
+
+
+def _apply(session: Session, plan: _Plan) -> None:
+    for label, (superseded_at, retracted) in plan.ends.items():
+        label.superseded_at, label.retracted = superseded_at, retracted
+    for order in plan.orders:
+        # Out of each other's way first: a number is given once.
+        for decision in order:
+            decision.number = -(decision.number or 0)
+    # What ends has to end before another one is current.
+    session.flush()
+    for order in plan.orders:
+        for number, decision in enumerate(order, start=1):
+            decision.number = number
+    session.flush()
+    session.add_all(plan.new)
+    session.flush()
+
+
+def _end(each: Label | Record) -> tuple[datetime, bool] | None:
+    return None if each.superseded_at is None else (each.superseded_at, each.retracted)
+
+
+def _says(each: Label | Record) -> tuple[object, ...]:
+    evidence = [(place["file_sha256"], place["offset"]) for place in map(dict, each.evidence)]
+    return each.created_at, each.kind, each.description, each.confidence, list(each.tags), evidence
+
+
+def _decides(each: Adjudication | Record) -> tuple[object, ...]:
+    return each.created_at, each.person, each.kind, each.description
+
+
+def _label(record: Record) -> Label:
+    key = record.target.key
+    return Label(
+        person=record.person,
+        weights_sha256=record.weights_sha256,
+        layer=key.layer,
+        key_index=key.index,
+        kind=record.kind,
+        description=record.description,
+        confidence=record.confidence,
+        tags=record.tags,
+        evidence=[each.model_dump() for each in record.evidence],
+        created_at=record.created_at,
+        superseded_at=record.superseded_at,
+        retracted=record.retracted,
+    )
+
+
+def _decision(record: Record) -> Adjudication:
+    key = record.target.key
+    return Adjudication(
+        weights_sha256=record.weights_sha256,
+        layer=key.layer,
+        key_index=key.index,
+        person=record.person,
+        kind=record.kind,
+        description=record.description,
+        created_at=record.created_at,
+    )

@@ -1,0 +1,175 @@
+"""One row of an export, and of an import: a version of a label, or a decision on a key."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from sqlalchemy import Select, and_, select
+from sqlalchemy.orm import Session, aliased
+
+from app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
+from app.labels.models import Evidence, Kind, Label
+from app.labels.people import person_name
+from app.labels.repository import Target
+from app.labels.team_models import Adjudication
+from contract.keys import KeyId
+from contract.wire import KeyName
+
+RecordKind = Literal["label", "adjudication"]
+BATCH = 1000
+
+COLUMNS = {
+    "record": "VARCHAR",
+    "id": "BIGINT",
+    "person": "VARCHAR",
+    "key": "VARCHAR",
+    "layer": "INTEGER",
+    "index": "INTEGER",
+    "current": "BOOLEAN",
+    "kind": "VARCHAR",
+    "description": "VARCHAR",
+    "confidence": "DOUBLE",
+    "tags": "VARCHAR[]",
+    "evidence": 'STRUCT(file_sha256 VARCHAR, "offset" BIGINT)[]',
+    "weights_sha256": "VARCHAR",
+    "created_at": "TIMESTAMPTZ",
+    "superseded_at": "TIMESTAMPTZ",
+    "retracted": "BOOLEAN",
+}
+"""The columns of the file and their types in DuckDB."""
+
+
+class Record(BaseModel):
+    """A row as it stands in a file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    record: RecordKind = "label"
+    id: int | None = Field(None, description="Number in the database it comes from; another database gives its own")
+    person: Annotated[str, AfterValidator(person_name)]
+    key: KeyName
+    layer: int | None = None
+    index: int | None = None
+    current: bool | None = None
+    kind: Kind | None = None
+    description: Description = ""
+    confidence: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
+    tags: list[Tag] = Field(default_factory=list, max_length=MOST_TAGS)
+    evidence: list[Evidence] = Field(default_factory=list, max_length=MOST_EVIDENCE)
+    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    created_at: AwareDatetime
+    superseded_at: AwareDatetime | None = None
+    retracted: bool = False
+
+    @property
+    def target(self) -> Target:
+        """The key it is about."""
+        return Target(self.weights_sha256, KeyId.parse(self.key))
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        key = KeyId.parse(self.key)
+        if self.layer not in (None, key.layer) or self.index not in (None, key.index):
+            raise ValueError(f"layer {self.layer} and index {self.index} are not those of the key {key}")
+        if self.current not in (None, self.superseded_at is None):
+            raise ValueError("a row is current just where it has no superseded_at")
+        if self.record == "label" and self.kind is None:
+            raise ValueError("a label needs a kind")
+        if self.retracted and self.superseded_at is None:
+            raise ValueError("a label that was taken back needs the time, in superseded_at")
+        if self.superseded_at is not None and self.superseded_at < self.created_at:
+            raise ValueError("a row cannot end before it begins")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which rows to export."""
+
+    record: RecordKind | None = None
+    person: str | None = None
+    kind: Kind | None = None
+    layer: int | None = None
+    weights_sha256: str | None = None
+    current: bool = False
+
+
+def read(values: dict[str, Any]) -> Record | str:
+    """The row, or what is wrong with it."""
+    try:
+        return Record.model_validate(values)
+    except ValidationError as error:
+        return "; ".join(_clause(wrong) for wrong in error.errors())
+
+
+def rows(session: Session, chosen: Filter) -> Iterator[list[object]]:
+    """Labels in the order they were given, then decisions in theirs, as values of `COLUMNS`."""
+    if chosen.record in (None, "label"):
+        for label in session.scalars(_labels(chosen).execution_options(yield_per=BATCH)):
+            yield _row(label, "label", label.superseded_at)
+    if chosen.record in (None, "adjudication"):
+        for decision, until in session.execute(_decisions(chosen).execution_options(yield_per=BATCH)):
+            yield _row(decision, "adjudication", until)
+
+
+def _labels(chosen: Filter) -> Select[Label]:
+    found = select(Label).where(*_narrowed(Label, chosen)).order_by(Label.id)
+    return found.where(Label.superseded_at.is_(None)) if chosen.current else found
+
+
+def _decisions(chosen: Filter) -> Select[Adjudication, datetime]:
+    """Decisions beside the time of the next one on the same key."""
+    after = aliased(Adjudication)
+    follows = and_(
+        after.weights_sha256 == Adjudication.weights_sha256,
+        after.layer == Adjudication.layer,
+        after.key_index == Adjudication.key_index,
+        after.number == Adjudication.number + 1,
+    )
+    found = select(Adjudication, after.created_at).outerjoin(after, follows).order_by(Adjudication.id)
+    found = found.where(*_narrowed(Adjudication, chosen))
+    return found.where(after.id.is_(None)) if chosen.current else found
+
+
+def _narrowed(table: Any, chosen: Filter) -> list[Any]:
+    wanted = {
+        table.person: chosen.person,
+        table.kind: chosen.kind,
+        table.layer: chosen.layer,
+        table.weights_sha256: chosen.weights_sha256,
+    }
+    return [column == value for column, value in wanted.items() if value is not None]
+
+
+def _row(each: Label | Adjudication, record: RecordKind, until: datetime | None) -> list[object]:
+    label = each if isinstance(each, Label) else None
+    return [
+        record,
+        each.id,
+        each.person,
+        str(each.key),
+        each.layer,
+        each.key_index,
+        until is None,
+        each.kind,
+        each.description,
+        label.confidence if label else None,
+        label.tags if label else [],
+        label.evidence if label else [],
+        each.weights_sha256,
+        each.created_at.isoformat(),
+        None if until is None else until.isoformat(),
+        label.retracted if label else False,
+    ]
+
+
+def _clause(wrong: Any) -> str:
+    place = ".".join(str(part) for part in wrong["loc"])
+    message = wrong["msg"].removeprefix("Value error, ")
+    if not place:
+        return str(message)
+    value = wrong.get("input")
+    got = f", got {value!r:.100}" if isinstance(value, str | int | float) and wrong["type"] != "missing" else ""
+    return f"{place}: {message}{got}"

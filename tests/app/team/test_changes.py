@@ -1,0 +1,148 @@
+import asyncio
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from sqlalchemy.orm import Session
+
+from app.labels import adjudication, changes, comments, repository
+from app.labels.changes import KeyChanges
+from app.labels.database import Database
+from app.labels.models import Kind
+from app.labels.repository import Judgement, Target
+from contract.keys import KeyId
+
+TARGET, OTHER = Target("a" * 64, KeyId(1, 2)), Target("b" * 64, KeyId(1, 2))
+
+
+def state(database: Database, target: Target = TARGET) -> str:
+    with database.transaction() as session:
+        return changes.state(session, target)
+
+
+def label(session: Session, kind: Kind = Kind.MIXED, target: Target = TARGET, person: str = "Ada") -> None:
+    repository.put_label(session, target, person, Judgement(kind))
+
+
+def test_every_change_is_another_state(database: Database):
+    steps: list[Callable[[Session], object]] = [
+        label,
+        lambda s: label(s, Kind.SEMANTIC),
+        lambda s: label(s, Kind.SEMANTIC, person="Ben"),
+        lambda s: repository.retract_label(s, TARGET, "Ben"),
+        lambda s: adjudication.decide(s, TARGET, "Eve", Kind.MIXED, "", 0),
+        lambda s: adjudication.decide(s, TARGET, "Eve", None, "", 1),
+        lambda s: comments.write(s, TARGET, "Ada", "one"),
+        lambda s: comments.write(s, TARGET, "Ada", "two"),
+        lambda s: comments.change(s, TARGET, 1, "Ada", "three", 1),
+        lambda s: comments.take_back(s, TARGET, 2, "Ada"),
+    ]
+    seen = [state(database)]
+    for step in steps:
+        database.write(step)
+        seen.append(state(database))
+    assert all(before != after for before, after in pairwise(seen))
+    assert seen[4] == seen[2], "what was taken back leaves what was there before"
+    assert state(database) == seen[-1]
+
+
+def test_keys_of_other_weights_change_by_themselves(database: Database):
+    database.write(lambda session: label(session, target=OTHER))
+    assert state(database) == "nothing"
+    assert state(database, OTHER) != "nothing"
+
+
+def test_many_keys_are_asked_about_at_once(database: Database):
+    database.write(label)
+    targets = [Target("a" * 64, KeyId(1, index)) for index in range(450)]
+    with database.transaction() as session:
+        found = changes.states(session, targets)
+    assert [target.key.index for target, state in found.items() if state != "nothing"] == [2]
+
+
+def test_followers_hear_of_changes_and_nobody_is_asked_after_they_left(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    asked = 0
+    read = changes.states
+
+    def counting(session: Session, targets: list[Target]) -> dict[Target, str]:
+        nonlocal asked
+        asked += 1
+        return read(session, targets)
+
+    monkeypatch.setattr(changes, "states", counting)
+
+    async def scenario() -> None:
+        watching = KeyChanges(database, seconds=0.01)
+        first, second = (watching.follow(TARGET, "nothing") for _ in range(2))
+        waiting = [asyncio.create_task(anext(each)) for each in (first, second)]
+        await asyncio.sleep(0.05)
+        assert watching.watched == 2
+        assert not any(task.done() for task in waiting)
+        # Another process is another engine: nothing but the database connects the two.
+        elsewhere = Database(database.url.render_as_string(hide_password=False))
+        await asyncio.to_thread(elsewhere.write, label)
+        elsewhere.close()
+        heard = await asyncio.wait_for(asyncio.gather(*waiting), 5)
+        assert heard == [state(database)] * 2
+        await first.aclose()
+        await second.aclose()
+        assert watching.watched == 0
+        await asyncio.sleep(0.05)
+        before = asked
+        await asyncio.sleep(0.1)
+        assert asked == before
+        await watching.close()
+
+    asyncio.run(scenario())
+
+
+def test_one_question_serves_all_who_look(database: Database, monkeypatch: pytest.MonkeyPatch):
+    portions: list[int] = []
+    read = changes.states
+
+    def counting(session: Session, targets: list[Target]) -> dict[Target, str]:
+        portions.append(len(targets))
+        return read(session, targets)
+
+    monkeypatch.setattr(changes, "states", counting)
+
+    async def scenario() -> None:
+        watching = KeyChanges(database, seconds=0.05)
+        followers = [watching.follow(target, "nothing") for target in [TARGET] * 20 + [OTHER]]
+        waiting = [asyncio.create_task(anext(each)) for each in followers]
+        await asyncio.sleep(0.22)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await watching.close()
+
+    asyncio.run(scenario())
+    assert len(portions) <= 6
+    assert portions[-1] == 2
+
+
+def test_a_database_that_is_away_is_waited_for(database: Database, monkeypatch: pytest.MonkeyPatch):
+    read, failures = changes.states, 2
+
+    def failing(session: Session, targets: list[Target]) -> dict[Target, str]:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise changes.DatabaseUnavailable("away")
+        return read(session, targets)
+
+    monkeypatch.setattr(changes, "states", failing)
+    database.write(label)
+
+    async def scenario() -> str:
+        watching = KeyChanges(database, seconds=0.01)
+        follower = watching.follow(TARGET, "nothing")
+        heard = await asyncio.wait_for(anext(follower), 5)
+        await follower.aclose()
+        await watching.close()
+        return heard
+
+    assert asyncio.run(scenario()) == state(database)
+    assert failures == 0
