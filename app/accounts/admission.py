@@ -52,7 +52,7 @@ class AdmitSignedIn:
             Forbidden: the person's role does not allow it.
             DatabaseUnavailable: nobody can say who it is.
         """
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         if scope["type"] != "http" or _under(path, PUBLIC):
             await self.app(scope, receive, send)
             return
