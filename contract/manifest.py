@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Preset = Literal["strict"]
-"""Procedures there are. `strict`: true coefficients, one trigger a file, no duplicates, exact white space."""
+Preset = Literal["strict", "paper2023", "geva2021"]
+"""Procedures there are. `strict`: true coefficients, one trigger a file, no duplicates. The others are those of papers."""
 
 
 class _Record(BaseModel):

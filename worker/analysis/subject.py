@@ -12,11 +12,10 @@ from contract.analyses.files import analysis_folder
 from contract.manifest import Manifest
 from contract.runfile import open_run, read_manifest
 from worker.analysis.errors import OtherCorpus
-from worker.corpus.gather import GatherSettings
 from worker.model.code_model import CodeModel
 from worker.model.load import load_model
 from worker.model.source import ModelSource
-from worker.precompute.corpus import corpus_folder, prepare_corpus, prepared_corpus
+from worker.precompute.corpus import corpus_folder, gather_settings, prepare_corpus, prepared_corpus, procedure_of
 from worker.precompute.disk import locked
 from worker.precompute.errors import OtherModel
 from worker.precompute.token_store import TokenStore, open_tokens
@@ -88,15 +87,14 @@ def _open_corpus(
             asked = sources or tuple(manifest.corpus.requested)
             if not asked:
                 raise OtherCorpus(f"the run {path.stem} does not say where its corpus was: name it with --corpus")
-            settings = manifest.settings
-            gathering = GatherSettings(
-                languages=tuple(manifest.languages),
-                files_per_language=settings.files_per_language,
-                keep_duplicates=settings.keep_duplicates,
-                seed=settings.seed,
-            )
             facts = prepare_corpus(
-                folder, asked, gathering, model.tokenizer, settings.window, manifest.corpus.name, progress
+                folder,
+                asked,
+                gather_settings(manifest.settings, manifest.languages),
+                model.tokenizer,
+                procedure_of(manifest.settings),
+                manifest.corpus.name,
+                progress,
             )
         if facts.sha256 != manifest.corpus.sha256:
             shutil.rmtree(folder)

@@ -32,7 +32,8 @@ class Collector:
     whichever came first. What counts towards the limit is the number that stay, so duplicates do not use it up.
     """
 
-    def __init__(self, language: str, limit: int, keep_duplicates: bool, spool: Spool) -> None:
+    def __init__(self, language: str, limit: int, keep_duplicates: bool, spool: Spool, near: bool = False) -> None:
+        """Start empty; `near` keeps files that are only nearly equal."""
         self.language = language
         self.seen = 0
         self.skipped: Counter[str] = Counter()
@@ -41,7 +42,7 @@ class Collector:
         self._files: list[KeptFile] = []
         self._numbers: Counter[tuple[str, str]] = Counter()
         self._by_content: dict[str, int] | None = None if keep_duplicates else {}
-        self._clusters: Clusters | None = None if keep_duplicates else Clusters()
+        self._clusters: Clusters | None = None if keep_duplicates or near else Clusters()
 
     @property
     def kept(self) -> int:

@@ -37,6 +37,7 @@ class GatherSettings:
     languages: Sequence[str]
     files_per_language: int
     keep_duplicates: bool = False
+    keep_near_duplicates: bool = False
     seed: int = 0
     cache: Path = field(default_factory=default_cache)
 
@@ -103,7 +104,9 @@ def gather(
             open_sources(sources, languages, scratch, settings.cache, lambda step: progress(GatherProgress(step)))
         )
         collectors = {
-            language: Collector(language, settings.files_per_language, settings.keep_duplicates, spool)
+            language: Collector(
+                language, settings.files_per_language, settings.keep_duplicates, spool, settings.keep_near_duplicates
+            )
             for language in languages
         }
         reading = _Reading(collectors, settings, skipped, progress)

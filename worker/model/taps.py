@@ -34,6 +34,22 @@ def read_coefficients(model: CodeModel, consume: Consume) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def read_before_activation(model: CodeModel, consume: Consume) -> Iterator[None]:
+    """Like `read_coefficients`, with max(0, pre-activation) of each key in place of its coefficient.
+
+    For layers without gate only: the output of the up projection is what the activation function is applied to.
+    """
+
+    def tap(feed_forward: FeedForward) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda _module, _inputs, output: consume(feed_forward.layer, output.relu())
+
+    with ExitStack() as hooks:
+        for feed_forward in model.layers:
+            hooks.callback(feed_forward.up.register_forward_hook(tap(feed_forward)).remove)
+        yield
+
+
 @dataclass
 class MaskReport:
     """What a mask really did."""

@@ -15,6 +15,7 @@ from worker.model.code_model import CodeModel
 from worker.precompute import sampling
 from worker.precompute.best import BestEntries, Candidates
 from worker.precompute.moments import HistogramAccumulator, MomentsAccumulator
+from worker.precompute.presets import PROCEDURES
 from worker.precompute.spool import ContextSpool
 from worker.precompute.token_store import TokenStore
 from worker.precompute.windows import Batch, token_noise, window_noise
@@ -36,6 +37,8 @@ class _Rows:
 
     files: Tensor
     starts: Tensor
+    numbers: Tensor
+    """Number of each window's first token in the corpus."""
     noise: Tensor
     sampled: Tensor
     """Flat indices (row * tokens + token) of the tokens that enter the histogram."""
@@ -86,11 +89,21 @@ class Collector:
             for each in model.layers
         ]
 
+    def file_and_position(
+        self, files: npt.NDArray[np.int32], positions: npt.NDArray[np.int32]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Where triggers stand, whose entries are keyed by file or, where every token competes, by token number."""
+        if not PROCEDURES[self._settings.preset].every_token:
+            return files, positions
+        found = np.searchsorted(self._store.offsets, files, side="right") - 1
+        return found.astype(np.int32), (files - self._store.offsets[found]).astype(np.int32)
+
     def start(self, batch: Batch) -> None:
         """Say which windows the next forward runs over."""
         longest = batch.windows[0].length
         files = np.array([window.file for window in batch.windows], dtype=np.int32)
         starts = np.array([window.start for window in batch.windows], dtype=np.int32)
+        numbers = (self._store.offsets[files] + starts).astype(np.int32)
         noise = (window_noise(self._store, batch.windows, self._settings.seed) >> np.uint64(33)).astype(np.int64)
         every = np.uint64(self._settings.histogram_every)
         drawn = token_noise(self._store, batch.windows, longest, self._settings.seed) % every == 0
@@ -102,6 +115,7 @@ class Collector:
                 _Rows(
                     files=torch.from_numpy(files[chosen]).to(self._device),
                     starts=torch.from_numpy(starts[chosen]).to(self._device),
+                    numbers=torch.from_numpy(numbers[chosen]).to(self._device),
                     noise=torch.from_numpy(noise[chosen]).to(self._device),
                     sampled=torch.from_numpy(np.flatnonzero(drawn[chosen, :length])).to(self._device),
                     spans=_spans(files[chosen]),
@@ -143,6 +157,7 @@ class LayerCollector:
         self.moments = MomentsAccumulator(keys, device)
         self.token_histogram = HistogramAccumulator(keys, device)
         self.window_histogram = HistogramAccumulator(keys, device)
+        self._every_token = PROCEDURES[settings.preset].every_token
         self._offsets = torch.arange(-settings.context, settings.context + 1, device=device)
         self._key_noise = sampling.key_noise(keys, layer, device)
         self._key_groups = torch.arange(keys, device=device) * sampling.N_GROUPS
@@ -152,7 +167,11 @@ class LayerCollector:
         extremes = _Extremes(coefficients)
         self._add_statistics(coefficients, rows, extremes.scores)
         for name, best in self.best.items():
-            self._add_entries(name, best, extremes if name == "max" else _Extremes(coefficients, sign=-1), rows)
+            signed = extremes if name == "max" else _Extremes(coefficients, sign=-1)
+            if self._every_token:
+                self._add_every_token(name, best, coefficients, signed, rows)
+            else:
+                self._add_entries(name, best, signed, rows)
         self._add_samples(extremes, rows)
 
     def _add_statistics(self, coefficients: Tensor, rows: _Rows, largest: Tensor) -> None:
@@ -177,6 +196,24 @@ class LayerCollector:
         taken, slots = best.offer(candidates)
         contexts = extremes.contexts(row[taken], token[taken], key[taken], self._offsets)
         self.spools[name].write(slots, contexts)
+
+    def _add_every_token(
+        self, name: str, best: BestEntries, coefficients: Tensor, extremes: "_Extremes", rows: _Rows
+    ) -> None:
+        """Offer the best tokens of each key; entries are keyed by the token's number in the corpus, so none replaces another."""
+        tokens, slots = coefficients.shape[1], best.scores.shape[1]
+        # stable, so that of equal scores the earlier token comes first
+        scores, order = (extremes.sign * coefficients.flatten(0, 1)).sort(dim=0, descending=True, stable=True)
+        scores, order = scores[:slots], order[:slots]
+        numbers = rows.numbers[order // tokens] + (order % tokens).int()
+        turn, key = best.wants(scores, numbers).nonzero(as_tuple=True)
+        if len(turn) == 0:
+            return
+        place, number, score = order[turn, key], numbers[turn, key], scores[turn, key]
+        candidates = Candidates(key, score, number, torch.zeros_like(number), extremes.sign * score)
+        taken, slot = best.offer(candidates)
+        row, token = place[taken] // tokens, place[taken] % tokens
+        self.spools[name].write(slot, extremes.contexts(row, token, key[taken], self._offsets))
 
     def _add_samples(self, extremes: "_Extremes", rows: _Rows) -> None:
         priority = sampling.priorities(rows.noise, self._key_noise)

@@ -2,13 +2,15 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
 from contract.analyses.files import analysis_folder
-from contract.manifest import CorpusFacts, LanguageCounts
-from worker.corpus.gather import GatherSettings, gather
+from contract.manifest import CorpusFacts, LanguageCounts, RunSettings
+from worker.corpus.gather import GatherSettings, NoFiles, gather
+from worker.precompute.presets import PROCEDURES, Procedure
 from worker.precompute.token_store import TokenStore, open_tokens, write_tokens
 from worker.progress import Progress
 
@@ -20,7 +22,7 @@ def prepare_corpus(
     sources: Sequence[str],
     settings: GatherSettings,
     tokenizer: PreTrainedTokenizerFast,
-    window: int,
+    procedure: Procedure,
     name: str | None,
     progress: Progress,
 ) -> CorpusFacts:
@@ -36,18 +38,36 @@ def prepare_corpus(
     for language, reason in gathered.missing.items():
         progress.note(f"going on without {language}: {reason}")
     with progress.stage("tokenising", len(gathered.entries), "files") as advance:
-        write_tokens(folder, gathered.files(), tokenizer, advance)
+        write_tokens(folder, gathered.files(), tokenizer, advance, procedure)
     shutil.rmtree(folder / "gathered", ignore_errors=True)
+    if not open_tokens(folder).n_files:
+        raise NoFiles(f"no file of {', '.join(sources)} has {procedure.fewest_tokens} tokens: name another source")
     facts = CorpusFacts(
         name=name or ", ".join(_short_name(source) for source in sources),
         sources=list(gathered.sources),
         requested=list(sources),
         sha256=gathered.sha256,
-        languages=_count(open_tokens(folder), window),
+        languages=_count(open_tokens(folder), procedure.window),
         skipped=gathered.skipped,
     )
     (folder / _FACTS).write_text(facts.model_dump_json(), "utf-8")
     return facts
+
+
+def procedure_of(settings: RunSettings) -> Procedure:
+    """How a run's settings have its corpus cut and read."""
+    return replace(PROCEDURES[settings.preset], window=settings.window)
+
+
+def gather_settings(settings: RunSettings, languages: Sequence[str]) -> GatherSettings:
+    """What a run's settings have gathered."""
+    return GatherSettings(
+        languages=tuple(languages),
+        files_per_language=settings.files_per_language,
+        keep_duplicates=settings.keep_duplicates,
+        keep_near_duplicates=PROCEDURES[settings.preset].near_duplicates,
+        seed=settings.seed,
+    )
 
 
 def prepared_corpus(folder: Path) -> CorpusFacts | None:

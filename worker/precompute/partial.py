@@ -1,7 +1,7 @@
 """The immutable result of one shard: entries with their contexts, and mergeable statistics, as plain arrays on disk."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,9 @@ def write_partial(folder: Path, collector: Collector, first_keys: npt.NDArray[np
         done = 0
         for number, layer in enumerate(collector.layers):
             entries = _collected(_entries(layer, name), layer.spools[name], int(first_keys[number]), name == "samples")
+            if name != "samples":
+                file, position = collector.file_and_position(entries.file, entries.position)
+                entries = replace(entries, file=file, position=position)
             if writers is None:
                 writers = _open_writers(part, name, entries, sum(counts))
             for each in fields(entries):

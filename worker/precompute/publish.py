@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from contract.manifest import RunSettings
 from contract.runfile import table
 from worker.model.code_model import CodeModel
 from worker.model.vocabulary import token_bytes
@@ -49,14 +50,14 @@ class Publisher:
         store: TokenStore,
         shards: list[Shard],
         folder: Path,
-        window: int,
-        top_k: int,
+        settings: RunSettings,
     ) -> None:
         self._connection = connection
         self._model = model
         self._store = store
-        self._top_k = top_k
-        self._window = window
+        self._top_k = settings.top_k
+        self._window = window = settings.window
+        self._projection = "normed" if settings.preset == "strict" else "raw"
         self._first_keys = model.first_keys
         self._partials: dict[str, list[Partial]] = {}
         for shard in shards:
@@ -197,7 +198,7 @@ class Publisher:
         top_token[tokens[0][commonest]] = tokens[1][commonest]
         top_count[tokens[0][commonest]] = counts[commonest]
 
-        promoted = next(each for each in values if (each.projection, each.direction) == ("normed", "promoted"))
+        promoted = next(each for each in values if (each.projection, each.direction) == (self._projection, "promoted"))
         has_next = strongest.position + 1 < self._store.lengths[strongest.file]
         following = self._store.token_ids[np.where(has_next, at + 1, at)]
         agrees = has_next & (following == promoted.token_ids[key, 0])

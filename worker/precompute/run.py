@@ -13,15 +13,15 @@ import duckdb
 from contract.manifest import CorpusFacts, Manifest, RunSettings, Verification
 from contract.runfile import SCHEMA_VERSION, create, write_manifest
 from contract.tables import SUFFIX, FileExists
-from worker.corpus.gather import GatherSettings
 from worker.model.code_model import CodeModel
 from worker.model.load import load_model
 from worker.model.source import ModelSource
-from worker.precompute.corpus import keep_corpus, prepare_corpus, prepared_corpus
+from worker.precompute.corpus import gather_settings, keep_corpus, prepare_corpus, prepared_corpus, procedure_of
 from worker.precompute.disk import locked, readable_disk_errors
 from worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
 from worker.precompute.estimate import estimate
 from worker.precompute.partial import completed
+from worker.precompute.presets import check_preset
 from worker.precompute.provenance import provenance
 from worker.precompute.publish import Publisher
 from worker.precompute.shard import Shard, plan_shards
@@ -59,12 +59,14 @@ def precompute(request: PrecomputeRequest, progress: Progress) -> Path:
     Raises:
         FileExists: the run is there (with `resume` that is no error: its path is returned).
         UnfinishedRun: an earlier attempt was interrupted and `resume` is not set.
+        PresetUnfit: the preset says nothing about such a model.
         OutputUnwritable: the disk is full or not writable.
         VerificationFailed: the result did not survive being computed again; nothing is published.
         KeyscopeError: what model, corpus or device have to say.
     """
     model = load_model(request.source)
     _check_window(model, request.settings.window)
+    check_preset(model, request.settings.preset)
     with readable_disk_errors(request.out):
         return _Run(request, model, progress).compute()
 
@@ -109,9 +111,7 @@ class _Run:
         work = ShardWork(self.request.source, self.settings, self.batch, self.request.workers, store.folder, folder)
         run_shards(self.model, work, store, shards, self.progress)
         with create(path) as connection:
-            publisher = Publisher(
-                connection, self.model, store, shards, folder, self.settings.window, self.settings.top_k
-            )
+            publisher = Publisher(connection, self.model, store, shards, folder, self.settings)
             with self.progress.stage("writing the run file", len(self.model.layers), "layers") as advance:
                 publisher.write(advance)
             manifest = self._manifest(run_id, corpus)
@@ -124,18 +124,12 @@ class _Run:
         found = prepared_corpus(folder) if self.request.resume else None
         if found is not None:
             return found
-        gathering = GatherSettings(
-            languages=self.request.languages,
-            files_per_language=self.settings.files_per_language,
-            keep_duplicates=self.settings.keep_duplicates,
-            seed=self.settings.seed,
-        )
         return prepare_corpus(
             folder,
             self.request.corpus,
-            gathering,
+            gather_settings(self.settings, self.request.languages),
             self.model.tokenizer,
-            self.settings.window,
+            procedure_of(self.settings),
             self.request.corpus_name,
             self.progress,
         )
@@ -173,6 +167,8 @@ class _Run:
                 "languages": self.request.languages,
                 "files_per_language": self.settings.files_per_language,
                 "keep_duplicates": self.settings.keep_duplicates,
+                "preset": self.settings.preset,
+                "window": self.settings.window,
                 "seed": self.settings.seed,
                 "tokenizer": self.model.facts.tokenizer_sha256,
             }

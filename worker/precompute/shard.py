@@ -10,10 +10,11 @@ from torch import Tensor
 
 from contract.manifest import RunSettings
 from worker.model.code_model import CodeModel
-from worker.model.taps import read_coefficients
+from worker.model.taps import read_before_activation, read_coefficients
 from worker.precompute.collect import Collector
 from worker.precompute.errors import OutOfDeviceMemory
 from worker.precompute.partial import write_partial
+from worker.precompute.presets import PROCEDURES
 from worker.precompute.token_store import TokenStore
 from worker.precompute.windows import batches
 from worker.progress import Advance
@@ -96,7 +97,8 @@ class ShardRunner:
         try:
             collector = Collector(self._model, self._store, self._settings, floors, scratch)
             prefix = self._model.facts.bos
-            with read_coefficients(self._model, collector.consume):
+            before = PROCEDURES[self._settings.preset].before_activation
+            with (read_before_activation if before else read_coefficients)(self._model, collector.consume):
                 for each in batches(
                     self._store, shard.files, self._settings.window, self.batch, prefix, self._model.device
                 ):

@@ -1,5 +1,6 @@
 """The tokenised corpus on disk: every kept file's text and tokens with their places, written once, read by slices."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from worker.corpus.files import SourceFile
 from worker.model.vocabulary import token_bytes
+from worker.precompute.presets import STRICT, Procedure
 from worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
@@ -85,10 +87,15 @@ class TokenStore:
 
 
 def write_tokens(
-    folder: Path, files: Iterable[SourceFile], tokenizer: PreTrainedTokenizerFast, advance: Advance
+    folder: Path,
+    files: Iterable[SourceFile],
+    tokenizer: PreTrainedTokenizerFast,
+    advance: Advance,
+    procedure: Procedure = STRICT,
 ) -> None:
-    """Tokenise whole files, without special tokens, into `folder`.
+    """Tokenise files, without special tokens, into `folder`.
 
+    Where the procedure cuts files into pieces, each piece is a file of the store, with the lines it has in its file.
     Text that spells a special token (`<|endoftext|>` in a string) is encoded as the text it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,28 +113,33 @@ def write_tokens(
         pq.ParquetWriter(folder / "files.parquet", _FILES) as writer,
     ):
         for file in files:
-            encoding = encoder.encode(file.text, add_special_tokens=False)
-            ids = np.array(encoding.ids, dtype=np.int32)
-            starts = _byte_starts(file.text, ids, table, lengths_of, encoding.offsets)
-            text = file.text.encode()
-            lines, columns = _places(text, starts)
-            places = starts.astype(np.uint32)
-            for stream, array in ((ids_file, ids), (lines_file, lines), (columns_file, columns), (starts_file, places)):
-                array.tofile(stream)
-            texts_file.write(text)
-            rows.append(
-                {
-                    "language": file.language,
-                    "source": file.source,
-                    "path": file.path,
-                    "sha256": file.sha256,
-                    "n_tokens": len(ids),
-                    "n_bytes": len(text),
-                }
-            )
-            if len(rows) == _ROWS_AT_ONCE:
-                writer.write_table(pa.Table.from_pylist(rows, schema=_FILES))
-                rows.clear()
+            if procedure.fewest_tokens > len(encoder.encode(file.text, add_special_tokens=False).ids):
+                continue
+            for first_line, piece in procedure.pieces(file.text):
+                encoding = encoder.encode(piece, add_special_tokens=False)
+                ids = np.array(encoding.ids, dtype=np.int32)
+                starts = _byte_starts(piece, ids, table, lengths_of, encoding.offsets)
+                text = piece.encode()
+                lines, columns = _places(text, starts)
+                arrays = ids, lines + np.uint32(first_line - 1), columns, starts.astype(np.uint32)
+                streams = ids_file, lines_file, columns_file, starts_file
+                longest = procedure.window if procedure.lines else None
+                for stream, array in zip(streams, arrays, strict=True):
+                    array[:longest].tofile(stream)
+                texts_file.write(text)
+                rows.append(
+                    {
+                        "language": file.language,
+                        "source": file.source,
+                        "path": file.path,
+                        "sha256": file.sha256 if procedure.lines is None else hashlib.sha256(text).hexdigest(),
+                        "n_tokens": len(ids[:longest]),
+                        "n_bytes": len(text),
+                    }
+                )
+                if len(rows) >= _ROWS_AT_ONCE:
+                    writer.write_table(pa.Table.from_pylist(rows, schema=_FILES))
+                    rows.clear()
             advance(1)
         writer.write_table(pa.Table.from_pylist(rows, schema=_FILES))
 

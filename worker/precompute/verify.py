@@ -5,7 +5,7 @@ module's own `forward`; windows are read back from the run file and run one at a
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
+from transformers.activations import ACT2FN
 
 from contract.keys import KeyId
 from contract.manifest import Manifest, Verification
@@ -107,6 +108,7 @@ def verify(
     relative, absolute = RELATIVE[manifest.settings.dtype], ABSOLUTE[manifest.settings.dtype]
     largest_error, tolerance, passed = 0.0, 0.0, True
     windows: dict[tuple[int, ...], list[Stored]] = {}
+    expected = _after_activation(manifest)
     for stored in chosen:
         windows.setdefault(stored.token_ids, []).append(stored)
     with progress.stage("verifying", len(windows), "windows") as advance:
@@ -114,7 +116,7 @@ def verify(
             caught = run_plain(model, downs, token_ids, {trigger.key.layer for trigger in triggers})
             for trigger in triggers:
                 again = float(caught[trigger.key.layer][trigger.position, trigger.key.index])
-                error = abs(again - trigger.coefficient)
+                error = abs(again - expected(trigger.coefficient, again))
                 if not np.isfinite(error):
                     raise VerificationFailed(f"the coefficient of {trigger.key} is {again}, not a number to compare")
                 allowed = absolute * trigger.key_scale + relative * abs(again)
@@ -129,6 +131,15 @@ def verify(
         passed=passed,
         seconds=time.monotonic() - started,
     )
+
+
+def _after_activation(manifest: Manifest) -> Callable[[float, float], float]:
+    """What the input of the down projection has to be for a stored number, given what it was found to be."""
+    if manifest.settings.preset != "paper2023":
+        return lambda stored, _found: stored
+    activation = ACT2FN[manifest.model.activation]
+    # stored before the activation function, with 0 for everything below: there only the sign can be checked
+    return lambda stored, found: float(activation(torch.tensor(stored))) if stored > 0 else min(found, 0.0)
 
 
 def choose_triggers(
