@@ -29,7 +29,7 @@ class Step:
 
     name: str
     """Unique in its analysis; letters, digits, dots and hyphens."""
-    files: range
+    files: Sequence[int]
     """Files it is about."""
     tokens: int
     """Tokens that go through the model, by which progress is told."""
@@ -62,7 +62,7 @@ class Analysis(ABC):
 
     @abstractmethod
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
-        """Write the rows of the kind's tables."""
+        """Write the rows of the kind's tables; the model may be at other work meanwhile, and is not to be run."""
 
 
 def file_steps(subject: Subject, files_per_step: int = 32) -> list[Step]:

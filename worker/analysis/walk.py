@@ -1,6 +1,6 @@
 """Walking the corpus: one forward a batch, and which of its places are tokens of which file."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +51,7 @@ def places(subject: Subject, batch: Batch) -> Places:
     return Places(flat, subject.store.offsets[files] + starts + positions, files, positions, rows)
 
 
-def walk(subject: Subject, files: range) -> Iterator[tuple[Batch, Places]]:
+def walk(subject: Subject, files: Iterable[int]) -> Iterator[tuple[Batch, Places]]:
     """All windows of some files, a batch at a time."""
     window, facts = subject.manifest.settings.window, subject.model.facts
     for batch in batches(subject.store, files, window, subject.batch, facts.bos, subject.model.device):

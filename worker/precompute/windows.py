@@ -1,6 +1,6 @@
 """Cutting files into windows, and windows of equal length into batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,24 +47,31 @@ def windows_of(file: int, n_tokens: int, size: int) -> list[Window]:
 
 
 def batches(
-    store: TokenStore, files: range, size: int, batch: int, prefix: list[int], device: torch.device
+    store: TokenStore, files: Iterable[int], size: int, batch: int, prefix: list[int], device: torch.device
 ) -> Iterator[Batch]:
     """All windows of some files: the full ones in the files' order, then the files' tails, long ones first."""
     windows = [window for file in files for window in windows_of(file, int(store.lengths[file]), size)]
     full = [window for window in windows if window.length == size]
     tails = sorted((window for window in windows if window.length < size), key=lambda each: (-each.length, each.file))
     for group in (full, tails):
-        for chosen in _groups(group, batch):
-            ids = np.zeros((len(chosen), len(prefix) + chosen[0].length), dtype=np.int64)
-            ids[:, : len(prefix)] = prefix
-            for row, window in enumerate(chosen):
-                begin = store.offsets[window.file] + window.start
-                span = store.token_ids[begin : begin + window.length]
-                ids[row, len(prefix) : len(prefix) + window.length] = span
-            yield Batch(chosen, torch.from_numpy(ids).to(device))
+        yield from in_batches(store, group, batch, prefix, device)
 
 
-def _groups(windows: list[Window], size: int) -> Iterator[tuple[Window, ...]]:
+def in_batches(
+    store: TokenStore, windows: Sequence[Window], batch: int, prefix: list[int], device: torch.device
+) -> Iterator[Batch]:
+    """Windows in their order; the first of every batch has to be its longest."""
+    for chosen in _groups(windows, batch):
+        ids = np.zeros((len(chosen), len(prefix) + chosen[0].length), dtype=np.int64)
+        ids[:, : len(prefix)] = prefix
+        for row, window in enumerate(chosen):
+            begin = store.offsets[window.file] + window.start
+            span = store.token_ids[begin : begin + window.length]
+            ids[row, len(prefix) : len(prefix) + window.length] = span
+        yield Batch(chosen, torch.from_numpy(ids).to(device))
+
+
+def _groups(windows: Sequence[Window], size: int) -> Iterator[tuple[Window, ...]]:
     for start in range(0, len(windows), size):
         yield tuple(windows[start : start + size])
 
