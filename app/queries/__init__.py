@@ -6,6 +6,7 @@ architecture, no tokens of a language) are None, never NaN.
 
 from app.queries.addresses import check_key, check_layer, neighbours, random_key
 from app.queries.examples import Example, WindowToken, example_counts, key_samples, key_triggers
+from app.queries.key_rows import CodeLine, KeyRow
 from app.queries.keys import (
     Histogram,
     LanguageStatistics,
@@ -20,8 +21,6 @@ from app.queries.keys import (
 )
 from app.queries.layers import (
     SORT_COLUMNS,
-    CodeLine,
-    KeyRow,
     LayerFilter,
     LayerMap,
     LayerPage,

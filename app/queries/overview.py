@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from app.queries.layers import KeyRow, key_rows
+from app.queries.key_rows import KeyRow, key_rows
 from app.queries.tokens import Vocabulary
 from app.queries.values import clean, rows
 

@@ -7,7 +7,7 @@ import pytest
 from app import queries
 from app.errors import InvalidParameter, UnknownKey, UnknownLayer
 from app.queries.examples import context_coefficients, window_tokens
-from app.queries.layers import _code_line
+from app.queries.key_rows import _code_line
 from app.queries.tokens import Token, Vocabulary
 from app.runs import Run
 from contract.bins import N_BINS
