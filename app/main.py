@@ -15,6 +15,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app import docs, error_handlers, health, metrics
 from app.accounts.admission import AdmitSignedIn
 from app.accounts.by_word import AdmitByWord
+from app.accounts.oidc import provider_of
 from app.api.router import router as api_router
 from app.error_handlers import CatchUnexpected
 from app.labels.database import Database, DatabaseUnavailable
@@ -60,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.metrics = counters
     app.state.registry = Registry(settings.runs)
     app.state.database = database
+    app.state.provider = provider_of(settings)
     token = settings.worker_token
     app.state.workers = Workers(
         settings.worker_urls, token.get_secret_value() if token else None, settings.worker_timeout

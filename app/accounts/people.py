@@ -1,18 +1,24 @@
 """Accounts added, found and changed; only this room's repositories speak to the session."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import count
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.accounts import sessions, tokens
 from app.accounts.models import Account
+from app.accounts.oidc import Identity
 from app.accounts.roles import Role
-from app.errors import NotFound
+from app.errors import InvalidParameter, NotFound
+from app.labels.models import Label
 from app.labels.people import person_name
 from contract.errors import KeyscopeError
+
+LONGEST_FOLDED = 400
+"""Characters of a folded name that the database keeps."""
 
 
 class UnknownPerson(NotFound):
@@ -77,6 +83,8 @@ def add(session: Session, name: str, role: Role, password_hash: str | None = Non
         NameTaken: somebody has the name.
     """
     name = person_name(name)
+    if len(folded(name)) > LONGEST_FOLDED:
+        raise InvalidParameter(f"{name!r} has characters that stand for many others: write them out")
     taken = find(session, name)
     if taken is not None:
         raise NameTaken(f"there is a {taken.name!r} already: choose another name")
@@ -89,6 +97,22 @@ def add(session: Session, name: str, role: Role, password_hash: str | None = Non
     )
     session.add(account)
     session.flush()
+    return account
+
+
+def from_provider(session: Session, identity: Identity, role: Role) -> Account:
+    """The account of somebody an OpenID provider vouches for, made at their first sign-in.
+
+    The name is one that no account and no label bears yet: what people may call themselves at the provider must not make
+    them somebody else here.
+    """
+    chosen = select(Account).where(Account.issuer == identity.issuer, Account.subject == identity.subject)
+    known = session.scalar(chosen)
+    if known is not None:
+        return known
+    name = next(name for name in _possible_names(identity) if _is_free(session, name))
+    account = add(session, name, role)
+    account.issuer, account.subject = identity.issuer, identity.subject
     return account
 
 
@@ -129,6 +153,25 @@ def set_password(session: Session, account_id: int, password_hash: str, keep_ses
 def folded(name: str) -> str:
     """A name without case, white space at its ends and variants of characters, to tell whether two are the same."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", " ".join(name.split())).casefold())
+
+
+def _possible_names(identity: Identity) -> Iterator[str]:
+    names = [name for name in map(_usable, identity.names) if name]
+    yield from names
+    first = names[0][:90] if names else "somebody"
+    yield from (f"{first} {number}" for number in count(2))
+
+
+def _usable(text: str) -> str | None:
+    try:
+        return person_name(text)
+    except InvalidParameter:
+        return None
+
+
+def _is_free(session: Session, name: str) -> bool:
+    labelled = select(Label.id).where(Label.person == name).limit(1)
+    return find(session, name) is None and session.scalar(labelled) is None
 
 
 def _keep_an_admin(session: Session, account: Account) -> None:
