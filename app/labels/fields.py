@@ -16,9 +16,16 @@ def _storable(text: str) -> str:
     return text
 
 
+def _one_tag(text: str) -> str:
+    if "," in text:
+        raise ValueError("a tag cannot hold a comma, which stands between tags")
+    return text
+
+
 Description = Annotated[str, StringConstraints(max_length=LONGEST_DESCRIPTION), AfterValidator(_storable)]
 Tag = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_TAG),
     AfterValidator(_storable),
+    AfterValidator(_one_tag),
 ]

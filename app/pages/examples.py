@@ -1,13 +1,14 @@
 """The tabs of a key's page: triggers of either polarity and samples of the bands, by language."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import duckdb
 
 from app import queries
 from app.pages.code import Line, code_lines
+from app.pages.label_box import place
 from app.queries import Example, Statistics, Vocabulary
 from contract.keys import KeyId
 
@@ -51,6 +52,8 @@ class Card:
     """Whether the window has lines that are shown on request only."""
     prompt: str
     """The window's text up to the trigger token and with it, to continue from."""
+    place: str
+    """The trigger token in its file, for labels to rest on."""
 
 
 def load(
@@ -68,12 +71,14 @@ def scale_of(statistics: Statistics) -> float:
     return max((abs(value) for value in values if isinstance(value, float)), default=0.0)
 
 
-def cards(examples: Iterable[Example], scale: float) -> list[Card]:
-    """The examples as they are drawn, shaded on the scale of their key."""
-    return [_card(example, scale) for example in examples]
+def cards(examples: Iterable[Example], scale: float, cut: bool = False) -> list[Card]:
+    """The examples as they are drawn, shaded on the scale of their key; `cut` ends each at its trigger token."""
+    return [_card(example, scale, cut) for example in examples]
 
 
-def _card(example: Example, scale: float) -> Card:
+def _card(example: Example, scale: float, cut: bool) -> Card:
+    if cut:
+        example = replace(example, tokens=example.tokens[: example.trigger_index + 1])
     kind = example.polarity or example.band
     lines = code_lines(example, scale)
     upto = example.tokens[: example.trigger_index + 1]
@@ -89,4 +94,5 @@ def _card(example: Example, scale: float) -> Card:
         lines=lines,
         more=any(line.far for line in lines),
         prompt="".join(token.text for token in upto if not token.token.special),
+        place=place(example.file_sha256, example.offset),
     )

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from app import queries
+from app.accounts.identity import Visitor
 from app.dependencies import Cursor, Key, LabelsDatabase, OpenRun
 from app.errors import InvalidParameter
 from app.labels.repository import Target
-from app.pages import bars, examples, formats, histogram, labels
+from app.pages import bars, examples, formats, histogram, label_box
 from app.pages.bars import Bar
 from app.pages.examples import HELP, SHOWS, TITLES, Card
-from app.pages.labels import LabelBox
+from app.pages.label_box import LabelBox
 from app.pages.links import Links
 from app.pages.render import Frame, Help, Page, basket_of, respond
 from app.pages.state import KeyState, Projection
@@ -99,18 +100,22 @@ def key_page(
     run: OpenRun,
     key: Key,
     cursor: Cursor,
+    visitor: Visitor,
     database: LabelsDatabase,
     state: Annotated[KeyState, Query()],
 ) -> HTMLResponse:
     """One key."""
     links = Links(request, basket_of(run.run_id, state.mask))
     target = Target(run.manifest.model.weights_sha256, key)
-    box = labels.box(request, database, target, links.label(run.run_id, key, **state.query()))
-    return respond(request, "key.html", _Drawing(run, key, cursor, state, links).page(box))
+    box = label_box.box(database, target, links.label(run.run_id, key, **state.query()), visitor)
+    return respond(request, "key.html", KeyDrawing(run, key, cursor, state, links).page(box))
 
 
-class _Drawing:
-    """One key's page in the making: what its parts share."""
+class KeyDrawing:
+    """A page about one key in the making: what its parts share."""
+
+    limit: int | None = None
+    """How many examples are drawn; None for all."""
 
     def __init__(self, run: Run, key: KeyId, cursor: duckdb.DuckDBPyConnection, state: KeyState, links: Links) -> None:
         self.run, self.key, self.cursor, self.state, self.links = run, key, cursor, state, links
@@ -119,6 +124,7 @@ class _Drawing:
         self.language = _language(run.manifest, state, self.statistics)
 
     def page(self, box: LabelBox) -> KeyPage:
+        """Everything, with the labels of the key."""
         run, key, links, state = self.run, self.key, self.links, self.state
         scale = examples.scale_of(self.statistics)
         found = examples.load(self.cursor, run.vocabulary, key, self.language, state.show)
@@ -137,7 +143,7 @@ class _Drawing:
             languages=self._languages(),
             shows=self._shows(),
             about=HELP[state.show],
-            cards=examples.cards(found, scale),
+            cards=examples.cards(found, scale, cut=run.manifest.settings.preset == "geva2021"),
             scale=scale,
             two_sided=_number(self.statistics, "minimum") < -NEGATIVE_SHARE * scale,
             top_token=formats.token(run.vocabulary[top_token]) if isinstance(top_token, int) else None,

@@ -1,75 +1,87 @@
-"""Labels on the page of a key: everyone's, and a form for one's own."""
+"""Labels on the page of a key: given, taken back, undone, and chosen between where two changes meet."""
 
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import quote, unquote
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import BaseModel, ConfigDict, Field
 
+from app.accounts.by_word import remember
+from app.accounts.identity import Person, Visitor
 from app.dependencies import Key, LabelsDatabase, OpenRun
 from app.labels import repository
-from app.labels.database import Database, DatabaseUnavailable
-from app.labels.models import Kind
-from app.labels.people import person_name
-from app.labels.repository import Judgement, Target
+from app.labels.database import Database
+from app.labels.repository import LabelChanged, Target
+from app.pages.label_box import ShownLabel, shown
+from app.pages.label_form import LabelForm
 from app.pages.links import Links
-from app.pages.render import basket_of
+from app.pages.render import Frame, Help, Page, basket_of, respond
 from app.pages.state import KeyState
+from app.runs import Run
+from contract.keys import KeyId
 
 router = APIRouter()
 
-COOKIE = "keyscope-person"
-COOKIE_SECONDS = 365 * 24 * 3600
+
+@dataclass(frozen=True, slots=True)
+class ConflictPage(Page):
+    """What is shown where one's own label has changed since the form was opened."""
+
+    key: Annotated[KeyId, Help("The key")]
+    saved: Annotated[ShownLabel | None, Help("One's own label as it is now; None where it was taken back")]
+    sent: Annotated[LabelForm, Help("What the form says, which is not saved")]
+    evidence: Annotated[list[str], Help("Triggers that the form's label rests on")]
+    save_href: Annotated[str, Help("Where the form's label is sent to be saved after all")]
+    keep_href: Annotated[str, Help("Where the label as it is now is kept")]
 
 
 @dataclass(frozen=True, slots=True)
-class ShownLabel:
-    """What one person says."""
+class Change:
+    """A form that one person has sent about one key."""
 
-    person: str
-    kind: Kind
-    description: str
+    run: Run
+    key: KeyId
+    form: LabelForm
+    person: Person
 
+    @property
+    def target(self) -> Target:
+        """What the label is about."""
+        return Target(self.run.manifest.model.weights_sha256, self.key)
 
-@dataclass(frozen=True, slots=True)
-class LabelBox:
-    """Everyone's current labels of a key, and what the form for one's own starts with."""
+    def apply(self, database: Database) -> int:
+        """Make the change; answers the id of the person's label after it, 0 for none.
 
-    labels: list[ShownLabel]
-    person: str
-    """Name of who looks, where it is known."""
-    mine: ShownLabel | None
-    href: str
-    """Where the form is sent to."""
-    problem: str | None
-    """Why the labels could not be read, where they could not."""
-    kinds: tuple[Kind, ...] = tuple(Kind)
+        Raises:
+            InvalidParameter: no kind is chosen.
+            NoLabel: there is nothing to take back or to undo.
+            LabelChanged: the label is another one than the form was opened on.
+        """
+        target, name, based_on = self.target, self.person.name, self.form.based_on
+        match self.form.action:
+            case "retract":
+                database.write(lambda session: repository.retract_label(session, target, name, based_on))
+                return 0
+            case "undo":
+                label = database.write(lambda session: repository.undo(session, target, name, based_on))
+                return label.id if label else 0
+            case _:
+                said = self.form.judgement()
+                return database.write(lambda session: repository.put_label(session, target, name, said, based_on)).id
 
-
-class LabelForm(BaseModel):
-    """A label as the form sends it."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    person: str = ""
-    kind: Kind = Kind.UNCLEAR
-    description: str = Field("", max_length=4000)
-    retract: bool = False
-
-
-def box(request: Request, database: Database, target: Target, href: str) -> LabelBox:
-    """The labels of a key; a database that does not answer leaves the rest of the page as it is."""
-    person = unquote(request.cookies.get(COOKIE, ""))
-    try:
-        with database.transaction() as session:
-            found = repository.current_labels(session, target)
-            labels = [ShownLabel(label.person, label.kind, label.description) for label in found]
-    except DatabaseUnavailable as error:
-        return LabelBox([], person, None, href, error.detail)
-    mine = next((label for label in labels if label.person == person), None)
-    return LabelBox(labels, person, mine, href, None)
+    def conflict(self, links: Links, database: Database, save_href: str, keep_href: str) -> ConflictPage:
+        """Both versions, to choose from."""
+        current = database.read(lambda session: repository.current_label(session, self.target, self.person.name))
+        manifest, judgement = self.run.manifest, self.form.judgement()
+        return ConflictPage(
+            frame=Frame(title=f"{self.key}: two labels", links=links, run=manifest, layer=self.key.layer, here="runs"),
+            key=self.key,
+            saved=shown(current) if current else None,
+            sent=self.form,
+            evidence=[f"{each.file_sha256}:{each.offset}" for each in judgement.evidence],
+            save_href=save_href,
+            keep_href=keep_href,
+        )
 
 
 @router.post("/runs/{run}/keys/{key}/label", name="give_label")
@@ -77,24 +89,29 @@ def give_label(
     request: Request,
     run: OpenRun,
     key: Key,
+    visitor: Visitor,
     database: LabelsDatabase,
     state: Annotated[KeyState, Query()],
     form: Annotated[LabelForm, Form()],
-) -> RedirectResponse:
-    """Give a label or take it back, remember the name, and show the key again.
+) -> Response:
+    """Give a label, take it back or undo the last change, and show the key again.
 
     Raises:
-        InvalidParameter: the name is none.
-        NoLabel: there is nothing to take back.
+        InvalidParameter: the name is none, or no kind is chosen.
+        NoLabel: there is nothing to take back or to undo.
+        LabelChanged: what was to be taken back or undone is another label by now.
     """
-    person = person_name(form.person)
-    target = Target(run.manifest.model.weights_sha256, key)
-    if form.retract:
-        database.write(lambda session: repository.retract_label(session, target, person))
-    else:
-        judgement = Judgement(form.kind, form.description.strip())
-        database.write(lambda session: repository.put_label(session, target, person, judgement))
+    change = Change(run, key, form, form.sender(visitor))
     links = Links(request, basket_of(run.run_id, state.mask))
-    response = RedirectResponse(links.key(run.run_id, key, **state.query()) + "#labels", status_code=303)
-    response.set_cookie(COOKIE, quote(person), max_age=COOKIE_SECONDS, httponly=True, samesite="lax")
+    page = links.key(run.run_id, key, **state.query()) + "#labels"
+    try:
+        change.apply(database)
+    except LabelChanged:
+        if form.action != "save":
+            raise
+        save = links.label(run.run_id, key, **state.query())
+        return respond(request, "label_conflict.html", change.conflict(links, database, save, page), 409)
+    response = RedirectResponse(page, status_code=303)
+    if visitor is None:
+        remember(response, change.person.name)
     return response

@@ -72,6 +72,11 @@ class Example:
     tokens: list[WindowToken]
     """The whole window, a BOS in front included (its token is special)."""
 
+    @property
+    def offset(self) -> int:
+        """Index of the trigger token in its file's own tokens, from 0."""
+        return self.start + sum(not token.token.special for token in self.tokens[: self.trigger_index])
+
 
 def key_triggers(
     cursor: duckdb.DuckDBPyConnection,

@@ -24,15 +24,26 @@ const ACTIONS = {
   "?": () => help.showModal(),
 };
 
-/** Does the element take typed characters or arrow keys itself? */
-function takesKeys(element) {
-  return element.matches("input, textarea, select, dialog, dialog *, [role=group][tabindex], [role=region][tabindex], .g");
+const CHOICES = "input:is([type=radio], [type=checkbox])";
+
+/** Does the element take this key itself: typed characters, arrows, or Enter where it acts? */
+function takesKeys(element, key) {
+  if (element.matches("dialog, dialog *")) return true;
+  if (element.matches(CHOICES)) return key.startsWith("Arrow");
+  if (key === "Enter") return element.matches("a[href], button, summary, input, textarea, select");
+  return element.matches("input, textarea, select, [role=group][tabindex], [role=region][tabindex], .g");
+}
+
+/** What a key does to the element that it names: a field is entered, everything else pressed. */
+function press(target) {
+  if (target.matches(`:is(input, textarea, select):not(${CHOICES})`)) target.focus();
+  else target.click();
 }
 
 document.addEventListener("keydown", (event) => {
-  if (!singleKeys.checked || event.ctrlKey || event.metaKey || event.altKey || takesKeys(event.target)) return;
+  if (!singleKeys.checked || event.ctrlKey || event.metaKey || event.altKey || takesKeys(event.target, event.key)) return;
   const target = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
-  const action = target ? () => target.click() : ACTIONS[event.key];
+  const action = target ? () => press(target) : ACTIONS[event.key];
   if (!action) return;
   event.preventDefault();
   action();

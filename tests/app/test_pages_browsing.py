@@ -221,28 +221,6 @@ def test_the_box_asks_for_a_run_where_there_are_several(reader: TestClient) -> N
     assert "/runs/gated" in answer.text
 
 
-def test_a_label_is_given_remembered_and_taken_back(client: TestClient) -> None:
-    address = "/runs/alpha/keys/L0.K1"
-    box = client.get(f"{address}?language=go&mask=L0.K1:0").context["labels"]
-    given = client.post(
-        box.href, data={"person": " Ada  L ", "kind": "syntactic", "description": "loops <b>"}, follow_redirects=False
-    )
-    assert given.status_code == 303
-    assert given.headers["location"] == f"{address}?language=go&mask=L0.K1%3A0#labels"
-    page = client.get(address)
-    assert page.context["labels"].mine.description == "loops <b>"
-    assert page.context["labels"].person == "Ada L"
-    assert "loops &lt;b&gt;" in page.text
-    client.post(box.href, data={"person": "Ada L", "retract": "true"})
-    assert client.get(address).context["labels"].labels == []
-
-
-def test_a_label_needs_a_name(client: TestClient) -> None:
-    answer = client.post("/runs/alpha/keys/L0.K1/label", data={"kind": "mixed"}, headers={"Accept": "text/html"})
-    assert answer.status_code == 422
-    assert "give your name" in answer.text
-
-
 def test_a_key_is_shown_without_its_labels_where_their_database_is_behind(runs_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "old.sqlite").touch()
     settings = Settings(runs=runs_dir, database_url=f"sqlite:///{tmp_path}/old.sqlite")

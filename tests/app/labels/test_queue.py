@@ -132,7 +132,9 @@ def test_people_disagree_where_their_kinds_differ(
     assert next_key(database, alpha, wanted, "Ada").key is None, "Ada has looked at it today"
     assert all_keys(database, alpha, wanted, "Cleo") == [disputed]
     monkeypatch.setattr(leases, "SKIPPED", timedelta(seconds=-1))
-    database.write(lambda session: leases.release(session, Target(alpha.manifest.model.weights_sha256, disputed), "Cleo"))
+    database.write(
+        lambda session: leases.release(session, Target(alpha.manifest.model.weights_sha256, disputed), "Cleo")
+    )
     assert all_keys(database, alpha, wanted, "Ada") == [disputed]
 
 
