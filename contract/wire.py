@@ -1,6 +1,7 @@
 """What app and live worker say to each other, and what the app hands on to its own clients."""
 
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -198,6 +199,68 @@ class WorkerInfo(_Message):
     waiting: int = Field(description="Requests queued behind the one that runs")
     running: bool
     tokens_per_second: float | None = Field(description="Rate of the last generation, both branches together")
+    jobs: bool = Field(False, description="Whether it computes analyses of runs")
+
+
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+ACTIVE_JOB: tuple[JobState, ...] = ("queued", "running")
+
+
+class JobOptions(_Message):
+    """An analysis to compute beside a run."""
+
+    run: str = Field(description="Run, by the name of its file without .duckdb")
+    kind: str = Field(description="Analysis, such as syntax or edit")
+    settings: dict[str, Any] = Field(default_factory=dict, description="Its settings; those left out have defaults")
+    replace: bool = Field(False, description="Compute it anew where it is there with other settings")
+
+
+class WorkerJob(JobOptions):
+    """What the app asks of a worker."""
+
+    weights_sha256: str | None = Field(None, description="Weights the run belongs to; another worker refuses")
+
+
+class JobProgress(_Message):
+    """How far the present stage of a job is."""
+
+    stage: str
+    done: float
+    total: float | None = Field(description="null where nobody knows")
+    unit: str
+    rate: float | None = Field(description="Units a second; null before the first")
+    seconds_left: float | None
+
+
+class Job(JobOptions):
+    """An analysis that was asked for, and what has become of it."""
+
+    id: str
+    part: str | None = Field(description="Tells analyses of one kind apart, where a run can have several")
+    state: JobState
+    ahead: int = Field(description="Jobs that come before it, while it is queued")
+    progress: JobProgress | None = Field(description="Of a job that runs, once it has begun to count")
+    notes: list[str] = Field(description="What the analysis had to say, the latest last")
+    error: str | None = Field(description="Why it failed, in snake_case")
+    detail: str | None = Field(description="Why it failed, in a sentence")
+    result: str | None = Field(description="File it wrote, relative to the runs")
+    submitted: datetime
+    started: datetime | None
+    finished: datetime | None
+
+
+class JobAnswer(_Message):
+    """One job."""
+
+    ok: Literal[True] = True
+    job: Job
+
+
+class JobsAnswer(_Message):
+    """The jobs of the workers since they were started, the latest first."""
+
+    ok: Literal[True] = True
+    jobs: list[Job]
 
 
 class ErrorAnswer(_Message):

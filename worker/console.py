@@ -12,7 +12,7 @@ from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextCo
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from worker.progress import Advance, Progress
+from worker.progress import Advance, Pace, Progress
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -70,28 +70,12 @@ class _Amount(ProgressColumn):
         return Text(f"{short(task.completed)}{total} {unit}{rate}", style="progress.data.speed")
 
 
-class _Pace:
+class _Told(Pace):
     """How far a stage is, and when it may be told again."""
 
     def __init__(self, total: float | None) -> None:
-        self.total = total
-        self.done = 0.0
-        self._start = self._told = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the stage began."""
-        return time.monotonic() - self._start
-
-    @property
-    def rate(self) -> float | None:
-        """Units a second so far."""
-        return self.done / self.seconds if self.done and self.seconds else None
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Seconds to go at this rate."""
-        return max(0.0, self.total - self.done) / self.rate if self.total is not None and self.rate else None
+        super().__init__(total)
+        self._told = time.monotonic()
 
     def is_due(self) -> bool:
         """Whether the last line is long enough ago; asked once a line."""
@@ -111,7 +95,7 @@ class Lines:
     @contextmanager
     def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
         """Write lines about the stage."""
-        pace = _Pace(total)
+        pace = _Told(total)
 
         def advance(done: float) -> None:
             pace.done += done
@@ -137,7 +121,7 @@ class JsonLines:
     @contextmanager
     def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
         """Write the stage's events."""
-        pace = _Pace(total)
+        pace = _Told(total)
 
         def advance(done: float) -> None:
             pace.done += done
@@ -182,7 +166,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _amount(pace: _Pace, unit: str) -> str:
+def _amount(pace: Pace, unit: str) -> str:
     total = f"/{short(pace.total)}" if pace.total is not None else ""
     rate = f", {short(pace.rate)} {unit}/s" if pace.rate else ""
     left = f", {duration(pace.seconds_left)} left" if pace.seconds_left is not None else ""

@@ -27,6 +27,7 @@ from worker.analysis.subject import Subject
 from worker.precompute.disk import locked, readable_disk_errors
 from worker.precompute.provenance import LIBRARIES, device_name
 from worker.precompute.windows import Batch, batches
+from worker.progress import Advance
 
 _SECONDS = "_seconds"
 TIMED_BATCHES = 12
@@ -68,9 +69,10 @@ def _compute(subject: Subject, analysis: Analysis, work: Path, replace: bool) ->
     tokens = sum(step.tokens for step in steps)
     with subject.progress.stage(f"analysing {analysis.kind}", sum(step.tokens for step in todo), "tokens") as advance:
         for step in todo:
-            began = time.monotonic()
-            arrays = analysis.run_step(subject, step, done, advance)
-            done.keep(step, arrays, time.monotonic() - began)
+            clock = _Clock(advance)
+            arrays = analysis.run_step(subject, step, done, clock.advance)
+            done.keep(step, arrays, clock.seconds)
+    forward_seconds = bare_forward_seconds(subject) * tokens
     began = time.monotonic()
     with publish_analysis(subject.path, analysis.kind, analysis.part, replace) as connection:
         analysis.write(subject, connection, done)
@@ -86,7 +88,7 @@ def _compute(subject: Subject, analysis: Analysis, work: Path, replace: bool) ->
             files=len({file for step in steps for file in step.files}),
             tokens=tokens,
             seconds=seconds,
-            forward_seconds=bare_forward_seconds(subject) * tokens,
+            forward_seconds=forward_seconds,
             device=device_name(subject.model.device),
             started=started,
             finished=datetime.now(UTC),
@@ -96,6 +98,26 @@ def _compute(subject: Subject, analysis: Analysis, work: Path, replace: bool) ->
         write_analysis_manifest(connection, manifest)
     if manifest.cost is not None:
         subject.progress.note(f"it cost {manifest.cost:.1f} times one bare forward pass over {tokens:,} tokens")
+
+
+class _Clock:
+    """Seconds since it was made, but for those in which `advance` let somebody else use the model."""
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+        self._began = time.monotonic()
+        self._away = 0.0
+
+    def advance(self, done: float) -> None:
+        """Tell the tokens just done."""
+        left = time.monotonic()
+        self._advance(done)
+        self._away += time.monotonic() - left
+
+    @property
+    def seconds(self) -> float:
+        """Seconds at work."""
+        return time.monotonic() - self._began - self._away
 
 
 class StepFiles(Mapping[str, Arrays]):
@@ -139,13 +161,18 @@ class StepFiles(Mapping[str, Arrays]):
 def bare_forward_seconds(subject: Subject) -> float:
     """Seconds a token of one forward pass without head or hooks, over some batches spread through the corpus."""
     chosen = _some_batches(subject)
-    subject.model.run_body(chosen[0].token_ids)
-    _wait(subject)
-    began = time.monotonic()
-    for batch in chosen:
-        subject.model.run_body(batch.token_ids)
-    _wait(subject)
-    return (time.monotonic() - began) / sum(batch.n_tokens for batch in chosen)
+    total = sum(batch.n_tokens for batch in chosen)
+    with subject.progress.stage("timing a bare forward pass", total, "tokens") as advance:
+        subject.model.run_body(chosen[0].token_ids)
+        seconds = 0.0
+        for batch in chosen:
+            advance(0)
+            began = time.monotonic()
+            subject.model.run_body(batch.token_ids)
+            _wait(subject)
+            seconds += time.monotonic() - began
+            advance(batch.n_tokens)
+    return seconds / total
 
 
 def _some_batches(subject: Subject) -> list[Batch]:

@@ -1,6 +1,7 @@
 """One thread does the work of all requests, one after another in order of arrival.
 
-Work is a function called in that thread; what it emits reaches the request's coroutine through its ticket.
+Work is a function called in that thread; what it emits reaches the request's coroutine through its ticket. While nobody
+asks for anything, the model may be lent to another thread, which gives it back as soon as somebody does.
 """
 
 import asyncio
@@ -9,7 +10,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from contract.errors import KeyscopeError
@@ -44,6 +46,7 @@ class Engine:
         self._running: Ticket[Any] | None = None
         self._running_since = 0.0
         self._seconds_per_event: float | None = None
+        self._lent = False
         self._stopping = False
         self._changed = threading.Condition()  # its lock may be taken again by its holder
         self._thread = threading.Thread(target=self._run, name="keyscope-engine", daemon=True)
@@ -98,7 +101,7 @@ class Engine:
                     seconds,
                 )
             self._waiting.append(ticket)
-            self._changed.notify()
+            self._changed.notify_all()
         return ticket
 
     def cancel(self, ticket: Ticket[Any]) -> None:
@@ -106,6 +109,33 @@ class Engine:
         ticket.gone.set()
         if self._withdraw(ticket):
             self._metrics.ended("cancelled")
+
+    @contextmanager
+    def lend(self, wanted: Callable[[], bool]) -> Iterator[Callable[[], None]]:
+        """Lend the model to the calling thread, once no request wants it.
+
+        Yields a function for that thread to call between two forwards, with no hook in place: where requests wait, it
+        returns when they are done. Both give up once `wanted` says no; they look whenever `wake` is called.
+
+        Raises:
+            Cancelled: the model is not wanted any more, or the engine is closing.
+        """
+        self._borrow(wanted)
+        try:
+            yield lambda: self._give_way(wanted)
+        finally:
+            self._give_back()
+
+    def wake(self) -> None:
+        """Let a borrower that waits look again whether it still wants the model."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def device_failed(self) -> None:
+        """End the process, after everybody has been told: only a new one gets the device working again."""
+        self._stop()
+        time.sleep(_SECONDS_TO_ANSWER)
+        self._exit_process(EXIT_DEVICE_FAILED)
 
     async def turn(self, ticket: Ticket[Any]) -> None:
         """Wait until the ticket's work begins.
@@ -132,6 +162,7 @@ class Engine:
             if ticket not in self._waiting:
                 return False
             self._waiting.remove(ticket)
+            self._changed.notify_all()
             return True
 
     def _run(self) -> None:
@@ -140,13 +171,33 @@ class Engine:
             if isinstance(failure, OutOfMemory):
                 release_memory()
             if isinstance(failure, DeviceFailed):
-                self._stop()
-                time.sleep(_SECONDS_TO_ANSWER)
-                self._exit_process(EXIT_DEVICE_FAILED)
+                self.device_failed()
+
+    def _borrow(self, wanted: Callable[[], bool]) -> None:
+        def settled() -> bool:
+            return self._stopping or not wanted() or not (self._waiting or self._running)
+
+        with self._changed:
+            self._changed.wait_for(settled)
+            if self._stopping or not wanted():
+                raise Cancelled
+            self._lent = True
+
+    def _give_back(self) -> None:
+        with self._changed:
+            self._lent = False
+            self._changed.notify_all()
+
+    def _give_way(self, wanted: Callable[[], bool]) -> None:
+        if self._stopping or not wanted():
+            raise Cancelled
+        if self._waiting:
+            self._give_back()
+            self._borrow(wanted)
 
     def _next(self) -> Ticket[Any] | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._waiting)
+            self._changed.wait_for(lambda: self._stopping or (self._waiting and not self._lent))
             if self._stopping:
                 return None
             self._running = self._waiting.popleft()
@@ -170,6 +221,7 @@ class Engine:
         self._record(ticket, outcome)
         with self._changed:
             self._running = None
+            self._changed.notify_all()
         ticket.finish(failure or last)
         return failure
 
@@ -189,7 +241,7 @@ class Engine:
             self._waiting.clear()
             if self._running is not None:
                 self._running.gone.set()
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _ahead(self) -> list[Ticket[Any]]:
         with self._changed:

@@ -115,6 +115,34 @@ class WorkerStopping(Busy):
     code = "worker_stopping"
 
 
+class JobsFull(Busy):
+    """As many jobs are waiting as the queue holds."""
+
+    code = "jobs_full"
+    status = 429
+
+
+class NoJobs(KeyscopeError):
+    """The worker was not told where the runs are, so it computes nothing for them."""
+
+    code = "no_jobs"
+    status = 409
+
+
+class UnknownRun(KeyscopeError):
+    """There is no run of that name where the worker looks."""
+
+    code = "unknown_run"
+    status = 404
+
+
+class UnknownJob(KeyscopeError):
+    """The worker knows of no such job."""
+
+    code = "unknown_job"
+    status = 404
+
+
 class DeviceFailed(KeyscopeError):
     """The device is in a state that only a new process gets out of."""
 

@@ -34,13 +34,14 @@ from contract.wire import (
     WorkerGenerate,
     WorkerInfo,
 )
-from worker.live import answers
+from worker.live import answers, job_routes
 from worker.live.activations import ActivationReader, TextTask
 from worker.live.admission import Admission
 from worker.live.engine import Engine
 from worker.live.errors import ClientGone, WorkerStopping
 from worker.live.generation import Generator, Task
 from worker.live.guard import BodyLimit, TokenGuard
+from worker.live.jobs import Jobs
 from worker.live.metrics import Metrics
 from worker.live.openapi import describe
 from worker.live.settings import WorkerSettings
@@ -83,6 +84,7 @@ class Service:
     reader: ActivationReader
     admission: Admission
     engine: Engine
+    jobs: Jobs
     metrics: Metrics
 
     async def admit_text(self, body: WorkerActivations) -> TextTask:
@@ -115,10 +117,13 @@ def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], ob
         generator = Generator(model)
         reader = ActivationReader(model, generator.text)
         admission = Admission(model, generator.text, settings)
-        app.state.service = Service(model, generator, reader, admission, engine, metrics)
+        jobs = Jobs(model, engine, settings.runs, settings.jobs)
+        app.state.service = Service(model, generator, reader, admission, engine, jobs, metrics)
         engine.start()
+        jobs.start()
         log.info("serving %s in %s on %s", model.facts.model_id, model.dtype, model.device)
         yield
+        await run_in_threadpool(jobs.close)
         engine.close()
 
     guards = [Middleware(BodyLimit, limit=settings.body_bytes)]
@@ -136,6 +141,7 @@ def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], ob
         middleware=guards,
     )
     app.include_router(router)
+    app.include_router(job_routes.router)
     answers.install(app)
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     return app
@@ -176,6 +182,7 @@ def info(service: ServiceOf) -> WorkerInfo:
         waiting=service.engine.waiting,
         running=service.engine.running,
         tokens_per_second=service.engine.events_per_second,
+        jobs=service.jobs.open,
     )
 
 

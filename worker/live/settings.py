@@ -25,6 +25,9 @@ class WorkerSettings(BaseSettings):
     )
     device: str = Field("auto", description="cpu, cuda or cuda:1; auto: CUDA where there is one")
     cache: Path = Field(DEFAULT_CACHE, description="Directory for converted GGUF files")
+    runs: Path | None = Field(
+        None, description="Directory with the run files, to compute analyses beside them; none computes none"
+    )
     host: str = Field("127.0.0.1", description="Address the worker listens on")
     port: int = Field(8001, ge=0, le=65535, description="Port the worker listens on; 0 takes a free one")
     token: SecretStr | None = Field(None, description="Secret that clients send as a bearer token; none asks for none")
@@ -33,6 +36,7 @@ class WorkerSettings(BaseSettings):
     masks: int = Field(MIN_MASKS, ge=MIN_MASKS, description="Most masked keys of one request")
     queue: int = Field(16, ge=1, description="Most requests waiting behind the one that runs")
     queue_timeout: float = Field(60.0, gt=0, description="Longest wait of a request for its turn, in seconds")
+    jobs: int = Field(8, ge=1, description="Most analyses waiting behind the one that is computed")
     body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body, in bytes")
 
     @property

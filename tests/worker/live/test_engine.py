@@ -12,7 +12,7 @@ import torch
 from worker.live.engine import EXIT_DEVICE_FAILED, Engine
 from worker.live.errors import DeviceFailed, InternalError, OutOfMemory, QueueFull, QueueTimeout, WorkerStopping
 from worker.live.metrics import Metrics
-from worker.live.ticket import Ticket
+from worker.live.ticket import Cancelled, Ticket
 
 pytestmark = pytest.mark.anyio
 Emit = Callable[[int], None]
@@ -257,3 +257,77 @@ async def test_an_estimate_counts_everything_ahead_at_the_pace_of_the_last_work(
             await engine.turn(others[0])
         assert 14 <= refusal.value.retry_after <= 28  # 40 + 100 events at a good 0.1 s
         gate.open.set()
+
+
+def borrow(engine: Engine, log: list[str], batches: int, wanted: Callable[[], bool] = lambda: True) -> None:
+    """Use the model in a thread of its own for some batches, giving way after each."""
+    with engine.lend(wanted) as give_way:
+        for number in range(batches):
+            log.append(f"batch {number} begins")
+            threading.Event().wait(0.02)
+            log.append(f"batch {number} ends")
+            give_way()
+
+
+async def test_a_borrower_gives_way_after_its_batch_and_goes_on_when_nobody_waits() -> None:
+    log: list[str] = []
+
+    def request(name: str) -> Callable[[Emit], int]:
+        def work(emit: Emit) -> int:
+            log.append(f"{name} begins")
+            threading.Event().wait(0.02)
+            log.append(f"{name} ends")
+            return 1
+
+        return work
+
+    async with running_engine() as (engine, _, _):
+        borrower = asyncio.create_task(asyncio.to_thread(borrow, engine, log, 10))
+        while "batch 1 begins" not in log:
+            await asyncio.sleep(0.001)
+        tickets = [engine.submit(request(name), 1) for name in ("first", "second")]
+        for ticket in tickets:
+            assert await all_events(ticket) == [1]
+        await borrower
+    assert log[::2] == [line.replace("ends", "begins") for line in log[1::2]], "two used the model at once"
+    assert log.index("first begins") == log.index("batch 1 ends") + 1
+    assert log.index("second begins") == log.index("first ends") + 1
+    assert log[-1] == "batch 9 ends"
+
+
+async def test_a_request_never_waits_for_more_than_the_batch_that_is_being_done() -> None:
+    log: list[str] = []
+    async with running_engine() as (engine, metrics, _):
+        borrower = asyncio.create_task(asyncio.to_thread(borrow, engine, log, 30))
+        for _ in range(5):
+            await asyncio.sleep(0.03)
+            batches = len(log)
+            await all_events(engine.submit(lambda emit: 1, 1))
+            assert len(log) - batches <= 2  # at most the end of one batch, and the beginning of the next
+        await borrower
+
+
+async def test_a_borrower_that_waits_is_woken_when_it_is_not_wanted_any_more() -> None:
+    gate, log, unwanted = Gate(), list[str](), threading.Event()
+    async with running_engine() as (engine, _, _):
+        running = engine.submit(gate, 2)
+        await engine.turn(running)
+        borrower = asyncio.create_task(asyncio.to_thread(borrow, engine, log, 1, lambda: not unwanted.is_set()))
+        await asyncio.sleep(0.05)
+        unwanted.set()
+        engine.wake()
+        with pytest.raises(Cancelled):
+            await asyncio.wait_for(borrower, 5)
+        gate.open.set()
+        assert await all_events(running) == [1, 2, 3]
+    assert log == []
+
+
+async def test_closing_takes_the_model_from_a_borrower() -> None:
+    log: list[str] = []
+    async with running_engine() as (engine, _, _):
+        borrower = asyncio.create_task(asyncio.to_thread(borrow, engine, log, 1000))
+        await asyncio.sleep(0.05)
+        await asyncio.to_thread(engine.close)
+        with pytest.raises(Cancelled):
+            await asyncio.wait_for(borrower, 5)

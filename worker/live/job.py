@@ -1,0 +1,145 @@
+"""One analysis that somebody asked for: what it is, how far it is and what became of it."""
+
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from contract.errors import KeyscopeError
+from contract.wire import ACTIVE_JOB, Job, JobOptions, JobProgress, JobState
+from worker.analysis.analysis import Analysis
+from worker.analysis.errors import AnalysisCancelled
+from worker.live.ticket import Cancelled
+from worker.progress import Advance, Pace
+
+_NOTES = 20
+Lend = Callable[[Callable[[], bool]], AbstractContextManager[Callable[[], None]]]
+"""Lends the model while it is wanted, as `Engine.lend` does."""
+
+
+class RunningJob:
+    """A job and the listener of its progress; one thread works at it, others look and may stop it."""
+
+    def __init__(self, asked: JobOptions, run: Path, analysis: Analysis, lend: Lend) -> None:
+        self.id = secrets.token_hex(6)
+        self.asked = asked
+        self.run = run
+        self.analysis = analysis
+        self.state: JobState = "queued"
+        self._lend = lend
+        self._unwanted = threading.Event()
+        self._stage: tuple[str, str, Pace] | None = None
+        self._notes: deque[str] = deque(maxlen=_NOTES)
+        self._failure: KeyscopeError | None = None
+        self._result: Path | None = None
+        self._submitted = datetime.now(UTC)
+        self._started: datetime | None = None
+        self._finished: datetime | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether it is still to be done, or being done."""
+        return self.state in ACTIVE_JOB
+
+    def same(self, other: "RunningJob") -> bool:
+        """Whether both come to the same file."""
+        mine, its = self.analysis, other.analysis
+        return (self.run, mine.kind, mine.part, mine.settings) == (other.run, its.kind, its.part, its.settings)
+
+    def begin(self) -> None:
+        """Its turn has come."""
+        self.state, self._started = "running", datetime.now(UTC)
+
+    def unwanted(self) -> None:
+        """Nobody wants it any more: a job that waits is cancelled at once, one that runs after its present batch."""
+        self._unwanted.set()
+        if self.state == "queued":
+            self.cancelled()
+
+    def done(self, result: Path) -> None:
+        """It has written its file."""
+        self._result = result
+        self._end("done")
+
+    def cancelled(self) -> None:
+        """It was stopped."""
+        self._end("cancelled")
+
+    def failed(self, failure: KeyscopeError) -> None:
+        """It has come to nothing."""
+        self._failure = failure
+        self._end("failed")
+
+    @contextmanager
+    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
+        """Work at a stage with the model, which live requests get whenever they want it.
+
+        Raises:
+            AnalysisCancelled: nobody wants the job any more; what the stage gives raises it, too.
+        """
+        with self._lent() as give_way:
+            pace = Pace(total)
+            self._stage = name, unit, pace
+
+            def advance(done: float) -> None:
+                pace.done += done
+                with _cancellation():
+                    give_way()
+
+            yield advance
+
+    def note(self, text: str) -> None:
+        """Keep the sentence."""
+        self._notes.append(text)
+
+    def shape(self, ahead: int) -> Job:
+        """The job as it is told, `ahead` jobs coming before it."""
+        return Job(
+            **self.asked.model_dump(include=set(JobOptions.model_fields)),
+            id=self.id,
+            part=self.analysis.part,
+            state=self.state,
+            ahead=ahead,
+            progress=self._progress() if self.state == "running" else None,
+            notes=list(self._notes),
+            error=self._failure.code if self._failure else None,
+            detail=self._failure.detail if self._failure else None,
+            result=str(self._result.relative_to(self.run.parent)) if self._result else None,
+            submitted=self._submitted,
+            started=self._started,
+            finished=self._finished,
+        )
+
+    @contextmanager
+    def _lent(self) -> Iterator[Callable[[], None]]:
+        with _cancellation(), self._lend(lambda: not self._unwanted.is_set()) as give_way:
+            yield give_way
+
+    def _progress(self) -> JobProgress | None:
+        if self._stage is None:
+            return None
+        name, unit, pace = self._stage
+        return JobProgress(
+            stage=name,
+            done=pace.done,
+            total=pace.total,
+            unit=unit,
+            rate=pace.rate,
+            seconds_left=pace.seconds_left,
+        )
+
+    def _end(self, state: JobState) -> None:
+        self.state, self._finished = state, datetime.now(UTC)
+
+
+@contextmanager
+def _cancellation() -> Iterator[None]:
+    try:
+        yield
+    except Cancelled:
+        raise AnalysisCancelled(
+            "somebody stopped the analysis: what it has done is kept for the next attempt"
+        ) from None

@@ -1,0 +1,185 @@
+"""The jobs of a worker: analyses of runs, one after another, with the model that answers live requests, too."""
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from contract.errors import KeyscopeError
+from contract.tables import SUFFIX
+from contract.wire import Job, WorkerJob
+from worker.analysis.errors import AnalysisCancelled
+from worker.analysis.kinds import make_analysis
+from worker.analysis.run import analyse
+from worker.analysis.subject import open_subject
+from worker.live.engine import Engine
+from worker.live.errors import DeviceFailed, JobsFull, NoJobs, OtherWeights, OutOfMemory, UnknownJob, UnknownRun
+from worker.live.failures import release_memory, understand
+from worker.live.job import RunningJob
+from worker.model.code_model import CodeModel
+
+KEPT = 50
+"""Ended jobs that are still told of."""
+_SECONDS_TO_WAIT = 60
+_SECONDS_TO_END = 10.0
+
+
+class Jobs:
+    """The queue of jobs and the thread that works at them.
+
+    Nothing but the analyses themselves is kept on disk: a job that dies with the process is forgotten, and the same
+    job asked for again goes on behind the steps that were done.
+
+    Args:
+        model: the model.
+        engine: whose model it is, and who lends it.
+        runs: directory of the run files; None computes nothing.
+        queue: most jobs waiting behind the one that runs.
+    """
+
+    def __init__(self, model: CodeModel, engine: Engine, runs: Path | None, queue: int) -> None:
+        self._model = model
+        self._engine = engine
+        self._runs = runs
+        self._queue = queue
+        self._waiting: deque[RunningJob] = deque()
+        self._known: deque[RunningJob] = deque()
+        self._stopping = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="keyscope-jobs", daemon=True)
+
+    @property
+    def open(self) -> bool:
+        """Whether jobs are taken."""
+        return self._runs is not None
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Give up what runs and what waits, and end the thread."""
+        with self._changed:
+            self._stopping = True
+            for job in self._known:
+                if job.active:
+                    job.unwanted()
+            self._changed.notify_all()
+        self._engine.wake()
+        self._thread.join(_SECONDS_TO_END)
+
+    def submit(self, asked: WorkerJob) -> Job:
+        """Queue a job; one that is queued or running and comes to the same file is the answer.
+
+        Raises:
+            NoJobs: the worker was not told where the runs are.
+            OtherWeights: the run belongs to another model.
+            UnknownRun, UnknownAnalysis, InvalidSetting: what is asked for does not exist.
+            JobsFull: too many are waiting.
+        """
+        run = self._find(asked)
+        job = RunningJob(asked, run, make_analysis(asked.kind, asked.settings), self._engine.lend)
+        with self._changed:
+            same = next((each for each in self._known if each.active and each.same(job)), None)
+            if same is not None:
+                return self._shape(same)
+            if len(self._waiting) >= self._queue:
+                raise JobsFull(
+                    f"{len(self._waiting)} jobs are waiting and the queue holds {self._queue}: wait for one to end",
+                    _SECONDS_TO_WAIT,
+                )
+            self._waiting.append(job)
+            self._known.appendleft(job)
+            self._forget()
+            self._changed.notify_all()
+            return self._shape(job)
+
+    def list(self, run: str | None = None) -> Sequence[Job]:
+        """Every job there is or lately was, of one run or of all, the latest first."""
+        with self._changed:
+            return [self._shape(job) for job in self._known if run is None or job.asked.run == run]
+
+    def get(self, name: str) -> Job:
+        """The job of that id.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        with self._changed:
+            return self._shape(self._lookup(name))
+
+    def cancel(self, name: str) -> Job:
+        """Stop a job; one that has ended stays as it is.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        with self._changed:
+            job = self._lookup(name)
+            if job.active:
+                job.unwanted()
+            if job in self._waiting:
+                self._waiting.remove(job)
+            shape = self._shape(job)
+        self._engine.wake()
+        return shape
+
+    def _find(self, asked: WorkerJob) -> Path:
+        if self._runs is None:
+            raise NoJobs("this worker computes no analyses: start it with --runs and the directory of the run files")
+        facts = self._model.facts
+        if asked.weights_sha256 not in (None, facts.weights_sha256):
+            raise OtherWeights(
+                f"this worker serves {facts.model_id} with weights {facts.weights_sha256[:12]}, the job is about weights "
+                f"{asked.weights_sha256[:12]!r}: start a worker with the model of the run"
+            )
+        # by what there is, never by a path that a client wrote
+        runs = {path.name.removesuffix(SUFFIX): path for path in sorted(self._runs.glob(f"*{SUFFIX}"))}
+        if asked.run not in runs:
+            raise UnknownRun(f"there is no run {asked.run!r} in the worker's runs: it has {', '.join(runs) or 'none'}")
+        return runs[asked.run]
+
+    def _lookup(self, name: str) -> RunningJob:
+        job = next((job for job in self._known if job.id == name), None)
+        if job is None:
+            raise UnknownJob(f"there is no job {name!r}: jobs are forgotten when the worker starts again")
+        return job
+
+    def _shape(self, job: RunningJob) -> Job:
+        ahead = self._waiting.index(job) + 1 if job in self._waiting else 0
+        return job.shape(ahead)
+
+    def _forget(self) -> None:
+        ended = [job for job in self._known if not job.active]
+        for job in ended[KEPT:]:
+            self._known.remove(job)
+
+    def _run(self) -> None:
+        while (job := self._next()) is not None:
+            failure = self._do(job)
+            if isinstance(failure, OutOfMemory):
+                release_memory()
+            if isinstance(failure, DeviceFailed):
+                self._engine.device_failed()
+
+    def _next(self) -> RunningJob | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self._waiting)
+            if self._stopping:
+                return None
+            job = self._waiting.popleft()
+            job.begin()
+            return job
+
+    def _do(self, job: RunningJob) -> KeyscopeError | None:
+        """Do a job to its end, whatever that is; returns why it failed."""
+        failure: KeyscopeError | None = None
+        try:
+            with open_subject(job.run, self._model, (), job) as subject:
+                job.done(analyse(subject, job.analysis, job.asked.replace))
+        except AnalysisCancelled:
+            job.cancelled()
+        except Exception as error:
+            failure = understand(error, _SECONDS_TO_WAIT)
+            job.failed(failure)
+        return failure
