@@ -1,0 +1,140 @@
+"""Where a concept is in a file: spans of bytes, and the tokens they touch."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from tree_sitter import Query, QueryCursor, QueryError
+
+from contract.concepts import Concept, InvalidConcept, Pattern
+from contract.patterns import Regex, Span
+from worker.precompute.token_store import TokenStore
+from worker.syntax.grammars import Grammar, grammar
+from worker.syntax.outline import parse
+
+MATCH_LIMIT = 1 << 16
+"""States a query may be in at once; one that needs more would take time without bound."""
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+def check(concept: Concept, languages: Iterable[str]) -> None:
+    """Nothing, for a concept whose patterns can be used in the languages it has any for.
+
+    Raises:
+        InvalidConcept: a language has no grammar, or its query cannot be read.
+    """
+    for language in languages:
+        if language in concept.patterns:
+            _matcher(concept.name, concept.patterns[language], language)
+
+
+def spans(concept: Concept, text: bytes, language: str) -> list[Span]:
+    """Where a concept is in a text: first byte and the byte after the last, ascending, those that overlap made one.
+
+    A language that the concept has no pattern for has none.
+
+    Raises:
+        InvalidConcept: the language has no grammar and the pattern needs one, or the query cannot be read.
+    """
+    pattern = concept.patterns.get(language)
+    return [] if pattern is None else _merged(_matcher(concept.name, pattern, language)(text))
+
+
+def token_mask(concept: Concept, store: TokenStore, file: int) -> BoolArray:
+    """Which tokens of a file overlap a span of the concept, [tokens of the file].
+
+    Raises:
+        InvalidConcept: as for `spans`.
+    """
+    language = store.language_names[store.languages[file]]
+    starts = store.starts[store.tokens_of(file)]
+    if language not in concept.patterns:
+        return np.zeros(len(starts), dtype=bool)
+    text = store.text(file)
+    return tokens_in(spans(concept, text, language), starts, len(text))
+
+
+def tokens_in(found: list[Span], starts: npt.NDArray[np.uint32], length: int) -> BoolArray:
+    """Which tokens overlap a span, [tokens].
+
+    Args:
+        found: disjoint spans, ascending.
+        starts: where each token starts; it reaches to the start of the next one.
+        length: bytes of the text, where the last token ends.
+    """
+    if not found:
+        return np.zeros(len(starts), dtype=bool)
+    begin = starts.astype(np.int64)
+    end = np.append(begin[1:], length)
+    firsts, lasts = np.array(found).T
+    # the last span that begins before the token ends is the only one that can reach into it
+    before = np.searchsorted(firsts, end, side="left") - 1
+    overlap: BoolArray = (before >= 0) & (lasts[np.maximum(before, 0)] > begin)
+    return overlap
+
+
+def _merged(found: Iterable[Span]) -> list[Span]:
+    merged: list[Span] = []
+    for first, end in sorted(found):
+        if merged and first < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        elif end > first:
+            merged.append((first, end))
+    return merged
+
+
+Matcher = Callable[[bytes], Iterable[Span]]
+
+
+@lru_cache(maxsize=256)
+def _matcher(name: str, pattern: Pattern, language: str) -> Matcher:
+    if pattern.regex is not None:
+        return Regex(pattern.regex).spans
+    rules = grammar(language)
+    if rules is None:
+        raise InvalidConcept(
+            f"the {pattern.kind} of concept {name} for {language} needs a syntax tree, and there is no grammar of "
+            f"{language}: write an expression for it"
+        )
+    if pattern.query is not None:
+        return _by_query(_query(name, pattern.query, language, rules), language)
+    return _by_identifiers(frozenset(each.encode() for each in pattern.identifiers or ()), language, rules)
+
+
+def _query(name: str, text: str, language: str, rules: Grammar) -> Query:
+    try:
+        query = Query(rules.language, text)
+    except (QueryError, ValueError) as error:
+        raise InvalidConcept(f"the query of concept {name} for {language} cannot be read: {error}") from error
+    captures = [query.capture_name(number) for number in range(query.capture_count)]
+    if all(capture.startswith("_") for capture in captures):
+        raise InvalidConcept(
+            f"the query of concept {name} for {language} captures nothing: name what is of the concept, as in "
+            "(identifier) @name"
+        )
+    return query
+
+
+def _by_query(query: Query, language: str) -> Matcher:
+    def match(text: bytes) -> Iterator[Span]:
+        tree = parse(text, language)
+        assert tree is not None
+        cursor = QueryCursor(query, match_limit=MATCH_LIMIT)
+        for capture, nodes in cursor.captures(tree.root_node).items():
+            if not capture.startswith("_"):
+                yield from ((node.start_byte, node.end_byte) for node in nodes)
+
+    return match
+
+
+def _by_identifiers(names: frozenset[bytes], language: str, rules: Grammar) -> Matcher:
+    leaves = " ".join(f"({kind})" for kind in rules.names)
+    query = Query(rules.language, f"[{leaves}] @name")
+
+    def match(text: bytes) -> Iterator[Span]:
+        # names in comments and strings are no nodes of their own, those in the braces of an f-string are
+        return (span for span in _by_query(query, language)(text) if text[slice(*span)] in names)
+
+    return match
