@@ -1,0 +1,143 @@
+"""Tree-sitter queries that people write: checked when they are given, and unable to hang the worker.
+
+Patterns of `#match?` are RE2's: their time is linear in the text they look at, which Python's `re` does not promise.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from tree_sitter import Node, Query, QueryCursor, QueryError
+
+from contract.errors import KeyscopeError
+from worker.syntax.grammars import LANGUAGES, grammar
+from worker.syntax.outline import parse
+
+Span = tuple[int, int]
+"""A first byte and the byte after the last, in the file's UTF-8."""
+MATCH_LIMIT = 1 << 12
+"""Matches that a query may have under way at once; what it costs a byte grows with them."""
+MATCHES = frozenset({"match?", "not-match?", "any-match?", "any-not-match?"})
+KNOWN = MATCHES | {"eq?", "not-eq?", "any-eq?", "any-not-eq?", "any-of?", "not-any-of?"}
+"""Predicates there are."""
+_PARTS = re.compile(r'"(?:[^"\\]|\\.)*"|;[^\n]*|#(?P<name>[\w.!?-]+)', re.DOTALL)
+_ARGUMENTS = re.compile(r'\s+@[\w.-]+\s+"(?P<pattern>(?:[^"\\]|\\.)*)"\s*\)', re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0"}
+_OURS = "regex"
+"""Name of our own `match`; as long, so that places in messages stay true."""
+
+
+class InvalidQuery(KeyscopeError, ValueError):
+    """A text that is no tree-sitter query for its language, or that captures nothing."""
+
+    code = "invalid_query"
+    status = 422
+
+
+class QueryTooBroad(KeyscopeError):
+    """A query that could match a file in too many ways."""
+
+    code = "query_too_broad"
+    status = 422
+
+
+def check_query(language: str, query: str) -> Query:
+    """Compile a query.
+
+    Raises:
+        InvalidQuery: it is wrong for the language, captures nothing, or there is no grammar.
+    """
+    rules = grammar(language)
+    if rules is None:
+        raise InvalidQuery(f"there is no grammar for {language!r}: queries work for {', '.join(LANGUAGES)}")
+    try:
+        compiled = Query(rules.language, _with_our_matches(query))
+    except QueryError as error:
+        raise InvalidQuery(f"the {language} query cannot be read: {_place(error)}") from error
+    if compiled.capture_count == 0:
+        raise InvalidQuery("the query captures nothing: name what it is to find, as in (call) @found")
+    return compiled
+
+
+def captures(text: bytes, language: str, query: str) -> list[Span]:
+    """The spans of everything that a query captures in a file, in order, each once.
+
+    Raises:
+        InvalidQuery: as `check_query` says.
+        QueryTooBroad: it has more than MATCH_LIMIT matches under way at once.
+    """
+    compiled = check_query(language, query)
+    tree = parse(text, language)
+    assert tree is not None
+    cursor = QueryCursor(compiled, match_limit=MATCH_LIMIT)
+    found = cursor.captures(tree.root_node, _holds)
+    if cursor.did_exceed_match_limit:
+        raise QueryTooBroad(
+            f"the query has over {MATCH_LIMIT:,} matches under way at once in a file of {len(text):,} bytes: "
+            "name more of the nodes in it, or repeat fewer"
+        )
+    return sorted({node.byte_range for nodes in found.values() for node in nodes})
+
+
+def _with_our_matches(query: str) -> str:
+    """The query with its matches renamed, so that they come to `_holds`.
+
+    Raises:
+        InvalidQuery: a predicate is unknown or its pattern is none.
+    """
+    changed = list(query)
+    for name, first, end in _predicates(query):
+        if name not in KNOWN:
+            raise InvalidQuery(
+                f"#{name} is no predicate: choose from {', '.join(f'#{each}' for each in sorted(KNOWN))}"
+            )
+        if name in MATCHES:
+            arguments = _ARGUMENTS.match(query, end)
+            if arguments is None:
+                raise InvalidQuery(f'#{name} takes a capture and a pattern, as in (#{name} @name "^test_")')
+            _check_pattern(_unescaped(arguments["pattern"]))
+            changed[first:end] = name.replace("match", _OURS)
+    return "".join(changed)
+
+
+def _predicates(query: str) -> Iterator[tuple[str, int, int]]:
+    """Names of predicates and where they stand, strings and comments left out."""
+    for part in _PARTS.finditer(query):
+        if part["name"]:
+            yield part["name"], *part.span("name")
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), text, flags=re.DOTALL)
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        pc.match_substring_regex("", pattern)
+    except pa.ArrowInvalid as error:
+        raise InvalidQuery(f"{pattern!r} is no pattern of RE2: {str(error).rpartition(': ')[0]}") from error
+
+
+def _holds(
+    predicate: str,
+    args: list[tuple[str, Literal["capture", "string"]]],
+    pattern_index: int,
+    captures: dict[str, list[Node]],
+) -> bool:
+    """One of our matches; with `any-` one captured node has to match, otherwise all of them."""
+    (name, _), (pattern, _) = args
+    wanted = "not-" not in predicate
+    texts = [(node.text or b"").decode("utf-8", "replace") for node in captures.get(name, [])]
+    held = (pc.match_substring_regex(text, pattern).as_py() is wanted for text in texts)
+    return any(held) if predicate.startswith("any-") else all(held)
+
+
+def _place(error: QueryError) -> str:
+    """The message with rows and columns counted as people do, from 1."""
+    return re.sub(
+        r"row (\d+)(?:, column (\d+))?",
+        lambda at: f"line {int(at[1]) + 1}" + (f", column {int(at[2]) + 1}" if at[2] else ""),
+        str(error),
+    )

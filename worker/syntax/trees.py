@@ -1,0 +1,75 @@
+"""Questions to the syntax tree of one file: which nodes there are, and which stand around a byte."""
+
+from dataclasses import dataclass
+
+from worker.syntax.grammars import grammar
+from worker.syntax.outline import NONE, Outline, outline
+from worker.syntax.queries import InvalidQuery, QueryTooBroad, captures, check_query
+from worker.syntax.role import Role, code_of
+
+__all__ = [
+    "InvalidQuery",
+    "NodeSpan",
+    "QueryTooBroad",
+    "captures",
+    "check_query",
+    "enclosing_function",
+    "node_spans",
+    "nodes_at",
+]
+_DEFINED = code_of(Role.IDENTIFIER_DEFINED)
+_FUNCTIONS = frozenset({"function", "method", "constructor"})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpan:
+    """A named node of a tree."""
+
+    type: str
+    first: int
+    """Its first byte in the file's UTF-8."""
+    end: int
+    """The byte after its last."""
+    depth: int
+    """Named nodes around it."""
+
+
+def node_spans(text: bytes, language: str) -> list[NodeSpan]:
+    """All named nodes of a file, those around others first; none for a language without grammar."""
+    tree = outline(text, language)
+    if tree is None:
+        return []
+    spans = []
+    depths: list[int] = []
+    for number, parent in enumerate(tree.parents.tolist()):
+        depths.append(0 if parent == NONE else depths[parent] + 1)
+        if tree.named[number]:
+            spans.append(NodeSpan(tree.types[number], int(tree.starts[number]), int(tree.ends[number]), depths[number]))
+    return spans
+
+
+def nodes_at(text: bytes, language: str, byte: int) -> list[NodeSpan]:
+    """The named nodes that hold a byte, the innermost first."""
+    return [node for node in reversed(node_spans(text, language)) if node.first <= byte < node.end]
+
+
+def enclosing_function(tree: Outline, text: bytes, byte: int) -> str | None:
+    """Name of the innermost function, method or constructor that has one around a byte; None outside of any."""
+    rules = grammar(tree.language)
+    assert rules is not None
+    number = int(tree.at(byte))
+    while number != NONE:
+        if rules.scopes.get(tree.types[number]) in _FUNCTIONS:
+            return _name(tree, text, number)
+        number = int(tree.parents[number])
+    return None
+
+
+def _name(tree: Outline, text: bytes, declaration: int) -> str | None:
+    """The text of the first name that a declaration defines."""
+    for number in range(declaration + 1, len(tree.types)):
+        if tree.starts[number] >= tree.ends[declaration]:
+            return None
+        if tree.parents[number] == declaration and tree.roles[number] == _DEFINED:
+            return text[tree.starts[number] : tree.ends[number]].decode("utf-8", "replace")
+    return None
