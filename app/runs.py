@@ -112,6 +112,10 @@ class Registry:
                 unreadable.append(Unreadable(run_id, error.detail))
         return readable, unreadable
 
+    def with_weights(self, weights_sha256: str) -> Run | None:
+        """The first run of a model with these weights; None where there is none."""
+        return next((run for run in self.all()[0] if run.manifest.model.weights_sha256 == weights_sha256), None)
+
     def close(self) -> None:
         """Close every open file."""
         with self._lock:

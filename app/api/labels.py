@@ -2,35 +2,16 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts.identity import Labeler
 from app.api import models, shapes
 from app.dependencies import Key, LabelsDatabase, OpenRun
-from app.exports import MEDIA_TYPES, Sheet, respond
 from app.labels import repository
 from app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
-from app.labels.models import Evidence, Kind, Label
+from app.labels.models import Evidence, Kind
 from app.labels.repository import Judgement, Target
-
-EXPORT_COLUMNS = {
-    "id": "BIGINT",
-    "person": "VARCHAR",
-    "key": "VARCHAR",
-    "layer": "INTEGER",
-    "index": "INTEGER",
-    "current": "BOOLEAN",
-    "kind": "VARCHAR",
-    "description": "VARCHAR",
-    "confidence": "DOUBLE",
-    "tags": "VARCHAR[]",
-    "evidence": 'STRUCT(file_sha256 VARCHAR, "offset" BIGINT)[]',
-    "weights_sha256": "VARCHAR",
-    "created_at": "TIMESTAMPTZ",
-    "superseded_at": "TIMESTAMPTZ",
-    "retracted": "BOOLEAN",
-}
 
 WRITING = models.OF_A_RUN | models.failures(403, 503)
 router = APIRouter(tags=["labels"])
@@ -151,26 +132,3 @@ def show_tags(run: OpenRun, database: LabelsDatabase) -> TagsAnswer:
     weights = run.manifest.model.weights_sha256
     known = database.read(lambda session: repository.known_tags(session, weights))
     return TagsAnswer(tags=[TagShape(tag=tag, count=count) for tag, count in known])
-
-
-@router.get(
-    "/labels/export", responses=models.failures(422, 503) | models.files(*MEDIA_TYPES.values()), response_class=Response
-)
-def export_labels(
-    database: LabelsDatabase,
-    format: Annotated[Literal["csv", "jsonl", "parquet"], Query()] = "csv",
-    current: Annotated[bool, Query(description="Only current labels, without the history")] = False,
-    weights_sha256: Annotated[str | None, Query(description="Only keys of these weights")] = None,
-) -> Response:
-    """Every label with its history, in the order they were given."""
-    with database.transaction() as session:
-        rows = [_export_row(label) for label in repository.all_labels(session, weights_sha256, current)]
-    return respond(Sheet("labels", EXPORT_COLUMNS, rows), format)
-
-
-def _export_row(label: Label) -> list[object]:
-    values = shapes.label(label).model_dump(mode="json")
-    return [
-        {**values, "layer": label.layer, "index": label.key_index, "weights_sha256": label.weights_sha256}[name]
-        for name in EXPORT_COLUMNS
-    ]

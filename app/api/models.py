@@ -15,7 +15,7 @@ _FAILURES = {
     400: "The prompt or the number of new tokens is over the worker's limit",
     403: "A page of another site asks for a change",
     404: "It does not exist; the sentence says what does",
-    409: "The run file cannot be read",
+    409: "The run file cannot be read, or what is to be changed has changed since it was seen",
     413: "The body is larger, or the masks are more, than is read",
     422: "A parameter or a field has a value that it cannot have",
     429: "The worker's queue is full; Retry-After says when to try again",

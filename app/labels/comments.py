@@ -54,10 +54,14 @@ def comments_of(session: Session, target: Target) -> list[Written]:
     return [Written(comment, text) for comment, text in session.execute(with_words(*where).order_by(Comment.id))]
 
 
-def versions(session: Session, comment_id: int) -> Sequence[CommentText]:
-    """Every version of a comment's words, the first first."""
-    chosen = select(CommentText).where(CommentText.comment_id == comment_id)
-    return session.scalars(chosen.order_by(CommentText.number)).all()
+def versions(session: Session, target: Target, comment_id: int) -> Sequence[CommentText]:
+    """Every version of a comment's words, the first first.
+
+    Raises:
+        UnknownComment: the key has no such comment.
+    """
+    _find(session, target, comment_id)
+    return _texts(session, comment_id)
 
 
 def write(session: Session, target: Target, person: str, text: str) -> Written:
@@ -90,7 +94,7 @@ def change(session: Session, target: Target, comment_id: int, person: str, text:
         InvalidParameter: it says nothing, or too much.
     """
     comment = _own(session, target, comment_id, person)
-    latest = versions(session, comment_id)[-1]
+    latest = _texts(session, comment_id)[-1]
     if latest.number != seen:
         raise CommentChanged(
             f"your comment was changed elsewhere; it now says {latest.text!r}: look at it again, then change it"
@@ -132,11 +136,21 @@ def _say(session: Session, comment: Comment, number: int, text: str, now: dateti
     return said
 
 
-def _own(session: Session, target: Target, comment_id: int, person: str, may_all: bool = False) -> Comment:
-    comment = session.get(Comment, comment_id, with_for_update=True)
+def _texts(session: Session, comment_id: int) -> Sequence[CommentText]:
+    chosen = select(CommentText).where(CommentText.comment_id == comment_id)
+    return session.scalars(chosen.order_by(CommentText.number)).all()
+
+
+def _find(session: Session, target: Target, comment_id: int) -> Comment:
+    comment = session.get(Comment, comment_id)
     about = comment and (comment.weights_sha256, comment.key)
     if comment is None or comment.deleted_at is not None or about != (target.weights_sha256, target.key):
         raise UnknownComment(f"{target.key} has no comment {comment_id}: it may have been taken back")
+    return comment
+
+
+def _own(session: Session, target: Target, comment_id: int, person: str, may_all: bool = False) -> Comment:
+    comment = _find(session, target, comment_id)
     if comment.person != person and not may_all:
         raise Forbidden(f"comment {comment_id} is {comment.person}'s: only they can change it")
     return comment

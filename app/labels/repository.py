@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -67,20 +67,22 @@ def history(session: Session, target: Target) -> list[Label]:
     return list(session.scalars(select(Label).where(*_about(target)).order_by(Label.id.desc())))
 
 
-def all_labels(session: Session, weights_sha256: str | None = None, current: bool = False) -> Iterator[Label]:
-    """Every label in the order they were given; of one model's weights, or only current ones, where asked for."""
-    chosen = select(Label).order_by(Label.id)
-    if weights_sha256 is not None:
-        chosen = chosen.where(Label.weights_sha256 == weights_sha256)
-    if current:
-        chosen = chosen.where(Label.superseded_at.is_(None))
-    yield from session.scalars(chosen.execution_options(yield_per=1000))
-
-
 def current_label(session: Session, target: Target, person: str) -> Label | None:
     """What a person says of a key now."""
     mine = (*_about(target), Label.person == person, Label.superseded_at.is_(None))
     return session.scalars(select(Label).where(*mine)).one_or_none()
+
+
+def label_of(session: Session, weights_sha256: str, person: str, number: int) -> Label | None:
+    """A label by its id, where it is the person's and about that model."""
+    label = session.get(Label, number)
+    return label if label and (label.weights_sha256, label.person) == (weights_sha256, person) else None
+
+
+def label_before(session: Session, weights_sha256: str, person: str, number: int) -> Label | None:
+    """The person's latest current label about a model from before the one of that id."""
+    mine = Label.weights_sha256 == weights_sha256, Label.person == person, Label.superseded_at.is_(None)
+    return session.scalars(select(Label).where(*mine, Label.id < number).order_by(Label.id.desc()).limit(1)).first()
 
 
 def put_label(

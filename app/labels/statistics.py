@@ -2,8 +2,8 @@
 
 Ratings are a table of integers, one row a key, one column a person: the kind's number, or `MISSING`. Each statistic is
 a formula on a sum over keys of small `kinds × kinds` tables. The bootstrap draws keys with replacement, which only
-changes how often each table counts, and equal rows of ratings have equal tables, so a resample is one draw of counts
-over the few rows that differ.
+changes how often each table counts, and keys with equal labels have equal tables, so a resample is one draw of counts
+over the few tables that differ.
 """
 
 from collections.abc import Callable
@@ -39,21 +39,23 @@ class Estimate:
 def cohen_kappa(first: Ratings, second: Ratings, kinds: int, seed: int = 0) -> Estimate:
     """Cohen's κ, unweighted, of two people over the keys that both labelled; both of shape `keys`."""
     ratings = np.stack([first, second], axis=-1)
-    return _estimate(ratings[(ratings != MISSING).all(axis=1)], kinds, _joint, _cohen, seed)
+    both = ratings[(ratings != MISSING).all(axis=1)]
+    return _estimate(both, lambda pairs: _joint(pairs, kinds), _cohen, seed)
 
 
 def fleiss_kappa(ratings: Ratings, kinds: int, seed: int = 0) -> Estimate:
     """Fleiss' κ over the keys that everybody labelled; `ratings` of shape `keys × people`."""
     if ratings.shape[1] < 2:
         return Estimate(None, None, None, 0, "it takes two people")
-    return _estimate(ratings[(ratings != MISSING).all(axis=1)], kinds, _coincidences, _fleiss, seed)
+    return _estimate(_counts(ratings[(ratings != MISSING).all(axis=1)], kinds), _coincidences, _fleiss, seed)
 
 
 def krippendorff_alpha(ratings: Ratings, kinds: int, seed: int = 0) -> Estimate:
     """Krippendorff's α for nominal values over the keys with two labels or more; `ratings` of shape `keys × people`."""
     if ratings.shape[1] < 2:
         return Estimate(None, None, None, 0, "it takes two people")
-    return _estimate(ratings[(ratings != MISSING).sum(axis=1) >= 2], kinds, _coincidences, _krippendorff, seed)
+    counts = _counts(ratings, kinds)
+    return _estimate(counts[counts.sum(axis=1) >= 2], _coincidences, _krippendorff, seed)
 
 
 def confusion(first: Ratings, second: Ratings, kinds: int) -> npt.NDArray[np.int64]:
@@ -64,17 +66,14 @@ def confusion(first: Ratings, second: Ratings, kinds: int) -> npt.NDArray[np.int
 
 
 def _estimate(
-    ratings: Ratings,
-    kinds: int,
-    tables_of: Callable[[Ratings, int], Tables],
-    formula: Callable[[Tables], Tables],
-    seed: int,
+    keys: Ratings, tables_of: Callable[[Ratings], Tables], formula: Callable[[Tables], Tables], seed: int
 ) -> Estimate:
-    n = len(ratings)
+    """The formula on the sum of the tables of `keys`, of which each row is what the table of one key follows from."""
+    n = len(keys)
     if not n:
         return Estimate(None, None, None, 0, "no key has the labels it takes")
-    rows, counts = np.unique(ratings, axis=0, return_counts=True)
-    tables = tables_of(rows, kinds)
+    rows, counts = np.unique(keys, axis=0, return_counts=True)
+    tables = tables_of(rows)
     value = formula(np.tensordot(counts, tables, axes=1))
     if np.isnan(value):
         return Estimate(None, None, None, n, "all labels are of one kind, so chance alone would agree as well")
@@ -87,17 +86,21 @@ def _estimate(
     return Estimate(float(value), float(low), float(high), n)
 
 
-def _joint(rows: Ratings, kinds: int) -> Tables:
+def _counts(ratings: Ratings, kinds: int) -> Ratings:
+    """How many labels of each kind a key has; shape `keys × kinds`."""
+    return np.stack([(ratings == kind).sum(axis=1) for kind in range(kinds)], axis=-1)
+
+
+def _joint(pairs: Ratings, kinds: int) -> Tables:
     """Per row a single 1, where the first person's kind meets the second's."""
-    each = np.eye(kinds)[rows]
+    each = np.eye(kinds)[pairs]
     tables: Tables = each[:, 0, :, None] * each[:, 1, None, :]
     return tables
 
 
-def _coincidences(rows: Ratings, kinds: int) -> Tables:
+def _coincidences(counts: Ratings) -> Tables:
     """Per row the ordered pairs of labels by different people, weighted so that each label counts once."""
-    counts = (rows[:, :, None] == np.arange(kinds)).sum(axis=1)
-    pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(kinds)
+    pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(counts.shape[1])
     tables: Tables = pairs / (counts.sum(axis=1) - 1)[:, None, None]
     return tables
 

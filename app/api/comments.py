@@ -1,0 +1,253 @@
+"""Comments on keys, decisions on them, and what happened lately."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.accounts.identity import Admin, Labeler, Role, Visitor
+from app.api import models
+from app.api.labels import WRITING, Done, LabelledKey
+from app.dependencies import LabelsDatabase
+from app.labels import activity, adjudication, comments, markdown
+from app.labels.activity import Event, What
+from app.labels.comments import Written
+from app.labels.fields import Description
+from app.labels.models import Kind
+from app.labels.team_models import Adjudication, CommentText
+
+READING = models.OF_A_RUN | models.failures(503)
+CHANGING = WRITING | models.failures(409)
+COMMENTS = "/runs/{run}/keys/{key}/comments"
+router = APIRouter(tags=["comments"])
+
+
+class CommentBody(BaseModel):
+    """The words of a comment."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(max_length=comments.LONGEST, description="Markdown: emphasis, code, lists, links; @name mentions")
+
+
+class ChangedCommentBody(CommentBody):
+    """Other words for a comment."""
+
+    version: int = Field(ge=1, description="Version that was seen; where there is a later one, nothing changes")
+
+
+class CommentShape(BaseModel):
+    """A comment with its present words."""
+
+    id: int
+    person: str
+    text: str = Field(description="As it was typed")
+    html: str = Field(description="As it is shown, sanitised")
+    version: int
+    created_at: datetime
+    changed_at: datetime | None
+
+    @classmethod
+    def of(cls, written: Written) -> "CommentShape":
+        """The shape of a comment."""
+        comment, text = written.comment, written.text
+        return cls(
+            id=comment.id,
+            person=comment.person,
+            text=text.text,
+            html=markdown.render(text.text),
+            version=text.number,
+            created_at=comment.created_at,
+            changed_at=text.created_at if written.edited else None,
+        )
+
+
+class CommentsAnswer(BaseModel):
+    """The comments on a key, the oldest first."""
+
+    ok: Literal[True] = True
+    key: str
+    comments: list[CommentShape]
+
+
+class CommentAnswer(BaseModel):
+    """A comment as it is now."""
+
+    ok: Literal[True] = True
+    comment: CommentShape
+
+
+class VersionShape(BaseModel):
+    """Words that a comment has, or once had."""
+
+    version: int
+    text: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, text: CommentText) -> "VersionShape":
+        """The shape of a version."""
+        return cls(version=text.number, text=text.text, created_at=text.created_at)
+
+
+class VersionsAnswer(BaseModel):
+    """Every version of a comment, the first first."""
+
+    ok: Literal[True] = True
+    versions: list[VersionShape]
+
+
+class AdjudicationBody(BaseModel):
+    """A decision on a key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Kind | None = Field(description="null opens the key again")
+    description: Description = ""
+    seen: int = Field(ge=0, description="Number of the decision that was seen, 0 for none")
+
+
+class AdjudicationShape(BaseModel):
+    """A decision on a key; labels stay beside it."""
+
+    number: int
+    person: str
+    kind: Kind | None
+    description: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, made: Adjudication) -> "AdjudicationShape":
+        """The shape of a decision."""
+        return cls(
+            number=made.number,
+            person=made.person,
+            kind=made.kind,
+            description=made.description,
+            created_at=made.created_at,
+        )
+
+
+class AdjudicationsAnswer(BaseModel):
+    """Every decision on a key, the latest, which is in force, first."""
+
+    ok: Literal[True] = True
+    key: str
+    adjudications: list[AdjudicationShape]
+
+
+class EventShape(BaseModel):
+    """One thing that somebody did."""
+
+    what: What
+    at: datetime
+    person: str
+    weights_sha256: str
+    key: str | None = Field(description="null for a list")
+    kind: str | None
+    text: str
+    id: int = Field(description="Of the label, decision, comment or list")
+
+    @classmethod
+    def of(cls, event: Event) -> "EventShape":
+        """The shape of an event."""
+        return cls(
+            what=event.what,
+            at=event.at,
+            person=event.person,
+            weights_sha256=event.weights_sha256,
+            key=None if event.key is None else str(event.key),
+            kind=event.kind,
+            text=event.text,
+            id=event.id,
+        )
+
+
+class ActivityAnswer(BaseModel):
+    """What happened, the latest first."""
+
+    ok: Literal[True] = True
+    events: list[EventShape]
+    next: str | None = Field(description="The `before` of the next page; null at the end")
+
+
+@router.get(COMMENTS, responses=READING)
+def show_comments(target: LabelledKey, database: LabelsDatabase) -> CommentsAnswer:
+    """The comments on a key, for the weights of this run."""
+    found = database.read(lambda session: comments.comments_of(session, target))
+    return CommentsAnswer(key=str(target.key), comments=[CommentShape.of(each) for each in found])
+
+
+@router.post(COMMENTS, status_code=201, responses=WRITING)
+def write_comment(target: LabelledKey, body: CommentBody, person: Labeler, database: LabelsDatabase) -> CommentAnswer:
+    """Write a comment."""
+    written = database.write(lambda session: comments.write(session, target, person.name, body.text))
+    return CommentAnswer(comment=CommentShape.of(written))
+
+
+@router.put(COMMENTS + "/{comment}", responses=CHANGING)
+def change_comment(
+    target: LabelledKey, comment: int, body: ChangedCommentBody, person: Labeler, database: LabelsDatabase
+) -> CommentAnswer:
+    """Change one's own comment; the words before are kept."""
+    changed = database.write(
+        lambda session: comments.change(session, target, comment, person.name, body.text, body.version)
+    )
+    return CommentAnswer(comment=CommentShape.of(changed))
+
+
+@router.delete(COMMENTS + "/{comment}", responses=WRITING)
+def delete_comment(target: LabelledKey, comment: int, person: Labeler, database: LabelsDatabase) -> Done:
+    """Take one's own comment back; an admin may take back any."""
+    may_all = person.role.may(Role.ADMIN)
+    database.write(lambda session: comments.take_back(session, target, comment, person.name, may_all))
+    return Done()
+
+
+@router.get(COMMENTS + "/{comment}/versions", responses=READING)
+def show_comment_versions(target: LabelledKey, comment: int, database: LabelsDatabase) -> VersionsAnswer:
+    """Every version of a comment's words."""
+    found = database.read(lambda session: comments.versions(session, target, comment))
+    return VersionsAnswer(versions=[VersionShape.of(each) for each in found])
+
+
+@router.get("/runs/{run}/keys/{key}/adjudications", responses=READING)
+def show_adjudications(target: LabelledKey, database: LabelsDatabase) -> AdjudicationsAnswer:
+    """Every decision on a key, for the weights of this run."""
+    return _decisions(target, database)
+
+
+@router.post("/runs/{run}/keys/{key}/adjudications", status_code=201, responses=CHANGING)
+def adjudicate(
+    target: LabelledKey, body: AdjudicationBody, person: Admin, database: LabelsDatabase
+) -> AdjudicationsAnswer:
+    """Decide what a key is, beside the labels, or open it again."""
+    database.write(
+        lambda session: adjudication.decide(session, target, person.name, body.kind, body.description, body.seen)
+    )
+    return _decisions(target, database)
+
+
+@router.get("/activity", responses=models.failures(422, 503))
+def show_activity(
+    visitor: Visitor,
+    database: LabelsDatabase,
+    person: Annotated[str | None, Query(description="Only what this person did")] = None,
+    mentioning: Annotated[str | None, Query(description="Only comments that mention this person")] = None,
+    weights_sha256: Annotated[str | None, Query(description="Only keys of these weights")] = None,
+    before: Annotated[str, Query(description="`next` of the page before")] = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = activity.PAGE,
+) -> ActivityAnswer:
+    """What happened lately: labels, decisions, comments and lists."""
+    viewer = visitor.name if visitor else None
+    chosen = activity.Filter(viewer, person, mentioning, weights_sha256, before)
+    events = database.read(lambda session: activity.recent(session, chosen, limit))
+    return ActivityAnswer(
+        events=[EventShape.of(each) for each in events], next=events[-1].cursor if len(events) == limit else None
+    )
+
+
+def _decisions(target: LabelledKey, database: LabelsDatabase) -> AdjudicationsAnswer:
+    found = database.read(lambda session: adjudication.decisions(session, target))
+    return AdjudicationsAnswer(key=str(target.key), adjudications=[AdjudicationShape.of(each) for each in found])

@@ -1,0 +1,114 @@
+"""Everything people decided as a file, and such a file taken in."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Query, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from app.accounts.identity import Admin
+from app.api import models
+from app.dependencies import LabelsDatabase, Runs
+from app.exports import MEDIA_TYPES, Sheet, respond_from_disk
+from app.labels import importing, records
+from app.labels.database import Database
+from app.labels.import_files import Format
+from app.labels.importing import ImportRefused, Outcome
+from app.labels.models import Kind
+from app.labels.records import Filter, RecordKind
+from app.runs import Registry
+from contract.wire import ErrorAnswer
+
+router = APIRouter(tags=["labels"])
+
+ImportBody = Annotated[bytes, Body(media_type="application/octet-stream", description="The file as it is")]
+
+
+class ImportAnswer(BaseModel):
+    """What an import did, or would do."""
+
+    ok: Literal[True] = True
+    dry_run: bool
+    added: int = Field(description="Rows that were not there")
+    changed: int = Field(description="Labels that were there and now end, or end earlier")
+    unchanged: int = Field(description="Rows that were there already")
+
+
+class ProblemShape(BaseModel):
+    """What is wrong with one row."""
+
+    line: int = Field(description="Line of a text file, row of a Parquet file, from 1")
+    problem: str
+
+
+class ImportRefusal(ErrorAnswer):
+    """Why nothing was imported."""
+
+    problems: Sequence[ProblemShape] = Field(description=f"The first {importing.SHOWN}")
+
+
+REFUSAL: dict[int | str, dict[str, Any]] = {
+    422: {"model": ImportRefusal, "description": "Rows are wrong; nothing was imported"}
+}
+
+
+@router.get(
+    "/labels/export",
+    responses=models.failures(404, 409, 422, 503) | models.files(*MEDIA_TYPES.values()),
+    response_class=Response,
+)
+def export_labels(
+    database: LabelsDatabase,
+    runs: Runs,
+    format: Annotated[Format, Query()] = "csv",
+    current: Annotated[bool, Query(description="Only what is said now, without the history")] = False,
+    person: Annotated[str | None, Query(description="Only what this person said")] = None,
+    kind: Annotated[Kind | None, Query(description="Only this kind")] = None,
+    layer: Annotated[int | None, Query(ge=0, le=10**6, description="Only keys of this layer")] = None,
+    run: Annotated[str | None, Query(description="Only keys of this run's weights")] = None,
+    weights_sha256: Annotated[str | None, Query(description="Only keys of these weights")] = None,
+    record: Annotated[RecordKind | None, Query(description="Only labels, or only decisions")] = None,
+) -> Response:
+    """Every label with its history in the order they were given, then every decision on a key that people disputed."""
+    if run is not None:
+        weights_sha256 = runs.get(run).manifest.model.weights_sha256
+    chosen = Filter(record, person, kind, layer, weights_sha256, current)
+    with database.transaction() as session:
+        return respond_from_disk(Sheet("labels", records.COLUMNS, records.rows(session, chosen)), format)
+
+
+@router.post("/labels/import", responses=models.failures(403, 413, 503) | REFUSAL, response_model=ImportAnswer)
+def import_labels(
+    content: ImportBody,
+    _admin: Admin,
+    database: LabelsDatabase,
+    runs: Runs,
+    format: Annotated[Format, Query()] = "csv",
+    dry_run: Annotated[bool, Query(description="Only check, and say what would be done")] = False,
+) -> ImportAnswer | JSONResponse:
+    """Take an export in, people and times kept: every row or none, and nothing twice."""
+    with tempfile.TemporaryDirectory(prefix="keyscope-") as directory:
+        path = Path(directory, f"labels.{format}")
+        path.write_bytes(content)
+        try:
+            done = import_file(database, runs, path, format, dry_run)
+        except ImportRefused as error:
+            problems = [ProblemShape(line=each.line, problem=each.problem) for each in error.problems]
+            refusal = ImportRefusal(error=error.code, detail=error.detail, problems=problems)
+            return JSONResponse(refusal.model_dump(), error.status)
+    return ImportAnswer(dry_run=dry_run, added=done.added, changed=done.changed, unchanged=done.unchanged)
+
+
+def import_file(database: Database, runs: Registry, path: Path, format: Format, dry_run: bool) -> Outcome:
+    """Take a file in, its keys held against the runs there are.
+
+    Raises:
+        ImportRefused: a row is wrong; nothing was changed.
+        DatabaseUnavailable: the database does not answer.
+    """
+    shapes = {run.manifest.model.weights_sha256: run.manifest.model.keys_per_layer for run in runs.all()[0]}
+    found = importing.check(path, format, shapes)
+    return database.write(lambda session: importing.import_records(session, found, dry_run))

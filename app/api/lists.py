@@ -1,0 +1,248 @@
+"""Lists of keys with notes."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from app import queries
+from app.accounts.identity import Labeler, Visitor
+from app.api import models
+from app.api.labels import Done
+from app.dependencies import LabelsDatabase, OpenRun, Runs
+from app.labels import lists
+from app.labels.lists import Summary
+from app.labels.team_models import ListEntry
+from app.runs import Registry
+from contract.keys import KeyId
+from contract.wire import KeyName
+
+READING = models.failures(404, 422, 503)
+WRITING = models.failures(403, 404, 422, 503)
+CHANGING = WRITING | models.failures(409)
+router = APIRouter(tags=["lists"])
+
+ListId = Annotated[int, Path(alias="list", description="Number of the list", ge=1, lt=2**31)]
+Keys = Annotated[list[KeyName], Field(max_length=lists.MOST_KEYS)]
+Note = Annotated[str, Field(max_length=lists.LONGEST_NOTE)]
+Version = Annotated[int, Field(ge=1, description="Version that was seen; where there is a later one, nothing changes")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ListBody(_Body):
+    """A list to make."""
+
+    name: str = Field(min_length=1, max_length=lists.LONGEST_NAME)
+    shared: bool = Field(True, description="Seen and filled by everybody, or by its owner alone")
+    keys: Keys = Field(default_factory=list, description="In the order of the list")
+
+
+class RenameBody(_Body):
+    """Another name for a list, and who sees it."""
+
+    name: str = Field(min_length=1, max_length=lists.LONGEST_NAME)
+    shared: bool
+    version: Version
+
+
+class KeysBody(_Body):
+    """Keys to put at the end of a list."""
+
+    keys: Keys = Field(min_length=1)
+    note: Note = ""
+
+
+class NoteBody(_Body):
+    """What a list says of a key."""
+
+    note: Note
+    version: Version
+
+
+class PlaceBody(_Body):
+    """Where in a list a key stands."""
+
+    place: int = Field(ge=0, description="From 0")
+    version: Version
+
+
+class ListShape(BaseModel):
+    """A list."""
+
+    id: int
+    name: str
+    owner: str
+    shared: bool
+    weights_sha256: str
+    n_keys: int
+    version: int
+    created_at: datetime
+
+    @classmethod
+    def of(cls, summary: Summary) -> "ListShape":
+        """The shape of a list."""
+        found = summary.list
+        return cls(
+            id=found.id,
+            name=found.name,
+            owner=found.owner,
+            shared=found.shared,
+            weights_sha256=found.weights_sha256,
+            n_keys=summary.n_keys,
+            version=found.version,
+            created_at=found.created_at,
+        )
+
+
+class EntryShape(BaseModel):
+    """A key of a list."""
+
+    key: str
+    note: str
+    version: int
+    person: str = Field(description="Who put it in")
+    created_at: datetime
+
+
+class ListsAnswer(BaseModel):
+    """The lists one may see, the newest first."""
+
+    ok: Literal[True] = True
+    lists: list[ListShape]
+
+
+class ListAnswer(BaseModel):
+    """A list with its keys in order."""
+
+    ok: Literal[True] = True
+    list: ListShape
+    keys: Sequence[EntryShape]
+
+
+class AddedAnswer(BaseModel):
+    """How many keys are new in the list."""
+
+    ok: Literal[True] = True
+    added: int
+
+
+@router.get("/lists", responses=models.failures(503))
+def show_lists(visitor: Visitor, database: LabelsDatabase) -> ListsAnswer:
+    """Every list one may see, of all models."""
+    return _lists(database.read(lambda session: lists.visible_lists(session, _name(visitor))))
+
+
+@router.get("/runs/{run}/lists", responses=models.OF_A_RUN | models.failures(503))
+def show_lists_of_run(run: OpenRun, visitor: Visitor, database: LabelsDatabase) -> ListsAnswer:
+    """Every list of keys of the run's weights that one may see."""
+    weights = run.manifest.model.weights_sha256
+    return _lists(database.read(lambda session: lists.visible_lists(session, _name(visitor), weights)))
+
+
+@router.post("/runs/{run}/lists", status_code=201, responses=WRITING)
+def make_list(run: OpenRun, body: ListBody, person: Labeler, database: LabelsDatabase) -> ListAnswer:
+    """Make a list of keys of the run's weights."""
+    weights, keys = run.manifest.model.weights_sha256, [KeyId.parse(key) for key in body.keys]
+    for key in keys:
+        queries.check_key(run.manifest, key)
+    made = database.write(lambda session: lists.make_list(session, person, weights, body.name, keys, body.shared).id)
+    return show_list(made, person, database)
+
+
+@router.get("/lists/{list}", responses=READING)
+def show_list(list_id: ListId, visitor: Visitor, database: LabelsDatabase) -> ListAnswer:
+    """A list with its keys in order."""
+
+    def load(session: Session) -> tuple[Summary, Sequence[ListEntry]]:
+        entries = lists.entries(session, list_id)
+        return Summary(lists.get_list(session, list_id, _name(visitor)), len(entries)), entries
+
+    summary, entries = database.read(load)
+    shapes = [
+        EntryShape(
+            key=str(each.key), note=each.note, version=each.version, person=each.person, created_at=each.created_at
+        )
+        for each in entries
+    ]
+    return ListAnswer(list=ListShape.of(summary), keys=shapes)
+
+
+@router.patch("/lists/{list}", responses=CHANGING)
+def rename_list(list_id: ListId, body: RenameBody, person: Labeler, database: LabelsDatabase) -> ListAnswer:
+    """Change a list's name and who sees it; its owner and admins may."""
+    database.write(lambda session: lists.rename_list(session, list_id, person, body.name, body.shared, body.version))
+    return show_list(list_id, person, database)
+
+
+@router.delete("/lists/{list}", responses=WRITING)
+def put_list_away(list_id: ListId, person: Labeler, database: LabelsDatabase) -> Done:
+    """Put a list away; its owner and admins may, and its owner may bring it back."""
+    database.write(lambda session: lists.put_away(session, list_id, person))
+    return Done()
+
+
+@router.post("/lists/{list}/restore", responses=WRITING)
+def bring_list_back(list_id: ListId, person: Labeler, database: LabelsDatabase) -> ListAnswer:
+    """Bring back a list that one has put away."""
+    database.write(lambda session: lists.bring_back(session, list_id, person))
+    return show_list(list_id, person, database)
+
+
+@router.post("/lists/{list}/keys", responses=WRITING)
+def add_to_list(list_id: ListId, body: KeysBody, person: Labeler, runs: Runs, database: LabelsDatabase) -> AddedAnswer:
+    """Put keys at the end of a list; those it has stay where they are."""
+    keys = [KeyId.parse(key) for key in body.keys]
+    check_keys(runs, database, list_id, person.name, keys)
+    added = database.write(lambda session: lists.add_keys(session, list_id, person, keys, body.note))
+    return AddedAnswer(added=added)
+
+
+@router.delete("/lists/{list}/keys/{key}", responses=WRITING)
+def remove_from_list(list_id: ListId, key: str, person: Labeler, database: LabelsDatabase) -> Done:
+    """Take a key out of a list."""
+    parsed = KeyId.parse(key)
+    database.write(lambda session: lists.remove_key(session, list_id, person, parsed))
+    return Done()
+
+
+@router.put("/lists/{list}/keys/{key}/note", responses=CHANGING)
+def note_in_list(list_id: ListId, key: str, body: NoteBody, person: Labeler, database: LabelsDatabase) -> Done:
+    """Change what a list says of a key."""
+    parsed = KeyId.parse(key)
+    database.write(lambda session: lists.set_note(session, list_id, person, parsed, body.note, body.version))
+    return Done()
+
+
+@router.put("/lists/{list}/keys/{key}/place", responses=CHANGING)
+def place_in_list(list_id: ListId, key: str, body: PlaceBody, person: Labeler, database: LabelsDatabase) -> Done:
+    """Put a key at another place of a list; the list's version is what has to be seen."""
+    parsed = KeyId.parse(key)
+    database.write(lambda session: lists.move_key(session, list_id, person, parsed, body.place, body.version))
+    return Done()
+
+
+def check_keys(runs: Registry, database: LabelsDatabase, list_id: int, person: str, keys: Sequence[KeyId]) -> None:
+    """Nothing, where a run of the list's weights has all the keys, or there is no such run here to ask.
+
+    Raises:
+        UnknownList: there is none that the person may see.
+        UnknownLayer, UnknownKey: the model has no such key.
+    """
+    weights = database.read(lambda session: lists.get_list(session, list_id, person).weights_sha256)
+    if run := runs.with_weights(weights):
+        for key in keys:
+            queries.check_key(run.manifest, key)
+
+
+def _lists(found: Sequence[Summary]) -> ListsAnswer:
+    return ListsAnswer(lists=[ListShape.of(each) for each in found])
+
+
+def _name(visitor: Visitor) -> str | None:
+    return visitor.name if visitor else None
