@@ -19,7 +19,6 @@ LONGEST_IDENTIFIER = 100
 LONGEST_QUERY = 5000
 MOST_LANGUAGES = 16
 _LANGUAGE = re.compile(r"[a-z0-9+#-]{1,20}")
-_BACKTRACKING = re.compile(r"#(any-)?(not-)?match\?")
 _HASH = 8
 
 
@@ -37,9 +36,7 @@ class Pattern(BaseModel):
 
     regex: str | None = Field(None, description="An expression in RE2's syntax")
     identifiers: tuple[str, ...] | None = Field(None, description="Whole identifiers, outside comments and strings")
-    query: str | None = Field(
-        None, description="A tree-sitter query; what it captures under names that do not begin with _"
-    )
+    query: str | None = Field(None, description="A tree-sitter query; everything it captures")
 
     @property
     def kind(self) -> str:
@@ -128,12 +125,6 @@ def _check_identifiers(names: tuple[str, ...]) -> None:
 def _check_query(query: str) -> None:
     if not query.strip() or len(query) > LONGEST_QUERY:
         raise InvalidConcept(f"a query has 1 to {LONGEST_QUERY} characters, not {len(query.strip())}")
-    backtracking = _BACKTRACKING.search(query)
-    if backtracking:
-        raise InvalidConcept(
-            f"the query uses {backtracking[0]} at character {backtracking.start() + 1}, which can take forever: "
-            "use #eq? and #any-of?, or an expression instead of a query"
-        )
 
 
 def _shipped() -> tuple[Concept, ...]:

@@ -29,7 +29,6 @@ def test_a_dozen_concepts_are_shipped_each_with_a_name_of_its_own() -> None:
         ({"identifiers": ["np", "a b"]}, "'a b', number 2"),
         ({"identifiers": []}, "1 to 500 identifiers, not 0"),
         ({"query": "  "}, "1 to 5000 characters"),
-        ({"query": '((identifier) @a (#match? @a "(a+)+$"))'}, "#match\\? at character 19"),
         ({"regex": "a", "query": "(b) @b"}, "not regex and query"),
         ({}, "not none"),
     ],

@@ -1,20 +1,16 @@
 """Where a concept is in a file: spans of bytes, and the tokens they touch."""
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
-from tree_sitter import Query, QueryCursor, QueryError
 
 from contract.concepts import Concept, InvalidConcept, Pattern
 from contract.patterns import Regex, Span
 from worker.precompute.token_store import TokenStore
-from worker.syntax.grammars import Grammar, grammar
-from worker.syntax.outline import parse
-
-MATCH_LIMIT = 1 << 16
-"""States a query may be in at once; one that needs more would take time without bound."""
+from worker.syntax.grammars import grammar
+from worker.syntax.queries import InvalidQuery, captures, check_query
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -37,6 +33,7 @@ def spans(concept: Concept, text: bytes, language: str) -> list[Span]:
 
     Raises:
         InvalidConcept: the language has no grammar and the pattern needs one, or the query cannot be read.
+        QueryTooBroad: the query would take too long.
     """
     pattern = concept.patterns.get(language)
     return [] if pattern is None else _merged(_matcher(concept.name, pattern, language)(text))
@@ -46,7 +43,7 @@ def token_mask(concept: Concept, store: TokenStore, file: int) -> BoolArray:
     """Which tokens of a file overlap a span of the concept, [tokens of the file].
 
     Raises:
-        InvalidConcept: as for `spans`.
+        InvalidConcept, QueryTooBroad: as for `spans`.
     """
     language = store.language_names[store.languages[file]]
     starts = store.starts[store.tokens_of(file)]
@@ -99,42 +96,16 @@ def _matcher(name: str, pattern: Pattern, language: str) -> Matcher:
             f"{language}: write an expression for it"
         )
     if pattern.query is not None:
-        return _by_query(_query(name, pattern.query, language, rules), language)
-    return _by_identifiers(frozenset(each.encode() for each in pattern.identifiers or ()), language, rules)
+        return _by_query(name, pattern.query, language)
+    names = frozenset(each.encode() for each in pattern.identifiers or ())
+    leaves = _by_query(name, f"[{' '.join(f'({kind})' for kind in rules.names)}] @name", language)
+    # names in comments and strings are no leaves, those in the braces of an f-string are
+    return lambda text: (span for span in leaves(text) if text[slice(*span)] in names)
 
 
-def _query(name: str, text: str, language: str, rules: Grammar) -> Query:
+def _by_query(name: str, query: str, language: str) -> Matcher:
     try:
-        query = Query(rules.language, text)
-    except (QueryError, ValueError) as error:
-        raise InvalidConcept(f"the query of concept {name} for {language} cannot be read: {error}") from error
-    captures = [query.capture_name(number) for number in range(query.capture_count)]
-    if all(capture.startswith("_") for capture in captures):
-        raise InvalidConcept(
-            f"the query of concept {name} for {language} captures nothing: name what is of the concept, as in "
-            "(identifier) @name"
-        )
-    return query
-
-
-def _by_query(query: Query, language: str) -> Matcher:
-    def match(text: bytes) -> Iterator[Span]:
-        tree = parse(text, language)
-        assert tree is not None
-        cursor = QueryCursor(query, match_limit=MATCH_LIMIT)
-        for capture, nodes in cursor.captures(tree.root_node).items():
-            if not capture.startswith("_"):
-                yield from ((node.start_byte, node.end_byte) for node in nodes)
-
-    return match
-
-
-def _by_identifiers(names: frozenset[bytes], language: str, rules: Grammar) -> Matcher:
-    leaves = " ".join(f"({kind})" for kind in rules.names)
-    query = Query(rules.language, f"[{leaves}] @name")
-
-    def match(text: bytes) -> Iterator[Span]:
-        # names in comments and strings are no nodes of their own, those in the braces of an f-string are
-        return (span for span in _by_query(query, language)(text) if text[slice(*span)] in names)
-
-    return match
+        check_query(language, query)
+    except InvalidQuery as error:
+        raise InvalidConcept(f"concept {name}: {error}") from error
+    return partial(captures, language=language, query=query)

@@ -47,9 +47,9 @@ def test_identifiers_are_whole_and_outside_comments_and_strings() -> None:
     assert PYTHON[: found[2][0]].endswith('f"np {')
 
 
-def test_queries_capture_nodes_but_for_names_that_begin_with_an_underscore() -> None:
+def test_everything_that_a_query_captures_is_of_the_concept() -> None:
     assert texts(NAMED["loops"], PYTHON) == ["for", "for"]
-    assert texts(concept(query="(for_statement left: (_) @left body: (_) @_body)"), PYTHON) == ["value"]
+    assert texts(concept(query='((identifier) @name (#match? @name "^np[0-9]"))'), PYTHON) == ["np2"]
 
 
 def test_overlapping_spans_are_one() -> None:
@@ -91,8 +91,8 @@ def test_line_ends_of_either_kind_and_characters_of_several_bytes_are_counted_in
 @pytest.mark.parametrize(
     ("given", "language", "said"),
     [
-        (concept(query="(no_such_node) @a"), "python", "query of concept one for python cannot be read"),
-        (concept(query="(identifier"), "python", "query of concept one for python"),
+        (concept(query="(no_such_node) @a"), "python", "concept one: the python query cannot be read"),
+        (concept(query="(identifier"), "python", "concept one: the python query"),
         (concept(query="(identifier)"), "python", "captures nothing"),
         (concept("cobol", identifiers=["a"]), "cobol", "no grammar of cobol"),
     ],
