@@ -1,0 +1,60 @@
+"""The same tokens predicted with contexts of several sizes: the text before them cut off, nothing else changed."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from worker.analysis.agreement.plan import Targets
+from worker.analysis.analysis import Arrays
+from worker.analysis.lens import LayerPass, lens, normed_lens, read_layers, top_tokens
+from worker.analysis.subject import Subject
+from worker.progress import Advance
+
+
+def read_contexts(subject: Subject, targets: Targets, sizes: Sequence[int], advance: Advance) -> Arrays:
+    """Top tokens of every layer after each target, by size of context.
+
+    `tops` [sizes, layers, n] and `final` [sizes, n] are token ids, `following` [n] the tokens that really follow and
+    `files` [n] where the targets are.
+    """
+    store, layers = subject.store, subject.model.facts.n_layers
+    at = store.offsets[targets.files] + targets.places
+    tops = np.empty((len(sizes), layers, len(targets)), dtype=np.int64)
+    final = np.empty((len(sizes), len(targets)), dtype=np.int64)
+    for number, size in enumerate(sizes):
+        for chosen, ids in _batches(subject, at, size):
+            tops[number, :, chosen], final[number, chosen] = read_last(subject, ids)
+            advance(len(ids) * size)
+    return {"files": targets.files, "following": store.token_ids[at + 1], "tops": tops, "final": final}
+
+
+@torch.inference_mode()
+def read_last(subject: Subject, token_ids: Tensor) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Top token after each layer at the last position of each row, [layers, rows], and the model's own, [rows]."""
+    model = subject.model
+    found: list[Tensor] = []
+
+    def consume(layer: LayerPass) -> None:
+        found.append(top_tokens(model, layer.after[:, -1], partial(lens, model)))
+
+    with read_layers(model, consume):
+        normed = model.run_body(token_ids)[:, -1]
+    own = top_tokens(model, normed, partial(normed_lens, model))
+    return torch.stack(found).cpu().numpy(), own.cpu().numpy()
+
+
+def _batches(subject: Subject, at: npt.NDArray[np.int64], size: int) -> Iterator[tuple[slice, Tensor]]:
+    """Contexts of one size, as many together as take the room of a batch of windows."""
+    prefix = np.array(subject.model.facts.bos, dtype=np.int64)
+    rows = max(1, subject.batch * subject.manifest.settings.window // size)
+    for start in range(0, len(at), rows):
+        chosen = slice(start, min(start + rows, len(at)))
+        places = at[chosen, None] + np.arange(1 - size, 1)
+        ids = np.concatenate(
+            [np.tile(prefix, (len(places), 1)), subject.store.token_ids[places].astype(np.int64)], axis=1
+        )
+        yield chosen, torch.from_numpy(ids).to(subject.model.device)

@@ -1,0 +1,123 @@
+"""From what the layers said to what is counted: each measure of each layer at each token, summed by file."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from contract.analyses.agreement import LAYER_MEASURES
+from worker.analysis.agreement.parts import PARTS
+from worker.analysis.agreement.reading import Reading
+from worker.analysis.analysis import Arrays
+from worker.analysis.walk import IntArray, Places
+
+MEASURES = (
+    *((name, "") for name in LAYER_MEASURES),
+    *((name, "other_position") for name in ("residual", "ff", "value")),
+    ("value", "permuted_values"),
+)
+"""What is summed over all tokens: measure and control. `rank` is summed as its logarithm."""
+SPLIT_MEASURES = (("residual", ""), ("ff", ""), ("value", ""), ("settled", ""), ("residual", "other_position"))
+"""What is summed for each part of a split."""
+
+
+def outcomes(reading: Reading, following: Tensor, elsewhere: Tensor) -> dict[tuple[str, str], Tensor]:
+    """Every measure, [layers, n].
+
+    Args:
+        reading: what the layers said.
+        following: the token that really follows each token, -1 at the end of a file, [n].
+        elsewhere: the model's own token at another position, -1 where there is none, [n].
+    """
+    final, top = reading.final, reading.residual
+    agrees, ff, before = top == final, reading.ff == top, reading.before == top
+    settled = agrees.flip(0).int().cumprod(dim=0).flip(0).bool()
+    earlier = torch.cat([torch.zeros_like(agrees[:1]), agrees[:-1]])
+    changed = torch.cat([torch.zeros_like(agrees[:1]), top[1:] != top[:-1]])
+    found = {
+        "residual": agrees,
+        "ff": reading.ff == final,
+        "ff_raw": reading.ff_raw == final,
+        "value": reading.value == final,
+        "correct": top == following,
+        "probability": reading.probability,
+        "rank": reading.rank.double().log(),
+        "top_ten": reading.rank <= 10,
+        "settled": settled & ~torch.cat([torch.zeros_like(agrees[:1]), settled[:-1]]),
+        "gained": agrees & ~earlier,
+        "lost": earlier & ~agrees,
+        "eliminated": changed,
+        "split_residual": before & ~ff,
+        "split_agreement": before & ff,
+        "split_ffn": ff & ~before,
+        "split_composition": ~ff & ~before,
+        "zero_agreement": reading.zero_agreement,
+        "active": reading.active,
+    }
+    controls = {(name, "other_position"): getattr(reading, name) == elsewhere for name in ("residual", "ff", "value")}
+    controls["value", "permuted_values"] = reading.value_permuted == final
+    return {(name, ""): values for name, values in found.items()} | controls
+
+
+def half_a_window_away(final: Tensor, at: Places) -> Tensor:
+    """The model's own token half a window on, around its end; -1 in a window of one token."""
+    starts = np.flatnonzero(at.positions == 0)
+    lengths = np.diff(np.append(starts, len(at)))
+    length = np.repeat(lengths, lengths)
+    partner = np.repeat(starts, lengths) + (at.positions + length // 2) % length
+    other = final[torch.from_numpy(partner).to(final.device)]
+    return torch.where(torch.from_numpy(length == 1).to(final.device), -1, other)
+
+
+class Sums:
+    """Sums over the tokens of each file."""
+
+    def __init__(self, files: Sequence[int], layers: int) -> None:
+        self._files = np.array(files)
+        self._n = np.zeros(len(files), dtype=np.int64)
+        self._sums = np.zeros((len(files), layers, len(MEASURES)))
+        self._part_n = np.zeros((len(files), len(PARTS)), dtype=np.int64)
+        self._part_sums = np.zeros((len(files), len(PARTS), layers, len(SPLIT_MEASURES)))
+
+    def add(self, found: dict[tuple[str, str], Tensor], files: IntArray, parts: IntArray) -> None:
+        """Add tokens: their measures [layers, n], their files [n] and their parts [n, 3]."""
+        places = np.searchsorted(self._files, files)
+        here = np.unique(places)
+        local = np.searchsorted(here, places)
+        in_file = _one_hot(local[:, None], len(here))
+        in_part = _one_hot(local[:, None] * len(PARTS) + parts, len(here) * len(PARTS))
+        self._n[here] += in_file.sum(axis=0).astype(np.int64)
+        self._part_n[here] += in_part.sum(axis=0).astype(np.int64).reshape(len(here), len(PARTS))
+        self._sums[here] += _summed(in_file, found, MEASURES)
+        self._part_sums[here] += _summed(in_part, found, SPLIT_MEASURES).reshape(
+            len(here), len(PARTS), *self._part_sums.shape[2:]
+        )
+
+    def arrays(self) -> Arrays:
+        """The sums as the result of a step."""
+        return {
+            "files": self._files,
+            "n": self._n,
+            "sums": self._sums,
+            "part_n": self._part_n,
+            "part_sums": self._part_sums,
+        }
+
+
+def _one_hot(numbers: IntArray, size: int) -> npt.NDArray[np.float64]:
+    """[n, several] → [n, size]"""
+    found = np.zeros((len(numbers), size))
+    np.put_along_axis(found, numbers, 1.0, axis=1)
+    return found
+
+
+def _summed(
+    member: npt.NDArray[np.float64], found: dict[tuple[str, str], Tensor], names: Sequence[tuple[str, str]]
+) -> npt.NDArray[np.float64]:
+    """[groups, layers, measures], in float64 on the device."""
+    stacked = torch.stack([found[name].double() for name in names], dim=-1)  # [layers, n, measures]
+    groups = torch.from_numpy(member.T.copy()).to(stacked.device)
+    summed: npt.NDArray[np.float64] = torch.einsum("gn,lnm->glm", groups, stacked).cpu().numpy()
+    return summed

@@ -1,0 +1,94 @@
+"""One forward over a batch, and what every layer said at each of its tokens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from worker.analysis.agreement.values import ValueTops
+from worker.analysis.lens import LayerPass, in_chunks, lens, normed_lens, read_layers, top_tokens
+from worker.analysis.walk import Places
+from worker.model.code_model import CodeModel
+from worker.precompute.windows import Batch
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the layers said at n tokens; every tensor but `final` is [layers, n], on the device."""
+
+    final: Tensor
+    """The model's own token, [n]."""
+    residual: Tensor
+    """Top token of the residual after the layer; in the same way the others."""
+    before: Tensor
+    """Of that residual without what the feed-forward layer added."""
+    ff: Tensor
+    ff_raw: Tensor
+    value: Tensor
+    """Top token of the value that wrote most."""
+    value_permuted: Tensor
+    zero_agreement: Tensor
+    """No key that fires has the feed-forward output's top token."""
+    active: Tensor
+    """Share of the keys with a coefficient above 0."""
+    probability: Tensor
+    """Of the model's own token."""
+    rank: Tensor
+    """Of the model's own token, from 1; of equal logits all have the best rank."""
+
+
+@torch.inference_mode()
+def read(
+    model: CodeModel, batch: Batch, at: Places, values: Sequence[ValueTops], permuted: Sequence[ValueTops]
+) -> Reading:
+    """Run a batch and look at every token of it."""
+    after: list[Tensor] = []
+    found: list[dict[str, Tensor]] = []
+
+    def consume(layer: LayerPass) -> None:
+        after.append(at.take(layer.after))
+        written = at.take(layer.written)
+        coefficients = at.take(layer.coefficients).float()
+        number = layer.layer
+        tops = _feed_forward(model, coefficients, written, values[number], permuted[number])
+        found.append(tops | {"before": top_tokens(model, after[-1] - written, partial(lens, model))})
+
+    with read_layers(model, consume):
+        normed = at.take(model.run_body(batch.token_ids))
+    final = top_tokens(model, normed, partial(normed_lens, model))
+    found = [tops | _against(model, residual, final) for tops, residual in zip(found, after, strict=True)]
+    return Reading(final=final, **{name: torch.stack([tops[name] for tops in found]) for name in found[0]})
+
+
+def _feed_forward(
+    model: CodeModel, coefficients: Tensor, written: Tensor, values: ValueTops, permuted: ValueTops
+) -> dict[str, Tensor]:
+    """What a feed-forward layer says as a whole, and its strongest value alone."""
+    says = top_tokens(model, written, partial(model.project, normed=True))
+    strongest = (coefficients.abs() * values.lengths).argmax(dim=1, keepdim=True)
+    there = coefficients.gather(1, strongest)
+    alike = (values.promoted == says[:, None]) & (coefficients > 0)
+    if model.facts.gated:  # elsewhere a coefficient below 0 is that of a key that does not fire
+        alike |= (values.suppressed == says[:, None]) & (coefficients < 0)
+    return {
+        "ff": says,
+        "ff_raw": top_tokens(model, written, partial(model.project, normed=False)),
+        "value": values.says(strongest, there)[:, 0],
+        "value_permuted": permuted.says(strongest, there)[:, 0],
+        "zero_agreement": ~alike.any(dim=1),
+        "active": (coefficients > 0).float().mean(dim=1),
+    }
+
+
+def _against(model: CodeModel, residual: Tensor, final: Tensor) -> dict[str, Tensor]:
+    """The residual's top token, and where in its prediction the model's own one stands."""
+    parts = []
+    for vectors, tokens in zip(in_chunks(model, residual), in_chunks(model, final), strict=True):
+        logits = lens(model, vectors)
+        there = logits.gather(1, tokens[:, None])
+        probability = (there[:, 0] - logits.logsumexp(dim=1)).exp()
+        parts.append((logits.argmax(dim=1), probability, 1 + (logits > there).sum(dim=1)))
+    residual_top, probability, rank = (torch.cat(part) for part in zip(*parts, strict=True))
+    return {"residual": residual_top, "probability": probability, "rank": rank}

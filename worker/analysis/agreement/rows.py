@@ -1,0 +1,181 @@
+"""From the steps' results to rows: every estimate with its interval by bootstrap over files."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from contract.analyses.agreement import TABLES
+from contract.tables import Table
+from worker.analysis.agreement.outcomes import MEASURES, SPLIT_MEASURES
+from worker.analysis.agreement.parts import PARTS
+from worker.analysis.agreement.values import PROJECTIONS
+from worker.analysis.analysis import Arrays
+from worker.analysis.bootstrap import Interval, ratio_interval
+from worker.rows import insert
+
+TENTHS = 10
+_LAYERS, _CONTEXTS, _KEYS = TABLES
+_FROM_SECOND = {"lost", "eliminated"}
+"""Measures of a change from the layer before, which the first layer does not have."""
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Names = Sequence[tuple[str, str]]
+
+
+class _Rows:
+    """Rows of one table, collected as columns."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._columns: dict[str, list[Any]] = defaultdict(list)
+
+    def add(self, found: Interval, cell: int | tuple[int, ...], **named: object) -> None:
+        """Add an estimate with what it is of; one over nothing is left out."""
+        if np.isnan(found.estimate[cell]):
+            return
+        ends = {name: float(getattr(found, name)[cell]) for name in Interval._fields}
+        for name, value in (ends | named).items():
+            self._columns[name].append(value)
+
+    def write(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Write them in the table's order."""
+        if self._columns:
+            columns = {name: pa.array(column) for name, column in self._columns.items()}
+            insert(connection, self._table, columns, order=self._table.sorted_by)
+
+
+def write_layers(connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays], languages: npt.NDArray[Any]) -> None:
+    """Rows of every measure by layer, over all tokens and by split; `languages` has the name of every file's."""
+    rows = _Rows(_LAYERS)
+    if results:
+        files, n, sums, part_n, part_sums = (
+            np.concatenate([arrays[name] for arrays in results])
+            for name in ("files", "n", "sums", "part_n", "part_sums")
+        )
+        _add_layers(rows, sums, n, MEASURES, split="all", part="all")
+        for language in dict.fromkeys(languages.tolist()):
+            of_it = languages[files] == language
+            _add_layers(rows, sums[of_it], n[of_it], MEASURES, split="language", part=language)
+        for number, (split, part) in enumerate(PARTS):
+            _add_layers(rows, part_sums[:, number], part_n[:, number], SPLIT_MEASURES, split=split, part=part)
+    rows.write(connection)
+
+
+def _add_layers(rows: _Rows, sums: FloatArray, n: IntArray, names: Names, **which: str) -> None:
+    """Rows of measures summed by file: `sums` [files, layers, measures] and `n` [files]."""
+    counted = {"n": int(n.sum()), "files": int((n > 0).sum())} | which
+    if not counted["n"]:
+        return
+    found = ratio_interval(sums, n)
+    layers = sums.shape[1]
+    for number, (measure, control) in enumerate(names):
+        column = _part(found, number)
+        for layer in range(1 if measure in _FROM_SECOND else 0, layers):
+            value = Interval(*map(np.exp, column)) if measure == "rank" else column
+            rows.add(value, layer, measure=measure, control=control, layer=layer, **counted)
+    settled = sums[:, :, names.index(("settled", ""))]
+    of_tokens = np.stack([settled @ np.arange(layers), settled[:, :-1].sum(axis=1)], axis=1)
+    for number, measure in enumerate(("depth", "saturated")):
+        rows.add(ratio_interval(of_tokens, n), number, measure=measure, control="", layer=None, **counted)
+
+
+def write_contexts(
+    connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays], sizes: Sequence[int], token_counts: IntArray
+) -> None:
+    """Rows by size of context; `token_counts` are the corpus's, by token id."""
+    rows = _Rows(_CONTEXTS)
+    if results:
+        files, following, tops, final = (
+            np.concatenate([arrays[name] for arrays in results], axis=-1)
+            for name in ("files", "following", "tops", "final")
+        )
+        frequency = np.log((token_counts + 1) / token_counts.sum())
+        for size, top, own in zip(sizes, tops, final, strict=True):
+            _add_context(rows, files, top, own, {"full": final[-1], "following": following}, frequency, size)
+    rows.write(connection)
+
+
+def _add_context(
+    rows: _Rows,
+    files: IntArray,
+    top: IntArray,
+    own: IntArray,
+    others: dict[str, IntArray],
+    frequency: FloatArray,
+    size: int,
+) -> None:
+    """Rows of one size: `top` is [layers, n], the other arrays but `frequency` [n]."""
+    agrees = top == own
+    depth = len(top) - np.cumprod(agrees[::-1], axis=0).sum(axis=0)
+    measures = {
+        "residual": agrees,
+        "residual_full": top == others["full"],
+        "same_as_full": own == others["full"],
+        "correct": own == others["following"],
+        "depth": depth,
+        "log_frequency": frequency[own],
+    }
+    counted = {"size": size, "n": len(files), "files": len(np.unique(files))}
+    for measure, values in measures.items():
+        found = _over_files(files, np.atleast_2d(values))
+        by_layer = values.ndim == 2
+        for layer in range(len(found.estimate)):
+            rows.add(found, layer, measure=measure, layer=layer if by_layer else None, **counted)
+
+
+def write_keys(connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays]) -> None:
+    """Rows on what follows the keys' strongest triggers, by layer and by tenths of the value's largest probability."""
+    rows = _Rows(_KEYS)
+    sizes = [len(arrays["files"]) for arrays in results]
+    layer_of = np.repeat(np.arange(len(results)), sizes)
+    files = np.concatenate([arrays["files"] for arrays in results])
+    fires = files >= 0
+    for projection in PROJECTIONS:
+        probability = np.concatenate([arrays[f"{projection}_probability"] for arrays in results])
+        groups: list[tuple[int | None, int | None, npt.NDArray[np.bool_]]] = [(None, None, fires)]
+        groups += [(layer, None, fires & (layer_of == layer)) for layer in range(len(results))]
+        groups += [(None, tenth, chosen) for tenth, chosen in _tenths(probability, fires)]
+        for control, name in (("", "rank"), ("permuted_values", "rank_permuted")):
+            ranks = np.concatenate([arrays[f"{projection}_{name}"] for arrays in results])
+            for layer, tenth, chosen in groups:
+                which = {"control": control, "projection": projection, "layer": layer, "tenth": tenth}
+                _add_keys(rows, files[chosen], ranks[chosen], which)
+    rows.write(connection)
+
+
+def _add_keys(rows: _Rows, files: IntArray, ranks: IntArray, which: Mapping[str, object]) -> None:
+    if not len(files):
+        return
+    counted = {"n": len(files), "files": len(np.unique(files)), **which}
+    rows.add(_over_files(files, (ranks == 1)[None]), 0, measure="agreement", **counted)
+    logs = _over_files(files, np.log(ranks)[None])
+    rows.add(Interval(*map(np.exp, logs)), 0, measure="rank", **counted)
+
+
+def _tenths(numbers: FloatArray, chosen: npt.NDArray[np.bool_]) -> list[tuple[int, npt.NDArray[np.bool_]]]:
+    """Which of the chosen are in each tenth of them, from the smallest numbers to the largest."""
+    order = np.flatnonzero(chosen)[np.argsort(numbers[chosen], kind="stable")]
+    tenths = []
+    for tenth, part in enumerate(np.array_split(order, TENTHS), start=1):
+        member = np.zeros(len(numbers), dtype=bool)
+        member[part] = True
+        tenths.append((tenth, member))
+    return tenths
+
+
+def _over_files(files: IntArray, values: npt.NDArray[Any]) -> Interval:
+    """Means of values [cells, n] with their intervals, [cells]."""
+    numbers, place = np.unique(files, return_inverse=True)
+    above = np.zeros((len(numbers), len(values)))
+    np.add.at(above, place, values.T.astype(np.float64))
+    return ratio_interval(above, np.bincount(place))
+
+
+def _part(found: Interval, number: int) -> Interval:
+    """One of the last axis."""
+    return Interval(*(each[..., number] for each in found))

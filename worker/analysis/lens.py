@@ -1,0 +1,89 @@
+"""The logit lens: what the model would say if it ended after a layer, and what each layer alone would say."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from worker.model.code_model import CodeModel, FeedForward
+
+_CHUNK_BYTES = 64 << 20
+"""Memory for the logits of one chunk of positions."""
+Project = Callable[[Tensor], Tensor]
+"""From vectors [n, width] to logits [n, vocabulary]."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPass:
+    """One layer in one forward; the tensors are the model's own and live on only as long as the call."""
+
+    layer: int
+    coefficients: Tensor
+    """[rows, tokens, keys]"""
+    written: Tensor
+    """What the feed-forward layer adds, its bias included, [rows, tokens, width]."""
+    after: Tensor
+    """The residual after the whole block, [rows, tokens, width]."""
+
+
+@contextmanager
+def read_layers(model: CodeModel, consume: Callable[[LayerPass], None]) -> Iterator[None]:
+    """Call `consume` for every layer of every forward, from the first layer on."""
+    seen: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def keep(layer: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        return lambda _module, inputs, output: seen.__setitem__(layer, (inputs[0], output))
+
+    def tell(layer: int) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
+        def tell_one(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+            coefficients, written = seen.pop(layer)
+            consume(LayerPass(layer, coefficients, written, output[0] if isinstance(output, tuple) else output))
+
+        return tell_one
+
+    with ExitStack() as hooks:
+        for each in model.layers:
+            hooks.callback(each.down.register_forward_hook(keep(each.layer)).remove)
+            hooks.callback(each.block.register_forward_hook(tell(each.layer)).remove)
+        yield
+
+
+@contextmanager
+def read_residual(model: CodeModel, feed_forward: FeedForward, consume: Callable[[Tensor], None]) -> Iterator[None]:
+    """Call `consume` with the residual after one layer's block, [rows, tokens, width], in every forward."""
+
+    def tell(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        consume(output[0] if isinstance(output, tuple) else output)
+
+    hook = feed_forward.block.register_forward_hook(tell)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def lens(model: CodeModel, residual: Tensor) -> Tensor:
+    """Logits of a residual through final norm and head, their biases included, [..., width] → [..., vocabulary].
+
+    After the last layer these are the model's own logits, of the tokens that the tokenizer knows, in float32.
+    """
+    return normed_lens(model, model.final_norm(residual))
+
+
+def normed_lens(model: CodeModel, normed: Tensor) -> Tensor:
+    """The same of a residual that has been through the final norm, such as `run_body` gives."""
+    logits: Tensor = model.head(normed)
+    return logits[..., : model.facts.vocabulary].float()
+
+
+def in_chunks(model: CodeModel, vectors: Tensor) -> tuple[Tensor, ...]:
+    """[n, width] in parts whose logits are of bounded size."""
+    parts: tuple[Tensor, ...] = vectors.split(max(1, _CHUNK_BYTES // (4 * model.facts.vocabulary)))
+    return parts
+
+
+def top_tokens(model: CodeModel, vectors: Tensor, project: Project) -> Tensor:
+    """The token of the highest logit of each vector, [n, width] → [n]; of equal ones the lowest id."""
+    return torch.cat([project(chunk).argmax(dim=-1) for chunk in in_chunks(model, vectors)])
