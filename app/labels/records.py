@@ -1,14 +1,25 @@
 """One row of an export, and of an import: a version of a label, or a decision on a key."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from sqlalchemy import Select, and_, select
 from sqlalchemy.orm import Session, aliased
 
+from app.errors import InvalidParameter
 from app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
 from app.labels.models import Evidence, Kind, Label
 from app.labels.people import person_name
@@ -19,6 +30,7 @@ from contract.wire import KeyName
 
 RecordKind = Literal["label", "adjudication"]
 BATCH = 1000
+_SHORT_OFFSET = re.compile(r":\d\d(\.\d+)?[+-]\d\d$")
 
 COLUMNS = {
     "record": "VARCHAR",
@@ -41,6 +53,21 @@ COLUMNS = {
 """The columns of the file and their types in DuckDB."""
 
 
+def _person(text: str) -> str:
+    try:
+        return person_name(text)
+    except InvalidParameter as error:
+        raise ValueError(error.detail) from error
+
+
+def _whole_offset(text: Any) -> Any:
+    """DuckDB and PostgreSQL write +00 where others write +00:00."""
+    return f"{text}:00" if isinstance(text, str) and _SHORT_OFFSET.search(text) else text
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_whole_offset)]
+
+
 class Record(BaseModel):
     """A row as it stands in a file."""
 
@@ -48,7 +75,7 @@ class Record(BaseModel):
 
     record: RecordKind = "label"
     id: int | None = Field(None, description="Number in the database it comes from; another database gives its own")
-    person: Annotated[str, AfterValidator(person_name)]
+    person: Annotated[str, AfterValidator(_person)]
     key: KeyName
     layer: int | None = None
     index: int | None = None
@@ -59,8 +86,8 @@ class Record(BaseModel):
     tags: list[Tag] = Field(default_factory=list, max_length=MOST_TAGS)
     evidence: list[Evidence] = Field(default_factory=list, max_length=MOST_EVIDENCE)
     weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    created_at: AwareDatetime
-    superseded_at: AwareDatetime | None = None
+    created_at: Time
+    superseded_at: Time | None = None
     retracted: bool = False
 
     @property
