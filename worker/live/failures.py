@@ -25,7 +25,7 @@ def understand(error: Exception, retry_after: int) -> KeyscopeError:
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or _says(error, _NO_MEMORY):
         log.warning("out of memory: %s", str(error))  # as text: a kept record would keep the traceback
         return OutOfMemory(
-            "the device has not enough memory for this request: try again, or shorten the prompt", retry_after
+            "the device has not enough memory for this: try again, or ask for less", retry_after
         )
     log.error("work failed: %s", error, exc_info=error)
     if _says(error, _BROKEN):
