@@ -51,7 +51,7 @@ def describe(error: Exception) -> Failure:
         case NotFound():
             return Failure(error.status, error.code, error.detail, error.exists)
         case KeyscopeError():
-            return Failure(error.status, error.code, error.detail, headers=_retry_after(error))
+            return Failure(error.status, error.code, error.detail, headers=_headers(error))
         case RequestValidationError():
             return Failure(422, "invalid_request", _sentence(error))
         case HTTPException(__cause__=KeyscopeError() as cause):
@@ -135,9 +135,10 @@ def _page(request: Request, failure: Failure, error_page: ErrorPage) -> Response
         return PlainTextResponse(failure.detail, failure.status)
 
 
-def _retry_after(error: KeyscopeError) -> dict[str, str]:
-    seconds = getattr(error, "retry_after", None)
-    return {} if seconds is None else {"Retry-After": str(seconds)}
+def _headers(error: KeyscopeError) -> dict[str, str]:
+    """What an error has to say to programs: when to try again, how to say who they are."""
+    said = {"Retry-After": getattr(error, "retry_after", None), "WWW-Authenticate": getattr(error, "challenge", None)}
+    return {name: str(value) for name, value in said.items() if value is not None}
 
 
 def _sentence(error: RequestValidationError) -> str:

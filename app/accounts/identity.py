@@ -50,6 +50,7 @@ class NotSignedIn(KeyscopeError):
 
     code = "not_signed_in"
     status = 401
+    challenge = "Bearer"
 
 
 class Forbidden(KeyscopeError):
@@ -66,7 +67,7 @@ def require(person: Person, needed: Role) -> None:
         Forbidden: the person may not.
     """
     if not person.role.may(needed):
-        raise Forbidden(f"{person.name} is a {person.role} and this needs a {needed}: ask an admin")
+        raise Forbidden(f"{person.name} has the role {person.role}, and this needs {needed}: ask an admin")
 
 
 async def _visitor(request: Request) -> Person | None:

@@ -22,7 +22,7 @@ def create(session: Session, account: Account, name: str, role: Role) -> str:
     """
     name = person_name(name)
     if not account.role.may(role):
-        raise InvalidParameter(f"{account.name} is a {account.role}, so no token of theirs can be a {role}")
+        raise InvalidParameter(f"{account.name} has the role {account.role}, so no token of theirs can have {role}")
     if len(of_account(session, account.id)) >= MOST:
         raise InvalidParameter(f"{account.name} has {MOST} tokens already: revoke one first")
     secret = new_secret(TOKEN_PREFIX)

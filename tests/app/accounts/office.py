@@ -1,0 +1,65 @@
+"""A server on which people sign in, and browsers and programs of theirs."""
+
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from app.accounts import admission, invitations, people, sessions, tokens
+from app.accounts.passwords import hash_password
+from app.accounts.roles import Role
+from app.labels.database import Database
+
+PASSWORD = "correct horse battery"
+
+
+@dataclass
+class Office:
+    app: FastAPI
+
+    @property
+    def database(self) -> Database:
+        database: Database = self.app.state.database
+        return database
+
+    def add(self, name: str, role: str) -> None:
+        hashed = hash_password(PASSWORD)
+        self.database.write(lambda session: people.add(session, name, Role(role), hashed))
+
+    def account_id(self, name: str) -> int:
+        return self.database.read(lambda session: people.get(session, name).id)
+
+    def stranger(self) -> TestClient:
+        """A browser in which nobody has signed in."""
+        return TestClient(self.app, follow_redirects=False)
+
+    def browser(self, name: str) -> TestClient:
+        """A browser in which somebody has signed in, without the form."""
+        account_id = self.account_id(name)
+        secret = self.database.write(lambda session: sessions.begin(session, account_id, "test"))
+        browser = self.stranger()
+        browser.cookies.set(admission.COOKIE, secret, domain="testserver.local", path="/")
+        return browser
+
+    def program(self, name: str, role: str) -> TestClient:
+        """A program with a token of somebody's."""
+        account_id = self.account_id(name)
+        token = self.database.write(
+            lambda session: tokens.create(session, people.by_id(session, account_id), "a program", Role(role))
+        )
+        program = self.stranger()
+        program.headers["Authorization"] = f"Bearer {token}"
+        return program
+
+    def invite(self, name: str) -> str:
+        """The code of an invitation."""
+        return self.database.write(lambda session: invitations.invite(session, people.get(session, name)))
+
+
+def sign_in(browser: TestClient, name: str, password: str = PASSWORD, **more: str) -> Response:
+    return browser.post("/sign-in", data={"name": name, "password": password, **more})
+
+
+def is_signed_in(browser: TestClient) -> bool:
+    return browser.get("/account").status_code == 200

@@ -1,0 +1,197 @@
+"""Who may use which route: every route is declared here, and each is tried by a stranger and by every role."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from httpx2 import Response
+
+from app.accounts.roles import Role
+from app.main import create_app
+from app.settings import Settings
+from tests.app.accounts.office import Office
+
+EVERYBODY = """
+GET /healthz
+GET /static
+GET /sign-in
+POST /sign-in
+GET /sign-in/provider
+GET /sign-in/provider/return
+GET /invitation
+POST /invitation
+"""
+VIEWERS = """
+GET /
+GET /runs/{run}
+GET /runs/{run}/random
+GET /runs/{run}/layers/{layer}
+GET /runs/{run}/layers/{layer}/map
+GET /runs/{run}/figures/{measure}
+GET /runs/{run}/keys/{key}
+GET /jump
+GET /docs
+GET /openapi.json
+GET /account
+POST /account/password
+POST /account/sessions/end
+POST /account/sessions/{session}/end
+POST /account/tokens
+POST /account/tokens/{token}/revoke
+POST /sign-out
+GET /api/v1/runs
+GET /api/v1/runs/{run}
+GET /api/v1/runs/{run}/file
+GET /api/v1/runs/{run}/layers
+GET /api/v1/runs/{run}/layers/{layer}/keys
+GET /api/v1/runs/{run}/keys/{key}
+GET /api/v1/runs/{run}/keys/{key}/labels
+GET /api/v1/runs/{run}/keys/{key}/comments
+GET /api/v1/runs/{run}/keys/{key}/comments/{comment}/versions
+GET /api/v1/runs/{run}/keys/{key}/adjudications
+GET /api/v1/runs/{run}/labels/agreement
+GET /api/v1/runs/{run}/labels/disagreements
+GET /api/v1/runs/{run}/tags
+GET /api/v1/runs/{run}/lists
+GET /api/v1/runs/{run}/export/layers
+GET /api/v1/runs/{run}/export/{choice}-keys
+GET /api/v1/runs/{run}/export/layers/{layer}/keys
+GET /api/v1/runs/{run}/export/keys/{key}/{table}
+GET /api/v1/export/runs
+GET /api/v1/labels/export
+GET /api/v1/activity
+GET /api/v1/lists
+GET /api/v1/lists/{list}
+GET /api/v1/baskets/{basket}
+"""
+LABELERS = """
+GET /live
+POST /live
+GET /api/v1/live/status
+POST /api/v1/live/generate
+POST /api/v1/live/activations
+POST /runs/{run}/keys/{key}/label
+PUT /api/v1/runs/{run}/keys/{key}/labels
+DELETE /api/v1/runs/{run}/keys/{key}/labels
+POST /api/v1/runs/{run}/keys/{key}/labels/undo
+POST /api/v1/runs/{run}/keys/{key}/comments
+PUT /api/v1/runs/{run}/keys/{key}/comments/{comment}
+DELETE /api/v1/runs/{run}/keys/{key}/comments/{comment}
+POST /api/v1/runs/{run}/lists
+PATCH /api/v1/lists/{list}
+DELETE /api/v1/lists/{list}
+POST /api/v1/lists/{list}/restore
+POST /api/v1/lists/{list}/keys
+DELETE /api/v1/lists/{list}/keys/{key}
+PUT /api/v1/lists/{list}/keys/{key}/note
+PUT /api/v1/lists/{list}/keys/{key}/place
+POST /api/v1/baskets
+"""
+ADMINS = """
+GET /metrics
+GET /people
+POST /people
+POST /people/{person}/role
+POST /people/{person}/invitation
+POST /people/{person}/disable
+POST /people/{person}/enable
+POST /api/v1/labels/import
+POST /api/v1/runs/{run}/keys/{key}/adjudications
+"""
+ENDLESS: set[str] = set()
+"""Streams that end only when the client leaves: tried by those alone who may not have them."""
+
+DECLARED: dict[str, Role | None] = {
+    route: role
+    for role, routes in ((None, EVERYBODY), (Role.VIEWER, VIEWERS), (Role.LABELER, LABELERS), (Role.ADMIN, ADMINS))
+    for route in routes.split("\n")
+    if route
+}
+NAMES = {Role.VIEWER: "Vic", Role.LABELER: "Lea", Role.ADMIN: "Ada"}
+VALUES = {"run": "alpha", "key": "L0.K0", "layer": "0"}
+"""What stands for a parameter of a path; for every other one a number that nothing has."""
+
+
+@pytest.fixture
+def database_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """Roles are not the database's business: one kind is enough."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'labels.sqlite')}"
+
+
+def routes(app: FastAPI) -> set[str]:
+    found = set()
+    for route in iter_route_contexts(app.routes):
+        for method in route.methods or {"GET"}:
+            if method not in ("HEAD", "OPTIONS"):
+                found.add(f"{method} {route.path}")
+    return found
+
+
+def ask(office: Office, route: str, role: Role | None) -> Response:
+    method, path = route.split(" ")
+    filled = re.sub(r"\{(\w+)\}", lambda name: VALUES.get(name[1], "9999"), path)
+    client = office.stranger() if role is None else office.browser(NAMES[role])
+    return client.request(method, filled)
+
+
+def turned_away(answer: Response) -> bool:
+    """Whether whoever asked was not let in, be it that they have not signed in or that their role does not do."""
+    to_sign_in = (
+        answer.headers.get("location", "").startswith("/sign-in?") or answer.headers.get("location") == "/sign-in"
+    )
+    return answer.status_code == 401 or to_sign_in or (answer.status_code == 403 and "ask an admin" in answer.text)
+
+
+def test_every_route_says_here_who_may_use_it():
+    app = create_app(Settings(accounts="accounts"))
+    undeclared, gone = routes(app) - DECLARED.keys(), DECLARED.keys() - routes(app)
+    assert (undeclared, gone) == (set(), set()), "declare each route under the least role that may use it"
+
+
+def test_whatever_changes_something_is_for_labelers_unless_it_is_ones_own():
+    own = ("/account", "/sign-out", "/sign-in", "/invitation")
+    for route, role in DECLARED.items():
+        method, path = route.split(" ")
+        if method != "GET" and not path.startswith(own):
+            assert role in (Role.LABELER, Role.ADMIN), route
+
+
+@pytest.mark.parametrize("who", [None, *Role], ids=lambda role: role or "stranger")
+def test_a_route_lets_in_whom_it_is_for_and_nobody_else(office: Office, who: Role | None):
+    wrong = []
+    for route, least in DECLARED.items():
+        allowed = least is None or (who is not None and who.may(least))
+        # Signing out leads to the form as well.
+        if (allowed and route in ENDLESS) or (allowed and route == "POST /sign-out"):
+            continue
+        answer = ask(office, route, who)
+        if turned_away(answer) is allowed:
+            wrong.append(f"{route}: {answer.status_code}, {'for' if allowed else 'not for'} a {who or 'stranger'}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("who", [Role.VIEWER, Role.LABELER])
+def test_a_program_gets_no_further_than_its_person(office: Office, who: Role):
+    program = office.program(NAMES[who], who)
+    wrong = []
+    for route, least in DECLARED.items():
+        method, path = route.split(" ")
+        if path.startswith("/api") and least is not None and not who.may(least):
+            filled = re.sub(r"\{(\w+)\}", lambda name: VALUES.get(name[1], "9999"), path)
+            if not turned_away(program.request(method, filled)):
+                wrong.append(route)
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/static/../api/v1/runs", "/static/%2e%2e/api/v1/runs", "//api/v1/runs", "/sign-in/../runs/alpha", "/healthz/../metrics",
+     "/sign-inx", "/staticx", "/invitation/../people", "/API/v1/runs", "/api/v1/runs/"],
+)  # fmt: skip
+def test_no_spelling_of_an_address_gets_a_stranger_past_the_door(office: Office, path: str):
+    answer = office.stranger().get(path)
+    assert turned_away(answer) or answer.status_code == 404
+    assert "alpha" not in answer.text
