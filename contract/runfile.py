@@ -198,6 +198,26 @@ TABLES = (
     ),
 )
 
+TOKEN_KEYS = Table(
+    "token_keys",
+    (
+        Column(
+            "relation", "VARCHAR", "promoted or suppressed: by the value, through the final norm's gain; or fires_on"
+        ),
+        Column("token_id", "INTEGER"),
+        *KEY,
+        Column("rank", "USMALLINT", "Place of the token in the key's list"),
+        Column("amount", "FLOAT", "The logit, or how many stored triggers and samples fire on the token"),
+    ),
+    ("relation", "token_id", "layer", "index"),
+)
+"""`value_tokens` and `fires_on` once more, from token to keys, so that a search does not read all of them."""
+_READ_WHOLE = """
+    SELECT direction AS relation, token_id, layer, "index", rank, logit AS amount
+    FROM value_tokens WHERE projection = 'normed'
+    UNION ALL
+    SELECT 'fires_on', token_id, layer, "index", rank, "count" FROM fires_on"""
+
 
 def table(name: str) -> Table:
     """The table of that name."""
@@ -210,7 +230,13 @@ def create(path: Path) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
     Raises:
         FileExists: there is a file of that name; run files are never overwritten.
     """
-    return publish(path, TABLES)
+    return publish(path, (*TABLES, TOKEN_KEYS))
+
+
+def index_tokens(connection: duckdb.DuckDBPyConnection) -> None:
+    """Write `token_keys`; to be called once, when all keys are written."""
+    order = ", ".join(f'"{column}"' for column in TOKEN_KEYS.sorted_by)
+    connection.execute(f"INSERT INTO {TOKEN_KEYS.name} {_READ_WHOLE} ORDER BY {order}")
 
 
 def write_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
@@ -240,6 +266,7 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
         _check_version(connection, path)
         for each in TABLES:
             connection.execute(f"CREATE VIEW {each.name} AS SELECT * FROM run.{each.name}")  # noqa: S608 - our own names
+        _lay_token_keys(connection)
         attach_analyses(connection, path)
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -250,6 +277,14 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
         connection.close()
         raise
     return connection
+
+
+def _lay_token_keys(connection: duckdb.DuckDBPyConnection) -> None:
+    """The table where the file has it; files written before there was one are read whole instead."""
+    find = "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'run' AND table_name = ?"
+    (there,) = connection.execute(find, [TOKEN_KEYS.name]).fetchall()[0]
+    source = f"SELECT * FROM run.{TOKEN_KEYS.name}" if there else _READ_WHOLE  # noqa: S608 - our own names
+    connection.execute(f"CREATE VIEW {TOKEN_KEYS.name} AS {source}")
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None:

@@ -11,6 +11,7 @@ from contract.manifest import CorpusFacts, LanguageCounts, Manifest, ModelFacts,
 from contract.runfile import (
     SCHEMA_VERSION,
     TABLES,
+    TOKEN_KEYS,
     OtherSchemaVersion,
     RunFileError,
     create,
@@ -19,6 +20,7 @@ from contract.runfile import (
     write_manifest,
 )
 from contract.tables import FileExists
+from tests.runs import build_run
 
 MANIFEST = Manifest(
     schema_version=SCHEMA_VERSION,
@@ -72,6 +74,21 @@ def test_a_published_run_reads_back(published: Path) -> None:
     for table in TABLES:
         assert [row[0] for row in connection.execute(f"DESCRIBE {table.name}").fetchall()] == table.names
     connection.close()
+
+
+def test_tokens_lead_to_keys_alike_in_files_with_and_without_their_index(tmp_path: Path) -> None:
+    with_index, without = build_run(tmp_path / "with.duckdb"), build_run(tmp_path / "without.duckdb")
+    with duckdb.connect(str(without)) as connection:
+        connection.execute(f"DROP TABLE {TOKEN_KEYS.name}")
+    rows = []
+    for path in (with_index, without):
+        with open_run(path) as connection:
+            rows.append(connection.execute(f"SELECT * FROM {TOKEN_KEYS.name} ORDER BY ALL").fetchall())
+            counted = "SELECT count(*) FILTER (WHERE projection = 'normed') FROM value_tokens"
+            listed = connection.execute(counted).fetchall()[0][0]
+            listed += connection.execute("SELECT count(*) FROM fires_on").fetchall()[0][0]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == listed > 0
 
 
 def test_the_final_name_appears_only_at_the_end(tmp_path: Path) -> None:
