@@ -1,0 +1,82 @@
+"""The logit lens and the feed-forward outputs against plain transformers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from tests.worker.models import TINY, save_tiny
+from worker.analysis.lens import LayerPass, lens, normed_lens, read_layers, top_tokens
+from worker.model.code_model import CodeModel
+from worker.model.load import load_model
+from worker.model.source import ModelSource
+
+TEXT = "def add(left, right):\n    return left + right"
+
+
+def read(model: CodeModel, ids: torch.Tensor) -> tuple[list[LayerPass], torch.Tensor]:
+    found: list[LayerPass] = []
+
+    def keep(layer: LayerPass) -> None:
+        found.append(LayerPass(layer.layer, layer.coefficients.clone(), layer.written.clone(), layer.after.clone()))
+
+    with torch.no_grad(), read_layers(model, keep):
+        normed = model.run_body(ids)
+    return found, normed
+
+
+@pytest.mark.parametrize("kind", sorted(TINY))
+def test_after_the_last_layer_the_lens_is_the_logits_to_the_bit(tmp_path: Path, kind: str) -> None:
+    model = load_model(ModelSource(str(save_tiny(tmp_path, kind)), device="cpu"))
+    ids = torch.tensor([model.tokenizer(TEXT)["input_ids"]])
+    found, normed = read(model, ids)
+    with torch.no_grad():
+        logits = model.logits(ids)[..., : model.facts.vocabulary]
+        assert torch.equal(lens(model, found[-1].after), logits)
+        assert torch.equal(normed_lens(model, normed), logits)
+        assert not torch.equal(lens(model, found[0].after), logits)
+
+
+@pytest.mark.parametrize("kind", ["codegen", "gpt2", "gpt_neox", "llama", "starcoder2"])
+def test_what_a_layer_writes_is_what_its_feed_forward_module_gives(tmp_path: Path, kind: str) -> None:
+    folder = save_tiny(tmp_path, kind)
+    model = load_model(ModelSource(str(folder), device="cpu"))
+    ids = torch.tensor([model.tokenizer(TEXT)["input_ids"]])
+    plain: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    written: list[torch.Tensor] = []
+    for name, module in plain.named_modules():
+        if name.endswith(".mlp"):
+            module.register_forward_hook(lambda _m, _i, out: written.append(out))
+    with torch.no_grad():
+        states = plain(ids, output_hidden_states=True).hidden_states
+    found, _ = read(model, ids)
+    assert [layer.layer for layer in found] == list(range(len(written)))
+    for layer, output in zip(found, written, strict=True):
+        torch.testing.assert_close(layer.written, output)
+    # all entries but the last are residuals between blocks; the last has been through the final norm
+    for layer, state in zip(found[:-1], states[1:-1], strict=True):
+        torch.testing.assert_close(layer.after, state)
+
+
+def test_hooks_are_gone_after_an_error(tmp_path: Path) -> None:
+    model = load_model(ModelSource(str(save_tiny(tmp_path, "codegen")), device="cpu"))
+    with pytest.raises(ZeroDivisionError), read_layers(model, lambda _layer: None):
+        raise ZeroDivisionError
+    assert not any(module._forward_hooks for module in model.model.modules())
+
+
+def test_of_equal_logits_the_lowest_token_is_on_top(tmp_path: Path) -> None:
+    model = load_model(ModelSource(str(save_tiny(tmp_path, "codegen")), device="cpu"))
+    ties = torch.tensor([[0.0, 2.0, 1.0, 2.0], [3.0, 3.0, 3.0, 3.0]])
+    assert top_tokens(model, ties, lambda vectors: vectors).tolist() == [1, 0]
+
+
+def test_rows_of_the_head_without_a_token_are_never_on_top(tmp_path: Path) -> None:
+    model = load_model(ModelSource(str(save_tiny(tmp_path, "codegen")), device="cpu"))
+    with torch.no_grad():
+        model.head.bias[model.facts.vocabulary :] = 1000.0
+        top = lens(model, torch.randn(8, model.facts.width)).argmax(dim=-1)
+    assert len(model.head.weight) > model.facts.vocabulary
+    assert int(top.max()) < model.facts.vocabulary

@@ -1,0 +1,57 @@
+"""Tiny models of known behaviour: keys with planted weights in an otherwise quiet CodeGen."""
+
+import torch
+from torch import nn
+
+from tests.worker.models import tiny_model
+
+QUIET = 0.02
+"""What is left of everything that attention and unplanted keys write."""
+
+
+def quiet_model(seed: int = 0, **more: object) -> nn.Module:
+    """A CodeGen whose blocks hardly write, so that the embedding of a token reaches every layer as it is.
+
+    Embeddings are of length one in directions far from each other where the width allows it.
+    """
+    model = tiny_model("codegen", seed, **more)
+    with torch.no_grad():
+        embeddings = model.transformer.wte.weight
+        embeddings.copy_(nn.functional.normalize(embeddings - embeddings.mean(dim=1, keepdim=True), dim=1))
+        model.lm_head.bias.zero_()
+        for block in model.transformer.h:
+            block.attn.out_proj.weight.mul_(QUIET)
+            block.mlp.fc_out.weight.mul_(QUIET)
+            block.mlp.fc_out.bias.zero_()
+            block.ln_1.weight.fill_(1.0)
+            block.ln_1.bias.zero_()
+    return model
+
+
+def plant_detector(model: nn.Module, layer: int, index: int, token_id: int, strength: float = 8.0) -> None:
+    """Make a key fire on one token: its coefficient is about `strength` there and none on tokens unlike it."""
+    mlp = model.transformer.h[layer].mlp
+    width = model.config.n_embd
+    with torch.no_grad():
+        # what the key reads is the embedding, centred and scaled to a length of the square root of the width
+        direction = model.transformer.wte.weight[token_id]
+        mlp.fc_in.weight[index] = 4 * strength * direction / width**0.5
+        mlp.fc_in.bias[index] = -3 * strength
+
+
+def plant_value(model: nn.Module, layer: int, index: int, token_id: int, length: float = 4.0) -> None:
+    """Make a key write towards one token, whose logit it raises most of all."""
+    with torch.no_grad():
+        towards = model.lm_head.weight[token_id] * model.transformer.ln_f.weight
+        towards = towards - towards.mean()
+        model.transformer.h[layer].mlp.fc_out.weight[:, index] = length * towards / towards.norm()
+
+
+def shuffled(model: nn.Module, seed: int = 0) -> nn.Module:
+    """The model with every matrix of its blocks shuffled: the same numbers, nothing that was planted."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.transformer.h.parameters():
+            order = torch.randperm(parameter.numel(), generator=generator)
+            parameter.copy_(parameter.flatten()[order].view_as(parameter))
+    return model
