@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -307,7 +308,7 @@ def followers(subject: Subject) -> list[tuple[int, int]]:
     pairs: Counter[tuple[int, int]] = Counter()
     for file in range(subject.store.n_files):
         ids = subject.store.token_ids[subject.store.tokens_of(file)].tolist()
-        pairs.update(zip(ids, ids[1:], strict=False))
+        pairs.update(pairwise(ids))
     found: dict[int, int] = {}
     for (first, second), _ in pairs.most_common():
         if first != second and first not in found and second not in found.values():
