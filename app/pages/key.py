@@ -143,7 +143,7 @@ class KeyDrawing:
             languages=self._languages(),
             shows=self._shows(),
             about=HELP[state.show],
-            cards=examples.cards(found, scale, cut=run.manifest.settings.preset == "geva2021"),
+            cards=examples.cards(found[: self.limit], scale, cut=run.manifest.settings.preset == "geva2021"),
             scale=scale,
             two_sided=_number(self.statistics, "minimum") < -NEGATIVE_SHARE * scale,
             top_token=formats.token(run.vocabulary[top_token]) if isinstance(top_token, int) else None,

@@ -100,6 +100,18 @@ class Links:
         """Where the form of a label is sent to, with the state of the key's page."""
         return self._carrying(run_id, "give_label", query, run=run_id, key=key)
 
+    def queue(self, run: str | None = None, **query: object) -> str:
+        """The labelling queue."""
+        return self._carrying(run, "queue_page", {"run": run, **query})
+
+    def queue_answer(self, run: str | None = None, **query: object) -> str:
+        """Where the form of a label is sent to from the queue."""
+        return self._carrying(run, "queue_answer", {"run": run, **query})
+
+    def queue_undo(self, run: str | None = None, **query: object) -> str:
+        """Where a label that was given in the queue is taken back."""
+        return self._carrying(run, "queue_undo", {"run": run, **query})
+
     def random_key(self, run_id: str) -> str:
         """Any key of a run."""
         return self._carrying(run_id, "random_key_page", run=run_id)

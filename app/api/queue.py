@@ -1,0 +1,86 @@
+"""The labelling queue for programs: the next key, its lease, and what is skipped."""
+
+from datetime import datetime
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.accounts.identity import Labeler
+from app.api.labels import WRITING, Done, LabelledKey
+from app.dependencies import LabelsDatabase, OpenRun
+from app.labels import leases
+from app.labels.queue import Strategy, Wanted, next_key
+from contract.errors import KeyscopeError
+
+router = APIRouter(tags=["labels"])
+
+
+class KeyLeased(KeyscopeError):
+    """Somebody else is labelling a key at this moment."""
+
+    code = "key_leased"
+    status = 409
+
+
+class QueueBody(BaseModel):
+    """Which keys to go through."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    strategy: Strategy = Strategy.SAMPLE
+    seed: int = Field(0, ge=0, lt=2**31, description="Of the sample: the same seed gives everybody the same keys")
+    people: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="A key of the sample, or one of high impact, is offered until so many have labelled it",
+    )
+    list_id: int | None = Field(None, ge=1, lt=2**31, description="The saved list, for the strategy list")
+
+
+class QueueAnswer(BaseModel):
+    """What there is to label."""
+
+    ok: Literal[True] = True
+    key: str | None = Field(description="The next key, leased to you; null where there is none for you now")
+    left: int = Field(description="Keys still to be labelled, those included that others have now")
+
+
+class LeaseAnswer(BaseModel):
+    """A lease."""
+
+    ok: Literal[True] = True
+    expires_at: datetime
+
+
+@router.post("/runs/{run}/queue", responses=WRITING)
+def take_next_key(run: OpenRun, body: QueueBody, person: Labeler, database: LabelsDatabase) -> QueueAnswer:
+    """The key to label next, leased to you for some minutes so that nobody else is given it."""
+    wanted = Wanted(body.strategy, body.seed, body.people, body.list_id)
+    offer = next_key(database, run, wanted, person.name)
+    return QueueAnswer(key=None if offer.key is None else str(offer.key), left=offer.left)
+
+
+@router.put("/runs/{run}/keys/{key}/lease", responses=WRITING)
+def renew_lease(target: LabelledKey, person: Labeler, database: LabelsDatabase) -> LeaseAnswer:
+    """Keep a key for some minutes more, or take one that is free."""
+    expires_at = database.write(lambda session: leases.take(session, target, person.name))
+    if expires_at is None:
+        holder = database.read(lambda session: leases.holder(session, target))
+        raise KeyLeased(f"{holder or 'somebody else'} is labelling {target.key} at this moment: ask for the next key")
+    return LeaseAnswer(expires_at=expires_at)
+
+
+@router.delete("/runs/{run}/keys/{key}/lease", responses=WRITING)
+def release_lease(target: LabelledKey, person: Labeler, database: LabelsDatabase) -> Done:
+    """Give a key back; one that you do not have stays as it is."""
+    database.write(lambda session: leases.release(session, target, person.name))
+    return Done()
+
+
+@router.put("/runs/{run}/keys/{key}/skip", responses=WRITING)
+def skip_key(target: LabelledKey, person: Labeler, database: LabelsDatabase) -> Done:
+    """Give a key back and be given others for the rest of the day."""
+    database.write(lambda session: leases.skip(session, target, person.name))
+    return Done()

@@ -1,0 +1,140 @@
+// The labelling queue without waiting: the next key is fetched, and leased, while this one is looked at, and shown while
+// this one's label is on its way. A label that cannot be saved brings its key back, with everything that was typed.
+
+const RENEW_EVERY = 60_000;
+const parser = new DOMParser();
+const main = document.getElementById("main");
+const queue = () => document.getElementById("queue");
+
+/** @typedef {{ ok: boolean, address: string, nodes: Element[] }} Screen What stands, or may stand, in the main part. */
+
+/** @type {Promise<Screen>} The next key, on its way or there. */
+let next;
+/** @type {Promise<boolean>} Whether the last answer was saved, once that is known. */
+let saved = Promise.resolve(true);
+let busy = false;
+/** Addresses of the leases on this key and the next. */
+const held = new Set();
+
+/** A fragment of our own server. */
+async function fragment(address, options = {}) {
+  const response = await fetch(address, { ...options, headers: { "HX-Request": "true" } });
+  const { body } = parser.parseFromString(await response.text(), "text/html");
+  return { ok: response.ok, address: response.url, nodes: [...body.children] };
+}
+
+function part(screen, id) {
+  return screen.nodes.map((node) => (node.id === id ? node : node.querySelector(`#${id}`))).find(Boolean);
+}
+
+/** Fetch the key after this one; the lease on it comes with it. */
+function prefetch() {
+  held.add(queue().dataset.lease);
+  next = fragment(queue().dataset.next).then((screen) => {
+    const found = part(screen, "queue");
+    if (found) held.add(found.dataset.lease);
+    return screen;
+  });
+  // Looked at when it is needed.
+  next.catch(() => {});
+}
+
+function call(method, address) {
+  fetch(address, { method, keepalive: true }).catch(() => {});
+}
+
+/** Put a screen in the place of the present one; answers that one, with whatever was typed into it. */
+function swap(screen) {
+  const before = { ok: true, address: location.href, nodes: [...main.children] };
+  main.replaceChildren(...screen.nodes);
+  const heading = main.querySelector("h1");
+  document.title = document.title.replace(/^\S+/, heading.textContent);
+  scrollTo(0, 0);
+  heading.focus({ preventScroll: true });
+  return before;
+}
+
+function tell(last) {
+  document.getElementById("last").replaceWith(last);
+}
+
+function note(words) {
+  const last = Object.assign(document.createElement("div"), { id: "last", role: "status" });
+  last.append(Object.assign(document.createElement("p"), { className: "note", textContent: words }));
+  return last;
+}
+
+/** Send the form and go on to the next key. */
+async function answer(form, button) {
+  const key = main.querySelector("h1").textContent;
+  const kept = button.value === "skip" ? document.getElementById("last") : note(`Saving your label of ${key} …`);
+  const { lease } = queue().dataset;
+  // Ticks belong to the form only while both are on the page. (form.action would be the button of that name.)
+  const options = { method: "POST", body: new FormData(form, button), keepalive: true };
+  const sent = fragment(form.getAttribute("action"), options);
+  const screen = await next.catch(() => undefined);
+  if (!screen?.ok || !part(screen, "queue")) {
+    // There was nothing more when it was asked for; the server may know better by now.
+    if (await settle(sent, key)) location.assign(queue().dataset.next);
+    return;
+  }
+  const before = swap(screen);
+  tell(kept);
+  history.pushState({}, "", screen.address);
+  saved = settle(sent, key, before).then((done) => {
+    if (done) held.delete(lease);
+    return done;
+  });
+  await painted();
+  htmx.process(main);
+  prefetch();
+}
+
+/** What is not seen can wait until the key is. */
+function painted() {
+  return new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+}
+
+/** Wait for an answer to be saved; where it is not, bring its screen back. Answers whether it was. */
+async function settle(sent, key, before) {
+  const answered = await sent.catch(() => undefined);
+  const last = answered && part(answered, "last");
+  if (answered?.ok && last) {
+    if (last.children.length) tell(last);
+    return true;
+  }
+  saved = Promise.resolve(true);
+  if (before) {
+    // What stood here comes after it again.
+    next = Promise.resolve(swap(before));
+    history.replaceState({}, "", before.address);
+  }
+  // Somebody has to choose, or something is wrong: the server's own words say it best.
+  if (answered) swap(answered);
+  else complain(`The server does not answer, so what you said of ${key} is not saved: send it again.`);
+  return false;
+}
+
+function complain(words) {
+  const problem = document.getElementById("queue-problem");
+  problem.textContent = words;
+  problem.hidden = false;
+}
+
+document.addEventListener("submit", async (event) => {
+  if (event.target.id !== "label-form" || !queue()) return;
+  event.preventDefault();
+  if (busy) return;
+  busy = true;
+  try {
+    if (await saved) await answer(event.target, event.submitter);
+  } finally {
+    busy = false;
+  }
+});
+
+addEventListener("pagehide", () => held.forEach((each) => call("DELETE", each)));
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+addEventListener("popstate", () => location.reload());
+setInterval(() => document.visibilityState === "visible" && held.forEach((each) => call("PUT", each)), RENEW_EVERY);
+prefetch();
