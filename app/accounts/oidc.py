@@ -169,7 +169,7 @@ class Provider:
 
     async def _json(self, client: AsyncOAuth2Client, address: str) -> dict[str, Any]:
         try:
-            answer = await client.get(address, withhold_token=True)
+            answer = await client.request("GET", address, withhold_token=True)
             answer.raise_for_status()
             document: dict[str, Any] = answer.json()
         except (httpx2.HTTPError, ValueError) as error:

@@ -1,0 +1,250 @@
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from joserfc.jwk import OctKey, RSAKey
+
+from app.accounts import people
+from app.accounts.oidc import ProviderIncomplete
+from app.accounts.roles import Role
+from app.labels import repository
+from app.labels.models import Kind
+from app.labels.repository import Judgement, Target
+from app.main import create_app
+from app.settings import Settings
+from contract.keys import KeyId
+from tests.app.accounts.office import Office, is_signed_in
+from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider
+from tests.serving import serving
+
+
+@pytest.fixture
+def provider() -> Iterator[FakeProvider]:
+    provider = FakeProvider()
+    with serving(provider.app) as url:
+        provider.issuer = url
+        yield provider
+
+
+@pytest.fixture
+def settings(provider: FakeProvider, runs_dir: Path, sqlite_template: Path, tmp_path: Path) -> Settings:
+    return Settings(
+        runs=runs_dir,
+        database_url=f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'labels.sqlite')}",
+        accounts="accounts",
+        oidc_issuer=provider.issuer,
+        oidc_client_id=CLIENT,
+        oidc_client_secret=SECRET,
+    )
+
+
+def begin(browser: TestClient, onward: str = "/runs/alpha") -> str:
+    """The address the browser comes back by, after the provider has signed its person in."""
+    leaving = browser.get("/sign-in/provider", params={"next": onward})
+    assert leaving.status_code == 303, leaving.text
+    return httpx2.get(leaving.headers["location"]).headers["location"]
+
+
+def through(browser: TestClient, onward: str = "/runs/alpha") -> Response:
+    return browser.get(begin(browser, onward))
+
+
+def test_who_the_provider_vouches_for_is_signed_in_and_led_back(office: Office, provider: FakeProvider):
+    browser = office.stranger()
+    assert "sign in with the provider" in browser.get("/sign-in").text
+    answer = through(browser)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/runs/alpha")
+    page = browser.get("/account").text
+    assert ">Grace H.</h1>" in page
+    assert "You are a viewer." in page
+    assert provider.asked[0]["redirect_uri"] == "http://testserver/sign-in/provider/return"
+
+
+def test_the_second_time_it_is_the_same_account(office: Office, provider: FakeProvider):
+    through(office.stranger())
+    office.database.write(lambda session: people.set_role(session, people.get(session, "Grace H."), Role.LABELER))
+    provider.claims["name"] = "Somebody Else"
+    browser = office.stranger()
+    through(browser)
+    page = browser.get("/account").text
+    assert ">Grace H.</h1>" in page
+    assert "You are a labeler." in page
+
+
+def test_a_name_at_the_provider_makes_nobody_somebody_else(office: Office, provider: FakeProvider):
+    target, judgement = Target("0" * 64, KeyId(0, 0)), Judgement(Kind.MIXED)
+    office.database.write(lambda session: repository.put_label(session, target, "Eve", judgement))
+    for subject, name, expected in (("u-2", "ADA", "ADA 2"), ("u-3", "Eve", "Eve 2"), ("u-4", "a\x00b", "somebody 2")):
+        provider.claims = {"sub": subject, "name": name}
+        browser = office.stranger()
+        through(browser)
+        assert f">{expected}</h1>" in browser.get("/account").text
+
+
+def test_a_disabled_person_is_not_let_in_by_the_provider(office: Office):
+    through(office.stranger())
+    office.browser("Ada").post(f"/people/{office.account_id('Grace H.')}/disable")
+    browser = office.stranger()
+    assert through(browser).status_code == 403
+    assert not is_signed_in(browser)
+
+
+def test_a_provider_never_leads_to_another_site(office: Office):
+    assert through(office.stranger(), "//evil.example").headers["location"] == "/"
+
+
+def test_who_did_not_leave_from_here_does_not_come_in(office: Office):
+    """A page of somebody else could otherwise sign its visitor in as that somebody."""
+    coming_back = begin(office.stranger())
+    for browser in (office.stranger(), office.stranger()):
+        assert browser.get(coming_back).status_code == 403
+        begin(browser)  # has left from here too, but not for this
+        assert browser.get(coming_back).status_code == 403
+        assert not is_signed_in(browser)
+
+
+def test_the_state_is_compared(office: Office):
+    browser = office.stranger()
+    address = begin(browser)
+    state = parse_qs(urlsplit(address).query)["state"][0]
+    answer = browser.get(address.replace(state, "x" * len(state)))
+    assert answer.status_code == 403
+    assert "did not begin in this browser" in answer.text
+
+
+def test_a_code_stolen_on_its_way_is_of_no_use(office: Office, provider: FakeProvider):
+    """The thief has another verifier than the one whose challenge the code was given for."""
+    stolen = parse_qs(urlsplit(begin(office.stranger())).query)["code"][0]
+    thief = office.stranger()
+    address = begin(thief)
+    own = parse_qs(urlsplit(address).query)["code"][0]
+    answer = thief.get(address.replace(own, stolen))
+    assert answer.status_code == 403
+    assert "invalid_grant" in answer.text
+    assert not is_signed_in(thief)
+
+
+def test_a_code_works_once(office: Office):
+    browser = office.stranger()
+    address = begin(browser)
+    cookie = browser.cookies.get("keyscope-provider")
+    assert browser.get(address).status_code == 303
+    again = office.stranger()
+    again.cookies.set("keyscope-provider", str(cookie), domain="testserver.local", path="/sign-in/provider")
+    assert again.get(address).status_code == 403
+
+
+def wrong_nonce(provider: FakeProvider) -> None:
+    provider.claims["nonce"] = "another sign-in's"
+
+
+def wrong_issuer(provider: FakeProvider) -> None:
+    provider.claims["iss"] = "https://evil.example"
+
+
+def wrong_audience(provider: FakeProvider) -> None:
+    provider.claims["aud"] = "another client"
+
+
+def expired(provider: FakeProvider) -> None:
+    provider.claims["exp"] = int(time.time()) - 300
+
+
+def another_key(provider: FakeProvider) -> None:
+    provider.sign_with = RSAKey.generate_key(2048, {"kid": "k1"})
+
+
+def shared_secret(provider: FakeProvider) -> None:
+    provider.algorithm, provider.sign_with = "HS256", OctKey.import_key(SECRET)
+
+
+def unsigned(provider: FakeProvider) -> None:
+    provider.algorithm, provider.sign_with = "none", OctKey.import_key("x")
+
+
+def no_nonce(provider: FakeProvider) -> None:
+    provider.without = {"nonce"}
+
+
+def no_expiry(provider: FakeProvider) -> None:
+    provider.without = {"exp"}
+
+
+def no_subject(provider: FakeProvider) -> None:
+    provider.without = {"sub"}
+
+
+FORGERIES = [
+    wrong_nonce, wrong_issuer, wrong_audience, expired, another_key, shared_secret, unsigned, no_nonce, no_expiry, no_subject
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+@pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
+def test_a_token_that_is_not_good_lets_nobody_in(
+    office: Office, provider: FakeProvider, forge: Callable[[FakeProvider], None]
+):
+    forge(provider)
+    browser = office.stranger()
+    answer = through(browser)
+    assert answer.status_code == 403
+    assert "token is not good" in answer.text
+    assert not is_signed_in(browser)
+
+
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [
+        ({"email": "grace@team.example", "email_verified": True}, 303),
+        ({"email": "grace@TEAM.example", "email_verified": True}, 303),
+        ({"email": "grace@team.example", "email_verified": False}, 403),
+        ({"email": "grace@team.example"}, 403),
+        ({"email": "grace@other.example", "email_verified": True}, 403),
+        ({"email": "grace@evil.example@team.example.evil.example", "email_verified": True}, 403),
+        ({}, 403),
+    ],
+)
+def test_domains_are_those_of_confirmed_addresses(
+    settings: Settings, provider: FakeProvider, claims: dict[str, object], status: int
+):
+    provider.claims = {"sub": "u-1", **claims}
+    app = create_app(settings.model_copy(update={"oidc_domains": ["team.example"]}))
+    with TestClient(app, follow_redirects=False) as browser:
+        assert through(browser).status_code == status
+
+
+def test_a_refusal_of_the_provider_is_told(office: Office):
+    answer = office.stranger().get("/sign-in/provider/return?error=access_denied")
+    assert answer.status_code == 403
+    assert "access_denied" in answer.text
+
+
+def test_a_provider_that_does_not_answer_is_told(office: Office, provider: FakeProvider):
+    office.app.state.provider.issuer = "http://127.0.0.1:1"
+    answer = office.stranger().get("/sign-in/provider")
+    assert answer.status_code == 502
+    assert "does not answer" in answer.text
+
+
+def test_a_provider_that_calls_itself_otherwise_is_not_asked(office: Office, provider: FakeProvider):
+    provider.issuer = "https://evil.example"
+    assert office.stranger().get("/sign-in/provider").status_code == 502
+
+
+def test_half_a_provider_is_refused_at_the_start():
+    with pytest.raises(ProviderIncomplete, match="KEYSCOPE_OIDC_CLIENT_SECRET"):
+        create_app(Settings(accounts="accounts", oidc_issuer="https://id.example", oidc_client_id="keyscope"))
+
+
+def test_without_a_provider_there_is_none_to_sign_in_with(settings: Settings):
+    app: FastAPI = create_app(settings.model_copy(update={"oidc_issuer": None}))
+    with TestClient(app) as browser:
+        assert "provider" not in browser.get("/sign-in").text
+        assert browser.get("/sign-in/provider").status_code == 404
