@@ -1,7 +1,7 @@
 """`/runs/{run}/layers/{layer}`: all keys of a layer, on a map and in a table that sorts, filters and pages."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import duckdb
 from fastapi import APIRouter, Query, Request
@@ -11,10 +11,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from app import queries
 from app.dependencies import Cursor, Layer, OpenRun
 from app.pages import formats
+from app.pages.key_table import VIEW, Choice, Column, Href, Row, shown_statistics, statistic_columns, view_choices
 from app.pages.links import Links, Parameters
 from app.pages.render import Frame, Help, Page, basket_of, respond
-from app.pages.statistics import GROUPS, OVERVIEW, Group, Statistic, statistic
-from app.queries import KeyRow, LayerFilter, LayerSort, LayerSummary, Vocabulary, parse_token
+from app.queries import LayerFilter, LayerSort, LayerSummary, Vocabulary, parse_token
 from app.runs import Run
 
 router = APIRouter()
@@ -35,7 +35,7 @@ class LayerState(BaseModel):
 
     sort: str = "maximum"
     order: Literal["asc", "desc"] = "desc"
-    columns: str = Field("overview", pattern="^(overview|activity|triggers|weights|vocabulary)$")
+    columns: str = Field("overview", pattern=VIEW)
     language: str = ""
     rate_from: Percent = None
     rate_to: Percent = None
@@ -56,32 +56,6 @@ class LayerState(BaseModel):
             max_firing_rate=None if self.rate_to is None else self.rate_to / 100,
             token=self.fires_on or None,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A statistic as a column, with the address that sorts by it."""
-
-    statistic: Statistic
-    sorted: Literal["ascending", "descending"] | None
-    href: str
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One of several views, with its address."""
-
-    title: str
-    href: str
-    current: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A key with its values under the columns shown."""
-
-    key: KeyRow
-    values: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +89,7 @@ def layer_page(
     links = Links(request, basket_of(run.run_id, state.mask))
     sort = LayerSort(state.sort, state.order)
     found = queries.layer_page(cursor, run.vocabulary, layer, state.where, sort, PAGE_SIZE, state.offset)
-    shown_columns = _columns(state)
+    shown = shown_statistics(state.columns, state.sort)
 
     def href(**changes: object) -> str:
         return links.layer(run.run_id, layer, **state.query(**changes))
@@ -129,11 +103,9 @@ def layer_page(
         layer=layer,
         summary=queries.layer_summaries(cursor)[layer],
         state=state,
-        views=[
-            Choice(group.title, href(columns=group.name), group.name == state.columns) for group in (OVERVIEW, *GROUPS)
-        ],
-        columns=[Column(each, *_sorting(each, state, href)) for each in shown_columns],
-        rows=[Row(row, [each.show(row.statistics, run.vocabulary) for each in shown_columns]) for row in found.rows],
+        views=view_choices(state.columns, href),
+        columns=statistic_columns(shown, state.sort, state.order, href),
+        rows=[Row(row, [each.show(row.statistics, run.vocabulary) for each in shown]) for row in found.rows],
         total=found.total,
         first=state.offset + 1 if found.rows else 0,
         last=state.offset + len(found.rows),
@@ -147,31 +119,6 @@ def layer_page(
         above=beside(layer + 1),
     )
     return respond(request, "layer.html", page)
-
-
-class Href(Protocol):
-    """The address of the page with its state changed."""
-
-    def __call__(self, **changes: object) -> str:
-        """The address."""
-
-
-def _columns(state: LayerState) -> list[Statistic]:
-    """The statistics of the chosen group, the one sorted by in front where it is of another."""
-    group: Group = next(group for group in (OVERVIEW, *GROUPS) if group.name == state.columns)
-    columns = list(group.statistics)
-    if state.sort != "index" and all(each.name != state.sort for each in columns):
-        columns.insert(0, statistic(state.sort))
-    return columns
-
-
-def _sorting(column: Statistic, state: LayerState, href: Href) -> tuple[Literal["ascending", "descending"] | None, str]:
-    """How the table is sorted by a column, and the address that sorts by it: the largest first, then the smallest."""
-    if column.name != state.sort:
-        return None, href(sort=column.name, order="desc", offset=0)
-    if state.order == "desc":
-        return "descending", href(order="asc", offset=0)
-    return "ascending", href(order="desc", offset=0)
 
 
 def _similar(vocabulary: Vocabulary, state: LayerState, href: Href) -> list[Choice]:
