@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from app.labels.database import Database
+    from app.labels.import_files import Format
 
 FAILED = 1
 INTERRUPTED = 130
@@ -62,6 +64,8 @@ database = typer.Typer(help="The labels database.", no_args_is_help=True)
 cli.add_typer(database, name="db")
 users = typer.Typer(help="Who may sign in, and what they may do.", no_args_is_help=True)
 cli.add_typer(users, name="users")
+decided = typer.Typer(help="What people said about keys, as files.", no_args_is_help=True)
+cli.add_typer(decided, name="labels")
 
 
 def main() -> None:
@@ -361,6 +365,78 @@ def upgrade_database(database_url: Annotated[str | None, _field(ServerSettings, 
 
     upgrade(_fill(ServerSettings, database_url=database_url).labels_url)
     typer.echo("the labels database is up to date")
+
+
+@decided.command("export")
+def export_labels(
+    out: Annotated[
+        Path, typer.Argument(metavar="FILE", help="File to write, .csv, .jsonl or .parquet", dir_okay=False)
+    ],
+    current: Annotated[bool, typer.Option("--current", help="Only what is said now, without the history")] = False,
+    person: Annotated[str | None, typer.Option(help="Only what this person said")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only this kind")] = None,
+    layer: Annotated[int | None, typer.Option(min=0, help="Only keys of this layer")] = None,
+    weights: Annotated[str | None, typer.Option(help="Only keys of the weights with this sha256")] = None,
+    runs: Annotated[Path | None, _field(ServerSettings, "runs")] = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Write every label with its history, and every decision on a disputed key."""
+    from app.exports import Sheet, save
+    from app.labels import records
+    from app.labels.models import Kind
+
+    settings = _fill(ServerSettings, runs=runs, database_url=database_url)
+    if kind is not None and kind not in list(Kind):
+        raise typer.BadParameter(f"{kind!r} is none of {', '.join(Kind)}", param_hint="--kind")
+    chosen = records.Filter(None, person, Kind(kind) if kind else None, layer, weights, current)
+    with (
+        _labels(settings.labels_url) as labels,
+        labels.transaction() as session,
+        tempfile.TemporaryDirectory(dir=out.parent, prefix=".keyscope-") as directory,
+    ):
+        sheet = Sheet(out.stem, records.COLUMNS, records.rows(session, chosen))
+        save(sheet, _label_format(out), Path(directory)).replace(out)
+    typer.echo(f"the labels are in {out}")
+
+
+@decided.command("import")
+def import_labels(
+    file: Annotated[Path, typer.Argument(help="An export, .csv, .jsonl or .parquet", exists=True, dir_okay=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check, and say what would be done")] = False,
+    runs: Annotated[Path | None, _field(ServerSettings, "runs")] = None,
+    database_url: DatabaseUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Take an export in: every row or none, and nothing twice."""
+    from app.labels.importing import ImportRefused, import_file
+    from app.runs import Registry
+
+    settings = _fill(ServerSettings, runs=runs, database_url=database_url)
+    registry = Registry(settings.runs)
+    try:
+        with _labels(settings.labels_url) as labels:
+            done = import_file(labels, registry, file, _label_format(file), dry_run)
+    except ImportRefused as error:
+        for each in error.problems[3:]:
+            typer.echo(f"line {each.line}: {each.problem}", err=True)
+        raise
+    finally:
+        registry.close()
+    if as_json:
+        _print_json(dry_run=dry_run, added=done.added, changed=done.changed, unchanged=done.unchanged)
+    else:
+        would = "would be " if dry_run else ""
+        typer.echo(f"{done.added:,} rows {would}added, {done.changed:,} labels {would}ended, {done.unchanged:,} known")
+
+
+def _label_format(path: Path) -> "Format":
+    formats: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
+    try:
+        return formats[path.suffix.lower()]
+    except KeyError as error:
+        raise typer.BadParameter(
+            f"{path.name} ends neither in .csv nor .jsonl nor .parquet", param_hint="FILE"
+        ) from error
 
 
 def _assignments(texts: list[str]) -> dict[str, str]:

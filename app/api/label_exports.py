@@ -14,12 +14,10 @@ from app.api import models
 from app.dependencies import LabelsDatabase, Runs
 from app.exports import MEDIA_TYPES, Sheet, respond_from_disk
 from app.labels import importing, records
-from app.labels.database import Database
 from app.labels.import_files import Format
-from app.labels.importing import ImportRefused, Outcome
+from app.labels.importing import ImportRefused
 from app.labels.models import Kind
 from app.labels.records import Filter, RecordKind
-from app.runs import Registry
 from contract.wire import ErrorAnswer
 
 router = APIRouter(tags=["labels"])
@@ -94,21 +92,9 @@ def import_labels(
         path = Path(directory, f"labels.{format}")
         path.write_bytes(content)
         try:
-            done = import_file(database, runs, path, format, dry_run)
+            done = importing.import_file(database, runs, path, format, dry_run)
         except ImportRefused as error:
             problems = [ProblemShape(line=each.line, problem=each.problem) for each in error.problems]
             refusal = ImportRefusal(error=error.code, detail=error.detail, problems=problems)
             return JSONResponse(refusal.model_dump(), error.status)
     return ImportAnswer(dry_run=dry_run, added=done.added, changed=done.changed, unchanged=done.unchanged)
-
-
-def import_file(database: Database, runs: Registry, path: Path, format: Format, dry_run: bool) -> Outcome:
-    """Take a file in, its keys held against the runs there are.
-
-    Raises:
-        ImportRefused: a row is wrong; nothing was changed.
-        DatabaseUnavailable: the database does not answer.
-    """
-    shapes = {run.manifest.model.weights_sha256: run.manifest.model.keys_per_layer for run in runs.all()[0]}
-    found = importing.check(path, format, shapes)
-    return database.write(lambda session: importing.import_records(session, found, dry_run))

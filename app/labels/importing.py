@@ -16,11 +16,13 @@ from sqlalchemy import false, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.labels import records
+from app.labels.database import Database
 from app.labels.import_files import Format, read_rows
 from app.labels.models import Label
 from app.labels.records import Record
 from app.labels.repository import Target
 from app.labels.team_models import Adjudication
+from app.runs import Registry
 from contract.errors import KeyscopeError
 from contract.keys import KeyId
 
@@ -79,6 +81,18 @@ class _Plan:
     """Labels of the database that are to end, when, and whether they were taken back."""
     orders: list[list[Adjudication]] = field(default_factory=list)
     """Decisions on one key that are to be numbered anew."""
+
+
+def import_file(database: Database, runs: Registry, path: Path, format: Format, dry_run: bool = False) -> Outcome:
+    """Take a file in, its keys held against the runs there are.
+
+    Raises:
+        ImportRefused: a row is wrong; nothing was changed.
+        DatabaseUnavailable: the database does not answer.
+    """
+    models = [run.manifest.model for run in runs.all()[0]]
+    found = check(path, format, {model.weights_sha256: model.keys_per_layer for model in models})
+    return database.write(lambda session: import_records(session, found, dry_run))
 
 
 def check(path: Path, format: Format, shapes: Mapping[str, Sequence[int]]) -> list[Numbered]:

@@ -7,12 +7,11 @@ import duckdb
 import pytest
 from fastapi.testclient import TestClient
 
-from app.api.label_exports import import_file
 from app.exports import Sheet, to_json_lines
 from app.labels import importing, records
 from app.labels.database import Database, upgrade
 from app.labels.import_files import Format
-from app.labels.importing import ImportRefused
+from app.labels.importing import ImportRefused, import_file
 from app.runs import Registry
 
 V1 = "/api/v1"
@@ -176,6 +175,16 @@ def test_two_histories_of_one_person_become_one_in_the_order_of_time(client: Tes
     ]
     again = send(client, content)
     assert (again["added"], again["changed"], again["unchanged"]) == (0, 0, 2)
+
+
+def test_a_label_taken_back_elsewhere_is_taken_back_here(client: TestClient):
+    label(client, "L1.K2", ADA)
+    [here] = rows(client)
+    gone = {**here, "superseded_at": datetime.now(UTC).isoformat(), "retracted": True, "current": False}
+    for added, changed, unchanged in ((0, 1, 1), (0, 0, 1)):
+        done = send(client, json.dumps(gone).encode())
+        assert (done["added"], done["changed"], done["unchanged"]) == (added, changed, unchanged)
+        assert rows(client) == [gone]
 
 
 def test_decisions_of_two_databases_are_put_in_order(client: TestClient):
