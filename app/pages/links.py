@@ -66,11 +66,12 @@ class Links:
         visitor: Person | None = getattr(self._request.state, "visitor", None)
         return visitor
 
-    def visitor_page(self) -> str:
+    def visitor_section(self) -> Section:
         """Where who looks says who they are, and sees what is theirs."""
-        if self._request.app.state.settings.accounts == "none":
-            return self._to("name_page")
-        return self._to("account_page" if self.visitor else "sign_in_page")
+        by_word = self._request.app.state.settings.accounts == "none"
+        name = "name_page" if by_word else "account_page" if self.visitor else "sign_in_page"
+        unknown = "your name?" if by_word else "sign in"
+        return Section(name, self.visitor.name if self.visitor else unknown, self._to(name))
 
     def static(self, path: str) -> str:
         """A file of ours or of a third party."""
