@@ -29,9 +29,10 @@ CONNECT_SECONDS = 3.0
 INFO_SECONDS = 5.0
 FRESH_SECONDS = 2.0
 """How long what a worker said of itself is believed."""
-PASSED_ON = {400, 409, 413, 422, 429, 503}
+PASSED_ON = {400, 404, 409, 413, 422, 429, 503}
 """A worker's refusals that its client is told as they are."""
 A = TypeVar("A", bound=BaseModel)
+Method = Literal["GET", "POST", "DELETE"]
 State = Literal["up", "busy", "down", "other_weights", "not_configured"]
 
 
@@ -102,7 +103,9 @@ class Worker:
         return self._info
 
     @asynccontextmanager
-    async def ask(self, path: str, request: BaseModel, accept: str) -> AsyncIterator[httpx.Response]:
+    async def ask(
+        self, path: str, request: BaseModel | None, accept: str, method: Method = "POST"
+    ) -> AsyncIterator[httpx.Response]:
         """The worker's answer, its body still to be read; leaving early closes the connection, so the worker stops.
 
         Raises:
@@ -112,10 +115,9 @@ class Worker:
         """
         headers = {"Accept": accept, "Accept-Encoding": "identity", "Content-Type": "application/json"}
         try:
-            async with self._client.stream(
-                "POST", f"{self.url}/{path}", content=request.model_dump_json(), headers=headers
-            ) as response:
-                if response.status_code != 200:
+            body = request.model_dump_json() if request else None
+            async with self._client.stream(method, f"{self.url}/{path}", content=body, headers=headers) as response:
+                if not response.is_success:
                     raise await self._refusal(response)
                 yield response
         except httpx.HTTPError as error:
@@ -172,7 +174,7 @@ class Workers:
             WorkerUnavailable: none answers.
             WorkerOtherWeights: all that answer serve other weights.
         """
-        found, problems = await self._ask_all()
+        found, problems = await self.all()
         wanted = manifest.model.weights_sha256
         fitting = [(worker, info) for worker, info in found if info.weights_sha256 == wanted]
         if fitting:
@@ -197,7 +199,7 @@ class Workers:
         """
         wanted = for_worker(manifest, body)
         worker, _ = await self.find(manifest)
-        return await _whole(worker.ask("generate", wanted, "application/json"), GenerateAnswer)
+        return await whole(worker.ask("generate", wanted, "application/json"), GenerateAnswer)
 
     async def activations(self, manifest: Manifest, body: ActivationsRequest) -> ActivationsAnswer:
         """The keys behind a token of a text.
@@ -208,7 +210,7 @@ class Workers:
         """
         wanted = WorkerActivations(**body.model_dump(exclude={"run"}), weights_sha256=manifest.model.weights_sha256)
         worker, _ = await self.find(manifest)
-        return await _whole(worker.ask("activations", wanted, "application/json"), ActivationsAnswer)
+        return await whole(worker.ask("activations", wanted, "application/json"), ActivationsAnswer)
 
     async def status(self, manifest: Manifest) -> LiveStatus:
         """Whether a run's model can generate now, and who would."""
@@ -230,7 +232,8 @@ class Workers:
         """Close all connections."""
         await self._client.aclose()
 
-    async def _ask_all(self) -> tuple[list[tuple[Worker, WorkerInfo]], list[str]]:
+    async def all(self) -> tuple[list[tuple[Worker, WorkerInfo]], list[str]]:
+        """Every worker that answers with what it says of itself, and why the others do not."""
         answers: list[Any] = await asyncio.gather(*(worker.info() for worker in self.workers), return_exceptions=True)
         found, problems = [], []
         for worker, answer in zip(self.workers, answers, strict=True):
@@ -244,8 +247,12 @@ class Workers:
         return found, problems
 
 
-async def _whole(asked: AbstractAsyncContextManager[httpx.Response], expected: type[A]) -> A:
-    """The whole of an answer, read as what it should be."""
+async def whole(asked: AbstractAsyncContextManager[httpx.Response], expected: type[A]) -> A:
+    """The whole of an answer, read as what it should be.
+
+    Raises:
+        WorkerFailed: it is something else.
+    """
     async with asked as answer:
         content = await answer.aread()
     try:

@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from app.accounts.identity import CREDENTIALS
-from app.api import agreement, baskets, comments, exports, keys, label_exports, labels, lists, live, queue, runs
+from app.api import agreement, baskets, comments, exports, jobs, keys, label_exports, labels, lists, live, queue, runs
 
 router = APIRouter(prefix="/api/v1", dependencies=CREDENTIALS)
-for room in (runs, keys, labels, queue, label_exports, agreement, comments, lists, baskets, live, exports):
+for room in (runs, keys, labels, queue, label_exports, agreement, comments, lists, baskets, live, jobs, exports):
     router.include_router(room.router)

@@ -1,0 +1,41 @@
+"""Jobs: analyses of runs computed by a live worker, started, watched and stopped."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.concurrency import run_in_threadpool
+
+from app import jobs
+from app.accounts.identity import Labeler
+from app.api.models import failures
+from app.dependencies import LiveWorkers, Runs
+from contract.wire import JobAnswer, JobOptions, JobsAnswer
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+@router.post("", status_code=202, responses=failures(403, 404, 409, 422, 429, 502, 503))
+async def start_job(body: JobOptions, runs: Runs, workers: LiveWorkers, person: Labeler) -> JobAnswer:
+    """Compute an analysis beside a run; an equal one that waits or runs already is the answer."""
+    run = await run_in_threadpool(runs.get, body.run)
+    return JobAnswer(job=await jobs.start_job(workers, run.manifest, body))
+
+
+@router.get("", responses=failures(422, 502, 503))
+async def list_jobs(
+    workers: LiveWorkers, run: Annotated[str | None, Query(description="Only jobs of this run")] = None
+) -> JobsAnswer:
+    """Jobs that wait, run, or lately ended; they are forgotten when their worker starts again."""
+    return JobsAnswer(jobs=await jobs.list_jobs(workers, run))
+
+
+@router.get("/{job}", responses=failures(404, 502, 503))
+async def show_job(job: str, workers: LiveWorkers) -> JobAnswer:
+    """How far a job is."""
+    return JobAnswer(job=await jobs.get_job(workers, job))
+
+
+@router.delete("/{job}", responses=failures(403, 404, 422, 502, 503))
+async def cancel_job(job: str, workers: LiveWorkers, person: Labeler) -> JobAnswer:
+    """Stop a job: what it has done is kept, and the same job goes on from there."""
+    return JobAnswer(job=await jobs.cancel_job(workers, job))
