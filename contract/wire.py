@@ -1,9 +1,9 @@
 """What app and live worker say to each other, and what the app hands on to its own clients."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from contract.keys import KeyId, Mask, unique_masks
 
@@ -115,11 +115,32 @@ class GenerateAnswer(_Message):
     elapsed_ms: float
 
 
+class Span(_Message):
+    """Tokens of a text that stand side by side."""
+
+    first: int = Field(ge=0)
+    last: int = Field(ge=0, description="The last of them, itself included")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.last < self.first:
+            raise ValueError(f"the span ends at token {self.last}, before its start at token {self.first}")
+        return self
+
+
 class ActivationsOptions(_Message):
     """A text, and the place in it whose keys are looked at."""
 
     text: str = Field(min_length=1, description="Code, as it is: nothing is added or stripped")
     token_index: int | None = Field(None, ge=0, description="Token after which to look; the text's last by default")
+    span: Span | None = Field(
+        None, description="Tokens to look at together instead of one: each key where its coefficient is largest in size"
+    )
+    layer: int | None = Field(
+        None, ge=0, description="Layer after which to look, as through the logit lens; the last by default"
+    )
+    by_layer: bool = Field(False, description="List so many keys of each layer, rather than of all layers together")
+    language: str | None = Field(None, description="Language of the text, for the nodes of its syntax tree")
     target: int | None = Field(
         None, ge=0, description="Token whose logit is split over the keys; the most probable next token by default"
     )
@@ -128,6 +149,12 @@ class ActivationsOptions(_Message):
     order: Literal["contribution", "size"] = Field(
         "contribution", description="By what keys gave to the target, or by |coefficient| times the value's length"
     )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.span is not None and self.token_index is not None:
+            raise ValueError("give either token_index or span: they say two different places")
+        return self
 
 
 class WorkerActivations(ActivationsOptions):
@@ -150,6 +177,23 @@ class TextToken(_Message):
     token_id: int
 
 
+class TextNode(_Message):
+    """A named node of a text's syntax tree."""
+
+    type: str
+    first: int = Field(description="Its first token")
+    last: int = Field(description="Its last token, itself included")
+    depth: int = Field(description="Named nodes around it")
+
+
+class KeyLabel(_Message):
+    """What a person says of a key."""
+
+    person: str
+    kind: str
+    description: str
+
+
 class KeyActivity(_Message):
     """What one key did at a token."""
 
@@ -161,6 +205,7 @@ class KeyActivity(_Message):
     percentile: float | None = Field(
         None, description="Share of the corpus's tokens, in %, with a smaller coefficient; only the app knows it"
     )
+    labels: list[KeyLabel] = Field(default_factory=list, description="People's current labels; only the app knows them")
 
 
 class ActivationsAnswer(_Message):
@@ -168,11 +213,53 @@ class ActivationsAnswer(_Message):
 
     ok: Literal[True] = True
     tokens: list[TextToken] = Field(description="The whole text, a BOS the tokenizer adds included")
-    token_index: int
+    token_index: int = Field(description="Token after which the next one is predicted; of a span the last")
+    span: Span | None = Field(None, description="Tokens that were looked at together")
+    layer: int | None = Field(None, description="Layer after which was looked; empty for the whole model")
     next: list[Alternative] = Field(description="What the model would say next, the most probable first")
     target: Alternative
     distractor: Alternative | None
     keys: list[KeyActivity]
+    nodes: list[TextNode] = Field(
+        default_factory=list, description="The text's syntax tree; empty without language, or for one without grammar"
+    )
+
+
+class LensOptions(_Message):
+    """A text, every token of which is looked at through the logit lens."""
+
+    text: str = Field(min_length=1, description="Code, as it is: nothing is added or stripped")
+    top: int = Field(10, ge=1, le=50, description="Tokens listed in each cell")
+    last: int = Field(48, ge=1, le=256, description="How many of the text's last tokens to look at")
+
+
+class WorkerLens(LensOptions):
+    """What the app asks of a worker."""
+
+    weights_sha256: str | None = Field(None, description="Weights it is about; another worker refuses")
+
+
+class LensRequest(LensOptions):
+    """What a client asks of the app."""
+
+    run: str = Field(description="Run whose model reads the text")
+
+
+class LensCell(_Message):
+    """What the model would say after a token if it ended after a layer."""
+
+    top: list[Alternative] = Field(description="The most probable tokens, the best first")
+    rank: int = Field(description="Rank of the token that the whole model says there, from 1")
+    logprob: float = Field(description="Log-probability of that token")
+
+
+class LensAnswer(_Message):
+    """A text through the logit lens; after the last layer it is what the model says."""
+
+    ok: Literal[True] = True
+    tokens: list[TextToken] = Field(description="The whole text, a BOS the tokenizer adds included")
+    first: int = Field(description="Index of the first token looked at")
+    cells: list[list[LensCell]] = Field(description="For each layer, from layer 0, a cell for each token looked at")
 
 
 class Limits(_Message):
