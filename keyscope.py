@@ -347,14 +347,24 @@ def worker(
     revision: Annotated[str | None, _field(WorkerSettings, "revision")] = None,
     dtype: Annotated[str | None, _field(WorkerSettings, "dtype")] = None,
     device: Annotated[str | None, _field(WorkerSettings, "device")] = None,
+    runs: Annotated[Path | None, _field(WorkerSettings, "runs")] = None,
     host: Annotated[str | None, _field(WorkerSettings, "host")] = None,
     port: Annotated[int | None, _field(WorkerSettings, "port")] = None,
     stop_with_input: StopWithInput = False,
 ) -> None:
-    """Serve a model: generations with masks, for the live page."""
+    """Serve a model: generations with masks for the live page, and analyses of runs."""
     from worker.live.server import create_worker_app
 
-    settings = _fill(WorkerSettings, model=model, revision=revision, dtype=dtype, device=device, host=host, port=port)
+    settings = _fill(
+        WorkerSettings,
+        model=model,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        runs=runs,
+        host=host,
+        port=port,
+    )
     _listen(create_worker_app(settings), settings.host, settings.port)
 
 

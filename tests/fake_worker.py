@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -16,6 +17,9 @@ from contract.wire import (
     ErrorAnswer,
     GenerateAnswer,
     GeneratedToken,
+    Job,
+    JobAnswer,
+    JobsAnswer,
     KeyActivity,
     Limits,
     TextToken,
@@ -23,6 +27,7 @@ from contract.wire import (
     WorkerActivations,
     WorkerGenerate,
     WorkerInfo,
+    WorkerJob,
 )
 
 BASELINE = ["np", ".", "zeros", "(", "count", ")", "\n", "<b>", "&"]
@@ -43,10 +48,16 @@ class FakeWorker:
         self.refusal: tuple[int, ErrorAnswer] | None = None
         self.running = False
         self.asked: list[WorkerGenerate] = []
+        self.jobs: list[Job] | None = None
+        """None computes no analyses; jobs stay as a test leaves them."""
         self.app = FastAPI()
         self.app.get("/info")(self.info)
         self.app.post("/generate")(self.generate)
         self.app.post("/activations")(self.activations)
+        self.app.get("/jobs")(self.list_jobs)
+        self.app.post("/jobs", status_code=202)(self.start_job)
+        self.app.get("/jobs/{job}")(self.show_job)
+        self.app.delete("/jobs/{job}")(self.cancel_job)
 
     def info(self) -> WorkerInfo:
         return WorkerInfo(
@@ -60,7 +71,33 @@ class FakeWorker:
             waiting=0,
             running=self.running,
             tokens_per_second=38.0,
+            jobs=self.jobs is not None,
         )
+
+    def list_jobs(self) -> JobsAnswer:
+        return JobsAnswer(jobs=self.jobs or [])
+
+    def start_job(self, body: WorkerJob) -> Response:
+        if self.refusal is not None:
+            status, answer = self.refusal
+            return JSONResponse(answer.model_dump(), status)
+        assert self.jobs is not None
+        assert body.weights_sha256 == self.weights_sha256
+        job = made_job(f"job{len(self.jobs)}", body)
+        self.jobs.insert(0, job)
+        return JSONResponse(JobAnswer(job=job).model_dump(mode="json"), 202)
+
+    def show_job(self, job: str) -> Response:
+        found = next((each for each in self.jobs or [] if each.id == job), None)
+        if found is None:
+            return JSONResponse(ErrorAnswer(error="unknown_job", detail=f"there is no job {job!r}").model_dump(), 404)
+        return JSONResponse(JobAnswer(job=found).model_dump(mode="json"))
+
+    def cancel_job(self, job: str) -> Response:
+        self.jobs = [
+            each.model_copy(update={"state": "cancelled"}) if each.id == job else each for each in self.jobs or []
+        ]
+        return self.show_job(job)
 
     async def generate(self, body: WorkerGenerate, request: Request) -> Response:
         self.asked.append(body)
@@ -103,6 +140,26 @@ class FakeWorker:
         text = {"baseline": answer.baseline.text, "masked": answer.masked.text}
         done = DoneEvent(first_divergence=answer.first_divergence, applied=answer.applied, elapsed_ms=12.0, text=text)
         yield _event("done", done.model_dump())
+
+
+def made_job(name: str, body: WorkerJob, **changes: object) -> Job:
+    """A job that has just been asked for, with some fields changed."""
+    job = Job(
+        **body.model_dump(exclude={"weights_sha256"}),
+        id=name,
+        part=None,
+        state="queued",
+        ahead=1,
+        progress=None,
+        notes=[],
+        error=None,
+        detail=None,
+        result=None,
+        submitted=datetime.now(UTC),
+        started=None,
+        finished=None,
+    )
+    return job.model_copy(update=changes)
 
 
 def _answer(body: WorkerGenerate) -> GenerateAnswer:

@@ -123,7 +123,9 @@ def services(prepared: Prepared, runs: Path, server_port: int, worker_port: int)
     return [
         Service(
             name="worker",
-            command=_keyscope("worker", "--model", prepared.model, "--host", HOST, "--port", worker_port),
+            command=_keyscope(
+                "worker", "--model", prepared.model, "--runs", runs, "--host", HOST, "--port", worker_port
+            ),
             health_url=f"{worker_url}/healthz",
             log=logs / "worker.log",
             environment=secret,

@@ -84,6 +84,14 @@ def language(name: str | None) -> str:
     return NOTHING if name is None else _LANGUAGES.get(name, name.capitalize())
 
 
+def duration(seconds: float) -> str:
+    """A time as people say it: `4 s`, `3 min`, `2 h 5 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def short_hash(value: str) -> str:
     """The first digits of a sha256, enough to tell two apart by eye."""
     return value[:8]
@@ -105,6 +113,7 @@ FILTERS = {
     "ending": ending,
     "token": token,
     "language": language,
+    "duration": duration,
     "short_hash": short_hash,
     "moment": moment,
 }

@@ -9,7 +9,7 @@ from app.accounts.identity import Person
 from contract.keys import KeyId, Mask, format_basket
 
 Parameters = dict[str, object]
-SECTIONS = (("run_page", "overview"),)
+SECTIONS = (("run_page", "overview"), ("jobs_page", "jobs"))
 """Pages about a whole run, by the name of their route and their title, in the order of the navigation."""
 
 
@@ -101,6 +101,14 @@ class Links:
         """Where the form of a label is sent to, with the state of the key's page."""
         return self._carrying(run_id, "give_label", query, run=run_id, key=key)
 
+    def key_form(self, name: str, run_id: str, key: KeyId, query: Parameters, **place: object) -> str:
+        """Where another form about a key is sent to, by its route, with the state of the key's page."""
+        return self._carrying(run_id, name, query, run=run_id, key=key, **place)
+
+    def team(self, name: str, run_id: str | None, **query: object) -> str:
+        """A page of the team about a run's weights: labels, lists or activity, by its route."""
+        return self._carrying(run_id, name, {"run": run_id, **query})
+
     def queue(self, run: str | None = None, **query: object) -> str:
         """The labelling queue."""
         return self._carrying(run, "queue_page", {"run": run, **query})
@@ -120,6 +128,10 @@ class Links:
     def live(self, run_id: str | None, **query: object) -> str:
         """Mask and regenerate."""
         return self._carrying(run_id, "live_page", {"run": run_id, **query})
+
+    def jobs(self, run_id: str, **query: object) -> str:
+        """Analyses of a run that a worker computes."""
+        return self._carrying(run_id, "jobs_page", query, run=run_id)
 
     def jump(self) -> str:
         """Where the box in the header leads."""

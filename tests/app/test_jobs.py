@@ -1,0 +1,127 @@
+"""Jobs from the app's side: relayed to the worker with the run's weights, and drawn with their progress."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from app.settings import Settings
+from contract.wire import ErrorAnswer, JobProgress, WorkerJob
+from tests.fake_worker import FakeWorker, made_job
+from tests.serving import serving
+
+NAMED = {"X-Keyscope-Person": "Ada"}
+BODY = {"run": "alpha", "kind": "syntax", "settings": {"level": 2}}
+HALF = JobProgress(stage="analysing syntax", done=500, total=1000, unit="tokens", rate=50, seconds_left=10)
+
+
+@pytest.fixture
+def worker(reader: TestClient) -> FakeWorker:
+    model = reader.app.state.registry.get("alpha").manifest.model
+    worker = FakeWorker(model.weights_sha256, model.keys_per_layer)
+    worker.jobs = []
+    return worker
+
+
+@pytest.fixture
+def live(settings: Settings, worker: FakeWorker) -> Iterator[TestClient]:
+    with serving(worker.app) as url:
+        app = create_app(settings.model_copy(update={"worker_urls": [url]}))
+        with TestClient(app, headers=NAMED) as client:
+            yield client
+
+
+def test_a_job_is_started_looked_at_and_stopped(live: TestClient, worker: FakeWorker) -> None:
+    started = live.post("/api/v1/jobs", json=BODY)
+    assert started.status_code == 202
+    job = started.json()["job"]
+    assert (job["run"], job["kind"], job["settings"], job["state"]) == ("alpha", "syntax", {"level": 2}, "queued")
+    assert live.get(f"/api/v1/jobs/{job['id']}").json() == {"ok": True, "job": job}
+    assert live.get("/api/v1/jobs").json()["jobs"] == [job]
+    assert live.get("/api/v1/jobs?run=gated").json()["jobs"] == []
+    assert live.delete(f"/api/v1/jobs/{job['id']}").json()["job"]["state"] == "cancelled"
+
+
+def test_what_cannot_be_started_is_said(live: TestClient, worker: FakeWorker) -> None:
+    assert live.post("/api/v1/jobs", json={**BODY, "run": "none"}).json()["error"] == "unknown_run"
+    assert live.post("/api/v1/jobs", json={**BODY, "run": "gated"}).json()["error"] == "worker_other_weights"
+    worker.refusal = (422, ErrorAnswer(error="invalid_setting", detail="level=2 is no setting"))
+    refused = live.post("/api/v1/jobs", json=BODY)
+    assert (refused.status_code, refused.json()["error"]) == (422, "invalid_setting")
+    for name in ("nothing", "..%2Finfo"):
+        unknown = live.get(f"/api/v1/jobs/{name}")
+        assert unknown.status_code == 404
+    assert live.get("/api/v1/jobs/nothing").json()["error"] == "unknown_job"
+
+
+def test_a_worker_that_computes_nothing_is_named(live: TestClient, worker: FakeWorker) -> None:
+    worker.jobs = None
+    refused = live.post("/api/v1/jobs", json=BODY)
+    assert (refused.status_code, refused.json()["error"]) == (409, "no_jobs")
+    assert "--runs" in refused.json()["detail"]
+    assert live.get("/runs/alpha/jobs").context["start"] == []
+
+
+def test_nobody_starts_or_stops_a_job_without_a_name(live: TestClient, worker: FakeWorker) -> None:
+    live.headers.pop("X-Keyscope-Person")
+    assert live.post("/api/v1/jobs", json=BODY).json()["error"] == "name_needed"
+    assert live.delete("/api/v1/jobs/any").json()["error"] == "name_needed"
+    assert worker.jobs == []
+
+
+def test_the_page_starts_what_is_missing_and_leads_back(live: TestClient, worker: FakeWorker) -> None:
+    page = live.get(
+        "/runs/alpha/jobs?kind=syntax", headers={"HX-Request": "true", "HX-Current-URL": "http://x/here?a=1"}
+    )
+    assert page.context["start"] == ["syntax"]
+    assert '<input type="hidden" name="next" value="/here?a=1">' in page.text
+    started = live.post("/runs/alpha/jobs", data={"kind": "syntax", "next": "/here?a=1"}, follow_redirects=False)
+    assert (started.status_code, started.headers["location"]) == (303, "/here?a=1")
+    assert worker.jobs is not None
+    assert worker.jobs[0].kind == "syntax"
+    page = live.get("/runs/alpha/jobs?kind=syntax")
+    assert page.context["start"] == []
+    assert page.context["jobs"][0].said == "waits for its turn"
+
+
+def test_a_job_that_runs_is_asked_for_again_until_its_page_is_loaded_anew(live: TestClient, worker: FakeWorker) -> None:
+    running = made_job("one", WorkerJob(run="alpha", kind="syntax"), state="running", progress=HALF)
+    worker.jobs = [running]
+    page = live.get("/runs/alpha/jobs?kind=syntax")
+    assert '<progress max="1" value="0.5"' in page.text
+    assert "500 of 1,000 tokens, 50 a second, 10 s left" in page.text
+    assert '<meta http-equiv="refresh"' in page.text
+    (poll,) = re.findall(r'hx-get="([^"]*)" hx-trigger="every', page.text)
+    again = live.get(poll.replace("&amp;", "&"), headers={"HX-Request": "true"})
+    assert "HX-Refresh" not in again.headers
+    worker.jobs = [running.model_copy(update={"state": "done", "progress": None, "result": "x"})]
+    done = live.get(poll.replace("&amp;", "&"), headers={"HX-Request": "true"})
+    assert done.headers["HX-Refresh"] == "true"
+    assert "hx-trigger" not in done.text
+    fresh = live.get("/runs/alpha/jobs?kind=syntax", headers={"HX-Request": "true"})
+    assert "HX-Refresh" not in fresh.headers
+
+
+def test_a_job_that_failed_shows_its_sentence(live: TestClient, worker: FakeWorker) -> None:
+    failed = made_job("one", WorkerJob(run="alpha", kind="syntax"), state="failed", detail="<b>no</b> memory")
+    worker.jobs = [failed]
+    page = live.get("/runs/alpha/jobs")
+    assert "&lt;b&gt;no&lt;/b&gt; memory" in page.text
+    assert "<progress" not in page.text
+
+
+def test_a_job_is_stopped_by_a_form(live: TestClient, worker: FakeWorker) -> None:
+    worker.jobs = [made_job("one", WorkerJob(run="alpha", kind="syntax"), state="running", progress=HALF)]
+    stopped = live.post("/runs/alpha/jobs/one/cancel", data={"next": "//elsewhere.example"}, follow_redirects=False)
+    assert (stopped.status_code, stopped.headers["location"]) == (303, "/")
+    assert worker.jobs[0].state == "cancelled"
+    page = live.get("/runs/alpha/jobs")
+    assert "was stopped" in page.text
+
+
+def test_without_a_worker_the_page_has_nothing_to_offer(reader: TestClient) -> None:
+    page = reader.get("/runs/alpha/jobs")
+    assert (page.context["jobs"], page.context["start"], page.context["problem"]) == ([], [], None)
+    assert "No job waits or runs" in page.text
