@@ -23,7 +23,8 @@ COPY --from=scripts /build/static/vendor static/vendor
 RUN pip install --no-deps --force-reinstall . && rm -rf /build/*
 USER keyscope
 WORKDIR /data
-ENV KEYSCOPE_HOST=0.0.0.0 KEYSCOPE_PORT=8000 KEYSCOPE_RUNS=/data/runs KEYSCOPE_DATABASE_URL=sqlite:////data/labels/labels.sqlite
+# Every address of the container is listened on, so people sign in unless it is said otherwise.
+ENV KEYSCOPE_HOST=0.0.0.0 KEYSCOPE_PORT=8000 KEYSCOPE_ACCOUNTS=accounts KEYSCOPE_RUNS=/data/runs KEYSCOPE_DATABASE_URL=sqlite:////data/labels/labels.sqlite
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
