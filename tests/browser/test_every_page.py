@@ -14,6 +14,7 @@ ADDRESSES = {
     "key": "/runs/alpha/keys/L1.K3?language=python&mask=L1.K3:0",
     "key of a gated model": "/runs/gated/keys/L1.K2?show=min",
     "live": "/live?run=alpha&mask=L1.K3:0,L0.K2:0.5&prompt=def",
+    "name": "/name",
     "error": "/runs/alpha/keys/L9.K9",
 }
 DOCUMENTATION = "/docs"  # drawn by Swagger UI, whose markup is not ours

@@ -1,0 +1,106 @@
+"""Signing in, invitations and what people manage, where people sign in."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app.accounts import people
+from app.accounts.passwords import hash_password
+from app.accounts.roles import Role
+from app.main import create_app
+from app.settings import Settings
+from tests.browser.conftest import Site, Visitor
+from tests.fake_worker import FakeWorker
+from tests.runs import Shape, build_run
+from tests.serving import serving
+
+PASSWORD = "correct horse battery"
+REFUSED = "console: Failed to load resource: the server responded with a status of 403 (Forbidden)"
+PAGES = ["/sign-in", "/invitation?name=Ben", "/account", "/people"]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A server on which people sign in: Ada, an admin, may do so."""
+    directory = tmp_path_factory.mktemp("accounts")
+    build_run(directory / "alpha.duckdb", Shape(keys=24, window=96))
+    database = f"sqlite:///{directory}/labels.sqlite"
+    app = create_app(Settings(runs=directory, database_url=database, accounts="accounts"))
+    with serving(app) as url:
+        hashed = hash_password(PASSWORD)
+        app.state.database.write(lambda session: people.add(session, "Ada", Role.ADMIN, hashed))
+        yield Site(url, FakeWorker("", []))
+
+
+def sign_in(page: Page, name: str = "Ada", password: str = PASSWORD) -> None:
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.keyboard.press("Enter")
+
+
+def test_a_person_signs_in_comes_to_the_page_asked_for_and_signs_out(visit: Callable[..., Visitor]) -> None:
+    visitor = visit("/runs/alpha?mask=L0.K1:0")
+    page = visitor.page
+    expect(page).to_have_title("Sign in · Keyscope")
+    sign_in(page, password="wrong")
+    expect(page.get_by_role("alert")).to_contain_text("the name or the password is wrong")
+    visitor.problems.remove(REFUSED)
+    sign_in(page)
+    page.wait_for_url("**/runs/alpha?mask=L0.K1:0")
+    page.get_by_role("link", name="Ada").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Ada")
+    page.get_by_role("button", name="sign out", exact=True).first.click()
+    expect(page).to_have_title("Sign in · Keyscope")
+    page.goto(f"{visitor.site.url}/account")
+    expect(page).to_have_title("Sign in · Keyscope")
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_an_invitation_is_accepted_by_its_link(visit: Callable[..., Visitor], script: bool) -> None:
+    admin = visit("/people").page
+    sign_in(admin)
+    name = f"Ben {script}"
+    admin.get_by_label("Name, as labels will bear it").fill(name)
+    admin.get_by_role("button", name="invite", exact=True).click()
+    link = admin.locator("code.secret").inner_text()
+    visitor = visit("/sign-in", script=script)
+    page = visitor.page
+    page.goto(link)
+    expect(page.get_by_label("Name")).to_have_value(name)
+    if script:
+        assert "#" not in page.url
+    else:
+        page.get_by_label("Code").fill(link.partition("#")[2])
+    page.get_by_label("New password").fill("another long password")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/account")
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    expect(page.get_by_text("You are a labeler.")).to_be_visible()
+
+
+def test_a_token_is_made_and_revoked(visit: Callable[..., Visitor]) -> None:
+    page = visit("/account").page
+    sign_in(page)
+    page.get_by_label("What it is for").fill("nightly export")
+    page.get_by_role("button", name="make a token").click()
+    expect(page.locator("code.secret")).to_contain_text("ks_")
+    page.get_by_role("button", name="revoke nightly export").click()
+    expect(page.get_by_role("rowheader", name="nightly export")).to_have_count(0)
+
+
+@pytest.mark.parametrize("address", PAGES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_barrier_and_a_telephone_needs_no_sideways_scrolling(
+    visit: Callable[..., Visitor], address: str, theme: str
+) -> None:
+    visitor = visit(address, width=390, theme=theme)
+    page = visitor.page
+    if address in ("/account", "/people"):
+        sign_in(page)
+        page.wait_for_url(f"**{address}")
+    if address == "/account":
+        page.get_by_label("What it is for").fill("nightly export of all labels into the archive")
+        page.get_by_role("button", name="make a token").click()
+    assert visitor.barriers() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
