@@ -13,20 +13,31 @@ import torch
 from torch import Tensor, nn
 
 from contract.keys import KeyId
+from worker.analysis.lens import read_residual
 from worker.model.code_model import CodeModel
 from worker.model.taps import read_coefficients
 
 
 @dataclass(frozen=True)
 class Position:
-    """One position of a text after a forward: what every key did there, and what the model would say next."""
+    """A position of a text after a forward: what every key did there, and what the model would say next.
+
+    Of several tokens taken together, each key has its coefficient of largest size among them.
+    """
 
     coefficients: tuple[Tensor, ...]
     """Per layer [keys], float32 on the host."""
+    places: tuple[Tensor, ...]
+    """Per layer [keys], at which of the tokens that was, from 0."""
     logprobs: Tensor
-    """Log-probabilities of the next token, [rows of the head], float32 on the host."""
-    scale: float
-    """sigma of the final norm."""
+    """Log-probabilities of the token after the last of them, [rows of the head], float32 on the host."""
+    scales: Tensor
+    """sigma of the final norm at each of the tokens, [tokens]."""
+
+    @property
+    def scale(self) -> float:
+        """sigma at the last of the tokens."""
+        return float(self.scales[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,8 @@ class Contribution:
     """What one key did at a position."""
 
     key: KeyId
+    place: int
+    """At which of the tokens looked at, from 0."""
     coefficient: float
     size: float
     """|coefficient| times the value's length: how much the key wrote, in whatever direction."""
@@ -42,25 +55,42 @@ class Contribution:
 
 
 @torch.inference_mode()
-def read_position(model: CodeModel, token_ids: list[int], position: int) -> Position:
-    """Run a text's tokens up to and including `position`, and look at that position."""
-    coefficients: dict[int, Tensor] = {}
-    before_norm: list[Tensor] = []
+def read_position(
+    model: CodeModel, token_ids: list[int], position: int, first: int | None = None, layer: int | None = None
+) -> Position:
+    """Run a text's tokens up to and including `position`, and look at that position.
 
-    def keep(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        before_norm.append(inputs[0][0, -1].float())
+    Args:
+        model: the model.
+        token_ids: of the text.
+        position: index of the last token to look at.
+        first: index of the first one, where several are looked at together.
+        layer: look as if the model ended after this layer; later layers have no coefficients then.
+    """
+    first = position if first is None else first
+    last = len(model.layers) - 1 if layer is None else layer
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+    residuals: list[Tensor] = []
+
+    def keep(layer: int, coefficients: Tensor) -> None:
+        if layer <= last:
+            there = coefficients[0, first:].float()
+            places = there.abs().argmax(dim=0)
+            found[layer] = there.gather(0, places[None])[0].cpu(), places.cpu()
 
     ids = torch.tensor([token_ids[: position + 1]], device=model.device)
-    hook = model.final_norm.register_forward_pre_hook(keep)
-    try:
-        with read_coefficients(model, lambda layer, c: coefficients.__setitem__(layer, c[0, -1].float().cpu())):
-            logits = model.logits(ids)[0, -1].float()
-    finally:
-        hook.remove()
+    with (
+        read_coefficients(model, keep),
+        read_residual(model, last, lambda after: residuals.append(after[0, first:].clone())),
+    ):
+        model.run_body(ids)
+    (residual,) = residuals
+    logits = model.head(model.final_norm(residual[-1:]))[0].float()
     return Position(
-        coefficients=tuple(coefficients[layer.layer] for layer in model.layers),
+        coefficients=tuple(found[number][0] for number in range(last + 1)),
+        places=tuple(found[number][1] for number in range(last + 1)),
         logprobs=logits.log_softmax(dim=0).cpu(),
-        scale=_scale(model.final_norm, before_norm[0]),
+        scales=_scales(model.final_norm, residual.float()).cpu(),
     )
 
 
@@ -75,14 +105,20 @@ def direction(model: CodeModel, token_id: int) -> Tensor:
 def layer_contributions(model: CodeModel, position: Position, towards: Tensor) -> list[Tensor]:
     """Each key's contribution along a direction, per layer [keys] on the host; their sum is what the layers' keys gave."""
     return [
-        coefficients * (layer.values.float() @ towards).cpu() / position.scale
-        for layer, coefficients in zip(model.layers, position.coefficients, strict=True)
+        coefficients * (layer.values.float() @ towards).cpu() / position.scales[places]
+        for layer, coefficients, places in zip(model.layers, position.coefficients, position.places, strict=False)
     ]
 
 
 @torch.inference_mode()
 def strongest(
-    model: CodeModel, position: Position, target: int, distractor: int | None, limit: int, by_size: bool = False
+    model: CodeModel,
+    position: Position,
+    target: int,
+    distractor: int | None,
+    limit: int,
+    by_size: bool = False,
+    by_layer: bool = False,
 ) -> list[Contribution]:
     """The keys that gave most to a token at a position, the greatest first.
 
@@ -93,30 +129,39 @@ def strongest(
         distractor: token whose logit is taken off, to ask why one and not the other.
         limit: how many keys.
         by_size: order by how much keys wrote in whatever direction instead.
+        by_layer: list so many of each layer, layer after layer.
     """
     towards = direction(model, target)
     if distractor is not None:
         towards = towards - direction(model, distractor)
-    given = torch.cat(layer_contributions(model, position, towards))
-    coefficients = torch.cat(position.coefficients)
-    lengths = torch.cat([layer.values.float().norm(dim=1).cpu() for layer in model.layers])
-    sizes = coefficients.abs() * lengths
-    first = torch.from_numpy(model.first_keys)
-    best = (sizes if by_size else given).topk(min(limit, len(given))).indices
-    layers = torch.searchsorted(first, best, right=True) - 1
-    return [
-        Contribution(
-            KeyId(int(layer), int(number - first[layer])),
-            float(coefficients[number]),
-            float(sizes[number]),
-            float(given[number]),
-        )
-        for number, layer in zip(best, layers, strict=True)
+    given = layer_contributions(model, position, towards)
+    sizes = [
+        coefficients.abs() * layer.values.float().norm(dim=1).cpu()
+        for layer, coefficients in zip(model.layers, position.coefficients, strict=False)
     ]
+    ordered = sizes if by_size else given
+
+    def contribution(layer: int, index: int) -> Contribution:
+        return Contribution(
+            key=KeyId(layer, index),
+            place=int(position.places[layer][index]),
+            coefficient=float(position.coefficients[layer][index]),
+            size=float(sizes[layer][index]),
+            contribution=float(given[layer][index]),
+        )
+
+    if by_layer:
+        best = [each.topk(min(limit, len(each))).indices.tolist() for each in ordered]
+        return [contribution(layer, index) for layer, indices in enumerate(best) for index in indices]
+    first = torch.from_numpy(model.first_keys)
+    numbers = torch.cat(ordered)
+    chosen = numbers.topk(min(limit, len(numbers))).indices
+    layers = torch.searchsorted(first, chosen, right=True) - 1
+    return [contribution(int(layer), int(number - first[layer])) for number, layer in zip(chosen, layers, strict=True)]
 
 
-def _scale(norm: nn.Module, residual: Tensor) -> float:
-    """sigma: what the final norm divides a residual by."""
+def _scales(norm: nn.Module, residuals: Tensor) -> Tensor:
+    """sigma: what the final norm divides each residual by, [n, width] → [n]."""
     epsilon = float(getattr(norm, "eps", None) or norm.variance_epsilon)  # type: ignore[arg-type]
-    centred = residual - residual.mean() if isinstance(norm, nn.LayerNorm) else residual
-    return float((centred.square().mean() + epsilon).sqrt())
+    centred = residuals - residuals.mean(dim=1, keepdim=True) if isinstance(norm, nn.LayerNorm) else residuals
+    return (centred.square().mean(dim=1) + epsilon).sqrt()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from worker.model.code_model import CodeModel, FeedForward
+from worker.model.code_model import CodeModel
 
 _CHUNK_BYTES = 64 << 20
 """Memory for the logits of one chunk of positions."""
@@ -51,13 +51,13 @@ def read_layers(model: CodeModel, consume: Callable[[LayerPass], None]) -> Itera
 
 
 @contextmanager
-def read_residual(model: CodeModel, feed_forward: FeedForward, consume: Callable[[Tensor], None]) -> Iterator[None]:
-    """Call `consume` with the residual after one layer's block, [rows, tokens, width], in every forward."""
+def read_residual(model: CodeModel, layer: int, consume: Callable[[Tensor], None]) -> Iterator[None]:
+    """Call `consume` with the residual after a layer's block, [rows, tokens, width], in every forward."""
 
     def tell(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         consume(output[0] if isinstance(output, tuple) else output)
 
-    hook = feed_forward.block.register_forward_hook(tell)
+    hook = model.layers[layer].block.register_forward_hook(tell)
     try:
         yield
     finally:

@@ -1,14 +1,14 @@
 """Answering which keys are behind a token of a text."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
-from contract.wire import ActivationsAnswer, Alternative, KeyActivity, TextToken
+from contract.wire import ActivationsAnswer, ActivationsOptions, Alternative, KeyActivity, Span, TextNode
 from worker.analysis.contributions import read_position, strongest
 from worker.live.token_text import TokenText
 from worker.model.code_model import CodeModel
+from worker.syntax.trees import node_spans
 
 _NEXT = 10
 """Next tokens listed."""
@@ -18,12 +18,10 @@ _NEXT = 10
 class TextTask:
     """What to look at, already found possible."""
 
+    asked: ActivationsOptions
     token_ids: list[int]
-    token_index: int
-    target: int | None
-    distractor: int | None
-    limit: int
-    by_size: bool
+    first: int
+    last: int
 
 
 class ActivationReader:
@@ -35,33 +33,47 @@ class ActivationReader:
 
     def run(self, task: TextTask, _emit: Callable[[ActivationsAnswer], None]) -> ActivationsAnswer:
         """The keys behind a token, and what the model would say next."""
-        position = read_position(self._model, task.token_ids, task.token_index)
+        asked = task.asked
+        position = read_position(self._model, task.token_ids, task.last, task.first, asked.layer)
         logprobs = position.logprobs[: self._model.facts.vocabulary]
         likely = logprobs.topk(min(_NEXT, len(logprobs))).indices.tolist()
-        target = likely[0] if task.target is None else task.target
-        keys = strongest(self._model, position, target, task.distractor, task.limit, task.by_size)
+        target = likely[0] if asked.target is None else asked.target
+        by_size = asked.order == "size"
+        keys = strongest(self._model, position, target, asked.distractor, asked.limit, by_size, asked.by_layer)
+
+        def alternative(token_id: int) -> Alternative:
+            return self._text.alternative(token_id, float(logprobs[token_id]))
+
         return ActivationsAnswer(
-            tokens=[self._token(token_id) for token_id in task.token_ids],
-            token_index=task.token_index,
-            next=[self._alternative(token_id, logprobs) for token_id in likely],
-            target=self._alternative(target, logprobs),
-            distractor=None if task.distractor is None else self._alternative(task.distractor, logprobs),
+            tokens=[self._text.token(token_id) for token_id in task.token_ids],
+            token_index=task.last,
+            span=None if asked.span is None else Span(first=task.first, last=task.last),
+            layer=asked.layer,
+            next=[alternative(token_id) for token_id in likely],
+            target=alternative(target),
+            distractor=None if asked.distractor is None else alternative(asked.distractor),
             keys=[
                 KeyActivity(
                     key=str(each.key),
-                    token_index=task.token_index,
+                    token_index=task.first + each.place,
                     coefficient=each.coefficient,
                     size=each.size,
                     contribution=each.contribution,
                 )
                 for each in keys
             ],
+            nodes=self._nodes(task),
         )
 
-    def _token(self, token_id: int) -> TextToken:
-        token, token_hex = self._text.spell(token_id)
-        return TextToken(token=token, token_hex=token_hex, token_id=token_id)
-
-    def _alternative(self, token_id: int, logprobs: torch.Tensor) -> Alternative:
-        token, token_hex = self._text.spell(token_id)
-        return Alternative(token=token, token_hex=token_hex, token_id=token_id, logprob=float(logprobs[token_id]))
+    def _nodes(self, task: TextTask) -> list[TextNode]:
+        """The named nodes of the text that hold a token, each once."""
+        starts = self._text.starts(task.token_ids, task.asked.text)
+        if task.asked.language is None or starts is None:
+            return []
+        nodes: dict[tuple[int, int], TextNode] = {}
+        for node in node_spans(task.asked.text.encode(), task.asked.language):
+            if node.end > node.first:
+                first, last = (bisect_right(starts, byte) - 1 for byte in (node.first, node.end - 1))
+                # of nodes with the same tokens the innermost says most
+                nodes[first, last] = TextNode(type=node.type, first=first, last=last, depth=node.depth)
+        return list(nodes.values())

@@ -2,10 +2,11 @@
 
 from contract.keys import Mask
 from contract.manifest import ModelFacts
-from contract.wire import Limits, WorkerActivations, WorkerGenerate
+from contract.wire import Limits, WorkerActivations, WorkerGenerate, WorkerLens
 from worker.live.activations import TextTask
 from worker.live.errors import (
     EmptyPrompt,
+    NoSuchLayer,
     OtherWeights,
     PromptTooLong,
     TooManyMasks,
@@ -14,6 +15,7 @@ from worker.live.errors import (
     UnknownToken,
 )
 from worker.live.generation import Task
+from worker.live.lens import LensTask
 from worker.live.settings import WorkerSettings
 from worker.live.token_text import TokenText
 from worker.model.code_model import CodeModel
@@ -65,18 +67,36 @@ class Admission:
             PromptTooLong: the text is longer than the limit.
             EmptyPrompt: there is nothing to read.
             UnknownToken: a token or a place it names does not exist.
+            NoSuchLayer: neither does the layer.
         """
         self._check_weights(request.weights_sha256)
         ids = self._encode(request.text, 1)
         place = len(ids) - 1 if request.token_index is None else request.token_index
-        if place >= len(ids):
-            raise UnknownToken(f"there is no token {place}: the text has tokens 0 to {len(ids) - 1}")
+        first, last = (place, place) if request.span is None else (request.span.first, request.span.last)
+        if last >= len(ids):
+            raise UnknownToken(f"there is no token {last}: the text has tokens 0 to {len(ids) - 1}")
+        if request.layer is not None and request.layer >= self._facts.n_layers:
+            raise NoSuchLayer(
+                f"there is no layer {request.layer}: {self._facts.model_id} has layers 0 to {self._facts.n_layers - 1}"
+            )
         for token in (request.target, request.distractor):
             if token is not None and token >= self._facts.vocabulary:
                 raise UnknownToken(
                     f"there is no token id {token}: {self._facts.model_id} has tokens 0 to {self._facts.vocabulary - 1}"
                 )
-        return TextTask(ids, place, request.target, request.distractor, request.limit, request.order == "size")
+        return TextTask(request, ids, first, last)
+
+    def admit_lens(self, request: WorkerLens) -> LensTask:
+        """The text that a request asks to look at.
+
+        Raises:
+            OtherWeights: it is about another model.
+            PromptTooLong: the text is longer than the limit.
+            EmptyPrompt: there is nothing to read.
+        """
+        self._check_weights(request.weights_sha256)
+        ids = self._encode(request.text, 1)
+        return LensTask(ids, max(0, len(ids) - request.last), request.top)
 
     def _check_weights(self, sha256: str | None) -> None:
         if sha256 is not None and sha256 != self._facts.weights_sha256:

@@ -38,6 +38,13 @@ class UnknownToken(KeyscopeError):
     status = 422
 
 
+class NoSuchLayer(KeyscopeError):
+    """A layer that the model does not have."""
+
+    code = "unknown_layer"
+    status = 422
+
+
 class EmptyPrompt(KeyscopeError):
     """A prompt of which the tokenizer leaves no token."""
 

@@ -29,10 +29,12 @@ from contract.wire import (
     ErrorAnswer,
     GenerateAnswer,
     GeneratedToken,
+    LensAnswer,
     TokenEvent,
     WorkerActivations,
     WorkerGenerate,
     WorkerInfo,
+    WorkerLens,
 )
 from worker.live import answers, job_routes
 from worker.live.activations import ActivationReader, TextTask
@@ -42,9 +44,11 @@ from worker.live.errors import ClientGone, WorkerStopping
 from worker.live.generation import Generator, Task
 from worker.live.guard import BodyLimit, TokenGuard
 from worker.live.jobs import Jobs
+from worker.live.lens import LensReader, LensTask
 from worker.live.metrics import Metrics
 from worker.live.openapi import describe
 from worker.live.settings import WorkerSettings
+from worker.live.ticket import Work
 from worker.model.code_model import CodeModel
 from worker.model.load import load_model
 
@@ -82,6 +86,7 @@ class Service:
     model: CodeModel
     generator: Generator
     reader: ActivationReader
+    lens: LensReader
     admission: Admission
     engine: Engine
     jobs: Jobs
@@ -90,6 +95,10 @@ class Service:
     async def admit_text(self, body: WorkerActivations) -> TextTask:
         """The text whose keys a request asks for; a refusal is counted."""
         return await self._counted(self.admission.admit_text, body)
+
+    async def admit_lens(self, body: WorkerLens) -> LensTask:
+        """The text that a request asks to look at; a refusal is counted."""
+        return await self._counted(self.admission.admit_lens, body)
 
     async def admit(self, body: WorkerGenerate) -> Task:
         """The task a request asks for; a refusal is counted."""
@@ -115,10 +124,10 @@ def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], ob
         metrics = Metrics()
         engine = Engine(settings.queue, settings.queue_timeout, metrics, exit_process)
         generator = Generator(model)
-        reader = ActivationReader(model, generator.text)
+        reader, lens = ActivationReader(model, generator.text), LensReader(model, generator.text)
         admission = Admission(model, generator.text, settings)
         jobs = Jobs(model, engine, settings.runs, settings.jobs)
-        app.state.service = Service(model, generator, reader, admission, engine, jobs, metrics)
+        app.state.service = Service(model, generator, reader, lens, admission, engine, jobs, metrics)
         engine.start()
         jobs.start()
         log.info("serving %s in %s on %s", model.facts.model_id, model.dtype, model.device)
@@ -216,10 +225,22 @@ async def generate(body: WorkerGenerate, request: Request, service: ServiceOf) -
 async def activations(body: WorkerActivations, request: Request, service: ServiceOf) -> ActivationsAnswer:
     """Which keys are behind a token of a text, and what each gave to the next token, exactly."""
     task = await service.admit_text(body)
-    ticket = service.engine.submit(partial(service.reader.run, task), size=1)
+    return await _one_answer(request, service.engine, partial(service.reader.run, task))
+
+
+@router.post("/lens", responses=_REFUSALS)
+async def lens(body: WorkerLens, request: Request, service: ServiceOf) -> LensAnswer:
+    """What the model would say after each token of a text if it ended after each layer."""
+    task = await service.admit_lens(body)
+    return await _one_answer(request, service.engine, partial(service.lens.run, task))
+
+
+async def _one_answer(request: Request, engine: Engine, work: Work[T]) -> T:
+    """The answer of work that emits nothing before it."""
+    ticket = engine.submit(work, size=1)
     with ExitStack() as at_end:
-        at_end.callback(service.engine.cancel, ticket)
-        await _unless_gone(request, service.engine.turn(ticket))
+        at_end.callback(engine.cancel, ticket)
+        await _unless_gone(request, engine.turn(ticket))
         return await _unless_gone(request, anext(aiter(ticket)))
 
 

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from tests.worker.models import save_tiny
 from worker.analysis.contributions import direction, layer_contributions, read_position, strongest
+from worker.analysis.lens import lens, read_residual
 from worker.model.load import load_model
 from worker.model.source import ModelSource
 
@@ -74,3 +75,33 @@ def test_a_later_text_does_not_change_an_earlier_position(tmp_path: Path) -> Non
     ids = model.tokenizer(TEXT)["input_ids"]
     whole, cut = read_position(model, ids, 4), read_position(model, ids[:5], 4)
     assert all(torch.equal(a, b) for a, b in zip(whole.coefficients, cut.coefficients, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_an_earlier_layer_contributions_and_the_rest_sum_to_the_lens(tmp_path: Path, kind: str) -> None:
+    folder = save_tiny(tmp_path, kind)
+    model = load_model(ModelSource(str(folder), device="cpu"))
+    ids = model.tokenizer(TEXT)["input_ids"]
+    after: list[torch.Tensor] = []
+    with torch.no_grad(), read_residual(model, 1, lambda residual: after.append(residual[0, -1].clone())):
+        model.run_body(torch.tensor([ids]))
+    with torch.no_grad():
+        expected = lens(model, after[0])
+    position = read_position(model, ids, len(ids) - 1, layer=1)
+    assert len(position.coefficients) == 2
+    torch.testing.assert_close(position.logprobs[: len(expected)].softmax(0), expected.softmax(0), rtol=1e-4, atol=1e-5)
+    towards = direction(model, 9)
+    keys = sum(
+        coefficients @ layer.values.float()
+        for layer, coefficients in zip(model.layers, position.coefficients, strict=False)
+    )
+    given = sum(float(each.sum()) for each in layer_contributions(model, position, towards))
+    assert given == pytest.approx(float(keys @ towards) / position.scale, rel=1e-4, abs=1e-4)
+    # without what the keys gave, only embeddings, attention and biases are left in the residual
+    constant = sum(
+        float(model.unembedding[9] @ bias) if source is model.final_norm else float(bias[9])
+        for source in (model.final_norm, model.head)
+        if (bias := getattr(source, "bias", None)) is not None
+    )
+    rest = float((after[0] - keys) @ towards) / position.scale
+    assert given + rest + constant == pytest.approx(float(expected[9]), rel=1e-4, abs=1e-4)

@@ -79,3 +79,90 @@ async def test_what_cannot_be_looked_at_is_refused(options: dict[str, Any], stat
     async with running_worker() as worker:
         response = await ask(worker, **options)
     assert (response.status_code, response.json()["error"]) == (status, code)
+
+
+def _name(key: str) -> tuple[int, int]:
+    layer, index = (int(part[1:]) for part in key.split("."))
+    return layer, index
+
+
+async def test_over_a_span_every_key_stands_where_it_was_largest() -> None:
+    async with running_worker() as worker:
+        together = (await ask(worker, span={"first": 2, "last": 5}, order="size", limit=1000)).json()
+        alone = [(await ask(worker, token_index=at, order="size", limit=1000)).json() for at in (2, 3, 4, 5)]
+    assert together["span"] == {"first": 2, "last": 5}
+    assert (together["token_index"], together["next"]) == (5, alone[-1]["next"])
+    sizes = [{key["key"]: key for key in answer["keys"]} for answer in alone]
+    compared = 0
+    for key in together["keys"]:
+        everywhere = [each.get(key["key"]) for each in sizes]
+        if None not in everywhere:
+            largest = max(everywhere, key=lambda each: each["size"])
+            compared += 1
+            assert key["token_index"] == largest["token_index"]
+            assert key["coefficient"] == pytest.approx(largest["coefficient"], rel=1e-4, abs=1e-5)
+    assert compared > 100
+    assert len({key["token_index"] for key in together["keys"]}) == 4
+
+
+async def test_contributions_over_a_span_are_those_at_each_keys_own_token() -> None:
+    async with running_worker() as worker:
+        together = (await ask(worker, span={"first": 2, "last": 5}, target=17, order="size", limit=200)).json()
+        alone = {at: (await ask(worker, token_index=at, target=17, order="size", limit=1000)).json() for at in range(6)}
+    given = {(at, key["key"]): key["contribution"] for at, answer in alone.items() for key in answer["keys"]}
+    for key in together["keys"]:
+        expected = given.get((key["token_index"], key["key"]))
+        if expected is not None:
+            assert key["contribution"] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+async def test_by_layer_every_layer_has_its_first_keys() -> None:
+    async with running_worker() as worker:
+        answer = (await ask(worker, by_layer=True, limit=3)).json()
+        everything = (await ask(worker, limit=1000)).json()
+    layers = [_name(key["key"])[0] for key in answer["keys"]]
+    assert layers == [layer for layer in range(8) for _ in range(3)]
+    for layer in range(8):
+        expected = [key["key"] for key in everything["keys"] if _name(key["key"])[0] == layer][:3]
+        found = [key["key"] for key in answer["keys"] if _name(key["key"])[0] == layer]
+        assert found[: len(expected)] == expected
+
+
+async def test_after_an_earlier_layer_only_keys_up_to_it_have_written() -> None:
+    async with running_worker() as worker:
+        answer = (await ask(worker, layer=2, limit=1000)).json()
+        whole = (await ask(worker)).json()
+        last = (await ask(worker, layer=7)).json()
+    assert answer["layer"] == 2
+    assert {_name(key["key"])[0] for key in answer["keys"]} == {0, 1, 2}
+    assert answer["next"] != whole["next"]
+    assert last["next"] == whole["next"]
+
+
+async def test_the_syntax_nodes_of_the_text_are_spans_of_tokens() -> None:
+    async with running_worker() as worker:
+        answer = (await ask(worker, language="python")).json()
+        without = (await ask(worker, language="cobol")).json()
+    assert without["nodes"] == []
+    tokens = [token["token"] for token in answer["tokens"]]
+    spelled = {node["type"]: "".join(tokens[node["first"] : node["last"] + 1]) for node in answer["nodes"]}
+    assert spelled["import_statement"].strip() == "import numpy as np"
+    assert spelled["function_definition"].strip().startswith("def identity(n):")
+    assert all(0 <= node["first"] <= node["last"] < len(tokens) for node in answer["nodes"])
+    spans = [(node["first"], node["last"]) for node in answer["nodes"]]
+    assert len(set(spans)) == len(spans)
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"span": {"first": 3, "last": 1}}, "invalid_request"),
+        ({"span": {"first": 0, "last": 999}}, "unknown_token"),
+        ({"span": {"first": 0, "last": 1}, "token_index": 1}, "invalid_request"),
+        ({"layer": 8}, "unknown_layer"),
+    ],
+)
+async def test_places_that_are_not_there_are_refused(options: dict[str, Any], code: str) -> None:
+    async with running_worker() as worker:
+        response = await ask(worker, **options)
+    assert (response.status_code, response.json()["error"]) == (422, code)

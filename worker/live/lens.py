@@ -1,0 +1,71 @@
+"""Answering what the model would say after every token of a text if it ended after each layer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from contract.wire import LensAnswer, LensCell
+from worker.analysis.lens import LayerPass, in_chunks, read_layers
+from worker.live.token_text import TokenText
+from worker.model.code_model import CodeModel
+
+
+@dataclass(frozen=True, slots=True)
+class LensTask:
+    """A text, already found possible."""
+
+    token_ids: list[int]
+    first: int
+    """Index of the first token to look at."""
+    top: int
+
+
+class LensReader:
+    """Looks at texts with one model."""
+
+    def __init__(self, model: CodeModel, text: TokenText) -> None:
+        self._model = model
+        self._text = text
+
+    @torch.inference_mode()
+    def run(self, task: LensTask, _emit: Callable[[LensAnswer], None]) -> LensAnswer:
+        """Every layer's prediction at every token from the first on."""
+        model = self._model
+        residuals: list[Tensor] = []
+
+        def keep(layer: LayerPass) -> None:
+            residuals.append(layer.after[0, task.first :].clone())
+
+        with read_layers(model, keep):
+            model.run_body(torch.tensor([task.token_ids], device=model.device))
+        says = torch.cat([self._logprobs(chunk).argmax(dim=1) for chunk in in_chunks(model, residuals[-1])])
+        return LensAnswer(
+            tokens=[self._text.token(token_id) for token_id in task.token_ids],
+            first=task.first,
+            cells=[self._cells(residual, says, task.top) for residual in residuals],
+        )
+
+    def _cells(self, residual: Tensor, says: Tensor, top: int) -> list[LensCell]:
+        cells: list[LensCell] = []
+        for vectors, tokens in zip(in_chunks(self._model, residual), in_chunks(self._model, says), strict=True):
+            logprobs = self._logprobs(vectors)
+            there = logprobs.gather(1, tokens[:, None])
+            best = logprobs.topk(min(top, logprobs.shape[1]), dim=1)
+            columns = (
+                best.indices.tolist(),
+                best.values.tolist(),
+                (1 + (logprobs > there).sum(dim=1)).tolist(),
+                there[:, 0].tolist(),
+            )
+            for ids, values, rank, own in zip(*columns, strict=True):
+                listed = [self._text.alternative(*each) for each in zip(ids, values, strict=True)]
+                cells.append(LensCell(top=listed, rank=rank, logprob=own))
+        return cells
+
+    def _logprobs(self, residual: Tensor) -> Tensor:
+        """Over the whole head, as generations have them; of the tokens that the tokenizer knows."""
+        logits = self._model.head(self._model.final_norm(residual)).float()
+        logprobs: Tensor = logits.log_softmax(dim=-1)[:, : self._model.facts.vocabulary]
+        return logprobs
