@@ -112,17 +112,13 @@ def set_role(
 
 
 @router.post("/{person}/disable", name="disable_person")
-def disable_person(
-    request: Request, person: int, database: LabelsDatabase, me: AtBrowser
-) -> Response:
+def disable_person(request: Request, person: int, database: LabelsDatabase, me: AtBrowser) -> Response:
     """Forbid signing in."""
     return _change(request, database, person, people.disable)
 
 
 @router.post("/{person}/enable", name="enable_person")
-def enable_person(
-    request: Request, person: int, database: LabelsDatabase, me: AtBrowser
-) -> Response:
+def enable_person(request: Request, person: int, database: LabelsDatabase, me: AtBrowser) -> Response:
     """Allow signing in again."""
     return _change(request, database, person, lambda session, account: people.enable(account))
 
@@ -140,9 +136,7 @@ def _invite(request: Request, database: Database, choose: Callable[[Session], Ac
     return _page(request, database, NewInvitation(account.name, link, invitations.LASTS.days))
 
 
-def _change(
-    request: Request, database: Database, person: int, change: Callable[[Session, Account], None]
-) -> Response:
+def _change(request: Request, database: Database, person: int, change: Callable[[Session, Account], None]) -> Response:
     try:
         database.write(lambda session: change(session, people.by_id(session, person)))
     except KeyscopeError as error:
