@@ -1,0 +1,103 @@
+"""What a finding is: a claim, the rule it is judged by, what was measured and the verdict."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import duckdb
+
+from contract.manifest import Manifest
+
+Cursor = duckdb.DuckDBPyConnection
+
+
+class Verdict(StrEnum):
+    """How a claim fared on a run."""
+
+    EXPECTED = "as expected"
+    NOT = "not as expected"
+    INCONCLUSIVE = "inconclusive"
+    MISSING = "not computed"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run says about a claim."""
+
+    text: str
+    """Figures with their intervals and n."""
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Something the literature says that can be tried on a run."""
+
+    number: int
+    title: str
+    says: str
+    """What is claimed, in words."""
+    rule: str
+    """When a run counts as showing it, and when as showing the contrary; anything else is inconclusive."""
+    kind: str | None
+    """Analysis that has the figures; None where the run file itself has them."""
+    page: str
+    """Route of the page that draws them."""
+    measure: Callable[[Cursor, Manifest], Measured | None]
+    """Reads the figures; None where they are not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A claim tried on a run."""
+
+    claim: Claim
+    measured: Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """An estimate with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    def above(self, other: "Rate") -> bool:
+        """Higher, the intervals apart."""
+        return self.low > other.high
+
+    def share(self) -> str:
+        """As a percentage: 12.3 % (11.9–12.8)."""
+        digits = 1 if self.estimate < 0.995 else 0
+        return f"{100 * self.estimate:.{digits}f} % ({100 * self.low:.{digits}f}–{100 * self.high:.{digits}f})"
+
+    def number(self) -> str:
+        """As a number: 4.21 (3.73–4.65)."""
+        return f"{self.estimate:.2f} ({self.low:.2f}–{self.high:.2f})"
+
+
+def judged(expected: bool, contrary: bool) -> Verdict:
+    """The verdict of a rule that says when a claim holds and when its contrary does."""
+    if expected:
+        return Verdict.EXPECTED
+    return Verdict.NOT if contrary else Verdict.INCONCLUSIVE
+
+
+def rank_correlation(values: list[float]) -> float:
+    """Spearman's correlation of values with their place in the list; 0 where all are equal."""
+    n = len(values)
+    ranks = _ranks(values)
+    middle = (n - 1) / 2
+    spread = sum((rank - middle) ** 2 for rank in ranks)
+    if n < 2 or not spread:
+        return 0.0
+    straight = sum((place - middle) ** 2 for place in range(n))
+    both = sum((place - middle) * (rank - middle) for place, rank in enumerate(ranks))
+    return float(both / (straight * spread) ** 0.5)
+
+
+def _ranks(values: list[float]) -> list[float]:
+    """Ranks from 0, equal values sharing the mean of theirs."""
+    below = [sum(other < value for other in values) for value in values]
+    return [low + (sum(other == value for other in values) - 1) / 2 for low, value in zip(below, values, strict=True)]
