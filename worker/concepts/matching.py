@@ -36,7 +36,7 @@ def spans(concept: Concept, text: bytes, language: str) -> list[Span]:
         QueryTooBroad: the query would take too long.
     """
     pattern = concept.patterns.get(language)
-    return [] if pattern is None else _merged(_matcher(concept.name, pattern, language)(text))
+    return [] if pattern is None else merged(_matcher(concept.name, pattern, language)(text))
 
 
 def token_mask(concept: Concept, store: TokenStore, file: int) -> BoolArray:
@@ -72,14 +72,15 @@ def tokens_in(found: list[Span], starts: npt.NDArray[np.uint32], length: int) ->
     return overlap
 
 
-def _merged(found: Iterable[Span]) -> list[Span]:
-    merged: list[Span] = []
+def merged(found: Iterable[Span]) -> list[Span]:
+    """The spans in order, empty ones left out, those that overlap made one."""
+    joined: list[Span] = []
     for first, end in sorted(found):
-        if merged and first < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        if joined and first < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         elif end > first:
-            merged.append((first, end))
-    return merged
+            joined.append((first, end))
+    return joined
 
 
 Matcher = Callable[[bytes], Iterable[Span]]

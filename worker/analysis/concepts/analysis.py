@@ -1,0 +1,161 @@
+"""The kind `concepts`: one census of the places, one pass over the files that keys are picked on, one set of tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+import torch
+from torch import Tensor
+
+from contract.concepts import Concept, InvalidConcept
+from worker.analysis.analysis import Analysis, Arrays, Results, Step
+from worker.analysis.concepts import census
+from worker.analysis.concepts.causal import Gifts
+from worker.analysis.concepts.levels import SHARES, FloatArray, key_levels
+from worker.analysis.concepts.places import Places, token_table
+from worker.analysis.concepts.rows import Found, write_rows
+from worker.analysis.concepts.settings import ConceptSettings
+from worker.analysis.features import FeatureCounts
+from worker.analysis.subject import Subject
+from worker.analysis.walk import forward, places, walk
+from worker.concepts.matching import check
+from worker.concepts.sites import split
+from worker.precompute.windows import in_batches
+from worker.progress import Advance
+
+CENSUS = "census"
+MOST_STEPS = 16
+FEWEST_FILES = 32
+"""Files of a step, at least: its counts are kept on disk, so there are not to be many."""
+BACKWARD_SHARE = 8
+"""A pass back keeps everything of the pass forward, so it takes this part of its batch."""
+
+
+def make(settings: Mapping[str, Any]) -> Analysis:
+    """The analysis with these settings; a concept of one's own is a part of its own."""
+    chosen = ConceptSettings.model_validate(settings)
+    return ConceptAnalysis(chosen, None if chosen.concept is None else chosen.concept.part)
+
+
+class ConceptAnalysis(Analysis):
+    """Which keys detect some concepts."""
+
+    kind = "concepts"
+    settings: ConceptSettings
+
+    def __init__(self, settings: ConceptSettings, part: str | None = None) -> None:
+        super().__init__(settings, part)
+        self._read: list[FloatArray] | None = None
+
+    def concepts(self, subject: Subject) -> list[Concept]:
+        """The concepts asked for that have a pattern for a language of the run.
+
+        Raises:
+            InvalidConcept: none has, or a pattern cannot be used.
+        """
+        languages = subject.store.language_names
+        asked = self.settings.concepts
+        usable = [each for each in asked if any(language in each.patterns for language in languages)]
+        if not usable:
+            known = ", ".join(dict.fromkeys(language for each in asked for language in each.patterns))
+            raise InvalidConcept(
+                f"{', '.join(each.name for each in asked)}: there are patterns for {known} only, and the run "
+                f"{subject.path.stem} has {', '.join(languages)}"
+            )
+        for each in usable:
+            check(each, languages)
+        return usable
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Shares of tokens above the levels, falling; that of firing strongly is among them."""
+        return tuple(sorted({*SHARES, round(1 - self.settings.quantile, 12)}, reverse=True))
+
+    @property
+    def strong(self) -> int:
+        """Which of the levels is that of firing strongly."""
+        return self.shares.index(round(1 - self.settings.quantile, 12))
+
+    def steps(self, subject: Subject) -> Sequence[Step]:
+        """The census, then the files that are not held out, some a step, each step in one language."""
+        self.concepts(subject)
+        store, picking = subject.store, ~split(subject.store)
+        size = max(FEWEST_FILES, -(-int(picking.sum()) // MOST_STEPS))
+        steps = [Step(CENSUS, (), 0)]
+        for code, language in enumerate(store.language_names):
+            members = np.flatnonzero(picking & (store.languages == code))
+            for start in range(0, len(members), size):
+                files = members[start : start + size]
+                name = f"{language}-{start // size:03}"
+                steps.append(Step(name, files.tolist(), int(store.lengths[files].sum())))
+        return steps
+
+    def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
+        """The census, or what a step's files add to the counts and to what keys give."""
+        concepts, store = self.concepts(subject), subject.store
+        if step.name == CENSUS:
+            window, settings = subject.manifest.settings.window, self.settings
+            return census.take(store, concepts, ~split(store), window, settings.causal_windows, settings.seed, advance)
+        taken = done[CENSUS]
+        files = range(min(step.files), max(step.files) + 1)
+        table = token_table(store, Places.of(taken), 2 * len(concepts), files)
+        base = int(store.offsets[files.start])
+        counts = self._count(subject, step, table, base, advance)
+        return {"counts": counts, **self._run_back(subject, step, taken, table, base, advance)}
+
+    def _levels(self, subject: Subject) -> list[FloatArray]:
+        """Every layer's levels, [levels, keys]: read once."""
+        if self._read is None:
+            self._read = key_levels(subject.connection, subject.manifest, self.shares)
+            for levels in self._read:
+                # a key that fires on fewer tokens than that fires strongly wherever it fires at all
+                np.maximum(levels[self.strong :], 0.0, out=levels[self.strong :])
+        return self._read
+
+    def _count(
+        self, subject: Subject, step: Step, table: census.BoolArray, base: int, advance: Advance
+    ) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """Tokens above every level, [levels, keys, concepts, copies and all], by the features of their table."""
+        folded, device = subject.manifest.model.gated, subject.model.device
+        by_layer = self._levels(subject)
+        by_level = [[levels[number] for levels in by_layer] for number in range(len(self.shares))]
+        counts = FeatureCounts(subject.model, table.shape[1] + 1, by_level)
+        for batch, at in walk(subject, step.files):
+            marked = np.ones((len(at), table.shape[1] + 1), dtype=np.float32)
+            marked[:, :-1] = table[at.numbers - base]
+            features = torch.from_numpy(marked).to(device)
+
+            def add(layer: int, found: Tensor, features: Tensor = features) -> None:
+                counts.add(layer, found.abs() if folded else found, features)
+
+            forward(subject.model, batch, at, add)
+            advance(batch.n_tokens)
+        return counts.arrays().astype(np.int32)
+
+    def _run_back(
+        self, subject: Subject, step: Step, taken: Arrays, table: census.BoolArray, base: int, advance: Advance
+    ) -> Arrays:
+        """What every key gave to the concepts' sites in the step's chosen windows, [concepts, keys], and how many."""
+        size, facts, store = subject.manifest.settings.window, subject.model.facts, subject.store
+        n_concepts = table.shape[1] // 2
+        sums = np.zeros((n_concepts, sum(facts.keys_per_layer)))
+        sites = np.zeros(n_concepts, dtype=np.int64)
+        for number in range(n_concepts):
+            gifts = Gifts(subject.model)
+            windows = census.causal_windows(store, taken, number, step.files, size)
+            at_once = max(1, subject.batch // BACKWARD_SHARE)
+            for batch in in_batches(store, windows, at_once, facts.bos, subject.model.device):
+                at = places(subject, batch)
+                gifts.add(batch, at, table[at.numbers - base, number] & (at.positions > 0))
+                advance(0)
+            sums[number], sites[number] = gifts.array(), gifts.sites
+        return {"gifts": sums, "gift_sites": sites}
+
+    def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
+        """Write all tables."""
+        concepts = self.concepts(subject)
+        found = Found(subject, concepts, ~split(subject.store), self.settings, self.strong, results[CENSUS])
+        for step in self.steps(subject)[1:]:
+            found.add(step, results[step.name])
+        write_rows(connection, found)

@@ -1,0 +1,82 @@
+"""The first step: where concepts and their shuffled copies are, how many tokens they have, and which windows to run back."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from contract.concepts import Concept
+from worker.analysis.analysis import Arrays
+from worker.analysis.concepts.places import both, find, shuffle, token_table
+from worker.precompute.token_store import TokenStore
+from worker.precompute.windows import Window, mix
+from worker.progress import Advance
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+def take(
+    store: TokenStore,
+    concepts: Sequence[Concept],
+    picking: BoolArray,
+    window: int,
+    causal_windows: int,
+    seed: int,
+    advance: Advance,
+) -> Arrays:
+    """Everything about the places of concepts that later steps need.
+
+    Args:
+        store: the corpus.
+        concepts: what to look for; the shuffled copies are numbered behind them.
+        picking: files that keys are picked on, [files]; copies are shuffled within them.
+        window: tokens of a window.
+        causal_windows: how many windows with sites to choose for each concept.
+        seed: of what is drawn.
+        advance: told that time passes.
+
+    Returns:
+        Spans as `Places.arrays` has them; `tokens` [concepts and copies, files] and `sites` [concepts, files] counted;
+        `windows` [windows, 3], each the number of a concept, a file and the window's first token.
+    """
+    n = len(concepts)
+    found = find(store, concepts, advance)
+    places = both(found, shuffle(store, found, n, picking, seed), n)
+    tokens = np.zeros((2 * n, store.n_files), dtype=np.int64)
+    sites = np.zeros((n, store.n_files), dtype=np.int64)
+    candidates: list[IntArray] = []
+    for file in range(store.n_files):
+        table = token_table(store, places, 2 * n, range(file, file + 1))
+        tokens[:, file] = table.sum(axis=0)
+        table[::window] = False
+        sites[:, file] = table[:, :n].sum(axis=0)
+        if picking[file]:
+            at, number = np.nonzero(table[:, :n])
+            candidates.append(_distinct_windows(number, file, at - at % window))
+    chosen = _drawn(store, np.concatenate(candidates or [np.zeros((0, 3), np.int64)]), causal_windows, seed)
+    return {**places.arrays(), "tokens": tokens, "sites": sites, "windows": chosen}
+
+
+def causal_windows(store: TokenStore, census: Arrays, concept: int, files: Sequence[int], size: int) -> list[Window]:
+    """The windows of some files that are run back for a concept, the longest first."""
+    rows = census["windows"]
+    mine = rows[(rows[:, 0] == concept) & np.isin(rows[:, 1], files)]
+    windows = [Window(file, start, min(size, int(store.lengths[file]) - start)) for file, start in mine[:, 1:].tolist()]
+    return sorted(windows, key=lambda window: (-window.length, window.file, window.start))
+
+
+def _distinct_windows(numbers: IntArray, file: int, starts: IntArray) -> IntArray:
+    return np.unique(np.stack([numbers, np.full(len(numbers), file), starts], axis=1), axis=0)
+
+
+def _drawn(store: TokenStore, candidates: IntArray, wanted: int, seed: int) -> IntArray:
+    """At most so many windows of every concept, by lots that follow from the files' contents."""
+    starts = candidates[:, 2].astype(np.uint64) + np.uint64(seed)
+    with np.errstate(over="ignore"):
+        lots = mix(store.seeds[candidates[:, 1]] + mix(starts))
+    order = np.lexsort((lots, candidates[:, 0]))
+    ordered = candidates[order]
+    place = np.arange(len(ordered)) - np.searchsorted(ordered[:, 0], ordered[:, 0])
+    chosen: IntArray = ordered[place < wanted]
+    return chosen

@@ -1,0 +1,70 @@
+"""What chance gives: tails of sums of binomials, and p-values corrected for the number of tests. All in log space."""
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def log_tail(trials: npt.ArrayLike, rates: npt.ArrayLike) -> FloatArray:
+    """log P(X ≥ k), X the successes in groups of independent trials, each group with its own rate.
+
+    Args:
+        trials: [cells, groups], trials of each group.
+        rates: [groups], their chance of success, 0 to 1.
+
+    Returns:
+        [cells, 1 + most trials], for k from 0; minus infinity where a cell has fewer trials than k.
+    """
+    counts = np.asarray(trials, dtype=np.int64)
+    mass = np.zeros((len(counts), 1))
+    for group, rate in enumerate(np.asarray(rates, dtype=np.float64)):
+        mass = _convolved(mass, _log_binomial(counts[:, group], float(rate)))
+    # from the far end, so that small terms are summed before large ones
+    tail: FloatArray = np.logaddexp.accumulate(mass[:, ::-1], axis=1)[:, ::-1]
+    tail[:, 0] = 0.0
+    return np.minimum(tail, 0.0)
+
+
+def any_hit(trials: npt.ArrayLike, rates: npt.ArrayLike) -> FloatArray:
+    """The chance of any success, 1 − Π (1 − p)^N over the groups; trials [cells, groups], rates [groups] → [cells]."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        none = np.asarray(trials, np.float64) * np.log1p(-np.asarray(rates, np.float64))
+    chance: FloatArray = -np.expm1(np.nan_to_num(none, nan=0.0, neginf=-np.inf).sum(axis=-1))
+    return chance
+
+
+def benjamini_hochberg(log_p: npt.ArrayLike) -> FloatArray:
+    """log q of every test: the smallest false discovery rate at which it is significant, [tests] → [tests]."""
+    given = np.asarray(log_p, np.float64)
+    order = np.argsort(given, kind="stable")
+    scaled = given[order] + np.log(len(given)) - np.log(np.arange(1, len(given) + 1))
+    log_q = np.empty_like(given)
+    log_q[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 0.0)
+    return log_q
+
+
+def _log_binomial(trials: npt.NDArray[np.int64], rate: float) -> FloatArray:
+    """log P(X = k) for every cell's trials, [cells] → [cells, 1 + most trials]."""
+    n, successes = trials[:, None], np.arange(trials.max(initial=0) + 1)[None]
+    failures = n - successes
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials.max(initial=0) + 1)))])
+    choices = factorials[n] - factorials[successes] - factorials[np.maximum(failures, 0)]
+    mass = choices + _times(successes, rate) + _times(failures, 1.0 - rate)
+    return np.where(failures >= 0, mass, -np.inf)
+
+
+def _times(counts: npt.NDArray[np.int64], rate: float) -> FloatArray:
+    """log of a rate to the power of counts; nothing happens no times with certainty."""
+    log = np.log(rate) if rate > 0 else -np.inf
+    return np.multiply(counts, log, out=np.zeros(counts.shape), where=counts != 0)
+
+
+def _convolved(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Logs of the probabilities of sums of two independent counts, [cells, a] and [cells, b] → [cells, a + b − 1]."""
+    short, long = sorted((left, right), key=lambda mass: mass.shape[1])
+    total = np.full((len(left), left.shape[1] + right.shape[1] - 1), -np.inf)
+    for shift in range(short.shape[1]):
+        part = total[:, shift : shift + long.shape[1]]
+        np.logaddexp(part, short[:, shift : shift + 1] + long, out=part)
+    return total

@@ -1,0 +1,58 @@
+"""A few matches of a concept with the code around them, to be read by people."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from worker.analysis.concepts.lines import RADIUS
+from worker.analysis.concepts.places import Places
+from worker.precompute.token_store import TokenStore
+
+PER_LANGUAGE = 5
+LONGEST_MATCH = 400
+LONGEST_AROUND = 600
+"""Bytes of a match, and of what stands on either side of it, that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptExample:
+    """One match."""
+
+    language: str
+    rank: int
+    source: str
+    path: str
+    line: int
+    before: str
+    match: str
+    after: str
+
+
+def examples(store: TokenStore, places: Places, files: npt.NDArray[np.bool_], seed: int) -> list[ConceptExample]:
+    """Some matches of one concept in the chosen files, drawn by lot, at most one of each file, by language and rank."""
+    about = store.files()
+    order = np.random.default_rng(seed).permutation(len(places.files))
+    taken: dict[str, list[ConceptExample]] = {}
+    seen: set[int] = set()
+    for number in order:
+        file = int(places.files[number])
+        language = store.language_names[store.languages[file]]
+        shown = taken.setdefault(language, [])
+        if not files[file] or file in seen or len(shown) == PER_LANGUAGE:
+            continue
+        seen.add(file)
+        source, path = about["source"][file].as_py(), about["path"][file].as_py()
+        text = store.text(file)
+        first, end = int(places.firsts[number]), int(places.ends[number])
+        line = int(store.lines[store.offsets[file]]) + text.count(b"\n", 0, first)
+        shown.append(ConceptExample(language, len(shown) + 1, source, path, line, *_around(text, first, end)))
+    return [example for language in sorted(taken) for example in taken[language]]
+
+
+def _around(text: bytes, first: int, end: int) -> tuple[str, str, str]:
+    """What stands before a match, the match, and what stands behind it, some lines on either side."""
+    before = b"\n".join(text[:first].rsplit(b"\n", RADIUS + 1)[-RADIUS - 1 :])[-LONGEST_AROUND:]
+    after = b"\n".join(text[end:].split(b"\n", RADIUS + 1)[: RADIUS + 1])[:LONGEST_AROUND]
+    match = text[first : min(end, first + LONGEST_MATCH)]
+    return before.decode(errors="replace"), match.decode(errors="replace"), after.decode(errors="replace")

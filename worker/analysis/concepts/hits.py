@@ -1,0 +1,77 @@
+"""The stored triggers of every key: how many have a match of a concept near, and how many chance would give."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from contract.manifest import Manifest
+from worker.analysis.bootstrap import Interval, ratio_interval
+from worker.analysis.concepts.lines import Lines
+from worker.precompute.token_store import TokenStore
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+_TRIGGERS = """
+    SELECT t."index", w.file_id, t.line FROM triggers t JOIN windows w USING (window_id)
+    WHERE t.layer = ? AND (t.polarity = 'max' OR ?)"""
+
+
+@dataclass(frozen=True)
+class LayerTriggers:
+    """Triggers of a layer's keys in the files that are looked at; each array is [triggers]."""
+
+    keys: int
+    indices: IntArray
+    files: IntArray
+    lines: IntArray
+    """Numbers of their lines in the corpus."""
+    languages: IntArray
+    """Number of the language."""
+
+    def trials(self, n_languages: int) -> IntArray:
+        """How many each key has by language, [keys, languages]."""
+        flat = np.bincount(self.indices * n_languages + self.languages, minlength=self.keys * n_languages)
+        return flat.reshape(self.keys, n_languages)
+
+
+def read_triggers(
+    connection: duckdb.DuckDBPyConnection, manifest: Manifest, store: TokenStore, lines: Lines, files: BoolArray
+) -> Iterator[LayerTriggers]:
+    """The triggers in the chosen files, a layer at a time; of gated layers those of either sign."""
+    for layer, keys in enumerate(manifest.model.keys_per_layer):
+        found = connection.cursor().execute(_TRIGGERS, [layer, manifest.model.gated]).fetchnumpy()
+        file = found["file_id"].astype(np.int64)
+        kept = files[file]
+        file = file[kept]
+        yield LayerTriggers(
+            keys=keys,
+            indices=found["index"][kept].astype(np.int64),
+            files=file,
+            lines=lines.called(file, found["line"][kept]),
+            languages=store.languages[file].astype(np.int64),
+        )
+
+
+def token_lines(store: TokenStore, lines: Lines) -> IntArray:
+    """The number of every token's line in the corpus, [tokens]."""
+    return lines.called(np.repeat(np.arange(store.n_files), store.lengths), store.lines)
+
+
+def base_rates(store: TokenStore, lines_of_tokens: IntArray, near: BoolArray, files: BoolArray) -> Interval:
+    """The share of tokens with a match near, by language, [languages]: the chance of a hit, with its interval.
+
+    Args:
+        store: the corpus.
+        lines_of_tokens: as `token_lines` gives them.
+        near: which lines are near a match, [lines].
+        files: the files that are looked at.
+    """
+    before = np.concatenate([[0], np.cumsum(near[lines_of_tokens], dtype=np.int64)])
+    by_file = np.diff(before[store.offsets])
+    chosen = np.flatnonzero(files)
+    tongues = store.languages[chosen][:, None] == np.arange(len(store.language_names))
+    return ratio_interval(by_file[chosen, None] * tongues, store.lengths[chosen, None] * tongues)

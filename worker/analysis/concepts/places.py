@@ -1,0 +1,129 @@
+"""Where concepts are in the whole corpus, and where shuffled copies of them are: as many spans of the same lengths, anywhere."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from contract.concepts import Concept
+from contract.patterns import Span
+from worker.analysis.analysis import Arrays
+from worker.concepts.matching import merged, spans, tokens_in
+from worker.precompute.token_store import TokenStore
+from worker.progress import Advance
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+_FILES_BETWEEN_BREATHS = 64
+
+
+@dataclass(frozen=True)
+class Places:
+    """Spans of several concepts, ascending by concept, file and place; each array is [spans]."""
+
+    concepts: IntArray
+    files: IntArray
+    firsts: IntArray
+    ends: IntArray
+    """The byte after a span's last."""
+
+    @classmethod
+    def of(cls, arrays: Arrays) -> "Places":
+        """What `arrays` has given."""
+        return cls(arrays["concepts"], arrays["files"], arrays["firsts"], arrays["ends"])
+
+    def arrays(self) -> Arrays:
+        """To be kept on disk."""
+        return {"concepts": self.concepts, "files": self.files, "firsts": self.firsts, "ends": self.ends}
+
+    def concept(self, number: int) -> "Places":
+        """The spans of one concept."""
+        first, last = np.searchsorted(self.concepts, [number, number + 1])
+        return Places(*(array[first:last] for array in (self.concepts, self.files, self.firsts, self.ends)))
+
+    def in_file(self, file: int) -> list[Span]:
+        """The spans in a file; to be asked of one concept's alone."""
+        first, last = np.searchsorted(self.files, [file, file + 1])
+        return list(zip(self.firsts[first:last].tolist(), self.ends[first:last].tolist(), strict=True))
+
+
+def find(store: TokenStore, concepts: Sequence[Concept], advance: Advance) -> Places:
+    """Every span of every concept in every file; a concept has its place in the sequence for a number."""
+    rows: list[tuple[int, int, int, int]] = []
+    for file in range(store.n_files):
+        language = store.language_names[store.languages[file]]
+        wanted = [(number, each) for number, each in enumerate(concepts) if language in each.patterns]
+        text = store.text(file) if wanted else b""
+        for number, concept in wanted:
+            rows += ((number, file, first, end) for first, end in spans(concept, text, language))
+        if file % _FILES_BETWEEN_BREATHS == 0:
+            advance(0)
+    return _places(rows)
+
+
+def shuffle(store: TokenStore, found: Places, n_concepts: int, files: BoolArray, seed: int) -> Places:
+    """For every concept as many spans of the same lengths, each anywhere in the chosen files of its language.
+
+    Args:
+        store: the corpus.
+        found: what is to be shuffled.
+        n_concepts: how many concepts it has.
+        files: the files that spans are taken from and put into, [files].
+        seed: of the places.
+    """
+    sizes = np.diff(store.text_offsets)
+    rows: list[tuple[int, int, int, int]] = []
+    for number in range(n_concepts):
+        random = np.random.default_rng((seed, number))
+        one = found.concept(number)
+        for code in range(len(store.language_names)):
+            chosen = np.flatnonzero(files & (store.languages == code))
+            lengths = (one.ends - one.firsts)[np.isin(one.files, chosen)]
+            rows += _scattered(random, number, chosen, sizes[chosen], lengths)
+    return _places(rows)
+
+
+def both(found: Places, shuffled: Places, n_concepts: int) -> Places:
+    """Concepts and their shuffled copies together; the copies' numbers follow those of the concepts."""
+    return Places(
+        np.concatenate([found.concepts, shuffled.concepts + n_concepts]),
+        np.concatenate([found.files, shuffled.files]),
+        np.concatenate([found.firsts, shuffled.firsts]),
+        np.concatenate([found.ends, shuffled.ends]),
+    )
+
+
+def token_table(store: TokenStore, places: Places, n_concepts: int, files: range) -> BoolArray:
+    """Which tokens of some files are of which concept, [tokens of the files, concepts]."""
+    base = int(store.offsets[files.start])
+    table = np.zeros((int(store.offsets[files.stop]) - base, n_concepts), dtype=bool)
+    for number in range(n_concepts):
+        one = places.concept(number)
+        for file in np.unique(one.files[(one.files >= files.start) & (one.files < files.stop)]):
+            tokens, length = store.tokens_of(file), int(np.diff(store.text_offsets[file : file + 2])[0])
+            inside = tokens_in(one.in_file(file), store.starts[tokens], length)
+            table[tokens.start - base : tokens.stop - base, number] = inside
+    return table
+
+
+def _scattered(
+    random: np.random.Generator, number: int, files: IntArray, sizes: IntArray, lengths: IntArray
+) -> Iterator[tuple[int, int, int, int]]:
+    """Spans of these lengths, each put where it fits, every byte of the files as likely as any other."""
+    if not len(lengths):
+        return
+    ends = np.cumsum(sizes)
+    drawn = random.integers(0, ends[-1], size=len(lengths))
+    at = np.searchsorted(ends, drawn, side="right")
+    firsts = np.clip(drawn - (ends[at] - sizes[at]), 0, np.maximum(sizes[at] - lengths, 0))
+    by_file: dict[int, list[Span]] = {}
+    for file, first, end in zip(files[at], firsts, np.minimum(firsts + lengths, sizes[at]), strict=True):
+        by_file.setdefault(int(file), []).append((int(first), int(end)))
+    for file, chosen in by_file.items():
+        yield from ((number, file, first, end) for first, end in merged(chosen))
+
+
+def _places(rows: list[tuple[int, int, int, int]]) -> Places:
+    table = np.array(sorted(rows), dtype=np.int64).reshape(-1, 4)
+    return Places(*(np.ascontiguousarray(column) for column in table.T))

@@ -1,0 +1,295 @@
+"""The tables of an analysis of concepts, from the census, the counts and the stored triggers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from contract.analyses.concepts import AUROC_LEVELS, PICKERS, TABLES
+from contract.concepts import Concept
+from contract.tables import Table
+from worker.analysis.analysis import Arrays, Step
+from worker.analysis.bootstrap import ratio_interval
+from worker.analysis.concepts.chance import any_hit, benjamini_hochberg, log_tail
+from worker.analysis.concepts.examples import examples
+from worker.analysis.concepts.hits import base_rates, read_triggers, token_lines
+from worker.analysis.concepts.lines import Lines, lines_of, near
+from worker.analysis.concepts.places import Places
+from worker.analysis.concepts.scores import Counts, auroc, detection, lots, rank
+from worker.analysis.concepts.settings import ConceptSettings
+from worker.analysis.subject import Subject
+from worker.rows import Columns, insert
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+_DEVIATIONS = 1.96
+"""Standard deviations on either side that hold 95 % of a bell curve."""
+
+
+@dataclass(frozen=True)
+class TriggerScores:
+    """What the triggers say of every key about one concept or its shuffled copy; arrays are [keys] unless said otherwise."""
+
+    trials: IntArray
+    hits: IntArray
+    chance: FloatArray
+    chance_low: FloatArray
+    """The same at the lower ends of the base rates."""
+    chance_high: FloatArray
+    log_p: FloatArray
+    log_q: FloatArray
+    significant: BoolArray
+    hits_by_file: npt.NDArray[np.int32]
+    """[files, layers]"""
+    trials_by_file: npt.NDArray[np.int32]
+
+
+class HitCounts(NamedTuple):
+    """Triggers in the files that keys are picked on."""
+
+    hits: IntArray
+    """With a match near, [concepts and copies, keys]; a file in a language without pattern has none."""
+    trials: IntArray
+    """All of them, [keys, languages]."""
+    hits_by_file: npt.NDArray[np.int32]
+    """[concepts and copies, files, layers]"""
+    trials_by_file: npt.NDArray[np.int32]
+    """[files, layers]"""
+
+
+class Found:
+    """Everything that was counted, put together."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        concepts: list[Concept],
+        picking: BoolArray,
+        settings: ConceptSettings,
+        strong: int,
+        census: Arrays,
+    ) -> None:
+        self.subject, self.concepts, self.picking, self.settings = subject, concepts, picking, settings
+        self.strong, self.census = strong, census
+        self.places = Places.of(census)
+        self.store = subject.store
+        self.n = len(concepts)
+        self.first_keys = subject.model.first_keys
+        self.of_concepts: IntArray | None = None
+        """[levels, keys, concepts and copies]"""
+        self.of_all: dict[str, IntArray] = {}
+        """By language [levels, keys]."""
+        self.gifts = np.zeros((self.n, int(self.first_keys[-1])))
+        self.gift_sites = np.zeros(self.n, dtype=np.int64)
+
+    def add(self, step: Step, result: Arrays) -> None:
+        """Add the counts of a step."""
+        counts = np.asarray(result["counts"], dtype=np.int64)
+        language = self.store.language_names[self.store.languages[step.files[0]]]
+        self.of_concepts = counts[..., :-1] + (0 if self.of_concepts is None else self.of_concepts)
+        self.of_all[language] = counts[..., -1] + self.of_all.get(language, 0)
+        self.gifts += result["gifts"]
+        self.gift_sites += result["gift_sites"]
+
+    def spoken(self, number: int) -> BoolArray:
+        """Languages that a concept, or the one it is a copy of, has a pattern for, [languages]."""
+        patterns = self.concepts[number % self.n].patterns
+        return np.array([language in patterns for language in self.store.language_names])
+
+    def files(self, number: int) -> BoolArray:
+        """Files of these languages, [files]."""
+        inside: BoolArray = self.spoken(number)[self.store.languages]
+        return inside
+
+    def counts(self, number: int) -> Counts:
+        """Tokens above the levels for a concept or a copy, in its languages."""
+        chosen = self.files(number) & self.picking
+        spoken = [name for name, yes in zip(self.store.language_names, self.spoken(number), strict=True) if yes]
+        assert self.of_concepts is not None
+        return Counts(
+            of_concept=self.of_concepts[..., number],
+            of_all=np.sum([self.of_all[name] for name in spoken if name in self.of_all], axis=0),
+            concept_tokens=int(self.census["tokens"][number, chosen].sum()),
+            tokens=int(self.store.lengths[chosen].sum()),
+        )
+
+    def trigger_scores(self) -> Iterator[tuple[FloatArray, TriggerScores]]:
+        """For every concept and then every copy its base rates, [estimate and ends, languages], and its trigger scores."""
+        lines = lines_of(self.store)
+        close = [near(lines, self.places.concept(number)) for number in range(2 * self.n)]
+        counted = self._count_hits(lines, close)
+        on_lines = token_lines(self.store, lines)
+        for number in range(2 * self.n):
+            rates = np.stack(base_rates(self.store, on_lines, close[number], self.picking))
+            yield rates, self._against_chance(number, counted, rates)
+
+    def _count_hits(self, lines: Lines, close: list[BoolArray]) -> HitCounts:
+        """One pass over the stored triggers, a layer at a time."""
+        store, model = self.store, self.subject.manifest.model
+        shape = (2 * self.n, store.n_files, model.n_layers)
+        hits = np.zeros((2 * self.n, int(self.first_keys[-1])), dtype=np.int64)
+        trials = np.zeros((hits.shape[1], len(store.language_names)), dtype=np.int64)
+        hits_by_file, trials_by_file = np.zeros(shape, dtype=np.int32), np.zeros(shape[1:], dtype=np.int32)
+        found = read_triggers(self.subject.connection, self.subject.manifest, store, lines, self.picking)
+        for layer, triggers in enumerate(found):
+            keys = slice(self.first_keys[layer], self.first_keys[layer + 1])
+            trials[keys] = triggers.trials(len(store.language_names))
+            trials_by_file[:, layer] = np.bincount(triggers.files, minlength=store.n_files)
+            for number in range(2 * self.n):
+                hit = close[number][triggers.lines]
+                hits[number, keys] = np.bincount(triggers.indices[hit], minlength=triggers.keys)
+                hits_by_file[number, :, layer] = np.bincount(triggers.files[hit], minlength=store.n_files)
+        return HitCounts(hits, trials, hits_by_file, trials_by_file)
+
+    def _against_chance(self, number: int, counted: HitCounts, rates: FloatArray) -> TriggerScores:
+        spoken, hits = self.spoken(number), counted.hits[number]
+        estimate, low, high = np.nan_to_num(rates[:, spoken])
+        trials = counted.trials[:, spoken]
+        cases, which = np.unique(trials, axis=0, return_inverse=True)
+        log_p = log_tail(cases, estimate)[which.ravel(), hits]
+        log_q = benjamini_hochberg(log_p)
+        return TriggerScores(
+            trials=trials.sum(axis=1),
+            hits=hits,
+            chance=any_hit(trials, estimate),
+            chance_low=any_hit(trials, low),
+            chance_high=any_hit(trials, high),
+            log_p=log_p,
+            significant=(log_q <= np.log(self.settings.alpha)) & (hits > 0),
+            log_q=log_q,
+            hits_by_file=counted.hits_by_file[number],
+            trials_by_file=counted.trials_by_file * self.files(number)[:, None],
+        )
+
+
+def write_rows(connection: duckdb.DuckDBPyConnection, found: Found) -> None:
+    """Write every table of the kind."""
+    named = {table.name: table for table in TABLES}
+    for number, (rates, scores) in enumerate(found.trigger_scores()):
+        counts = found.counts(number)
+        areas = auroc(counts)
+        insert(connection, named["concept_layers"], _layer_rows(found, number, scores, areas))
+        if number < found.n:
+            insert(connection, named["concepts"], _concept_row(found, number))
+            insert(connection, named["concept_languages"], _language_rows(found, number, rates))
+            keys = _key_rows(found, number, scores, counts, areas)
+            insert(connection, named["concept_keys"], _kept(keys, found.settings.keep))
+            _insert_examples(connection, named["concept_examples"], found, number)
+
+
+def _concept_row(found: Found, number: int) -> Columns:
+    concept, store = found.concepts[number], found.store
+    spoken, sites = found.files(number), found.census["sites"][number]
+    windows = found.census["windows"]
+    values: dict[str, object] = {
+        "concept": concept.part,
+        "name": concept.name,
+        "title": concept.title,
+        "sha256": concept.sha256,
+        "definition": concept.model_dump_json(exclude_none=True),
+        "alpha": found.settings.alpha,
+        "sites": int(sites[found.picking].sum()),
+        "held_out_files": int((spoken & ~found.picking).sum()),
+        "held_out_sites": int(sites[~found.picking].sum()),
+        "causal_windows": int((windows[:, 0] == number).sum()),
+        "causal_sites": int(found.gift_sites[number]),
+    }
+    assert len(sites) == store.n_files
+    return {name: np.array([value]) for name, value in values.items()}
+
+
+def _language_rows(found: Found, number: int, rates: FloatArray) -> Columns:
+    store, spoken = found.store, np.flatnonzero(found.spoken(number))
+    mine = found.places.concept(number)
+    matches = np.bincount(mine.files, minlength=store.n_files)
+    tokens = found.census["tokens"][number]
+
+    def sums(values: npt.NDArray[np.generic]) -> IntArray:
+        return np.array([values[found.picking & (store.languages == code)].sum() for code in spoken], dtype=np.int64)
+
+    return {
+        "concept": np.array([found.concepts[number].part] * len(spoken)),
+        "language": np.array([store.language_names[code] for code in spoken]),
+        "files": sums(np.ones(store.n_files, dtype=np.int64)),
+        "files_with": sums(matches > 0),
+        "matches": sums(matches),
+        "tokens": sums(store.lengths),
+        "concept_tokens": sums(tokens),
+        "base_rate": rates[0, spoken],
+        "base_rate_low": rates[1, spoken],
+        "base_rate_high": rates[2, spoken],
+    }
+
+
+def _key_rows(found: Found, number: int, scores: TriggerScores, counts: Counts, areas: FloatArray) -> Columns:
+    keys = len(scores.hits)
+    lot = lots(keys, found.settings.seed)
+    sites = found.gift_sites[number]
+    causal = found.gifts[number] / sites if sites else np.full(keys, np.nan)
+    everything = np.ones(keys, dtype=bool)
+    layers = np.searchsorted(found.first_keys, np.arange(keys), side="right") - 1
+    return {
+        "concept": np.array([found.concepts[number].part] * keys),
+        "layer": layers,
+        "index": np.arange(keys) - found.first_keys[layers],
+        **detection(counts, found.strong),
+        "auroc": areas,
+        "triggers": scores.trials,
+        "hits": scores.hits,
+        "chance": scores.chance,
+        "p": np.exp(scores.log_p),
+        "q": np.exp(scores.log_q),
+        "causal": causal,
+        "rank_any_hit": rank(np.zeros(keys), scores.hits > 0, lot),
+        "rank_fdr": rank(-scores.log_p, scores.significant, lot),
+        "rank_auroc": rank(areas, everything, lot),
+        "rank_causal": rank(causal, everything, lot),
+    }
+
+
+def _kept(rows: Columns, keep: int) -> Columns:
+    """The keys that some picker puts among its first."""
+    ranks = np.stack([rows[f"rank_{picker}"] for picker in PICKERS])
+    chosen = (np.nan_to_num(ranks, nan=np.inf) <= keep).any(axis=0)
+    return {name: column[chosen] for name, column in rows.items()}
+
+
+def _layer_rows(found: Found, number: int, scores: TriggerScores, areas: FloatArray) -> Columns:
+    starts, sizes = found.first_keys[:-1], np.diff(found.first_keys)
+    n_layers = len(sizes)
+
+    def by_layer(values: npt.NDArray[np.generic]) -> FloatArray:
+        sums: FloatArray = np.add.reduceat(values.astype(np.float64), starts)
+        return sums
+
+    # keys are taken for independent of each other: what they share makes the true spread wider
+    spread = _DEVIATIONS * np.sqrt(by_layer(scores.chance * (1 - scores.chance)))
+    share = ratio_interval(scores.hits_by_file[found.picking], scores.trials_by_file[found.picking])
+    return {
+        "concept": np.array([found.concepts[number % found.n].part] * n_layers),
+        "control": np.full(n_layers, number >= found.n),
+        "layer": np.arange(n_layers),
+        "keys": sizes,
+        "any_hit": by_layer(scores.hits > 0).astype(np.int64),
+        "expected": by_layer(scores.chance),
+        "expected_low": np.maximum(by_layer(scores.chance_low) - spread, 0),
+        "expected_high": np.minimum(by_layer(scores.chance_high) + spread, sizes),
+        "significant": by_layer(scores.significant).astype(np.int64),
+        **{f"auroc_{level}": by_layer(areas > level / 100).astype(np.int64) for level in AUROC_LEVELS},
+        "triggers": by_layer(scores.trials).astype(np.int64),
+        "hit_share": share.estimate,
+        "hit_share_low": share.low,
+        "hit_share_high": share.high,
+    }
+
+
+def _insert_examples(connection: duckdb.DuckDBPyConnection, table: Table, found: Found, number: int) -> None:
+    rows = examples(found.store, found.places.concept(number), found.picking, found.settings.seed)
+    if rows:
+        part = found.concepts[number].part
+        columns = {name: np.array([getattr(row, name) for row in rows], dtype=object) for name in table.names[1:]}
+        insert(connection, table, {"concept": np.array([part] * len(rows)), **columns})

@@ -1,0 +1,61 @@
+"""What decides the rows of an analysis of concepts."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, computed_field, model_validator
+
+from contract.concepts import SHIPPED, Concept, define
+from worker.analysis.analysis import Settings
+
+_SHIPPED = {concept.name: concept for concept in SHIPPED}
+
+
+def _names(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _defined(value: Any) -> Any:
+    """A definition may come as JSON text, from a command line, or as its fields."""
+    if isinstance(value, str):
+        return Concept.model_validate_json(value)
+    return value if value is None or isinstance(value, Concept) else define(value)
+
+
+class ConceptSettings(Settings):
+    """Which concepts, and how their keys are looked for."""
+
+    names: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    """Of those that are shipped; all of them where none is named, unless `concept` is."""
+    concept: Annotated[Concept | None, BeforeValidator(_defined)] = None
+    """One of one's own, computed alone."""
+    quantile: float = Field(0.99, gt=0, lt=1)
+    """A key fires strongly above this quantile of its own coefficients, and above 0."""
+    alpha: float = Field(0.05, gt=0, lt=1)
+    """False discovery rate at which keys count as significant."""
+    causal_windows: int = Field(32, ge=0)
+    """Windows with each concept that are run back for what keys give to it."""
+    keep: int = Field(2000, ge=1)
+    """Keys kept by each picker."""
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "ConceptSettings":
+        unknown = [name for name in self.names if name not in _SHIPPED]
+        if unknown:
+            raise ValueError(f"{unknown[0]} is not shipped: choose from {', '.join(_SHIPPED)}")
+        if self.names and self.concept is not None:
+            raise ValueError("give names of shipped concepts or one concept, not both")
+        return self
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def definitions(self) -> tuple[str, ...]:
+        """The concepts with the start of their definitions' sha256: another definition is another setting."""
+        return tuple(concept.part for concept in self.concepts)
+
+    @property
+    def concepts(self) -> tuple[Concept, ...]:
+        """The concepts asked for."""
+        if self.concept is not None:
+            return (self.concept,)
+        return tuple(_SHIPPED[name] for name in self.names or _SHIPPED)
