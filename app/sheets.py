@@ -9,6 +9,8 @@ import duckdb
 from app import queries
 from app.exports import Sheet
 from app.queries.keys import STATISTICS
+from app.queries.search import Search, found_statistics
+from app.queries.values import clean
 from app.runs import Run
 from contract import bins
 from contract.keys import KeyId
@@ -64,6 +66,13 @@ def keys_sheet(name: str, rows: Iterable[queries.KeyRow]) -> Sheet:
         "promoted": "VARCHAR[]",
     }
     return Sheet(name, columns, [_key_row(row) for row in rows])
+
+
+def search_sheet(run: Run, cursor: duckdb.DuckDBPyConnection, wanted: Search) -> Sheet:
+    """All keys that a search finds, with what it measured and all their statistics."""
+    measures, rows = found_statistics(cursor, run.vocabulary, wanted)
+    columns = {**_KEY, **dict.fromkeys(measures, "DOUBLE"), **_types(STATISTICS)}
+    return Sheet(f"{run.run_id}-search", columns, ([str(KeyId(*row[:2])), *map(clean, row)] for row in rows))
 
 
 def key_sheet(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId, table: KeyTable) -> Sheet:

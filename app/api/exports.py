@@ -8,6 +8,7 @@ from app import queries, sheets
 from app.api import models
 from app.dependencies import Cursor, Filter, Key, Layer, OpenRun, Runs, Sort
 from app.exports import MEDIA_TYPES, Format, Sheet, respond
+from app.search import Searched
 
 Wanted = Annotated[Format, Query(description="csv or parquet")]
 ALL = 2**31
@@ -57,6 +58,12 @@ def export_layer_keys(
     """All keys of a layer that pass the filter, in order."""
     page = queries.layer_page(cursor, run.vocabulary, layer, where, sort, limit=ALL)
     return respond(sheets.keys_sheet(f"{run.run_id}-L{layer}", page.rows), format)
+
+
+@router.get("/runs/{run}/export/search", responses=OF_A_RUN | models.failures(503))
+def export_search(run: OpenRun, cursor: Cursor, wanted: Searched, format: Wanted = "csv") -> Response:
+    """All keys that a search finds, in order, with what it measured and all their statistics."""
+    return respond(sheets.search_sheet(run, cursor, wanted), format)
 
 
 @router.get("/runs/{run}/export/keys/{key}/{table}", responses=OF_A_RUN)

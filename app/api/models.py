@@ -172,6 +172,27 @@ class LayerKeysAnswer(_Answer):
     keys: list[KeyInTable]
 
 
+class FoundKey(KeyInTable):
+    """One key found by a search."""
+
+    measures: dict[str, float | int | None] = Field(
+        description="What the criteria measured: fires_on, promoted_logit, promoted_rank, suppressed_logit, suppressed_rank"
+    )
+
+
+class SearchAnswer(_Answer):
+    """A page of the keys found."""
+
+    total: int = Field(description="Keys found, on all pages")
+    by_layer: list[int] = Field(description="How many of them each layer has, from layer 0")
+    unknown_tokens: list[str] = Field(description="Tokens asked for that the tokenizer does not have")
+    sort: str
+    order: Literal["asc", "desc"]
+    limit: int
+    offset: int
+    keys: list[FoundKey]
+
+
 class ExampleShape(_Shape):
     """A window position of a key; the lists hold one entry for each token of the window."""
 

@@ -3,8 +3,36 @@
 from fastapi import APIRouter
 
 from app.accounts.identity import CREDENTIALS
-from app.api import agreement, baskets, comments, exports, jobs, keys, label_exports, labels, lists, live, queue, runs
+from app.api import (
+    agreement,
+    baskets,
+    comments,
+    exports,
+    jobs,
+    keys,
+    label_exports,
+    labels,
+    lists,
+    live,
+    queue,
+    runs,
+    search,
+)
 
 router = APIRouter(prefix="/api/v1", dependencies=CREDENTIALS)
-for room in (runs, keys, labels, queue, label_exports, agreement, comments, lists, baskets, live, jobs, exports):
+for room in (
+    runs,
+    search,
+    keys,
+    labels,
+    queue,
+    label_exports,
+    agreement,
+    comments,
+    lists,
+    baskets,
+    live,
+    jobs,
+    exports,
+):
     router.include_router(room.router)

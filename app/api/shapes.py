@@ -5,6 +5,7 @@ from typing import Any
 from app import queries
 from app.api import models
 from app.labels.models import Evidence, Label
+from app.queries.search import Hit
 
 
 def token(value: queries.Token) -> dict[str, Any]:
@@ -32,6 +33,11 @@ def key_in_table(row: queries.KeyRow) -> models.KeyInTable:
         top_trigger=None if row.top is None else _code_line(row.top),
         promoted=logits(row.promoted),
     )
+
+
+def found_key(hit: Hit) -> models.FoundKey:
+    """A key found by a search."""
+    return models.FoundKey(**key_in_table(hit.row).model_dump(), measures=hit.measures)
 
 
 def trigger(example: queries.Example) -> models.TriggerShape:

@@ -67,6 +67,17 @@ def history(session: Session, target: Target) -> list[Label]:
     return list(session.scalars(select(Label).where(*_about(target)).order_by(Label.id.desc())))
 
 
+def keys_of_kind(session: Session, weights_sha256: str, kind: Kind) -> list[KeyId]:
+    """The keys of a model's weights that somebody now gives this kind, in the order of their names."""
+    chosen = (
+        select(Label.layer, Label.key_index)
+        .where(Label.weights_sha256 == weights_sha256, Label.kind == kind, Label.superseded_at.is_(None))
+        .distinct()
+        .order_by(Label.layer, Label.key_index)
+    )
+    return [KeyId(layer, index) for layer, index in session.execute(chosen)]
+
+
 def current_label(session: Session, target: Target, person: str) -> Label | None:
     """What a person says of a key now."""
     mine = (*_about(target), Label.person == person, Label.superseded_at.is_(None))

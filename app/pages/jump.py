@@ -18,7 +18,7 @@ router = APIRouter()
 
 _LAYER = re.compile(r"\s*(?:layer\s*|L)([0-9]{1,6})\s*", re.ASCII | re.IGNORECASE)
 _SHOWN = str.maketrans({"·": " "})
-_WHAT_TO_TYPE = "type a key like L5.K312, a layer like L5, or a token that keys fire on, with its exact white space"
+_WHAT_TO_TYPE = "type a key like L5.K312, a layer like L5, or a token, with its exact white space"
 
 
 class NothingFound(NotFound):
@@ -28,10 +28,8 @@ class NothingFound(NotFound):
 
 
 @router.get("/jump", name="jump")
-def jump(
-    request: Request, registry: Runs, q: str = "", run: str = "", layer: int = 0, mask: MaskText = ""
-) -> RedirectResponse:
-    """Lead to a key, to a layer, or to the keys of a layer that fire on a token.
+def jump(request: Request, registry: Runs, q: str = "", run: str = "", mask: MaskText = "") -> RedirectResponse:
+    """Lead to a key, to a layer, or to the keys that fire on a token or promote it.
 
     Raises:
         NothingFound: it is none of them, or no run was named and there are several.
@@ -39,7 +37,7 @@ def jump(
     """
     chosen = _run(registry, run, q)
     links = Links(request, basket_of(chosen.run_id, mask))
-    return RedirectResponse(_target(chosen, links, q, layer), status_code=303)
+    return RedirectResponse(_target(chosen, links, q), status_code=303)
 
 
 def _run(registry: Registry, run_id: str, typed: str) -> Run:
@@ -50,7 +48,7 @@ def _run(registry: Registry, run_id: str, typed: str) -> Run:
     raise NothingFound(f"open a run first, to look for {typed!r} in it", Exists(runs=tuple(run_ids)))
 
 
-def _target(run: Run, links: Links, typed: str, layer: int) -> str:
+def _target(run: Run, links: Links, typed: str) -> str:
     exists = Exists(run_id=run.run_id, n_layers=run.manifest.model.n_layers)
     try:
         key = KeyId.parse(typed)
@@ -65,5 +63,5 @@ def _target(run: Run, links: Links, typed: str, layer: int) -> str:
         return links.layer(run.run_id, number)
     for text in (typed, typed.translate(_SHOWN)):
         if text and run.vocabulary.ids(parse_token(text)):
-            return links.layer(run.run_id, layer, fires_on=text)
+            return links.search(run.run_id, q=text)
     raise NothingFound(f"nothing in {run.run_id} is called {typed!r}: {_WHAT_TO_TYPE}", exists)

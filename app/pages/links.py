@@ -9,7 +9,9 @@ from app.accounts.identity import Person
 from contract.keys import KeyId, Mask, format_basket
 
 Parameters = dict[str, object]
-SECTIONS = (("run_page", "overview"), ("jobs_page", "jobs"))
+LONGEST_BASKET = 4000
+"""Characters of a basket in an address; longer ones are saved and go by their id."""
+SECTIONS = (("run_page", "overview"), ("search_page", "search"), ("jobs_page", "jobs"))
 """Pages about a whole run, by the name of their route and their title, in the order of the navigation."""
 
 
@@ -28,6 +30,8 @@ class Basket:
 
     run_id: str | None = None
     masks: tuple[Mask, ...] = ()
+    saved: str | None = None
+    """Id under which it was saved, being too long for an address."""
 
     def __str__(self) -> str:
         return format_basket(self.masks)
@@ -40,13 +44,13 @@ class Basket:
 
     def holding(self, key: KeyId) -> "Basket":
         """The basket with the key in it, with factor 0 where it was not."""
-        return self if key in self else replace(self, masks=(*self.masks, Mask(key)))
+        return self if key in self else replace(self, masks=(*self.masks, Mask(key)), saved=None)
 
     def toggled(self, key: KeyId) -> "Basket":
         """The basket with the key taken out if it is in, else put in."""
         if key not in self:
             return self.holding(key)
-        return replace(self, masks=tuple(mask for mask in self.masks if mask.key != key))
+        return replace(self, masks=tuple(mask for mask in self.masks if mask.key != key), saved=None)
 
 
 class Links:
@@ -93,6 +97,10 @@ class Links:
         """The keys of a layer."""
         return self._carrying(run_id, "layer_page", query, run=run_id, layer=layer)
 
+    def search(self, run_id: str, **query: object) -> str:
+        """The keys of a run that meet some criteria."""
+        return self._carrying(run_id, "search_page", query, run=run_id)
+
     def key(self, run_id: str, key: KeyId, **query: object) -> str:
         """A key."""
         return self._carrying(run_id, "key_page", query, run=run_id, key=key)
@@ -108,6 +116,14 @@ class Links:
     def team(self, name: str, run_id: str | None, **query: object) -> str:
         """A page of the team about a run's weights: labels, lists or activity, by its route."""
         return self._carrying(run_id, name, {"run": run_id, **query})
+
+    def list(self, list_id: int, **query: object) -> str:
+        """A list of keys."""
+        return str(URL(self._to("list_page", list=list_id)).include_query_params(**_given(query)))
+
+    def export_labels(self, run_id: str, format: str) -> str:
+        """Everything that was said of the keys of a run's weights, as a file."""
+        return str(URL(self._to("export_labels")).include_query_params(run=run_id, format=format))
 
     def queue(self, run: str | None = None, **query: object) -> str:
         """The labelling queue."""
@@ -153,7 +169,11 @@ class Links:
     def _carrying(self, run_id: str | None, name: str, query: Parameters | None = None, **parameters: object) -> str:
         path = self._to(name, **parameters)
         shown = _given(query)
-        if self.basket and run_id == self.basket.run_id:
+        if self.basket.saved:
+            # Only the live page reads saved baskets; elsewhere they are left behind.
+            if name == "live_page":
+                shown["basket"] = self.basket.saved
+        elif self.basket and run_id == self.basket.run_id:
             shown["mask"] = str(self.basket)
         return str(URL(path).include_query_params(**shown)) if shown else path
 

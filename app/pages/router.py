@@ -3,8 +3,40 @@
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from app.pages import figures, jobs, jump, key, labels, layer, live, overview, queue, runs
+from app.pages import (
+    activity,
+    discussion,
+    figures,
+    jobs,
+    jump,
+    key,
+    labels,
+    layer,
+    lists,
+    live,
+    overview,
+    queue,
+    runs,
+    search,
+    team,
+)
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-for page in (runs, overview, layer, key, labels, queue, figures, jobs, jump, live):
+for page in (
+    runs,
+    overview,
+    search,
+    layer,
+    key,
+    labels,
+    discussion,
+    team,
+    lists,
+    activity,
+    queue,
+    figures,
+    jobs,
+    jump,
+    live,
+):
     router.include_router(page.router)

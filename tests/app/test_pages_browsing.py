@@ -189,17 +189,16 @@ def test_the_prompt_of_a_trigger_ends_with_its_token(reader: TestClient, alpha: 
         ("  l0.k2 ", "/runs/alpha/keys/L0.K2"),
         ("L1", "/runs/alpha/layers/1"),
         ("layer 0", "/runs/alpha/layers/0"),
-        ("return", "/runs/alpha/layers/1?fires_on=return"),
-        ("·self", "/runs/alpha/layers/1?fires_on=%C2%B7self"),
+        ("return", "/runs/alpha/search?q=return"),
+        ("·values", "/runs/alpha/search?q=+values"),
+        (":", "/runs/alpha/search?q=%3A"),
     ],
 )
-def test_the_box_in_the_header_leads_there(reader: TestClient, alpha: Run, typed: str, target: str) -> None:
-    if typed.startswith("·") and not alpha.vocabulary.ids(b" self"):
-        pytest.skip("the toy tokenizer has no such token")
-    answer = reader.get("/jump", params={"q": typed, "run": "alpha", "layer": 1}, follow_redirects=False)
+def test_the_box_in_the_header_leads_there(reader: TestClient, typed: str, target: str) -> None:
+    answer = reader.get("/jump", params={"q": typed, "run": "alpha"}, follow_redirects=False)
     assert answer.status_code == 303
-    assert answer.headers["location"].split("?")[0] == target.split("?")[0]
-    assert reader.get(answer.headers["location"]).status_code == 200
+    assert answer.headers["location"] == target
+    assert reader.get(target).status_code == 200
 
 
 def test_the_box_keeps_the_basket(reader: TestClient) -> None:

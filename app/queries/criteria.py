@@ -1,0 +1,163 @@
+"""What keys can be searched by: each criterion gives one clause of the search's SELECT."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Literal, Protocol
+
+from app.errors import InvalidParameter
+from app.queries.keys import STATISTICS
+from app.queries.layers import Order
+from app.queries.tokens import Vocabulary
+from contract.keys import KeyId
+
+Direction = Literal["promoted", "suppressed"]
+NUMERIC = {column.name: column for column in STATISTICS if column.type in ("FLOAT", "UBIGINT")}
+"""The statistics that have an order, so that a range of them can be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """What a criterion adds to the SELECT."""
+
+    sql: str
+    """A condition on `keys k`; or, where there are measures, a SELECT of layer, index and these."""
+    values: tuple[object, ...]
+    measures: Mapping[str, Order] = field(default_factory=dict)
+    """Numbers that only the keys found have; and which end of each comes first, unless asked for otherwise."""
+
+
+class Criterion(Protocol):
+    """Something that a key is or does."""
+
+    def clause(self, vocabulary: Vocabulary) -> Clause:
+        """The clause that finds such keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """The value promotes or suppresses a token, among the tokens listed for it."""
+
+    token: bytes
+    direction: Direction
+    top: int | None = None
+    """How near to the first of the list the token has to be."""
+    logit: float | None = None
+    """How large its logit has to be, either way."""
+
+    def clause(self, vocabulary: Vocabulary) -> Clause:
+        """Logit and rank under the direction's name."""
+        strongest: Order = "desc" if self.direction == "promoted" else "asc"
+        sql = f"""
+            SELECT layer, "index", {"max" if strongest == "desc" else "min"}(amount) AS {self.direction}_logit,
+                min(rank) AS {self.direction}_rank
+            FROM token_keys
+            WHERE relation = ? AND token_id IN (SELECT unnest(?))
+                AND rank <= coalesce(?, rank) AND abs(amount) >= coalesce(?, 0)
+            GROUP BY ALL"""  # noqa: S608 - one of two words
+        values = self.direction, vocabulary.ids(self.token), self.top, self.logit
+        return Clause(sql, values, {f"{self.direction}_logit": strongest, f"{self.direction}_rank": "asc"})
+
+
+@dataclass(frozen=True, slots=True)
+class FiresOn:
+    """The key fires on a token, among the tokens listed for it."""
+
+    token: bytes
+    least: int | None = None
+    """Stored triggers and samples on the token that there have to be."""
+
+    def clause(self, vocabulary: Vocabulary) -> Clause:
+        """The count as `fires_on`."""
+        sql = """
+            SELECT layer, "index", sum(amount)::BIGINT AS fires_on FROM token_keys
+            WHERE relation = 'fires_on' AND token_id IN (SELECT unnest(?))
+            GROUP BY ALL HAVING sum(amount) >= coalesce(?, 1)"""
+        return Clause(sql, (vocabulary.ids(self.token), self.least), {"fires_on": "desc"})
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """The key fires on a token, or its value promotes it."""
+
+    token: bytes
+
+    def clause(self, vocabulary: Vocabulary) -> Clause:
+        """The count as `fires_on`, the logit as `promoted_logit`; each is empty where only the other holds."""
+        sql = """
+            SELECT layer, "index", (sum(amount) FILTER (WHERE relation = 'fires_on'))::BIGINT AS fires_on,
+                max(amount) FILTER (WHERE relation = 'promoted') AS promoted_logit
+            FROM token_keys
+            WHERE relation IN ('fires_on', 'promoted') AND token_id IN (SELECT unnest(?))
+            GROUP BY ALL"""
+        return Clause(sql, (vocabulary.ids(self.token),), {"fires_on": "desc", "promoted_logit": "desc"})
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A statistic lies in a range, ends included; a key without it does not."""
+
+    statistic: str
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.statistic not in NUMERIC:
+            raise InvalidParameter(f"there is no range of {self.statistic!r}: choose one of {', '.join(NUMERIC)}")
+        if not all(end is None or isfinite(end) for end in (self.low, self.high)):
+            raise InvalidParameter(f"a range of {self.statistic} needs finite ends: leave one out to have it open")
+
+    def clause(self, vocabulary: Vocabulary) -> Clause:
+        """A condition on its column."""
+        column = f'k."{self.statistic}"'
+        # DuckDB takes NaN for larger than every number, infinity included.
+        low = float("-inf") if self.low is None else self.low
+        high = float("inf") if self.high is None else self.high
+        return Clause(f"{column} BETWEEN ? AND ?", (low, high))
+
+
+@dataclass(frozen=True, slots=True)
+class InLayers:
+    """The key is in one of some layers, both ends included."""
+
+    low: int
+    high: int
+
+    def clause(self, vocabulary: Vocabulary) -> Clause:
+        """A condition on the layer."""
+        return Clause("k.layer BETWEEN ? AND ?", (self.low, self.high))
+
+
+@dataclass(frozen=True, slots=True)
+class Prefers:
+    """The key fires most often in a language."""
+
+    language: str
+
+    def clause(self, vocabulary: Vocabulary) -> Clause:
+        """A condition on its column."""
+        return Clause("k.top_language = ?", (self.language,))
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """The key never fires, or it does."""
+
+    dead: bool = True
+
+    def clause(self, vocabulary: Vocabulary) -> Clause:
+        """A condition on its column."""
+        return Clause("k.dead = ?", (self.dead,))
+
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """The key is one of some, such as those that have a label."""
+
+    keys: tuple[KeyId, ...]
+
+    def clause(self, vocabulary: Vocabulary) -> Clause:
+        """A condition on its name."""
+        layers, indices = [key.layer for key in self.keys], [key.index for key in self.keys]
+        condition = '(k.layer, k."index") IN (SELECT (unnest(?::INTEGER[]), unnest(?::INTEGER[])))'
+        return Clause(condition, (layers, indices))

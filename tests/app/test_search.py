@@ -1,0 +1,224 @@
+"""Exact search over a run: every criterion against plain loops over the tables, alone and together."""
+
+import csv
+import html
+import io
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import duckdb
+import pytest
+from fastapi.testclient import TestClient
+
+from app.errors import InvalidParameter
+from app.queries.criteria import About, Among, Between, Criterion, Dead, FiresOn, InLayers, Prefers, Writes
+from app.queries.search import Search, search
+from app.queries.tokens import parse_token
+from app.runs import Run
+from app.search import SearchParameters, format_ranges
+from contract.keys import KeyId
+
+KEY_LINK = re.compile(r'<th scope="row"><a class="mono" href="[^"]*/keys/(L\d+\.K\d+)')
+
+
+@pytest.fixture
+def cursor(alpha: Run) -> Iterator[duckdb.DuckDBPyConnection]:
+    with alpha.reading() as cursor:
+        yield cursor
+
+
+def brute_force(cursor: duckdb.DuckDBPyConnection, table: str, holds: Callable[[dict[str, Any]], bool]) -> set[KeyId]:
+    """The keys of a table's rows for which something holds, row by row."""
+    cursor.execute(f"SELECT * FROM {table}")
+    names = [column[0] for column in cursor.description]
+    rows = (dict(zip(names, row, strict=True)) for row in cursor.fetchall())
+    return {KeyId(row["layer"], row["index"]) for row in rows if holds(row)}
+
+
+def written(token_id: int, direction: str, top: int = 99, logit: float = 0.0) -> Callable[[dict[str, Any]], bool]:
+    return lambda row: (
+        row["token_id"] == token_id
+        and row["direction"] == direction
+        and row["projection"] == "normed"
+        and row["rank"] <= top
+        and abs(row["logit"]) >= logit
+    )
+
+
+def keys_found(cursor: duckdb.DuckDBPyConnection, run: Run, *criteria: Criterion, **order: Any) -> list[KeyId]:
+    return search(cursor, run.vocabulary, Search(criteria, **order)).names(0, 999)
+
+
+def test_a_written_token_is_found_exactly(alpha: Run, cursor: duckdb.DuckDBPyConnection) -> None:
+    seen = 0
+    for (token_id,) in cursor.execute("SELECT DISTINCT token_id FROM value_tokens ORDER BY 1").fetchall():
+        token = alpha.vocabulary[token_id].bytes
+        for direction in ("promoted", "suppressed"):
+            found = keys_found(cursor, alpha, Writes(token, direction, 3, 0.5))
+            assert set(found) == brute_force(cursor, "value_tokens", written(token_id, direction, 3, 0.5))
+            assert len(found) == len(set(found))
+            seen += len(found)
+    assert seen > 20
+
+
+def test_a_token_that_fires_keys_is_found_exactly_with_its_count(alpha: Run, cursor: duckdb.DuckDBPyConnection) -> None:
+    counts: dict[int, dict[KeyId, int]] = {}
+    for layer, index, token_id, count in cursor.execute(
+        'SELECT layer, "index", token_id, "count" FROM fires_on'
+    ).fetchall():
+        counts.setdefault(token_id, {})[KeyId(layer, index)] = count
+    for token_id, expected in counts.items():
+        found = search(cursor, alpha.vocabulary, Search((FiresOn(alpha.vocabulary[token_id].bytes),)))
+        assert {hit.row.key: hit.measures["fires_on"] for hit in found.hits} == expected
+        assert found.sort == "fires_on"
+        ordered = [hit.measures["fires_on"] for hit in found.hits]
+        assert ordered == sorted(ordered, reverse=True)  # type: ignore[type-var]
+    assert any(max(each.values()) >= 2 for each in counts.values())
+    token_id, expected = max(counts.items(), key=lambda item: max(item[1].values()))
+    least = max(expected.values())
+    found_keys = keys_found(cursor, alpha, FiresOn(alpha.vocabulary[token_id].bytes, least))
+    assert set(found_keys) == {key for key, count in expected.items() if count >= least}
+
+
+@pytest.mark.parametrize("typed", ["(", ";", "    ", "return", "Return", "\\n", " range"])
+def test_case_and_white_space_are_the_tokens_own(alpha: Run, cursor: duckdb.DuckDBPyConnection, typed: str) -> None:
+    ids = [
+        token_id for token_id in range(len(alpha.vocabulary)) if alpha.vocabulary[token_id].bytes == parse_token(typed)
+    ]
+    expected = brute_force(cursor, "fires_on", lambda row: row["token_id"] in ids)
+    expected |= {key for token_id in ids for key in brute_force(cursor, "value_tokens", written(token_id, "promoted"))}
+    assert set(keys_found(cursor, alpha, About(parse_token(typed)))) == expected
+    assert bool(ids) == (typed != "Return")
+
+
+def test_ranges_layers_languages_and_dead_keys_are_found_exactly(alpha: Run, cursor: duckdb.DuckDBPyConnection) -> None:
+    rows = brute_force(cursor, "keys", lambda row: row["kurtosis"] is not None and 4 <= row["kurtosis"] <= 12)
+    assert set(keys_found(cursor, alpha, Between("kurtosis", 4, 12))) == rows
+    assert 0 < len(rows) < 12
+    assert set(keys_found(cursor, alpha, InLayers(1, 1))) == brute_force(cursor, "keys", lambda row: row["layer"] == 1)
+    assert set(keys_found(cursor, alpha, Prefers("go"))) == brute_force(
+        cursor, "keys", lambda row: row["top_language"] == "go"
+    )
+    assert keys_found(cursor, alpha, Dead()) == [KeyId(1, 5)]
+    assert len(keys_found(cursor, alpha, Dead(False))) == 11
+
+
+def test_criteria_hold_together(alpha: Run, cursor: duckdb.DuckDBPyConnection) -> None:
+    tokens = [
+        alpha.vocabulary[token_id].bytes
+        for (token_id,) in cursor.execute(
+            "SELECT token_id FROM fires_on GROUP BY token_id ORDER BY count(*) DESC LIMIT 2"
+        ).fetchall()
+    ]
+    criteria: list[Criterion] = [FiresOn(tokens[0]), Between("mean", -0.02), InLayers(0, 0)]
+    each = [set(keys_found(cursor, alpha, criterion)) for criterion in criteria]
+    assert set(keys_found(cursor, alpha, *criteria)) == set.intersection(*each) != set()
+    some = tuple(sorted(each[0])[:2])
+    assert set(keys_found(cursor, alpha, FiresOn(tokens[0]), Among(some))) == set(some)
+    assert keys_found(cursor, alpha, Among(())) == []
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_keys_found_are_in_order_and_counted_by_layer(
+    alpha: Run, cursor: duckdb.DuckDBPyConnection, order: Any
+) -> None:
+    found = search(cursor, alpha.vocabulary, Search((Dead(False),), "kurtosis", order), limit=4, offset=2)
+    rows = cursor.execute(
+        f'SELECT layer, "index" FROM keys WHERE NOT dead ORDER BY kurtosis {order}, layer, "index"'
+    ).fetchall()
+    assert found.names(0, 99) == [KeyId(*row) for row in rows]
+    assert [hit.row.key for hit in found.hits] == [KeyId(*row) for row in rows][2:6]
+    assert (found.total, found.by_layer(2)) == (11, [6, 5])
+    assert all(hit.row.top is not None and hit.row.promoted for hit in found.hits)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("nothing:1:2", "no range of 'nothing'"),
+        ("dead:0:1", "no range of 'dead'"),
+        ("kurtosis", "no range: write"),
+        ("kurtosis:a:b", "no range: write"),
+        ("kurtosis:nan:", "finite ends"),
+        ("kurtosis:1:2:3", "no range: write"),
+    ],
+)
+def test_a_range_that_cannot_be_read_is_named(reader: TestClient, text: str, problem: str) -> None:
+    with pytest.raises(InvalidParameter, match=problem):
+        SearchParameters(ranges=text).between()
+    assert reader.get("/api/v1/runs/alpha/search", params={"ranges": text}).status_code == 422
+
+
+def test_ranges_are_written_as_they_are_read() -> None:
+    ranges = [Between("kurtosis", 10), Between("mean", None, 0.1 + 0.2), Between("n", 1, 1e9)]
+    assert SearchParameters(ranges=format_ranges(ranges)).between() == ranges
+
+
+def test_the_api_answers_a_page_with_what_was_measured(reader: TestClient, alpha: Run) -> None:
+    answer = reader.get("/api/v1/runs/alpha/search", params={"q": ";", "limit": 3, "layer_to": 1}).json()
+    assert answer["ok"] is True
+    assert len(answer["keys"]) == min(3, answer["total"])
+    assert sum(answer["by_layer"]) == answer["total"] > 0
+    assert set(answer["keys"][0]["measures"]) == {"fires_on", "promoted_logit"}
+    assert (answer["sort"], answer["order"], answer["unknown_tokens"]) == ("fires_on", "desc", [])
+    unknown = reader.get("/api/v1/runs/alpha/search", params={"promotes": "nosuchtoken"}).json()
+    assert (unknown["total"], unknown["unknown_tokens"]) == (0, ["nosuchtoken"])
+    assert reader.get("/api/v1/runs/alpha/search", params={"sort": "promoted_logit"}).status_code == 422
+
+
+def test_a_label_finds_its_keys(client: TestClient) -> None:
+    body = {"kind": "semantic", "description": "", "tags": [], "evidence": []}
+    client.put(
+        "/api/v1/runs/alpha/keys/L1.K2/labels", json=body, headers={"X-Keyscope-Person": "Ada"}
+    ).raise_for_status()
+    found = client.get("/api/v1/runs/alpha/search", params={"label": "semantic"}).json()
+    assert [each["key"] for each in found["keys"]] == ["L1.K2"]
+    assert client.get("/api/v1/runs/alpha/search", params={"label": "mixed"}).json()["total"] == 0
+
+
+def test_the_export_has_every_key_found(reader: TestClient) -> None:
+    parameters = {"fires_on": ";", "sort": "kurtosis"}
+    answer = reader.get("/api/v1/runs/alpha/search", params=parameters).json()
+    text = reader.get("/api/v1/runs/alpha/export/search", params=parameters).text
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["key"] for row in rows] == [each["key"] for each in answer["keys"]]
+    assert [float(row["fires_on"]) for row in rows] == [each["measures"]["fires_on"] for each in answer["keys"]]
+
+
+def test_the_page_lists_what_the_api_finds_and_leads_on(reader: TestClient) -> None:
+    page = reader.get("/runs/alpha/search", params={"fires_on": ";"})
+    found = reader.get("/api/v1/runs/alpha/search", params={"fires_on": ";"}).json()
+    assert KEY_LINK.findall(page.text) == [each["key"] for each in found["keys"]]
+    assert [bar.keys for bar in page.context["by_layer"]] == found["by_layer"]
+    masked = reader.get(html.unescape(page.context["mask_href"]))
+    assert all(each["key"] in masked.text for each in found["keys"])
+    bar = next(bar for bar in page.context["by_layer"] if bar.keys)
+    assert len(KEY_LINK.findall(reader.get(bar.href).text)) == bar.keys
+
+
+def test_a_form_with_empty_fields_leads_to_a_short_address(reader: TestClient) -> None:
+    form = {
+        "q": "",
+        "fires_on": ";",
+        "layer_from": "",
+        "statistic": "kurtosis",
+        "low": "3",
+        "high": "",
+        "ranges": "mean::5",
+    }
+    answer = reader.get("/runs/alpha/search", params=form, follow_redirects=False)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/runs/alpha/search?fires_on=%3B&ranges=mean%3A%3A5%2Ckurtosis%3A3%3A"
+    page = reader.get(answer.headers["location"], follow_redirects=False)
+    assert page.status_code == 200
+    assert [chip.text for chip in page.context["ranges"]] == ["mean ≤ 5", "kurtosis ≥ 3"]
+    assert reader.get(page.context["ranges"][0].without).context["ranges"][0].text == "kurtosis ≥ 3"
+
+
+def test_an_unknown_token_is_said_to_be_none_and_others_are_offered(reader: TestClient) -> None:
+    page = reader.get("/runs/alpha/search", params={"promotes": "RETURN"})
+    assert "The tokenizer has no token" in page.text
+    alike = [choice.href for note in page.context["notes"] for choice in note.alike]
+    assert alike
+    assert all("no token" not in reader.get(href).text for href in alike)
