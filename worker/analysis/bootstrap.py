@@ -1,5 +1,6 @@
 """Confidence intervals by drawing files again: tokens of one file are alike, so files are what is sampled."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -31,19 +32,56 @@ def ratio_interval(
         level: of confidence.
         seed: of the draws.
     """
+    above, below = _aligned(numerators, denominators)
+    cells = above.shape[1:]
+    above, below = above.reshape(len(above), -1), below.reshape(len(below), -1)
+    drawn = [_ratio(times @ above, times @ below) for times in _drawn_files(len(above), draws, seed)]
+    return _interval(_ratio(above.sum(axis=0), below.sum(axis=0)), np.concatenate(drawn), level, cells)
+
+
+def difference_interval(
+    numerators: npt.ArrayLike, denominators: npt.ArrayLike, draws: int = DRAWS, level: float = LEVEL, seed: int = 0
+) -> Interval:
+    """A ratio of sums over files less another, such as one at some places less one at others of the same files.
+
+    Args:
+        numerators: [files, 2, cells…], what each file adds above the line of either ratio.
+        denominators: [files, 2, cells…] or [files, 2], what it adds below.
+        draws: times the files are drawn again, the same ones for both ratios.
+        level: of confidence.
+        seed: of the draws.
+    """
+    above, below = _aligned(numerators, denominators)
+    cells = above.shape[2:]
+    above, below = above.reshape(len(above), 2, -1), below.reshape(len(below), 2, -1)
+
+    def difference(times: FloatArray) -> FloatArray:
+        ratios = _ratio(np.tensordot(times, above, 1), np.tensordot(times, below, 1))
+        return np.asarray(ratios[:, 0] - ratios[:, 1])
+
+    drawn = [difference(times) for times in _drawn_files(len(above), draws, seed)]
+    return _interval(difference(np.ones((1, len(above))))[0], np.concatenate(drawn), level, cells)
+
+
+def _aligned(numerators: npt.ArrayLike, denominators: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Both in the shape of the first."""
     above = np.asarray(numerators, dtype=np.float64)
     below = np.asarray(denominators, dtype=np.float64)
     if below.ndim < above.ndim:
         below = np.broadcast_to(below.reshape(below.shape + (1,) * (above.ndim - below.ndim)), above.shape)
-    files, cells = len(above), above.shape[1:]
-    above, below = above.reshape(files, -1), below.reshape(files, -1)
+    return above, below
+
+
+def _drawn_files(files: int, draws: int, seed: int) -> Iterator[FloatArray]:
+    """How often each file is drawn, [some draws, files] at a time."""
     random = np.random.default_rng(seed)
-    drawn = []
     for start in range(0, draws, _CHUNK):
         times = random.multinomial(files, np.full(files, 1 / files), size=min(_CHUNK, draws - start))
-        drawn.append(_ratio(times @ above, times @ below))
-    ends = _quantiles(np.concatenate(drawn), level)
-    estimate = _ratio(above.sum(axis=0), below.sum(axis=0))
+        yield times.astype(np.float64)
+
+
+def _interval(estimate: FloatArray, drawn: FloatArray, level: float, cells: tuple[int, ...]) -> Interval:
+    ends = _quantiles(drawn, level)
     return Interval(estimate.reshape(cells), ends[0].reshape(cells), ends[1].reshape(cells))
 
 

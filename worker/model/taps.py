@@ -3,7 +3,7 @@
 Hooks exist only inside a `with` block and are gone after it, whatever happened in between.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ from worker.model.code_model import CodeModel, FeedForward
 from worker.model.errors import MaskNotApplied
 
 Consume = Callable[[int, Tensor], None]
+Change = Callable[[Tensor], Tensor]
 
 
 @contextmanager
@@ -48,6 +49,33 @@ def read_before_activation(model: CodeModel, consume: Consume) -> Iterator[None]
         for feed_forward in model.layers:
             hooks.callback(feed_forward.up.register_forward_hook(tap(feed_forward)).remove)
         yield
+
+
+@contextmanager
+def change_coefficients(model: CodeModel, changes: Mapping[int, Change]) -> Iterator[None]:
+    """Put `changes[layer](coefficients)` in the place of a layer's coefficients in every forward of the block.
+
+    For masks that are the same for all rows, as analyses want them by the hundred; coefficients are [rows, tokens,
+    keys], and the model's own tensor is not to be written to.
+
+    Raises:
+        MaskNotApplied: one of the layers saw no forward pass, or fewer than the others.
+    """
+    passes = dict.fromkeys(changes, 0)
+
+    def tap(layer: int, change: Change) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+        def replace(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            passes[layer] += 1
+            return (change(inputs[0]), *inputs[1:])
+
+        return replace
+
+    with ExitStack() as hooks:
+        for layer, change in changes.items():
+            hooks.callback(model.layers[layer].down.register_forward_pre_hook(tap(layer, change)).remove)
+        yield
+    if changes and (len(set(passes.values())) != 1 or 0 in passes.values()):
+        raise MaskNotApplied(f"the masks on layers {sorted(changes)} did not act on every pass: passes seen {passes}")
 
 
 @dataclass

@@ -1,0 +1,139 @@
+"""The kind `edit`: choose keys and controls, see where the keys live on the concept, then mask one after another."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from contract.concepts import Concept
+from worker.analysis.analysis import Analysis, Arrays, Results, Step
+from worker.analysis.edit import keys as choice
+from worker.analysis.edit.conditions import Condition, conditions
+from worker.analysis.edit.measure import coefficients_on, measure
+from worker.analysis.edit.places import Cells, Chosen, choose
+from worker.analysis.edit.rows import Measured, write_rows
+from worker.analysis.edit.settings import EditSettings
+from worker.analysis.subject import Subject
+from worker.concepts.matching import check
+from worker.precompute.windows import Window
+from worker.progress import Advance
+
+KEYS, RANGE = "keys", "range"
+WINDOWS_PER_STEP = 32
+RANGE_SHARE = 4
+"""The range of the keys' coefficients is taken from so much less than is measured on."""
+
+
+def make(settings: Mapping[str, Any]) -> Analysis:
+    """The edit with these settings, a part of its own."""
+    chosen = EditSettings.model_validate(settings)
+    return EditAnalysis(chosen, chosen.part)
+
+
+class EditAnalysis(Analysis):
+    """What masking a concept's keys does."""
+
+    kind = "edit"
+    settings: EditSettings
+
+    def __init__(self, settings: EditSettings, part: str | None = None) -> None:
+        super().__init__(settings, part)
+        self._chosen: tuple[Chosen, Chosen] | None = None
+
+    def steps(self, subject: Subject) -> Sequence[Step]:
+        """The choice of keys, their range on the concept, then the windows, some a step."""
+        picking, held_out = self._windows(subject)
+        steps = [Step(KEYS, (), 0), _step(RANGE, picking.with_concept)]
+        steps += [_step(name, windows) for name, windows in _in_steps(held_out)]
+        return steps
+
+    def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
+        """The keys, their range, or the sums over a step's windows under every condition."""
+        if step.name == KEYS:
+            return self._choose_keys(subject)
+        chosen = done[KEYS]
+        cells = _cells(subject, chosen)
+        picking, held_out = self._windows(subject)
+        if step.name == RANGE:
+            main = chosen["ranked"][: int(chosen["main"])]
+            centre, spread = coefficients_on(subject, cells, picking.with_concept, main, advance)
+            return {"centre": centre, "spread": spread}
+        windows = dict(_in_steps(held_out))[step.name]
+        return measure(subject, cells, windows, self._conditions(chosen, done[RANGE]), advance)
+
+    def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
+        """Write all tables."""
+        chosen = results[KEYS]
+        names = [name for name in results if name not in (KEYS, RANGE)]
+        _, held_out = self._windows(subject)
+        measured = Measured(
+            edit=self.settings.part,
+            settings=self.settings,
+            cells=_cells(subject, chosen),
+            windows=(len(held_out.with_concept), len(held_out.without)),
+            table=choice.read_keys(subject),
+            conditions=self._conditions(chosen, results[RANGE]),
+            ranked=chosen["ranked"],
+            factors=chosen["factors"],
+            centre=results[RANGE]["centre"],
+            spread=results[RANGE]["spread"],
+            parts=[results[name] for name in sorted(names)],
+        )
+        write_rows(subject, connection, measured)
+
+    def _windows(self, subject: Subject) -> tuple[Chosen, Chosen]:
+        """Windows of files that keys are picked on, and of files that are held out."""
+        if self._chosen is None:
+            concept, _ = choice.read_concepts(subject.connection, self.settings.concept)
+            check(concept, subject.store.language_names)
+            tokens, seed = self.settings.tokens, self.settings.seed
+            self._chosen = (
+                choose(subject, concept, False, tokens // RANGE_SHARE, seed),
+                choose(subject, concept, True, tokens, seed),
+            )
+        return self._chosen
+
+    def _choose_keys(self, subject: Subject) -> Arrays:
+        settings = self.settings
+        concept, others = choice.read_concepts(subject.connection, settings.concept)
+        table = choice.read_keys(subject)
+        ranking = choice.rank(subject, settings, table)
+        main = ranking.keys[: ranking.main]
+        return {
+            "ranked": ranking.keys,
+            "factors": ranking.factors,
+            "doses": np.array(ranking.doses),
+            "main": np.array(ranking.main),
+            "random": choice.random_controls(table, main, settings.draws, settings.seed),
+            "matched": choice.matched_controls(table, main, settings.draws, settings.seed),
+            # the others as they were when the edit began: what is counted apart must not change in the middle
+            "concepts": np.array([each.model_dump_json() for each in (concept, *others)]),
+        }
+
+    def _conditions(self, chosen: Arrays, taken: Arrays) -> list[Condition]:
+        reach = self.settings.tau * taken["spread"]
+        return conditions(
+            chosen["ranked"],
+            chosen["factors"],
+            chosen["doses"].tolist(),
+            int(chosen["main"]),
+            (taken["centre"] - reach, taken["centre"] + reach),
+            {control: chosen[control] for control in ("random", "matched")},
+        )
+
+
+def _cells(subject: Subject, chosen: Arrays) -> Cells:
+    concept, *others = (Concept.model_validate_json(text) for text in chosen["concepts"].tolist())
+    return Cells(concept, tuple(others), subject.store.language_names)
+
+
+def _in_steps(chosen: Chosen) -> Iterator[tuple[str, tuple[Window, ...]]]:
+    for name, windows in (("with", chosen.with_concept), ("without", chosen.without)):
+        for start in range(0, len(windows), WINDOWS_PER_STEP):
+            yield f"{name}-{start // WINDOWS_PER_STEP:05}", windows[start : start + WINDOWS_PER_STEP]
+
+
+def _step(name: str, windows: Sequence[Window]) -> Step:
+    files = sorted({window.file for window in windows})
+    return Step(name, files, sum(window.length for window in windows))

@@ -1,0 +1,154 @@
+"""Which keys an edit masks, dose by dose, and which others are masked for comparison."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from contract.analyses.edit import BASKET
+from contract.concepts import Concept
+from worker.analysis.edit.errors import ConceptNotComputed, NothingToMask
+from worker.analysis.edit.settings import EditSettings
+from worker.analysis.subject import Subject
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+NEAREST = 10
+"""A matched control is drawn from so many keys of the same layer that are most like the masked one."""
+
+
+@dataclass(frozen=True)
+class KeyTable:
+    """Every key of the model, counted through all layers."""
+
+    layers: IntArray
+    indices: IntArray
+    firing_rate: FloatArray
+    norm_value: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The keys to mask, the first ones first."""
+
+    keys: IntArray
+    """Their numbers."""
+    factors: FloatArray
+    doses: tuple[int, ...]
+    """How many of the first keys are masked, ascending."""
+    main: int
+    """The dose everything is held against."""
+
+
+def read_concepts(connection: duckdb.DuckDBPyConnection, wanted: str) -> tuple[Concept, list[Concept]]:
+    """The concept an edit is about, and all others whose keys are known.
+
+    Raises:
+        ConceptNotComputed: the concept's keys are not.
+    """
+    rows = connection.execute("SELECT concept, definition FROM concepts ORDER BY concept").fetchall()
+    known = {name: Concept.model_validate_json(definition) for name, definition in rows}
+    if wanted not in known:
+        raise ConceptNotComputed(
+            f"the keys of {wanted} are not known, those of {', '.join(known) or 'no concept'} are: "
+            "compute them with `keyscope analyse RUN concepts`"
+        )
+    return known.pop(wanted), list(known.values())
+
+
+def read_keys(subject: Subject) -> KeyTable:
+    """Every key with what controls are matched on."""
+    query = 'SELECT layer, "index", firing_rate, norm_value FROM keys ORDER BY layer, "index"'
+    columns = subject.connection.execute(query).fetchnumpy()
+    return KeyTable(
+        columns["layer"].astype(np.int64),
+        columns["index"].astype(np.int64),
+        np.ma.filled(columns["firing_rate"].astype(np.float64), 0.0),
+        np.ma.filled(columns["norm_value"].astype(np.float64), 0.0),
+    )
+
+
+def rank(subject: Subject, settings: EditSettings, table: KeyTable) -> Ranking:
+    """The keys of an edit in the order of its picker; a dose is at least one key, and at most all that are ranked.
+
+    Raises:
+        NothingToMask: the picker ranks none.
+    """
+    first = subject.model.first_keys
+    if settings.picker == BASKET:
+        keys = np.array([first[mask.key.layer] + mask.key.index for mask in settings.masks])
+        factors = np.array([mask.factor for mask in settings.masks])
+        return Ranking(keys, factors, (len(keys),), len(keys))
+    most = _dose(settings.shares[-1], len(table))
+    column = f"rank_{settings.picker}"
+    query = f'SELECT layer, "index" FROM concept_keys WHERE concept = ? AND {column} <= ? ORDER BY {column}'  # noqa: S608 - one of ours
+    rows = subject.connection.execute(query, [settings.concept, most]).fetchall()
+    if not rows:
+        raise NothingToMask(f"the picker {settings.picker} finds no key of {settings.concept}: choose another")
+    keys = np.array([first[layer] + index for layer, index in rows])
+    doses = sorted({min(_dose(share, len(table)), len(keys)) for share in settings.shares})
+    main = min(_dose(settings.share, len(table)), len(keys))
+    return Ranking(keys, np.full(len(keys), settings.factor), tuple(doses), main)
+
+
+def _dose(share: float, keys: int) -> int:
+    return max(1, round(share * keys))
+
+
+def random_controls(table: KeyTable, masked: IntArray, draws: int, seed: int) -> IntArray:
+    """As many other keys of every layer as are masked there, [draws, masked]; a key's control is in its layer."""
+    random = np.random.default_rng([seed, 0])
+    drawn = np.empty((draws, len(masked)), dtype=np.int64)
+    for mine, others in _by_layer(table, masked):
+        for draw in range(draws):
+            drawn[draw, mine] = random.choice(others, size=len(mine), replace=len(mine) > len(others))
+    return drawn
+
+
+def matched_controls(table: KeyTable, masked: IntArray, draws: int, seed: int) -> IntArray:
+    """For every masked key another one of its layer that fires about as often and writes about as much, [draws, masked].
+
+    Keys are as far apart as the logarithms of their firing rates and the lengths of their values are, both in standard
+    deviations of the layer. Of the nearest keys that are neither masked nor taken in this draw, one is drawn.
+    """
+    random = np.random.default_rng([seed, 1])
+    drawn = np.empty((draws, len(masked)), dtype=np.int64)
+    for mine, others in _by_layer(table, masked):
+        nearest = _nearest(table, masked[mine], others)
+        for draw in range(draws):
+            taken: set[int] = set()
+            for place in random.permutation(len(mine)):
+                free = [number for number in nearest[place] if number not in taken]
+                # with more keys masked than left there is nobody else to take
+                chosen = int(random.choice(free[:NEAREST] or nearest[place][:NEAREST]))
+                taken.add(chosen)
+                drawn[draw, mine[place]] = chosen
+    return drawn
+
+
+def _by_layer(table: KeyTable, masked: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
+    """For each layer with masked keys their places among these, and the numbers of its other keys."""
+    is_masked = np.zeros(len(table), dtype=bool)
+    is_masked[masked] = True
+    for layer in np.unique(table.layers[masked]):
+        mine = np.flatnonzero(table.layers[masked] == layer)
+        others = np.flatnonzero((table.layers == layer) & ~is_masked)
+        if not len(others):
+            raise NothingToMask(f"all keys of layer {layer} are masked, so there is no control: choose a smaller share")
+        yield mine, others
+
+
+def _nearest(table: KeyTable, masked: IntArray, others: IntArray) -> IntArray:
+    """The other keys from the nearest to the farthest, [masked, others]."""
+    everybody = np.concatenate([masked, others])
+    features = np.stack([np.log(table.firing_rate + 1e-6), table.norm_value], axis=1)[everybody]
+    spread = features.std(axis=0)
+    scaled = features / np.where(spread > 0, spread, 1.0)
+    mine, its = scaled[: len(masked)], scaled[len(masked) :]
+    order = [others[np.argsort(((its - one) ** 2).sum(axis=1), kind="stable")] for one in mine]
+    return np.stack(order)

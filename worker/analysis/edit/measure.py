@@ -1,0 +1,159 @@
+"""One step's windows under every condition: sums of what was predicted how well, by cell and file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from contract.analyses.edit import MEASURES
+from worker.analysis.analysis import Arrays
+from worker.analysis.edit.conditions import Condition
+from worker.analysis.edit.keys import IntArray
+from worker.analysis.edit.places import CONCEPT, Cells
+from worker.analysis.edit.scores import ACCURACY, LOSS, FloatArray, score
+from worker.analysis.subject import Subject
+from worker.analysis.walk import forward, places
+from worker.model.taps import Change, change_coefficients
+from worker.precompute.windows import Batch, Window, in_batches
+from worker.progress import Advance
+
+PROMPTS = 4
+"""Places of a step that are kept to be shown."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The predicted tokens of a batch, each once, and what each counts for; arrays are [places] or [entries]."""
+
+    flat: IntArray
+    """Where each is predicted from, in [rows * columns]."""
+    numbers: IntArray
+    """Each one's number in the corpus."""
+    first: IntArray
+    """Number of its window's first token."""
+    cells: IntArray
+    """Of each entry its cell …"""
+    files: IntArray
+    """… its file, as a place in the step's list …"""
+    entries: IntArray
+    """… and its place."""
+
+    def sums(self, values: FloatArray, cells: int, files: int) -> FloatArray:
+        """Values of places, [places], summed by what they count for, [cells, files]."""
+        weights = values[self.entries]
+        summed: FloatArray = np.bincount(self.cells * files + self.files, weights, cells * files)
+        return summed.reshape(cells, files)
+
+
+def targets_of(subject: Subject, cells: Cells, batch: Batch, files: Sequence[int]) -> Targets:
+    """What is predicted in a batch."""
+    store, prefix = subject.store, len(subject.model.facts.bos)
+    flat, numbers, first, of_cells, of_files, entries = ([] for _ in range(6))
+    count = 0
+    for row, window in enumerate(batch.windows):
+        predicted = np.arange(1, window.length)
+        begin = int(store.offsets[window.file]) + window.start
+        flat.append(row * batch.token_ids.shape[1] + prefix + predicted - 1)
+        numbers.append(begin + predicted)
+        first.append(np.full(len(predicted), begin))
+        for cell, positions in cells.of_window(store, window):
+            of_cells.append(np.full(len(positions), cell))
+            of_files.append(np.full(len(positions), files.index(window.file)))
+            entries.append(count + positions - 1)
+        count += len(predicted)
+    return Targets(*map(np.concatenate, (flat, numbers, first, of_cells, of_files, entries)))
+
+
+def measure(
+    subject: Subject, cells: Cells, windows: Sequence[Window], conditions: Sequence[Condition], advance: Advance
+) -> Arrays:
+    """Every condition over the same windows.
+
+    Returns:
+        files [files]; counts [cells, files] and sums [conditions, cells, files, measures]; of some places of the
+        concept that the main dose harms: prompts [n, 2], the numbers of the token and of its window's first one, and
+        prompt_losses [n, 2], before and after.
+    """
+    files = sorted({window.file for window in windows})
+    shape = len(cells.names), len(files)
+    counts = np.zeros(shape)
+    sums = np.zeros((len(conditions), *shape, len(MEASURES)))
+    prompts, losses = [np.zeros((0, 2), dtype=np.int64)], [np.zeros((0, 2))]
+    changes = [condition.changes(subject.model) for condition in conditions]
+    main = next(number for number, condition in enumerate(conditions) if condition.main)
+    longest_first = sorted(windows, key=lambda window: -window.length)
+    for batch in in_batches(subject.store, longest_first, subject.batch, subject.model.facts.bos, subject.model.device):
+        targets = targets_of(subject, cells, batch, files)
+        counts += targets.sums(np.ones(len(targets.numbers)), *shape)
+        kept: dict[int, FloatArray] = {}
+        for number, change in enumerate(changes):
+            found = _scores(subject, batch, targets, change)
+            for which, values in enumerate(found):
+                sums[number, :, :, which] += targets.sums(values, *shape)
+            if number in (0, main):
+                kept[number] = found
+            advance(batch.n_tokens / len(conditions))
+        chosen = _harmed(targets, kept[0], kept[main])
+        prompts.append(np.stack([targets.numbers[chosen], targets.first[chosen]], axis=1))
+        losses.append(np.stack([kept[0][LOSS, chosen], kept[main][LOSS, chosen]], axis=1))
+    return {
+        "files": np.array(files),
+        "counts": counts,
+        "sums": sums,
+        "prompts": np.concatenate(prompts),
+        "prompt_losses": np.concatenate(losses),
+    }
+
+
+@torch.inference_mode()
+def _scores(subject: Subject, batch: Batch, targets: Targets, changes: Mapping[int, Change]) -> FloatArray:
+    """How well every place of a batch is predicted with coefficients changed, [measures, places]."""
+    model = subject.model
+    with change_coefficients(model, changes):
+        residual = model.run_body(batch.token_ids)
+    true = torch.from_numpy(subject.store.token_ids[targets.numbers].astype(np.int64)).to(model.device)
+    return score(model, residual.flatten(0, 1)[torch.from_numpy(targets.flat).to(model.device)], true)
+
+
+def _harmed(targets: Targets, before: FloatArray, after: FloatArray) -> IntArray:
+    """Places of the concept that were right and are not any more, those that lose most first."""
+    mine = targets.entries[targets.cells == CONCEPT]
+    lost = mine[before[ACCURACY, mine] > after[ACCURACY, mine]]
+    order = np.argsort(before[LOSS, lost] - after[LOSS, lost], kind="stable")
+    chosen: IntArray = lost[order][:PROMPTS]
+    return chosen
+
+
+def coefficients_on(
+    subject: Subject, cells: Cells, windows: Sequence[Window], keys: IntArray, advance: Advance
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation of keys' coefficients where a token of the concept is predicted next, [keys] each."""
+    first = subject.model.first_keys
+    layers = np.searchsorted(first, keys, side="right") - 1
+    sums = np.zeros((2, len(keys)))
+    total = 0
+    longest_first = sorted(windows, key=lambda window: -window.length)
+    for batch in in_batches(subject.store, longest_first, subject.batch, subject.model.facts.bos, subject.model.device):
+        at = places(subject, batch)
+        before = np.zeros(len(at), dtype=bool)
+        starts = np.cumsum([0, *(window.length for window in batch.windows)])
+        for start, window in zip(starts, batch.windows, strict=False):
+            for cell, positions in cells.of_window(subject.store, window):
+                if cell == CONCEPT:
+                    before[start + positions - 1] = True
+        rows = torch.from_numpy(np.flatnonzero(before)).to(subject.model.device)
+
+        def add(layer: int, found: Tensor, rows: Tensor = rows) -> None:
+            here = np.flatnonzero(layers == layer)
+            if len(here):
+                columns = torch.from_numpy(keys[here] - first[layer]).to(found.device)
+                values = found[rows][:, columns].double()
+                sums[:, here] += torch.stack([values.sum(dim=0), values.square().sum(dim=0)]).cpu().numpy()
+
+        forward(subject.model, batch, at, add)
+        total += len(rows)
+        advance(batch.n_tokens)
+    mean = sums[0] / total
+    return mean, np.sqrt(np.maximum(sums[1] / total - mean**2, 0.0))

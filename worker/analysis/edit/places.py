@@ -1,0 +1,147 @@
+"""Where an edit is measured: windows of held-out files with the concept and without it, and what each token counts for."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from contract.concepts import Concept
+from worker.analysis.edit.errors import NothingToMeasure
+from worker.analysis.subject import Subject
+from worker.concepts.matching import token_mask
+from worker.concepts.sites import split
+from worker.precompute.token_store import TokenStore
+from worker.precompute.windows import Window, mix, window_noise, windows_of
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+MOST_OF_A_FILE = 8
+"""Windows of one file, so that none weighs much more than the others."""
+CONCEPT, NEAR, GENERAL = 0, 1, 2
+"""Cells: the concept's places, those beside them, and those of windows without it in the concept's languages."""
+_SHORTEST = 2
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Windows to measure on, each kind in an order drawn by lot."""
+
+    with_concept: tuple[Window, ...]
+    without: tuple[Window, ...]
+
+
+def choose(subject: Subject, concept: Concept, held_out: bool, tokens: int, seed: int) -> Chosen:
+    """Windows of files that are held out, or are not: half of the tokens with the concept, half without it.
+
+    The half without is shared evenly by the run's languages. Files without any match go before windows that only
+    happen to have none.
+
+    Raises:
+        NothingToMeasure: one of the halves is empty.
+    """
+    store, size = subject.store, subject.manifest.settings.window
+    kept = split(store) == held_out
+    found: list[Window] = []
+    without: list[Window] = []
+    with subject.progress.stage("looking for the concept", int(kept.sum()), "files") as advance:
+        for code in range(len(store.language_names)):
+            files = _by_lot(store, np.flatnonzero(kept & (store.languages == code)), seed)
+            clean: list[Window] = []
+            others: list[Window] = []
+            for file in files:
+                mask = token_mask(concept, store, file)
+                having, lacking = _apart(store, file, size, mask, seed)
+                found += having
+                (others if mask.any() else clean).extend(lacking)
+                advance(1)
+            without += _first([*clean, *others], tokens // (2 * len(store.language_names)))
+    chosen = Chosen(tuple(_first(_shuffled(store, found, seed), tokens // 2)), tuple(without))
+    where = "held-out files" if held_out else "files to pick keys on"
+    if not chosen.with_concept:
+        raise NothingToMeasure(f"the {where} of {subject.path.stem} have no place of {concept.name}")
+    if held_out and not chosen.without:
+        raise NothingToMeasure(f"every window of the {where} of {subject.path.stem} has a place of {concept.name}")
+    return chosen
+
+
+def _by_lot(store: TokenStore, files: IntArray, seed: int) -> list[int]:
+    noise = mix(store.seeds[files] + np.uint64(seed))
+    return [int(file) for file in files[np.argsort(noise, kind="stable")]]
+
+
+def _shuffled(store: TokenStore, windows: Sequence[Window], seed: int) -> list[Window]:
+    if not windows:
+        return []
+    order = np.argsort(window_noise(store, tuple(windows), seed), kind="stable")
+    return [windows[number] for number in order]
+
+
+def _apart(store: TokenStore, file: int, size: int, mask: BoolArray, seed: int) -> tuple[list[Window], list[Window]]:
+    """Some windows of a file with a place of the concept, and some without a token of it."""
+    having, lacking = [], []
+    for window in windows_of(file, len(mask), size):
+        inside = mask[window.start : window.start + window.length]
+        if inside[1:].any():
+            having.append(window)
+        elif not inside.any() and window.length >= _SHORTEST:
+            lacking.append(window)
+    return (
+        _shuffled(store, having, seed)[:MOST_OF_A_FILE],
+        _shuffled(store, lacking, seed)[:MOST_OF_A_FILE],
+    )
+
+
+def _first(windows: Sequence[Window], tokens: int) -> list[Window]:
+    """The first windows, until there are so many tokens."""
+    total, kept = 0, []
+    for window in windows:
+        if total >= tokens:
+            break
+        kept.append(window)
+        total += window.length
+    return kept
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What is counted apart, and the concepts that decide it."""
+
+    concept: Concept
+    others: tuple[Concept, ...]
+    """Those that may be harmed as well."""
+    languages: tuple[str, ...]
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """Group and name of each cell, as tables have them."""
+        general = [("general", language) for language in self.languages]
+        return [
+            ("concept", ""),
+            ("near", ""),
+            ("general", ""),
+            *general,
+            *(("collateral", each.part) for each in self.others),
+        ]
+
+    def of_window(self, store: TokenStore, window: Window) -> Iterator[tuple[int, IntArray]]:
+        """Cells that a window has places in, each with their positions in the window, which begin with 1."""
+        code = int(store.languages[window.file])
+        language = store.language_names[code]
+        inside = slice(window.start, window.start + window.length)
+        mine = token_mask(self.concept, store, window.file)[inside]
+        if mine[1:].any():
+            yield CONCEPT, _places(mine)
+            yield NEAR, _places(~mine)
+        else:
+            if language in self.concept.patterns:
+                yield GENERAL, _places(~mine)
+            yield GENERAL + 1 + code, _places(~mine)
+        for number, other in enumerate(self.others):
+            its = token_mask(other, store, window.file)[inside] & ~mine
+            if its[1:].any():
+                yield GENERAL + 1 + len(self.languages) + number, _places(its)
+
+
+def _places(mask: BoolArray) -> IntArray:
+    return np.flatnonzero(mask[1:]) + 1

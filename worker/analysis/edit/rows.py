@@ -1,0 +1,258 @@
+"""From sums to the rows of an edit's tables: changes with their intervals, and where the edit stands among controls."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from contract.analyses.edit import CONTROLS, MEASURES, TABLES
+from worker.analysis.analysis import Arrays
+from worker.analysis.bootstrap import difference_interval, ratio_interval
+from worker.analysis.edit.conditions import Condition
+from worker.analysis.edit.keys import IntArray, KeyTable
+from worker.analysis.edit.places import CONCEPT, GENERAL, NEAR, Cells
+from worker.analysis.edit.scores import RANK, FloatArray
+from worker.analysis.edit.settings import EditSettings
+from worker.analysis.subject import Subject
+from worker.rows import Columns, insert
+
+PROMPTS = 5
+_TABLES = {table.name: table for table in TABLES}
+_HARM = np.array([-1.0, 1.0, 1.0])
+"""Which way each measure goes when predictions become worse."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything an edit has found, before any statistics."""
+
+    edit: str
+    settings: EditSettings
+    cells: Cells
+    windows: tuple[int, int]
+    table: KeyTable
+    conditions: Sequence[Condition]
+    ranked: IntArray
+    factors: FloatArray
+    centre: FloatArray
+    spread: FloatArray
+    parts: Sequence[Arrays]
+
+    @cached_property
+    def files(self) -> IntArray:
+        """Every file that was measured on."""
+        return np.unique(np.concatenate([part["files"] for part in self.parts]))
+
+    @cached_property
+    def counts(self) -> FloatArray:
+        """Places, [files, cells]."""
+        total = np.zeros((len(self.files), len(self.cells.names)))
+        for part in self.parts:
+            total[np.searchsorted(self.files, part["files"])] += part["counts"].T
+        return total
+
+    @cached_property
+    def sums(self) -> FloatArray:
+        """What was measured there under every condition, [conditions, files, cells, measures]."""
+        shape = len(self.conditions), len(self.files), len(self.cells.names), len(MEASURES)
+        total = np.zeros(shape)
+        for part in self.parts:
+            total[:, np.searchsorted(self.files, part["files"])] += part["sums"].transpose(0, 2, 1, 3)
+        return total
+
+    @cached_property
+    def changes(self) -> FloatArray:
+        """The sums less those of the baseline at the same places, of the same shape."""
+        changes: FloatArray = self.sums - self.sums[0]
+        return changes
+
+    @property
+    def main(self) -> int:
+        """The condition everything is held against."""
+        return next(number for number, each in enumerate(self.conditions) if each.main)
+
+    def of_role(self, role: str) -> list[int]:
+        """The conditions of a role."""
+        return [number for number, each in enumerate(self.conditions) if each.role == role]
+
+
+def write_rows(subject: Subject, connection: duckdb.DuckDBPyConnection, measured: Measured) -> None:
+    """Write all tables."""
+    for name, rows in (
+        ("edits", [_edit(measured)]),
+        ("edit_keys", _keys(subject, measured)),
+        ("edit_conditions", _conditions(measured)),
+        ("edit_effects", _effects(measured)),
+        ("edit_controls", _controls(measured)),
+        ("edit_contrasts", _contrasts(measured)),
+        ("edit_prompts", _prompts(subject, measured)),
+    ):
+        table = _TABLES[name]
+        filled = [{"edit": measured.edit, **row} for row in rows]
+        if filled:
+            insert(connection, table, _columns(filled), order=table.sorted_by)
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> Columns:
+    table = pa.Table.from_pylist(list(rows))
+    return {name: table.column(name) for name in table.column_names}
+
+
+def _edit(measured: Measured) -> dict[str, Any]:
+    settings, concept = measured.settings, measured.cells.concept
+    main = measured.conditions[measured.main]
+    return {
+        "concept": concept.part,
+        "title": concept.title,
+        "languages": [each for each in measured.cells.languages if each in concept.patterns],
+        "picker": settings.picker,
+        "factor": float(main.factors[0]) if len(set(main.factors)) == 1 else None,
+        "share": settings.share if settings.picker != "basket" else None,
+        "keys": len(main.keys),
+        "draws": settings.draws,
+        "tau": settings.tau,
+        "windows": measured.windows[0],
+        "general_windows": measured.windows[1],
+    }
+
+
+def _keys(subject: Subject, measured: Measured) -> Iterator[dict[str, Any]]:
+    table = measured.table
+    known = len(measured.centre)
+    for place, (number, factor) in enumerate(zip(measured.ranked, measured.factors, strict=True)):
+        yield {
+            "rank": place + 1,
+            "layer": int(table.layers[number]),
+            "index": int(table.indices[number]),
+            "factor": float(factor),
+            "centre": float(measured.centre[place]) if place < known else None,
+            "spread": float(measured.spread[place]) if place < known else None,
+        }
+
+
+def _conditions(measured: Measured) -> Iterator[dict[str, Any]]:
+    table = measured.table
+    for number, each in enumerate(measured.conditions):
+        yield {
+            "condition": number,
+            "role": each.role,
+            "main": each.main,
+            "draw": each.draw,
+            "keys": len(each.keys),
+            "firing_rate": float(table.firing_rate[each.keys].mean()) if len(each.keys) else None,
+            "norm_value": float(table.norm_value[each.keys].mean()) if len(each.keys) else None,
+        }
+
+
+def _effects(measured: Measured) -> Iterator[dict[str, Any]]:
+    places = measured.counts.sum(axis=0)
+    files = (measured.counts > 0).sum(axis=0)
+    for number in range(len(measured.conditions)):
+        levels = _by_place(measured.sums[number].sum(axis=0), places)
+        change, low, high = ratio_interval(measured.changes[number], measured.counts)
+        for table in (levels, change, low, high):  # ranks are told as ranks, and their changes as ratios
+            table[:, RANK] = np.exp(table[:, RANK])
+        for cell, (group, name) in enumerate(measured.cells.names):
+            row = {"condition": number, "group": group, "name": name}
+            row |= {"places": int(places[cell]), "files": int(files[cell])}
+            for which, measure in enumerate(MEASURES):
+                row[measure] = _told(levels[cell, which])
+                row[f"{measure}_change"] = _told(change[cell, which])
+                row[f"{measure}_low"] = _told(low[cell, which])
+                row[f"{measure}_high"] = _told(high[cell, which])
+            yield row
+
+
+def _controls(measured: Measured) -> Iterator[dict[str, Any]]:
+    places = measured.counts.sum(axis=0)
+    edit = measured.changes[measured.main]
+    for control in CONTROLS:
+        others = measured.changes[measured.of_role(control)]
+        drawn = _by_place(others.sum(axis=1), places)  # [draws, cells, measures]
+        mine = _by_place(edit.sum(axis=0), places)
+        excess, low, high = ratio_interval(edit - others.mean(axis=0), measured.counts)
+        mean, deviation = drawn.mean(axis=0), drawn.std(axis=0, ddof=1)
+        as_bad = (drawn * _HARM >= mine * _HARM).sum(axis=0)
+        for cell, (group, name) in enumerate(measured.cells.names):
+            if not places[cell]:
+                continue
+            for which, measure in enumerate(MEASURES):
+                at = cell, which
+                yield {
+                    "group": group,
+                    "name": name,
+                    "control": control,
+                    "measure": measure,
+                    "draws": len(drawn),
+                    "mean": float(mean[at]),
+                    "deviation": float(deviation[at]),
+                    "smallest": float(drawn[:, cell, which].min()),
+                    "largest": float(drawn[:, cell, which].max()),
+                    "z": float((mine[at] - mean[at]) / deviation[at]) if deviation[at] else None,
+                    "p": (1 + int(as_bad[at])) / (1 + len(drawn)),
+                    "excess": float(excess[at]),
+                    "excess_low": float(low[at]),
+                    "excess_high": float(high[at]),
+                }
+
+
+def _contrasts(measured: Measured) -> Iterator[dict[str, Any]]:
+    numbers = [number for number, each in enumerate(measured.conditions) if each.role in ("dose", "range")]
+    for against, cell in (("near", NEAR), ("general", GENERAL)):
+        pair = [CONCEPT, cell]
+        if not measured.counts[:, cell].any():
+            continue
+        for number in numbers:
+            found = difference_interval(measured.changes[number][:, pair], measured.counts[:, pair])
+            for which, measure in enumerate(MEASURES):
+                yield {
+                    "condition": number,
+                    "against": against,
+                    "measure": measure,
+                    "difference": _told(found.estimate[which]),
+                    "low": _told(found.low[which]),
+                    "high": _told(found.high[which]),
+                }
+
+
+def _prompts(subject: Subject, measured: Measured) -> Iterator[dict[str, Any]]:
+    """Places that lose most, one a file."""
+    store = subject.store
+    places = np.concatenate([part["prompts"] for part in measured.parts])
+    losses = np.concatenate([part["prompt_losses"] for part in measured.parts])
+    listing = store.files()
+    seen: set[int] = set()
+    for at in np.argsort(losses[:, 0] - losses[:, 1], kind="stable"):
+        number, first = (int(each) for each in places[at])
+        file = int(np.searchsorted(store.offsets, number, side="right")) - 1
+        if file in seen or len(seen) == PROMPTS:
+            continue
+        seen.add(file)
+        text = store.text(file)
+        last = number + 1 == store.offsets[file + 1]
+        begin, token = int(store.starts[first]), int(store.starts[number])
+        end = len(text) if last else int(store.starts[number + 1])
+        yield {
+            "rank": len(seen),
+            "language": store.language_names[store.languages[file]],
+            "path": str(listing.column("path")[file]),
+            "line": int(store.lines[number]),
+            "prompt": text[begin:token].decode(errors="replace"),
+            "token": text[token:end].decode(errors="replace"),
+            "loss": float(losses[at, 0]),
+            "masked_loss": float(losses[at, 1]),
+        }
+
+
+def _by_place(sums: FloatArray, places: FloatArray) -> FloatArray:
+    """Sums over all files divided by how many places there are, [… cells, measures]; NaN where there is none."""
+    divisor = np.where(places > 0, places, np.nan)
+    return np.asarray(sums / divisor[:, None])
+
+
+def _told(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
