@@ -13,10 +13,12 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.pages.account import AccountPage
+from app.pages.activity import ActivityPage
 from app.pages.errors import ErrorPage
 from app.pages.key import KeyPage
 from app.pages.labels import ConflictPage
 from app.pages.layer import LayerPage
+from app.pages.lists import ListPage, ListsPage
 from app.pages.live import LivePage
 from app.pages.names import NamePage
 from app.pages.overview import OverviewPage
@@ -24,7 +26,9 @@ from app.pages.people import PeoplePage
 from app.pages.queue_page import LastPage, QueuePage, StartPage
 from app.pages.render import TEMPLATES, Help, Page, environment
 from app.pages.runs import RunsPage
+from app.pages.search import SearchPage
 from app.pages.sign_in import InvitationPage, SignInPage
+from app.pages.team import LabelsPage
 from app.settings import Settings
 
 PAGES: list[tuple[str, str, type[Page]]] = [
@@ -32,6 +36,8 @@ PAGES: list[tuple[str, str, type[Page]]] = [
     ("/runs/alpha", "overview.html", OverviewPage),
     ("/runs/alpha/layers/1", "layer.html", LayerPage),
     ("/runs/alpha/layers/1?fires_on=self&columns=weights&sort=bias", "layer.html", LayerPage),
+    ("/runs/alpha/search?fires_on=return&ranges=mean::5&mask=L0.K1:0.5", "search.html", SearchPage),
+    ("/runs/gated/search", "search.html", SearchPage),
     ("/runs/alpha/keys/L1.K3", "key.html", KeyPage),
     ("/runs/gated/keys/L2.K0?language=go&show=min&projection=raw&mask=L0.K1:0.5", "key.html", KeyPage),
     ("/live?run=alpha&prompt=def&mask=L0.K1:0", "live.html", LivePage),
@@ -41,11 +47,16 @@ PAGES: list[tuple[str, str, type[Page]]] = [
     ("/invitation?name=Ben", "invitation.html", InvitationPage),
     ("/account", "account.html", AccountPage),
     ("/people", "people.html", PeoplePage),
+    ("/labels", "labels.html", LabelsPage),
+    ("/labels?run=gated&mask=L0.K1:0.5", "labels.html", LabelsPage),
+    ("/lists?run=alpha&mask=L0.K1:0.5", "lists.html", ListsPage),
+    ("/activity?run=alpha", "activity.html", ActivityPage),
     ("/labels/queue", "queue_start.html", StartPage),
     ("/labels/queue?run=alpha&strategy=sample&blind=true&key=L1.K3&mask=L0.K1:0.5", "queue.html", QueuePage),
 ]
 AFTER_A_FORM: list[tuple[str, type[Page]]] = [
     ("label_conflict.html", ConflictPage),
+    ("list.html", ListPage),
     ("queue_last.html", LastPage),
 ]
 """Pages that only a form leads to, drawn by the tests of their rooms."""

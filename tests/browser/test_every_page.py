@@ -10,6 +10,7 @@ from tests.browser.conftest import Visitor
 ADDRESSES = {
     "runs": "/",
     "overview": "/runs/alpha",
+    "search": "/runs/alpha/search?q=return&ranges=mean::5",
     "layer": "/runs/alpha/layers/1?fires_on=return",
     "key": "/runs/alpha/keys/L1.K3?language=python&mask=L1.K3:0",
     "key of a gated model": "/runs/gated/keys/L1.K2?show=min",
