@@ -76,7 +76,8 @@ def postgresql(durable: bool = False) -> Iterator[Server]:
             _wait(process, directory)
             yield Server(directory, process.pid)
         finally:
-            process.send_signal(signal.SIGINT)
+            # At once: what it holds is thrown away.
+            process.send_signal(signal.SIGQUIT)
             process.wait(timeout=30)
     finally:
         shutil.rmtree(directory, ignore_errors=True)

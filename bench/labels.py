@@ -1,0 +1,73 @@
+"""Many people labelling at once over HTTP: labels a second, how long each waits, and whether any is lost.
+
+The server is a process of its own. Each person labels key after key, as fast as answers come, and comes back to keys they
+have labelled. Afterwards every acknowledged label has to be in the export, once, in a history without gaps; in the second
+round of each database the server is killed in the middle, without warning, and started again.
+"""
+
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.labels.database import upgrade
+from contract.keys import KeyId
+from tests.labelers import RUN, Load, label_server
+from tests.postgres import postgresql
+from tests.runs import Shape, build_run
+
+LAYERS, KEYS = 4, 32
+
+
+def main(
+    labels: Annotated[int, typer.Option(help="Labels of each person")] = 200,
+    sqlite_people: Annotated[int, typer.Option(help="People on SQLite")] = 10,
+    postgresql_people: Annotated[int, typer.Option(help="People on PostgreSQL")] = 50,
+) -> None:
+    """Print the figures; ends with an error where a label was lost."""
+    keys = [KeyId(layer, index) for layer in range(LAYERS) for index in range(KEYS)]
+    faults = []
+    with tempfile.TemporaryDirectory() as name:
+        build_run(Path(name) / f"{RUN}.duckdb", Shape(layers=LAYERS, keys=KEYS))
+        for kind, people in (("SQLite", sqlite_people), ("PostgreSQL", postgresql_people)):
+            for killed in (False, True):
+                load = Load(people, labels, keys)
+                with _database(kind, Path(name)) as url, label_server(Path(name), url) as server:
+                    load.run(server, people * labels // 2 if killed else None)
+                    found = load.faults(server.export())
+                _tell(kind, load, killed, found)
+                faults += found
+    sys.exit(1 if faults else 0)
+
+
+def _tell(kind: str, load: Load, killed: bool, faults: list[str]) -> None:
+    title = f"{kind}, {load.labelers} people × {load.labels} labels{', killed in the middle' if killed else ''}"
+    waits = statistics.quantiles(load.latencies, n=100)
+    empty = statistics.median(load.empty)
+    typer.echo(
+        f"{title:58} {len(load.acknowledged) / load.seconds:6.0f} labels/s   p50 {1000 * waits[49]:5.0f} ms   "
+        f"p99 {1000 * waits[98]:5.0f} ms   {waits[49] / empty:.1f} × a request for nothing   "
+        f"{len(load.acknowledged):,} acknowledged, {'; '.join(faults) or 'all exported once, no gap'}"
+    )
+
+
+@contextmanager
+def _database(kind: str, folder: Path) -> Iterator[str]:
+    """The address of an empty labels database that survives a loss of power."""
+    if kind == "SQLite":
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            yield f"sqlite:///{name}/labels.sqlite"
+        return
+    with postgresql(durable=True) as server:
+        server.create("labels")
+        upgrade(server.url("labels"))
+        yield server.url("labels")
+
+
+if __name__ == "__main__":
+    typer.run(main)

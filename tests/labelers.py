@@ -1,0 +1,190 @@
+"""Many people who label at once, over HTTP, against a server in a process of its own, and what became of every label."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from contract.keys import KeyId
+from tests.processes import KEYSCOPE, free_port, wait_until
+
+RUN = "alpha"
+KINDS = ("syntactic", "semantic", "mixed", "unclear")
+PATIENCE = 60.0
+
+
+@dataclass
+class LabelServer:
+    """A server of labels that can be killed and started again at the same address."""
+
+    runs: Path
+    database_url: str
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        where = ["--runs", str(self.runs), "--database-url", self.database_url, "--port", str(self.port)]
+        self.process = subprocess.Popen(
+            [*KEYSCOPE, "serve", *where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        assert wait_until(self._listens), "the server did not start"
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def export(self) -> list[dict[str, Any]]:
+        """Every label with its history."""
+        lines = httpx.get(f"{self.url}/api/v1/labels/export?format=jsonl", timeout=PATIENCE).text.splitlines()
+        return [json.loads(line) for line in lines]
+
+
+@contextmanager
+def label_server(runs: Path, database_url: str) -> Iterator[LabelServer]:
+    """A server that has started; it is killed at the end."""
+    server = LabelServer(runs, database_url)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A label that the server said it has saved."""
+
+    id: int
+    person: str
+    key: str
+    words: str
+
+
+@dataclass
+class Load:
+    """So many people with so many labels each, and what they saw."""
+
+    labelers: int
+    labels: int
+    keys: list[KeyId]
+    acknowledged: list[Acknowledged] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    """Seconds from sending a label to its acknowledgement, where the first attempt had one."""
+    empty: list[float] = field(default_factory=list)
+    """Seconds that a request for nothing takes under the same load."""
+    refused: list[str] = field(default_factory=list)
+    """Answers that are no success."""
+    seconds: float = 0.0
+
+    def run(self, server: LabelServer, kill_after: int | None = None) -> None:
+        """Label; the server is killed and started again once, after so many labels, where asked for."""
+        asyncio.run(self._run(server, kill_after))
+
+    def faults(self, exported: list[dict[str, Any]]) -> list[str]:
+        """What is wrong with an export after everything was acknowledged; nothing, where all is well."""
+        rows = {(row["id"], row["person"], row["key"], row["description"]): row for row in exported}
+        lost = [each for each in self.acknowledged if (each.id, each.person, each.key, each.words) not in rows]
+        words = [row["description"] for row in exported]
+        found = [f"{len(lost)} acknowledged labels are not in the export: {lost[:3]}"] if lost else []
+        if len(set(words)) != len(words):
+            found.append(f"{len(words) - len(set(words))} labels are there twice")
+        if len(self.acknowledged) != self.labelers * self.labels:
+            found.append(f"{len(self.acknowledged)} labels were acknowledged of {self.labelers * self.labels}")
+        if len(words) != len(self.acknowledged):
+            found.append(f"{len(words)} labels are in the export, {len(self.acknowledged)} were acknowledged")
+        return found + self.refused[:3] + _breaks(exported)
+
+    async def _run(self, server: LabelServer, kill_after: int | None) -> None:
+        started = time.monotonic()
+        limits = httpx.Limits(max_connections=self.labelers, max_keepalive_connections=self.labelers)
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE, limits=limits) as client:
+            people = [self._label(client, number) for number in range(self.labelers)]
+            killer = self._kill(server, kill_after) if kill_after else asyncio.sleep(0)
+            await asyncio.gather(killer, *people)
+            self.seconds = time.monotonic() - started
+            await asyncio.gather(*(self._ask_for_nothing(client) for _ in range(self.labelers)))
+
+    async def _label(self, client: httpx.AsyncClient, number: int) -> None:
+        person, said = f"person {number}", dict[str, int]()
+        for turn in range(self.labels):
+            key = str(self.keys[(7 * number + turn) % len(self.keys)])
+            words = f"{person}, label {turn}"
+            label_id = await self._put(client, person, key, words, said.get(key, 0))
+            if label_id is None:
+                return
+            said[key] = label_id
+            self.acknowledged.append(Acknowledged(label_id, person, key, words))
+
+    async def _put(self, client: httpx.AsyncClient, person: str, key: str, words: str, based_on: int) -> int | None:
+        """The id of a label once it is acknowledged; one whose answer never came is sent again."""
+        url, headers = f"/api/v1/runs/{RUN}/keys/{key}/labels", {"X-Keyscope-Person": person}
+        body = {"kind": KINDS[len(words) % 4], "description": words, "based_on": based_on, "tags": ["load"]}
+        again = False
+        while True:
+            started = time.perf_counter()
+            try:
+                answer = await client.put(url, json=body, headers=headers)
+            except httpx.TransportError:
+                again = True
+                await asyncio.sleep(0.2)
+                continue
+            if answer.status_code == 200:
+                if not again:
+                    self.latencies.append(time.perf_counter() - started)
+                return int(answer.json()["label"]["id"])
+            if again and answer.status_code == 409:
+                # It may have been saved, and only its acknowledgement lost: then it is there, once.
+                labels = (await client.get(url)).json()["labels"]
+                mine = next((label for label in labels if label["person"] == person), None)
+                if mine and mine["description"] == words:
+                    return int(mine["id"])
+            self.refused.append(f"{person} on {key}: {answer.status_code} {answer.text[:200]}")
+            return None
+
+    async def _kill(self, server: LabelServer, after: int) -> None:
+        while len(self.acknowledged) < after:
+            await asyncio.sleep(0.01)
+        server.kill()
+        await asyncio.to_thread(server.start)
+
+    async def _ask_for_nothing(self, client: httpx.AsyncClient) -> None:
+        for _ in range(10):
+            started = time.perf_counter()
+            await client.get("/healthz")
+            self.empty.append(time.perf_counter() - started)
+
+
+def _breaks(exported: list[dict[str, Any]]) -> list[str]:
+    """Histories with a gap: all but the last label of a person on a key end the moment the next one begins."""
+    histories = defaultdict(list)
+    for row in sorted(exported, key=lambda row: row["id"]):
+        histories[row["person"], row["key"]].append(row)
+    found = []
+    for (person, key), rows in histories.items():
+        ends = [row["superseded_at"] for row in rows]
+        if ends != [row["created_at"] for row in rows[1:]] + [None]:
+            found.append(f"the history of {person} on {key} has a gap")
+    return found
