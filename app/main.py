@@ -18,6 +18,7 @@ from app.accounts.by_word import AdmitByWord
 from app.accounts.oidc import provider_of
 from app.api.router import router as api_router
 from app.error_handlers import CatchUnexpected
+from app.labels.changes import KeyChanges
 from app.labels.database import Database, DatabaseUnavailable
 from app.live import Workers
 from app.metrics import CountRequests, Metrics
@@ -61,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.metrics = counters
     app.state.registry = Registry(settings.runs)
     app.state.database = database
+    app.state.changes = KeyChanges(database)
     app.state.provider = provider_of(settings)
     token = settings.worker_token
     app.state.workers = Workers(
@@ -87,6 +89,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Everything but labels works without them; each request that needs them says so.
         log.warning("%s", error)
     yield
+    await app.state.changes.close()
     await app.state.workers.close()
     app.state.database.close()
     app.state.registry.close()

@@ -12,8 +12,9 @@ from app.accounts.identity import Visitor
 from app.dependencies import Cursor, Key, LabelsDatabase, OpenRun
 from app.errors import InvalidParameter
 from app.labels.repository import Target
-from app.pages import bars, examples, formats, histogram, label_box
+from app.pages import bars, discussion_box, examples, formats, histogram, label_box
 from app.pages.bars import Bar
+from app.pages.discussion_box import Discussion
 from app.pages.examples import HELP, SHOWS, TITLES, Card
 from app.pages.label_box import LabelBox
 from app.pages.links import Links
@@ -92,6 +93,7 @@ class KeyPage(Page):
     labels: Annotated[LabelBox, Help("Everyone's labels of the key, and the form for one's own")]
     by_language: Annotated[list[LanguageStatistics], Help("Moments per language")]
     groups: Annotated[list[tuple[str, list[Fact]]], Help("Every statistic, by group")]
+    discussion: Annotated[Discussion | None, Help("Decisions, comments and lists; None in the labelling queue")]
 
 
 @router.get("/runs/{run}/keys/{key}", name="key_page")
@@ -108,7 +110,12 @@ def key_page(
     links = Links(request, basket_of(run.run_id, state.mask))
     target = Target(run.manifest.model.weights_sha256, key)
     box = label_box.box(database, target, links.label(run.run_id, key, **state.query()), visitor)
-    return respond(request, "key.html", KeyDrawing(run, key, cursor, state, links).page(box))
+
+    def href(name: str, **place: object) -> str:
+        return links.key_form(name, run.run_id, key, state.query(), **place)
+
+    discussion = discussion_box.box(database, target, visitor, href)
+    return respond(request, "key.html", KeyDrawing(run, key, cursor, state, links).page(box, discussion))
 
 
 class KeyDrawing:
@@ -123,8 +130,8 @@ class KeyDrawing:
         self.counts = queries.example_counts(cursor, key)
         self.language = _language(run.manifest, state, self.statistics)
 
-    def page(self, box: LabelBox) -> KeyPage:
-        """Everything, with the labels of the key."""
+    def page(self, box: LabelBox, discussion: Discussion | None = None) -> KeyPage:
+        """Everything, with the labels of the key and what the team does with it."""
         run, key, links, state = self.run, self.key, self.links, self.state
         scale = examples.scale_of(self.statistics)
         found = examples.load(self.cursor, run.vocabulary, key, self.language, state.show)
@@ -158,6 +165,7 @@ class KeyDrawing:
             labels=box,
             by_language=queries.language_statistics(self.cursor, key),
             groups=self._groups(),
+            discussion=discussion,
         )
 
     def _href(self, links: Links | None = None, key: KeyId | None = None, **changes: object) -> str:

@@ -1,5 +1,6 @@
 """`/live`: mask keys and regenerate, baseline and masked side by side."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Annotated, Any
@@ -13,17 +14,19 @@ from app import queries
 from app.accounts.identity import needs
 from app.accounts.roles import Role
 from app.activations import read_activations
-from app.dependencies import LiveWorkers, Runs
+from app.dependencies import LabelsDatabase, LiveWorkers, Runs
 from app.errors import NotFound
+from app.labels import repository
+from app.labels.database import Database
 from app.live import LiveStatus, Workers
 from app.pages import generated
 from app.pages.generated import Outcome
-from app.pages.links import Basket, Links
+from app.pages.links import LONGEST_BASKET, Basket, Links
 from app.pages.prompts import PROMPTS
 from app.pages.render import Frame, Help, Page, respond
 from app.runs import Registry, Run
 from contract.errors import KeyscopeError
-from contract.keys import InvalidMask, KeyId, Mask, parse_basket, unique_masks
+from contract.keys import InvalidMask, KeyId, Mask, format_basket, parse_basket, unique_masks
 from contract.manifest import Manifest
 from contract.wire import ActivationsRequest, Alternative, GenerateRequest, KeyActivity, MaskItem
 
@@ -42,6 +45,8 @@ class LiveState(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63)
     top_logprobs: int = Field(5, ge=0, le=50)
     mask: str = ""
+    basket: str = ""
+    """Id of a saved basket, where it is too long for an address."""
     key: list[str] = Field(default_factory=list)
     """The masked keys as the form lists them, beside their factors."""
     factor: list[float] = Field(default_factory=list)
@@ -72,7 +77,7 @@ class LiveState(BaseModel):
 
     def query(self, **changes: object) -> dict[str, Any]:
         """The address's parameters, defaults, the run and the basket left out."""
-        form = {"run", "mask", "key", "factor", "add", "remove"}
+        form = {"run", "mask", "basket", "key", "factor", "add", "remove"}
         return self.model_copy(update=changes).model_dump(exclude_defaults=True, exclude=form)
 
 
@@ -119,9 +124,16 @@ class LivePage(Page):
 
 @router.get("/live", name="live_page")
 async def live_page(
-    request: Request, registry: Runs, workers: LiveWorkers, state: Annotated[LiveState, Query()]
+    request: Request,
+    registry: Runs,
+    workers: LiveWorkers,
+    database: LabelsDatabase,
+    state: Annotated[LiveState, Query()],
 ) -> Response:
     """The form; a form that edits the basket leads to the address with the new one."""
+    if state.basket:
+        masks = await run_in_threadpool(_saved_masks, database, state.basket)
+        state = state.model_copy(update={"mask": format_basket(masks)})
     visit = await _visit(request, registry, workers, state)
     if state.edits_basket:
         return RedirectResponse(visit.links.live(visit.run_id, **state.query()), status_code=303)
@@ -146,6 +158,31 @@ async def live_generate(
     except KeyscopeError as error:
         return await visit.page(problem=error.detail)
     return await visit.page(outcome=generated.outcome(state.prompt, answer))
+
+
+@router.post("/live/masks", name="edit_masks")
+async def edit_masks(
+    request: Request,
+    registry: Runs,
+    workers: LiveWorkers,
+    database: LabelsDatabase,
+    state: Annotated[LiveState, Form()],
+) -> RedirectResponse:
+    """Add or remove keys of a basket that is too long for an address, and save what comes of it."""
+    visit = await _visit(request, registry, workers, state.model_copy(update={"basket": ""}))
+    basket = visit.links.basket
+    if len(str(basket)) > LONGEST_BASKET:
+        basket = replace(basket, saved=await run_in_threadpool(_save_masks, database, basket.masks))
+    links = visit.links.with_basket(basket)
+    return RedirectResponse(links.live(visit.run_id, **state.query()), status_code=303)
+
+
+def _saved_masks(database: Database, name: str) -> list[Mask]:
+    return database.read(lambda session: repository.load_basket(session, name))
+
+
+def _save_masks(database: Database, masks: Sequence[Mask]) -> str:
+    return database.write(lambda session: repository.save_basket(session, masks).id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +270,7 @@ async def _visit(request: Request, registry: Registry, workers: Workers, state: 
     """
     runs, _ = await run_in_threadpool(registry.all)
     run = await run_in_threadpool(registry.get, state.run) if state.run else next(iter(runs), None)
-    links = Links(request, Basket(run.run_id if run else None, state.masks()))
+    links = Links(request, Basket(run.run_id if run else None, state.masks(), state.basket or None))
     return _Visit(request, runs, run, workers, state, links)
 
 

@@ -38,8 +38,14 @@ function permalink() {
   const { masks, ...state } = wanted();
   const address = new URL(form.dataset.page, location.href);
   for (const [name, value] of Object.entries(state)) address.searchParams.set(name, value);
-  if (masks.length) address.searchParams.set("mask", masks.map(({ key, factor }) => `${key}:${factor}`).join(","));
+  if (form.dataset.basket && !factorsChanged()) address.searchParams.set("basket", form.dataset.basket);
+  else if (masks.length) address.searchParams.set("mask", masks.map(({ key, factor }) => `${key}:${factor}`).join(","));
   return address;
+}
+
+/** Is the saved basket no longer what the form says? */
+function factorsChanged() {
+  return [...form.querySelectorAll("[name=factor]")].some((factor) => factor.value !== factor.defaultValue);
 }
 
 function remember() {

@@ -1,0 +1,183 @@
+"""`/labels`: how far the labelling of a model's keys is, how far people agree, and where they do not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import plotly.graph_objects as go
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import HTMLResponse
+
+from app.dependencies import LabelsDatabase, Runs
+from app.labels import adjudication, agreement
+from app.labels.adjudication import Disagreement
+from app.labels.agreement import LayerKinds, LayerProgress, Pair, Said
+from app.labels.database import DatabaseUnavailable
+from app.labels.models import Kind
+from app.labels.statistics import Estimate
+from app.pages.links import Links
+from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from app.runs import Registry, Run
+from contract.manifest import Manifest
+
+router = APIRouter()
+
+PAGE = 50
+"""Disagreements on one page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Two people's labels of the keys that both labelled."""
+
+    first: str
+    second: str
+    rows: Sequence[tuple[Kind, Sequence[int]]]
+    """What the first says, and of those keys how many the second calls each kind."""
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsPage(Page):
+    """What the page of a model's labels shows."""
+
+    runs: Annotated[list[Manifest], Help("Runs to choose from")]
+    problem: Annotated[str | None, Help("Why the labels could not be read, where they could not")]
+    said: Annotated[Said | None, Help("The current labels; None without a run or without an answer")]
+    progress: Annotated[list[LayerProgress], Help("How far each layer is")]
+    pairs: Annotated[list[Pair], Help("Pairs of people with Cohen's kappa, those with most keys in common first")]
+    n_pairs: Annotated[int, Help("Pairs that have keys in common, listed or not")]
+    overall: Annotated[
+        list[tuple[str, str, Estimate]], Help("Name, what it is, and value of statistics over all people")
+    ]
+    confusion: Annotated[Confusion | None, Help("Two people side by side; None where nobody shares a key with another")]
+    kinds: Annotated[tuple[Kind, ...], Help("The kinds, in their order")]
+    disagreements: Annotated[list[Disagreement], Help("Keys with labels of several kinds, one page of them")]
+    n_disagreements: Annotated[int, Help("All of them")]
+    n_open: Annotated[int, Help("Those on which nobody has decided")]
+    earlier: Annotated[str | None, Help("Address of the page of disagreements before")]
+    later: Annotated[str | None, Help("Address of the page of disagreements after")]
+
+
+@router.get("/labels", name="labels_page")
+def labels_page(
+    request: Request,
+    registry: Runs,
+    database: LabelsDatabase,
+    run: str = "",
+    first: Annotated[str, Query(description="Person in the rows of the confusion")] = "",
+    second: Annotated[str, Query(description="Person in its columns")] = "",
+    offset: Annotated[int, Query(ge=0)] = 0,
+    mask: MaskText = "",
+) -> HTMLResponse:
+    """Progress, agreement and disagreements of the current labels of a run's weights."""
+    chosen, manifests = chosen_run(registry, run)
+    links = Links(request, basket_of(chosen.run_id if chosen else None, mask))
+    frame = Frame("Labels", links, chosen.manifest if chosen else None, None, here="labels")
+    problem, said = None, None
+    disputed: list[Disagreement] = []
+    if chosen:
+        weights = chosen.manifest.model.weights_sha256
+        try:
+            said, disputed = database.read(
+                lambda session: (agreement.load(session, weights), adjudication.disagreements(session, weights))
+            )
+        except DatabaseUnavailable as error:
+            problem = error.detail
+    pairs, n_pairs = agreement.pairs(said) if said else ([], 0)
+
+    def turn(to: int) -> str | None:
+        inside = 0 <= to < len(disputed)
+        query = {"first": first, "second": second, "offset": to or None}
+        return (
+            links.team("labels_page", chosen.run_id if chosen else None, **query) + "#disagreements" if inside else None
+        )
+
+    page = LabelsPage(
+        frame=frame,
+        runs=manifests,
+        problem=problem,
+        said=said,
+        progress=agreement.progress(said, chosen.manifest.model.keys_per_layer) if said and chosen else [],
+        pairs=pairs,
+        n_pairs=n_pairs,
+        overall=_overall(said) if said else [],
+        confusion=_confusion(said, first, second, pairs) if said else None,
+        kinds=agreement.KINDS,
+        disagreements=disputed[offset : offset + PAGE],
+        n_disagreements=len(disputed),
+        n_open=sum(each.decision is None for each in disputed),
+        earlier=turn(offset - PAGE),
+        later=turn(offset + PAGE),
+    )
+    return respond(request, "labels.html", page)
+
+
+@router.get("/labels/figures/kinds", name="kinds_figure")
+def kinds_figure(registry: Runs, database: LabelsDatabase, run: str) -> Response:
+    """The kinds of the current labels by layer, as Plotly JSON."""
+    model = registry.get(run).manifest.model
+    said = database.read(lambda session: agreement.load(session, model.weights_sha256))
+    figure = kinds_by_layer(agreement.kinds_by_layer(said, model.n_layers))
+    return Response(figure.to_json(), media_type="application/json")
+
+
+def kinds_by_layer(layers: Sequence[LayerKinds], scores: Mapping[int, float] | None = None) -> go.Figure:
+    """Share of each kind among the labels of every layer; where known, beside it the layers' score between syntactic,
+    0, and semantic, 1, that follows from the triggers alone."""
+    numbers = [layer.layer for layer in layers]
+    totals = [sum(layer.counts.values()) for layer in layers]
+    figure = go.Figure(
+        [
+            go.Bar(
+                x=numbers,
+                y=[layer.counts[kind] / total if total else None for layer, total in zip(layers, totals, strict=True)],
+                customdata=numbers,
+                text=[f"{layer.counts[kind]} of {total}" for layer, total in zip(layers, totals, strict=True)],
+                textposition="none",
+                name=kind.value,
+                hovertemplate=f"layer %{{x}}<br>%{{y:.0%}} {kind.value}, %{{text}} labels<extra></extra>",
+            )
+            for kind in agreement.KINDS
+        ]
+    )
+    if scores:
+        figure.add_scatter(
+            x=list(scores),
+            y=list(scores.values()),
+            customdata=list(scores),
+            mode="lines+markers",
+            name="automatic score",
+            hovertemplate="layer %{x}<br>automatic score %{y:.2f}<extra></extra>",
+        )
+    figure.update_layout(barmode="stack", showlegend=True, bargap=0.25, hovermode="closest")
+    figure.update_yaxes(tickformat=".0%", range=[0, 1])
+    figure.update_xaxes(title="layer", tick0=0, dtick=1 if len(layers) <= 16 else 4)
+    return figure
+
+
+def chosen_run(registry: Registry, run: str) -> tuple[Run | None, list[Manifest]]:
+    """The run that is asked for, else the first there is; and all to choose from.
+
+    Raises:
+        UnknownRun: there is no run of that name.
+    """
+    runs, _ = registry.all()
+    return registry.get(run) if run else next(iter(runs), None), [each.manifest for each in runs]
+
+
+def _overall(said: Said) -> list[tuple[str, str, Estimate]]:
+    return [
+        ("Krippendorff’s α", "nominal, over the keys with two labels or more", agreement.alpha(said)),
+        ("Fleiss’ κ", "over the keys that everybody labelled", agreement.fleiss(said)),
+    ]
+
+
+def _confusion(said: Said, first: str, second: str, pairs: Sequence[Pair]) -> Confusion | None:
+    """The two people asked for, where both have labels, else the pair with most keys in common."""
+    if not {first, second} <= set(said.people):
+        if not pairs:
+            return None
+        first, second = pairs[0].first, pairs[0].second
+    table = agreement.confusion(said, first, second)
+    return Confusion(first, second, list(zip(agreement.KINDS, table, strict=True)), sum(map(sum, table)))
