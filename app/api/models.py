@@ -13,7 +13,8 @@ Value = float | int | str | bool | None
 Responses = dict[int | str, dict[str, Any]]
 _FAILURES = {
     400: "The prompt or the number of new tokens is over the worker's limit",
-    403: "A page of another site asks for a change",
+    401: "Where people sign in: no token, or none that holds",
+    403: "A page of another site asks for a change, or the role does not allow it",
     404: "It does not exist; the sentence says what does",
     409: "The run file cannot be read, or what is to be changed has changed since it was seen",
     413: "The body is larger, or the masks are more, than is read",

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from app.accounts.identity import CREDENTIALS
 from app.api import (
+    accounts,
     agreement,
     baskets,
     comments,
@@ -18,8 +19,9 @@ from app.api import (
     runs,
     search,
 )
+from app.api.models import failures
 
-router = APIRouter(prefix="/api/v1", dependencies=CREDENTIALS)
+router = APIRouter(prefix="/api/v1", dependencies=CREDENTIALS, responses=failures(401))
 for room in (
     runs,
     search,
@@ -34,5 +36,6 @@ for room in (
     live,
     jobs,
     exports,
+    accounts,
 ):
     router.include_router(room.router)

@@ -32,6 +32,19 @@ GET /runs/{run}/layers/{layer}
 GET /runs/{run}/layers/{layer}/map
 GET /runs/{run}/figures/{measure}
 GET /runs/{run}/keys/{key}
+GET /activity
+GET /labels
+GET /labels/figures/kinds
+GET /lists
+GET /lists/{list}
+GET /runs/{run}/jobs
+GET /runs/{run}/keys/{key}/events
+GET /runs/{run}/search
+GET /api/v1/me
+GET /api/v1/jobs
+GET /api/v1/jobs/{job}
+GET /api/v1/runs/{run}/export/search
+GET /api/v1/runs/{run}/search
 GET /jump
 GET /docs
 GET /openapi.json
@@ -68,6 +81,29 @@ GET /api/v1/lists/{list}
 GET /api/v1/baskets/{basket}
 """
 LABELERS = """
+GET /labels/queue
+POST /labels/queue
+POST /labels/queue/undo
+POST /live/masks
+POST /lists
+POST /lists/{list}
+POST /lists/{list}/entry
+POST /lists/{list}/keys
+POST /lists/{list}/mask
+POST /lists/{list}/put-away
+POST /lists/{list}/restore
+POST /runs/{run}/jobs
+POST /runs/{run}/jobs/{job}/cancel
+POST /runs/{run}/keys/{key}/comments
+POST /runs/{run}/keys/{key}/comments/{comment}/change
+POST /runs/{run}/keys/{key}/comments/{comment}/delete
+POST /runs/{run}/keys/{key}/lists
+POST /api/v1/jobs
+DELETE /api/v1/jobs/{job}
+POST /api/v1/runs/{run}/queue
+PUT /api/v1/runs/{run}/keys/{key}/lease
+DELETE /api/v1/runs/{run}/keys/{key}/lease
+PUT /api/v1/runs/{run}/keys/{key}/skip
 GET /live
 POST /live
 GET /api/v1/live/status
@@ -91,6 +127,7 @@ PUT /api/v1/lists/{list}/keys/{key}/place
 POST /api/v1/baskets
 """
 ADMINS = """
+POST /runs/{run}/keys/{key}/decisions
 GET /metrics
 GET /people
 POST /people
@@ -101,7 +138,7 @@ POST /people/{person}/enable
 POST /api/v1/labels/import
 POST /api/v1/runs/{run}/keys/{key}/adjudications
 """
-ENDLESS: set[str] = set()
+ENDLESS = {"GET /runs/{run}/keys/{key}/events"}
 """Streams that end only when the client leaves: tried by those alone who may not have them."""
 
 DECLARED: dict[str, Role | None] = {

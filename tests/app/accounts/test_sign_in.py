@@ -187,6 +187,8 @@ def test_the_last_use_of_a_session_is_noted_to_a_few_minutes(office: Office):
         "javascript:alert(1)",
         "evil.example",
         "https:evil.example",
+        "/a\x00b",
+        "/a\r\nb",
         "",
     ],
 )

@@ -115,3 +115,7 @@ def test_a_label_bears_the_name_of_the_tokens_person_whatever_a_header_says(offi
     answer = program.put(url, json={"kind": "syntactic"}, headers={"X-Keyscope-Person": "Ada"})
     assert answer.status_code == 200
     assert answer.json()["label"]["person"] == "Lea"
+
+
+def test_a_program_may_ask_who_it_is(office: Office):
+    assert office.program("Lea", "viewer").get("/api/v1/me").json() == {"ok": True, "name": "Lea", "role": "viewer"}
