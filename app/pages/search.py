@@ -35,6 +35,8 @@ router = APIRouter()
 PAGE_SIZE = 50
 MASKED = 200
 """Keys found that one click puts into the basket, which stands in every address."""
+LISTED = 1000
+"""Keys found that one click puts into a new list."""
 SIMILAR = 8
 """Tokens offered beside one that was asked for."""
 BAR = 46
@@ -130,6 +132,7 @@ class SearchPage(Page):
     next: Annotated[str | None, Help("Address of the page after")]
     to_mask: Annotated[int, Help("How many of the keys found, from the first, are masked together")]
     mask_href: Annotated[str, Help("Address of the live page with these in the basket")]
+    to_list: Annotated[list[KeyId], Help("The keys found, from the first, that a new list is made of")]
     exports: Annotated[dict[str, str], Help("Addresses of all keys found as CSV and Parquet")]
 
 
@@ -154,7 +157,7 @@ def _page(run: Run, links: Links, state: SearchState, found: Found) -> SearchPag
     shown = shown_statistics(state.columns, found.sort)
     measures = [name for name in found.measures if name in MEASURES]
     after = state.offset + PAGE_SIZE
-    first_keys = found.names(0, MASKED)
+    to_mask = found.names(0, MASKED)
     return SearchPage(
         frame=Frame(
             title=f"Search · {run.run_id}",
@@ -181,8 +184,9 @@ def _page(run: Run, links: Links, state: SearchState, found: Found) -> SearchPag
         last=state.offset + len(found.hits),
         previous=href(offset=max(0, state.offset - PAGE_SIZE)) if state.offset else None,
         next=href(offset=after) if after < found.total else None,
-        to_mask=len(first_keys),
-        mask_href=links.with_basket(_with(links.basket, run.run_id, first_keys)).live(run.run_id),
+        to_mask=len(to_mask),
+        mask_href=links.with_basket(_with(links.basket, run.run_id, to_mask)).live(run.run_id),
+        to_list=found.names(0, LISTED),
         exports=links.exports("export_search", state.query(columns="overview", offset=0), run=run.run_id),
     )
 

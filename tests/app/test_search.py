@@ -222,3 +222,12 @@ def test_an_unknown_token_is_said_to_be_none_and_others_are_offered(reader: Test
     alike = [choice.href for note in page.context["notes"] for choice in note.alike]
     assert alike
     assert all("no token" not in reader.get(href).text for href in alike)
+
+
+def test_the_keys_found_become_a_list(client: TestClient) -> None:
+    client.post("/name", data={"name": "Ada"})
+    page = client.get("/runs/alpha/search", params={"fires_on": ";"})
+    keys = " ".join(map(str, page.context["to_list"]))
+    assert f'value="{keys}"' in page.text
+    listed = client.post("/lists", data={"run": "alpha", "name": "semicolons", "keys": keys}).text
+    assert all(str(key) in listed for key in page.context["to_list"])
