@@ -1,0 +1,74 @@
+"""What chance would give: random places of the corpus for triggers, and the roles of other tokens for roles."""
+
+import numpy as np
+import numpy.typing as npt
+
+from worker.precompute.token_store import TokenStore
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+_ALIKE = 16
+"""Tokens about as common as each other, among which the control deals out."""
+
+
+class Chance:
+    """Draws places of a corpus, each in the language of the place it stands for; equal for equal seeds."""
+
+    def __init__(self, store: TokenStore, window: int, seed: int) -> None:
+        self._store = store
+        self._window = window
+        self._seed = seed
+        self._languages = range(len(store.language_names))
+        self._files = [np.flatnonzero(store.languages == language) for language in self._languages]
+        self._ends = [np.cumsum(store.lengths[files]) for files in self._files]
+        self._tokens = [_sorted_tokens(store, files) for files in self._files]
+
+    def random_tokens(self, language: IntArray, draw: int) -> tuple[IntArray, IntArray]:
+        """A random token of the corpus for each example, and the first token of the window it stands in."""
+        random = np.random.default_rng([self._seed, 0, draw])
+        token, first = np.zeros(len(language), dtype=np.int64), np.zeros(len(language), dtype=np.int64)
+        for each in self._languages:
+            wanted = np.flatnonzero(language == each)
+            if not len(wanted):
+                continue
+            place = random.integers(self._ends[each][-1], size=len(wanted))
+            number = np.searchsorted(self._ends[each], place, side="right")
+            file = self._files[each][number]
+            within = place - self._ends[each][number] + self._store.lengths[file]
+            token[wanted] = self._store.offsets[file] + within
+            first[wanted] = self._store.offsets[file] + within // self._window * self._window
+        return token, first
+
+    def other_tokens(self, language: IntArray, token: IntArray, draw: int) -> IntArray:
+        """For each example a random place of another token; equal tokens get the same other token, about as common."""
+        random = np.random.default_rng([self._seed, 1, draw])
+        found = token.copy()
+        for each, (ids, starts, numbers) in enumerate(self._tokens):
+            wanted = np.flatnonzero(language == each)
+            if not len(wanted):
+                continue
+            counts = np.diff(np.append(starts, len(numbers)))
+            dealt = _dealt(counts, random)
+            other = dealt[np.searchsorted(ids, self._store.token_ids[token[wanted]])]
+            place = (random.random(len(wanted)) * counts[other]).astype(np.int64)
+            found[wanted] = numbers[starts[other] + place]
+        return found
+
+
+def _sorted_tokens(store: TokenStore, files: IntArray) -> tuple[npt.NDArray[np.int32], IntArray, IntArray]:
+    """The different tokens of some files, where each one's places start in the third, and the places by token."""
+    numbers = np.concatenate([np.arange(store.offsets[file], store.offsets[file + 1]) for file in files])
+    ids = store.token_ids[numbers]
+    order = np.argsort(ids, kind="stable")
+    different, starts = np.unique(ids[order], return_index=True)
+    return different, starts.astype(np.int64), numbers[order]
+
+
+def _dealt(counts: IntArray, random: np.random.Generator) -> IntArray:
+    """For each token another, or the same, out of those that are about as common."""
+    ranked = np.lexsort((random.random(len(counts)), -counts))
+    block = np.arange(len(counts)) // _ALIKE
+    shuffled = ranked[np.lexsort((random.random(len(counts)), block))]
+    dealt = np.empty(len(counts), dtype=np.int64)
+    dealt[ranked] = shuffled
+    return dealt

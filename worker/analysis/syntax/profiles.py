@@ -1,0 +1,135 @@
+"""What the triggers of each key have in common, aspect by aspect, against the corpus and against chance."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from worker.analysis.syntax.base import Base
+from worker.analysis.syntax.concentration import Groups
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+LISTED = 4
+"""Values kept of each key and aspect."""
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """The commonest values of one aspect for each key of a layer; rows are by key and rank, all arrays [rows]."""
+
+    key: IntArray
+    rank: IntArray
+    """From 1."""
+    value: IntArray
+    triggers: IntArray
+    share: FloatArray
+    base: FloatArray
+    sample_share: FloatArray
+    log_p: FloatArray
+    """Of rows of rank 1, NaN elsewhere."""
+    log_token_p: FloatArray
+
+
+def profile(
+    keys: int, key: IntArray, language: IntArray, token_id: IntArray, value: IntArray, samples: Groups, base: Base
+) -> Profiles:
+    """The profile of each key in one aspect.
+
+    Args:
+        keys: how many keys the layer has.
+        key: [triggers], as the next three.
+        language: of each trigger.
+        token_id: trigger token.
+        value: of the aspect at the trigger.
+        samples: values of the aspect at samples of the keys.
+        base: how common values are in the corpus.
+    """
+    groups = Groups(key, value, keys)
+    masses = groups.masses()
+    order = np.lexsort((groups.code, -masses, groups.key))
+    rank = _ranks(groups.key)
+    chosen, rank = order[rank < LISTED], rank[rank < LISTED] + 1
+    of_key, found = groups.key[chosen], groups.code[chosen]
+    mix, total = _mix(keys, key, language, len(base.share))
+    expected = (mix[of_key] * base.share[:, found].T).sum(axis=1)
+    log_p = np.full(len(chosen), np.nan)
+    log_token_p = np.full(len(chosen), np.nan)
+    top = rank == 1
+    tests = np.log(np.maximum((base.share > 0).any(axis=0).sum(), 1))
+    log_p[top] = np.minimum(log_tail(masses[chosen][top], total[of_key[top]], expected[top]) + tests, 0)
+    hits, tokens = _each_token_once(keys, key, token_id, value, of_key[top], found[top])
+    expected_once = (mix[of_key[top]] * base.share_of_tokens[:, found[top]].T).sum(axis=1)
+    log_token_p[top] = np.minimum(log_tail(hits, tokens, expected_once) + tests, 0)
+    return Profiles(
+        key=of_key,
+        rank=rank,
+        value=found,
+        triggers=masses[chosen].astype(np.int64),
+        share=masses[chosen] / total[of_key],
+        base=expected,
+        sample_share=_share_of(samples, of_key, found),
+        log_p=log_p,
+        log_token_p=log_token_p,
+    )
+
+
+def log_tail(hits: FloatArray, trials: FloatArray, rate: FloatArray) -> FloatArray:
+    """log P(X ≥ hits) for X binomial, all [cells]."""
+    most = int(trials.max(initial=0))
+    counts = np.arange(most + 1)
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, most + 1)))])
+    n = trials.astype(np.int64)[:, None]
+    possible = (counts >= hits[:, None]) & (counts <= n)
+    rest = np.where(possible, n - counts, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = factorials[n] - factorials[counts] - factorials[rest]
+        logs = logs + np.where(counts > 0, counts * np.log(rate[:, None]), 0.0)
+        logs = logs + np.where(rest > 0, rest * np.log1p(-rate[:, None]), 0.0)
+    logs = np.where(possible, logs, -np.inf)
+    largest = np.maximum(logs.max(axis=1, initial=-np.inf), -1e300)
+    with np.errstate(divide="ignore"):
+        tails = largest + np.log(np.exp(logs - largest[:, None]).sum(axis=1))
+    return np.where(hits <= 0, 0.0, np.minimum(tails, 0.0))
+
+
+def _mix(keys: int, key: IntArray, language: IntArray, languages: int) -> tuple[FloatArray, FloatArray]:
+    """Share of each language among a key's triggers, [keys, languages], and how many it has, [keys]."""
+    counts = np.bincount(key * languages + language, minlength=keys * languages).reshape(keys, languages)
+    total = counts.sum(axis=1).astype(np.float64)
+    return counts / np.maximum(total, 1)[:, None], total
+
+
+def _each_token_once(
+    keys: int, key: IntArray, token_id: IntArray, value: IntArray, of_key: IntArray, wanted: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """For each key, how many of its different trigger tokens have mostly the wanted value, and how many there are."""
+    pairs, pair = np.unique(np.stack([key, token_id]), axis=1, return_inverse=True)
+    mostly = Groups(pair.ravel(), value, pairs.shape[1]).top_code()
+    goal = np.full(keys, -1, dtype=np.int64)
+    goal[of_key] = wanted
+    hits = np.bincount(pairs[0][mostly == goal[pairs[0]]], minlength=keys)
+    tokens = np.bincount(pairs[0], minlength=keys)
+    return hits[of_key].astype(np.float64), tokens[of_key].astype(np.float64)
+
+
+def _share_of(samples: Groups, key: IntArray, value: IntArray) -> FloatArray:
+    """Share of a key's samples that have a value; NaN where it has no samples."""
+    shares = np.full(len(key), np.nan)
+    if not len(samples.key):
+        return shares
+    masses = samples.masses()
+    size = 1 + max(int(samples.code.max()), int(value.max(initial=0)))
+    pairs, wanted = samples.key * size + samples.code, key * size + value
+    at = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
+    found = np.where(pairs[at] == wanted, masses[at], 0.0)
+    total = samples.totals(masses)[key]
+    np.divide(found, total, out=shares, where=total > 0)
+    return shares
+
+
+def _ranks(key: IntArray) -> IntArray:
+    """Place of each row among those of its key, from 0; rows are by key."""
+    starts = np.flatnonzero(np.diff(key, prepend=-1))
+    sizes = np.diff(np.append(starts, len(key)))
+    return np.arange(len(key)) - np.repeat(starts, sizes)

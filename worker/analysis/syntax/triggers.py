@@ -1,0 +1,103 @@
+"""The strongest triggers of keys and some of their samples, read from a run as places in its corpus."""
+
+from dataclasses import dataclass, fields
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from worker.analysis.analysis import Arrays
+from worker.analysis.subject import Subject
+
+IntArray = npt.NDArray[np.int64]
+
+_PLACES = """
+    SELECT {columns} FROM {examples} JOIN windows USING (window_id)
+    WHERE {where} AND coefficient > 0 {strongest} ORDER BY {order}"""
+_STRONGEST = """
+    QUALIFY row_number() OVER (PARTITION BY layer, "index" ORDER BY coefficient DESC, language, rank) <= $limit"""
+_BY_KEY = 'layer, "index", coefficient DESC, language, rank'
+_BY_PLACE = 'file_id, start, position, layer, "index"'
+_FIRING_BANDS = "band NOT IN ('random', 'silent')"
+_COLUMNS = {
+    "layer": "layer",
+    "key": '"index"',
+    "file": "file_id",
+    "start": "start",
+    "length": "len(token_ids)",
+    "position": "position",
+}
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples of keys; arrays are [examples]."""
+
+    layer: IntArray
+    key: IntArray
+    """Index of the key in its layer."""
+    file: IntArray
+    first: IntArray
+    """Number of the window's first token in the corpus."""
+    length: IntArray
+    """Tokens of the window."""
+    token: IntArray
+    """Number of the example's token in the corpus."""
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def arrays(self) -> Arrays:
+        """Them as the result of a step."""
+        return {f"example_{name}": array for name, array in vars(self).items()}
+
+    @classmethod
+    def of_arrays(cls, arrays: Arrays) -> "Examples":
+        """The inverse of `arrays`."""
+        return cls(**{field.name: arrays[f"example_{field.name}"] for field in fields(cls)})
+
+    def take(self, chosen: npt.NDArray[np.bool_] | IntArray | slice) -> "Examples":
+        """Some of them."""
+        return Examples(**{name: array[chosen] for name, array in vars(self).items()})
+
+
+def strongest_triggers(subject: Subject, layer: int) -> Examples:
+    """The strongest triggers of a layer's keys over all languages, as many as the run keeps for one; by key and rank."""
+    limit = subject.manifest.settings.top_k
+    return _read(subject, "triggers", "polarity = 'max' AND layer = $layer", _BY_KEY, layer=layer, limit=limit)
+
+
+def mutated_triggers(subject: Subject, limit: int) -> Examples:
+    """The `limit` strongest triggers of every key, in the order of their places in the corpus."""
+    return _read(subject, "triggers", "polarity = 'max'", _BY_PLACE, limit=limit)
+
+
+def firing_samples(subject: Subject, layer: int) -> Examples:
+    """Samples of a layer's keys from the windows they fire in below their triggers."""
+    return _read(subject, "samples", f"{_FIRING_BANDS} AND layer = $layer", _BY_PLACE, layer=layer)
+
+
+def _read(subject: Subject, examples: str, where: str, order: str, **values: int) -> Examples:
+    query = _PLACES.format(
+        columns=", ".join(f"{column} AS {name}" for name, column in _COLUMNS.items()),
+        examples=examples,
+        where=where,
+        strongest=_STRONGEST if "limit" in values else "",
+        order=order,
+    )
+    with subject.connection.cursor() as cursor:
+        found = {name: array.astype(np.int64) for name, array in _fetch(cursor, query, values).items()}
+    prefix = len(subject.model.facts.bos)
+    first = subject.store.offsets[found["file"]] + found["start"]
+    return Examples(
+        layer=found["layer"],
+        key=found["key"],
+        file=found["file"],
+        first=first,
+        length=found["length"] - prefix,
+        token=first + found["position"] - prefix,
+    )
+
+
+def _fetch(cursor: duckdb.DuckDBPyConnection, query: str, values: dict[str, int]) -> dict[str, npt.NDArray[np.generic]]:
+    return cursor.execute(query, values).fetchnumpy()
