@@ -1,31 +1,60 @@
-"""The keys behind a token: what the worker reads, with how rare it is in the run's corpus."""
+"""The keys behind a token: what the worker reads, with how rare it is in the run's corpus and what people say of it."""
+
+import logging
 
 import duckdb
 from starlette.concurrency import run_in_threadpool
 
+from app.labels.database import Database, DatabaseUnavailable
+from app.labels.many import labels_of_keys
 from app.live import Workers
 from app.queries import percentiles
 from app.runs import Run
 from contract.keys import KeyId
-from contract.wire import ActivationsAnswer, ActivationsRequest
+from contract.wire import ActivationsAnswer, ActivationsRequest, KeyLabel
+
+log = logging.getLogger(__name__)
+Labels = dict[KeyId, list[KeyLabel]]
 
 
-async def read_activations(run: Run, workers: Workers, asked: ActivationsRequest) -> ActivationsAnswer:
-    """The keys behind a token of a text, each with the percentile of its coefficient.
+async def read_activations(
+    run: Run, workers: Workers, asked: ActivationsRequest, database: Database | None = None
+) -> ActivationsAnswer:
+    """The keys behind a token of a text, each with the percentile of its coefficient and, from a database, its labels.
 
     Raises:
         WorkerUnavailable, WorkerOtherWeights, WorkerRefused, WorkerFailed: nothing was read.
     """
     answer = await workers.activations(run.manifest, asked)
 
-    def with_percentiles() -> ActivationsAnswer:
+    def with_what_is_known() -> ActivationsAnswer:
+        keys = [KeyId.parse(each.key) for each in answer.keys]
+        labels = _labels(database, run.manifest.model.weights_sha256, keys) if database else {}
         with run.reading() as cursor:
-            return _with_percentiles(cursor, answer)
+            return _with_what_is_known(cursor, answer, labels)
 
-    return await run_in_threadpool(with_percentiles)
+    return await run_in_threadpool(with_what_is_known)
 
 
-def _with_percentiles(cursor: duckdb.DuckDBPyConnection, answer: ActivationsAnswer) -> ActivationsAnswer:
+def _labels(database: Database, weights_sha256: str, keys: list[KeyId]) -> Labels:
+    """Labels by key; none while the database does not answer, for the keys are worth seeing without."""
+    try:
+        found = database.read(lambda session: labels_of_keys(session, weights_sha256, keys))
+        return {
+            key: [KeyLabel(person=each.person, kind=each.kind, description=each.description) for each in labels]
+            for key, labels in found.items()
+        }
+    except DatabaseUnavailable as error:
+        log.warning("keys are shown without labels: %s", error)
+        return {}
+
+
+def _with_what_is_known(
+    cursor: duckdb.DuckDBPyConnection, answer: ActivationsAnswer, labels: Labels
+) -> ActivationsAnswer:
     found = percentiles(cursor, {KeyId.parse(each.key): each.coefficient for each in answer.keys})
-    keys = [each.model_copy(update={"percentile": found.get(KeyId.parse(each.key))}) for each in answer.keys]
+    keys = []
+    for each in answer.keys:
+        key = KeyId.parse(each.key)
+        keys.append(each.model_copy(update={"percentile": found.get(key), "labels": labels.get(key, [])}))
     return answer.model_copy(update={"keys": keys})

@@ -19,10 +19,13 @@ from contract.wire import (
     ErrorAnswer,
     GenerateAnswer,
     GenerateRequest,
+    LensAnswer,
+    LensRequest,
     MaskItem,
     WorkerActivations,
     WorkerGenerate,
     WorkerInfo,
+    WorkerLens,
 )
 
 CONNECT_SECONDS = 3.0
@@ -211,6 +214,17 @@ class Workers:
         wanted = WorkerActivations(**body.model_dump(exclude={"run"}), weights_sha256=manifest.model.weights_sha256)
         worker, _ = await self.find(manifest)
         return await whole(worker.ask("activations", wanted, "application/json"), ActivationsAnswer)
+
+    async def lens(self, manifest: Manifest, body: LensRequest) -> LensAnswer:
+        """A text through the logit lens.
+
+        Raises:
+            WorkerUnavailable, WorkerOtherWeights, WorkerRefused: nothing was read.
+            WorkerFailed: the answer cannot be read.
+        """
+        wanted = WorkerLens(**body.model_dump(exclude={"run"}), weights_sha256=manifest.model.weights_sha256)
+        worker, _ = await self.find(manifest)
+        return await whole(worker.ask("lens", wanted, "application/json"), LensAnswer)
 
     async def status(self, manifest: Manifest) -> LiveStatus:
         """Whether a run's model can generate now, and who would."""

@@ -15,7 +15,7 @@ from app.accounts.identity import needs
 from app.accounts.roles import Role
 from app.activations import read_activations
 from app.api.models import OF_A_RUN, Responses, failures
-from app.dependencies import LiveWorkers, Runs
+from app.dependencies import LabelsDatabase, LiveWorkers, Runs
 from app.live import State, for_worker
 from app.relay import relay_events, unless_gone
 from contract.manifest import Manifest
@@ -25,6 +25,8 @@ from contract.wire import (
     ErrorAnswer,
     GenerateAnswer,
     GenerateRequest,
+    LensAnswer,
+    LensRequest,
     WorkerInfo,
 )
 
@@ -79,11 +81,19 @@ async def generate(request: Request, body: GenerateRequest, runs: Runs, workers:
 
 @router.post("/activations", responses=READING)
 async def activations(
-    request: Request, body: ActivationsRequest, runs: Runs, workers: LiveWorkers
+    request: Request, body: ActivationsRequest, runs: Runs, workers: LiveWorkers, database: LabelsDatabase
 ) -> ActivationsAnswer:
-    """Which keys are behind a token of a text, what each gave to the next token, and how rare that is in the corpus."""
+    """Which keys are behind a token of a text, or behind several, what each gave to the next token, how rare that is in
+    the corpus and what people say of it.
+    """
     run = await run_in_threadpool(runs.get, body.run)
-    return await unless_gone(request, read_activations(run, workers, body))
+    return await unless_gone(request, read_activations(run, workers, body, database))
+
+
+@router.post("/lens", responses=READING)
+async def lens(request: Request, body: LensRequest, runs: Runs, workers: LiveWorkers) -> LensAnswer:
+    """What the model would say after each token of a text if it ended after each layer."""
+    return await unless_gone(request, workers.lens(await _manifest(runs, body.run), body))
 
 
 class _EventStream(StreamingResponse):

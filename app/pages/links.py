@@ -11,8 +11,10 @@ from contract.keys import KeyId, Mask, format_basket
 Parameters = dict[str, object]
 LONGEST_BASKET = 4000
 """Characters of a basket in an address; longer ones are saved and go by their id."""
-SECTIONS = (("run_page", "overview"), ("search_page", "search"), ("jobs_page", "jobs"))
+SECTIONS = (("run_page", "overview"), ("search_page", "search"), ("agreement_page", "agreement"), ("jobs_page", "jobs"))
 """Pages about a whole run, by the name of their route and their title, in the order of the navigation."""
+LIVE_SECTIONS = (("lens_page", "lens"), ("activations_page", "my code"))
+"""Pages on which a run's model reads a text, which have the run among their parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,9 @@ class Links:
 
     def sections(self, run_id: str) -> list[Section]:
         """The pages about a whole run."""
-        return [Section(name, title, self._carrying(run_id, name, run=run_id)) for name, title in SECTIONS]
+        return [Section(name, title, self._carrying(run_id, name, run=run_id)) for name, title in SECTIONS] + [
+            Section(name, title, self._carrying(run_id, name, {"run": run_id})) for name, title in LIVE_SECTIONS
+        ]
 
     def layer(self, run_id: str, layer: int, **query: object) -> str:
         """The keys of a layer."""
@@ -144,6 +148,14 @@ class Links:
     def live(self, run_id: str | None, **query: object) -> str:
         """Mask and regenerate."""
         return self._carrying(run_id, "live_page", {"run": run_id, **query})
+
+    def lens(self, run_id: str | None, **query: object) -> str:
+        """A prompt through the logit lens."""
+        return self._carrying(run_id, "lens_page", {"run": run_id, **query})
+
+    def activations(self, run_id: str | None, **query: object) -> str:
+        """Which keys fire on a text."""
+        return self._carrying(run_id, "activations_page", {"run": run_id, **query})
 
     def jobs(self, run_id: str, **query: object) -> str:
         """Analyses of a run that a worker computes."""

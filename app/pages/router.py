@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from app.pages import (
+    activations,
     activity,
     discussion,
     figures,
@@ -12,6 +13,8 @@ from app.pages import (
     key,
     labels,
     layer,
+    layer_agreement,
+    lens,
     lists,
     live,
     overview,
@@ -38,5 +41,8 @@ for page in (
     jobs,
     jump,
     live,
+    lens,
+    activations,
+    layer_agreement,
 ):
     router.include_router(page.router)

@@ -65,7 +65,7 @@ async function draw(chart) {
   };
   chart.replaceChildren();
   await Plotly.newPlot(chart, figure.data, themed(figure.layout), config);
-  chart.on("plotly_click", ({ points: [point] }) => location.assign(target(chart, point.customdata)));
+  if (chart.dataset.open) chart.on("plotly_click", ({ points: [point] }) => location.assign(target(chart, point.customdata)));
   document.documentElement.addEventListener("themechange", () => Plotly.react(chart, figure.data, themed(figure.layout), config));
 }
 

@@ -1,0 +1,103 @@
+"""`/runs/{run}/agreement`: how far each layer's prediction is that of the whole model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import duckdb
+import plotly.graph_objects as go
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+
+from app import drawing_agreement as drawing
+from app.dependencies import Cursor, OpenRun
+from app.findings import agreement as claims
+from app.findings.finding import Finding, Measured, Verdict
+from app.pages.agreement_blocks import ROLE_TITLES, blocks
+from app.pages.analyses import AnalysisState, analysis_state
+from app.pages.blocks import Block
+from app.pages.links import Links
+from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from app.queries.layer_agreement import (
+    PartEstimate,
+    context_estimates,
+    key_estimates,
+    layer_estimates,
+    part_estimates,
+    token_estimates,
+)
+
+router = APIRouter()
+FigureName = Literal[
+    "by_layer",
+    "four_ways",
+    "depths",
+    "events",
+    "roles",
+    "role_layers",
+    "contexts",
+    "contexts_full",
+    "context_depths",
+    "context_shares",
+    "context_frequency",
+    "neurons",
+    "keys_by_layer",
+    "keys_by_tenth",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerAgreementPage(Page):
+    """What the page of layer agreement shows."""
+
+    analysis: Annotated[AnalysisState, Help("How the analysis was computed, or how to compute it")]
+    findings: Annotated[
+        list[Finding], Help("What the literature says beside what was measured; empty without analysis")
+    ]
+    blocks: Annotated[list[Block], Help("Figures and tables, section by section; empty without analysis")]
+
+
+@router.get("/runs/{run}/agreement", name="agreement_page")
+def agreement_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = "") -> HTMLResponse:
+    """Layer agreement of a run."""
+    links = Links(request, basket_of(run.run_id, mask))
+    state = analysis_state(run, "agreement")
+    found = state.manifest is not None
+    missing = Measured("", Verdict.MISSING)
+    page = LayerAgreementPage(
+        frame=Frame("Layer agreement", links, run.manifest, layer=None, here="runs", section="agreement_page"),
+        analysis=state,
+        findings=[Finding(claim, claim.measure(cursor, run.manifest) or missing) for claim in claims.CLAIMS]
+        if found
+        else [],
+        blocks=blocks(cursor, links, run.run_id) if found else [],
+    )
+    return respond(request, "layer_agreement.html", page)
+
+
+@router.get("/runs/{run}/agreement/figures/{figure}", name="agreement_figure")
+def agreement_figure(run: OpenRun, cursor: Cursor, figure: FigureName) -> Response:
+    """One figure of the page."""
+    return Response(_FIGURES[figure](cursor).to_json(), media_type="application/json")
+
+
+def _roles(cursor: duckdb.DuckDBPyConnection) -> list[PartEstimate]:
+    return [each for each in token_estimates(cursor, "depth") if each.split == "role"]
+
+
+_FIGURES: dict[FigureName, Callable[[duckdb.DuckDBPyConnection], go.Figure]] = {
+    "by_layer": lambda cursor: drawing.by_layer(layer_estimates(cursor)),
+    "four_ways": lambda cursor: drawing.four_ways(layer_estimates(cursor)),
+    "depths": lambda cursor: drawing.depths(layer_estimates(cursor)),
+    "events": lambda cursor: drawing.events(layer_estimates(cursor)),
+    "neurons": lambda cursor: drawing.neurons(layer_estimates(cursor)),
+    "roles": lambda cursor: drawing.roles(_roles(cursor), ROLE_TITLES),
+    "role_layers": lambda cursor: drawing.role_layers(part_estimates(cursor, "residual", "role"), ROLE_TITLES),
+    "contexts": lambda cursor: drawing.contexts(context_estimates(cursor), "residual"),
+    "contexts_full": lambda cursor: drawing.contexts(context_estimates(cursor), "residual_full"),
+    "context_depths": lambda cursor: drawing.context_depths(context_estimates(cursor)),
+    "context_shares": lambda cursor: drawing.context_shares(context_estimates(cursor)),
+    "context_frequency": lambda cursor: drawing.context_frequency(context_estimates(cursor)),
+    "keys_by_layer": lambda cursor: drawing.keys_by_layer(key_estimates(cursor)),
+    "keys_by_tenth": lambda cursor: drawing.keys_by_tenth(key_estimates(cursor)),
+}

@@ -1,0 +1,54 @@
+"""A text as lines whose numbers and tokens can be chosen."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.queries import Token
+from app.queries.tokens import decode
+
+Href = Callable[[int, int], str]
+"""Where choosing the tokens from the first to the last leads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A token, or as much of it as stands on a line."""
+
+    text: str
+    href: str
+    title: str
+    current: bool
+    ends_line: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TextLine:
+    """A line of the text."""
+
+    number: int
+    href: str
+    pieces: list[Piece]
+
+
+def text_lines(tokens: Sequence[Token], chosen: range, href: Href) -> list[TextLine]:
+    """The lines of a text; a control token is on none, and a character split over tokens is in the first of them."""
+    lines: list[list[tuple[int, str, bool]]] = [[]]
+    known = [b"" if token.special else token.bytes for token in tokens]
+    for number, text in enumerate(decode(known)):
+        *whole, last = text.split("\n")
+        for part in whole:
+            lines[-1].append((number, part.removesuffix("\r"), True))
+            lines.append([])
+        if last:
+            lines[-1].append((number, last, False))
+    return [_line(at, parts, tokens, chosen, href) for at, parts in enumerate(lines, start=1) if parts]
+
+
+def _line(
+    at: int, parts: Sequence[tuple[int, str, bool]], tokens: Sequence[Token], chosen: range, href: Href
+) -> TextLine:
+    pieces = [
+        Piece(text, href(number, number), f"token {number}: {tokens[number].notation}", number in chosen, ends)
+        for number, text, ends in parts
+    ]
+    return TextLine(at, href(parts[0][0], parts[-1][0]), pieces)

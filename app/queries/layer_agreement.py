@@ -1,0 +1,113 @@
+"""The analysis of layer agreement: every estimate with its interval and what it rests on."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import duckdb
+
+from app.queries.values import rows
+
+_ESTIMATE = "estimate, low, high, n, files"
+_LAYERS = f"""
+    SELECT measure, control, layer, {_ESTIMATE} FROM agreement
+    WHERE split = 'all' AND layer IS NOT NULL ORDER BY measure, control, layer"""  # noqa: S608 - our own columns
+_TOKENS = f"""
+    SELECT split, part, {_ESTIMATE} FROM agreement
+    WHERE measure = ? AND layer IS NULL ORDER BY split, estimate, part"""  # noqa: S608
+_PARTS = f"""
+    SELECT part, layer, {_ESTIMATE} FROM agreement
+    WHERE measure = ? AND control = '' AND split = ? AND layer IS NOT NULL ORDER BY part, layer"""  # noqa: S608
+_CONTEXTS = f"SELECT size, measure, layer, {_ESTIMATE} FROM agreement_contexts ORDER BY size, measure, layer"  # noqa: S608
+_KEYS = f"""
+    SELECT measure, control, layer, tenth, {_ESTIMATE} FROM agreement_keys
+    WHERE projection = 'normed' ORDER BY measure, control, layer, tenth"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its 95 % interval by bootstrap over files, and how many tokens or keys and files it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    files: int
+
+
+ByLayer = Mapping[int, Estimate]
+"""A measure of each layer; the first layer has none of a change from the layer before."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartEstimate:
+    """A measure of one part of the tokens."""
+
+    split: str
+    part: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class ContextEstimates:
+    """What was measured with one size of context."""
+
+    size: int
+    layers: Mapping[str, ByLayer]
+    whole: Mapping[str, Estimate]
+    """Measures that are not about a layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEstimates:
+    """How far the token after a key's strongest trigger is what its value promotes, by L(v)."""
+
+    layers: Mapping[tuple[str, str], ByLayer]
+    """By measure and control."""
+    tenths: Mapping[tuple[str, str], ByLayer]
+    """The same by tenth of the keys, from 1 to 10, those with the surest values last."""
+
+
+def layer_estimates(cursor: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], ByLayer]:
+    """Every measure over all tokens, by measure and control; empty while the analysis is not there."""
+    found: dict[tuple[str, str], dict[int, Estimate]] = defaultdict(dict)
+    for measure, control, layer, *estimate in rows(cursor, _LAYERS):
+        found[measure, control][layer] = Estimate(*estimate)
+    return dict(found)
+
+
+def token_estimates(cursor: duckdb.DuckDBPyConnection, measure: str) -> list[PartEstimate]:
+    """A measure of tokens in every part of every split, the smallest first in each."""
+    return [PartEstimate(split, part, Estimate(*rest)) for split, part, *rest in rows(cursor, _TOKENS, [measure])]
+
+
+def part_estimates(cursor: duckdb.DuckDBPyConnection, measure: str, split: str) -> dict[str, ByLayer]:
+    """A measure by layer in every part of a split."""
+    found: dict[str, dict[int, Estimate]] = defaultdict(dict)
+    for part, layer, *estimate in rows(cursor, _PARTS, [measure, split]):
+        found[part][layer] = Estimate(*estimate)
+    return dict(found)
+
+
+def context_estimates(cursor: duckdb.DuckDBPyConnection) -> list[ContextEstimates]:
+    """Every measure by size of context, the smallest first."""
+    layers: dict[int, dict[str, dict[int, Estimate]]] = defaultdict(lambda: defaultdict(dict))
+    whole: dict[int, dict[str, Estimate]] = defaultdict(dict)
+    for size, measure, layer, *estimate in rows(cursor, _CONTEXTS):
+        if layer is None:
+            whole[size][measure] = Estimate(*estimate)
+        else:
+            layers[size][measure][layer] = Estimate(*estimate)
+    return [ContextEstimates(size, dict(layers[size]), whole[size]) for size in sorted(whole)]
+
+
+def key_estimates(cursor: duckdb.DuckDBPyConnection) -> KeyEstimates:
+    """Agreement of keys and values by layer and by tenth."""
+    layers: dict[tuple[str, str], dict[int, Estimate]] = defaultdict(dict)
+    tenths: dict[tuple[str, str], dict[int, Estimate]] = defaultdict(dict)
+    for measure, control, layer, tenth, *estimate in rows(cursor, _KEYS):
+        if layer is not None:
+            layers[measure, control][layer] = Estimate(*estimate)
+        elif tenth is not None:
+            tenths[measure, control][tenth] = Estimate(*estimate)
+    return KeyEstimates(dict(layers), dict(tenths))
