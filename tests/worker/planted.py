@@ -55,3 +55,27 @@ def shuffled(model: nn.Module, seed: int = 0) -> nn.Module:
             order = torch.randperm(parameter.numel(), generator=generator)
             parameter.copy_(parameter.flatten()[order].view_as(parameter))
     return model
+
+
+def blind(model: nn.Module, token_ids: list[int]) -> nn.Module:
+    """The model with no key left that reads the embeddings of these tokens."""
+    others = torch.linalg.qr(model.transformer.wte.weight[token_ids].T)[0]
+    with torch.no_grad():
+        for block in model.transformer.h:
+            block.mlp.fc_in.weight -= block.mlp.fc_in.weight @ others @ others.T
+    return model
+
+
+def plant_concept(model: nn.Module, keys: list[tuple[int, int]], token_ids: list[int], next_id: int) -> None:
+    """Let these keys, by layer and index, read all of some tokens, and write towards the one that follows.
+
+    They write little, so that those of later layers still read the tokens as they are.
+    """
+    strength, width = 1.5, model.config.n_embd
+    towards_all = torch.linalg.pinv(model.transformer.wte.weight[token_ids]) @ torch.ones(len(token_ids))
+    for layer, index in keys:
+        plant_value(model, layer, index, next_id, length=0.15)
+        mlp = model.transformer.h[layer].mlp
+        with torch.no_grad():
+            mlp.fc_in.weight[index] = 4 * strength * towards_all / width**0.5
+            mlp.fc_in.bias[index] = -3 * strength

@@ -1,0 +1,44 @@
+"""A run over files half of which hold a concept of two tokens, `#!`, and the concept."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from contract.concepts import Concept, define
+from contract.manifest import RunSettings
+from tests.worker.precompute.corpora import WORDS, run
+from worker.analysis.subject import Subject, open_subject
+from worker.model.source import ModelSource
+from worker.progress import Silent
+
+SETTINGS = RunSettings(window=32, stride=32, top_k=20, context=4, keep_duplicates=True)
+PLAIN = [word for word in WORDS if "#" not in word and word.isascii()]
+
+
+@pytest.fixture(scope="session")
+def concept() -> Concept:
+    return define({"name": "shebang", "title": "Shebang", "patterns": {"python": {"regex": "#!"}}})
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """80 files of twenty lines; the concept is on one line of every other file."""
+    folder, draw = tmp_path_factory.mktemp("shebangs"), random.Random(0)
+    for number in range(80):
+        lines = [" ".join(draw.choices(PLAIN, k=draw.randrange(1, 5))) for _ in range(20)]
+        if number % 2:
+            lines[draw.randrange(20)] += " #!"
+        (folder / f"file{number}.py").write_text("\n".join(lines) + "\n", "utf-8")
+    return folder
+
+
+@contextmanager
+def computed(model: Path, corpus: Path, out: Path) -> Iterator[Subject]:
+    """A run of a model over the corpus, open for analysis."""
+    path = run(model, corpus, out, SETTINGS, files_per_shard=40, batch=16)
+    source = ModelSource(str(model), dtype="float32", device="cpu")
+    with open_subject(path, source, (), Silent()) as subject:
+        yield subject
