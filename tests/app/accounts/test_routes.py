@@ -35,6 +35,7 @@ GET /runs/{run}/keys/{key}
 GET /activity
 GET /labels
 GET /labels/figures/kinds
+GET /labels/queue
 GET /lists
 GET /lists/{list}
 GET /runs/{run}/jobs
@@ -45,6 +46,10 @@ GET /api/v1/jobs
 GET /api/v1/jobs/{job}
 GET /api/v1/runs/{run}/export/search
 GET /api/v1/runs/{run}/search
+GET /runs/{run}/agreement
+GET /runs/{run}/agreement/figures/{figure}
+GET /api/v1/runs/{run}/agreement
+GET /api/v1/runs/{run}/export/analyses/{table}
 GET /jump
 GET /docs
 GET /openapi.json
@@ -81,7 +86,9 @@ GET /api/v1/lists/{list}
 GET /api/v1/baskets/{basket}
 """
 LABELERS = """
-GET /labels/queue
+GET /activations
+GET /lens
+POST /api/v1/live/lens
 POST /labels/queue
 POST /labels/queue/undo
 POST /live/masks
@@ -208,6 +215,12 @@ def test_a_route_lets_in_whom_it_is_for_and_nobody_else(office: Office, who: Rol
         if turned_away(answer) is allowed:
             wrong.append(f"{route}: {answer.status_code}, {'for' if allowed else 'not for'} a {who or 'stranger'}")
     assert wrong == []
+
+
+def test_a_viewer_sees_the_queues_but_is_given_no_key(office: Office):
+    queue = "/labels/queue?run=alpha&strategy=sample"
+    assert turned_away(office.browser("Vic").get(queue))
+    assert not turned_away(office.browser("Lea").get(queue))
 
 
 @pytest.mark.parametrize("who", [Role.VIEWER, Role.LABELER])
