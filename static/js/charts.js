@@ -14,6 +14,11 @@ function token(name) {
   return colour;
 }
 
+/** The traces of a figure, those that name a design token in its colour of the theme in force. */
+function coloured(data) {
+  return data.map((trace) => (trace.meta?.colour ? { ...trace, marker: { ...trace.marker, color: token(trace.meta.colour) } } : trace));
+}
+
 /** The layout of a figure, in the theme in force. */
 function themed(layout) {
   const [ink, muted, line, sheet, edge] = ["--ink", "--muted", "--line", "--sheet", "--edge"].map(token);
@@ -64,9 +69,9 @@ async function draw(chart) {
     toImageButtonOptions: { filename: document.title },
   };
   chart.replaceChildren();
-  await Plotly.newPlot(chart, figure.data, themed(figure.layout), config);
+  await Plotly.newPlot(chart, coloured(figure.data), themed(figure.layout), config);
   if (chart.dataset.open) chart.on("plotly_click", ({ points: [point] }) => location.assign(target(chart, point.customdata)));
-  document.documentElement.addEventListener("themechange", () => Plotly.react(chart, figure.data, themed(figure.layout), config));
+  document.documentElement.addEventListener("themechange", () => Plotly.react(chart, coloured(figure.data), themed(figure.layout), config));
 }
 
 function download(chart) {
