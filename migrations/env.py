@@ -3,6 +3,7 @@
 from alembic import context
 
 from app.accounts import models as account_models  # noqa: F401 - makes its tables known
+from app.concepts import models as concept_models  # noqa: F401 - makes its tables known
 from app.labels import team_models  # noqa: F401 - makes its tables known
 from app.labels.database import database_url, make_engine
 from app.labels.models import Base

@@ -35,7 +35,7 @@ BACKWARD_SHARE = 8
 def make(settings: Mapping[str, Any]) -> Analysis:
     """The analysis with these settings; a concept of one's own is a part of its own."""
     chosen = ConceptSettings.model_validate(settings)
-    return ConceptAnalysis(chosen, None if chosen.concept is None else chosen.concept.part)
+    return ConceptAnalysis(chosen, chosen.concept or None)
 
 
 class ConceptAnalysis(Analysis):

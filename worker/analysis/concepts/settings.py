@@ -1,5 +1,6 @@
 """What decides the rows of an analysis of concepts."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, computed_field, model_validator
@@ -25,9 +26,11 @@ class ConceptSettings(Settings):
     """Which concepts, and how their keys are looked for."""
 
     names: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
-    """Of those that are shipped; all of them where none is named, unless `concept` is."""
-    concept: Annotated[Concept | None, BeforeValidator(_defined)] = None
-    """One of one's own, computed alone."""
+    """Of those that are shipped; all of them where none is named, unless there is a definition."""
+    concept: str = ""
+    """The concept of the definition, as results bear it; need not be said."""
+    definition: Annotated[Concept | None, BeforeValidator(_defined)] = None
+    """A concept of one's own, computed alone."""
     quantile: float = Field(0.99, gt=0, lt=1)
     """A key fires strongly above this quantile of its own coefficients, and above 0."""
     alpha: float = Field(0.05, gt=0, lt=1)
@@ -38,13 +41,26 @@ class ConceptSettings(Settings):
     """Keys kept by each picker."""
     seed: int = Field(0, ge=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        """The concept's name follows from its definition, whoever says it."""
+        if not isinstance(values, Mapping) or not values.get("definition"):
+            return values
+        definition = _defined(values["definition"])
+        if values.get("concept") not in (None, "", definition.name, definition.part):
+            raise ValueError(f"the definition is of {definition.part}, not of {values['concept']}")
+        return {**values, "definition": definition, "concept": definition.part}
+
     @model_validator(mode="after")
     def _check(self) -> "ConceptSettings":
+        if self.concept and self.definition is None:
+            raise ValueError(f"{self.concept} needs its definition: shipped concepts are asked for by names")
         unknown = [name for name in self.names if name not in _SHIPPED]
         if unknown:
             raise ValueError(f"{unknown[0]} is not shipped: choose from {', '.join(_SHIPPED)}")
-        if self.names and self.concept is not None:
-            raise ValueError("give names of shipped concepts or one concept, not both")
+        if self.names and self.definition is not None:
+            raise ValueError("give names of shipped concepts or one definition, not both")
         return self
 
     @computed_field  # type: ignore[prop-decorator]
@@ -56,6 +72,6 @@ class ConceptSettings(Settings):
     @property
     def concepts(self) -> tuple[Concept, ...]:
         """The concepts asked for."""
-        if self.concept is not None:
-            return (self.concept,)
+        if self.definition is not None:
+            return (self.definition,)
         return tuple(_SHIPPED[name] for name in self.names or _SHIPPED)

@@ -36,7 +36,7 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     model = save_tiny(folder / "model", request.param, bos=request.param == "llama")
     path = run(model, write_corpus(folder / "corpus"), folder / "runs", files_per_shard=40)
     with open_subject(path, ModelSource(str(model), dtype="float32", device="cpu"), (), Silent()) as opened:
-        analyse(opened, make({"concept": CONCEPT.model_dump(), "quantile": "0.9"}))
+        analyse(opened, make({"definition": CONCEPT.model_dump(), "quantile": "0.9"}))
         yield opened
 
 
@@ -89,7 +89,7 @@ def test_counts_and_what_follows_from_them_are_those_of_plain_coefficients(
     subject: Subject, table: dict[tuple[int, int], dict[str, Any]], plain: tuple[np.ndarray, np.ndarray]
 ) -> None:
     strengths, mark = plain
-    analysis = make({"concept": CONCEPT.model_dump(), "quantile": 0.9})
+    analysis = make({"definition": CONCEPT.model_dump(), "quantile": 0.9})
     assert isinstance(analysis, ConceptAnalysis)
     levels = np.concatenate([each[analysis.strong] for each in analysis._levels(subject)])
     assert len(table) == strengths.shape[1]
@@ -111,7 +111,7 @@ def test_counts_and_what_follows_from_them_are_those_of_plain_coefficients(
 def test_the_level_of_firing_strongly_leaves_about_its_share_above(
     subject: Subject, plain: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    analysis = make({"concept": CONCEPT.model_dump(), "quantile": 0.9})
+    analysis = make({"definition": CONCEPT.model_dump(), "quantile": 0.9})
     assert isinstance(analysis, ConceptAnalysis)
     levels = np.concatenate([each[analysis.strong] for each in analysis._levels(subject)])
     shares = (plain[0] > levels).mean(axis=0)
@@ -124,7 +124,7 @@ def test_the_area_is_the_chance_that_a_token_of_the_concept_is_the_stronger(
     subject: Subject, table: dict[tuple[int, int], dict[str, Any]], plain: tuple[np.ndarray, np.ndarray]
 ) -> None:
     strengths, mark = plain
-    analysis = make({"concept": CONCEPT.model_dump(), "quantile": 0.9})
+    analysis = make({"definition": CONCEPT.model_dump(), "quantile": 0.9})
     assert isinstance(analysis, ConceptAnalysis)
     levels = np.concatenate(analysis._levels(subject), axis=1)
     for number, row in enumerate(table[key] for key in sorted(table)):
@@ -197,7 +197,7 @@ def test_an_interrupted_analysis_ends_with_the_same_rows(subject: Subject, monke
     with open_run(subject.path) as connection:
         before = connection.execute("SELECT * FROM concept_keys ORDER BY ALL").fetchall()
     path.unlink()
-    settings = {"concept": CONCEPT.model_dump_json(), "quantile": 0.9}
+    settings = {"definition": CONCEPT.model_dump_json(), "quantile": 0.9}
     run_step, ran = ConceptAnalysis.run_step, []
 
     def stop(self: ConceptAnalysis, given: Subject, step: Any, *rest: Any) -> Any:
@@ -219,7 +219,7 @@ def test_an_interrupted_analysis_ends_with_the_same_rows(subject: Subject, monke
 def test_a_concept_without_a_pattern_for_the_run_is_refused(subject: Subject) -> None:
     other = define({"name": "other", "title": "Other", "patterns": {"java": {"regex": "a"}}})
     with pytest.raises(ValueError, match=r"patterns for java only, and the run .* has python, go"):
-        analyse(subject, make({"concept": other.model_dump()}))
+        analyse(subject, make({"definition": other.model_dump()}))
 
 
 def test_settings_come_as_strings_and_name_what_they_decide() -> None:
@@ -227,6 +227,10 @@ def test_settings_come_as_strings_and_name_what_they_decide() -> None:
     assert [name.rpartition("-")[0] for name in analysis.settings.model_dump()["definitions"]] == ["numpy", "loops"]
     assert analysis.part is None
     own: Concept = CONCEPT
-    assert make({"concept": own.model_dump_json()}).part == own.part
+    assert make({"concept": own.name, "definition": own.model_dump_json()}).part == own.part
     with pytest.raises(ValueError, match="nothing is not shipped: choose from numpy"):
         make({"names": "nothing"})
+    with pytest.raises(ValueError, match="mine needs its definition"):
+        make({"concept": "mine"})
+    with pytest.raises(ValueError, match=f"of {own.part}, not of mine"):
+        make({"concept": "mine", "definition": own.model_dump()})

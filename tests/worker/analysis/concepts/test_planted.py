@@ -32,7 +32,7 @@ def analysed(
 ) -> Iterator[tuple[Subject, bool]]:
     folder = tmp_path_factory.mktemp("concept")
     with computed(_model(folder / "model", request.param), corpus, folder / "runs") as subject:
-        analyse(subject, make({"concept": concept.model_dump()}))
+        analyse(subject, make({"definition": concept.model_dump()}))
         yield subject, request.param
 
 

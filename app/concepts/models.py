@@ -1,0 +1,35 @@
+"""The table of concepts that people have defined."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.labels.models import Base, Moment
+from contract.concepts import LONGEST_NAME, Concept, define
+
+
+class ConceptVersion(Base):
+    """One version of a concept's definition; versions are added, never changed, and the latest is in force."""
+
+    __tablename__ = "concepts"
+    __table_args__ = (UniqueConstraint("name", "number", name="concepts_one_after_another"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(LONGEST_NAME), comment="Letters, digits and hyphens")
+    number: Mapped[int] = mapped_column(comment="1 for the first version, 2 for the one after it")
+    title: Mapped[str] = mapped_column(String(100), comment="What people call it")
+    description: Mapped[str] = mapped_column(Text, comment="Free text")
+    patterns: Mapped[dict[str, dict[str, Any]]] = mapped_column(
+        JSON, comment="By language: regex, identifiers or query"
+    )
+    person: Mapped[str] = mapped_column(String(100), comment="Display name of who defined it so")
+    created_at: Mapped[datetime] = mapped_column(Moment, comment="When it was defined so")
+
+    @property
+    def concept(self) -> Concept:
+        """The definition."""
+        return define(
+            {"name": self.name, "title": self.title, "description": self.description, "patterns": self.patterns}
+        )

@@ -1,0 +1,128 @@
+"""Concepts read and saved; those that are shipped cannot be changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.concepts.models import ConceptVersion
+from app.errors import NotFound
+from contract.concepts import SHIPPED, Concept
+from contract.errors import KeyscopeError
+
+_SHIPPED = {concept.name: concept for concept in SHIPPED}
+
+
+class UnknownConcept(NotFound):
+    """No concept of that name was shipped or saved."""
+
+    code = "unknown_concept"
+
+
+class NameTaken(KeyscopeError):
+    """There is a concept of that name already."""
+
+    code = "name_taken"
+    status = 409
+
+
+class ConceptChanged(KeyscopeError):
+    """The concept is no longer the version that a change of it was based on."""
+
+    code = "concept_changed"
+    status = 409
+
+
+@dataclass(frozen=True, slots=True)
+class KnownConcept:
+    """A concept, shipped or saved."""
+
+    concept: Concept
+    version: int = 0
+    """0 for one that is shipped."""
+    person: str | None = None
+    created_at: datetime | None = None
+
+    @property
+    def shipped(self) -> bool:
+        """Does it come with the product?"""
+        return self.version == 0
+
+
+def known_concepts(session: Session) -> list[KnownConcept]:
+    """Shipped concepts, then the latest version of every saved one by name."""
+    latest = select(func.max(ConceptVersion.id)).group_by(ConceptVersion.name)
+    saved = session.scalars(select(ConceptVersion).where(ConceptVersion.id.in_(latest)).order_by(ConceptVersion.name))
+    return [*shipped_concepts(), *map(_known, saved)]
+
+
+def shipped_concepts() -> list[KnownConcept]:
+    """Those that come with the product."""
+    return [KnownConcept(concept) for concept in SHIPPED]
+
+
+def get_concept(session: Session, name: str) -> KnownConcept:
+    """The concept of that name, its latest version.
+
+    Raises:
+        UnknownConcept: there is none.
+    """
+    if name in _SHIPPED:
+        return KnownConcept(_SHIPPED[name])
+    latest = _latest(session, name)
+    if latest is None:
+        raise UnknownConcept(f"there is no concept {name!r}: see the list of those there are, or define it")
+    return _known(latest)
+
+
+def versions(session: Session, name: str) -> Sequence[KnownConcept]:
+    """Every version of a saved concept, the latest first; none for one that is shipped."""
+    chosen = select(ConceptVersion).where(ConceptVersion.name == name).order_by(ConceptVersion.number.desc())
+    return [_known(version) for version in session.scalars(chosen)]
+
+
+def save_concept(session: Session, concept: Concept, person: str, based_on: int = 0) -> KnownConcept:
+    """Save a definition: a new concept, or a new version of the one that it is based on.
+
+    A version that says what the latest says already is that one.
+
+    Raises:
+        NameTaken: it is to be new, and there is one of its name that says something else.
+        ConceptChanged: the latest version is not number `based_on`.
+    """
+    if concept.name in _SHIPPED:
+        raise NameTaken(f"{concept.name} comes with Keyscope and stays as it is: choose another name")
+    latest = _latest(session, concept.name)
+    if latest is not None and latest.concept == concept:
+        return _known(latest)
+    number = latest.number if latest is not None else 0
+    if number != based_on:
+        if not based_on:
+            raise NameTaken(f"there is a concept {concept.name} already: change that one, or choose another name")
+        raise ConceptChanged(
+            f"{concept.name} has version {number} by now, and this is a change of version {based_on}: "
+            "look at the latest, then change that"
+        )
+    version = ConceptVersion(
+        name=concept.name,
+        number=number + 1,
+        title=concept.title,
+        description=concept.description,
+        patterns={name: pattern.model_dump(exclude_none=True) for name, pattern in concept.patterns.items()},
+        person=person,
+        created_at=datetime.now(UTC),
+    )
+    session.add(version)
+    session.flush()
+    return _known(version)
+
+
+def _latest(session: Session, name: str) -> ConceptVersion | None:
+    chosen = select(ConceptVersion).where(ConceptVersion.name == name).order_by(ConceptVersion.number.desc()).limit(1)
+    return session.scalars(chosen).one_or_none()
+
+
+def _known(version: ConceptVersion) -> KnownConcept:
+    return KnownConcept(version.concept, version.number, version.person, version.created_at)
