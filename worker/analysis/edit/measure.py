@@ -43,7 +43,7 @@ class Targets:
     def sums(self, values: FloatArray, cells: int, files: int) -> FloatArray:
         """Values of places, [places], summed by what they count for, [cells, files]."""
         weights = values[self.entries]
-        summed: FloatArray = np.bincount(self.cells * files + self.files, weights, cells * files)
+        summed = np.bincount(self.cells * files + self.files, weights, cells * files).astype(np.float64)
         return summed.reshape(cells, files)
 
 
@@ -72,15 +72,15 @@ def measure(
     """Every condition over the same windows.
 
     Returns:
-        files [files]; counts [cells, files] and sums [conditions, cells, files, measures]; of some places of the
-        concept that the main dose harms: prompts [n, 2], the numbers of the token and of its window's first one, and
-        prompt_losses [n, 2], before and after.
+        files [files]; counts [cells, files] and sums [conditions, cells, files, measures]; of the places of the
+        concept that the main dose harms most: prompts [n, 3], the numbers of the token and of its window's first one
+        and whether it was right and is not any more, and prompt_losses [n, 2], before and after.
     """
     files = sorted({window.file for window in windows})
     shape = len(cells.names), len(files)
     counts = np.zeros(shape)
     sums = np.zeros((len(conditions), *shape, len(MEASURES)))
-    prompts, losses = [np.zeros((0, 2), dtype=np.int64)], [np.zeros((0, 2))]
+    prompts, losses = [np.zeros((0, 3), dtype=np.int64)], [np.zeros((0, 2))]
     changes = [condition.changes(subject.model) for condition in conditions]
     main = next(number for number, condition in enumerate(conditions) if condition.main)
     longest_first = sorted(windows, key=lambda window: -window.length)
@@ -96,7 +96,8 @@ def measure(
                 kept[number] = found
             advance(batch.n_tokens / len(conditions))
         chosen = _harmed(targets, kept[0], kept[main])
-        prompts.append(np.stack([targets.numbers[chosen], targets.first[chosen]], axis=1))
+        fell = (kept[0][ACCURACY, chosen] > kept[main][ACCURACY, chosen]).astype(np.int64)
+        prompts.append(np.stack([targets.numbers[chosen], targets.first[chosen], fell], axis=1))
         losses.append(np.stack([kept[0][LOSS, chosen], kept[main][LOSS, chosen]], axis=1))
     return {
         "files": np.array(files),
@@ -118,11 +119,11 @@ def _scores(subject: Subject, batch: Batch, targets: Targets, changes: Mapping[i
 
 
 def _harmed(targets: Targets, before: FloatArray, after: FloatArray) -> IntArray:
-    """Places of the concept that were right and are not any more, those that lose most first."""
+    """Places of the concept that lose most, before them those that were right and are not any more."""
     mine = targets.entries[targets.cells == CONCEPT]
-    lost = mine[before[ACCURACY, mine] > after[ACCURACY, mine]]
-    order = np.argsort(before[LOSS, lost] - after[LOSS, lost], kind="stable")
-    chosen: IntArray = lost[order][:PROMPTS]
+    lost = before[ACCURACY, mine] - after[ACCURACY, mine]
+    order = np.lexsort((before[LOSS, mine] - after[LOSS, mine], -lost))
+    chosen: IntArray = mine[order][:PROMPTS]
     return chosen
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import numpy.typing as npt
@@ -47,15 +48,15 @@ def choose(subject: Subject, concept: Concept, held_out: bool, tokens: int, seed
     with subject.progress.stage("looking for the concept", int(kept.sum()), "files") as advance:
         for code in range(len(store.language_names)):
             files = _by_lot(store, np.flatnonzero(kept & (store.languages == code)), seed)
-            clean: list[Window] = []
-            others: list[Window] = []
+            clean: list[list[Window]] = []
+            others: list[list[Window]] = []
             for file in files:
                 mask = token_mask(concept, store, file)
                 having, lacking = _apart(store, file, size, mask, seed)
                 found += having
-                (others if mask.any() else clean).extend(lacking)
+                (others if mask.any() else clean).append(lacking)
                 advance(1)
-            without += _first([*clean, *others], tokens // (2 * len(store.language_names)))
+            without += _first([*_in_turn(clean), *_in_turn(others)], tokens // (2 * len(store.language_names)))
     chosen = Chosen(tuple(_first(_shuffled(store, found, seed), tokens // 2)), tuple(without))
     where = "held-out files" if held_out else "files to pick keys on"
     if not chosen.with_concept:
@@ -90,6 +91,12 @@ def _apart(store: TokenStore, file: int, size: int, mask: BoolArray, seed: int) 
         _shuffled(store, having, seed)[:MOST_OF_A_FILE],
         _shuffled(store, lacking, seed)[:MOST_OF_A_FILE],
     )
+
+
+def _in_turn(files: Sequence[Sequence[Window]]) -> Iterator[Window]:
+    """The first window of every file, then the second ones, and so on."""
+    for windows in zip_longest(*files):
+        yield from (window for window in windows if window is not None)
 
 
 def _first(windows: Sequence[Window], tokens: int) -> list[Window]:

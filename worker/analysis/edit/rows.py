@@ -220,14 +220,14 @@ def _contrasts(measured: Measured) -> Iterator[dict[str, Any]]:
 
 
 def _prompts(subject: Subject, measured: Measured) -> Iterator[dict[str, Any]]:
-    """Places that lose most, one a file."""
+    """Places that lose most, those first that were right before; one a file."""
     store = subject.store
     places = np.concatenate([part["prompts"] for part in measured.parts])
     losses = np.concatenate([part["prompt_losses"] for part in measured.parts])
     listing = store.files()
     seen: set[int] = set()
-    for at in np.argsort(losses[:, 0] - losses[:, 1], kind="stable"):
-        number, first = (int(each) for each in places[at])
+    for at in np.lexsort((losses[:, 0] - losses[:, 1], -places[:, 2])):
+        number, first = (int(each) for each in places[at, :2])
         file = int(np.searchsorted(store.offsets, number, side="right")) - 1
         if file in seen or len(seen) == PROMPTS:
             continue

@@ -39,7 +39,7 @@ class EditSettings(Settings):
     """What their coefficients are multiplied by."""
     draws: int = Field(20, ge=2, le=1000)
     """Draws of each kind of control."""
-    tokens: int = Field(60_000, ge=1000)
+    tokens: int = Field(30_000, ge=1000)
     """Tokens that are measured on: half of them in windows with the concept, half in windows without it."""
     tau: float = Field(2.0, gt=0, allow_inf_nan=False)
     """Standard deviations around its mean on the concept within which range masking scales a coefficient."""

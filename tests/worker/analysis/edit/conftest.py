@@ -1,0 +1,109 @@
+"""A model in which four keys carry one pair of signs and other keys another pair, and a run over code full of both."""
+
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.analyses.files import publish_analysis, write_analysis_manifest
+from contract.analyses.kinds import SCHEMA_VERSION
+from contract.analyses.manifest import AnalysisManifest
+from contract.concepts import Concept, define
+from contract.runfile import open_run, read_manifest
+from tests.worker.models import save, tiny_tokenizer
+from tests.worker.planted import plant_detector, plant_value, quiet_model
+from tests.worker.precompute.corpora import run as compute_run
+from worker.analysis.subject import Subject, open_subject
+from worker.model.source import ModelSource
+from worker.progress import Silent
+
+LAYER = 1
+CARRIERS = (5, 11, 20, 33)
+"""Keys that write @ after #."""
+OTHERS = (2, 17, 40)
+"""Keys that write $ after %."""
+MAIL = define({"name": "mail", "title": "Mail", "patterns": {"python": {"regex": "@"}, "go": {"regex": "@"}}})
+MONEY = define({"name": "money", "title": "Money", "patterns": {"python": {"regex": r"\$"}, "go": {"regex": r"\$"}}})
+
+
+def write_pairs(folder: Path, files: int = 24) -> Path:
+    """Files of both languages with words, %$ in all of them and #@ in two of three."""
+    draw = random.Random(3)
+    for number in range(files):
+        for suffix in ("py", "go"):
+            words = ["for", "x", "in", "y", "def", "%$", "%$"] + ["#@", "#@"] * (number % 3 > 0)
+            lines = [" ".join(draw.choices(words, k=6)) for _ in range(draw.randrange(6, 14))]
+            path = folder / f"file{number}.{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join(lines) + "\n", "utf-8")
+    return folder
+
+
+def token(text: str) -> int:
+    (number,) = tiny_tokenizer()(text)["input_ids"]
+    return int(number)
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The model's folder and the run's file, the concepts' keys ranked as if they had been found."""
+    folder = tmp_path_factory.mktemp("planted-edit")
+    model = quiet_model()
+    for keys, trigger, written in ((CARRIERS, "#", "@"), (OTHERS, "%", "$")):
+        for index in keys:
+            plant_detector(model, LAYER, index, token(trigger))
+            plant_value(model, LAYER, index, token(written), length=12.0)
+    path = save(folder / "model", model)
+    run = compute_run(path, write_pairs(folder / "corpus"), folder / "runs")
+    publish_ranking(run, ((MAIL, CARRIERS), (MONEY, OTHERS)))
+    return path, run
+
+
+def publish_ranking(run: Path, ranked: tuple[tuple[Concept, tuple[int, ...]], ...]) -> None:
+    """Beside a run, concepts with their keys: by AUROC, the carriers and then every other key; FDR finds none."""
+    with open_run(run) as connection:
+        manifest = read_manifest(connection)
+    with publish_analysis(run, "concepts") as connection:
+        for concept, carriers in ranked:
+            row = {"concept": concept.part, "name": concept.name, "title": concept.title}
+            row |= {"sha256": concept.sha256, "definition": concept.model_dump_json()}
+            connection.execute(
+                f"INSERT INTO concepts ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())
+            )
+            keys = [(LAYER, index) for index in carriers]
+            keys += [(layer, index) for layer in range(3) for index in range(48) if (layer, index) not in keys]
+            connection.executemany(
+                'INSERT INTO concept_keys (concept, layer, "index", rank_auroc) VALUES (?, ?, ?, ?)',
+                [(concept.part, layer, index, rank) for rank, (layer, index) in enumerate(keys, start=1)],
+            )
+        made = AnalysisManifest(
+            schema_version=SCHEMA_VERSION,
+            kind="concepts",
+            run_id=run.stem,
+            weights_sha256=manifest.model.weights_sha256,
+            corpus_sha256=manifest.corpus.sha256,
+            settings={},
+            files=0,
+            tokens=0,
+            seconds=0,
+            started="2026-01-01T00:00:00Z",
+            finished="2026-01-01T00:00:00Z",
+            code_version="0",
+            versions={},
+        )
+        write_analysis_manifest(connection, made)
+
+
+@pytest.fixture
+def run_path(planted: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A copy of the run, to analyse."""
+    shutil.copytree(planted[1].parent, tmp_path / "runs")
+    return tmp_path / "runs" / planted[1].name
+
+
+@pytest.fixture
+def subject(run_path: Path, planted: tuple[Path, Path]) -> Iterator[Subject]:
+    with open_subject(run_path, ModelSource(str(planted[0]), device="cpu"), (), Silent()) as opened:
+        yield opened
