@@ -78,7 +78,7 @@ def attach_analyses(connection: duckdb.DuckDBPyConnection, run: Path) -> None:
         name = f"analysis{number}"
         try:
             attach(connection, path, name)
-            text = _usable(connection, name, manifest)
+            text = _usable(connection, name, kind, manifest)
         except (duckdb.Error, ValueError) as error:
             problem = f"{path.name} cannot be used: {first_line(error)}"
             connection.execute("INSERT INTO analyses VALUES (?, ?, NULL, ?)", [kind, part, problem])
@@ -102,12 +102,19 @@ def read_problems(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]
     return connection.execute(query).fetchall()
 
 
-def _usable(connection: duckdb.DuckDBPyConnection, name: str, run: Manifest) -> str:
+def _usable(connection: duckdb.DuckDBPyConnection, name: str, kind: str, run: Manifest) -> str:
     """The manifest's text.
 
     Raises:
         ValueError: the analysis belongs to another run or was written by another version.
     """
+    query = "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = ?"
+    there = set(connection.execute(query, [name]).fetchall())
+    lacking = [
+        f"{table.name}.{column}" for table in KINDS[kind] for column in table.names if (table.name, column) not in there
+    ]
+    if lacking:
+        raise ValueError(f"it has no {', '.join(lacking[:3])}, as this Keyscope expects: compute it again")
     row = connection.execute(f"SELECT schema_version, document FROM {name}.manifest").fetchone()  # noqa: S608 - our own name
     if row is None:
         raise ValueError("it has no manifest")

@@ -181,6 +181,15 @@ def test_a_broken_analysis_does_not_hide_the_run(subject: Subject, content: byte
     assert path.read_bytes() == content
 
 
+def test_an_analysis_that_lacks_a_column_does_not_hide_the_run(subject: Subject) -> None:
+    path = analyse(subject, Counting(CountSettings()))
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("ALTER TABLE counted DROP COLUMN strongly")
+    with open_run(subject.path) as connection:
+        assert connection.execute("SELECT count(*) FROM keys").fetchall() == [(144,)]
+        assert "counted.strongly" in connection.execute("SELECT problem FROM analyses").fetchall()[0][0]
+
+
 def test_other_weights_are_refused(run_path: Path, tmp_path: Path) -> None:
     other = ModelSource(str(save_tiny(tmp_path / "other", "codegen", seed=1)), dtype="float32", device="cpu")
     with pytest.raises(OtherModel, match="--model"), open_subject(run_path, other, (), Silent()):
