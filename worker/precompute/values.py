@@ -64,23 +64,35 @@ class ValueReader:
         }
 
     def _vocabulary_statistics(self, values: Tensor, logits: Tensor) -> dict[str, Tensor]:
-        """Moments over the vocabulary of cos(E, v) (Gurnee et al. 2024, section 4), and what else needs E·v."""
+        """Moments over the vocabulary, and what else needs E·v."""
         lengths = values.norm(dim=1).clamp_min(1e-30)
-        cosines = logits / (lengths[:, None] * self._row_norms)
-        mean = cosines.mean(dim=1)
-        distance = cosines - mean[:, None]
-        square = distance * distance
-        variance = square.mean(dim=1)
-        deviation = variance.sqrt().clamp_min(1e-30)
-        return {
-            "vocab_mean": mean,
-            "vocab_variance": variance,
-            "vocab_skewness": (square * distance).mean(dim=1) / deviation**3,
-            "vocab_kurtosis": (square * square).mean(dim=1) / deviation**4,
+        return cosine_moments(logits, lengths, self._row_norms) | {
             "max_probability": (logits.amax(dim=1) - logits.logsumexp(dim=1)).exp(),
             "unigram_correlation": _standardised(logits) @ self._centred_frequency / logits.shape[1],
             "null_share": (values @ self._null_space).norm(dim=1) / lengths,
         }
+
+
+def cosine_moments(logits: Tensor, lengths: Tensor, row_norms: Tensor) -> dict[str, Tensor]:
+    """Moments over the vocabulary of cos(E, v) (Gurnee et al. 2024, section 4), each [keys].
+
+    Args:
+        logits: E·v, [keys, vocabulary].
+        lengths: of the values, [keys].
+        row_norms: of E, [vocabulary].
+    """
+    cosines = logits / (lengths[:, None] * row_norms)
+    mean = cosines.mean(dim=1)
+    distance = cosines - mean[:, None]
+    square = distance * distance
+    variance = square.mean(dim=1)
+    deviation = variance.sqrt().clamp_min(1e-30)
+    return {
+        "vocab_mean": mean,
+        "vocab_variance": variance,
+        "vocab_skewness": (square * distance).mean(dim=1) / deviation**3,
+        "vocab_kurtosis": (square * square).mean(dim=1) / deviation**4,
+    }
 
 
 def _geometry(layer: FeedForward) -> dict[str, Tensor]:

@@ -1,0 +1,14 @@
+"""When keys fire: one pass over the corpus counts positions, tokens, languages and files; weights say the rest."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from worker.analysis.firing.analysis import Firing
+from worker.analysis.firing.settings import FiringSettings
+
+__all__ = ["make"]
+
+
+def make(settings: Mapping[str, Any]) -> Firing:
+    """The analysis with these settings."""
+    return Firing(FiringSettings(**settings))

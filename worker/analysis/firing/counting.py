@@ -1,0 +1,152 @@
+"""The pass: what each key does by window position, by candidate token and by file, counted on the device."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from contract import bins
+from worker.analysis.analysis import Arrays
+from worker.analysis.features import FeatureCounts
+from worker.analysis.firing.levels import Levels
+from worker.analysis.firing.positions import bucket_of
+from worker.analysis.subject import Subject
+from worker.analysis.walk import Places, forward, walk
+from worker.model.code_model import CodeModel
+from worker.precompute.moments import bin_of
+from worker.precompute.windows import Batch, window_noise
+from worker.progress import Advance
+
+IntArray = npt.NDArray[np.int64]
+FILES_AT_ONCE = 32
+"""Files whose sums are held at a time."""
+LEVELS = ("fires", "strong", "peak")
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """What is known of a batch's tokens, on the device."""
+
+    features: Tensor
+    """[n, 2 * buckets]: the bucket of the position, and of the position shifted round within its window."""
+    ids: Tensor
+    """[n], which of the batch's different tokens each is."""
+    columns: Tensor
+    """[vocabulary + 1], the number of each token among them; their count for one that is not there, and at the end."""
+    files: Tensor
+    """[files at once, n], 1 where a token is of the file."""
+
+
+class StepCounts:
+    """Counts over the files of one step, which are of one language."""
+
+    def __init__(
+        self, subject: Subject, levels: Levels, candidates: Sequence[IntArray], buckets: int, seed: int
+    ) -> None:
+        """Start at zero; `candidates` are token ids of every layer, [keys, candidates], -1 for none."""
+        model = subject.model
+        self._subject, self._seed = subject, seed
+        self._levels = levels.on(model)
+        self._buckets = bucket_of(subject.manifest.settings.window, buckets)
+        self._width = int(self._buckets.max()) + 1
+        self._candidates = [torch.from_numpy(each).to(model.device) for each in candidates]
+        half = [[torch.full((each.n_keys,), 0.5).numpy() for each in model.layers]]
+        self._positions = [FeatureCounts(model, 2 * self._width, half) for _ in LEVELS[:2]]
+        self._in_bucket = torch.zeros(2 * self._width, dtype=torch.int64, device=model.device)
+        self._totals = [_zeros(model, len(LEVELS), each.n_keys) for each in model.layers]
+        self._tokens = [_zeros(model, len(LEVELS), *each.shape) for each in self._candidates]
+        self._means = [_zeros(model, 2, each.n_keys, bins.N_BINS) for each in model.layers]
+        self._rates = [_zeros(model, 2, each.n_keys).double() for each in model.layers]
+        self._files: list[tuple[int, int, list[int]]] = []
+
+    def add(self, files: Sequence[int], advance: Advance) -> None:
+        """Count all tokens of some files."""
+        for start in range(0, len(files), FILES_AT_ONCE):
+            self._add(files[start : start + FILES_AT_ONCE], advance)
+
+    def arrays(self) -> Arrays:
+        """The counts, keys of all layers together."""
+        return {
+            "positions": np.concatenate([each.arrays() for each in self._positions]).astype(np.uint32),
+            "in_bucket": self._in_bucket.cpu().numpy(),
+            "totals": torch.cat(self._totals, dim=1).cpu().numpy(),
+            "tokens": torch.cat(self._tokens, dim=1).cpu().numpy().astype(np.uint32),
+            "means": torch.cat(self._means, dim=1).cpu().numpy().astype(np.uint16),
+            "rates": torch.cat(self._rates, dim=1).cpu().numpy(),
+            "files": np.array([file for file, _, _ in self._files], dtype=np.int64),
+            "file_tokens": np.array([tokens for _, tokens, _ in self._files], dtype=np.int64),
+            "file_fires": np.array([fires for _, _, fires in self._files], dtype=np.int64),
+        }
+
+    def _add(self, files: Sequence[int], advance: Advance) -> None:
+        model, store = self._subject.model, self._subject.store
+        sums = [torch.zeros(len(files), each.n_keys, device=model.device) for each in model.layers]
+        strongly = [torch.zeros_like(each) for each in sums]
+        fires = torch.zeros(len(files), len(model.layers), dtype=torch.int64, device=model.device)
+        for batch, at in walk(self._subject, files):
+            tokens = self._describe(batch, at, files)
+
+            def consume(layer: int, coefficients: Tensor, tokens: _Tokens = tokens) -> None:
+                over = self._levels.over(layer, coefficients)
+                for counts, level in zip(self._positions, over, strict=False):
+                    counts.add(layer, level, tokens.features)
+                self._count_tokens(layer, over, tokens)
+                sums[layer] += tokens.files @ coefficients
+                strongly[layer] += tokens.files @ over[1]
+                fires[:, layer] += (tokens.files @ over[0].sum(dim=1)).long()
+
+            forward(model, batch, at, consume)
+            self._in_bucket += tokens.features.sum(dim=0).long()
+            advance(batch.n_tokens)
+        lengths = store.lengths[np.asarray(files)]
+        some = np.flatnonzero(lengths)
+        for layer in range(len(model.layers)):
+            self._close(layer, np.asarray(files)[some], lengths[some], sums[layer][some], strongly[layer][some])
+        self._files += zip(files, lengths.tolist(), fires.tolist(), strict=True)
+
+    def _describe(self, batch: Batch, at: Places, files: Sequence[int]) -> _Tokens:
+        store, device = self._subject.store, self._subject.model.device
+        noise = window_noise(store, batch.windows, self._seed)
+        lengths = np.array([window.length for window in batch.windows])
+        shifts = (noise % lengths.astype(np.uint64)).astype(np.int64)
+        buckets = self._buckets[at.positions]
+        shifted = self._buckets[(at.positions + shifts[at.rows]) % lengths[at.rows]]
+        features = torch.zeros(len(at), 2 * self._width)
+        features[torch.arange(len(at)), torch.from_numpy(buckets)] = 1
+        features[torch.arange(len(at)), torch.from_numpy(shifted + self._width)] = 1
+        different, ids = np.unique(store.token_ids[at.numbers], return_inverse=True)
+        columns = np.full(self._subject.model.facts.vocabulary + 1, len(different))
+        columns[different] = np.arange(len(different))
+        of_file = torch.from_numpy(np.asarray(files)[:, None] == at.files[None]).float()
+        return _Tokens(
+            features.to(device),
+            torch.from_numpy(ids.reshape(-1)).to(device),
+            torch.from_numpy(columns).to(device),
+            of_file.to(device),
+        )
+
+    def _count_tokens(self, layer: int, over: Tensor, tokens: _Tokens) -> None:
+        """Firing by candidate token: summed by the batch's different tokens, of which each key looks up its own."""
+        columns = tokens.columns[self._candidates[layer]]
+        for number, level in enumerate(over):
+            by_token = torch.zeros(int(tokens.ids.max()) + 2, level.shape[1], device=level.device)
+            by_token.index_add_(0, tokens.ids, level)
+            self._totals[layer][number] += by_token.sum(dim=0).long()
+            self._tokens[layer][number] += by_token.T.gather(1, columns).long()
+
+    def _close(self, layer: int, files: IntArray, lengths: IntArray, sums: Tensor, strongly: Tensor) -> None:
+        """Keep each file's mean by its bin, and its rate of firing strongly."""
+        n = torch.from_numpy(lengths).to(sums)[:, None]
+        rates = (strongly / n).double()
+        self._rates[layer] += torch.stack([rates.sum(dim=0), rates.square().sum(dim=0)])
+        halves = torch.from_numpy((self._subject.store.seeds[files] % np.uint64(2)).astype(np.int64)).to(sums.device)
+        keys = torch.arange(sums.shape[1], device=sums.device)
+        places = (halves[:, None] * len(keys) + keys) * bins.N_BINS + bin_of(sums / n)
+        self._means[layer].view(-1).index_add_(0, places.flatten(), torch.ones_like(places).flatten())
+
+
+def _zeros(model: CodeModel, *shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.int64, device=model.device)

@@ -1,0 +1,49 @@
+"""Token detectors: keys that fire on a few tokens wherever these stand, and on little else (Voita et al. 2023)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from worker.analysis.firing.settings import FiringSettings
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+def detected(
+    fired: IntArray, totals: IntArray, candidates: IntArray, occurrences: IntArray, settings: FiringSettings
+) -> BoolArray:
+    """Which of its candidate tokens each key detects, all False for a key that is no detector, [keys, candidates].
+
+    A token is kept where the key fires on nearly all its occurrences; the key is a detector where the tokens kept, a few
+    at most, make nearly all its firing. A token that is no candidate cannot be kept, so that a key can be missed but
+    never be taken for a detector.
+
+    Args:
+        fired: [keys, candidates], occurrences of the token on which the key fires.
+        totals: [keys], tokens on which it fires.
+        candidates: [keys, candidates], token ids, -1 for none.
+        occurrences: [vocabulary], of each token in the corpus.
+        settings: the thresholds.
+    """
+    there = np.where(candidates >= 0, occurrences[candidates], 0)
+    kept = (there >= settings.least_occurrences) & (fired >= settings.detector_share * there)
+    most = np.argsort(np.where(kept, -fired, 1), axis=1, kind="stable")[:, : settings.detected_tokens]
+    few = np.zeros_like(kept)
+    np.put_along_axis(few, most, True, axis=1)
+    kept &= few
+    covered = (fired * kept).sum(axis=1)
+    detects: BoolArray = kept & ((covered > 0) & (covered >= settings.detector_share * totals))[:, None]
+    return detects
+
+
+def new_tokens(by_layer: Sequence[IntArray]) -> list[IntArray]:
+    """The tokens that each layer detects and no layer below it does."""
+    seen = np.zeros(0, dtype=np.int64)
+    new = []
+    for tokens in by_layer:
+        found = np.setdiff1d(tokens, seen)
+        new.append(found)
+        seen = np.union1d(seen, found)
+    return new

@@ -1,0 +1,59 @@
+"""How far firing depends on the position in the window."""
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+def bucket_of(window: int, buckets: int) -> IntArray:
+    """The bucket of every window position, [window]: the first position by itself, the rest in equal parts."""
+    positions = np.arange(window)
+    return np.where(positions == 0, 0, 1 + positions * min(buckets, window) // window)
+
+
+def mutual_information(fired: npt.ArrayLike, tokens: npt.ArrayLike) -> FloatArray:
+    """Mutual information of firing and bucket in nats, corrected for its bias, which may leave it a little below 0.
+
+    I = Σ_b p(b) [r_b ln(r_b / r) + (1 − r_b) ln((1 − r_b) / (1 − r))], with rates r_b by bucket and r over all (Voita et
+    al. 2023), less what independence would give by chance: (cells − rows − columns + 1) / 2N over the cells that occur
+    (Miller and Madow 1955).
+
+    Args:
+        fired: [keys, buckets], tokens of each bucket on which a key fires.
+        tokens: [buckets], tokens of each bucket.
+    """
+    fires, in_bucket = np.asarray(fired, np.float64), np.asarray(tokens, np.float64)
+    cells = np.stack([fires, in_bucket - fires], axis=-1)
+    n = in_bucket.sum()
+    outcomes = cells.sum(axis=1, keepdims=True)
+    expected = in_bucket[:, None] * outcomes / n
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(cells > 0, cells / n * np.log(cells / expected), 0.0)
+    occurring = (cells > 0).sum(axis=(1, 2))
+    corrected = (occurring - (outcomes[:, 0] > 0).sum(axis=1) - (in_bucket > 0).sum() + 1) / (2 * n)
+    information: FloatArray = terms.sum(axis=(1, 2)) - corrected
+    return information
+
+
+def shapes(rates: npt.ArrayLike) -> npt.NDArray[np.str_]:
+    """Where keys fire more, by the stretches of buckets over halfway between a key's extremes, [keys, buckets] → [keys].
+
+    The names are those of `contract.analyses.firing.SHAPES`.
+    """
+    values = np.asarray(rates, np.float64)
+    high = values > (values.min(axis=1, keepdims=True) + values.max(axis=1, keepdims=True)) / 2
+    stretches = (np.diff(high.astype(np.int8), axis=1, prepend=0) == 1).sum(axis=1)
+    first, last = high[:, 0], high[:, -1]
+    return np.select(
+        [
+            stretches >= 3,
+            (stretches == 2) & first & last,
+            stretches == 2,
+            first & ~last,
+            last & ~first,
+        ],
+        ["oscillatory", "both ends", "other", "start", "end"],
+        default="middle",
+    )

@@ -1,0 +1,115 @@
+"""What weights say of keys: their class by the value's cosines with the vocabulary, and what they do to their own tokens."""
+
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from worker.analysis.firing.settings import FiringSettings
+from worker.model.code_model import CodeModel, FeedForward
+from worker.precompute.values import cosine_moments
+
+FloatArray = npt.NDArray[np.float64]
+_CHUNK_BYTES = 64 << 20
+_COLUMNS = ("norm_value", "vocab_variance", "vocab_skewness", "vocab_kurtosis", "cos_key_value", "cos_up_value", "dead")
+_WEIGHTS = f'SELECT {", ".join(_COLUMNS)} FROM keys WHERE layer = ? ORDER BY "index"'  # noqa: S608 - our own names
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the run has of a layer's weights, each [keys]; NaN where there is none."""
+
+    norm_value: FloatArray
+    vocab_variance: FloatArray
+    vocab_skewness: FloatArray
+    vocab_kurtosis: FloatArray
+    cos_key_value: FloatArray
+    cos_up_value: FloatArray
+    dead: npt.NDArray[np.bool_]
+
+
+def read_weights(connection: duckdb.DuckDBPyConnection, layer: int) -> Weights:
+    """Read them from the run file."""
+    found = connection.cursor().execute(_WEIGHTS, [layer]).fetchnumpy()
+    numbers = {name: np.ma.filled(found[name].astype(np.float64), np.nan) for name in _COLUMNS[:-1]}
+    return Weights(**numbers, dead=np.asarray(found["dead"], bool))
+
+
+def classes(weights: Weights, last_layers: bool, longest: float, settings: FiringSettings) -> npt.NDArray[np.str_]:
+    """prediction, suppression, entropy or nothing, [keys] (Gurnee et al. 2024, section 5).
+
+    Args:
+        weights: of the keys.
+        last_layers: whether they are in one of the layers that entropy keys can be in.
+        longest: length from which a value is long.
+        settings: the thresholds.
+    """
+    narrow = weights.vocab_kurtosis > settings.class_kurtosis
+    flat = (weights.vocab_variance <= settings.entropy_variance) & (weights.vocab_kurtosis <= settings.entropy_kurtosis)
+    return np.select(
+        [
+            narrow & (weights.vocab_skewness > 0),
+            narrow & (weights.vocab_skewness < 0),
+            flat & (weights.norm_value > longest) & last_layers,
+        ],
+        ["prediction", "suppression", "entropy"],
+        default="",
+    )
+
+
+@torch.no_grad()
+def gaussian_weights(model: CodeModel, layer: FeedForward, settings: FiringSettings) -> Weights:
+    """As many values as a layer has, a limited number at most, drawn from a bell curve with its mean and variance."""
+    values = layer.values.float()
+    generator = torch.Generator().manual_seed(settings.seed + layer.layer)
+    n = min(settings.gaussian_values, len(values))
+    noise = torch.randn(n, values.shape[1], generator=generator).to(values.device)
+    drawn = values.mean(dim=0) + noise * values.std(dim=0)
+    row_norms = model.unembedding.float().norm(dim=1)
+    moments: dict[str, list[Tensor]] = {}
+    for chunk in drawn.split(max(1, _CHUNK_BYTES // (4 * len(row_norms)))):
+        found = cosine_moments(model.project(chunk, normed=False), chunk.norm(dim=1), row_norms)
+        for name, column in found.items():
+            moments.setdefault(name, []).append(column)
+    columns = {name: torch.cat(moments[name]).double().cpu().numpy() for name in moments}
+    nothing = np.full(n, np.nan)
+    return Weights(
+        norm_value=drawn.norm(dim=1).double().cpu().numpy(),
+        vocab_variance=columns["vocab_variance"],
+        vocab_skewness=columns["vocab_skewness"],
+        vocab_kurtosis=columns["vocab_kurtosis"],
+        cos_key_value=nothing,
+        cos_up_value=nothing,
+        dead=np.zeros(n, dtype=bool),
+    )
+
+
+@torch.no_grad()
+def own_logits(model: CodeModel, layer: FeedForward, tokens: npt.NDArray[np.int64]) -> FloatArray:
+    """L(v) of each key's own tokens over that of the mean token, averaged over them; NaN for a key without any.
+
+    Args:
+        model: the model.
+        layer: the layer.
+        tokens: [keys, tokens], token ids, -1 for none.
+    """
+    gain = model.final_norm.weight
+    assert isinstance(gain, Tensor)
+    values = layer.values.float()
+    if isinstance(model.final_norm, nn.LayerNorm):
+        values = values - values.mean(dim=1, keepdim=True)
+    values = values * gain.detach().float()
+    rows = model.unembedding.float()
+    chosen = torch.from_numpy(tokens).to(values.device)
+    there = chosen >= 0
+    per_token = torch.empty(chosen.shape, device=values.device)
+    size = max(1, _CHUNK_BYTES // (4 * values.shape[1] * max(1, chosen.shape[1])))
+    for start in range(0, len(values), size):
+        part = slice(start, start + size)
+        per_token[part] = torch.einsum("kw,ktw->kt", values[part], rows[chosen[part].clamp_min(0)])
+    centred = torch.where(there, per_token - (values @ rows.mean(dim=0))[:, None], 0.0)
+    mean: FloatArray = (centred.sum(dim=1) / there.sum(dim=1)).double().cpu().numpy()
+    return mean
