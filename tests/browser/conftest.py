@@ -4,13 +4,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Playwright, sync_playwright
 
+from app.accounts.by_word import COOKIE
 from app.main import create_app
 from app.settings import Settings
 from contract.runfile import open_run, read_manifest
+from tests.analyses import write_agreement
 from tests.fake_worker import FakeWorker
 from tests.runs import Shape, build_run
 from tests.serving import serving
@@ -73,7 +76,7 @@ class Visitor:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     assert (VENDOR / "axe.min.js").exists(), "the third-party scripts are missing: run `npm ci`"
     directory = tmp_path_factory.mktemp("site")
-    build_run(directory / "alpha.duckdb", Shape(keys=24, window=96))
+    write_agreement(build_run(directory / "alpha.duckdb", Shape(keys=24, window=96)), layers=2)
     build_run(directory / "gated.duckdb", Shape(layers=3, keys=5, seed=1, gated=True, bos=False))
     with open_run(directory / "alpha.duckdb") as connection:
         model = read_manifest(connection).model
@@ -104,18 +107,24 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
-    """Open a page in a fresh profile: `visit("/runs/alpha", width=390, theme="dark")`."""
+    """Open a page in a fresh profile: `visit("/runs/alpha", width=390, theme="dark", person="Ada")`."""
     contexts: list[BrowserContext] = []
     visitors: list[Visitor] = []
 
-    def open_page(address: str, width: int = 1280, theme: str = "light", script: bool = True) -> Visitor:
+    def open_page(
+        address: str, width: int = 1280, theme: str = "light", script: bool = True, person: str | None = None
+    ) -> Visitor:
         context = browser.new_context(
             viewport={"width": width, "height": 844},
             color_scheme=theme,  # type: ignore[arg-type]
             java_script_enabled=script,
         )
         contexts.append(context)
+        if person:
+            context.add_cookies([{"name": COOKIE, "value": quote(person), "url": site.url}])
         context.add_init_script(WATCH)
+        if person:
+            context.add_cookies([{"name": "keyscope-person", "value": person, "url": site.url}])
         visitor = Visitor(context.new_page(), site, [])
         visitor.page.on("console", lambda message: _note(visitor, message))
         visitor.page.on("pageerror", lambda error: visitor.problems.append(f"thrown: {error}"))

@@ -15,7 +15,15 @@ ADDRESSES = {
     "key": "/runs/alpha/keys/L1.K3?language=python&mask=L1.K3:0",
     "key of a gated model": "/runs/gated/keys/L1.K2?show=min",
     "live": "/live?run=alpha&mask=L1.K3:0,L0.K2:0.5&prompt=def",
+    "queue": "/labels/queue",
+    "labels": "/labels?run=alpha",
+    "lists": "/lists?run=alpha",
+    "activity": "/activity?run=alpha",
     "name": "/name",
+    "agreement": "/runs/alpha/agreement",
+    "agreement not computed": "/runs/gated/agreement",
+    "lens": "/lens?run=alpha&prompt=def&layer=1&at=1",
+    "keys on a text": "/activations?run=alpha&text=def&language=python&first=1&last=2",
     "error": "/runs/alpha/keys/L9.K9",
 }
 DOCUMENTATION = "/docs"  # drawn by Swagger UI, whose markup is not ours
