@@ -24,9 +24,7 @@ def understand(error: Exception, retry_after: int) -> KeyscopeError:
         return error
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or _says(error, _NO_MEMORY):
         log.warning("out of memory: %s", str(error))  # as text: a kept record would keep the traceback
-        return OutOfMemory(
-            "the device has not enough memory for this: try again, or ask for less", retry_after
-        )
+        return OutOfMemory("the device has not enough memory for this: try again, or ask for less", retry_after)
     log.error("work failed: %s", error, exc_info=error)
     if _says(error, _BROKEN):
         return DeviceFailed("the worker's device failed; the worker is being restarted, try again in a while")

@@ -74,7 +74,7 @@ def conditions(
     nothing = np.zeros(0, dtype=np.int64)
     all_conditions = [Condition("baseline", nothing, np.zeros(0))]
     all_conditions += [Condition("dose", keys[:dose], factors[:dose], main=dose == main) for dose in doses]
-    all_conditions.append(Condition("range", keys[:main], factors[:main], within=within))
+    all_conditions.append(Condition("range", keys[:main], factors[:main], main=True, within=within))
     for role, draws in controls.items():
         all_conditions += [Condition(role, drawn, factors[:main], draw=number) for number, drawn in enumerate(draws)]
     return all_conditions

@@ -72,8 +72,8 @@ class Measured:
 
     @property
     def main(self) -> int:
-        """The condition everything is held against."""
-        return next(number for number, each in enumerate(self.conditions) if each.main)
+        """The main dose, against which everything is held."""
+        return next(number for number, each in enumerate(self.conditions) if each.role == "dose" and each.main)
 
     def of_role(self, role: str) -> list[int]:
         """The conditions of a role."""

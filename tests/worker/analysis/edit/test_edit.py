@@ -58,7 +58,7 @@ def rows(path: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
 
 def effect(path: Path, role: str, group: str, name: str = "", measure: str = "accuracy") -> tuple[float, ...]:
     """Level, change and its interval's ends under the main dose, or under another role."""
-    wanted = "c.main" if role == "main" else f"c.role = '{role}'"
+    wanted = "c.role = 'dose' AND c.main" if role == "main" else f"c.role = '{role}'"
     columns = f"e.{measure}, e.{measure}_change, e.{measure}_low, e.{measure}_high"
     query = f"""SELECT {columns} FROM edit_effects e JOIN edit_conditions c USING (edit, condition)
         WHERE {wanted} AND e."group" = ? AND e.name = ?"""
@@ -102,7 +102,7 @@ def test_controls_do_no_harm_and_the_edit_stands_out_among_them(edited: Path) ->
     (contrast,) = rows(
         edited,
         """SELECT difference, high FROM edit_contrasts JOIN edit_conditions USING (edit, condition)
-           WHERE main AND against = 'general' AND measure = 'accuracy'""",
+           WHERE main AND role = 'dose' AND against = 'general' AND measure = 'accuracy'""",
     )
     assert contrast[0] < -0.9
     assert contrast[1] < -0.8
