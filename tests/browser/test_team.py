@@ -1,0 +1,135 @@
+"""What a team sees of each other in the browser."""
+
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Request, Response, expect
+
+from tests.browser.conftest import Site, Visitor
+
+KEY = "/runs/gated/keys/L2.K4"
+API = "/api/v1"
+ADDRESSES = {
+    "labels": "/labels?run=gated",
+    "lists": "/lists?run=gated&mask=L2.K4:0",
+    "list": "/lists/{list}",
+    "activity": "/activity?run=gated",
+    "key": KEY,
+}
+
+
+@pytest.fixture(scope="module")
+def team(site: Site) -> Iterator[dict[str, int]]:
+    """Two people who labelled, disagreed, commented, decided and made a list; the list's number."""
+    with httpx.Client(base_url=site.url) as client:
+        for key, kinds in {"L2.K4": ("syntactic", "semantic"), "L0.K1": ("mixed", "mixed")}.items():
+            for person, kind in zip(("Ada", "Ben"), kinds, strict=True):
+                body = {"kind": kind, "description": "opening brackets"}
+                client.put(f"{API}/runs/gated/keys/{key}/labels", json=body, headers=named(person))
+        comment = {"text": "see `(`, *@Ben*:\n\n- [one](https://example.com/)\n\n```\n" + "x" * 200 + "\n```"}
+        client.post(f"{API}{KEY}/comments", json=comment, headers=named("Ada"))
+        client.post(f"{API}{KEY}/adjudications", json={"kind": "mixed", "seen": 0}, headers=named("Ada"))
+        body = {"name": "brackets", "keys": ["L2.K4", "L0.K1", "L1.K0"]}
+        made = client.post(f"{API}/runs/gated/lists", json=body, headers=named("Ada")).json()
+    yield {"list": made["list"]["id"]}
+    with httpx.Client(base_url=site.url) as client:
+        for key in ("L2.K4", "L0.K1"):
+            for person in ("Ada", "Ben"):
+                client.delete(f"{API}/runs/gated/keys/{key}/labels", headers=named(person))
+
+
+BE_HIDDEN = """(hidden) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def is_stream(message: Request | Response) -> bool:
+    return "/events?" in message.url
+
+
+def named(person: str) -> dict[str, str]:
+    return {"X-Keyscope-Person": person}
+
+
+def settled(visitor: Visitor) -> Visitor:
+    expect(visitor.page.locator("[data-figure]:not(.js-plotly-plot)")).to_have_count(0)
+    for details in visitor.page.locator("#discussion details").all():
+        details.evaluate("details => details.open = true")
+    return visitor
+
+
+@pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_barrier_where_a_team_works(
+    visit: Callable[..., Visitor], team: dict[str, int], address: str, theme: str
+) -> None:
+    visitor = settled(visit(address.format(**team), theme=theme, person="Ada"))
+    assert visitor.barriers() == []
+
+
+@pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES)
+def test_a_telephone_shows_the_team_without_sideways_scrolling(
+    visit: Callable[..., Visitor], team: dict[str, int], address: str
+) -> None:
+    visitor = settled(visit(address.format(**team), width=390, person="Ada"))
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_what_others_say_appears_on_an_open_page_and_leaves_half_typed_forms_alone(
+    visit: Callable[..., Visitor], site: Site, team: dict[str, int]
+) -> None:
+    page = visit(KEY, person="Ada").page
+    expect(page.locator("#comments .comment")).to_have_count(1)
+    mine = page.locator("#comment-form textarea")
+    mine.fill("half a thou")
+    page.locator("#comments summary").first.click()
+    changing = page.locator("#comments-said textarea").first
+    changing.fill("other words")
+    page.locator("#label-form [name=description]").fill("half a label")
+    changing.focus()
+    client = httpx.Client(base_url=site.url, headers=named("Ben"))
+    client.post(f"{API}{KEY}/comments", json={"text": "I am **here**"})
+    client.put(f"{API}{KEY}/labels", json={"kind": "unclear", "description": "another thought"})
+    expect(page.locator("#comments .comment")).to_have_count(2, timeout=10_000)
+    expect(page.locator("#comments-said")).to_contain_text("I am here")
+    expect(page.locator("#labels-said")).to_contain_text("another thought", timeout=10_000)
+    expect(page.locator("#label-chips")).to_contain_text("Ben: unclear")
+    expect(page.locator("#changes-said")).to_contain_text("has changed")
+    expect(mine).to_have_value("half a thou")
+    expect(changing).to_have_value("other words")
+    expect(changing).to_be_focused()
+    expect(page.locator("#label-form [name=description]")).to_have_value("half a label")
+    page.get_by_role("button", name="comment", exact=True).click()
+    expect(page.locator("#comments .comment")).to_have_count(3)
+    expect(page.locator("#comments-said")).to_contain_text("half a thou")
+
+
+def test_a_page_out_of_sight_listens_to_nothing(visit: Callable[..., Visitor], team: dict[str, int]) -> None:
+    page = visit("/", person="Ada").page
+    with page.expect_response(is_stream):
+        page.goto(page.url.rstrip("/") + KEY)
+    with page.expect_event("requestfailed", is_stream):
+        page.evaluate(BE_HIDDEN, True)
+    with page.expect_request(is_stream):
+        page.evaluate(BE_HIDDEN, False)
+
+
+def test_a_list_is_filled_from_a_key_ordered_and_masked(
+    visit: Callable[..., Visitor], site: Site, team: dict[str, int]
+) -> None:
+    page = visit("/runs/gated/keys/L1.K3", person="Ada").page
+    page.get_by_text("add to a list", exact=True).click()
+    page.locator("#lists select").select_option("brackets")
+    page.get_by_role("button", name="add", exact=True).click()
+    page.locator("#lists").get_by_role("link", name="brackets").click()
+    expect(page.locator("tbody th a")).to_have_text(["L2.K4", "L0.K1", "L1.K0", "L1.K3"])
+    page.get_by_role("button", name="L1.K3 up").click()
+    expect(page.locator("tbody th a")).to_have_text(["L2.K4", "L0.K1", "L1.K3", "L1.K0"])
+    page.get_by_label("note on L0.K1").fill("look here")
+    page.get_by_label("note on L0.K1").press("Enter")
+    expect(page.get_by_label("note on L0.K1")).to_have_value("look here")
+    page.get_by_role("button", name="mask these keys").click()
+    expect(page.get_by_label("factor of L1.K3")).to_have_value("0")
+    expect(page.locator(".masks tbody tr")).to_have_count(4)
