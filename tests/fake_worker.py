@@ -21,18 +21,30 @@ from contract.wire import (
     JobAnswer,
     JobsAnswer,
     KeyActivity,
+    LensAnswer,
+    LensCell,
     Limits,
+    TextNode,
     TextToken,
     TokenEvent,
     WorkerActivations,
     WorkerGenerate,
     WorkerInfo,
     WorkerJob,
+    WorkerLens,
 )
 
 BASELINE = ["np", ".", "zeros", "(", "count", ")", "\n", "<b>", "&"]
 MASKED = ["np", ".", "array", "(", "count", ")", "\n", "<b>", "&"]
 FIRST_DIVERGENCE = 2
+TEXT = [TextToken(token=f"<{number}>", token_id=number) for number in (5, 6, 7)]
+"""The tokens of every text."""
+OTHER = Alternative(token="<other>", token_id=3, logprob=-1.5)
+NODES = [
+    TextNode(type="module", first=0, last=2, depth=0),
+    TextNode(type="call", first=1, last=2, depth=1),
+    TextNode(type="name", first=0, last=0, depth=1),
+]
 
 
 class FakeWorker:
@@ -48,12 +60,15 @@ class FakeWorker:
         self.refusal: tuple[int, ErrorAnswer] | None = None
         self.running = False
         self.asked: list[WorkerGenerate] = []
+        self.read: list[WorkerActivations | WorkerLens] = []
+        """Texts it was asked to read."""
         self.jobs: list[Job] | None = None
         """None computes no analyses; jobs stay as a test leaves them."""
         self.app = FastAPI()
         self.app.get("/info")(self.info)
         self.app.post("/generate")(self.generate)
         self.app.post("/activations")(self.activations)
+        self.app.post("/lens")(self.lens)
         self.app.get("/jobs")(self.list_jobs)
         self.app.post("/jobs", status_code=202)(self.start_job)
         self.app.get("/jobs/{job}")(self.show_job)
@@ -108,7 +123,18 @@ class FakeWorker:
             return StreamingResponse(self._events(body), media_type="text/event-stream")
         return Response(_answer(body).model_dump_json(), media_type="application/json")
 
+    def lens(self, body: WorkerLens) -> Response:
+        """Three tokens; the last layer says token 4 after each, every other one token 3."""
+        self.read.append(body)
+        if self.refusal is not None:
+            status, answer = self.refusal
+            return JSONResponse(answer.model_dump(), status)
+        last = len(self.keys_per_layer) - 1
+        cells = [[_cell(layer == last, body.top) for _ in TEXT] for layer in range(last + 1)]
+        return Response(LensAnswer(tokens=TEXT, first=0, cells=cells).model_dump_json(), media_type="application/json")
+
     def activations(self, body: WorkerActivations) -> Response:
+        self.read.append(body)
         if self.refusal is not None:
             status, answer = self.refusal
             return JSONResponse(answer.model_dump(), status)
@@ -119,12 +145,15 @@ class FakeWorker:
             for number, name in enumerate(names)
         ]
         found = ActivationsAnswer(
-            tokens=[TextToken(token=body.text, token_id=1)],
-            token_index=0,
-            next=[target],
+            tokens=TEXT,
+            token_index=body.span.last if body.span else body.token_index or 0,
+            span=body.span,
+            layer=body.layer,
+            next=[target, OTHER],
             target=target,
-            distractor=None,
+            distractor=None if body.distractor is None else OTHER,
             keys=keys,
+            nodes=NODES if body.language == "python" else [],
         )
         return Response(found.model_dump_json(), media_type="application/json")
 
@@ -185,6 +214,11 @@ def _token(token: str) -> GeneratedToken:
         Alternative(token=other, token_id=numbers[other], logprob=-2.0),
     ]
     return GeneratedToken(token=token, token_id=numbers[token], logprob=-0.25, top=top)
+
+
+def _cell(last: bool, top: int) -> LensCell:
+    listed = [Alternative(token="<own>", token_id=4, logprob=-0.5), OTHER]
+    return LensCell(top=(listed if last else listed[::-1])[:top], rank=1 if last else 2, logprob=-0.5)
 
 
 def _event(name: str, data: object) -> str:

@@ -39,12 +39,7 @@ ROLE_TITLES = {
     "other": "other",
     "end_of_file": "end of the file",
 }
-_SPLITS = {
-    "role": "role of the token that really follows",
-    "continuation": "word",
-    "language": "language",
-    "position": "tokens before it in its window",
-}
+_SPLITS = {"role": "role", "continuation": "word", "language": "language", "position": "position"}
 _CONTINUATION = {"begins": "the next token begins a word or sign", "goes_on": "the next token goes on with a word"}
 
 
@@ -139,7 +134,8 @@ class _Blocks:
         )
 
     def tokens(self, found: Sequence[PartEstimate]) -> Block:
-        chosen = [each for split in _SPLITS for each in found if each.split == split]
+        chosen = [each for split in _SPLITS for each in found if each.split == split and split != "position"]
+        chosen += sorted((each for each in found if each.split == "position"), key=_first_position)
         return Block(
             "tokens",
             "Which tokens settle early",
@@ -151,7 +147,7 @@ class _Blocks:
             "Prediction depth by kind of token",
             [
                 Column("tokens", "A token belongs to one part of each split"),
-                Column("split", "By what"),
+                Column("by", "Role in its code of the token that really follows, whether it goes on with a word, …"),
                 Column("prediction depth", TOKEN_MEASURES["depth"]),
                 Column("tokens", "Tokens of that kind"),
                 Column("files", "Files they are in"),
@@ -301,6 +297,10 @@ class _Blocks:
         return self._links.exports("export_analysis_table", run=self._run_id, table=table)
 
 
+def _first_position(found: PartEstimate) -> int:
+    return int(found.part.split("-")[0])
+
+
 def _control(name: str) -> str:
     return f". By chance: {CONTROLS[name][0].lower()}{CONTROLS[name][1:]}" if name else ""
 
@@ -314,8 +314,5 @@ def _part(found: PartEstimate) -> str:
         case "language":
             return formats.language(found.part)
         case _:
-            return (
-                f"{found.part.replace('-', ' to ')} tokens"
-                if not found.part.endswith("-")
-                else f"{found.part[:-1]} and more tokens"
-            )
+            low, _, high = found.part.partition("-")
+            return f"{low} to {high} tokens before it" if high else f"{low} and more tokens before it"

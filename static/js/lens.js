@@ -4,7 +4,7 @@ const grid = document.getElementById("grid");
 const tip = document.getElementById("token-tip");
 
 /** The cells as rows of links. */
-const rows = grid ? [...grid.tBodies[0].rows].map((row) => [...row.querySelectorAll("td a")]) : [];
+const rows = grid ? [...grid.tBodies[0].rows].map((row) => [...row.querySelectorAll(".cell")]) : [];
 
 /** The lines that were a cell's tooltip: a head, then tokens with their probabilities. */
 function lines(cell) {
@@ -70,8 +70,12 @@ if (grid) {
     cell.removeAttribute("title");
     cell.setAttribute("aria-describedby", "token-tip");
   }
-  reach(rows.flat().find((cell) => cell.hasAttribute("aria-current")) ?? rows.at(-1).at(-1));
-  const cellOf = (event) => event.target.closest?.("td a");
+  const first = rows.flat().find((cell) => cell.hasAttribute("aria-current")) ?? rows.at(-1).at(-1);
+  reach(first);
+  // the last tokens are what a prompt is about
+  const room = grid.parentElement;
+  room.scrollLeft += first.getBoundingClientRect().right - room.getBoundingClientRect().right;
+  const cellOf = (event) => event.target.closest?.(".cell");
   for (const type of ["mouseover", "focusin"]) grid.addEventListener(type, (event) => cellOf(event) && showTip(cellOf(event)));
   for (const type of ["mouseout", "focusout"]) grid.addEventListener(type, hideTip);
   grid.addEventListener("keydown", move);

@@ -43,6 +43,7 @@ class ScriptedWorker:
         self.app.get("/info")(self.show_info)
         self.app.post("/generate")(self.generate)
         self.app.post("/activations")(self.generate)
+        self.app.post("/lens")(self.generate)
 
     async def show_info(self) -> Response:
         self.infos += 1

@@ -13,11 +13,14 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.pages.account import AccountPage
+from app.pages.activations import ActivationsPage
 from app.pages.activity import ActivityPage
 from app.pages.errors import ErrorPage
 from app.pages.key import KeyPage
 from app.pages.labels import ConflictPage
 from app.pages.layer import LayerPage
+from app.pages.layer_agreement import LayerAgreementPage
+from app.pages.lens import LensPage
 from app.pages.lists import ListPage, ListsPage
 from app.pages.live import LivePage
 from app.pages.names import NamePage
@@ -41,6 +44,9 @@ PAGES: list[tuple[str, str, type[Page]]] = [
     ("/runs/alpha/keys/L1.K3", "key.html", KeyPage),
     ("/runs/gated/keys/L2.K0?language=go&show=min&projection=raw&mask=L0.K1:0.5", "key.html", KeyPage),
     ("/live?run=alpha&prompt=def&mask=L0.K1:0", "live.html", LivePage),
+    ("/lens?run=alpha&mask=L0.K1:0", "lens.html", LensPage),
+    ("/activations?run=alpha&mask=L0.K1:0", "activations.html", ActivationsPage),
+    ("/runs/alpha/agreement", "layer_agreement.html", LayerAgreementPage),
     ("/runs/nowhere", "error.html", ErrorPage),
     ("/name", "name.html", NamePage),
     ("/sign-in", "sign_in.html", SignInPage),
