@@ -1,4 +1,5 @@
 import html
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote, urlsplit
 
@@ -93,3 +94,10 @@ def test_an_invitation_lets_no_disabled_person_in(office: Office):
     code = office.invite("Vic")
     office.browser("Ada").post(f"/people/{office.account_id('Vic')}/disable")
     assert accept(office, "Vic", code) == 403
+
+
+def test_of_two_who_accept_at_the_same_moment_one_gets_on(office: Office):
+    code = office.invite("Vic")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: accept(office, "Vic", code, f"{NEW} {number}"), range(8)))
+    assert sorted(answers) == [303] + [403] * 7

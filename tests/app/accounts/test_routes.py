@@ -245,3 +245,8 @@ def test_no_spelling_of_an_address_gets_a_stranger_past_the_door(office: Office,
     answer = office.stranger().get(path)
     assert turned_away(answer) or answer.status_code == 404
     assert "alpha" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/sign-inx", "/staticx/a.css", "/healthz2", "/invitations", "/accounts", "/nothing"])
+def test_an_address_that_begins_like_an_open_one_is_not_open(office: Office, path: str):
+    assert turned_away(office.stranger().get(path))

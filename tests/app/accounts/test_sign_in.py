@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -338,3 +339,10 @@ def test_passwords_tokens_and_codes_are_in_no_log(office: Office, caplog: pytest
     secrets = [PASSWORD, "a wrong password", token, "ks_wrong", code, "another long password", str(cookie(browser))]
     assert logged
     assert [secret for secret in secrets if secret in logged] == []
+
+
+def test_tries_at_the_same_moment_are_all_counted(office: Office):
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: sign_in(office.stranger(), "Ada", "wrong").status_code, range(24)))
+    assert answers.count(403) == throttle.PER_NAME.burst
+    assert answers.count(429) == 24 - throttle.PER_NAME.burst
