@@ -8,7 +8,9 @@ from app.api import (
     agreement,
     baskets,
     comments,
+    edits,
     exports,
+    findings,
     jobs,
     keys,
     label_exports,
@@ -37,7 +39,9 @@ for room in (
     baskets,
     live,
     jobs,
+    edits,
     exports,
+    findings,
     accounts,
 ):
     router.include_router(room.router)

@@ -38,6 +38,12 @@ def signed(value: float) -> str:
     return f"+{number(value)}" if value > 0 else number(value)
 
 
+def fixed(value: float, digits: int) -> str:
+    """A number with its sign and so many decimals: `+0.350`, `−12.3`; `0.0` has none."""
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", _MINUS)
+
+
 def plain(value: float) -> str:
     """A number as a form takes it: `0`, `0.5`."""
     return f"{value:g}"

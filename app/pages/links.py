@@ -11,7 +11,15 @@ from contract.keys import KeyId, Mask, format_basket
 Parameters = dict[str, object]
 LONGEST_BASKET = 4000
 """Characters of a basket in an address; longer ones are saved and go by their id."""
-SECTIONS = (("run_page", "overview"), ("search_page", "search"), ("agreement_page", "agreement"), ("jobs_page", "jobs"))
+SECTIONS = (
+    ("run_page", "overview"),
+    ("search_page", "search"),
+    ("agreement_page", "agreement"),
+    ("concepts_page", "concepts"),
+    ("edits_page", "edits"),
+    ("findings_page", "findings"),
+    ("jobs_page", "jobs"),
+)
 """Pages about a whole run, by the name of their route and their title, in the order of the navigation."""
 LIVE_SECTIONS = (("lens_page", "lens"), ("activations_page", "my code"))
 """Pages on which a run's model reads a text, which have the run among their parameters."""
@@ -97,6 +105,10 @@ class Links:
             Section(name, title, self._carrying(run_id, name, {"run": run_id})) for name, title in LIVE_SECTIONS
         ]
 
+    def of_run(self, name: str, run_id: str) -> str:
+        """A page about a whole run, by the name of its route."""
+        return self._carrying(run_id, name, run=run_id)
+
     def layer(self, run_id: str, layer: int, **query: object) -> str:
         """The keys of a layer."""
         return self._carrying(run_id, "layer_page", query, run=run_id, layer=layer)
@@ -156,6 +168,22 @@ class Links:
     def activations(self, run_id: str | None, **query: object) -> str:
         """Which keys fire on a text."""
         return self._carrying(run_id, "activations_page", {"run": run_id, **query})
+
+    def concepts(self, run_id: str, **query: object) -> str:
+        """All concepts, and the form that defines one."""
+        return self._carrying(run_id, "concepts_page", query, run=run_id)
+
+    def concept(self, run_id: str, concept: str, **query: object) -> str:
+        """A concept in a run."""
+        return self._carrying(run_id, "concept_page", query, run=run_id, concept=concept)
+
+    def concept_edits(self, run_id: str, concept: str) -> str:
+        """What masking a concept's keys does, and the form that measures it."""
+        return self._carrying(run_id, "concept_edits_page", run=run_id, concept=concept)
+
+    def edit(self, run_id: str, edit: str) -> str:
+        """One edit."""
+        return self._carrying(run_id, "edit_page", run=run_id, edit=edit)
 
     def jobs(self, run_id: str, **query: object) -> str:
         """Analyses of a run that a worker computes."""

@@ -6,8 +6,12 @@ from fastapi.responses import HTMLResponse
 from app.pages import (
     activations,
     activity,
+    concept,
+    concepts,
     discussion,
+    edits,
     figures,
+    findings,
     jobs,
     jump,
     key,
@@ -44,5 +48,9 @@ for page in (
     lens,
     activations,
     layer_agreement,
+    concepts,
+    concept,
+    edits,
+    findings,
 ):
     router.include_router(page.router)

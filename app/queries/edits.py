@@ -1,0 +1,190 @@
+"""Edits of a run: what masking a concept's keys did to it, beside controls and everything else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from app.errors import NotFound
+from app.queries.values import rows
+from contract.analyses.edit import MEASURES
+from contract.keys import KeyId, Mask
+
+_EDIT = "edit, concept, title, languages, picker, factor, share, keys, draws, tau, windows, general_windows"
+_CHANGES = ", ".join(f"{measure}, {measure}_change, {measure}_low, {measure}_high" for measure in MEASURES)
+
+
+class UnknownEdit(NotFound):
+    """A run has no such edit."""
+
+    code = "unknown_edit"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One edit: what was masked, and how much was measured."""
+
+    edit: str
+    """Its name."""
+    concept: str
+    title: str
+    languages: list[str]
+    picker: str
+    factor: float | None
+    """None where a basket has several."""
+    share: float | None
+    keys: int
+    draws: int
+    tau: float
+    windows: int
+    general_windows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A measure with what masking did to it, and the ends of that change's 95 % interval; None without places."""
+
+    level: float | None
+    change: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One group of places under one condition."""
+
+    condition: int
+    role: str
+    main: bool
+    draw: int | None
+    keys: int
+    group: str
+    name: str
+    places: int
+    files: int
+    measures: dict[str, Change]
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Where the edit stands among other keys masked instead, for one measure of one group of places."""
+
+    group: str
+    name: str
+    control: str
+    measure: str
+    draws: int
+    mean: float
+    deviation: float
+    smallest: float
+    largest: float
+    z: float | None
+    p: float
+    excess: float
+    excess_low: float
+    excess_high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """A change at the concept's places less the change elsewhere."""
+
+    condition: int
+    against: str
+    measure: str
+    difference: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Code before a token of the concept which the edit makes less probable."""
+
+    language: str
+    path: str
+    line: int
+    prompt: str
+    token: str
+    loss: float
+    masked_loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """What the keys of a condition are like on average."""
+
+    role: str
+    firing_rate: float | None
+    norm_value: float | None
+
+
+def list_edits(cursor: duckdb.DuckDBPyConnection, concept: str | None = None) -> list[Edit]:
+    """The edits of a run, or of one concept by its name and the start of its definition's sha256."""
+    query = f"SELECT {_EDIT} FROM edits WHERE ? IS NULL OR concept = ? ORDER BY title, picker, keys, edit"  # noqa: S608 - our own columns
+    return [Edit(*row) for row in rows(cursor, query, [concept, concept])]
+
+
+def get_edit(cursor: duckdb.DuckDBPyConnection, name: str) -> Edit:
+    """One edit.
+
+    Raises:
+        UnknownEdit: there is none of that name.
+    """
+    found = [edit for edit in list_edits(cursor) if edit.edit == name]
+    if not found:
+        raise UnknownEdit(f"this run has no edit {name!r}: it may have been computed again with other settings")
+    return found[0]
+
+
+def effects(cursor: duckdb.DuckDBPyConnection, edit: str, *roles: str) -> list[Effect]:
+    """Every group of places under the conditions of some roles, in the order of the conditions."""
+    query = f"""
+        SELECT condition, role, main, draw, keys, "group", name, places, files, {_CHANGES}
+        FROM edit_effects JOIN edit_conditions USING (edit, condition)
+        WHERE edit = ? AND list_contains(?, role) ORDER BY condition, "group", name"""  # noqa: S608 - our own columns
+    return [Effect(*(*row[:9], _measures(row[9:]))) for row in rows(cursor, query, [edit, list(roles)])]
+
+
+def controls(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Control]:
+    """Where an edit stands among its controls, everywhere and by every measure."""
+    query = """
+        SELECT "group", name, control, measure, draws, mean, deviation, smallest, largest, z, p, excess, excess_low,
+               excess_high
+        FROM edit_controls WHERE edit = ? ORDER BY "group", name, measure, control"""
+    return [Control(*row) for row in rows(cursor, query, [edit])]
+
+
+def contrasts(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Contrast]:
+    """The concept's places against others, under every dose."""
+    query = """
+        SELECT condition, against, measure, difference, low, high
+        FROM edit_contrasts WHERE edit = ? ORDER BY condition, against, measure"""
+    return [Contrast(*row) for row in rows(cursor, query, [edit])]
+
+
+def likenesses(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Likeness]:
+    """What the keys of the main dose and of the controls are like."""
+    query = """
+        SELECT role, avg(firing_rate), avg(norm_value) FROM edit_conditions
+        WHERE edit = ? AND (role = 'dose' AND main OR draw IS NOT NULL) GROUP BY role ORDER BY role"""
+    return [Likeness(*row) for row in rows(cursor, query, [edit])]
+
+
+def prompts(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Prompt]:
+    """Code to try an edit on, where it does most harm first."""
+    query = """
+        SELECT language, path, line, prompt, token, loss, masked_loss
+        FROM edit_prompts WHERE edit = ? ORDER BY rank"""
+    return [Prompt(*row) for row in rows(cursor, query, [edit])]
+
+
+def masks(cursor: duckdb.DuckDBPyConnection, edit: Edit) -> list[Mask]:
+    """The masks of an edit's main dose."""
+    query = 'SELECT layer, "index", factor FROM edit_keys WHERE edit = ? AND rank <= ? ORDER BY rank'
+    return [Mask(KeyId(layer, index), factor) for layer, index, factor in rows(cursor, query, [edit.edit, edit.keys])]
+
+
+def _measures(values: Sequence[float | None]) -> dict[str, Change]:
+    return {measure: Change(*values[4 * at : 4 * at + 4]) for at, measure in enumerate(MEASURES)}
