@@ -1,0 +1,49 @@
+"""Which concepts there are for a run: shipped, saved, and those that only its analyses know of."""
+
+import json
+
+import duckdb
+
+from app.concepts import repository
+from app.concepts.repository import KnownConcept, UnknownConcept
+from app.labels.database import Database, DatabaseUnavailable
+from app.queries.values import rows
+from contract.concepts import InvalidConcept, define
+
+_COMPUTED = "SELECT name, definition FROM concepts ORDER BY concept"
+
+
+def all_concepts(cursor: duckdb.DuckDBPyConnection, database: Database) -> tuple[list[KnownConcept], str | None]:
+    """Every concept by name, each once; and why saved ones are missing, where the database does not answer."""
+    problem = None
+    try:
+        known = database.read(repository.known_concepts)
+    except DatabaseUnavailable as error:
+        known, problem = repository.shipped_concepts(), error.detail
+    names = {each.concept.name for each in known}
+    return [*known, *(each for each in _computed(cursor) if each.concept.name not in names)], problem
+
+
+def find_concept(cursor: duckdb.DuckDBPyConnection, database: Database, name: str) -> KnownConcept:
+    """The concept of a name.
+
+    Raises:
+        UnknownConcept: there is none.
+    """
+    known, problem = all_concepts(cursor, database)
+    found = next((each for each in known if each.concept.name == name), None)
+    if found is None:
+        there = ", ".join(each.concept.name for each in known)
+        raise UnknownConcept(f"there is no concept {name!r}: there are {there}{f'; {problem}' if problem else ''}")
+    return found
+
+
+def _computed(cursor: duckdb.DuckDBPyConnection) -> list[KnownConcept]:
+    """Those of the run's analyses; an analysis may have come from where another database is."""
+    found: dict[str, KnownConcept] = {}
+    for name, definition in rows(cursor, _COMPUTED):
+        try:
+            found[name] = KnownConcept(define(json.loads(definition)), person="")
+        except InvalidConcept:
+            continue  # another version's pattern, which this one cannot read
+    return list(found.values())

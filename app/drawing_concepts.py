@@ -1,0 +1,87 @@
+"""The Plotly figures of concepts: data and axes only, for colours and fonts are the page's."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from app.queries.concepts import ConceptLayer
+
+Layers = Sequence[ConceptLayer]
+
+
+def any_hit_by_layer(layers: Layers) -> go.Figure:
+    """Keys of each layer with any hit, and what chance gives."""
+    numbers = [layer.layer for layer in layers]
+    chance = go.Scatter(
+        x=numbers,
+        y=[layer.expected for layer in layers],
+        error_y={
+            "type": "data",
+            "array": [layer.expected_high - layer.expected for layer in layers],
+            "arrayminus": [layer.expected - layer.expected_low for layer in layers],
+        },
+        name="by chance",
+        mode="lines+markers",
+        line={"dash": "dot"},
+        hovertemplate="layer %{x}<br>%{y:.1f} keys by chance<extra></extra>",
+    )
+    return _keys_by_layer([_bars(numbers, [layer.any_hit for layer in layers], "any hit"), chance])
+
+
+def detectors_by_layer(layers: Layers, control: Layers) -> go.Figure:
+    """Keys of each layer that detect the concept by two rules, and a shuffled copy by the first of them."""
+    numbers = [layer.layer for layer in layers]
+    return _keys_by_layer(
+        [
+            _bars(numbers, [layer.significant for layer in layers], "significant"),
+            _bars(numbers, [layer.auroc[80] for layer in layers], "AUROC over 0.8"),
+            _bars(numbers, [layer.significant for layer in control], "significant, shuffled"),
+        ]
+    )
+
+
+def hits_by_layer(layers: Layers, control: Layers) -> go.Figure:
+    """The share of triggers with a match near, with intervals, for the concept and its shuffled copy."""
+    figure = go.Figure([_shares(layers, "the concept"), _shares(control, "a shuffled copy")])
+    figure.update_yaxes(tickformat=".0%", rangemode="tozero", title="triggers with a match near")
+    return _by_layer(figure)
+
+
+def _bars(numbers: list[int], counts: list[int], name: str) -> go.Bar:
+    return go.Bar(
+        x=numbers,
+        y=counts,
+        customdata=numbers,
+        name=name,
+        hovertemplate=f"layer %{{x}}<br>%{{y}} keys: {name}<extra></extra>",
+    )
+
+
+def _shares(layers: Layers, name: str) -> go.Scatter:
+    found = [layer for layer in layers if layer.hit_share is not None]
+    shares = [layer.hit_share or 0.0 for layer in found]
+    return go.Scatter(
+        x=[layer.layer for layer in found],
+        y=shares,
+        error_y={
+            "type": "data",
+            "array": [(layer.hit_share_high or 0.0) - share for layer, share in zip(found, shares, strict=True)],
+            "arrayminus": [share - (layer.hit_share_low or 0.0) for layer, share in zip(found, shares, strict=True)],
+        },
+        name=name,
+        mode="lines+markers",
+        hovertemplate=f"layer %{{x}}<br>%{{y:.1%}} of triggers: {name}<extra></extra>",
+    )
+
+
+def _keys_by_layer(traces: list[go.Bar | go.Scatter]) -> go.Figure:
+    figure = go.Figure(traces)
+    figure.update_layout(barmode="group")
+    figure.update_yaxes(title="keys", rangemode="tozero")
+    return _by_layer(figure)
+
+
+def _by_layer(figure: go.Figure) -> go.Figure:
+    figure.update_xaxes(title="layer", tick0=0, dtick=1 if len(figure.data[0].x) <= 16 else 4)
+    figure.update_layout(showlegend=True, bargap=0.25, hovermode="closest")
+    return figure

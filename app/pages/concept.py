@@ -1,0 +1,277 @@
+"""`/runs/{run}/concepts/{concept}`: one concept in one run: its matches, the keys that detect it, and what chance gives."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import duckdb
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app import drawing_concepts as drawing
+from app.accounts.identity import Role, Visitor
+from app.concepts import repository
+from app.concepts.lookup import find_concept
+from app.concepts.repository import KnownConcept
+from app.dependencies import Cursor, LabelsDatabase, OpenRun
+from app.labels.database import Database, DatabaseUnavailable
+from app.labels.repository import save_basket
+from app.pages import formats
+from app.pages.analyses import AnalysisState
+from app.pages.concept_form import KINDS
+from app.pages.concept_state import state_of
+from app.pages.key_table import Column, Row, sorting
+from app.pages.links import LONGEST_BASKET, Basket, Links
+from app.pages.render import Frame, Help, Page, basket_of, respond
+from app.queries.concepts import (
+    ASCENDING,
+    SORTS,
+    ConceptExample,
+    ConceptKey,
+    ConceptLanguage,
+    ConceptLayer,
+    ConceptSummary,
+    Overlap,
+    Picker,
+    concept_examples,
+    concept_keys,
+    concept_languages,
+    concept_layers,
+    concept_summaries,
+    count_concept_keys,
+    first_keys,
+    overlaps,
+)
+from app.queries.key_rows import rows_of
+from app.queries.layers import Order
+from app.runs import Run
+from contract.analyses.concepts import KEY_SCORES
+from contract.keys import Mask, format_basket
+
+router = APIRouter()
+
+PAGE_SIZE = 25
+PICKERS: dict[Picker, tuple[str, str]] = {
+    "fdr": ("significant", "Keys with more hits than chance gives, false discovery rate controlled, by p-value"),
+    "auroc": ("AUROC", "All keys by how well their coefficient tells the concept's tokens from others"),
+    "causal": ("causal", "All keys by what they give to the prediction of the concept's tokens"),
+    "any_hit": (
+        "any hit",
+        "Keys with a hit among their triggers, the rule of the paper; it has no order, so lots are drawn",
+    ),
+}
+"""Pickers by name, with their title and what they are."""
+TITLES = {
+    "rank_fdr": "significant",
+    "rank_auroc": "AUROC",
+    "rank_causal": "causal",
+    "rank_any_hit": "any hit",
+    "log_odds_z": "log odds z",
+    "auroc": "AUROC",
+    "f1": "F1",
+}
+COLUMNS = (
+    "hits", "triggers", "chance", "q", "precision", "recall", "lift", "f1", "auroc", "log_odds_z", "causal",
+    "rank_fdr", "rank_auroc", "rank_causal", "rank_any_hit",
+)  # fmt: skip
+"""Columns of the table, in order."""
+SHARES = ("chance", "precision", "recall")
+
+
+class ConceptState(BaseModel):
+    """The state of the page, as it stands in the address."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    picker: Picker = "fdr"
+    sort: str = Field("", pattern=f"^({'|'.join(SORTS)})?$")
+    order: Literal["asc", "desc"] = "asc"
+    offset: int = Field(0, ge=0, le=2**31)
+    n: int = Field(20, ge=1, le=2000)
+    mask: str = ""
+
+    def query(self, **changes: object) -> dict[str, Any]:
+        """The address's parameters after the changes, defaults and the basket left out."""
+        return self.model_copy(update=changes).model_dump(exclude_defaults=True, exclude={"mask"})
+
+    @property
+    def sorted_by(self) -> str:
+        """What the keys are sorted by: the picker's rank where nothing else is asked for."""
+        return self.sort or f"rank_{self.picker}"
+
+
+@dataclass(frozen=True, slots=True)
+class PickerTab:
+    """A picker to choose."""
+
+    name: Picker
+    title: str
+    help: str
+    current: bool
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPattern:
+    """The concept's pattern in one language."""
+
+    language: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptPage(Page):
+    """What the page of a concept shows."""
+
+    known: Annotated[KnownConcept, Help("The concept, and who defined it when")]
+    state: Annotated[ConceptState, Help("Picker, sorting and place, as in the address")]
+    patterns: Annotated[list[ShownPattern], Help("What is of the concept, by language")]
+    versions: Annotated[list[KnownConcept], Help("Every version of the definition, the latest first")]
+    change_href: Annotated[str, Help("Address of the form with this concept in it")]
+    compute_href: Annotated[str, Help("Where the form that computes a saved concept is sent to")]
+    may_start: Annotated[bool, Help("Whether who looks may have it computed")]
+    analysis: Annotated[AnalysisState, Help("How the concept's keys were found, or how to find them")]
+    found: Annotated[ConceptSummary | None, Help("The concept in numbers; None while it is not computed")]
+    languages: Annotated[list[ConceptLanguage], Help("The concept by language")]
+    layers: Annotated[list[tuple[ConceptLayer, ConceptLayer]], Help("Each layer, and the same for a shuffled copy")]
+    examples: Annotated[list[ConceptExample], Help("Some matches in their code")]
+    pickers: Annotated[list[PickerTab], Help("Ways to pick the concept's keys")]
+    columns: Annotated[list[Column], Help("Columns of the table of keys")]
+    rows: Annotated[list[Row], Help("Keys on this page of the table")]
+    total: Annotated[int, Help("Keys that are stored for the concept")]
+    first: Annotated[int, Help("Number of the first row among them, from 1; 0 where there is none")]
+    last: Annotated[int, Help("Number of the last row among them")]
+    previous: Annotated[str | None, Help("Address of the page before")]
+    next: Annotated[str | None, Help("Address of the page after")]
+    exports: Annotated[dict[str, str], Help("Addresses of the keys of all concepts as files")]
+    overlaps: Annotated[list[Overlap], Help("How many of their first keys every two pickers share")]
+    basket: Annotated[list[Mask], Help("The first keys of the picker, to be masked")]
+    try_href: Annotated[str, Help("Where the first keys are masked and a prompt with the concept is tried")]
+
+
+@router.get("/runs/{run}/concepts/{concept}", name="concept_page")
+def concept_page(
+    request: Request,
+    run: OpenRun,
+    concept: str,
+    cursor: Cursor,
+    database: LabelsDatabase,
+    visitor: Visitor,
+    state: Annotated[ConceptState, Query()],
+) -> HTMLResponse:
+    """One concept."""
+    known = find_concept(cursor, database, concept)
+    links = Links(request, basket_of(run.run_id, state.mask))
+    part, found = known.concept.part, concept_summaries(cursor).get(known.concept.part)
+
+    def href(**changes: object) -> str:
+        return links.concept(run.run_id, concept, **state.query(**changes))
+
+    keys = concept_keys(cursor, part, state.sorted_by, state.order, PAGE_SIZE, state.offset)
+    total, after = count_concept_keys(cursor, part), state.offset + PAGE_SIZE
+    page = ConceptPage(
+        frame=Frame(
+            f"{known.concept.title} · {run.run_id}", links, run.manifest, None, here="runs", section="concepts_page"
+        ),
+        known=known,
+        state=state,
+        patterns=[
+            ShownPattern(language, KINDS[each.kind], each.text) for language, each in known.concept.patterns.items()
+        ],
+        versions=_versions(database, known),
+        change_href=links.concepts(run.run_id, **{"copy_of" if known.shipped else "change": concept}) + "#define",
+        compute_href=links.to("compute_concept", run=run.run_id),
+        may_start=visitor is None or visitor.role.may(Role.LABELER),
+        analysis=state_of(run, known.concept),
+        found=found,
+        languages=concept_languages(cursor, part),
+        layers=list(zip(*concept_layers(cursor, part), strict=True)),
+        examples=concept_examples(cursor, part),
+        pickers=[
+            PickerTab(picker, title, help, picker == state.picker, href(picker=picker, sort="", order="asc", offset=0))
+            for picker, (title, help) in PICKERS.items()
+        ],
+        columns=[_column(each, state, href) for each in COLUMNS],
+        rows=_rows(run, cursor, keys),
+        total=total,
+        first=state.offset + 1 if keys else 0,
+        last=state.offset + len(keys),
+        previous=href(offset=max(0, state.offset - PAGE_SIZE)) if state.offset else None,
+        next=href(offset=after) if after < total else None,
+        exports=links.exports("export_analysis_table", run=run.run_id, table="concept_keys"),
+        overlaps=overlaps(cursor, part, state.n),
+        basket=[Mask(key) for key in first_keys(cursor, part, state.picker, state.n)],
+        try_href=links.to("try_concept", run=run.run_id, concept=concept),
+    )
+    return respond(request, "concept.html", page)
+
+
+@router.post("/runs/{run}/concepts/{concept}/try", name="try_concept")
+def try_concept(
+    request: Request,
+    run: OpenRun,
+    concept: str,
+    cursor: Cursor,
+    database: LabelsDatabase,
+    picker: Annotated[Picker, Query()] = "fdr",
+    n: Annotated[int, Query(ge=1, le=2000)] = 20,
+    example: Annotated[int, Query(ge=0)] = 0,
+) -> RedirectResponse:
+    """Mask the first keys of a picker on the live page, with a prompt that ends in a match of the concept."""
+    part = find_concept(cursor, database, concept).concept.part
+    masks = tuple(Mask(key) for key in first_keys(cursor, part, picker, n))
+    prompts = [each.before + each.match for each in concept_examples(cursor, part)]
+    saved = None
+    if len(format_basket(masks)) > LONGEST_BASKET:
+        saved = database.write(lambda session: save_basket(session, masks).id)
+    links = Links(request, Basket(run.run_id, masks, saved))
+    return RedirectResponse(links.live(run.run_id, prompt=prompts[example] if example < len(prompts) else ""), 303)
+
+
+@router.get("/runs/{run}/concepts/{concept}/figures/{figure}", name="concept_figure")
+def concept_figure(
+    run: OpenRun,
+    concept: str,
+    cursor: Cursor,
+    database: LabelsDatabase,
+    figure: Literal["any_hit", "detectors", "hits"],
+) -> Response:
+    """The concept by layer: keys with any hit, keys that detect it, or the share of triggers with a hit."""
+    layers, control = concept_layers(cursor, find_concept(cursor, database, concept).concept.part)
+    if figure == "any_hit":
+        drawn = drawing.any_hit_by_layer(layers)
+    elif figure == "detectors":
+        drawn = drawing.detectors_by_layer(layers, control)
+    else:
+        drawn = drawing.hits_by_layer(layers, control)
+    return Response(drawn.to_json(), media_type="application/json")
+
+
+def _versions(database: Database, known: KnownConcept) -> list[KnownConcept]:
+    try:
+        return list(database.read(lambda session: repository.versions(session, known.concept.name)))
+    except DatabaseUnavailable:
+        return []
+
+
+def _column(name: str, state: ConceptState, href: Any) -> Column:
+    column = next(column for column in KEY_SCORES if column.name == name)
+    title = TITLES.get(name, name)
+    first: Order = "asc" if name in ASCENDING else "desc"
+    return Column(title, column.help, True, *sorting(name, state.sorted_by, state.order, href, first))
+
+
+def _rows(run: Run, cursor: duckdb.DuckDBPyConnection, keys: list[ConceptKey]) -> list[Row]:
+    shown = rows_of(cursor, run.vocabulary, [each.key for each in keys])
+    return [
+        Row(row, [_written(name, each.scores[name]) for name in COLUMNS]) for row, each in zip(shown, keys, strict=True)
+    ]
+
+
+def _written(name: str, value: Any) -> str:
+    if name in SHARES:
+        return formats.share(value)
+    if isinstance(value, int):
+        return formats.count(value)
+    return formats.number(value)

@@ -1,0 +1,239 @@
+"""Concepts of a run: where they are, which keys detect them, and what chance gives."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import duckdb
+
+from app.queries.layers import Order
+from app.queries.values import Statistics, clean, named, rows, select
+from contract.analyses.concepts import AUROC_LEVELS, KEY_SCORES, PICKERS
+from contract.keys import KeyId
+
+Picker = Literal["any_hit", "fdr", "auroc", "causal"]
+assert get_args(Picker) == PICKERS
+
+_SUMMARIES = """
+    WITH places AS (
+        SELECT concept, sum(matches) AS matches, sum(files) AS files, sum(files_with) AS files_with,
+            sum(tokens) AS tokens, sum(concept_tokens) AS concept_tokens
+        FROM concept_languages GROUP BY concept
+    ), found AS (
+        SELECT concept, control, sum(keys) AS keys, sum(any_hit) AS any_hit, sum(expected) AS expected,
+            sum(expected_low) AS expected_low, sum(expected_high) AS expected_high, sum(significant) AS significant,
+            sum(auroc_80) AS auroc_80, sum(layer * significant) / nullif(sum(significant), 0) AS depth
+        FROM concept_layers GROUP BY concept, control
+    )
+    SELECT c.concept AS part, c.name, c.title, p.matches, p.files, p.files_with, p.tokens, p.concept_tokens,
+        c.sites, c.held_out_files, c.held_out_sites, c.causal_windows, c.causal_sites, c.alpha,
+        f.keys, f.any_hit, f.expected, f.expected_low, f.expected_high, f.significant, f.auroc_80, f.depth,
+        s.any_hit AS control_any_hit, s.significant AS control_significant, s.auroc_80 AS control_auroc_80
+    FROM concepts c JOIN places p USING (concept)
+        JOIN found f ON f.concept = c.concept AND NOT f.control
+        JOIN found s ON s.concept = c.concept AND s.control
+    ORDER BY c.concept"""
+_LANGUAGES = """
+    SELECT language, files, files_with, matches, tokens, concept_tokens, base_rate, base_rate_low, base_rate_high
+    FROM concept_languages WHERE concept = ? ORDER BY language"""
+_LAYERS = f"""
+    SELECT control, layer, keys, any_hit, expected, expected_low, expected_high, significant,
+        {", ".join(f"auroc_{level}" for level in AUROC_LEVELS)}, triggers, hit_share, hit_share_low, hit_share_high
+    FROM concept_layers WHERE concept = ? ORDER BY control, layer"""  # noqa: S608 - constants only
+_EXAMPLES = """
+    SELECT language, source, path, line, before, match, after FROM concept_examples
+    WHERE concept = ? ORDER BY language, rank"""
+_FLOATS = {column.name for column in KEY_SCORES if column.type in ("FLOAT", "DOUBLE")}
+_OF_KEY = f"""
+    SELECT c.concept, c.name, c.title, {select(KEY_SCORES, "k")} FROM concept_keys k JOIN concepts c USING (concept)
+    WHERE k.layer = ? AND k."index" = ? AND (k.q <= c.alpha OR k.auroc >= ?) ORDER BY k.q, k.auroc DESC"""  # noqa: S608
+SORTS = tuple(column.name for column in KEY_SCORES)
+"""What the keys of a concept can be sorted by."""
+ASCENDING = {"p", "q", *(f"rank_{picker}" for picker in PICKERS)}
+"""Of them those of which less is more."""
+WORTH_SAYING = 0.9
+"""AUROC from which a key's page names a concept that its triggers do not show."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptSummary:
+    """A concept in numbers, over all languages and layers; about files that are not held out unless said otherwise."""
+
+    part: str
+    """Name and the start of the definition's sha256."""
+    name: str
+    title: str
+    matches: int
+    files: int
+    files_with: int
+    tokens: int
+    concept_tokens: int
+    sites: int
+    held_out_files: int
+    held_out_sites: int
+    causal_windows: int
+    causal_sites: int
+    alpha: float
+    keys: int
+    any_hit: int
+    expected: float
+    expected_low: float
+    expected_high: float
+    significant: int
+    auroc_80: int
+    depth: float | None
+    """Mean layer of the significant keys; None where there are none."""
+    control_any_hit: int
+    """The same for a shuffled copy of the concept."""
+    control_significant: int
+    control_auroc_80: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptLanguage:
+    """A concept in one language."""
+
+    language: str
+    files: int
+    files_with: int
+    matches: int
+    tokens: int
+    concept_tokens: int
+    base_rate: float | None
+    base_rate_low: float | None
+    base_rate_high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptLayer:
+    """A concept in one layer."""
+
+    layer: int
+    keys: int
+    any_hit: int
+    expected: float
+    expected_low: float
+    expected_high: float
+    significant: int
+    auroc: Mapping[int, int]
+    """Keys above each level, in per cent."""
+    triggers: int
+    hit_share: float | None
+    hit_share_low: float | None
+    hit_share_high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptExample:
+    """A match in its code."""
+
+    language: str
+    source: str
+    path: str
+    line: int
+    before: str
+    match: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptKey:
+    """A key with its scores, under their columns' names."""
+
+    key: KeyId
+    scores: Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class KeyConcept:
+    """A concept that a key detects."""
+
+    part: str
+    name: str
+    title: str
+    scores: Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """The keys that two pickers both put among their first."""
+
+    one: str
+    other: str
+    shared: int
+    of: int
+    """Keys of the picker that has fewer."""
+
+
+def concept_summaries(cursor: duckdb.DuckDBPyConnection) -> dict[str, ConceptSummary]:
+    """Every concept that was computed, by name and start of the definition's sha256."""
+    return {record["part"]: ConceptSummary(**record) for record in _records(cursor, _SUMMARIES)}
+
+
+def concept_languages(cursor: duckdb.DuckDBPyConnection, part: str) -> list[ConceptLanguage]:
+    """A concept by language."""
+    return [ConceptLanguage(**record) for record in _records(cursor, _LANGUAGES, [part])]
+
+
+def concept_layers(cursor: duckdb.DuckDBPyConnection, part: str) -> tuple[list[ConceptLayer], list[ConceptLayer]]:
+    """A concept by layer, and its shuffled copy by layer."""
+    split: dict[bool, list[ConceptLayer]] = {False: [], True: []}
+    for record in _records(cursor, _LAYERS, [part]):
+        auroc = {level: record.pop(f"auroc_{level}") for level in AUROC_LEVELS}
+        split[record.pop("control")].append(ConceptLayer(**record, auroc=auroc))
+    return split[False], split[True]
+
+
+def concept_examples(cursor: duckdb.DuckDBPyConnection, part: str) -> list[ConceptExample]:
+    """Some matches in their code, by language."""
+    return [ConceptExample(*row) for row in rows(cursor, _EXAMPLES, [part])]
+
+
+def concept_keys(
+    cursor: duckdb.DuckDBPyConnection, part: str, sort: str, order: Order, limit: int, offset: int = 0
+) -> list[ConceptKey]:
+    """Stored keys of a concept, sorted by one of `SORTS`; keys without the number come last."""
+    assert sort in SORTS
+    column = f"nullif({sort}, 'NaN'::FLOAT)" if sort in _FLOATS else sort
+    sql = f"""
+        SELECT layer, "index", {select(KEY_SCORES)} FROM concept_keys WHERE concept = ?
+        ORDER BY {column} {order} NULLS LAST, rank_fdr NULLS LAST, rank_auroc, layer, "index" LIMIT ? OFFSET ?"""  # noqa: S608
+    return [
+        ConceptKey(KeyId(layer, index), named(KEY_SCORES, values))
+        for layer, index, *values in rows(cursor, sql, [part, limit, offset])
+    ]
+
+
+def count_concept_keys(cursor: duckdb.DuckDBPyConnection, part: str) -> int:
+    """How many keys of a concept are stored."""
+    return int(rows(cursor, "SELECT count(*) FROM concept_keys WHERE concept = ?", [part])[0][0])
+
+
+def first_keys(cursor: duckdb.DuckDBPyConnection, part: str, picker: Picker, n: int) -> list[KeyId]:
+    """The first keys of a picker; fewer where it finds fewer."""
+    assert picker in PICKERS
+    sql = f'SELECT layer, "index" FROM concept_keys WHERE concept = ? AND rank_{picker} <= ? ORDER BY rank_{picker}'  # noqa: S608
+    return [KeyId(*row) for row in rows(cursor, sql, [part, n])]
+
+
+def overlaps(cursor: duckdb.DuckDBPyConnection, part: str, n: int) -> list[Overlap]:
+    """How many of their first `n` keys every two pickers share."""
+    chosen = {picker: set(first_keys(cursor, part, picker, n)) for picker in get_args(Picker)}
+    pairs = [(one, other) for at, one in enumerate(PICKERS) for other in PICKERS[at + 1 :]]
+    return [
+        Overlap(one, other, len(chosen[one] & chosen[other]), min(len(chosen[one]), len(chosen[other])))
+        for one, other in pairs
+    ]
+
+
+def concepts_of_key(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> list[KeyConcept]:
+    """The concepts that a key detects: by its triggers, or with a high AUROC."""
+    found: Sequence[tuple[Any, ...]] = rows(cursor, _OF_KEY, [key.layer, key.index, WORTH_SAYING])
+    return [KeyConcept(part, name, title, named(KEY_SCORES, values)) for part, name, title, *values in found]
+
+
+def _records(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+    """All rows of one SELECT under the names of their columns."""
+    found = cursor.execute(sql, parameters)
+    names = [column[0] for column in found.description or ()]
+    return [dict(zip(names, map(clean, row), strict=True)) for row in found.fetchall()]
