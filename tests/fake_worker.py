@@ -19,6 +19,7 @@ from contract.wire import (
     GeneratedToken,
     Job,
     JobAnswer,
+    JobProgress,
     JobsAnswer,
     KeyActivity,
     LensAnswer,
@@ -37,6 +38,8 @@ from contract.wire import (
 BASELINE = ["np", ".", "zeros", "(", "count", ")", "\n", "<b>", "&"]
 MASKED = ["np", ".", "array", "(", "count", ")", "\n", "<b>", "&"]
 FIRST_DIVERGENCE = 2
+HALF = JobProgress(stage="analysing syntax", done=500, total=1000, unit="tokens", rate=50, seconds_left=10)
+"""Half of a job."""
 TEXT = [TextToken(token=f"<{number}>", token_id=number) for number in (5, 6, 7)]
 """The tokens of every text."""
 OTHER = Alternative(token="<other>", token_id=3, logprob=-1.5)

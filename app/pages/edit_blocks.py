@@ -34,7 +34,7 @@ class Headline:
 def headline(edit: Edit, found: Judgement) -> Headline:
     """Whether the concept's accuracy, or its loss, changed for the worse more than the controls' and other code's."""
     what = "next-token accuracy" if found.measure == "accuracy" else "loss"
-    where = f"{edit.title}: masking {formats.count(edit.keys)} {'key' if edit.keys == 1 else 'keys'}"
+    where = f"{edit.title}: masking {_keys(edit.keys)}"
     moved = f"{where} changes the {what} at its places by {_told(found.concept, found.measure)}"
     level = _level(found.concept, found.measure)
     means = ", ".join(
@@ -74,7 +74,7 @@ def _doses(links: Links, run_id: str, edit: Edit, effects: Sequence[Effect]) -> 
     rows = []
     for condition, role, keys in conditions:
         concept, near, general = (of.get((condition, group)) for group in ("concept", "near", "general"))
-        title = f"{formats.count(keys)} keys" + (", within their range" if role == "range" else "")
+        title = _keys(keys) + (", within their range" if role == "range" else "")
         cells = [_cell(concept, "accuracy"), _cell(near, "accuracy"), _cell(general, "accuracy")]
         rows.append(Row(title, [*cells, _cell(concept, "loss"), _cell(near, "loss"), _cell(general, "loss")]))
     groups = ("at the concept", "beside it", "code without it")
@@ -222,6 +222,10 @@ def _size(value: float, measure: str) -> str:
     if measure == "accuracy":
         return formats.fixed(100 * value, 1)
     return formats.fixed(value, 3) if measure == "loss" else f"× {formats.number(value)}"
+
+
+def _keys(number: int) -> str:
+    return f"{formats.count(number)} {'key' if number == 1 else 'keys'}"
 
 
 def _unit(measure: str) -> str:

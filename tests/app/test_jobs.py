@@ -8,13 +8,12 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.settings import Settings
-from contract.wire import ErrorAnswer, JobProgress, WorkerJob
-from tests.fake_worker import FakeWorker, made_job
+from contract.wire import ErrorAnswer, WorkerJob
+from tests.fake_worker import HALF, FakeWorker, made_job
 from tests.serving import serving
 
 NAMED = {"X-Keyscope-Person": "Ada"}
 BODY = {"run": "alpha", "kind": "syntax", "settings": {"level": 2}}
-HALF = JobProgress(stage="analysing syntax", done=500, total=1000, unit="tokens", rate=50, seconds_left=10)
 
 
 @pytest.fixture

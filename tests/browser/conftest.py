@@ -13,8 +13,10 @@ from app.accounts.by_word import COOKIE
 from app.main import create_app
 from app.settings import Settings
 from contract.runfile import open_run, read_manifest
+from contract.wire import WorkerJob
 from tests.analyses import write_agreement
-from tests.fake_worker import FakeWorker
+from tests.edits import LOOPS, write_edit
+from tests.fake_worker import HALF, FakeWorker, made_job
 from tests.runs import Shape, build_run
 from tests.serving import serving
 
@@ -77,10 +79,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     assert (VENDOR / "axe.min.js").exists(), "the third-party scripts are missing: run `npm ci`"
     directory = tmp_path_factory.mktemp("site")
     write_agreement(build_run(directory / "alpha.duckdb", Shape(keys=24, window=96)), layers=2)
+    write_edit(directory / "alpha.duckdb")
     build_run(directory / "gated.duckdb", Shape(layers=3, keys=5, seed=1, gated=True, bos=False))
     with open_run(directory / "alpha.duckdb") as connection:
         model = read_manifest(connection).model
     worker = FakeWorker(model.weights_sha256, model.keys_per_layer)
+    asked = WorkerJob(run="alpha", kind="edit", settings={"concept": LOOPS.part})
+    worker.jobs = [made_job("one", asked, state="running", progress=HALF)]
     with serving(worker.app) as worker_url:
         labels = f"sqlite:///{directory}/labels.sqlite"
         app = create_app(Settings(runs=directory, database_url=labels, worker_urls=[worker_url]))

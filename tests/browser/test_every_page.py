@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visitor
+from tests.edits import MadeEdit
 
 ADDRESSES = {
     "runs": "/",
@@ -24,6 +25,10 @@ ADDRESSES = {
     "agreement not computed": "/runs/gated/agreement",
     "lens": "/lens?run=alpha&prompt=def&layer=1&at=1",
     "keys on a text": "/activations?run=alpha&text=def&language=python&first=1&last=2",
+    "jobs": "/runs/alpha/jobs",
+    "edits": "/runs/alpha/edits",
+    "edits of a concept": "/runs/alpha/concepts/loops/edits",
+    "edit": f"/runs/alpha/edits/{MadeEdit().name}",
     "error": "/runs/alpha/keys/L9.K9",
 }
 DOCUMENTATION = "/docs"  # drawn by Swagger UI, whose markup is not ours
