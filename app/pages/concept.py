@@ -62,20 +62,28 @@ PICKERS: dict[Picker, tuple[str, str]] = {
 }
 """Pickers by name, with their title and what they are."""
 TITLES = {
-    "rank_fdr": "significant",
-    "rank_auroc": "AUROC",
-    "rank_causal": "causal",
-    "rank_any_hit": "any hit",
+    "rank_fdr": "by p",
+    "rank_auroc": "by AUROC",
+    "rank_causal": "by causal",
     "log_odds_z": "log odds z",
     "auroc": "AUROC",
-    "f1": "F1",
 }
 COLUMNS = (
-    "hits", "triggers", "chance", "q", "precision", "recall", "lift", "f1", "auroc", "log_odds_z", "causal",
-    "rank_fdr", "rank_auroc", "rank_causal", "rank_any_hit",
-)  # fmt: skip
+    "hits",
+    "triggers",
+    "q",
+    "precision",
+    "recall",
+    "lift",
+    "auroc",
+    "log_odds_z",
+    "causal",
+    "rank_fdr",
+    "rank_auroc",
+    "rank_causal",
+)
 """Columns of the table, in order."""
-SHARES = ("chance", "precision", "recall")
+SHARES = ("precision", "recall")
 
 
 class ConceptState(BaseModel):
