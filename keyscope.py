@@ -288,6 +288,7 @@ def analyse(
     device: Device = "auto",
     batch: Annotated[int | None, typer.Option(min=1, help="Windows in one forward pass")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Compute it anew where it is there")] = False,
+    database_url: DatabaseUrl = None,
     as_json: Json = False,
 ) -> None:
     """Analyse a run; the result is a file beside it, which the pages show. Interrupted, it goes on where it stopped."""
@@ -298,7 +299,10 @@ def analyse(
     from worker.console import told
     from worker.demo import locate_model
 
-    analysis = make_analysis(kind, _assignments(settings or []))
+    given = _assignments(settings or [])
+    if kind == "concepts":
+        given = _with_definition(given, _fill(ServerSettings, runs=run.parent, database_url=database_url))
+    analysis = make_analysis(kind, given)
     with open_run(run) as connection:
         manifest = read_manifest(connection)
     with told(as_json) as progress:
@@ -312,6 +316,29 @@ def analyse(
             raise typer.Exit(INTERRUPTED) from interrupt
     if as_json:
         _print_json(analysis=str(path))
+
+
+@cli.command()
+def report(run: RunFile, as_json: Json = False) -> None:
+    """Try the claims of the literature on a run and its analyses; the answer is a Markdown table."""
+    from app.findings.report import findings, markdown
+    from contract.runfile import open_run, read_manifest
+
+    with open_run(run) as connection:
+        found = findings(connection.cursor(), read_manifest(connection))
+    if as_json:
+        shown = [
+            {
+                "number": each.claim.number,
+                "title": each.claim.title,
+                "measured": each.measured.text,
+                "verdict": each.measured.verdict,
+            }
+            for each in found
+        ]
+        _print_json(run=str(run), findings=shown)
+    else:
+        typer.echo(markdown(found))
 
 
 @cli.command()
@@ -455,6 +482,22 @@ def _assignments(texts: list[str]) -> dict[str, str]:
         if not name or not equals:
             raise typer.BadParameter(f"{name!r} is no NAME=VALUE", param_hint="--set")
     return {name: value for name, _, value in pairs}
+
+
+def _with_definition(given: dict[str, str], server: ServerSettings) -> dict[str, str]:
+    """The settings of an analysis with the definition of a saved concept, which is asked for by its name."""
+    name = given.get("concept")
+    if not name or "definition" in given:
+        return given
+    from app.concepts.repository import get_concept
+    from app.labels.database import Database
+
+    database = Database(server.labels_url)
+    try:
+        known = database.read(lambda session: get_concept(session, name))
+    finally:
+        database.close()
+    return given if known.shipped else {**given, "definition": known.concept.model_dump_json()}
 
 
 @users.command("add")

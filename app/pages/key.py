@@ -22,6 +22,7 @@ from app.pages.render import Frame, Help, Page, basket_of, respond
 from app.pages.state import KeyState, Projection
 from app.pages.statistics import GROUPS
 from app.queries import LanguageStatistics, Statistics, Token
+from app.queries.concepts import KeyConcept, concepts_of_key
 from app.runs import Run
 from contract.keys import KeyId
 from contract.manifest import Manifest
@@ -90,6 +91,7 @@ class KeyPage(Page):
     suppressed: Annotated[list[Bar], Help("Tokens whose logits the value lowers most")]
     projections: Annotated[list[Tab], Help("How the value is projected on the vocabulary")]
     histogram: Annotated[histogram.Drawing | None, Help("Coefficients of sampled tokens of all languages")]
+    concepts: Annotated[list[KeyConcept], Help("Concepts that the key detects, the surest first")]
     labels: Annotated[LabelBox, Help("Everyone's labels of the key, and the form for one's own")]
     by_language: Annotated[list[LanguageStatistics], Help("Moments per language")]
     groups: Annotated[list[tuple[str, list[Fact]]], Help("Every statistic, by group")]
@@ -162,6 +164,7 @@ class KeyDrawing:
                 for name, help in PROJECTIONS.items()
             ],
             histogram=self._histogram(),
+            concepts=concepts_of_key(self.cursor, key),
             labels=box,
             by_language=queries.language_statistics(self.cursor, key),
             groups=self._groups(),
