@@ -110,9 +110,10 @@ TABLES = (
             Column("sample_share", "FLOAT", "Share of the key's samples below its triggers in which it fires"),
             Column("q", "DOUBLE", "Of the commonest value: chance of as many by random places, corrected for all keys"),
             Column(
-                "token_q",
+                "distinct_q",
                 "DOUBLE",
-                "The same with every trigger token counted once: is it more than a few tokens that happen to be so?",
+                "The same with equal trigger tokens, equal tokens before them and equal positions each counted once, "
+                "whichever says least: is it more than a few tokens that happen to be so?",
             ),
         ),
         ("layer", "index", "aspect", "rank"),
@@ -153,7 +154,7 @@ TABLES = (
             Column("base", "DOUBLE", "Share of all tokens of the corpus, languages weighted as among the triggers"),
             Column("lift", "DOUBLE", "Share over base: 1 is chance"),
             Column("keys", "UINTEGER", "Keys whose commonest value it is"),
-            Column("significant", "UINTEGER", "Those with token_q up to 0.05"),
+            Column("significant", "UINTEGER", "Those with distinct_q up to 0.05"),
         ),
         ("aspect", "value", "layer"),
     ),

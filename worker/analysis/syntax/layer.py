@@ -9,7 +9,7 @@ import numpy.typing as npt
 from contract.analyses.syntax import ASPECTS
 from worker.analysis.analysis import Arrays
 from worker.analysis.subject import Subject
-from worker.analysis.syntax.base import Base
+from worker.analysis.syntax.base import Base, units
 from worker.analysis.syntax.chance import Chance
 from worker.analysis.syntax.concentration import Groups, ngrams
 from worker.analysis.syntax.measures import MEASURES, Measured, Mutated, family, layer_means
@@ -144,11 +144,11 @@ def _control(corpus: Corpus, triggers: Examples, mutated: Mutated, keys: int, dr
 def _profiles(corpus: Corpus, keys: int, triggers: Examples, samples: Examples) -> dict[str, npt.NDArray[np.generic]]:
     found: dict[str, npt.NDArray[np.generic]] = {}
     language = corpus.languages(triggers)
-    token_id = corpus.store.token_ids[triggers.token].astype(np.int64)
+    go_by = units(corpus.store, triggers.token, triggers.first)
     for aspect in ASPECTS:
         of_samples = Groups(samples.key, corpus.places.of(aspect, samples.token), keys)
         value = corpus.places.of(aspect, triggers.token)
-        rows = profile(keys, triggers.key, language, token_id, value, of_samples, corpus.base[aspect])
+        rows = profile(keys, triggers.key, language, go_by, value, of_samples, corpus.base[aspect])
         found |= {f"{aspect}_{each.name}": getattr(rows, each.name) for each in fields(Profiles)}
     return found
 

@@ -28,11 +28,11 @@ class Profiles:
     sample_share: FloatArray
     log_p: FloatArray
     """Of rows of rank 1, NaN elsewhere."""
-    log_token_p: FloatArray
+    log_distinct_p: FloatArray
 
 
 def profile(
-    keys: int, key: IntArray, language: IntArray, token_id: IntArray, value: IntArray, samples: Groups, base: Base
+    keys: int, key: IntArray, language: IntArray, units: IntArray, value: IntArray, samples: Groups, base: Base
 ) -> Profiles:
     """The profile of each key in one aspect.
 
@@ -40,7 +40,7 @@ def profile(
         keys: how many keys the layer has.
         key: [triggers], as the next three.
         language: of each trigger.
-        token_id: trigger token.
+        units: [units, triggers], what the key may go by without knowing any syntax.
         value: of the aspect at the trigger.
         samples: values of the aspect at samples of the keys.
         base: how common values are in the corpus.
@@ -54,13 +54,15 @@ def profile(
     mix, total = _mix(keys, key, language, len(base.share))
     expected = (mix[of_key] * base.share[:, found].T).sum(axis=1)
     log_p = np.full(len(chosen), np.nan)
-    log_token_p = np.full(len(chosen), np.nan)
+    log_distinct_p = np.full(len(chosen), np.nan)
     top = rank == 1
     tests = np.log(np.maximum((base.share > 0).any(axis=0).sum(), 1))
     log_p[top] = np.minimum(log_tail(masses[chosen][top], total[of_key[top]], expected[top]) + tests, 0)
-    hits, tokens = _each_token_once(keys, key, token_id, value, of_key[top], found[top])
-    expected_once = (mix[of_key[top]] * base.share_of_tokens[:, found[top]].T).sum(axis=1)
-    log_token_p[top] = np.minimum(log_tail(hits, tokens, expected_once) + tests, 0)
+    for unit, once in zip(units, base.once, strict=True):
+        hits, different = _each_once(keys, key, unit, value, of_key[top], found[top])
+        rate = (mix[of_key[top]] * once[:, found[top]].T).sum(axis=1)
+        # the least of the three: no unit alone may explain it
+        log_distinct_p[top] = np.fmax(log_distinct_p[top], np.minimum(log_tail(hits, different, rate) + tests, 0))
     return Profiles(
         key=of_key,
         rank=rank,
@@ -70,7 +72,7 @@ def profile(
         base=expected,
         sample_share=_share_of(samples, of_key, found),
         log_p=log_p,
-        log_token_p=log_token_p,
+        log_distinct_p=log_distinct_p,
     )
 
 
@@ -100,17 +102,17 @@ def _mix(keys: int, key: IntArray, language: IntArray, languages: int) -> tuple[
     return counts / np.maximum(total, 1)[:, None], total
 
 
-def _each_token_once(
-    keys: int, key: IntArray, token_id: IntArray, value: IntArray, of_key: IntArray, wanted: IntArray
+def _each_once(
+    keys: int, key: IntArray, unit: IntArray, value: IntArray, of_key: IntArray, wanted: IntArray
 ) -> tuple[FloatArray, FloatArray]:
-    """For each key, how many of its different trigger tokens have mostly the wanted value, and how many there are."""
-    pairs, pair = np.unique(np.stack([key, token_id]), axis=1, return_inverse=True)
+    """For each key, how many of its different units have mostly the wanted value, and how many there are."""
+    pairs, pair = np.unique(np.stack([key, unit]), axis=1, return_inverse=True)
     mostly = Groups(pair.ravel(), value, pairs.shape[1]).top_code()
     goal = np.full(keys, -1, dtype=np.int64)
     goal[of_key] = wanted
     hits = np.bincount(pairs[0][mostly == goal[pairs[0]]], minlength=keys)
-    tokens = np.bincount(pairs[0], minlength=keys)
-    return hits[of_key].astype(np.float64), tokens[of_key].astype(np.float64)
+    different = np.bincount(pairs[0], minlength=keys)
+    return hits[of_key].astype(np.float64), different[of_key].astype(np.float64)
 
 
 def _share_of(samples: Groups, key: IntArray, value: IntArray) -> FloatArray:

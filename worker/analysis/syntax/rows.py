@@ -41,9 +41,9 @@ def write_keys(connection: duckdb.DuckDBPyConnection, layers: Sequence[Arrays]) 
 def write_profiles(
     connection: duckdb.DuckDBPyConnection, layers: Sequence[Arrays], names: Mapping[str, Sequence[str]]
 ) -> dict[str, list[FloatArray]]:
-    """The profiles of all keys, p-values corrected over them; gives token_q of every row, by aspect and layer."""
+    """The profiles of all keys, p-values corrected over them; gives distinct_q of every row, by aspect and layer."""
     corrected = {aspect: _corrected(layers, f"{aspect}_log_p") for aspect in ASPECTS}
-    once = {aspect: _corrected(layers, f"{aspect}_log_token_p") for aspect in ASPECTS}
+    once = {aspect: _corrected(layers, f"{aspect}_log_distinct_p") for aspect in ASPECTS}
     for layer, found in enumerate(layers):
         parts: list[Columns] = []
         for aspect in ASPECTS:
@@ -59,7 +59,7 @@ def write_profiles(
                     "value": _named(names[aspect], found[f"{aspect}_value"]),
                     "lift": lift,
                     "q": corrected[aspect][layer],
-                    "token_q": once[aspect][layer],
+                    "distinct_q": once[aspect][layer],
                     **rows,
                 }
             )
@@ -135,7 +135,7 @@ def write_base(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> None:
     insert(connection, _BASE, *parts, order=_BASE.sorted_by)
 
 
-def _layer_values(aspect: str, chosen: IntArray, found: Arrays, token_q: FloatArray) -> Columns:
+def _layer_values(aspect: str, chosen: IntArray, found: Arrays, distinct_q: FloatArray) -> Columns:
     place = np.full(int(chosen.max()) + 1, -1)
     place[chosen] = np.arange(len(chosen))
     of_value = found[f"{aspect}_of_value"]
@@ -162,7 +162,7 @@ def _layer_values(aspect: str, chosen: IntArray, found: Arrays, token_q: FloatAr
         "base": base,
         "lift": lift,
         "keys": np.bincount(tops, minlength=size)[chosen],
-        "significant": np.bincount(tops[token_q[top] <= SIGNIFICANT], minlength=size)[chosen],
+        "significant": np.bincount(tops[distinct_q[top] <= SIGNIFICANT], minlength=size)[chosen],
     }
 
 

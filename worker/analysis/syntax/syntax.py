@@ -85,7 +85,7 @@ class Syntax(Analysis):
                 Corpus(
                     store=store,
                     places=places,
-                    base=base_rates(store, places),
+                    base=base_rates(store, places, subject.manifest.settings.window),
                     chance=Chance(store, subject.manifest.settings.window, self.settings.seed),
                     times=random.multinomial(store.n_files, files, size=self.settings.draws).astype(np.float64),
                     controls=self.settings.controls,

@@ -1,0 +1,74 @@
+"""A run of a model with planted keys, and one of the same model with the weights of its keys shuffled."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from contract.manifest import RunSettings
+from tests.worker.analysis.syntax.plants import WINDOW, Plants, code
+from worker.analysis.subject import Subject, open_subject
+from worker.model.source import ModelSource
+from worker.precompute.run import PrecomputeRequest, precompute
+from worker.progress import Silent
+
+KEYWORDS = (
+    " return",
+    " if",
+    " for",
+    " in",
+    " not",
+    " and",
+    " or",
+    " else",
+    " while",
+    " pass",
+    " del",
+    " assert",
+    "def",
+)
+FILES = 120
+SETTINGS = RunSettings(window=WINDOW, stride=WINDOW, top_k=60, context=4, keep_duplicates=True)
+DETECTOR, BIGRAM, EVERYWHERE, KEYWORD = (0, 0), (0, 1), (0, 2), (1, 3)
+OpenPlanted = Callable[[bool], Subject]
+
+
+def planted(texts: list[str]) -> Plants:
+    plants = Plants(texts)
+    plants.detector(*DETECTOR, " if")
+    plants.bigram(*BIGRAM, " and", " not")
+    plants.everywhere(*EVERYWHERE)
+    plants.detector(*KEYWORD, *KEYWORDS)
+    return plants
+
+
+@pytest.fixture(scope="session")
+def open_planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenPlanted]:
+    """Opens the run of the planted model, or with True that of the shuffled one."""
+    folder = tmp_path_factory.mktemp("planted")
+    texts = code(FILES)
+    (folder / "corpus").mkdir()
+    for number, text in enumerate(texts):
+        (folder / "corpus" / f"{number:03}.py").write_text(text, "utf-8")
+    opened: dict[bool, Subject] = {}
+    with ExitStack() as stack:
+
+        def open_run(shuffle: bool) -> Subject:
+            if shuffle not in opened:
+                plants = planted(texts)
+                if shuffle:
+                    plants.shuffle()
+                source = ModelSource(str(plants.save(folder / f"model-{shuffle}")), dtype="float32", device="cpu")
+                path = _precomputed(source, folder / "corpus", folder / f"runs-{shuffle}")
+                opened[shuffle] = stack.enter_context(open_subject(path, source, (), Silent()))
+            return opened[shuffle]
+
+        yield open_run
+
+
+def _precomputed(source: ModelSource, corpus: Path, out: Path) -> Path:
+    request = PrecomputeRequest(
+        source=source, corpus=(str(corpus),), out=out, settings=SETTINGS, languages=("python",), batch=8
+    )
+    return precompute(request, Silent())
