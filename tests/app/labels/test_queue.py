@@ -45,6 +45,7 @@ def all_keys(database: Database, run: Run, wanted: Wanted, person: str) -> list[
     """Every key the queue gives a person who answers none of them."""
     given = []
     while (offer := next_key(database, run, wanted, person)).key:
+        assert offer.key not in given, f"{offer.key} is given twice"
         given.append(offer.key)
     return given
 
