@@ -125,7 +125,7 @@ async def activations_page(
             problem = error.detail
     manifest = run.manifest if run else None
     page = ActivationsPage(
-        frame=Frame("Keys on my code", links, manifest, layer=None, here="live", section="activations_page"),
+        frame=Frame("Keys on my code", links, manifest, layer=None, here="runs", section="activations_page"),
         state=state,
         runs=[(each.manifest, links.activations(each.run_id, **state.query())) for each in runs],
         status=await workers.status(run.manifest) if run else None,

@@ -133,7 +133,7 @@ async def lens_page(
         except KeyscopeError as error:
             problem = error.detail
     page = LensPage(
-        frame=Frame("Logit lens", links, run.manifest if run else None, layer=None, here="live", section="lens_page"),
+        frame=Frame("Logit lens", links, run.manifest if run else None, layer=None, here="runs", section="lens_page"),
         state=state,
         runs=[(each.manifest, links.lens(each.run_id, **state.query(layer=None, at=None))) for each in runs],
         status=await workers.status(run.manifest) if run else None,
@@ -208,7 +208,7 @@ def _cell(cell: LensCell, layer: int, at: int, token: str, agrees: bool, state: 
         probability=share,
         css=" ".join(["t", *([f"s{level}"] if level else []), *(["own"] if agrees else [])]),
         title="\n".join([head, *listed]),
-        label=f"{head}: {said}, {share}",
+        label=f"{said} {share}, {head}",
         href=reader.links.lens(reader.run.run_id, **state.query(layer=layer, at=at)) + "#writers",
         current=(state.layer, state.at) == (layer, at),
     )
