@@ -1,7 +1,7 @@
 """What the labelling queue shows: its choices, a key to label, and the label given before."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -126,8 +126,10 @@ class QueueDrawing(KeyDrawing):
         """Everything, with the labels of the key and the label given before."""
         run, key, links, state = self.run.run_id, self.key, self.links, self.state
         page = self.page(box)
+        shared = {each.name: getattr(page, each.name) for each in fields(page)}
+        shared["frame"] = replace(page.frame, here="labels")
         return QueuePage(
-            **{each.name: getattr(page, each.name) for each in fields(page)},
+            **shared,
             strategy=STRATEGIES[strategy],
             change_href=links.queue(**state.rest(strategy=None)),
             next_href=links.queue(**state.rest()),
