@@ -93,6 +93,26 @@ class BranchResult(_Message):
     tokens: list[GeneratedToken]
 
 
+class CodeBranch(_Message):
+    """How one branch's continuation reads behind the prompt."""
+
+    parses: bool = Field(description="Nothing in it is broken before its end, where it may stop in the middle")
+    errors: int = Field(description="Places in it that the grammar cannot read, an unfinished end left out")
+    first_error_line: int | None = Field(description="Line of the first, from 1 with the prompt's first line")
+
+
+class CodeOutcome(_Message):
+    """What became of the code, by a syntax tree of prompt and continuation."""
+
+    language: str = Field(description="The one whose grammar reads the baseline best")
+    baseline: CodeBranch
+    masked: CodeBranch
+    lost: list[str] = Field(description="Names in the baseline's continuation alone, in order")
+    added: list[str] = Field(description="Names in the masked continuation alone, in order")
+    invented: list[str] = Field(description="Those of them that are not in the prompt either")
+    edit_distance: int = Field(description="Fewest tokens to insert, delete or replace between the continuations")
+
+
 class DoneEvent(_Message):
     """The end of a stream."""
 
@@ -102,6 +122,7 @@ class DoneEvent(_Message):
     applied: Applied
     elapsed_ms: float
     text: dict[Branch, str]
+    code: CodeOutcome | None = Field(None, description="null from workers that do not parse")
 
 
 class GenerateAnswer(_Message):
@@ -113,6 +134,7 @@ class GenerateAnswer(_Message):
     first_divergence: int | None
     applied: Applied
     elapsed_ms: float
+    code: CodeOutcome | None = Field(None, description="null from workers that do not parse")
 
 
 class Span(_Message):

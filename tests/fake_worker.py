@@ -13,6 +13,8 @@ from contract.wire import (
     Alternative,
     Applied,
     BranchResult,
+    CodeBranch,
+    CodeOutcome,
     DoneEvent,
     ErrorAnswer,
     GenerateAnswer,
@@ -170,7 +172,13 @@ class FakeWorker:
                 yield _event("token", TokenEvent(branch=branch, index=index, **token.model_dump()).model_dump())
             await asyncio.sleep(self.pause)
         text = {"baseline": answer.baseline.text, "masked": answer.masked.text}
-        done = DoneEvent(first_divergence=answer.first_divergence, applied=answer.applied, elapsed_ms=12.0, text=text)
+        done = DoneEvent(
+            first_divergence=answer.first_divergence,
+            applied=answer.applied,
+            elapsed_ms=12.0,
+            text=text,
+            code=answer.code,
+        )
         yield _event("done", done.model_dump())
 
 
@@ -202,6 +210,17 @@ def _answer(body: WorkerGenerate) -> GenerateAnswer:
         first_divergence=FIRST_DIVERGENCE if body.masks else None,
         applied=Applied(keys=len(body.masks), positions=9),
         elapsed_ms=12.0,
+        code=CodeOutcome(
+            language="python",
+            baseline=CodeBranch(parses=True, errors=0, first_error_line=None),
+            masked=CodeBranch(
+                parses=not body.masks, errors=len(body.masks), first_error_line=2 if body.masks else None
+            ),
+            lost=["zeros"] if body.masks else [],
+            added=["<array>"] if body.masks else [],
+            invented=["<array>"] if body.masks else [],
+            edit_distance=1 if body.masks else 0,
+        ),
     )
 
 

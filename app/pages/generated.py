@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from app.pages import formats
-from contract.wire import BRANCHES, Applied, BranchResult, GenerateAnswer, GeneratedToken
+from contract.wire import BRANCHES, Applied, BranchResult, CodeOutcome, GenerateAnswer, GeneratedToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class Outcome:
     shifts: list[Shift]
     applied: Applied
     elapsed_ms: float
+    code: CodeOutcome | None
+    """What became of the code; None from a worker that does not parse."""
 
 
 def outcome(prompt: str, answer: GenerateAnswer) -> Outcome:
@@ -68,6 +70,7 @@ def outcome(prompt: str, answer: GenerateAnswer) -> Outcome:
         shifts=[] if first is None else _shifts(answer, first),
         applied=answer.applied,
         elapsed_ms=answer.elapsed_ms,
+        code=answer.code,
     )
 
 

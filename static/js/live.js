@@ -79,7 +79,7 @@ function start(prompt) {
   branches = { baseline: [], masked: [] };
   problem.replaceChildren();
   said.textContent = "Generating …";
-  document.getElementById("difference").hidden = true;
+  for (const sheet of ["difference", "code"]) document.getElementById(sheet).hidden = true;
   for (const branch of BRANCHES) {
     const section = document.getElementById(branch);
     section.querySelector(".prompt").textContent = prompt;
@@ -139,7 +139,7 @@ function mark(...sides) {
   });
 }
 
-function finish({ first_divergence: first, applied, elapsed_ms: elapsed }) {
+function finish({ first_divergence: first, applied, elapsed_ms: elapsed, code }) {
   mark(...differing(branches.baseline.map((token) => token.token_id), branches.masked.map((token) => token.token_id)));
   for (const branch of BRANCHES) {
     const tokens = branches[branch];
@@ -150,6 +150,21 @@ function finish({ first_divergence: first, applied, elapsed_ms: elapsed }) {
   const parted = first === null ? "Both branches agree on every token." : `They first differ at token ${first + 1}.`;
   said.textContent = `${parted} ${applied.keys} ${applied.keys === 1 ? "key" : "keys"} masked at ${applied.positions} positions, ${Math.round(elapsed)} ms.`;
   if (first !== null) showDifference(first);
+  if (code) showCode(code);
+}
+
+/** Whether either branch still parses, how far they are apart, and which names came and went. */
+function showCode(code) {
+  const sheet = document.getElementById("code");
+  const tell = (name, text) => (sheet.querySelector(`[data-code="${name}"]`).textContent = text);
+  for (const branch of BRANCHES) {
+    const { parses, errors, first_error_line: line } = code[branch];
+    tell(branch, parses ? "parses to its end" : `broken first in line ${line}, in all ${errors} times`);
+  }
+  tell("edit_distance", `${code.edit_distance} tokens`);
+  for (const names of ["lost", "added", "invented"]) tell(names, code[names].join(", ") || "none");
+  tell("language", code.language[0].toUpperCase() + code.language.slice(1));
+  sheet.hidden = false;
 }
 
 /** The probabilities of both branches at their first difference, side by side. */

@@ -78,6 +78,9 @@ def test_a_form_without_a_script_shows_both_branches(live: TestClient, worker: F
     assert f"They first differ at token {FIRST_DIVERGENCE + 1}" in page.text
     assert "&lt;b&gt;" in page.text
     assert "<b>" not in page.text
+    assert "broken first in line 2, in all 1 times" in page.text
+    assert re.search(r'data-code="baseline">parses to its end', page.text)
+    assert re.search(r'data-code="added">&lt;array&gt;<', page.text)
 
 
 def test_an_empty_basket_changes_nothing(live: TestClient) -> None:

@@ -13,6 +13,7 @@ from transformers import DynamicCache
 from contract.keys import Mask
 from contract.wire import BRANCHES, Alternative, Applied, Branch, DoneEvent, TokenEvent
 from worker.live.errors import LogitsNotFinite
+from worker.live.outcome import outcome
 from worker.live.sampling import choose, uniform
 from worker.live.token_text import TokenText
 from worker.model.code_model import CodeModel
@@ -89,12 +90,21 @@ class Generator:
                 self._take(task, passes, rows, logits, emit)
                 passes += 1
                 ids = [row.token_ids[-1:] for row in rows]
+        applied = _applied(report, passes)
+        elapsed = time.perf_counter() - started
+        texts = {row.branch: self.text.join(row.text_ids) for row in rows}
         return DoneEvent(
             first_divergence=first_divergence(rows[0].token_ids, rows[1].token_ids),
-            applied=_applied(report, passes),
-            elapsed_ms=1000 * (time.perf_counter() - started),
-            text={row.branch: self.text.join(row.text_ids) for row in rows},
+            applied=applied,
+            elapsed_ms=1000 * elapsed,
+            text=texts,
+            code=outcome(self._prompt(task), texts, {row.branch: row.text_ids for row in rows}),
         )
+
+    def _prompt(self, task: Task) -> str:
+        """The prompt's text, without a BOS before it."""
+        bos, ids = self._model.facts.bos, task.prompt_ids
+        return self.text.join(ids[len(bos) :] if ids[: len(bos)] == bos else ids)
 
     def _next_logits(self, ids: list[list[int]], cache: DynamicCache) -> Tensor:
         """Logits after the last of these tokens, [rows, rows of the head], float32 on the CPU."""

@@ -281,6 +281,7 @@ async def _whole_answer(first: Event, rest: AsyncIterator[Event]) -> GenerateAns
         first_divergence=event.first_divergence,
         applied=event.applied,
         elapsed_ms=event.elapsed_ms,
+        code=event.code,
     )
 
 

@@ -297,7 +297,7 @@ async def test_a_borrower_gives_way_after_its_batch_and_goes_on_when_nobody_wait
 
 async def test_a_request_never_waits_for_more_than_the_batch_that_is_being_done() -> None:
     log: list[str] = []
-    async with running_engine() as (engine, metrics, _):
+    async with running_engine() as (engine, _, _):
         borrower = asyncio.create_task(asyncio.to_thread(borrow, engine, log, 30))
         for _ in range(5):
             await asyncio.sleep(0.03)
