@@ -12,6 +12,7 @@ from app.api import (
     edits,
     exports,
     findings,
+    firing,
     jobs,
     keys,
     label_exports,
@@ -22,6 +23,7 @@ from app.api import (
     queue,
     runs,
     search,
+    syntax,
 )
 from app.api.models import failures
 
@@ -34,6 +36,8 @@ for room in (
     queue,
     label_exports,
     layer_agreement,
+    syntax,
+    firing,
     concepts,
     agreement,
     comments,

@@ -16,6 +16,8 @@ from app.pages import bars, discussion_box, examples, formats, histogram, label_
 from app.pages.bars import Bar
 from app.pages.discussion_box import Discussion
 from app.pages.examples import HELP, SHOWS, TITLES, Card
+from app.pages.key_firing import FiringOfKey, firing_of_key
+from app.pages.key_syntax import SyntaxOfKey, syntax_of_key
 from app.pages.label_box import LabelBox
 from app.pages.links import Links
 from app.pages.render import Frame, Help, Page, basket_of, respond
@@ -92,6 +94,8 @@ class KeyPage(Page):
     projections: Annotated[list[Tab], Help("How the value is projected on the vocabulary")]
     histogram: Annotated[histogram.Drawing | None, Help("Coefficients of sampled tokens of all languages")]
     concepts: Annotated[list[KeyConcept], Help("Concepts that the key detects, the surest first")]
+    syntax: Annotated[SyntaxOfKey | None, Help("What its triggers have in common; None while that is not analysed")]
+    firing: Annotated[FiringOfKey | None, Help("When it fires; None while that is not analysed")]
     labels: Annotated[LabelBox, Help("Everyone's labels of the key, and the form for one's own")]
     by_language: Annotated[list[LanguageStatistics], Help("Moments per language")]
     groups: Annotated[list[tuple[str, list[Fact]]], Help("Every statistic, by group")]
@@ -165,6 +169,8 @@ class KeyDrawing:
             ],
             histogram=self._histogram(),
             concepts=concepts_of_key(self.cursor, key),
+            syntax=syntax_of_key(self.cursor, key),
+            firing=firing_of_key(self.cursor, run.vocabulary, key),
             labels=box,
             by_language=queries.language_statistics(self.cursor, key),
             groups=self._groups(),

@@ -14,7 +14,9 @@ LONGEST_BASKET = 4000
 SECTIONS = (
     ("run_page", "overview"),
     ("search_page", "search"),
+    ("syntax_page", "syntax"),
     ("agreement_page", "agreement"),
+    ("firing_page", "firing"),
     ("concepts_page", "concepts"),
     ("edits_page", "edits"),
     ("findings_page", "findings"),
@@ -116,6 +118,10 @@ class Links:
     def search(self, run_id: str, **query: object) -> str:
         """The keys of a run that meet some criteria."""
         return self._carrying(run_id, "search_page", query, run=run_id)
+
+    def firing(self, run_id: str) -> str:
+        """When the keys of a run fire."""
+        return self._carrying(run_id, "firing_page", run=run_id)
 
     def key(self, run_id: str, key: KeyId, **query: object) -> str:
         """A key."""

@@ -12,6 +12,7 @@ from app.pages import (
     edits,
     figures,
     findings,
+    firing,
     jobs,
     jump,
     key,
@@ -25,6 +26,7 @@ from app.pages import (
     queue,
     runs,
     search,
+    syntax,
     team,
 )
 
@@ -48,6 +50,8 @@ for page in (
     lens,
     activations,
     layer_agreement,
+    syntax,
+    firing,
     concepts,
     concept,
     edits,

@@ -14,9 +14,13 @@ function token(name) {
   return colour;
 }
 
-/** The traces of a figure, those that name a design token in its colour of the theme in force. */
+/** The traces of a figure: those that name a design token in its colour, heat maps from cool through the sheet to warm. */
 function coloured(data) {
-  return data.map((trace) => (trace.meta?.colour ? { ...trace, marker: { ...trace.marker, color: token(trace.meta.colour) } } : trace));
+  const scale = ["--cool", "--sheet", "--heat"].map((name, step) => [step / 2, token(name)]);
+  return data.map((trace) => {
+    if (trace.type === "heatmap") return { ...trace, colorscale: scale };
+    return trace.meta?.colour ? { ...trace, marker: { ...trace.marker, color: token(trace.meta.colour) } } : trace;
+  });
 }
 
 /** The layout of a figure, in the theme in force. */

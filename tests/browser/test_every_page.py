@@ -23,6 +23,7 @@ ADDRESSES = {
     "name": "/name",
     "agreement": "/runs/alpha/agreement",
     "agreement not computed": "/runs/gated/agreement",
+    "syntax": "/runs/alpha/syntax",
     "lens": "/lens?run=alpha&prompt=def&layer=1&at=1",
     "keys on a text": "/activations?run=alpha&text=def&language=python&first=1&last=2",
     "jobs": "/runs/alpha/jobs",

@@ -1,0 +1,100 @@
+"""`/runs/{run}/syntax`: what kinds of code the keys of each layer fire on, from shallow to semantic."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import duckdb
+import plotly.graph_objects as go
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+
+from app import drawing_syntax as drawing
+from app.dependencies import Cursor, LabelsDatabase, OpenRun
+from app.findings import syntax as claims
+from app.findings.finding import Finding, Measured, Verdict
+from app.labels.database import Database, DatabaseUnavailable
+from app.labels.models import Kind
+from app.labels.repository import keys_of_kind
+from app.pages.analyses import AnalysisState, analysis_state
+from app.pages.blocks import Block
+from app.pages.links import Links
+from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from app.pages.syntax_blocks import NODES, blocks, most_common, role_titles
+from app.queries.syntax import layer_measures, layer_values
+from app.runs import Run
+from contract.analyses.syntax import ROLES
+from contract.keys import KeyId
+
+router = APIRouter()
+FigureName = Literal[
+    "score", "entropy", "locality", "concentration", "families", "family_chance", "role_lifts", "node_lifts"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SyntaxPage(Page):
+    """What the page of syntax shows."""
+
+    analysis: Annotated[AnalysisState, Help("How the analysis was computed, or how to compute it")]
+    findings: Annotated[
+        list[Finding], Help("What the literature says beside what was measured; empty without analysis")
+    ]
+    blocks: Annotated[list[Block], Help("Figures and tables, section by section; empty without analysis")]
+
+
+@router.get("/runs/{run}/syntax", name="syntax_page")
+def syntax_page(
+    request: Request, run: OpenRun, cursor: Cursor, database: LabelsDatabase, mask: MaskText = ""
+) -> HTMLResponse:
+    """What the keys of a run fire on."""
+    links = Links(request, basket_of(run.run_id, mask))
+    state = analysis_state(run, "syntax")
+    there = state.manifest is not None
+    missing = Measured("", Verdict.MISSING)
+    page = SyntaxPage(
+        frame=Frame("Syntax", links, run.manifest, layer=None, here="runs", section="syntax_page"),
+        analysis=state,
+        findings=[Finding(claim, claim.measure(cursor, run.manifest) or missing) for claim in claims.CLAIMS]
+        if there
+        else [],
+        blocks=blocks(run, cursor, links, _labelled(database, run)) if there else [],
+    )
+    return respond(request, "syntax.html", page)
+
+
+@router.get("/runs/{run}/syntax/figures/{figure}", name="syntax_figure")
+def syntax_figure(run: OpenRun, cursor: Cursor, figure: FigureName) -> Response:
+    """One figure of the page."""
+    return Response(_FIGURES[figure](cursor).to_json(), media_type="application/json")
+
+
+def _labelled(database: Database, run: Run) -> dict[Kind, list[KeyId]]:
+    """The keys of people's labels by kind; none while the labels cannot be read."""
+    weights = run.manifest.model.weights_sha256
+    try:
+        return database.read(lambda session: {kind: keys_of_kind(session, weights, kind) for kind in Kind})
+    except DatabaseUnavailable:
+        return {}
+
+
+def _roles(cursor: duckdb.DuckDBPyConnection) -> go.Figure:
+    found = layer_values(cursor, "role")
+    return drawing.lifts(found, [role for role in ROLES if role in found], role_titles())
+
+
+def _nodes(cursor: duckdb.DuckDBPyConnection) -> go.Figure:
+    found = layer_values(cursor, "node")
+    return drawing.lifts(found, most_common(found, NODES), {})
+
+
+_FIGURES: dict[FigureName, Callable[[duckdb.DuckDBPyConnection], go.Figure]] = {
+    "score": lambda cursor: drawing.score(layer_measures(cursor)),
+    "entropy": lambda cursor: drawing.entropy(layer_measures(cursor)),
+    "locality": lambda cursor: drawing.locality(layer_measures(cursor)),
+    "concentration": lambda cursor: drawing.concentration(layer_measures(cursor)),
+    "families": lambda cursor: drawing.families(layer_measures(cursor)),
+    "family_chance": lambda cursor: drawing.family_chance(layer_measures(cursor)),
+    "role_lifts": _roles,
+    "node_lifts": _nodes,
+}

@@ -1,0 +1,202 @@
+"""The analysis of syntax: layers from shallow to semantic, what their triggers are on, and one key."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from app.queries.tokens import Token, Vocabulary
+from app.queries.values import Statistics, clean, named, rows, select
+from contract.analyses.syntax import KEY_MEASURES
+from contract.keys import KeyId
+
+_ESTIMATE = "low, high, control, control_low, control_high"
+_LAYERS = f"""
+    SELECT measure, layer, mean, {_ESTIMATE}, keys, lower_quartile, median, upper_quartile
+    FROM syntax_layers ORDER BY measure, layer"""  # noqa: S608 - our own columns
+_TRENDS = f"SELECT measure, difference, {_ESTIMATE}, keys FROM syntax_trends ORDER BY measure"  # noqa: S608
+_VALUES = f"""
+    SELECT value, layer, share, {_ESTIMATE}, triggers, base, lift, keys, significant
+    FROM syntax_layer_values WHERE aspect = ? ORDER BY value, layer"""  # noqa: S608
+_BASE = """
+    SELECT value, language, share, low, high, tokens FROM syntax_base
+    WHERE aspect = ? ORDER BY value, language"""
+_KEY = f'SELECT {select(KEY_MEASURES)} FROM syntax_keys WHERE layer = ? AND "index" = ?'  # noqa: S608
+_PROFILE = """
+    SELECT aspect, value, triggers, share, base, lift, sample_share, q, distinct_q FROM syntax_profiles
+    WHERE layer = ? AND "index" = ? ORDER BY aspect, rank"""
+_EXTREMES = """
+    SELECT layer, "index", score, token_id, token_share, drop_last FROM syntax_keys
+    WHERE score IS NOT NULL ORDER BY score {order}, layer, "index" LIMIT ?"""
+_OF_ROLES = """
+    SELECT layer, "index", value, share, base, distinct_q FROM syntax_profiles
+    WHERE aspect = ? AND rank = 1 AND distinct_q IS NOT NULL
+    ORDER BY distinct_q, share DESC, layer, "index" LIMIT ?"""
+_SCORES = """
+    SELECT k.layer, k."index", k.score FROM syntax_keys k
+    JOIN (SELECT unnest(?::INTEGER[]) AS layer, unnest(?::INTEGER[]) AS "index") asked USING (layer, "index")
+    WHERE k.score IS NOT NULL"""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number with its 95 % interval by bootstrap over files, and what chance gives, where that was drawn."""
+
+    value: float
+    low: float | None
+    high: float | None
+    control: float | None
+    control_low: float | None
+    control_high: float | None
+    n: int
+    """Keys, or triggers, that it rests on."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerMeasure(Measure):
+    """A measure of a layer's keys, and how it is spread among them; shares of keys have no spread."""
+
+    lower_quartile: float | None
+    median: float | None
+    upper_quartile: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerValue(Measure):
+    """How common a value of an aspect is among the triggers of a layer."""
+
+    base: float
+    lift: float | None
+    keys: int
+    """Keys whose commonest value it is."""
+    significant: int
+    """Those of which this is more than a few tokens that happen to be so."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseRate:
+    """Share of a language's tokens that have a value."""
+
+    share: float
+    low: float
+    high: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRow:
+    """One of the commonest values of an aspect among a key's triggers."""
+
+    aspect: str
+    value: str
+    triggers: int
+    share: float
+    base: float
+    lift: float | None
+    sample_share: float | None
+    q: float | None
+    """Of the commonest value, as the next."""
+    distinct_q: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeySyntax:
+    """What is known of one key."""
+
+    measures: Statistics
+    """By the names of contract.analyses.syntax.KEY_MEASURES."""
+    profile: list[ProfileRow]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredKey:
+    """A key at an end of the score."""
+
+    key: KeyId
+    score: float
+    token: Token | None
+    token_share: float | None
+    drop_last: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RoleKey:
+    """A key that a value of an aspect describes."""
+
+    key: KeyId
+    value: str
+    share: float
+    base: float
+    distinct_q: float
+
+
+def layer_measures(cursor: duckdb.DuckDBPyConnection) -> dict[str, dict[int, LayerMeasure]]:
+    """Every measure by layer; empty while the analysis is not there."""
+    found: dict[str, dict[int, LayerMeasure]] = defaultdict(dict)
+    for measure, layer, mean, *rest in rows(cursor, _LAYERS):
+        if clean(mean) is not None:
+            found[measure][layer] = LayerMeasure(mean, *map(clean, rest))
+    return dict(found)
+
+
+def trends(cursor: duckdb.DuckDBPyConnection) -> dict[str, Measure]:
+    """Of every measure, its mean over the upper half of the layers less that over the lower."""
+    found = {measure: [clean(value) for value in rest] for measure, *rest in rows(cursor, _TRENDS)}
+    return {measure: Measure(*rest) for measure, rest in found.items() if rest[0] is not None}
+
+
+def layer_values(cursor: duckdb.DuckDBPyConnection, aspect: str) -> dict[str, dict[int, LayerValue]]:
+    """How common the values of an aspect are, by value and layer."""
+    found: dict[str, dict[int, LayerValue]] = defaultdict(dict)
+    for value, layer, *rest in rows(cursor, _VALUES, [aspect]):
+        found[value][layer] = LayerValue(*map(clean, rest))
+    return dict(found)
+
+
+def base_rates(cursor: duckdb.DuckDBPyConnection, aspect: str) -> dict[str, dict[str, BaseRate]]:
+    """How common the values of an aspect are in the corpus, by value and language."""
+    found: dict[str, dict[str, BaseRate]] = defaultdict(dict)
+    for value, language, *rest in rows(cursor, _BASE, [aspect]):
+        found[value][language] = BaseRate(*rest)
+    return dict(found)
+
+
+def key_syntax(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> KeySyntax | None:
+    """What is known of a key; None while the analysis is not there."""
+    found = rows(cursor, _KEY, [key.layer, key.index])
+    if not found:
+        return None
+    profile = [ProfileRow(*map(clean, row)) for row in rows(cursor, _PROFILE, [key.layer, key.index])]
+    return KeySyntax(named(KEY_MEASURES, found[0]), profile)
+
+
+def scores_by_layer(cursor: duckdb.DuckDBPyConnection) -> dict[int, float]:
+    """The mean score of each layer, from shallow (0) to semantic (1); empty while the analysis is not there."""
+    return {layer: measure.value for layer, measure in layer_measures(cursor).get("score", {}).items()}
+
+
+def scores(cursor: duckdb.DuckDBPyConnection, keys: Sequence[KeyId]) -> dict[KeyId, float]:
+    """The scores of some keys, those that have one."""
+    asked = [[key.layer for key in keys], [key.index for key in keys]]
+    return {KeyId(layer, index): score for layer, index, score in rows(cursor, _SCORES, asked)}
+
+
+def extreme_keys(
+    cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, limit: int, semantic: bool
+) -> list[ScoredKey]:
+    """The keys with the lowest scores, or with the highest."""
+    found = rows(cursor, _EXTREMES.format(order="DESC" if semantic else "ASC"), [limit])
+    return [
+        ScoredKey(KeyId(layer, index), score, None if token is None else vocabulary[token], clean(share), clean(last))
+        for layer, index, score, token, share, last in found
+    ]
+
+
+def described_keys(cursor: duckdb.DuckDBPyConnection, aspect: str, limit: int) -> list[RoleKey]:
+    """The keys that their commonest value of an aspect describes most surely."""
+    return [RoleKey(KeyId(layer, index), *rest) for layer, index, *rest in rows(cursor, _OF_ROLES, [aspect, limit])]
+
+
+ByLayer = Mapping[int, LayerMeasure]
+"""A measure of each layer."""

@@ -1,0 +1,176 @@
+"""Syntax as page, JSON, figures, sections of keys and files, on numbers made by a formula."""
+
+import csv
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from app.pages.syntax import FigureName
+from app.queries.syntax import layer_measures, scores, scores_by_layer
+from app.settings import Settings
+from contract.analyses.syntax import ASPECTS, LAYER_MEASURES, ROLES
+from contract.keys import KeyId
+from contract.runfile import open_run
+from tests.syntax_analysis import (
+    KEY_DISTINCT_Q,
+    KEY_Q,
+    NO_CONTROL,
+    SHARE_BASE,
+    TOP_SHARE,
+    key_score,
+    layer_mean,
+    write_syntax,
+)
+
+
+@pytest.fixture(scope="module")
+def runs(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copies of the runs; alpha has its syntax, gated has not."""
+    directory = tmp_path_factory.mktemp("syntax")
+    shutil.copytree(runs_dir, directory / "runs")
+    write_syntax(directory / "runs" / "alpha.duckdb")
+    return directory / "runs"
+
+
+@pytest.fixture(scope="module")
+def computed(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    directory = tmp_path_factory.mktemp("syntax-labels")
+    settings = Settings(runs=runs, database_url=f"sqlite:///{directory}/labels.sqlite")
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+def test_the_api_has_every_measure_of_every_layer_with_intervals_and_controls(computed: TestClient) -> None:
+    answer = computed.get("/api/v1/runs/alpha/syntax").json()
+    assert answer["ok"] is True
+    assert set(answer["help"]) == set(LAYER_MEASURES)
+    assert [layer["layer"] for layer in answer["layers"]] == [0, 1]
+    for layer in answer["layers"]:
+        assert layer["score"] == pytest.approx(layer_mean("score", layer["layer"]))
+        assert set(layer["measures"]) == set(LAYER_MEASURES)
+        for name, found in layer["measures"].items():
+            assert found["value"] == pytest.approx(layer_mean(name, layer["layer"]))
+            assert found["low"] < found["value"] < found["high"]
+            assert (found["control"] is None) == (name in NO_CONTROL)
+        assert list(layer["roles"]) == sorted(ROLES)
+        assert layer["roles"]["keyword"]["lift"] == pytest.approx(layer["layer"] + 1)
+    assert answer["trends"]["score"]["value"] == pytest.approx(0.3)
+
+
+def test_the_api_has_the_profile_of_a_key(computed: TestClient) -> None:
+    answer = computed.get("/api/v1/runs/alpha/keys/L1.K2/syntax").json()
+    assert answer["stats"]["score"] == pytest.approx(key_score(2))
+    assert list(answer["profile"]) == sorted(ASPECTS)
+    commonest = answer["profile"]["role"][0]
+    assert commonest.pop("value") == ROLES[2]
+    assert commonest == pytest.approx(
+        {
+            "triggers": 6,
+            "share": TOP_SHARE,
+            "base": SHARE_BASE,
+            "lift": TOP_SHARE / SHARE_BASE,
+            "sample_share": 0.6,
+            "q": KEY_Q,
+            "distinct_q": KEY_DISTINCT_Q,
+        },
+        rel=1e-5,
+    )
+    assert answer["profile"]["role"][1]["q"] is None
+
+
+@pytest.mark.parametrize("path", ["syntax", "keys/L0.K0/syntax"])
+def test_syntax_that_is_not_computed_is_said_to_be_missing(computed: TestClient, path: str) -> None:
+    answer = computed.get(f"/api/v1/runs/gated/{path}")
+    assert answer.status_code == 404
+    assert answer.json()["error"] == "not_computed"
+    page = computed.get("/runs/gated/syntax")
+    assert page.status_code == 200
+    assert "keyscope analyse runs/gated.duckdb syntax" in page.text
+
+
+def test_the_page_shows_the_claims_and_every_section(computed: TestClient) -> None:
+    page = computed.get("/runs/alpha/syntax").text
+    for text in ("we measured", "as expected", "From shallow to semantic", "by bootstrap over files"):
+        assert text in page
+    for section in (
+        "score",
+        "locality",
+        "concentration",
+        "roles",
+        "families",
+        "nodes",
+        "described",
+        "lowest",
+        "highest",
+    ):
+        assert f'id="{section}"' in page
+    assert "upper half less lower" in page
+    assert 'id="people"' not in page
+
+
+def test_scores_stand_beside_peoples_labels(computed: TestClient) -> None:
+    for key, kind in (("L0.K1", "syntactic"), ("L0.K2", "syntactic"), ("L1.K5", "semantic")):
+        answer = computed.put(
+            f"/api/v1/runs/alpha/keys/{key}/labels", json={"kind": kind}, headers={"X-Keyscope-Person": "Ada"}
+        )
+        assert answer.status_code == 200
+    page = computed.get("/runs/alpha/syntax").text
+    assert "Beside people&#39;s labels" in page
+    people = page[page.index('id="people"') :]
+    assert "in 100\N{NARROW NO-BREAK SPACE}% of pairs" in people
+    for kind, median in (("syntactic", key_score(1)), ("semantic", key_score(5))):
+        row = people[people.index(f'<th scope="row">{kind}</th>') :]
+        assert f"{median:.2f}" in row[: row.index("</tr>")]
+
+
+@pytest.mark.parametrize("figure", get_args(FigureName))
+def test_every_figure_is_drawn_from_the_analysis_and_empty_without(computed: TestClient, figure: str) -> None:
+    drawn = computed.get(f"/runs/alpha/syntax/figures/{figure}").json()
+    assert drawn["data"]
+    assert all("error_y" in trace or trace["type"] == "heatmap" or "line" in trace for trace in drawn["data"])
+    assert computed.get(f"/runs/gated/syntax/figures/{figure}").status_code == 200
+
+
+def test_the_heat_map_shows_lifts_by_role_and_layer(computed: TestClient) -> None:
+    (trace,) = computed.get("/runs/alpha/syntax/figures/role_lifts").json()["data"]
+    assert len(trace["y"]) == len(ROLES)
+    assert trace["text"][0] == ["1.0", "2.0"]
+    assert trace["z"][0] == [0, 1]
+
+
+def test_a_keys_page_says_what_its_triggers_have_in_common(computed: TestClient) -> None:
+    page = computed.get("/runs/alpha/keys/L1.K2").text
+    section = page[page.index("Syntax of its triggers") :]
+    assert "argument_list in call" in section
+    assert "75\N{NARROW NO-BREAK SPACE}%" in section
+    assert "beyond its tokens" in section
+    assert "\N{MINUS SIGN}80\N{NARROW NO-BREAK SPACE}%" in section
+    assert "Syntax of its triggers" not in computed.get("/runs/gated/keys/L1.K2").text
+
+
+def test_tables_are_exported_whole(computed: TestClient) -> None:
+    answer = computed.get("/api/v1/runs/alpha/export/analyses/syntax_keys")
+    found = list(csv.DictReader(io.StringIO(answer.text)))
+    assert len(found) == 12
+    assert float(found[2]["score"]) == pytest.approx(key_score(2))
+
+
+def test_scores_are_told_by_layer_and_by_key(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs, tmp_path / "runs")
+    with open_run(tmp_path / "runs" / "alpha.duckdb") as connection:
+        found = scores_by_layer(connection.cursor())
+        assert found == pytest.approx({layer: layer_mean("score", layer) for layer in (0, 1)})
+        assert layer_measures(connection.cursor())["grammar"][0].median is None
+        asked = [KeyId(0, 1), KeyId(1, 4), KeyId(7, 0)]
+        assert scores(connection.cursor(), asked) == pytest.approx(
+            {KeyId(0, 1): key_score(1), KeyId(1, 4): key_score(4)}
+        )
+        assert scores(connection.cursor(), []) == {}
+    with open_run(tmp_path / "runs" / "gated.duckdb") as connection:
+        assert scores_by_layer(connection.cursor()) == {}
