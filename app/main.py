@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import docs, error_handlers, health, metrics
+from app.accounts import people
 from app.accounts.admission import AdmitSignedIn
 from app.accounts.by_word import AdmitByWord
 from app.accounts.oidc import provider_of
@@ -85,6 +86,8 @@ def _admission(settings: Settings, database: Database) -> Middleware:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         app.state.database.create_missing()
+        if app.state.settings.accounts == "accounts" and not app.state.database.read(people.everyone):
+            log.warning("nobody can sign in yet: make an admin by `keyscope users add NAME --role admin`")
     except DatabaseUnavailable as error:
         # Everything but labels works without them; each request that needs them says so.
         log.warning("%s", error)

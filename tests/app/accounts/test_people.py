@@ -1,8 +1,11 @@
 import pytest
+from fastapi.testclient import TestClient
 
 from app.accounts import people
 from app.accounts.people import folded
 from app.accounts.roles import Role
+from app.main import create_app
+from app.settings import Settings
 from tests.app.accounts.office import Office, is_signed_in, sign_in
 
 HOSTILE = '<script>alert("x")</script>'
@@ -106,3 +109,8 @@ def test_an_unknown_person_is_named(office: Office):
     answer = office.browser("Ada").post("/people/9999/disable")
     assert answer.status_code == 404
     assert "there is no account 9999" in answer.text
+
+
+def test_a_server_nobody_can_sign_in_to_says_how_to_begin(settings: Settings, caplog: pytest.LogCaptureFixture):
+    with TestClient(create_app(settings)):
+        assert "keyscope users add NAME --role admin" in caplog.text
