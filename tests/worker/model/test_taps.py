@@ -10,7 +10,7 @@ from tests.worker.live.driving import count_hooks
 from tests.worker.models import CODE, KEYS, LAYERS
 from worker.model.code_model import CodeModel
 from worker.model.errors import MaskNotApplied
-from worker.model.taps import mask_coefficients, read_coefficients
+from worker.model.taps import change_coefficients, mask_coefficients, read_coefficients
 
 LoadTiny = Callable[[str], CodeModel]
 MASKS = [Mask(KeyId(0, 3)), Mask(KeyId(1, 0)), Mask(KeyId(1, 47)), Mask(KeyId(2, 20))]
@@ -137,3 +137,25 @@ def test_hooks_are_gone_after_the_block_and_after_exceptions_anywhere(tiny: Code
     with pytest.raises(IndexError), mask_coefficients(tiny, [[Mask(KeyId(1, KEYS))]]):
         tiny.run_body(ids_of(tiny))
     assert count_hooks(tiny.model) == 0
+
+
+def test_changed_coefficients_do_what_masks_do(tiny: CodeModel) -> None:
+    factors: dict[int, Tensor] = {}
+    for mask in MASKS:
+        factors.setdefault(mask.key.layer, torch.ones(KEYS))[mask.key.index] = 0.25
+    changes = {layer: (lambda coefficients, factor=factor: coefficients * factor) for layer, factor in factors.items()}
+    with change_coefficients(tiny, changes):
+        changed = tiny.logits(ids_of(tiny))
+    assert torch.equal(changed, masked_logits(tiny, [Mask(mask.key, 0.25) for mask in MASKS]))
+    assert not torch.equal(changed, tiny.logits(ids_of(tiny)))
+    assert count_hooks(tiny.model) == 0
+
+
+def test_a_change_that_no_pass_saw_is_an_error_and_an_error_leaves_no_hook(tiny: CodeModel) -> None:
+    with pytest.raises(MaskNotApplied, match=r"layers \[0, 2\]"), change_coefficients(tiny, dict.fromkeys((0, 2), abs)):
+        pass
+    with pytest.raises(ZeroDivisionError), change_coefficients(tiny, {1: lambda _coefficients: 1 // 0}):
+        tiny.run_body(ids_of(tiny))
+    assert count_hooks(tiny.model) == 0
+    with change_coefficients(tiny, {}):
+        assert torch.equal(tiny.logits(ids_of(tiny)), tiny.logits(ids_of(tiny)))
