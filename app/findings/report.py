@@ -1,13 +1,27 @@
 """All claims tried on a run."""
 
-from app.findings import agreement, run_file
+from app.findings import agreement, concepts, firing, run_file, syntax
 from app.findings.finding import Claim, Cursor, Finding, Measured, Verdict
 from contract.manifest import Manifest
 
-CLAIMS: tuple[Claim, ...] = tuple(sorted((*run_file.CLAIMS, *agreement.CLAIMS), key=lambda claim: claim.number))
+CLAIMS: tuple[Claim, ...] = tuple(
+    sorted(
+        (*run_file.CLAIMS, *syntax.CLAIMS, *concepts.CLAIMS, *agreement.CLAIMS, *firing.CLAIMS),
+        key=lambda claim: claim.number,
+    )
+)
 
 
 def findings(cursor: Cursor, manifest: Manifest) -> list[Finding]:
     """Every claim, tried where its figures are there."""
     missing = Measured("", Verdict.MISSING)
     return [Finding(claim, claim.measure(cursor, manifest) or missing) for claim in CLAIMS]
+
+
+def markdown(found: list[Finding]) -> str:
+    """The findings as a table of Markdown."""
+    lines = ["| | claim | we measured | verdict |", "|---|---|---|---|"]
+    for each in found:
+        cells = str(each.claim.number), each.claim.title, each.measured.text, each.measured.verdict
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines)
