@@ -9,7 +9,20 @@ from app.dependencies import LabelsDatabase, OpenRun
 from app.errors import InvalidParameter
 from app.labels.models import Kind
 from app.labels.repository import keys_of_kind
-from app.queries.criteria import About, Among, Between, Criterion, Dead, FiresOn, InLayers, Prefers, Writes
+from app.queries.criteria import (
+    About,
+    Among,
+    Between,
+    Criterion,
+    Dead,
+    Detects,
+    FiresOn,
+    HasRole,
+    InLayers,
+    OfConcept,
+    Prefers,
+    Writes,
+)
 from app.queries.search import Search
 from app.queries.tokens import parse_token
 
@@ -21,6 +34,7 @@ def _filled(text: object) -> object:
 
 Number = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(_filled)]
 Count = Annotated[Annotated[int, Field(ge=1, le=2**31)] | None, BeforeValidator(_filled)]
+Share = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidator(_filled)]
 LayerNumber = Annotated[Annotated[int, Field(ge=0, le=2**16)] | None, BeforeValidator(_filled)]
 _NOTATION = r"exactly, white space and case too; \n, \t, \r, \\ and \xE2 stand for bytes"
 
@@ -39,6 +53,10 @@ class SearchParameters(BaseModel):
     suppresses_logit: Number = Field(None, description="How far below 0 its logit has to be, as a positive number")
     fires_on: str = Field("", description=f"A token the key fires on: {_NOTATION}")
     fires_on_count: Count = Field(None, description="On how many stored triggers and samples")
+    detects: str = Field("", description=f"A token the key detects, by the analysis firing: {_NOTATION}")
+    role: str = Field("", description="Role of the triggers in their code, by the analysis syntax, such as keyword")
+    role_share: Share = Field(None, description="Share of the triggers that has to have it; a half by default")
+    concept: str = Field("", description="Name of a concept whose keys are wanted, by its analysis")
     layer_from: LayerNumber = Field(None, description="First layer")
     layer_to: LayerNumber = Field(None, description="Last layer")
     language: str = Field("", description="Language in which the key fires most often")
@@ -50,15 +68,20 @@ class SearchParameters(BaseModel):
 
     def tokens(self) -> list[str]:
         """The tokens asked for, as they were typed."""
-        return [text for text in (self.q, self.promotes, self.suppresses, self.fires_on) if text]
+        return [text for text in (self.q, self.promotes, self.suppresses, self.fires_on, self.detects) if text]
 
     def between(self) -> list[Between]:
         """The ranges.
 
         Raises:
-            InvalidParameter: one cannot be read, or there is no such statistic.
+            InvalidParameter: one cannot be read, there is no such statistic, or it has two.
         """
-        return [_range(text) for text in self.ranges.split(",") if text]
+        ranges = [_range(text) for text in self.ranges.split(",") if text]
+        names = [each.statistic for each in ranges]
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidParameter(f"{name} has {names.count(name)} ranges: give one")
+        return ranges
 
     def criteria(self, n_layers: int) -> list[Criterion]:
         """The criteria that the run alone can answer.
@@ -75,6 +98,12 @@ class SearchParameters(BaseModel):
             found.append(Writes(parse_token(self.suppresses), "suppressed", self.suppresses_top, self.suppresses_logit))
         if self.fires_on:
             found.append(FiresOn(parse_token(self.fires_on), self.fires_on_count))
+        if self.detects:
+            found.append(Detects(parse_token(self.detects)))
+        if self.role:
+            found.append(HasRole(self.role, 0.5 if self.role_share is None else self.role_share))
+        if self.concept:
+            found.append(OfConcept(self.concept))
         if self.layer_from is not None or self.layer_to is not None:
             found.append(InLayers(self.layer_from or 0, n_layers - 1 if self.layer_to is None else self.layer_to))
         if self.language:

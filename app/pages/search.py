@@ -22,12 +22,13 @@ from app.pages.key_table import (
 )
 from app.pages.links import Basket, Links
 from app.pages.render import Frame, Help, Page, basket_of, respond
-from app.pages.statistics import Statistic, statistic
+from app.pages.statistics import Statistic
 from app.queries.criteria import NUMERIC, Between
-from app.queries.search import Found, Hit, search
+from app.queries.search import Found, Hit, known_concepts, search
 from app.queries.tokens import Vocabulary, parse_token
 from app.runs import Run
 from app.search import Number, SearchParameters, build_search, format_ranges
+from contract.analyses.syntax import ROLES
 from contract.keys import KeyId, Mask
 
 router = APIRouter()
@@ -41,7 +42,13 @@ SIMILAR = 8
 """Tokens offered beside one that was asked for."""
 BAR = 46
 """Height of the tallest bar, in pixels."""
-TOKENS = {"q": "fires on or promotes", "promotes": "promotes", "suppresses": "suppresses", "fires_on": "fires on"}
+TOKENS = {
+    "q": "fires on or promotes",
+    "promotes": "promotes",
+    "suppresses": "suppresses",
+    "fires_on": "fires on",
+    "detects": "detects",
+}
 """Fields that take a token, and what keys do with it."""
 MEASURES = {
     "fires_on": ("times on it", "Stored triggers and samples of the key on the token"),
@@ -49,8 +56,13 @@ MEASURES = {
     "promoted_rank": ("place", "Place of the token among those the value promotes"),
     "suppressed_logit": ("logit", "What one unit of the coefficient takes off the token's logit"),
     "suppressed_rank": ("place", "Place of the token among those the value suppresses"),
+    "detected": ("occurrences", "Occurrences of the token in the corpus on which the key fires"),
+    "role_share": ("of triggers", "Share of the key's triggers with the role"),
+    "concept_precision": ("precision", "Share of the tokens the key fires strongly on that are of the concept"),
 }
 """What criteria measure: the title for people and what it is."""
+SHARES = {"role_share", "concept_precision"}
+SIGNED = {"promoted_logit", "suppressed_logit", "own_logit"}
 
 
 class SearchState(SearchParameters):
@@ -121,6 +133,8 @@ class SearchPage(Page):
     notes: Annotated[list[TokenNote], Help("The tokens asked for")]
     ranges: Annotated[list[RangeChip], Help("The ranges of statistics in force")]
     statistics: Annotated[list[Statistic], Help("Statistics that a range can be asked of")]
+    roles: Annotated[tuple[str, ...], Help("Roles in code that triggers can have, by the analysis of syntax")]
+    concepts: Annotated[list[str], Help("Concepts whose keys are known, by their analyses")]
     by_layer: Annotated[list[LayerBar], Help("How many keys were found in each layer")]
     views: Annotated[list[Choice], Help("Groups of columns to choose from")]
     columns: Annotated[list[Column], Help("Columns of the table: what the criteria measured, then statistics")]
@@ -147,15 +161,15 @@ def search_page(
         # An address says only what was chosen, so that it is short and the same for the same search.
         return RedirectResponse(links.search(run.run_id, **settled.query()), status_code=303)
     found = search(cursor, run.vocabulary, build_search(settled, run, database), limit=PAGE_SIZE, offset=settled.offset)
-    return respond(request, "search.html", _page(run, links, settled, found))
+    return respond(request, "search.html", _page(run, links, settled, found, known_concepts(cursor)))
 
 
-def _page(run: Run, links: Links, state: SearchState, found: Found) -> SearchPage:
+def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: list[str]) -> SearchPage:
     def href(**changes: object) -> str:
         return links.search(run.run_id, **state.query(**changes))
 
     shown = shown_statistics(state.columns, found.sort)
-    measures = [name for name in found.measures if name in MEASURES]
+    measures = list(found.measures)
     after = state.offset + PAGE_SIZE
     to_mask = found.names(0, MASKED)
     return SearchPage(
@@ -171,7 +185,9 @@ def _page(run: Run, links: Links, state: SearchState, found: Found) -> SearchPag
         asked=bool(state.criteria(run.manifest.model.n_layers) or state.label),
         notes=_notes(state, run.vocabulary, href),
         ranges=_chips(state, href),
-        statistics=[statistic(name) for name in NUMERIC],
+        statistics=[Statistic(column) for column in NUMERIC.values()],
+        roles=ROLES,
+        concepts=concepts,
         by_layer=_bars(found.by_layer(run.manifest.model.n_layers), state, href),
         views=view_choices(state.columns, href),
         columns=[
@@ -213,7 +229,7 @@ def _chips(state: SearchState, href: Href) -> list[RangeChip]:
 
 
 def _written(each: Between) -> str:
-    title = statistic(each.statistic).title
+    title = Statistic(NUMERIC[each.statistic]).title
     if each.high is None:
         return f"{title} ≥ {formats.number(each.low)}"
     if each.low is None:
@@ -237,17 +253,21 @@ def _bars(by_layer: list[int], state: SearchState, href: Href) -> list[LayerBar]
 
 
 def _measure_column(name: str, found: Found, href: Href) -> Column:
-    title, help = MEASURES[name]
+    title, help = MEASURES[name] if name in MEASURES else (Statistic(NUMERIC[name]).title, NUMERIC[name].help)
     return Column(title, help, True, *sorting(name, found.sort, found.order, href, found.measures[name]))
 
 
 def _row(hit: Hit, measures: list[str], shown: list[Statistic], vocabulary: Vocabulary) -> Row:
-    values = [_measured(hit.measures[name]) for name in measures]
+    values = [_measured(name, hit.measures[name]) for name in measures]
     return Row(hit.row, values + [each.show(hit.row.statistics, vocabulary) for each in shown])
 
 
-def _measured(value: float | int | None) -> str:
-    return formats.signed(value) if isinstance(value, float) else formats.count(value)
+def _measured(name: str, value: float | int | None) -> str:
+    if not isinstance(value, float):
+        return formats.count(value)
+    if name in SIGNED:
+        return formats.signed(value)
+    return formats.share(value) if name in SHARES else formats.number(value)
 
 
 def _with(basket: Basket, run_id: str, keys: list[KeyId]) -> Basket:

@@ -6,14 +6,15 @@ from math import isfinite
 from typing import Literal, Protocol
 
 from app.errors import InvalidParameter
+from app.queries.firing import RANGES
 from app.queries.keys import STATISTICS
 from app.queries.layers import Order
 from app.queries.tokens import Vocabulary
 from contract.keys import KeyId
 
 Direction = Literal["promoted", "suppressed"]
-NUMERIC = {column.name: column for column in STATISTICS if column.type in ("FLOAT", "UBIGINT")}
-"""The statistics that have an order, so that a range of them can be asked for."""
+NUMERIC = {column.name: column for column in STATISTICS if column.type in ("FLOAT", "UBIGINT")} | RANGES
+"""What has an order, so that a range of it can be asked for: statistics of the run, and of the analysis of firing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,50 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
+class Detects:
+    """The key is a detector of a token, by the analysis of firing, at whichever level."""
+
+    token: bytes
+
+    def clause(self, vocabulary: Vocabulary) -> Clause:
+        """Occurrences of the token on which it fires, as `detected`."""
+        sql = """
+            SELECT layer, "index", max(fired) AS detected FROM firing_detectors
+            WHERE token_id IN (SELECT unnest(?)) GROUP BY ALL"""
+        return Clause(sql, (vocabulary.ids(self.token),), {"detected": "desc"})
+
+
+@dataclass(frozen=True, slots=True)
+class HasRole:
+    """The key's triggers have a role in their code, by the analysis of syntax."""
+
+    role: str
+    share: float = 0.5
+    """Share of the triggers that has to have it."""
+
+    def clause(self, vocabulary: Vocabulary) -> Clause:
+        """That share as `role_share`."""
+        sql = """
+            SELECT layer, "index", share AS role_share FROM syntax_profiles
+            WHERE aspect = 'role' AND value = ? AND share >= ?"""
+        return Clause(sql, (self.role, self.share), {"role_share": "desc"})
+
+
+@dataclass(frozen=True, slots=True)
+class OfConcept:
+    """The key has more triggers with a concept than chance gives, by the analysis of that concept."""
+
+    name: str
+
+    def clause(self, vocabulary: Vocabulary) -> Clause:
+        """The share of the tokens it fires strongly on that are of the concept, as `concept_precision`."""
+        sql = """
+            SELECT layer, "index", max("precision") AS concept_precision FROM concept_keys JOIN concepts USING (concept)
+            WHERE name = ? AND q <= alpha GROUP BY ALL"""
+        return Clause(sql, (self.name,), {"concept_precision": "desc"})
+
+
+@dataclass(frozen=True, slots=True)
 class Between:
     """A statistic lies in a range, ends included; a key without it does not."""
 
@@ -108,12 +153,14 @@ class Between:
             raise InvalidParameter(f"a range of {self.statistic} needs finite ends: leave one out to have it open")
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        """A condition on its column."""
-        column = f'k."{self.statistic}"'
+        """A condition on its column; what only an analysis has is measured, too, so that it can be seen."""
         # DuckDB takes NaN for larger than every number, infinity included.
         low = float("-inf") if self.low is None else self.low
         high = float("inf") if self.high is None else self.high
-        return Clause(f"{column} BETWEEN ? AND ?", (low, high))
+        if self.statistic not in RANGES:
+            return Clause(f'k."{self.statistic}" BETWEEN ? AND ?', (low, high))
+        sql = f'SELECT layer, "index", "{self.statistic}" FROM firing_keys WHERE "{self.statistic}" BETWEEN ? AND ?'  # noqa: S608
+        return Clause(sql, (low, high), {self.statistic: "desc"})
 
 
 @dataclass(frozen=True, slots=True)

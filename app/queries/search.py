@@ -72,13 +72,15 @@ class _Plan:
     clauses: str
     values: list[object]
     measures: Mapping[str, Order]
+    sources: Mapping[str, str]
+    """The joined table that has each measure."""
     sort: str
     order: Order
 
     @property
     def columns(self) -> str:
         """Layer, index and measures."""
-        return ", ".join(["k.layer", 'k."index"', *self.measures])
+        return ", ".join(["k.layer", 'k."index"', *(f'{self.sources[name]}."{name}"' for name in self.measures)])
 
 
 def search(
@@ -108,30 +110,42 @@ def found_statistics(
     return list(plan.measures), rows(cursor, f"SELECT {columns} {plan.clauses}", plan.values)
 
 
+def known_concepts(cursor: duckdb.DuckDBPyConnection) -> list[str]:
+    """The names of the concepts whose keys are known, in order."""
+    return [name for (name,) in rows(cursor, "SELECT DISTINCT name FROM concepts ORDER BY name")]
+
+
 def _plan(wanted: Search, vocabulary: Vocabulary) -> _Plan:
     clauses = [criterion.clause(vocabulary) for criterion in wanted.criteria]
     tables = [clause for clause in clauses if clause.measures]
     tests = [clause for clause in clauses if not clause.measures]
-    measures = {name: order for clause in tables for name, order in clause.measures.items()}
-    joins = "".join(f' JOIN ({clause.sql}) USING (layer, "index")' for clause in tables)
+    measures: dict[str, Order] = {}
+    sources: dict[str, str] = {}
+    for number, clause in enumerate(tables):
+        for name, first in clause.measures.items():
+            # Where two criteria measure the same, the one that was asked for first is shown.
+            measures.setdefault(name, first)
+            sources.setdefault(name, f"m{number}")
+    joins = "".join(f' JOIN ({clause.sql}) m{number} USING (layer, "index")' for number, clause in enumerate(tables))
     where = " AND ".join(["true", *(clause.sql for clause in tests)])
     sort = wanted.sort or next(iter(measures), "contribution")
     order = wanted.order or measures.get(sort, "desc")
     return _Plan(
-        f"FROM keys k{joins} WHERE {where} {_order(sort, order, measures)}",
+        f"FROM keys k{joins} WHERE {where} {_order(sort, order, sources)}",
         [value for clause in (*tables, *tests) for value in clause.values],
         measures,
+        sources,
         sort,
         order,
     )
 
 
-def _order(sort: str, order: Order, measures: Mapping[str, Order]) -> str:
+def _order(sort: str, order: Order, sources: Mapping[str, str]) -> str:
     """Keys without the value come last."""
-    if sort not in measures and sort not in SORT_COLUMNS:
-        known = ", ".join((*measures, *SORT_COLUMNS))
+    if sort not in sources and sort not in SORT_COLUMNS:
+        known = ", ".join((*sources, *SORT_COLUMNS))
         raise InvalidParameter(f"these keys cannot be sorted by {sort!r}: choose one of {known}")
-    column = f'"{sort}"' if sort in measures else f'k."{sort}"'
+    column = f'{sources.get(sort, "k")}."{sort}"'
     if sort in _FLOATS:
         column = f"nullif({column}, 'NaN'::FLOAT)"
     return f'ORDER BY {column} {order} NULLS LAST, k.layer, k."index"'

@@ -16,6 +16,7 @@ from app.pages.account import AccountPage
 from app.pages.activations import ActivationsPage
 from app.pages.activity import ActivityPage
 from app.pages.errors import ErrorPage
+from app.pages.firing import FiringPage
 from app.pages.key import KeyPage
 from app.pages.labels import ConflictPage
 from app.pages.layer import LayerPage
@@ -47,6 +48,7 @@ PAGES: list[tuple[str, str, type[Page]]] = [
     ("/lens?run=alpha&mask=L0.K1:0", "lens.html", LensPage),
     ("/activations?run=alpha&mask=L0.K1:0", "activations.html", ActivationsPage),
     ("/runs/alpha/agreement", "layer_agreement.html", LayerAgreementPage),
+    ("/runs/alpha/firing", "firing.html", FiringPage),
     ("/runs/nowhere", "error.html", ErrorPage),
     ("/name", "name.html", NamePage),
     ("/sign-in", "sign_in.html", SignInPage),
@@ -105,7 +107,9 @@ def test_a_template_receives_exactly_the_fields_of_its_context(
     assert set(answer.context) == {field.name for field in dataclasses.fields(context)} | {"request"}
 
 
-@pytest.mark.parametrize("context", dict.fromkeys(page[-1] for page in [*PAGES, *AFTER_A_FORM]), ids=lambda context: context.__name__)
+@pytest.mark.parametrize(
+    "context", dict.fromkeys(page[-1] for page in [*PAGES, *AFTER_A_FORM]), ids=lambda context: context.__name__
+)
 def test_every_field_of_a_context_says_what_it_is(context: type[Page]) -> None:
     for name, hint in get_type_hints(context, include_extras=True).items():
         assert get_origin(hint) is Annotated, f"{context.__name__}.{name} has no Help"

@@ -15,8 +15,10 @@ from app.settings import Settings
 from contract.runfile import open_run, read_manifest
 from contract.wire import WorkerJob
 from tests.analyses import write_agreement
+from tests.concepts import write_concepts
 from tests.edits import LOOPS, write_edit
 from tests.fake_worker import HALF, FakeWorker, made_job
+from tests.firing_analysis import write_firing
 from tests.runs import Shape, build_run
 from tests.serving import serving
 
@@ -79,6 +81,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     assert (VENDOR / "axe.min.js").exists(), "the third-party scripts are missing: run `npm ci`"
     directory = tmp_path_factory.mktemp("site")
     write_agreement(build_run(directory / "alpha.duckdb", Shape(keys=24, window=96)), layers=2)
+    write_firing(directory / "alpha.duckdb")
+    write_concepts(directory / "alpha.duckdb", layers=2, keys_per_layer=24)
     write_edit(directory / "alpha.duckdb")
     build_run(directory / "gated.duckdb", Shape(layers=3, keys=5, seed=1, gated=True, bos=False))
     with open_run(directory / "alpha.duckdb") as connection:

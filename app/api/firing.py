@@ -1,0 +1,124 @@
+"""When the keys of a run fire, layer by layer and key by key."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.analysis_sheets import check_computed
+from app.api import models, shapes
+from app.dependencies import Cursor, Key, OpenRun
+from app.queries.firing import ByLayer, DetectedToken, Which, key_firing, layer_numbers
+from contract.analyses.firing import CONTROLS, LEVELS, MEASURES
+
+router = APIRouter(tags=["analyses"])
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NumberShape(_Shape):
+    """A number of a layer."""
+
+    value: float
+    low: float | None = Field(
+        description="Lower end of its 95 % interval, by bootstrap over files; null for a count of keys"
+    )
+    high: float | None
+    n: int = Field(description="Tokens where there is an interval, else keys")
+
+
+class FiringLayer(_Shape):
+    """One layer."""
+
+    layer: int
+    measures: dict[str, NumberShape]
+    controls: dict[str, dict[str, NumberShape]] = Field(description="What chance gives: by control, then by measure")
+    by_language: dict[str, dict[str, NumberShape]] = Field(description="By language, then by measure")
+
+
+class FiringAnswer(_Shape):
+    """When keys fire, by layer."""
+
+    ok: Literal[True] = True
+    layers: list[FiringLayer]
+    help: dict[str, str] = Field(description="What each measure, control and level is")
+
+
+class KeyLanguage(_Shape):
+    """A key in one language."""
+
+    language: str
+    fires: float | None = Field(description="Share of the language's tokens on which it fires")
+    strong: float | None = Field(description="The same of firing strongly")
+    f1: float | None = Field(description="F1 of telling the language by its mean over a file, on held-out files")
+
+
+class DetectedShape(models.TokenShape):
+    """A token that a key detects."""
+
+    occurrences: int = Field(description="Of the token in the corpus")
+    fired: int = Field(description="Those of them on which the key fires")
+    share: float = Field(description="Of all the key's firing")
+
+
+class KeyFiringAnswer(_Shape):
+    """When one key fires."""
+
+    ok: Literal[True] = True
+    key: str
+    stats: dict[str, models.Value]
+    languages: list[KeyLanguage]
+    positions: dict[str, list[float]] = Field(description="Firing rate by bucket of window positions, for each level")
+    detects: list[DetectedShape] = Field(description="The tokens it detects, at the level `detector_level`")
+
+
+@router.get("/runs/{run}/firing", responses=models.OF_A_RUN)
+def show_firing(run: OpenRun, cursor: Cursor) -> FiringAnswer:
+    """Every measure of every layer; 404 while the analysis is not computed."""
+    check_computed(run, "firing")
+    found = layer_numbers(cursor)
+    return FiringAnswer(
+        layers=[_layer(layer, found) for layer in range(run.manifest.model.n_layers)],
+        help=MEASURES | CONTROLS | LEVELS,
+    )
+
+
+@router.get("/runs/{run}/keys/{key}/firing", responses=models.OF_A_RUN)
+def show_key_firing(run: OpenRun, cursor: Cursor, key: Key) -> KeyFiringAnswer:
+    """When one key fires; 404 while the analysis is not computed."""
+    check_computed(run, "firing")
+    found = key_firing(cursor, run.vocabulary, key)
+    assert found is not None
+    return KeyFiringAnswer(
+        key=str(key),
+        stats=found.columns,
+        languages=[KeyLanguage(**asdict(each)) for each in found.languages],
+        positions=found.positions,
+        detects=[_detected(each) for each in found.tokens],
+    )
+
+
+def _layer(layer: int, found: Mapping[Which, ByLayer]) -> FiringLayer:
+    measures: dict[str, NumberShape] = {}
+    controls: dict[str, dict[str, NumberShape]] = {}
+    languages: dict[str, dict[str, NumberShape]] = {}
+    for (measure, control, part), numbers in found.items():
+        if layer not in numbers:
+            continue
+        number = NumberShape(**asdict(numbers[layer]))
+        if control and not part:
+            controls.setdefault(control, {})[measure] = number
+        elif part and not control:
+            languages.setdefault(part, {})[measure] = number
+        elif not part:
+            measures[measure] = number
+    return FiringLayer(layer=layer, measures=measures, controls=controls, by_language=languages)
+
+
+def _detected(found: DetectedToken) -> DetectedShape:
+    values: dict[str, Any] = shapes.token(found.token)
+    return DetectedShape(**values, occurrences=found.occurrences, fired=found.fired, share=found.share)

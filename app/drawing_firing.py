@@ -1,0 +1,130 @@
+"""The Plotly figures of when keys fire: data and axes only, for colours and fonts are the page's."""
+
+from collections.abc import Mapping
+
+import plotly.graph_objects as go
+
+from app.queries.firing import ByLayer, LayerNumber, Which
+
+Found = Mapping[Which, ByLayer]
+Curves = Mapping[str, tuple[str, str]]
+"""Measure and control by the title of a curve."""
+POSITIONS: Curves = {
+    "when firing": ("positional", ""),
+    "when firing strongly": ("positional_strong", ""),
+    "chance: firing, positions shifted": ("positional", "shifted"),
+    "chance: strongly, positions shifted": ("positional_strong", "shifted"),
+}
+LANGUAGES: Curves = {
+    "specific to a language": ("language", ""),
+    "tell a language": ("language_id", ""),
+    "chance: files dealt anew": ("language_id", "drawn"),
+}
+DETECTORS: Curves = {
+    "when firing": ("detectors", ""),
+    "when firing strongly": ("detectors_strong", ""),
+    "over half their largest": ("detectors_peak", ""),
+}
+SUPPRESSION: Curves = {
+    "token detectors": ("suppressing_detectors", ""),
+    "all keys": ("suppressing", ""),
+    "chance: tokens of other keys": ("suppressing", "dealt"),
+}
+CLASSES: Curves = {
+    "prediction": ("prediction", ""),
+    "suppression": ("suppression", ""),
+    "entropy": ("entropy", ""),
+    "chance: prediction, random values": ("prediction", "gaussian"),
+    "chance: suppression, random values": ("suppression", "gaussian"),
+    "chance: entropy, random values": ("entropy", "gaussian"),
+}
+COSINES: Curves = {"key and value": ("cos_key_value", ""), "up row and value": ("cos_up_value", "")}
+
+
+def active(found: Found, languages: Mapping[str, str]) -> go.Figure:
+    """The mean share of keys that fire, over all tokens and in each language."""
+    parts = {"": "all tokens", **languages}
+    curves = [_line(title, found["active", "", part]) for part, title in parts.items() if ("active", "", part) in found]
+    return _shares(_layers(go.Figure(curves)))
+
+
+def shares(found: Found, curves: Curves) -> go.Figure:
+    """Shares of keys by layer, with what chance gives."""
+    return _shares(numbers(found, curves))
+
+
+def numbers(found: Found, curves: Curves) -> go.Figure:
+    """Numbers by layer, with what chance gives."""
+    lines = [
+        _line(title, found[measure, control, ""], chance=bool(control))
+        for title, (measure, control) in curves.items()
+        if (measure, control, "") in found
+    ]
+    return _layers(go.Figure(lines))
+
+
+def best_f1(found: Found, languages: Mapping[str, str]) -> go.Figure:
+    """The best F1 of a single key for each language, and the best that chance gives."""
+    curves = [
+        _line(title, found["best_f1", "", part]) for part, title in languages.items() if ("best_f1", "", part) in found
+    ]
+    if ("best_f1", "drawn", "") in found:
+        curves.append(_line("chance: files dealt anew", found["best_f1", "drawn", ""], chance=True))
+    figure = _layers(go.Figure(curves))
+    figure.update_yaxes(range=[0, 1.02])
+    return figure
+
+
+def tokens(found: Found) -> go.Figure:
+    """Tokens that each layer's keys detect, those that no layer below detects apart."""
+    detected, new = found.get(("tokens", "", ""), {}), found.get(("new_tokens", "", ""), {})
+    fresh = [each.value * new[layer].value if layer in new else 0 for layer, each in detected.items()]
+    seen = [each.value - some for each, some in zip(detected.values(), fresh, strict=True)]
+    bars = [
+        go.Bar(
+            x=list(detected), y=heights, customdata=list(detected), name=title, hovertemplate="%{y:,.0f}<extra></extra>"
+        )
+        for title, heights in (("new", fresh), ("detected below too", seen))
+    ]
+    figure = _layers(go.Figure(bars))
+    figure.update_layout(barmode="stack", bargap=0.25)
+    return figure
+
+
+def _line(name: str, found: ByLayer, chance: bool = False) -> go.Scatter:
+    layers, all_numbers = list(found), list(found.values())
+    return go.Scatter(
+        x=layers,
+        y=[each.value for each in all_numbers],
+        error_y=_errors(all_numbers),
+        customdata=layers,
+        name=name,
+        mode="lines" if chance else "lines+markers",
+        line={"dash": "dot"} if chance else {},
+        hovertemplate=f"{name}<br>layer %{{x}}: %{{y:.3~g}}<extra></extra>",
+    )
+
+
+def _errors(found: list[LayerNumber]) -> dict[str, object] | None:
+    if any(each.low is None or each.high is None for each in found):
+        return None
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [(each.high or 0) - each.value for each in found],
+        "arrayminus": [each.value - (each.low or 0) for each in found],
+        "thickness": 1,
+        "width": 3,
+    }
+
+
+def _layers(figure: go.Figure) -> go.Figure:
+    longest = max((len(trace.x) for trace in figure.data), default=0)
+    figure.update_xaxes(title="layer", tick0=0, dtick=1 if longest <= 16 else 4)
+    figure.update_layout(hovermode="closest", showlegend=len(figure.data) > 1)
+    return figure
+
+
+def _shares(figure: go.Figure) -> go.Figure:
+    figure.update_yaxes(rangemode="tozero", tickformat=".1~%")
+    return figure

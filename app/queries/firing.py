@@ -1,0 +1,171 @@
+"""The analysis of when keys fire: every layer with its controls, the keys that stand out, and one key."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import duckdb
+
+from app.queries.tokens import Token, Vocabulary
+from app.queries.values import Statistics, clean, named, rows, select
+from contract.analyses.firing import TABLES
+from contract.keys import KeyId
+
+KEY_COLUMNS = TABLES[0].columns[2:]
+"""What is said of a key."""
+RANGES = {column.name: column for column in KEY_COLUMNS if column.type in ("FLOAT", "DOUBLE", "UTINYINT")}
+"""What of it has an order."""
+_LAYERS = """
+    SELECT measure, control, part, layer, estimate, low, high, n FROM firing_layers
+    ORDER BY measure, control, part, layer"""
+_KEY = f'SELECT {select(KEY_COLUMNS)} FROM firing_keys WHERE layer = ? AND "index" = ?'  # noqa: S608 - our own names
+_KEY_LANGUAGES = """
+    SELECT f.language, s.firing_rate, f.strong_rate, f.f1 FROM firing_languages f
+    LEFT JOIN language_statistics s USING (layer, "index", language)
+    WHERE f.layer = ? AND f."index" = ? ORDER BY f.language"""
+_KEY_POSITIONS = 'SELECT level, rates FROM firing_positions WHERE layer = ? AND "index" = ? ORDER BY level'
+_KEY_TOKENS = """
+    SELECT token_id, level, occurrences, fired, share FROM firing_detectors
+    WHERE layer = ? AND "index" = ? AND level = ? ORDER BY fired DESC, token_id"""
+_DETECTORS = """
+    SELECT k.layer, k."index", k.detector_level, sum(d.fired)::BIGINT, sum(d.share), list(d.token_id ORDER BY d.fired DESC)
+    FROM firing_keys k JOIN firing_detectors d ON d.layer = k.layer AND d."index" = k."index" AND d.level = k.detector_level
+    GROUP BY ALL ORDER BY k.detector_level, 4 DESC, k.layer, k."index" LIMIT ?"""
+_TELLING = """
+    SELECT layer, "index", language, f1, threshold, above FROM firing_languages WHERE f1 IS NOT NULL
+    QUALIFY row_number() OVER (PARTITION BY language ORDER BY f1 DESC, layer, "index") <= ?
+    ORDER BY language, f1 DESC, layer, "index\""""
+_POSITIONAL = """
+    SELECT layer, "index", position_information, position_information_strong, position_shape FROM firing_keys
+    ORDER BY greatest(position_information, position_information_strong) DESC, layer, "index" LIMIT ?"""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNumber:
+    """A number of one layer; the interval is that of a rate over tokens, by bootstrap over files."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    """Tokens where there is an interval, else keys."""
+
+
+ByLayer = Mapping[int, LayerNumber]
+Which = tuple[str, str, str]
+"""Measure, control and part."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageRates:
+    """How often a key fires in a language, and how well its mean over a file tells the language."""
+
+    language: str
+    fires: float | None
+    strong: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedToken:
+    """A token that a key detects."""
+
+    token: Token
+    level: str
+    occurrences: int
+    fired: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFiring:
+    """When one key fires."""
+
+    columns: Statistics
+    languages: list[LanguageRates]
+    positions: dict[str, list[float]]
+    """Firing rate by bucket of window positions, for each level."""
+    tokens: list[DetectedToken]
+    """The tokens it detects, at the first level at which it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A key that detects tokens."""
+
+    key: KeyId
+    level: str
+    fired: int
+    share: float
+    tokens: list[Token]
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """A key whose mean over a file tells a language."""
+
+    key: KeyId
+    language: str
+    f1: float
+    threshold: float | None
+    above: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Positional:
+    """A key and its information on the window position, in nats."""
+
+    key: KeyId
+    fires: float
+    strong: float
+    shape: str | None
+    """None below the threshold."""
+
+
+def layer_numbers(cursor: duckdb.DuckDBPyConnection) -> dict[Which, ByLayer]:
+    """Everything that is said of layers; empty while the analysis is not there."""
+    found: dict[Which, dict[int, LayerNumber]] = defaultdict(dict)
+    for measure, control, part, layer, *number in rows(cursor, _LAYERS):
+        found[measure, control, part][layer] = LayerNumber(*number)
+    return dict(found)
+
+
+def key_firing(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: KeyId) -> KeyFiring | None:
+    """When a key fires; None while the analysis is not there."""
+    found = rows(cursor, _KEY, [key.layer, key.index])
+    if not found:
+        return None
+    columns = named(KEY_COLUMNS, found[0])
+    tokens = rows(cursor, _KEY_TOKENS, [key.layer, key.index, columns["detector_level"]])
+    return KeyFiring(
+        columns=columns,
+        languages=[
+            LanguageRates(row[0], *map(clean, row[1:])) for row in rows(cursor, _KEY_LANGUAGES, [key.layer, key.index])
+        ],
+        positions=dict(rows(cursor, _KEY_POSITIONS, [key.layer, key.index])),
+        tokens=[DetectedToken(vocabulary[token_id], *rest) for token_id, *rest in tokens],
+    )
+
+
+def detectors(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, limit: int) -> list[Detector]:
+    """The keys that detect tokens, by level, those that fire most first."""
+    return [
+        Detector(KeyId(layer, index), level, fired, share, [vocabulary[token_id] for token_id in tokens])
+        for layer, index, level, fired, share, tokens in rows(cursor, _DETECTORS, [limit])
+    ]
+
+
+def telling_keys(cursor: duckdb.DuckDBPyConnection, each: int) -> list[Telling]:
+    """The keys that tell each language best."""
+    return [
+        Telling(KeyId(layer, index), language, f1, clean(threshold), above)
+        for layer, index, language, f1, threshold, above in rows(cursor, _TELLING, [each])
+    ]
+
+
+def positional_keys(cursor: duckdb.DuckDBPyConnection, limit: int) -> list[Positional]:
+    """The keys with most information on the window position, over the threshold or not."""
+    return [
+        Positional(KeyId(layer, index), fires, strong, shape)
+        for layer, index, fires, strong, shape in rows(cursor, _POSITIONAL, [limit])
+    ]

@@ -1,0 +1,156 @@
+"""When keys fire as page, JSON, figures, key section and search criteria, on numbers made by formulas."""
+
+import csv
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from app.pages.firing import FigureName
+from app.pages.key_firing import HEIGHT
+from app.settings import Settings
+from contract.analyses.firing import MEASURES
+from tests.firing_analysis import (
+    BUCKETS,
+    CONTROLLED,
+    DETECTOR,
+    language_f1,
+    layer_number,
+    position_information,
+    write_firing,
+)
+
+
+@pytest.fixture(scope="module")
+def computed(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A client on copies of the runs; alpha's firing is analysed, gated's is not."""
+    directory = tmp_path_factory.mktemp("firing")
+    shutil.copytree(runs_dir, directory / "runs")
+    write_firing(directory / "runs" / "alpha.duckdb")
+    settings = Settings(runs=directory / "runs", database_url=f"sqlite:///{directory}/labels.sqlite")
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+def test_the_api_has_every_layer_with_intervals_and_controls(computed: TestClient) -> None:
+    answer = computed.get("/api/v1/runs/alpha/firing").json()
+    assert [layer["layer"] for layer in answer["layers"]] == [0, 1]
+    for layer in answer["layers"]:
+        assert set(layer["measures"]) == set(MEASURES)
+        number = layer_number("active", layer["layer"])
+        assert layer["measures"]["active"] == pytest.approx(
+            {"value": number, "low": 0.9 * number, "high": 1.1 * number, "n": 6}
+        )
+        assert layer["measures"]["dead"]["low"] is None
+        for measure, control in CONTROLLED.items():
+            chance = layer["controls"][control][measure]["value"]
+            assert chance == pytest.approx(layer_number(measure, layer["layer"], control))
+        assert set(layer["by_language"]) == {"go", "java", "python"}
+        assert set(layer["by_language"]["go"]) == {"active", "language", "best_f1"}
+
+
+def test_the_api_has_every_key(computed: TestClient) -> None:
+    answer = computed.get(f"/api/v1/runs/alpha/keys/{DETECTOR}/firing").json()
+    assert answer["stats"]["position_information"] == pytest.approx(position_information(0, 1))
+    assert [each["language"] for each in answer["languages"]] == ["go", "java", "python"]
+    assert answer["languages"][1]["f1"] == pytest.approx(language_f1(1, 1))
+    assert answer["languages"][1]["fires"] is not None
+    assert [len(rates) for rates in answer["positions"].values()] == [BUCKETS, BUCKETS]
+    (token,) = answer["detects"]
+    assert (token["occurrences"], token["fired"]) == (20, 19)
+    assert computed.get("/api/v1/runs/alpha/keys/L1.K0/firing").json()["detects"] == []
+
+
+def test_what_is_not_computed_is_said_to_be_missing(computed: TestClient) -> None:
+    for path in ("firing", "keys/L0.K0/firing"):
+        answer = computed.get(f"/api/v1/runs/gated/{path}")
+        assert (answer.status_code, answer.json()["error"]) == (404, "not_computed")
+    page = computed.get("/runs/gated/firing").text
+    assert "keyscope analyse" in page
+    assert "data-figure" not in page
+    assert 'id="firing"' not in computed.get("/runs/gated/keys/L0.K0").text
+
+
+def test_the_page_shows_claims_figures_and_tables(computed: TestClient) -> None:
+    page = computed.get("/runs/alpha/firing")
+    assert "not computed" not in page.text
+    assert {block.name for block in page.context["blocks"]} >= {
+        "activity",
+        "detectors",
+        "positions",
+        "languages",
+        "weights",
+    }
+    activity = next(block for block in page.context["blocks"] if block.name == "activity")
+    assert [row.head for row in activity.rows] == ["layer 0", "layer 1"]
+    assert activity.rows[1].cells[0].interval
+    assert not activity.rows[1].cells[-2].interval
+    drawn = {figure.href.rsplit("/", 1)[1] for block in page.context["blocks"] for figure in block.figures}
+    assert drawn == set(get_args(FigureName))
+
+
+@pytest.mark.parametrize("figure", get_args(FigureName))
+def test_every_figure_has_every_layer(computed: TestClient, figure: str) -> None:
+    answer = computed.get(f"/runs/alpha/firing/figures/{figure}")
+    assert answer.status_code == 200
+    traces = answer.json()["data"]
+    assert traces
+    assert all(trace["x"] == [0, 1] for trace in traces)
+
+
+def test_keys_that_stand_out_lead_to_their_pages(computed: TestClient) -> None:
+    blocks = {block.name: block for block in computed.get("/runs/alpha/firing").context["blocks"]}
+    assert [row.head for row in blocks["detecting-keys"].rows] == [DETECTOR]
+    assert blocks["positional-keys"].rows[0].head == "L1.K5"
+    assert {row.cells[0].text for row in blocks["telling-keys"].rows} == {"Go", "Java", "Python"}
+    assert computed.get(blocks["detecting-keys"].rows[0].href).status_code == 200
+
+
+def test_a_keys_page_says_when_it_fires(computed: TestClient) -> None:
+    page = computed.get(f"/runs/alpha/keys/{DETECTOR}")
+    firing = page.context["firing"]
+    assert [each.fired for each in firing.tokens] == [19]
+    assert firing.marks == []
+    assert [bar.height for bar in firing.positions[0][1]] == [
+        0,
+        *(round(HEIGHT * bucket / 3, 2) for bucket in (1, 2, 3)),
+    ]
+    marked = computed.get("/runs/alpha/keys/L1.K3").context["firing"]
+    assert [mark for mark, _ in marked.marks] == ["positional: oscillatory", "suppression key"]
+    specific = computed.get("/runs/alpha/keys/L0.K2").context["firing"]
+    assert [mark for mark, _ in specific.marks] == ["specific to Go"]
+
+
+def test_a_search_takes_ranges_of_the_analysis_and_shows_them(computed: TestClient) -> None:
+    found = computed.get("/api/v1/runs/alpha/search", params={"ranges": "position_information:0.1:"}).json()
+    assert [each["key"] for each in found["keys"]] == [f"L1.K{index}" for index in (5, 4, 3, 2, 1, 0)]
+    assert found["keys"][0]["measures"]["position_information"] == pytest.approx(0.15)
+    page = computed.get("/runs/alpha/search", params={"ranges": "position_information:0.1:"})
+    assert page.context["columns"][0].title == "position information"
+    both = {"ranges": "position_information:0.1:,position_information::0.2"}
+    assert computed.get("/api/v1/runs/alpha/search", params=both).status_code == 422
+
+
+def test_a_search_finds_the_keys_that_detect_a_token(computed: TestClient) -> None:
+    (token,) = computed.get(f"/api/v1/runs/alpha/keys/{DETECTOR}/firing").json()["detects"]
+    found = computed.get(
+        "/api/v1/runs/alpha/search", params={"detects": token["token"], "fires_on": token["token"]}
+    ).json()
+    assert [(each["key"], each["measures"]["detected"]) for each in found["keys"]] == [(DETECTOR, 19)]
+
+
+def test_two_criteria_may_measure_the_same(computed: TestClient) -> None:
+    parameters = {"q": "return", "fires_on": "return", "promotes": "return"}
+    assert computed.get("/api/v1/runs/alpha/search", params=parameters).status_code == 200
+
+
+def test_the_tables_are_exported(computed: TestClient) -> None:
+    text = computed.get("/api/v1/runs/alpha/export/analyses/firing_keys").text
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 12
+    assert float(rows[7]["position_information"]) == pytest.approx(position_information(1, 1))

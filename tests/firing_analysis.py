@@ -1,0 +1,107 @@
+"""A file of the analysis of firing beside the small runs of `tests.runs`: made-up numbers from formulas each test knows."""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from contract.analyses.files import publish_analysis, write_analysis_manifest
+from contract.analyses.firing import MEASURES
+from contract.runfile import open_run
+from tests.analyses import analysis_manifest
+
+CONTROLLED = {
+    "positional": "shifted",
+    "positional_strong": "shifted",
+    "suppressing": "dealt",
+    "suppressing_detectors": "dealt",
+    "language_id": "drawn",
+    "best_f1": "drawn",
+    "prediction": "gaussian",
+    "suppression": "gaussian",
+    "entropy": "gaussian",
+}
+BY_LANGUAGE = ("active", "language", "best_f1")
+BUCKETS = 4
+DETECTOR = "L0.K1"
+
+
+def layer_number(measure: str, layer: int, control: str = "") -> float:
+    """What `write_firing` says of a layer: a tenth of it by chance."""
+    number = 0.1 + layer / 10 + sorted(MEASURES).index(measure) / 100
+    return number / 10 if control else number
+
+
+def language_f1(index: int, language: int) -> float:
+    """How well a key tells a language."""
+    return (1 + index + language) / 20
+
+
+def position_information(layer: int, index: int) -> float:
+    """What a key knows of the position, in nats."""
+    return (10 * layer + index) / 100
+
+
+def write_firing(run: Path) -> Path:
+    """Write the analysis of firing of a run; `DETECTOR` detects its commonest token."""
+    with open_run(run) as connection:
+        keys = connection.execute('SELECT layer, "index", top_token_id, dead FROM keys ORDER BY ALL').fetchall()
+        languages = [
+            name for (name,) in connection.execute("SELECT DISTINCT language FROM files ORDER BY 1").fetchall()
+        ]
+    with publish_analysis(run, "firing") as connection:
+        for layer, index, token_id, dead in keys:
+            _write_key(connection, layer, index, token_id, dead, languages)
+        for bucket in range(BUCKETS):
+            _insert(connection, "firing_buckets", bucket, 8 * bucket, 8 * bucket + 7, 100)
+        _write_layers(connection, sorted({row[0] for row in keys}), languages)
+        write_analysis_manifest(connection, analysis_manifest(run, "firing", strong_share=0.01, seed=0))
+    return run
+
+
+def _write_key(
+    connection: duckdb.DuckDBPyConnection, layer: int, index: int, token_id: int, dead: bool, languages: list[str]
+) -> None:
+    detects = f"L{layer}.K{index}" == DETECTOR
+    information = position_information(layer, index)
+    _insert(
+        connection,
+        "firing_keys",
+        layer,
+        index,
+        1.5,
+        0.0 if dead else 0.01,
+        information,
+        information / 2,
+        "oscillatory" if information > 0.05 else None,
+        None if dead else 0.5,
+        0.001,
+        0.004,
+        languages[0] if index == 2 else None,
+        language_f1(index, len(languages) - 1),
+        languages[-1],
+        None if dead else -0.25,
+        int(detects),
+        "strong" if detects else None,
+        "suppression" if index == 3 else None,
+    )
+    for number, language in enumerate(languages):
+        _insert(connection, "firing_languages", layer, index, language, 0.01, language_f1(index, number), 0.5, True)
+    for level in ("fires", "strong"):
+        _insert(connection, "firing_positions", layer, index, level, [0.1 * bucket for bucket in range(BUCKETS)])
+    if detects:
+        _insert(connection, "firing_detectors", layer, index, "strong", token_id, 20, 19, 0.96)
+
+
+def _write_layers(connection: duckdb.DuckDBPyConnection, layers: list[int], languages: list[str]) -> None:
+    for measure in MEASURES:
+        for layer in layers:
+            for part in ["", *(languages if measure in BY_LANGUAGE else [])]:
+                for control in {"", CONTROLLED.get(measure, "")}:
+                    number = layer_number(measure, layer, control)
+                    ends = (0.9 * number, 1.1 * number) if measure == "active" else (None, None)
+                    _insert(connection, "firing_layers", measure, control, part, layer, number, *ends, 6)
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, *values: Any) -> None:
+    connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", list(values))
