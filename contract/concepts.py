@@ -110,6 +110,10 @@ def define(values: Mapping[str, Any]) -> Concept:
 
 
 def _reason(error: Any) -> str:
+    if error["type"] == "string_pattern_mismatch":
+        return f"{error['input']!r} is no name: write letters a to z, digits and single hyphens"
+    if error["loc"] == ("patterns",):
+        return f"a concept has a pattern for 1 to {MOST_LANGUAGES} languages"
     cause = error.get("ctx", {}).get("error")
     return str(cause) if isinstance(cause, KeyscopeError) else f"{error['msg']}, not {error['input']!r}"
 
