@@ -13,6 +13,7 @@ from app.pages.formats import NOTHING
 from app.pages.links import Links
 from app.queries import edits as queries
 from app.queries.edits import Change, Contrast, Control, Edit, Effect
+from contract.analyses.edit import GROUPS
 
 EMPTY = Cell(NOTHING)
 MEASURES = {"accuracy": "accuracy", "loss": "loss"}
@@ -25,8 +26,9 @@ _CHANGES = (_ACCURACY, _LOSS, _RANK)
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """What came of an edit."""
+    """What came of an edit, by one measure."""
 
+    measure: str
     selective: bool
     text: str
 
@@ -42,13 +44,17 @@ def headline(edit: Edit, found: Judgement) -> Headline:
     )
     controls = f"{'more than masking' if found.beats_controls else 'not clearly more than masking'} {means} on average"
     if found.general is None or found.contrast is None:
-        return Headline(found.beats_controls, f"{moved}, to {level}. That is {controls}; there is no code without it.")
+        return Headline(
+            found.measure,
+            found.beats_controls,
+            f"{moved}, to {level}. That is {controls}; there is no code without it.",
+        )
     general = (
         f"{'more than' if found.beats_general else 'not clearly more than'} in code without it, which changes by "
         f"{_told(found.general, found.measure)}; the difference is {_contrast(found.contrast)}"
     )
     joined = "and" if found.beats_controls == found.beats_general else "but"
-    return Headline(found.selective, f"{moved}, to {level}. That is {controls}, {joined} {general}.")
+    return Headline(found.measure, found.selective, f"{moved}, to {level}. That is {controls}, {joined} {general}.")
 
 
 def blocks(cursor: duckdb.DuckDBPyConnection, links: Links, run_id: str, edit: Edit) -> list[Block]:
@@ -105,7 +111,8 @@ def _controls(
         f"{formats.number(each.norm_value)}"
         for each in likenesses
     )
-    shown = [each for each in controls if each.measure in MEASURES and each.group in ("concept", "near", "general")]
+    shown = [each for each in controls if each.measure in MEASURES and not each.name]
+    shown.sort(key=lambda each: (GROUPS.index(each.group), each.measure))
     return Block(
         name="controls",
         title="Other keys instead",
@@ -146,6 +153,7 @@ def _controls(
 
 def _places(links: Links, run_id: str, main: Sequence[Effect], before: dict[tuple[str, str], Effect]) -> Block:
     shown = [each for each in main if each.group != "collateral" and each.places]
+    shown.sort(key=lambda each: (GROUPS.index(each.group), each.name))
     return Block(
         name="places",
         title="Where it acts",

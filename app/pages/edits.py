@@ -18,7 +18,7 @@ from app.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun
 from app.labels.database import Database
 from app.labels.repository import save_basket
 from app.pages.blocks import Block
-from app.pages.edit_blocks import Headline, blocks, headline
+from app.pages.edit_blocks import MEASURES, Headline, blocks, headline
 from app.pages.links import LONGEST_BASKET, Basket, Links
 from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
 from app.pages.returning import way_back
@@ -69,7 +69,8 @@ class ShownEdit:
     """One edit in a list."""
 
     edit: Edit
-    headline: Headline
+    headlines: list[Headline]
+    """By accuracy and by loss."""
     href: str
 
 
@@ -153,7 +154,7 @@ def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, mask: M
             f"Edit of {found.title} · {run.run_id}", links, run.manifest, layer=None, here="runs", section="edits_page"
         ),
         edit=found,
-        headlines=[headline(found, edits.judge(cursor, found, measure)) for measure in ("accuracy", "loss")],
+        headlines=_headlines(cursor, found),
         blocks=blocks(cursor, links, run.run_id, found),
         masks=[(each, links.key(run.run_id, each.key)) for each in masks[:KEYS_SHOWN]],
         prompts=queries.prompts(cursor, edit),
@@ -222,7 +223,8 @@ def _basket(database: Database, run_id: str, masks: Sequence[Mask]) -> Basket:
 
 
 def _shown(cursor: duckdb.DuckDBPyConnection, links: Links, run_id: str, found: Sequence[Edit]) -> list[ShownEdit]:
-    return [
-        ShownEdit(each, headline(each, edits.judge(cursor, each, "accuracy")), links.edit(run_id, each.edit))
-        for each in found
-    ]
+    return [ShownEdit(each, _headlines(cursor, each), links.edit(run_id, each.edit)) for each in found]
+
+
+def _headlines(cursor: duckdb.DuckDBPyConnection, edit: Edit) -> list[Headline]:
+    return [headline(edit, edits.judge(cursor, edit, measure)) for measure in MEASURES]

@@ -85,6 +85,7 @@ class JobsPage(Page):
     start: Annotated[list[str], Help("Kinds of analyses that are not there and can be started")]
     start_href: Annotated[str, Help("Where the form that starts one is sent to")]
     next: Annotated[str, Help("Where that form leads back to")]
+    part: Annotated[bool, Help("Whether these are some of the run's jobs only, shown inside another page")]
     problem: Annotated[str | None, Help("Why nobody can say which jobs there are")]
 
 
@@ -111,6 +112,7 @@ async def jobs_page(
         start=await _startable(workers, run, state, found),
         start_href=links.to("start_job", run=run.run_id),
         next=_shown_on(request),
+        part=bool(state.kind or state.about),
         problem=problem,
     )
     response = respond(request, "jobs.html", page)
