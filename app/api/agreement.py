@@ -95,7 +95,7 @@ def show_label_agreement(
     kinds = agreement.kinds_by_layer(said, model.n_layers)
     return AgreementAnswer(
         people=list(said.people),
-        n_keys=len(said.layers),
+        n_keys=len(said.keys),
         n_labels=said.n_labels,
         pairs=[PairShape(first=each.first, second=each.second, kappa=EstimateShape.of(each.kappa)) for each in pairs],
         n_pairs=n_pairs,
@@ -124,7 +124,9 @@ def show_disagreements(
 ) -> DisagreementsAnswer:
     """Keys whose current labels are of several kinds."""
     weights = run.manifest.model.weights_sha256
-    found = database.read(lambda session: adjudication.disagreements(session, weights))
+    found = database.read(
+        lambda session: adjudication.disagreements(session, weights, agreement.load(session, weights))
+    )
     wanted = [each for each in found if not (open and each.decision)]
     return DisagreementsAnswer(
         total=len(wanted),

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, String, literal, null, or_, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Integer, Select, String, and_, literal, null, or_, select, true, union_all
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.errors import InvalidParameter
 from app.labels.comments import present_words
-from app.labels.models import Label, Moment
+from app.labels.models import Label
 from app.labels.team_models import Adjudication, Comment, CommentText, KeyList, Mention
 from contract.keys import KeyId
 
@@ -72,11 +72,11 @@ def recent(session: Session, chosen: Filter, limit: int = PAGE) -> list[Event]:
         InvalidParameter: the cursor cannot be read.
     """
     if chosen.mentioning is not None:
-        sources = [_comments(chosen)]
+        sources = {What.COMMENT: _comments(chosen)}
     else:
-        sources = [_labels(chosen), _retractions(chosen), _adjudications(chosen), _comments(chosen), _lists(chosen)]
+        sources = {what: source(chosen) for what, source in SOURCES.items()}
     # Each source is cut by itself, so that none is read further than it can matter.
-    cut = [_cut(source, chosen.before, limit) for source in sources]
+    cut = [_cut(what, source, chosen.before, limit) for what, source in sources.items()]
     stream = union_all(*(select(each) for each in cut)).subquery()
     rows = session.execute(select(stream).order_by(*_latest_first(stream.c)).limit(limit))
     return [
@@ -129,6 +129,15 @@ def _lists(chosen: Filter) -> Select[Any]:
     return _of(columns, chosen, KeyList.owner, KeyList.weights_sha256).where(KeyList.deleted_at.is_(None), visible)
 
 
+SOURCES = {
+    What.LABEL: _labels,
+    What.RETRACTION: _retractions,
+    What.ADJUDICATION: _adjudications,
+    What.COMMENT: _comments,
+    What.LIST: _lists,
+}
+
+
 def _columns(what: What, table: Any, at: Any, person: Any, kind: Any, text: Any) -> list[Any]:
     no_key = literal(None, Integer)
     return [
@@ -155,22 +164,24 @@ def _of(
     return found
 
 
-def _cut(source: Select[Any], before: str, limit: int) -> Any:
+def _cut(what: What, source: Select[Any], before: str, limit: int) -> Any:
     columns = {column.name: column for column in source.selected_columns}
+    at, number = columns["at"], columns["id"]
     if before:
-        at, what, number = _parse_cursor(before)
-        place = tuple_(columns["at"], columns["what"], columns["id"])
-        source = source.where(place < tuple_(literal(at, Moment), literal(what), literal(number)))
-    return source.order_by(columns["at"].desc(), columns["what"].desc(), columns["id"].desc()).limit(limit).subquery()
+        moment, last, last_number = _parse_cursor(before)
+        # Of what happened at the same moment, the names of what it was decide, then the numbers.
+        same = true() if what < last else and_(literal(what == last), number < last_number)
+        source = source.where(or_(at < moment, and_(at == moment, same)))
+    return source.order_by(at.desc(), number.desc()).limit(limit).subquery()
 
 
 def _latest_first(columns: Any) -> list[Any]:
     return [columns.at.desc(), columns.what.desc(), columns.id.desc()]
 
 
-def _parse_cursor(text: str) -> tuple[datetime, str, int]:
+def _parse_cursor(text: str) -> tuple[datetime, What, int]:
     try:
         microseconds, what, number = text.split(".")
-        return _EPOCH + timedelta(microseconds=int(microseconds)), What(what).value, int(number)
+        return _EPOCH + timedelta(microseconds=int(microseconds)), What(what), int(number)
     except (ValueError, OverflowError) as error:
         raise InvalidParameter(f"{text!r} is no place in the activity: follow the links of its page") from error

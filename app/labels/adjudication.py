@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import InvalidParameter
-from app.labels.models import Kind, Label
+from app.labels.agreement import Said
+from app.labels.models import Kind
 from app.labels.repository import Target
 from app.labels.team_models import Adjudication
 from contract.errors import KeyscopeError
@@ -78,13 +79,10 @@ def decide(
     return made
 
 
-def disagreements(session: Session, weights_sha256: str) -> list[Disagreement]:
+def disagreements(session: Session, weights_sha256: str, said: Said) -> list[Disagreement]:
     """Every key whose current labels are of several kinds, by key."""
-    labels: dict[KeyId, list[tuple[str, Kind]]] = {}
-    for layer, index, person, kind in session.execute(_disputed(weights_sha256)):
-        labels.setdefault(KeyId(layer, index), []).append((person, kind))
     decided = {each.key: each for each in in_force(session, weights_sha256)}
-    return [Disagreement(key, said, decided.get(key)) for key, said in labels.items()]
+    return [Disagreement(key, labels, decided.get(key)) for key, labels in said.disputed()]
 
 
 def in_force(session: Session, weights_sha256: str) -> Iterator[Adjudication]:
@@ -98,23 +96,6 @@ def in_force(session: Session, weights_sha256: str) -> Iterator[Adjudication]:
     )
     chosen = select(Adjudication).where(Adjudication.weights_sha256 == weights_sha256, ~newer.exists())
     return (each for each in session.scalars(chosen) if each.kind is not None)
-
-
-def _disputed(weights_sha256: str) -> Select[int, int, str, Kind]:
-    current = Label.weights_sha256 == weights_sha256, Label.superseded_at.is_(None)
-    keys = (
-        select(Label.layer, Label.key_index)
-        .where(*current)
-        .group_by(Label.layer, Label.key_index)
-        .having(func.count(func.distinct(Label.kind)) > 1)
-        .subquery()
-    )
-    return (
-        select(Label.layer, Label.key_index, Label.person, Label.kind)
-        .join(keys, (keys.c.layer == Label.layer) & (keys.c.key_index == Label.key_index))
-        .where(*current)
-        .order_by(Label.layer, Label.key_index, Label.person)
-    )
 
 
 def _description(text: str) -> str:

@@ -1,16 +1,17 @@
 """What the current labels of a model's keys come to: progress, agreement beyond chance, and kinds by layer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import String, cast, select
 from sqlalchemy.orm import Session
 
 from app.labels import statistics
 from app.labels.models import Kind, Label
 from app.labels.statistics import MISSING, Estimate, Ratings
+from contract.keys import KeyId
 
 KINDS = tuple(Kind)
 MOST_PAIRS = 30
@@ -22,15 +23,30 @@ class Said:
     """Everyone's current labels of one model's keys."""
 
     people: Sequence[str]
-    layers: Ratings
-    """Layer of each key that has a label; shape `keys`."""
+    keys: Ratings
+    """Layer and index of each key that has a label, in their order; shape `keys × 2`."""
     ratings: Ratings
     """Number of the kind in `KINDS`, or MISSING; shape `keys × people`."""
+
+    @property
+    def layers(self) -> Ratings:
+        """Layer of each key; shape `keys`."""
+        return self.keys[:, 0]
 
     @property
     def n_labels(self) -> int:
         """All labels together."""
         return int((self.ratings != MISSING).sum())
+
+    def disputed(self) -> Iterator[tuple[KeyId, list[tuple[str, Kind]]]]:
+        """Each key with labels of several kinds, and who says what."""
+        given = self.ratings != MISSING
+        highest = self.ratings.max(axis=1, initial=MISSING)
+        lowest = np.where(given, self.ratings, len(KINDS)).min(axis=1, initial=len(KINDS))
+        for number in np.flatnonzero(lowest < highest):
+            layer, index = self.keys[number].tolist()
+            said = [(self.people[at], KINDS[self.ratings[number, at]]) for at in np.flatnonzero(given[number]).tolist()]
+            yield KeyId(layer, index), said
 
     def of(self, person: str) -> Ratings:
         """What one person says; shape `keys`."""
@@ -68,18 +84,19 @@ class LayerKinds:
 
 def load(session: Session, weights_sha256: str) -> Said:
     """The current labels of one model's keys, people by name."""
-    chosen = select(Label.layer, Label.key_index, Label.person, Label.kind).where(
+    chosen = select(Label.layer, Label.key_index, Label.person, cast(Label.kind, String)).where(
         Label.weights_sha256 == weights_sha256, Label.superseded_at.is_(None)
     )
     rows = session.execute(chosen).all()
-    people = sorted({person for _, _, person, _ in rows})
-    keys = {key: number for number, key in enumerate(sorted({(layer, index) for layer, index, _, _ in rows}))}
-    column = {person: number for number, person in enumerate(people)}
-    number_of = {kind: number for number, kind in enumerate(KINDS)}
+    if not rows:
+        return Said([], np.empty((0, 2), np.int64), np.empty((0, 0), np.int64))
+    layers, indices, persons, kinds = zip(*rows, strict=True)
+    keys, row = np.unique(np.array([layers, indices], np.int64).T, axis=0, return_inverse=True)
+    people, column = np.unique(np.array(persons, object), return_inverse=True)
+    number_of = {kind.value: number for number, kind in enumerate(KINDS)}
     ratings = np.full((len(keys), len(people)), MISSING, np.int64)
-    for layer, index, person, kind in rows:
-        ratings[keys[layer, index], column[person]] = number_of[kind]
-    return Said(people, np.array([layer for layer, _ in keys], np.int64), ratings)
+    ratings[row, column] = [number_of[kind] for kind in kinds]
+    return Said(people.tolist(), keys, ratings)
 
 
 def progress(said: Said, keys_per_layer: Sequence[int]) -> list[LayerProgress]:

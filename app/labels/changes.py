@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -18,11 +18,10 @@ from app.labels.database import Database, DatabaseUnavailable
 from app.labels.models import Label
 from app.labels.repository import Target
 from app.labels.team_models import Adjudication, Comment, CommentText
+from app.labels.wanted import MOST, is_wanted, wanted_keys
 from contract.keys import KeyId
 
 SECONDS = 1.0
-MOST_KEYS = 200
-"""Keys asked about in one statement."""
 
 log = logging.getLogger(__name__)
 
@@ -104,27 +103,26 @@ def _portions(targets: Iterable[Target]) -> Iterator[tuple[str, list[tuple[int, 
     ordered = sorted(targets, key=lambda target: (target.weights_sha256, target.key))
     for weights_sha256, group in groupby(ordered, key=lambda target: target.weights_sha256):
         keys = [(target.key.layer, target.key.index) for target in group]
-        for start in range(0, len(keys), MOST_KEYS):
-            yield weights_sha256, keys[start : start + MOST_KEYS]
+        for start in range(0, len(keys), MOST):
+            yield weights_sha256, keys[start : start + MOST]
 
 
 def _labels(weights_sha256: str, keys: list[tuple[int, int]]) -> Any:
     # Numbers of labels only rise, so a new label shows in the largest, and one taken back in how many there are.
-    counted = select(Label.layer, Label.key_index, func.max(Label.id), func.count(Label.id))
-    return _about(counted.where(Label.superseded_at.is_(None)), Label, weights_sha256, keys)
+    return _counted(Label, Label.id, weights_sha256, keys).where(Label.superseded_at.is_(None))
 
 
 def _decisions(weights_sha256: str, keys: list[tuple[int, int]]) -> Any:
-    counted = select(Adjudication.layer, Adjudication.key_index, func.max(Adjudication.id), func.count(Adjudication.id))
-    return _about(counted, Adjudication, weights_sha256, keys)
+    return _counted(Adjudication, Adjudication.id, weights_sha256, keys)
 
 
 def _comments(weights_sha256: str, keys: list[tuple[int, int]]) -> Any:
-    counted = select(Comment.layer, Comment.key_index, func.max(CommentText.id), func.count(CommentText.id))
-    joined = counted.join(CommentText, CommentText.comment_id == Comment.id).where(Comment.deleted_at.is_(None))
-    return _about(joined, Comment, weights_sha256, keys)
+    counted = _counted(Comment, CommentText.id, weights_sha256, keys)
+    return counted.join(CommentText, CommentText.comment_id == Comment.id).where(Comment.deleted_at.is_(None))
 
 
-def _about(statement: Any, table: Any, weights_sha256: str, keys: list[tuple[int, int]]) -> Any:
-    key = table.layer, table.key_index
-    return statement.where(table.weights_sha256 == weights_sha256, tuple_(*key).in_(keys)).group_by(*key)
+def _counted(table: Any, number: Any, weights_sha256: str, keys: list[tuple[int, int]]) -> Any:
+    """Per key the largest number and how many there are."""
+    wanted = wanted_keys(keys)
+    chosen = select(*wanted.c, func.max(number), func.count(number)).group_by(*wanted.c)
+    return chosen.select_from(wanted).join(table, is_wanted(table, weights_sha256, wanted))

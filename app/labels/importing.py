@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import false, select, text, tuple_, update
+from sqlalchemy import false, select, text, update
 from sqlalchemy.orm import Session
 
 from app.labels import records
@@ -22,6 +22,7 @@ from app.labels.models import Label
 from app.labels.records import Record
 from app.labels.repository import Target
 from app.labels.team_models import Adjudication
+from app.labels.wanted import MOST, is_wanted, wanted_keys
 from app.runs import Registry
 from contract.errors import KeyscopeError
 from contract.keys import KeyId
@@ -30,7 +31,6 @@ CLOCKS = timedelta(minutes=10)
 """How far ahead another server's clock may be."""
 SHOWN = 100
 """Problems reported one by one."""
-PORTION = 200
 _FAR = datetime.max.replace(tzinfo=UTC)
 
 
@@ -180,10 +180,10 @@ def _there(session: Session, table: Any, targets: Iterable[Target]) -> dict[Targ
     for target in targets:
         by_weights[target.weights_sha256].append((target.key.layer, target.key.index))
     for weights_sha256, keys in by_weights.items():
-        for start in range(0, len(keys), PORTION):
-            portion = tuple_(table.layer, table.key_index).in_(keys[start : start + PORTION])
-            chosen = select(table).where(table.weights_sha256 == weights_sha256, portion).order_by(table.id)
-            for each in session.scalars(chosen):
+        for start in range(0, len(keys), MOST):
+            wanted = wanted_keys(keys[start : start + MOST])
+            chosen = select(table).select_from(wanted).join(table, is_wanted(table, weights_sha256, wanted))
+            for each in session.scalars(chosen.order_by(table.id)):
                 found[Target(weights_sha256, KeyId(each.layer, each.key_index))].append(each)
     return found
 

@@ -125,9 +125,10 @@ class Mention(Base):
 
 
 # What the recent activity is read by.
-Index("labels_by_time", Label.created_at)
+Index("labels_by_time", Label.weights_sha256, Label.created_at, Label.id)
 Index(
     "labels_taken_back",
+    Label.weights_sha256,
     Label.superseded_at,
     sqlite_where=text("retracted = 1"),
     postgresql_where=text("retracted"),

@@ -7,6 +7,7 @@ from typing import Annotated
 import plotly.graph_objects as go
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
+from sqlalchemy.orm import Session
 
 from app.dependencies import LabelsDatabase, Runs
 from app.labels import adjudication, agreement
@@ -78,14 +79,11 @@ def labels_page(
     frame = Frame("Labels", links, chosen.manifest if chosen else None, None, here="labels")
     problem, said = None, None
     disputed: list[Disagreement] = []
-    if chosen:
-        weights = chosen.manifest.model.weights_sha256
-        try:
-            said, disputed = database.read(
-                lambda session: (agreement.load(session, weights), adjudication.disagreements(session, weights))
-            )
-        except DatabaseUnavailable as error:
-            problem = error.detail
+    try:
+        if chosen:
+            said, disputed = database.read(lambda session: _load(session, chosen.manifest.model.weights_sha256))
+    except DatabaseUnavailable as error:
+        problem = error.detail
     pairs, n_pairs = agreement.pairs(said) if said else ([], 0)
 
     def turn(to: int) -> str | None:
@@ -167,6 +165,11 @@ def chosen_run(registry: Registry, run: str) -> tuple[Run | None, list[Manifest]
     """
     runs, _ = registry.all()
     return registry.get(run) if run else next(iter(runs), None), [each.manifest for each in runs]
+
+
+def _load(session: Session, weights_sha256: str) -> tuple[Said, list[Disagreement]]:
+    said = agreement.load(session, weights_sha256)
+    return said, adjudication.disagreements(session, weights_sha256, said)
 
 
 def _overall(said: Said) -> list[tuple[str, str, Estimate]]:

@@ -105,11 +105,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("comment_id", "person"),
     )
     op.create_index("mentions_of_person", "mentions", ["person"], unique=False)
-    op.create_index("labels_by_time", "labels", ["created_at"], unique=False)
+    op.create_index("labels_by_time", "labels", ["weights_sha256", "created_at", "id"], unique=False)
     op.create_index(
         "labels_taken_back",
         "labels",
-        ["superseded_at"],
+        ["weights_sha256", "superseded_at"],
         unique=False,
         sqlite_where=sa.text("retracted = 1"),
         postgresql_where=sa.text("retracted"),

@@ -69,11 +69,12 @@ def test_an_event_names_its_key_and_kind(busy: Database):
     assert events["adjudication"].kind == "syntactic"
 
 
-def test_pages_follow_each_other_without_gap_or_overlap(busy: Database):
+@pytest.mark.parametrize("limit", [1, 2])
+def test_pages_follow_each_other_without_gap_or_overlap(busy: Database, limit: int):
     found, cursor = [], ""
     while True:
         with busy.transaction() as session:
-            page = activity.recent(session, Filter(before=cursor), limit=2)
+            page = activity.recent(session, Filter(before=cursor), limit)
         if not page:
             break
         found += [(each.what.value, each.person, each.text) for each in page]

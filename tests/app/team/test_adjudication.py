@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from app.errors import InvalidParameter
-from app.labels import adjudication, repository
+from app.labels import adjudication, agreement, repository
 from app.labels.adjudication import AdjudicationChanged
 from app.labels.database import Database
 from app.labels.models import Kind
@@ -28,7 +28,7 @@ def test_a_decision_stands_beside_the_labels(database: Database):
     decide(database, Kind.MIXED, seen=0)
     with database.transaction() as session:
         assert [each.kind for each in repository.current_labels(session, TARGET)] == [Kind.SYNTACTIC, Kind.SEMANTIC]
-        [found] = adjudication.disagreements(session, WEIGHTS)
+        [found] = adjudication.disagreements(session, WEIGHTS, agreement.load(session, WEIGHTS))
     assert found.key == TARGET.key
     assert list(found.labels) == [("Ada", Kind.SYNTACTIC), ("Ben", Kind.SEMANTIC)]
     assert found.decision is not None
@@ -46,7 +46,7 @@ def test_only_current_labels_of_these_weights_disagree(database: Database):
     label(database, "Cyd", Kind.SEMANTIC, Target("b" * 64, TARGET.key))
     label(database, "Cyd", Kind.SEMANTIC, Target(WEIGHTS, KeyId(1, 3)))
     with database.transaction() as session:
-        assert adjudication.disagreements(session, WEIGHTS) == []
+        assert adjudication.disagreements(session, WEIGHTS, agreement.load(session, WEIGHTS)) == []
 
 
 def test_a_later_decision_is_in_force_and_the_earlier_one_is_kept(database: Database):
@@ -60,7 +60,7 @@ def test_a_later_decision_is_in_force_and_the_earlier_one_is_kept(database: Data
     decide(database, None, seen=2)
     with database.transaction() as session:
         assert list(adjudication.in_force(session, WEIGHTS)) == []
-        [found] = adjudication.disagreements(session, WEIGHTS)
+        [found] = adjudication.disagreements(session, WEIGHTS, agreement.load(session, WEIGHTS))
         assert found.decision is None
 
 

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.labels import adjudication, changes, comments, repository
@@ -146,3 +147,14 @@ def test_a_database_that_is_away_is_waited_for(database: Database, monkeypatch: 
 
     assert asyncio.run(scenario()) == state(database)
     assert failures == 0
+
+
+def test_a_key_is_looked_up_by_the_index(database: Database):
+    if database.url.get_backend_name() != "sqlite":
+        pytest.skip("PostgreSQL chooses by the size of the table")
+    plan = str(
+        changes._labels("a" * 64, [(1, 2), (3, 4)]).compile(database.engine, compile_kwargs={"literal_binds": True})
+    )
+    with database.transaction() as session:
+        steps = " ".join(str(row) for row in session.execute(text(f"EXPLAIN QUERY PLAN {plan}")))
+    assert "labels_of_key (weights_sha256=? AND layer=? AND key_index=?)" in steps

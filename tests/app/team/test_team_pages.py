@@ -406,6 +406,7 @@ def test_an_open_page_hears_of_changes_made_on_another_server(two_servers: tuple
     now = re.search(r'data-state="([^"]*)"', httpx.get(url + KEY).text)
     assert now is not None
     assert listener.events[-1] == now[1]
+    assert len(listener.events) == 2, "what the page knew, and other keys, are no changes"
     listener.client.close()
 
 
