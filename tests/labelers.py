@@ -44,7 +44,7 @@ class LabelServer:
         self.process = subprocess.Popen(
             [*KEYSCOPE, "serve", *where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        assert wait_until(self._listens), "the server did not start"
+        assert wait_until(self._listens, seconds=180), "the server did not start"
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
