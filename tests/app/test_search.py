@@ -4,7 +4,9 @@ import csv
 import html
 import io
 import re
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -12,12 +14,27 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.errors import InvalidParameter
-from app.queries.criteria import About, Among, Between, Criterion, Dead, FiresOn, InLayers, Prefers, Writes
-from app.queries.search import Search, search
-from app.queries.tokens import parse_token
+from app.queries.criteria import (
+    About,
+    Among,
+    Between,
+    Criterion,
+    Dead,
+    FiresOn,
+    HasRole,
+    InLayers,
+    OfConcept,
+    Prefers,
+    Writes,
+)
+from app.queries.search import Search, known_concepts, search
+from app.queries.tokens import load_vocabulary, parse_token
 from app.runs import Run
 from app.search import SearchParameters, format_ranges
 from contract.keys import KeyId
+from contract.runfile import open_run
+from tests.concepts import LOOPS, write_concepts
+from tests.syntax_analysis import write_syntax
 
 KEY_LINK = re.compile(r'<th scope="row"><a class="mono" href="[^"]*/keys/(L\d+\.K\d+)')
 
@@ -231,3 +248,27 @@ def test_the_keys_found_become_a_list(client: TestClient) -> None:
     assert f'value="{keys}"' in page.text
     listed = client.post("/lists", data={"run": "alpha", "name": "semicolons", "keys": keys}).text
     assert all(str(key) in listed for key in page.context["to_list"])
+
+
+def test_roles_and_concepts_of_analyses_find_their_keys(runs_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs_dir, tmp_path / "runs")
+    write_syntax(tmp_path / "runs" / "alpha.duckdb")
+    path = tmp_path / "runs" / "alpha.duckdb"
+    write_concepts(path, layers=2, keys_per_layer=6)
+    with open_run(path) as connection:
+        roles = "SELECT layer, \"index\", value FROM syntax_profiles WHERE aspect = 'role' AND share >= 0.5"
+        shares = connection.execute(roles).fetchall()
+        role = shares[0][2]
+        sql = f"SELECT layer, \"index\" FROM concept_keys WHERE concept = '{LOOPS.part}' AND q <= 0.05"
+        detecting = connection.execute(sql).fetchall()
+        vocabulary = load_vocabulary(connection)
+        for criterion, expected in (
+            (HasRole(role), {KeyId(*row[:2]) for row in shares if row[2] == role}),
+            (HasRole(role, 0.99), set()),
+            (OfConcept("loops"), {KeyId(*row) for row in detecting}),
+            (OfConcept("no such concept"), set()),
+        ):
+            found = search(connection.cursor(), vocabulary, Search((criterion,)), limit=1)
+            assert set(found.names(0, 99)) == expected
+        assert 0 < len(detecting) < 12
+        assert known_concepts(connection) == ["loops", "numpy"]
