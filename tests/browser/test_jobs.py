@@ -1,0 +1,32 @@
+"""A job in the browser: its progress moves by itself, and its page is loaded anew when it is done."""
+
+from collections.abc import Callable
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Visitor
+from tests.fake_worker import HALF, FakeWorker
+
+
+def test_progress_moves_and_the_page_is_loaded_anew_when_the_job_is_done(
+    visit: Callable[..., Visitor], worker: FakeWorker
+) -> None:
+    visitor = visit("/runs/alpha/concepts/loops/edits")
+    page, job = visitor.page, worker.jobs[0]
+    bar = page.get_by_role("progressbar")
+    expect(bar).to_have_attribute("value", "0.5")
+    worker.jobs = [job.model_copy(update={"progress": HALF.model_copy(update={"done": 750})})]
+    expect(bar).to_have_attribute("value", "0.75")
+    with page.expect_event("load"):
+        worker.jobs = [job.model_copy(update={"state": "done", "progress": None})]
+    expect(page.get_by_text("is done")).to_be_visible()
+    expect(bar).to_have_count(0)
+    visitor.check()
+
+
+def test_a_job_is_stopped_where_its_progress_is_shown(visit: Callable[..., Visitor], worker: FakeWorker) -> None:
+    visitor = visit("/runs/alpha/concepts/loops/edits", person="Ada")
+    visitor.page.get_by_role("button", name="stop").click()
+    expect(visitor.page.get_by_text("was stopped")).to_be_visible()
+    assert visitor.page.url.endswith("/runs/alpha/concepts/loops/edits")
+    assert worker.jobs[0].state == "cancelled"
