@@ -16,6 +16,8 @@ class Figure:
     """Where its JSON is."""
     open: str | None = None
     """Where a click on layer 0 leads, if clicks lead anywhere."""
+    tall: bool = False
+    """It has many rows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,12 +76,13 @@ def syntax_of_key(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> SyntaxOfKey 
     if found is None or not found.profile:
         return None
     by_aspect = {aspect: list(rows) for aspect, rows in groupby(found.profile, key=lambda row: row.aspect)}
-    aspects = [_aspect(name, by_aspect[name]) for name in ASPECTS if name in by_aspect]
+    # an aspect of which there is nothing but that there is no such node is not worth its place
+    told = [name for name in ASPECTS if any(row.value != NOWHERE for row in by_aspect.get(name, ()))]
+    aspects = [_aspect(name, by_aspect[name]) for name in told]
     return SyntaxOfKey(
         triggers=int(found.measures["triggers"] or 0),
         measures=_measures(found),
-        # an aspect that says nothing but that there is no such node is not worth its place
-        aspects=[each for each in aspects if [value.title for value in each.values] != [NOWHERE]],
+        aspects=aspects,
     )
 
 
@@ -112,5 +113,7 @@ def _value(row: ProfileRow) -> Value:
     )
     if row.q is not None:
         about += f"; q {formats.number(row.q)}, {formats.number(row.distinct_q)} with equal tokens counted once"
-    title = ROLE_TITLES.get(row.value, row.value) if row.aspect == "role" else row.value
+    title = f"no {row.aspect}" if row.value == NOWHERE else row.value
+    if row.aspect == "role":
+        title = ROLE_TITLES.get(row.value, row.value)
     return Value(title, formats.share(row.share), formats.share(row.base), formats.share(row.sample_share), about)

@@ -354,7 +354,13 @@ class _Blocks:
             name,
             title,
             text,
-            [self._figure(figure, "Lift over the corpus, by layer")],
+            [
+                self._figure(
+                    figure,
+                    "Lift over the corpus, by layer: 1 is as common as there; warm is commoner, cool rarer",
+                    tall=True,
+                )
+            ],
             f"{title}, by layer",
             [
                 Column(f"{aspect} and layer", ASPECTS[aspect]),
@@ -373,8 +379,9 @@ class _Blocks:
     def _key_row(self, key: KeyId, *texts: str) -> Row:
         return Row(str(key), [Cell(text) for text in texts], self._links.key(self._run.run_id, key))
 
-    def _figure(self, name: str, caption: str) -> Figure:
-        return Figure(caption, self._links.to("syntax_figure", run=self._run.run_id, figure=name), self._layer(0))
+    def _figure(self, name: str, caption: str, tall: bool = False) -> Figure:
+        href = self._links.to("syntax_figure", run=self._run.run_id, figure=name)
+        return Figure(caption, href, None if tall else self._layer(0), tall)
 
     def _layer(self, layer: int) -> str:
         return self._links.layer(self._run.run_id, layer)
