@@ -7,6 +7,8 @@ import plotly.graph_objects as go
 from app.queries.concepts import ConceptLayer
 
 Layers = Sequence[ConceptLayer]
+Point = tuple[int, float | None, float | None, float | None]
+"""A layer, a share and the ends of its interval."""
 
 
 def any_hit_by_layer(layers: Layers) -> go.Figure:
@@ -40,9 +42,11 @@ def detectors_by_layer(layers: Layers, control: Layers) -> go.Figure:
     )
 
 
-def hits_by_layer(layers: Layers, control: Layers) -> go.Figure:
-    """The share of triggers with a match near, with intervals, for the concept and its shuffled copy."""
-    figure = go.Figure([_shares(layers, "the concept"), _shares(control, "a shuffled copy")])
+def hits_by_layer(layers: Layers) -> go.Figure:
+    """The share of triggers with a match near, and the share that chance gives, with intervals."""
+    found = [(each.layer, each.hit_share, each.hit_share_low, each.hit_share_high) for each in layers]
+    chance = [(each.layer, each.chance_share, each.chance_share_low, each.chance_share_high) for each in layers]
+    figure = go.Figure([_shares(found, "the concept", "solid"), _shares(chance, "by chance", "dot")])
     figure.update_yaxes(tickformat=".0%", rangemode="tozero", title="triggers with a match near")
     return _by_layer(figure)
 
@@ -57,19 +61,19 @@ def _bars(numbers: list[int], counts: list[int], name: str) -> go.Bar:
     )
 
 
-def _shares(layers: Layers, name: str) -> go.Scatter:
-    found = [layer for layer in layers if layer.hit_share is not None]
-    shares = [layer.hit_share or 0.0 for layer in found]
+def _shares(points: Sequence[Point], name: str, dash: str) -> go.Scatter:
+    known = [(layer, share, low or 0.0, high or 0.0) for layer, share, low, high in points if share is not None]
     return go.Scatter(
-        x=[layer.layer for layer in found],
-        y=shares,
+        x=[layer for layer, *_ in known],
+        y=[share for _, share, *_ in known],
         error_y={
             "type": "data",
-            "array": [(layer.hit_share_high or 0.0) - share for layer, share in zip(found, shares, strict=True)],
-            "arrayminus": [share - (layer.hit_share_low or 0.0) for layer, share in zip(found, shares, strict=True)],
+            "array": [high - share for _, share, _, high in known],
+            "arrayminus": [share - low for _, share, low, _ in known],
         },
         name=name,
         mode="lines+markers",
+        line={"dash": dash},
         hovertemplate=f"layer %{{x}}<br>%{{y:.1%}} of triggers: {name}<extra></extra>",
     )
 

@@ -84,6 +84,7 @@ def write_concepts(
                 significant = layer + 1 if found and not control else 0
                 chance = {"expected": 2.5, "expected_low": 1.0, "expected_high": 4.0}
                 share = {"triggers": 50, "hit_share": 0.2, "hit_share_low": 0.1, "hit_share_high": 0.3}
+                share |= {"chance_share": 0.1, "chance_share_low": 0.05, "chance_share_high": 0.15}
                 counts = {"keys": keys_per_layer, "any_hit": keys_per_layer - 1, "significant": significant}
                 levels = {f"auroc_{level}": 0 if control else 1 for level in AUROC_LEVELS}
                 rows["concept_layers"].append(

@@ -139,6 +139,9 @@ class LayerCounts(_Shape):
     hit_share: float | None
     hit_share_low: float | None
     hit_share_high: float | None
+    chance_share: float | None = Field(description="Share of triggers with a hit by chance: the base rates")
+    chance_share_low: float | None
+    chance_share_high: float | None
 
 
 class ConceptLayerShape(LayerCounts):

@@ -252,7 +252,7 @@ def concept_figure(
     elif figure == "detectors":
         drawn = drawing.detectors_by_layer(layers, control)
     else:
-        drawn = drawing.hits_by_layer(layers, control)
+        drawn = drawing.hits_by_layer(layers)
     return Response(drawn.to_json(), media_type="application/json")
 
 

@@ -38,7 +38,8 @@ _LANGUAGES = """
     FROM concept_languages WHERE concept = ? ORDER BY language"""
 _LAYERS = f"""
     SELECT control, layer, keys, any_hit, expected, expected_low, expected_high, significant,
-        {", ".join(f"auroc_{level}" for level in AUROC_LEVELS)}, triggers, hit_share, hit_share_low, hit_share_high
+        {", ".join(f"auroc_{level}" for level in AUROC_LEVELS)}, triggers, hit_share, hit_share_low, hit_share_high,
+        chance_share, chance_share_low, chance_share_high
     FROM concept_layers WHERE concept = ? ORDER BY control, layer"""  # noqa: S608 - constants only
 _EXAMPLES = """
     SELECT language, source, path, line, before, match, after FROM concept_examples
@@ -121,6 +122,10 @@ class ConceptLayer:
     hit_share: float | None
     hit_share_low: float | None
     hit_share_high: float | None
+    chance_share: float | None
+    """Share of triggers with a hit by chance."""
+    chance_share_low: float | None
+    chance_share_high: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,13 @@ TABLES = (
             Column("hit_share", "DOUBLE", "Share of them with a hit"),
             Column("hit_share_low", "DOUBLE", "Lower end of its 95 % interval, by bootstrap over files"),
             Column("hit_share_high", "DOUBLE", "Upper end"),
+            Column(
+                "chance_share",
+                "DOUBLE",
+                "Share with a hit by chance: the base rates, weighted by the triggers' languages",
+            ),
+            Column("chance_share_low", "DOUBLE", "Lower end of its 95 % interval, by bootstrap over files"),
+            Column("chance_share_high", "DOUBLE", "Upper end"),
         ),
         ("concept", "control", "layer"),
     ),

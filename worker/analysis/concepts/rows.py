@@ -40,6 +40,8 @@ class TriggerScores:
     chance_low: FloatArray
     """The same at the lower ends of the base rates."""
     chance_high: FloatArray
+    expected_hits: FloatArray
+    """[estimate and ends, keys]"""
     log_p: FloatArray
     log_q: FloatArray
     significant: BoolArray
@@ -158,6 +160,7 @@ class Found:
             chance=any_hit(trials, estimate),
             chance_low=any_hit(trials, low),
             chance_high=any_hit(trials, high),
+            expected_hits=np.nan_to_num(rates[:, spoken]) @ trials.T,
             log_p=log_p,
             significant=(log_q <= np.log(self.settings.alpha)) & (hits > 0),
             log_q=log_q,
@@ -268,6 +271,8 @@ def _layer_rows(found: Found, number: int, scores: TriggerScores, areas: FloatAr
 
     # keys are taken for independent of each other: what they share makes the true spread wider
     spread = _DEVIATIONS * np.sqrt(by_layer(scores.chance * (1 - scores.chance)))
+    with np.errstate(invalid="ignore"):
+        chance_share = np.stack([by_layer(hits) for hits in scores.expected_hits]) / by_layer(scores.trials)
     share = ratio_interval(scores.hits_by_file[found.picking], scores.trials_by_file[found.picking])
     return {
         "concept": np.array([found.concepts[number % found.n].part] * n_layers),
@@ -284,6 +289,9 @@ def _layer_rows(found: Found, number: int, scores: TriggerScores, areas: FloatAr
         "hit_share": share.estimate,
         "hit_share_low": share.low,
         "hit_share_high": share.high,
+        "chance_share": chance_share[0],
+        "chance_share_low": chance_share[1],
+        "chance_share_high": chance_share[2],
     }
 
 

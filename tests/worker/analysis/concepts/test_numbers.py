@@ -147,6 +147,9 @@ def test_hits_and_their_chance_are_those_of_the_text(
         rates.append(np.mean(near))
     with open_run(subject.path) as connection:
         stored = dict(connection.execute("SELECT language, base_rate FROM concept_languages").fetchall())
+        shares = connection.execute(
+            "SELECT layer, hit_share, chance_share FROM concept_layers WHERE NOT control ORDER BY layer"
+        ).fetchall()
         triggers = connection.execute(
             'SELECT layer, "index", file_id, t.line FROM triggers t JOIN windows USING (window_id)'
         ).fetchall()
@@ -157,6 +160,10 @@ def test_hits_and_their_chance_are_those_of_the_text(
         if picking[file]:
             trials[layer, index][store.languages[file]] += 1
             hits[layer, index] += _is_near(subject, file, line)
+    for layer, hit_share, chance_share in shares:
+        n = sum(sum(trials[key]) for key in trials if key[0] == layer)
+        assert hit_share == pytest.approx(sum(hits[key] for key in hits if key[0] == layer) / n)
+        assert chance_share == pytest.approx(sum(np.dot(trials[key], rates) for key in trials if key[0] == layer) / n)
     for key, row in table.items():
         assert (row["triggers"], row["hits"]) == (sum(trials[key]), hits[key])
         assert row["chance"] == pytest.approx(any_hit([trials[key]], rates)[0], rel=1e-5)
