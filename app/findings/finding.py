@@ -73,8 +73,8 @@ class Rate:
         return f"{100 * self.estimate:.{digits}f} % ({100 * self.low:.{digits}f}–{100 * self.high:.{digits}f})"
 
     def number(self) -> str:
-        """As a number: 4.21 (3.73–4.65)."""
-        return f"{self.estimate:.2f} ({self.low:.2f}–{self.high:.2f})"
+        """As a number: 4.21 (3.73 to 4.65)."""
+        return f"{self.estimate:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
 def judged(expected: bool, contrary: bool) -> Verdict:

@@ -18,6 +18,7 @@ from app.labels.models import Kind
 from app.labels.statistics import Estimate
 from app.pages.links import Links
 from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from app.queries.syntax import scores_by_layer
 from app.runs import Registry, Run
 from contract.manifest import Manifest
 
@@ -116,9 +117,12 @@ def labels_page(
 @router.get("/labels/figures/kinds", name="kinds_figure")
 def kinds_figure(registry: Runs, database: LabelsDatabase, run: str) -> Response:
     """The kinds of the current labels by layer, as Plotly JSON."""
-    model = registry.get(run).manifest.model
+    opened = registry.get(run)
+    model = opened.manifest.model
     said = database.read(lambda session: agreement.load(session, model.weights_sha256))
-    figure = kinds_by_layer(agreement.kinds_by_layer(said, model.n_layers))
+    with opened.reading() as cursor:
+        scores = scores_by_layer(cursor)
+    figure = kinds_by_layer(agreement.kinds_by_layer(said, model.n_layers), scores or None)
     return Response(figure.to_json(), media_type="application/json")
 
 
