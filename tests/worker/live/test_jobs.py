@@ -76,7 +76,9 @@ class Summing(Analysis):
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
         names = [step.name for step in self.steps(subject)]
-        insert(connection, SUMS, {"step": np.array(names), "total": np.array([results[each]["total"] for each in names])})
+        insert(
+            connection, SUMS, {"step": np.array(names), "total": np.array([results[each]["total"] for each in names])}
+        )
 
 
 def make(settings: Mapping[str, Any]) -> Analysis:
@@ -120,7 +122,10 @@ async def start(worker: Worker, run_path: Path, **settings: Any) -> dict[str, An
 
 async def ended(worker: Worker, job: dict[str, Any]) -> dict[str, Any]:
     async with asyncio.timeout(20):
-        while (found := (await worker.client.get(f"/jobs/{job['id']}")).json()["job"])["state"] in ("queued", "running"):
+        while (found := (await worker.client.get(f"/jobs/{job['id']}")).json()["job"])["state"] in (
+            "queued",
+            "running",
+        ):
             await asyncio.sleep(0.01)
     return found
 
