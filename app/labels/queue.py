@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, case, func, select
 from sqlalchemy.orm import Session
 
 from app.errors import InvalidParameter
-from app.labels import leases, lists
+from app.labels import adjudication, leases, lists
 from app.labels.database import Database
 from app.labels.models import Label
 from app.labels.repository import Target
@@ -105,7 +105,7 @@ def _order(session: Session, run: Run, wanted: Wanted, person: str) -> Order:
 
 
 def _settled(session: Session, weights: str, wanted: Wanted, person: str) -> set[KeyId]:
-    """Keys that a person is not offered again: skipped today, or labelled often enough."""
+    """Keys that a person is not offered again: skipped today, labelled often enough, or no longer in dispute."""
     mine = func.max(case((_is(person), 1), else_=0)) == 1
     match wanted.strategy:
         case Strategy.SAMPLE | Strategy.IMPACT:
@@ -116,7 +116,10 @@ def _settled(session: Session, weights: str, wanted: Wanted, person: str) -> set
             # What somebody has looked at again stays where it is; it comes back another day.
             today = Label.created_at > datetime.now(UTC) - leases.SKIPPED
             done = _by_key(weights).where(_is(person), today)
-    return {*_keys(session, done), *leases.skipped(session, weights, person)}
+    settled = {*_keys(session, done), *leases.skipped(session, weights, person)}
+    if wanted.strategy is Strategy.DISAGREEING:
+        settled |= {decision.key for decision in adjudication.in_force(session, weights)}
+    return settled
 
 
 def _by_key(weights: str) -> Select[int, int]:

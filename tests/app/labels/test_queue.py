@@ -6,7 +6,7 @@ import pytest
 
 from app.accounts.identity import Person, Role
 from app.errors import InvalidParameter
-from app.labels import leases, lists, repository
+from app.labels import adjudication, leases, lists, repository
 from app.labels.database import Database
 from app.labels.models import Kind
 from app.labels.queue import Strategy, Wanted, next_key
@@ -137,6 +137,21 @@ def test_people_disagree_where_their_kinds_differ(
         lambda session: leases.release(session, Target(alpha.manifest.model.weights_sha256, disputed), "Cleo")
     )
     assert all_keys(database, alpha, wanted, "Ada") == [disputed]
+
+
+def test_what_was_decided_is_no_longer_in_dispute(
+    database: Database, alpha: Run, weights: str, lively: list[KeyId], give: Give
+):
+    give(lively[0], "Ada", Kind.SYNTACTIC)
+    give(lively[0], "Ben", Kind.SEMANTIC)
+    wanted = Wanted(Strategy.DISAGREEING)
+    for seen, kind, left in ((0, Kind.MIXED, 0), (1, None, 1)):
+        database.write(
+            lambda session, seen=seen, kind=kind: adjudication.decide(
+                session, Target(weights, lively[0]), "Cleo", kind, "", seen
+            )
+        )
+        assert next_key(database, alpha, wanted, "Cleo").left == left
 
 
 def test_the_least_sure_labels_come_first(database: Database, alpha: Run, lively: list[KeyId], give: Give):
