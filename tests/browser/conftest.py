@@ -21,6 +21,7 @@ from tests.fake_worker import HALF, FakeWorker, made_job
 from tests.firing_analysis import write_firing
 from tests.runs import Shape, build_run
 from tests.serving import serving
+from tests.syntax_analysis import write_syntax
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader"]
@@ -82,6 +83,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("site")
     write_agreement(build_run(directory / "alpha.duckdb", Shape(keys=24, window=96)), layers=2)
     write_firing(directory / "alpha.duckdb")
+    write_syntax(directory / "alpha.duckdb")
     write_concepts(directory / "alpha.duckdb", layers=2, keys_per_layer=24)
     write_edit(directory / "alpha.duckdb")
     build_run(directory / "gated.duckdb", Shape(layers=3, keys=5, seed=1, gated=True, bos=False))
