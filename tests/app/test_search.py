@@ -136,13 +136,14 @@ def test_criteria_hold_together(alpha: Run, cursor: duckdb.DuckDBPyConnection) -
     assert keys_found(cursor, alpha, Among(())) == []
 
 
+@pytest.mark.parametrize("sort", ["kurtosis", "top_token_share"])
 @pytest.mark.parametrize("order", ["asc", "desc"])
 def test_keys_found_are_in_order_and_counted_by_layer(
-    alpha: Run, cursor: duckdb.DuckDBPyConnection, order: Any
+    alpha: Run, cursor: duckdb.DuckDBPyConnection, order: Any, sort: str
 ) -> None:
-    found = search(cursor, alpha.vocabulary, Search((Dead(False),), "kurtosis", order), limit=4, offset=2)
+    found = search(cursor, alpha.vocabulary, Search((Dead(False),), sort, order), limit=4, offset=2)
     rows = cursor.execute(
-        f'SELECT layer, "index" FROM keys WHERE NOT dead ORDER BY kurtosis {order}, layer, "index"'
+        f'SELECT layer, "index" FROM keys WHERE NOT dead ORDER BY {sort} {order}, layer, "index"'
     ).fetchall()
     assert found.names(0, 99) == [KeyId(*row) for row in rows]
     assert [hit.row.key for hit in found.hits] == [KeyId(*row) for row in rows][2:6]
