@@ -81,7 +81,7 @@ def test_a_key_of_many_keywords_is_found_by_its_role_beyond_its_tokens(rows: duc
     assert found["lift"] == pytest.approx(found["share"] / found["base"], rel=1e-5)
     assert found["q"] < 1e-6
     assert found["distinct_q"] < LEVEL
-    assert found["sample_share"] > 0.8
+    assert found["sample_share"] > 2 * found["base"]
 
 
 def test_one_token_is_no_role_however_often_it_comes(rows: duckdb.DuckDBPyConnection) -> None:
