@@ -212,11 +212,44 @@ TOKEN_KEYS = Table(
     ("relation", "token_id", "layer", "index"),
 )
 """`value_tokens` and `fires_on` once more, from token to keys, so that a search does not read all of them."""
-_READ_WHOLE = """
+KEY_SUMMARIES = Table(
+    "key_summaries",
+    (
+        *KEY,
+        Column("language", "VARCHAR", "Of the key's strongest trigger, like all up to the column; empty without any"),
+        Column("coefficient", "FLOAT"),
+        Column("window_id", "UINTEGER"),
+        Column("position", "USMALLINT"),
+        Column("line", "UINTEGER"),
+        Column("column", "UINTEGER"),
+        Column("promoted", "INTEGER[]", "Tokens that the value promotes most, through the final norm's gain"),
+        Column("logits", "FLOAT[]"),
+    ),
+    ("layer", "index"),
+)
+"""What a list shows of a key: its strongest trigger and what its value promotes, once more and side by side."""
+LISTED = 5
+"""Promoted tokens in a summary."""
+
+_OF_VALUES_AND_TRIGGERS = """
     SELECT direction AS relation, token_id, layer, "index", rank, logit AS amount
     FROM value_tokens WHERE projection = 'normed'
     UNION ALL
     SELECT 'fires_on', token_id, layer, "index", rank, "count" FROM fires_on"""
+_OF_KEYS = f"""
+    SELECT k.layer, k."index", t.language, t.coefficient, t.window_id, t.position, t.line, t."column", v.promoted, v.logits
+    FROM keys k
+    LEFT JOIN (
+        SELECT * FROM triggers WHERE polarity = 'max' AND rank = 1
+        QUALIFY row_number() OVER (PARTITION BY layer, "index" ORDER BY coefficient DESC, language) = 1
+    ) t USING (layer, "index")
+    LEFT JOIN (
+        SELECT layer, "index", list(token_id ORDER BY rank) AS promoted, list(logit ORDER BY rank) AS logits
+        FROM value_tokens WHERE projection = 'normed' AND direction = 'promoted' AND rank <= {LISTED}
+        GROUP BY layer, "index"
+    ) v USING (layer, "index")"""  # noqa: S608 - a constant
+DERIVED = ((TOKEN_KEYS, _OF_VALUES_AND_TRIGGERS), (KEY_SUMMARIES, _OF_KEYS))
+"""Tables that follow from the others and are there to be read fast, each with the SELECT that gives its rows."""
 
 
 def table(name: str) -> Table:
@@ -230,13 +263,14 @@ def create(path: Path) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
     Raises:
         FileExists: there is a file of that name; run files are never overwritten.
     """
-    return publish(path, (*TABLES, TOKEN_KEYS))
+    return publish(path, (*TABLES, *(table for table, _ in DERIVED)))
 
 
-def index_tokens(connection: duckdb.DuckDBPyConnection) -> None:
-    """Write `token_keys`; to be called once, when all keys are written."""
-    order = ", ".join(f'"{column}"' for column in TOKEN_KEYS.sorted_by)
-    connection.execute(f"INSERT INTO {TOKEN_KEYS.name} {_READ_WHOLE} ORDER BY {order}")
+def write_derived(connection: duckdb.DuckDBPyConnection) -> None:
+    """Write the tables that follow from the others; to be called once, when all of these are written."""
+    for table, select in DERIVED:
+        order = ", ".join(f'"{column}"' for column in table.sorted_by)
+        connection.execute(f"INSERT INTO {table.name} SELECT * FROM ({select}) ORDER BY {order}")  # noqa: S608
 
 
 def write_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
@@ -266,7 +300,7 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
         _check_version(connection, path)
         for each in TABLES:
             connection.execute(f"CREATE VIEW {each.name} AS SELECT * FROM run.{each.name}")  # noqa: S608 - our own names
-        _lay_token_keys(connection)
+        _lay_derived(connection)
         attach_analyses(connection, path)
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -279,12 +313,13 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     return connection
 
 
-def _lay_token_keys(connection: duckdb.DuckDBPyConnection) -> None:
-    """The table where the file has it; files written before there was one are read whole instead."""
-    find = "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'run' AND table_name = ?"
-    (there,) = connection.execute(find, [TOKEN_KEYS.name]).fetchall()[0]
-    source = f"SELECT * FROM run.{TOKEN_KEYS.name}" if there else _READ_WHOLE  # noqa: S608 - our own names
-    connection.execute(f"CREATE VIEW {TOKEN_KEYS.name} AS {source}")
+def _lay_derived(connection: duckdb.DuckDBPyConnection) -> None:
+    """The derived tables where the file has them; of files written before there were any, the SELECTs that give them."""
+    find = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'run'"
+    there = {name for (name,) in connection.execute(find).fetchall()}
+    for table, select in DERIVED:
+        source = f"SELECT * FROM run.{table.name}" if table.name in there else select  # noqa: S608 - our own names
+        connection.execute(f"CREATE VIEW {table.name} AS {source}")
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None:

@@ -23,7 +23,7 @@ from contract.manifest import (
     RunSettings,
     Verification,
 )
-from contract.runfile import SCHEMA_VERSION, create, index_tokens, write_manifest
+from contract.runfile import SCHEMA_VERSION, create, write_derived, write_manifest
 
 PYTHON = '''\
 import numpy as np
@@ -192,7 +192,7 @@ class _Builder:
             for table, rows in self.rows.items():
                 for start in range(0, len(rows), 500):
                     _insert(connection, table, rows[start : start + 500])
-            index_tokens(connection)
+            write_derived(connection)
             write_manifest(connection, self._manifest())
 
     def _insert(self, table: str, rows: list[tuple]) -> None:

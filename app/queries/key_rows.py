@@ -12,21 +12,13 @@ from app.queries.tokens import Token, Vocabulary
 from app.queries.values import Statistics, named, rows, select
 from contract.keys import KeyId
 
-PROMOTED = 5
-"""Promoted tokens shown beside a key in a table."""
-AT_ONCE = 50
-"""Keys far apart that one query reads: the time for each grows with the number of the others."""
-
-_TOP_TRIGGERS = """
-    SELECT t.layer, t."index", t.language, t.coefficient, t.position, t.line, t."column", f.path, w.token_ids
-    FROM (
-        SELECT * FROM triggers WHERE ({keys}) AND polarity = 'max' AND rank = 1
-        QUALIFY row_number() OVER (PARTITION BY layer, "index" ORDER BY coefficient DESC, language) = 1
-    ) t JOIN windows w USING (window_id) JOIN files f USING (file_id)"""
-_PROMOTED = """
-    SELECT layer, "index", token_id, logit FROM value_tokens
-    WHERE ({keys}) AND projection = 'normed' AND direction = 'promoted' AND rank <= {promoted}
-    ORDER BY layer, "index", rank"""
+_AMONG = 'SEMI JOIN (SELECT unnest(?::USMALLINT[]) AS layer, unnest(?::UINTEGER[]) AS "index") USING (layer, "index")'
+"""Only the keys whose layers and indices are given."""
+_SUMMARIES = f"""
+    SELECT s.layer, s."index", s.promoted, s.logits,
+        s.language, s.coefficient, s.position, s.line, s."column", f.path, w.token_ids
+    FROM (SELECT * FROM key_summaries {_AMONG}) s
+    LEFT JOIN windows w USING (window_id) LEFT JOIN files f USING (file_id)"""  # noqa: S608 - constants only
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,54 +60,31 @@ def key_rows(
     """
     found = rows(cursor, f'SELECT layer, "index", {select(STATISTICS)} FROM keys {clauses}', values)  # noqa: S608
     keys = [KeyId(*row[:2]) for row in found]
-    tops, promoted = _top_triggers(cursor, vocabulary, keys), _promoted(cursor, vocabulary, keys)
+    summaries = {KeyId(*row[:2]): row[2:] for row in rows(cursor, _SUMMARIES, _names(keys))}
     return [
-        KeyRow(key, named(STATISTICS, row[2:]), tops.get(key), promoted.get(key, []))
+        _key_row(key, named(STATISTICS, row[2:]), summaries[key], vocabulary)
         for key, row in zip(keys, found, strict=True)
     ]
 
 
 def rows_of(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, keys: Sequence[KeyId]) -> list[KeyRow]:
     """Keys of the run as table rows, in the order given."""
-    found: dict[KeyId, KeyRow] = {}
-    for start in range(0, len(keys), AT_ONCE):
-        condition, values = _among(keys[start : start + AT_ONCE])
-        found |= {row.key: row for row in key_rows(cursor, vocabulary, f"WHERE {condition}", values)}
+    found = {row.key: row for row in key_rows(cursor, vocabulary, _AMONG, _names(keys))}
     return [found[key] for key in keys]
 
 
-def _among(keys: Sequence[KeyId]) -> tuple[str, list[object]]:
-    """A condition that only these keys pass, such that rows of other keys are hardly read.
-
-    Many keys of one layer are read by one scan of the part of the layer they lie in, keys far apart each by their own.
-    """
-    if len({key.layer for key in keys}) > 1:
-        numbers: list[object] = [number for key in keys for number in (key.layer, key.index)]
-        return " OR ".join(['layer = ? AND "index" = ?'] * len(keys)), numbers
-    indices = [key.index for key in keys]
-    condition = 'layer = ? AND "index" BETWEEN ? AND ? AND "index" IN (SELECT unnest(?))'
-    return condition, [keys[0].layer, min(indices), max(indices), indices]
+def _names(keys: Sequence[KeyId]) -> list[object]:
+    return [[key.layer for key in keys], [key.index for key in keys]]
 
 
-def _top_triggers(
-    cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, keys: Sequence[KeyId]
-) -> dict[KeyId, CodeLine]:
-    if not keys:
-        return {}
-    condition, values = _among(keys)
-    found = rows(cursor, _TOP_TRIGGERS.format(keys=condition), values)
-    return {KeyId(*row[:2]): _code_line(row[2:], vocabulary) for row in found}
-
-
-def _promoted(
-    cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, keys: Sequence[KeyId]
-) -> dict[KeyId, list[TokenLogit]]:
-    promoted: dict[KeyId, list[TokenLogit]] = {}
-    if keys:
-        condition, values = _among(keys)
-        for layer, index, token_id, logit in rows(cursor, _PROMOTED.format(keys=condition, promoted=PROMOTED), values):
-            promoted.setdefault(KeyId(layer, index), []).append(TokenLogit(vocabulary[token_id], logit))
-    return promoted
+def _key_row(key: KeyId, statistics: Statistics, summary: tuple[Any, ...], vocabulary: Vocabulary) -> KeyRow:
+    promoted, logits, *top = summary
+    return KeyRow(
+        key,
+        statistics,
+        None if top[0] is None else _code_line(tuple(top), vocabulary),
+        [TokenLogit(vocabulary[token_id], logit) for token_id, logit in zip(promoted or [], logits or [], strict=True)],
+    )
 
 
 def _code_line(row: tuple[Any, ...], vocabulary: Vocabulary) -> CodeLine:

@@ -9,9 +9,9 @@ import pytest
 from contract import bins
 from contract.manifest import CorpusFacts, LanguageCounts, Manifest, ModelFacts, Provenance, RunSettings
 from contract.runfile import (
+    DERIVED,
     SCHEMA_VERSION,
     TABLES,
-    TOKEN_KEYS,
     OtherSchemaVersion,
     RunFileError,
     create,
@@ -76,19 +76,25 @@ def test_a_published_run_reads_back(published: Path) -> None:
     connection.close()
 
 
-def test_tokens_lead_to_keys_alike_in_files_with_and_without_their_index(tmp_path: Path) -> None:
-    with_index, without = build_run(tmp_path / "with.duckdb"), build_run(tmp_path / "without.duckdb")
+def test_derived_tables_are_alike_in_files_with_and_without_them(tmp_path: Path) -> None:
+    whole, without = build_run(tmp_path / "whole.duckdb"), build_run(tmp_path / "without.duckdb")
     with duckdb.connect(str(without)) as connection:
-        connection.execute(f"DROP TABLE {TOKEN_KEYS.name}")
-    rows = []
-    for path in (with_index, without):
-        with open_run(path) as connection:
-            rows.append(connection.execute(f"SELECT * FROM {TOKEN_KEYS.name} ORDER BY ALL").fetchall())
-            counted = "SELECT count(*) FILTER (WHERE projection = 'normed') FROM value_tokens"
-            listed = connection.execute(counted).fetchall()[0][0]
-            listed += connection.execute("SELECT count(*) FROM fires_on").fetchall()[0][0]
-    assert rows[0] == rows[1]
-    assert len(rows[0]) == listed > 0
+        for table, _ in DERIVED:
+            connection.execute(f"DROP TABLE {table.name}")
+    for table, _ in DERIVED:
+        rows = []
+        for path in (whole, without):
+            with open_run(path) as connection:
+                assert [row[0] for row in connection.execute(f"DESCRIBE {table.name}").fetchall()] == table.names
+                rows.append(connection.execute(f"SELECT * FROM {table.name} ORDER BY ALL").fetchall())
+        assert rows[0] == rows[1] != []
+
+
+def test_every_listed_token_leads_to_its_key(tmp_path: Path) -> None:
+    with open_run(build_run(tmp_path / "toy.duckdb")) as connection:
+        listed = connection.execute("SELECT count(*) FROM value_tokens WHERE projection = 'normed'").fetchall()[0][0]
+        listed += connection.execute("SELECT count(*) FROM fires_on").fetchall()[0][0]
+        assert connection.execute("SELECT count(*) FROM token_keys").fetchall() == [(listed,)]
 
 
 def test_the_final_name_appears_only_at_the_end(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from contract.manifest import RunSettings
-from contract.runfile import index_tokens, table
+from contract.runfile import table, write_derived
 from worker.model.code_model import CodeModel
 from worker.model.vocabulary import token_bytes
 from worker.precompute.bands import BANDS, cut_bands, rank_in
@@ -81,7 +81,7 @@ class Publisher:
             self._write_layer(layer, reader, moments)
             advance(1)
         self._write_windows()
-        index_tokens(self._connection)
+        write_derived(self._connection)
 
     def _write_layer(self, layer: int, reader: ValueReader, moments: dict[str, Moments]) -> None:
         first, last = int(self._first_keys[layer]), int(self._first_keys[layer + 1])
