@@ -33,8 +33,8 @@ from contract.wire import JobOptions
 router = APIRouter()
 
 PICKERS = {
-    "auroc": "AUROC: best at telling the concept's tokens from others",
     "causal": "causal: giving most to the concept's tokens",
+    "auroc": "AUROC: best at telling the concept's tokens from others",
     "fdr": "significant: more hits than chance, by p-value",
     "any_hit": "any hit among the triggers, by lot",
     BASKET: "the keys in your basket",
@@ -47,7 +47,7 @@ class EditForm(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    picker: Literal["any_hit", "fdr", "auroc", "causal", "basket"] = "auroc"
+    picker: Literal["any_hit", "fdr", "auroc", "causal", "basket"] = "causal"
     percent: float = Field(1.0, gt=0, le=100, allow_inf_nan=False)
     factor: float = Field(0.0, ge=-100, le=100, allow_inf_nan=False)
     draws: int = Field(20, ge=2, le=1000)
@@ -123,7 +123,7 @@ def concept_edits_page(
         title=known.title,
         ready=known.part in concept_summaries(cursor),
         edits=_shown(cursor, links, run.run_id, queries.list_edits(cursor, known.part)),
-        form=EditForm(picker="basket" if links.basket else "auroc", mask=str(links.basket)),
+        form=EditForm(picker="basket" if links.basket else "causal", mask=str(links.basket)),
         pickers={picker: title for picker, title in PICKERS.items() if picker != BASKET or links.basket},
         start_href=links.to("start_edit", run=run.run_id, concept=concept),
         jobs_href=links.jobs(run.run_id, kind="edit", about=known.part),

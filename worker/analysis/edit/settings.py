@@ -27,7 +27,7 @@ class EditSettings(Settings):
 
     concept: Annotated[str, AfterValidator(lambda name: _PARTS.get(name, name))]
     """A shipped concept by its name; any by its name and the start of its definition's sha256, as its results bear it."""
-    picker: Literal["any_hit", "fdr", "auroc", "causal", "basket"] = "auroc"
+    picker: Literal["any_hit", "fdr", "auroc", "causal", "basket"] = "causal"
     """The ranking of the concept's keys whose first ones are masked; basket masks the basket."""
     basket: Annotated[str, AfterValidator(lambda text: format_basket(parse_basket(text)))] = ""
     """Keys and factors, such as L5.K312:0,L6.K41:0.5."""
