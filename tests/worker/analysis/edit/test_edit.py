@@ -26,6 +26,7 @@ from worker.progress import Silent
 
 SETTINGS = {
     "concept": MAIL.part,
+    "picker": "auroc",
     "share": 4 / 144,
     "doses": f"{1 / 144},{4 / 144},{10 / 144}",
     "tokens": 1_000_000,
