@@ -24,7 +24,7 @@ demo: install ## Show real keys in the browser [MODEL=nano|smollm2|ID] [PORT=800
 	exec $(BIN)/keyscope demo $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port $(PORT)) $(if $(FILES),--files-per-language $(FILES))
 
 test: install .venv/chromium ## Run the tests, in a headless Chromium too [TESTS=tests/app]
-	$(BIN)/pytest $(TESTS)
+	$(BIN)/pytest --numprocesses auto --dist loadfile $(TESTS)
 
 lint: install ## Check style, types and who imports whom
 	$(BIN)/ruff check .
