@@ -73,7 +73,11 @@ TABLES = (
             _EDIT,
             _CONDITION,
             Column("role", "VARCHAR", "baseline, dose, range, random or matched"),
-            Column("main", "BOOLEAN", "Masks the keys of the main dose, against which controls are held: throughout or within a range"),
+            Column(
+                "main",
+                "BOOLEAN",
+                "Masks the keys of the main dose, against which controls are held: throughout or within a range",
+            ),
             Column("draw", "USMALLINT", "Number of a control's draw, from 0"),
             Column("keys", "UINTEGER", "Keys masked"),
             Column("firing_rate", "DOUBLE", "Mean firing rate of these keys over the corpus"),
