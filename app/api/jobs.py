@@ -29,7 +29,7 @@ async def list_jobs(
     return JobsAnswer(jobs=await jobs.list_jobs(workers, run))
 
 
-@router.get("/{job}", responses=failures(404, 502, 503))
+@router.get("/{job}", responses=failures(404, 422, 502, 503))
 async def show_job(job: str, workers: LiveWorkers) -> JobAnswer:
     """How far a job is."""
     return JobAnswer(job=await jobs.get_job(workers, job))

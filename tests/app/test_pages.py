@@ -15,8 +15,13 @@ from app.main import create_app
 from app.pages.account import AccountPage
 from app.pages.activations import ActivationsPage
 from app.pages.activity import ActivityPage
+from app.pages.concept import ConceptPage
+from app.pages.concepts import ConceptsPage
+from app.pages.edits import ConceptEditsPage, EditPage, EditsPage
 from app.pages.errors import ErrorPage
+from app.pages.findings import FindingsPage
 from app.pages.firing import FiringPage
+from app.pages.jobs import JobsPage
 from app.pages.key import KeyPage
 from app.pages.labels import ConflictPage
 from app.pages.layer import LayerPage
@@ -32,6 +37,7 @@ from app.pages.render import TEMPLATES, Help, Page, environment
 from app.pages.runs import RunsPage
 from app.pages.search import SearchPage
 from app.pages.sign_in import InvitationPage, SignInPage
+from app.pages.syntax import SyntaxPage
 from app.pages.team import LabelsPage
 from app.settings import Settings
 
@@ -49,6 +55,12 @@ PAGES: list[tuple[str, str, type[Page]]] = [
     ("/activations?run=alpha&mask=L0.K1:0", "activations.html", ActivationsPage),
     ("/runs/alpha/agreement", "layer_agreement.html", LayerAgreementPage),
     ("/runs/alpha/firing", "firing.html", FiringPage),
+    ("/runs/alpha/syntax", "syntax.html", SyntaxPage),
+    ("/runs/alpha/concepts", "concepts.html", ConceptsPage),
+    ("/runs/alpha/concepts/numpy?mask=L0.K1:0.5", "concept.html", ConceptPage),
+    ("/runs/alpha/edits", "edits.html", EditsPage),
+    ("/runs/alpha/findings?mask=L0.K1:0.5", "findings.html", FindingsPage),
+    ("/runs/alpha/jobs", "jobs.html", JobsPage),
     ("/runs/nowhere", "error.html", ErrorPage),
     ("/name", "name.html", NamePage),
     ("/sign-in", "sign_in.html", SignInPage),
@@ -63,11 +75,13 @@ PAGES: list[tuple[str, str, type[Page]]] = [
     ("/labels/queue?run=alpha&strategy=sample&blind=true&key=L1.K3&mask=L0.K1:0.5", "queue.html", QueuePage),
 ]
 AFTER_A_FORM: list[tuple[str, type[Page]]] = [
+    ("concept_edits.html", ConceptEditsPage),
+    ("edit.html", EditPage),
     ("label_conflict.html", ConflictPage),
     ("list.html", ListPage),
     ("queue_last.html", LastPage),
 ]
-"""Pages that only a form leads to, drawn by the tests of their rooms."""
+"""Pages that need a form sent or an analysis computed, drawn by the tests of their rooms."""
 UNDER_A_NAME = ("queue.html",)
 WHERE_PEOPLE_SIGN_IN = {
     "sign_in.html": "stranger",
