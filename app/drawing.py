@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
+from app.drawing_parts import by_layer
 from app.queries import LayerMap, LayerSummary
 
 Indices = npt.NDArray[np.int64]
@@ -25,7 +26,7 @@ def firing_rate_by_layer(layers: Sequence[LayerSummary]) -> go.Figure:
     rates = [layer.mean_firing_rate for layer in layers]
     figure = go.Figure(_layer_bars(layers, rates, "fires on %{y:.2%} of tokens on average"))
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
-    return _by_layer(figure)
+    return by_layer(figure, bargap=0.25)
 
 
 def kurtosis_by_layer(layers: Sequence[LayerSummary]) -> go.Figure:
@@ -42,7 +43,7 @@ def kurtosis_by_layer(layers: Sequence[LayerSummary]) -> go.Figure:
         )
     )
     figure.update_yaxes(type="log", minor_showgrid=False)
-    return _by_layer(figure)
+    return by_layer(figure, bargap=0.25)
 
 
 def languages_by_layer(layers: Sequence[LayerSummary], languages: Mapping[str, str]) -> go.Figure:
@@ -60,7 +61,7 @@ def languages_by_layer(layers: Sequence[LayerSummary], languages: Mapping[str, s
     )
     figure.update_layout(barmode="stack", showlegend=True)
     figure.update_yaxes(tickformat=".0%", range=[0, 1])
-    return _by_layer(figure)
+    return by_layer(figure, bargap=0.25)
 
 
 def map_of_layer(layer: int, keys: LayerMap, languages: Mapping[str, str]) -> go.Figure:
@@ -103,9 +104,3 @@ def _layer_bars(
     return go.Bar(
         x=numbers, y=heights, customdata=numbers, name=name, hovertemplate=f"layer %{{x}}<br>{hover}<extra></extra>"
     )
-
-
-def _by_layer(figure: go.Figure) -> go.Figure:
-    figure.update_xaxes(title="layer", tick0=0, dtick=1 if len(figure.data[0].x) <= 16 else 4)
-    figure.update_layout(bargap=0.25, hovermode="closest")
-    return figure

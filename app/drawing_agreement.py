@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
+from app.drawing_parts import curves_by_layer, interval_bars
 from app.queries.layer_agreement import ByLayer, ContextEstimates, Estimate, KeyEstimates, PartEstimate
 
 Layers = Mapping[tuple[str, str], ByLayer]
@@ -37,7 +38,7 @@ def by_layer(found: Layers) -> go.Figure:
         for measure, control, title in CURVES
         if (measure, control) in found
     ]
-    return _shares(_layers(go.Figure(lines)))
+    return _shares(curves_by_layer(go.Figure(lines)))
 
 
 def four_ways(found: Layers) -> go.Figure:
@@ -52,7 +53,7 @@ def four_ways(found: Layers) -> go.Figure:
         )
         for measure, title in SPLIT.items()
     ]
-    figure = _shares(_layers(go.Figure(bars)))
+    figure = _shares(curves_by_layer(go.Figure(bars)))
     figure.update_layout(barmode="stack", bargap=0.25)
     return figure
 
@@ -67,14 +68,14 @@ def depths(found: Layers) -> go.Figure:
         customdata=list(settled),
         hovertemplate="%{y:.1%} of tokens are settled<br>from layer %{x} on<extra></extra>",
     )
-    figure = _shares(_layers(go.Figure(bar)))
+    figure = _shares(curves_by_layer(go.Figure(bar)))
     figure.update_layout(bargap=0.25)
     return figure
 
 
 def events(found: Layers) -> go.Figure:
     """What changes on top from one layer to the next."""
-    return _shares(_layers(go.Figure([_line(title, found[name, ""]) for name, title in EVENTS.items()])))
+    return _shares(curves_by_layer(go.Figure([_line(title, found[name, ""]) for name, title in EVENTS.items()])))
 
 
 def neurons(found: Layers) -> go.Figure:
@@ -83,7 +84,7 @@ def neurons(found: Layers) -> go.Figure:
         _line("no firing key's value says what the layer says", found["zero_agreement", ""]),
         _line("keys that fire", found["active", ""]),
     ]
-    return _shares(_layers(go.Figure(lines)))
+    return _shares(curves_by_layer(go.Figure(lines)))
 
 
 def roles(found: Sequence[PartEstimate], titles: Mapping[str, str]) -> go.Figure:
@@ -108,13 +109,13 @@ def roles(found: Sequence[PartEstimate], titles: Mapping[str, str]) -> go.Figure
 
 def role_layers(found: Mapping[str, ByLayer], titles: Mapping[str, str]) -> go.Figure:
     """Agreement of the residual by layer for some roles."""
-    return _shares(_layers(go.Figure([_line(titles[role], found[role]) for role in ROLES if role in found])))
+    return _shares(curves_by_layer(go.Figure([_line(titles[role], found[role]) for role in ROLES if role in found])))
 
 
 def contexts(found: Sequence[ContextEstimates], measure: str) -> go.Figure:
     """Agreement of the residual by layer, one curve a size of context."""
     lines = [_line(f"{each.size} tokens", each.layers[measure]) for each in found]
-    return _shares(_layers(go.Figure(lines)))
+    return _shares(curves_by_layer(go.Figure(lines)))
 
 
 def context_depths(found: Sequence[ContextEstimates]) -> go.Figure:
@@ -138,7 +139,7 @@ def context_frequency(found: Sequence[ContextEstimates]) -> go.Figure:
 
 def keys_by_layer(found: KeyEstimates) -> go.Figure:
     """Key-value agreement by layer, with values dealt to other keys."""
-    figure = _shares(_layers(go.Figure(_keys(found.layers))))
+    figure = _shares(curves_by_layer(go.Figure(_keys(found.layers))))
     figure.update_yaxes(range=None, rangemode="tozero", tickformat=".1%")
     return figure
 
@@ -188,21 +189,7 @@ def _sizes(found: Sequence[ContextEstimates], measures: Mapping[str, str]) -> go
 
 
 def _errors(found: Sequence[Estimate]) -> dict[str, object]:
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [each.high - each.value for each in found],
-        "arrayminus": [each.value - each.low for each in found],
-        "thickness": 1,
-        "width": 3,
-    }
-
-
-def _layers(figure: go.Figure) -> go.Figure:
-    longest = max((len(trace.x) for trace in figure.data), default=0)
-    figure.update_xaxes(title="layer", tick0=0, dtick=1 if longest <= 16 else 4)
-    figure.update_layout(hovermode="closest", showlegend=len(figure.data) > 1)
-    return figure
+    return interval_bars([each.value for each in found], [each.low for each in found], [each.high for each in found])
 
 
 def _shares(figure: go.Figure) -> go.Figure:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from app.drawing_parts import by_layer
 from app.queries.concepts import ConceptLayer
 
 Layers = Sequence[ConceptLayer]
@@ -48,7 +49,7 @@ def hits_by_layer(layers: Layers) -> go.Figure:
     chance = [(each.layer, each.chance_share, each.chance_share_low, each.chance_share_high) for each in layers]
     figure = go.Figure([_shares(found, "the concept", "solid"), _shares(chance, "by chance", "dot")])
     figure.update_yaxes(tickformat=".0%", rangemode="tozero", title="triggers with a match near")
-    return _by_layer(figure)
+    return by_layer(figure, showlegend=True, bargap=0.25)
 
 
 def _bars(numbers: list[int], counts: list[int], name: str) -> go.Bar:
@@ -82,10 +83,4 @@ def _keys_by_layer(traces: list[go.Bar | go.Scatter]) -> go.Figure:
     figure = go.Figure(traces)
     figure.update_layout(barmode="group")
     figure.update_yaxes(title="keys", rangemode="tozero")
-    return _by_layer(figure)
-
-
-def _by_layer(figure: go.Figure) -> go.Figure:
-    figure.update_xaxes(title="layer", tick0=0, dtick=1 if len(figure.data[0].x) <= 16 else 4)
-    figure.update_layout(showlegend=True, bargap=0.25, hovermode="closest")
-    return figure
+    return by_layer(figure, showlegend=True, bargap=0.25)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
+from app.drawing_parts import curves_by_layer, interval_bars
 from app.queries.firing import ByLayer, LayerNumber, Which
 
 Found = Mapping[Which, ByLayer]
@@ -45,7 +46,7 @@ def active(found: Found, languages: Mapping[str, str]) -> go.Figure:
     """The mean share of keys that fire, over all tokens and in each language."""
     parts = {"": "all tokens", **languages}
     curves = [_line(title, found["active", "", part]) for part, title in parts.items() if ("active", "", part) in found]
-    return _shares(_layers(go.Figure(curves)))
+    return _shares(curves_by_layer(go.Figure(curves)))
 
 
 def shares(found: Found, curves: Curves) -> go.Figure:
@@ -60,7 +61,7 @@ def numbers(found: Found, curves: Curves) -> go.Figure:
         for title, (measure, control) in curves.items()
         if (measure, control, "") in found
     ]
-    return _layers(go.Figure(lines))
+    return curves_by_layer(go.Figure(lines))
 
 
 def best_f1(found: Found, languages: Mapping[str, str]) -> go.Figure:
@@ -70,7 +71,7 @@ def best_f1(found: Found, languages: Mapping[str, str]) -> go.Figure:
     ]
     if ("best_f1", "drawn", "") in found:
         curves.append(_line("chance: files dealt anew", found["best_f1", "drawn", ""], chance=True))
-    figure = _layers(go.Figure(curves))
+    figure = curves_by_layer(go.Figure(curves))
     figure.update_yaxes(range=[0, 1.02])
     return figure
 
@@ -86,7 +87,7 @@ def tokens(found: Found) -> go.Figure:
         )
         for title, heights in (("new", fresh), ("detected below too", seen))
     ]
-    figure = _layers(go.Figure(bars))
+    figure = curves_by_layer(go.Figure(bars))
     figure.update_layout(barmode="stack", bargap=0.25)
     return figure
 
@@ -108,21 +109,7 @@ def _line(name: str, found: ByLayer, chance: bool = False) -> go.Scatter:
 def _errors(found: list[LayerNumber]) -> dict[str, object] | None:
     if any(each.low is None or each.high is None for each in found):
         return None
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [(each.high or 0) - each.value for each in found],
-        "arrayminus": [each.value - (each.low or 0) for each in found],
-        "thickness": 1,
-        "width": 3,
-    }
-
-
-def _layers(figure: go.Figure) -> go.Figure:
-    longest = max((len(trace.x) for trace in figure.data), default=0)
-    figure.update_xaxes(title="layer", tick0=0, dtick=1 if longest <= 16 else 4)
-    figure.update_layout(hovermode="closest", showlegend=len(figure.data) > 1)
-    return figure
+    return interval_bars([each.value for each in found], [each.low for each in found], [each.high for each in found])
 
 
 def _shares(figure: go.Figure) -> go.Figure:

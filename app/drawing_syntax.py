@@ -5,7 +5,8 @@ from math import log2
 
 import plotly.graph_objects as go
 
-from app.queries.syntax import LayerMeasure, LayerValue, Measure
+from app.drawing_parts import FEW_LAYERS, curves_by_layer, interval_bars
+from app.queries.syntax import LayerMeasure, LayerValue
 
 Layers = Mapping[str, Mapping[int, LayerMeasure]]
 Values = Mapping[str, Mapping[int, LayerValue]]
@@ -42,14 +43,14 @@ def score(found: Layers) -> go.Figure:
     ]
     figure = go.Figure([_line("mean", layers, ".3f"), *quartiles, _chance("chance: random places", layers, ".3f")])
     figure.update_yaxes(range=[0, 1.02])
-    return _by_layer(figure)
+    return curves_by_layer(figure)
 
 
 def concentration(found: Layers) -> go.Figure:
     """Shares of triggers on the commonest token, two tokens and three."""
     lines = [_line(title, found[name], ".1%") for name, title in CONCENTRATION.items() if name in found]
     chance = [_chance("chance: one token", found["token_share"], ".1%")] if "token_share" in found else []
-    return _shares(_by_layer(go.Figure([*lines, *chance])))
+    return _shares(curves_by_layer(go.Figure([*lines, *chance])))
 
 
 def entropy(found: Layers) -> go.Figure:
@@ -57,13 +58,13 @@ def entropy(found: Layers) -> go.Figure:
     layers = found.get("entropy", {})
     figure = go.Figure([_line("trigger tokens", layers, ".3f"), _chance("chance: random places", layers, ".3f")])
     figure.update_yaxes(range=[0, 1.02])
-    return _by_layer(figure)
+    return curves_by_layer(figure)
 
 
 def locality(found: Layers) -> go.Figure:
     """The relative change of the coefficient when a token is dropped."""
     lines = [_line(title, found[name], ".1%") for name, title in LOCALITY.items() if name in found]
-    figure = _by_layer(go.Figure(lines))
+    figure = curves_by_layer(go.Figure(lines))
     figure.update_yaxes(tickformat=".0%")
     return figure
 
@@ -71,7 +72,7 @@ def locality(found: Layers) -> go.Figure:
 def families(found: Layers) -> go.Figure:
     """Shares of keys with most of their triggers in one family of roles."""
     lines = [_line(title, found[name], ".1%") for name, title in FAMILIES.items() if name in found]
-    figure = _by_layer(go.Figure(lines))
+    figure = curves_by_layer(go.Figure(lines))
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     return figure
 
@@ -82,7 +83,7 @@ def family_chance(found: Layers) -> go.Figure:
     for name in ("grammar", "names"):
         if name in found:
             lines += [_line(name, found[name], ".1%"), _chance(f"chance: {name}", found[name], ".1%")]
-    figure = _by_layer(go.Figure(lines))
+    figure = curves_by_layer(go.Figure(lines))
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     return figure
 
@@ -109,7 +110,7 @@ def lifts(found: Values, order: Sequence[str], titles: Mapping[str, str]) -> go.
         )
     )
     figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": 10})
-    figure.update_xaxes(title="layer", tick0=0, tickangle=0, dtick=1 if len(layers) <= 16 else 4)
+    figure.update_xaxes(title="layer", tick0=0, tickangle=0, dtick=1 if len(layers) <= FEW_LAYERS else 4)
     return figure
 
 
@@ -118,7 +119,9 @@ def _line(name: str, found: Mapping[int, LayerMeasure], style: str) -> go.Scatte
     return go.Scatter(
         x=numbers,
         y=[each.value for each in measures],
-        error_y=_errors(measures),
+        error_y=interval_bars(
+            [each.value for each in measures], [each.low for each in measures], [each.high for each in measures]
+        ),
         customdata=numbers,
         name=name,
         mode="lines+markers",
@@ -135,17 +138,6 @@ def _chance(name: str, found: Mapping[int, LayerMeasure], style: str) -> go.Scat
         line={"dash": "dot"},
         hovertemplate=f"{name}<br>layer %{{x}}: %{{y:{style}}}<extra></extra>",
     )
-
-
-def _errors(found: Sequence[Measure]) -> dict[str, object]:
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [0 if each.high is None else each.high - each.value for each in found],
-        "arrayminus": [0 if each.low is None else each.value - each.low for each in found],
-        "thickness": 1,
-        "width": 3,
-    }
 
 
 def _two_lines(node: str) -> str:
@@ -167,13 +159,6 @@ def _lift(cell: LayerValue | None) -> str:
 
 def _about(cell: LayerValue | None) -> str:
     return "" if cell is None else f"{cell.value:.1%} of triggers, {cell.base:.1%} of tokens; {cell.keys:,} keys"
-
-
-def _by_layer(figure: go.Figure) -> go.Figure:
-    longest = max((len(trace.x) for trace in figure.data), default=0)
-    figure.update_xaxes(title="layer", tick0=0, dtick=1 if longest <= 16 else 4)
-    figure.update_layout(hovermode="closest", showlegend=len(figure.data) > 1)
-    return figure
 
 
 def _shares(figure: go.Figure) -> go.Figure:

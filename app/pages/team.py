@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 
 from app.dependencies import LabelsDatabase, Runs
+from app.drawing_parts import by_layer
 from app.labels import adjudication, agreement
 from app.labels.adjudication import Disagreement
 from app.labels.agreement import LayerKinds, LayerProgress, Pair, Said
@@ -155,10 +156,8 @@ def kinds_by_layer(layers: Sequence[LayerKinds], scores: Mapping[int, float] | N
             name="automatic score",
             hovertemplate="layer %{x}<br>automatic score %{y:.2f}<extra></extra>",
         )
-    figure.update_layout(barmode="stack", showlegend=True, bargap=0.25, hovermode="closest")
     figure.update_yaxes(tickformat=".0%", range=[0, 1])
-    figure.update_xaxes(title="layer", tick0=0, dtick=1 if len(layers) <= 16 else 4)
-    return figure
+    return by_layer(figure, barmode="stack", showlegend=True, bargap=0.25)
 
 
 def chosen_run(registry: Registry, run: str) -> tuple[Run | None, list[Manifest]]:
