@@ -1,6 +1,6 @@
 """What a finding is: a claim, the rule it is judged by, what was measured and the verdict."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -53,6 +53,12 @@ class Finding:
 
     claim: Claim
     measured: Measured
+
+
+def tried(claims: Sequence[Claim], cursor: Cursor, manifest: Manifest) -> list[Finding]:
+    """Claims tried on a run; those without figures are not computed."""
+    missing = Measured("", Verdict.MISSING)
+    return [Finding(claim, claim.measure(cursor, manifest) or missing) for claim in claims]
 
 
 @dataclass(frozen=True, slots=True)

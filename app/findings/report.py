@@ -1,7 +1,7 @@
 """All claims tried on a run."""
 
 from app.findings import agreement, concepts, firing, run_file, syntax
-from app.findings.finding import Claim, Cursor, Finding, Measured, Verdict
+from app.findings.finding import Claim, Cursor, Finding, tried
 from contract.manifest import Manifest
 
 CLAIMS: tuple[Claim, ...] = tuple(
@@ -14,8 +14,7 @@ CLAIMS: tuple[Claim, ...] = tuple(
 
 def findings(cursor: Cursor, manifest: Manifest) -> list[Finding]:
     """Every claim, tried where its figures are there."""
-    missing = Measured("", Verdict.MISSING)
-    return [Finding(claim, claim.measure(cursor, manifest) or missing) for claim in CLAIMS]
+    return tried(CLAIMS, cursor, manifest)
 
 
 def markdown(found: list[Finding]) -> str:

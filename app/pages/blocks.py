@@ -81,7 +81,12 @@ def count(estimate: Estimate | None) -> Cell:
     return EMPTY if estimate is None else Cell(formats.count(estimate.n))
 
 
+def with_interval(value: float, low: float | None, high: float | None, show: Format) -> Cell:
+    """A number with its interval, where both ends of it are known."""
+    if low is None or high is None:
+        return Cell(show(value))
+    return Cell(show(value), f"{show(low)} to {show(high)}")
+
+
 def _cell(estimate: Estimate | None, show: Format) -> Cell:
-    if estimate is None:
-        return EMPTY
-    return Cell(show(estimate.value), f"{show(estimate.low)} to {show(estimate.high)}")
+    return EMPTY if estimate is None else with_interval(estimate.value, estimate.low, estimate.high, show)

@@ -8,14 +8,12 @@ import duckdb
 from app import edits
 from app.edits import Judgement
 from app.pages import formats
-from app.pages.blocks import Block, Cell, Column, Figure, Row
-from app.pages.formats import NOTHING
+from app.pages.blocks import EMPTY, Block, Cell, Column, Figure, Format, Row, with_interval
 from app.pages.links import Links
 from app.queries import edits as queries
 from app.queries.edits import Change, Contrast, Control, Edit, Effect
 from contract.analyses.edit import GROUPS
 
-EMPTY = Cell(NOTHING)
 MEASURES = {"accuracy": "accuracy", "loss": "loss"}
 _PLACES = Column("places", "Tokens predicted on held-out files")
 _ACCURACY = Column("accuracy, in points", "Change of the share of places where the most probable token is the true one")
@@ -133,14 +131,8 @@ def _controls(
             Row(
                 f"{_group(each.group, each.name)}: {each.measure}, {each.control} keys",
                 [
-                    Cell(
-                        _size(each.mean, each.measure),
-                        f"{_size(each.smallest, each.measure)} to {_size(each.largest, each.measure)}",
-                    ),
-                    Cell(
-                        _size(each.excess, each.measure),
-                        f"{_size(each.excess_low, each.measure)} to {_size(each.excess_high, each.measure)}",
-                    ),
+                    with_interval(each.mean, each.smallest, each.largest, _sizes(each.measure)),
+                    with_interval(each.excess, each.excess_low, each.excess_high, _sizes(each.measure)),
                     Cell(formats.number(each.z)),
                     Cell(formats.number(each.p)),
                 ],
@@ -222,7 +214,11 @@ def _cell(effect: Effect | None, measure: str) -> Cell:
     change = effect.measures[measure] if effect else None
     if change is None or change.change is None or change.low is None or change.high is None:
         return EMPTY
-    return Cell(_size(change.change, measure), f"{_size(change.low, measure)} to {_size(change.high, measure)}")
+    return with_interval(change.change, change.low, change.high, _sizes(measure))
+
+
+def _sizes(measure: str) -> Format:
+    return lambda value: _size(value, measure)
 
 
 def _size(value: float, measure: str) -> str:

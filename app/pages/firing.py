@@ -1,8 +1,7 @@
 """`/runs/{run}/firing`: when keys fire, by layer, and the keys that stand out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import plotly.graph_objects as go
 from fastapi import APIRouter, Request
@@ -12,13 +11,10 @@ from app import drawing_firing as drawing
 from app.dependencies import Cursor, OpenRun
 from app.drawing_firing import Found
 from app.findings import firing as claims
-from app.findings.finding import Finding, Measured, Verdict
 from app.pages import formats
-from app.pages.analyses import AnalysisState, analysis_state
-from app.pages.blocks import Block
+from app.pages.analysis_page import Subject, respond_with_analysis
 from app.pages.firing_blocks import blocks
-from app.pages.links import Links
-from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from app.pages.render import MaskText
 from app.queries.firing import layer_numbers
 
 router = APIRouter()
@@ -26,35 +22,13 @@ FigureName = Literal[
     "active", "detectors", "tokens", "suppression", "positions", "languages", "best_f1", "classes", "cosines"
 ]
 Titles = dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class FiringPage(Page):
-    """What the page about when keys fire shows."""
-
-    analysis: Annotated[AnalysisState, Help("How the analysis was computed, or how to compute it")]
-    findings: Annotated[
-        list[Finding], Help("What the literature says beside what was measured; empty without analysis")
-    ]
-    blocks: Annotated[list[Block], Help("Figures and tables, section by section; empty without analysis")]
+SUBJECT = Subject("firing", "When keys fire", "firing.html", claims.CLAIMS)
 
 
 @router.get("/runs/{run}/firing", name="firing_page")
 def firing_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = "") -> HTMLResponse:
     """When the keys of a run fire."""
-    links = Links(request, basket_of(run.run_id, mask))
-    state = analysis_state(run, "firing")
-    there = state.manifest is not None
-    missing = Measured("", Verdict.MISSING)
-    page = FiringPage(
-        frame=Frame("When keys fire", links, run.manifest, layer=None, here="runs", section="firing_page"),
-        analysis=state,
-        findings=[Finding(claim, claim.measure(cursor, run.manifest) or missing) for claim in claims.CLAIMS]
-        if there
-        else [],
-        blocks=blocks(run, cursor, links) if there else [],
-    )
-    return respond(request, "firing.html", page)
+    return respond_with_analysis(request, run, cursor, mask, SUBJECT, lambda links: blocks(run, cursor, links))
 
 
 @router.get("/runs/{run}/firing/figures/{figure}", name="firing_figure")

@@ -6,9 +6,9 @@ import duckdb
 
 from app import drawing_firing as drawing
 from app.pages import formats
-from app.pages.blocks import EMPTY, Block, Cell, Column, Figure, Row
+from app.pages.blocks import EMPTY, Block, Cell, Column, Figure, Row, with_interval
 from app.pages.links import Links
-from app.queries.firing import ByLayer, LayerNumber, Which, detectors, layer_numbers, positional_keys, telling_keys
+from app.queries.firing import ByLayer, Which, detectors, layer_numbers, positional_keys, telling_keys
 from app.runs import Run
 from contract.analyses.firing import CONTROLS, MEASURES
 from contract.keys import KeyId
@@ -255,12 +255,8 @@ class _Blocks:
 
 
 def _cell(found: ByLayer, layer: int, show: Show) -> Cell:
-    number: LayerNumber | None = found.get(layer)
-    if number is None:
-        return EMPTY
-    if number.low is None or number.high is None:
-        return Cell(show(number.value))
-    return Cell(show(number.value), f"{show(number.low)} to {show(number.high)}")
+    number = found.get(layer)
+    return EMPTY if number is None else with_interval(number.value, number.low, number.high, show)
 
 
 def _help(which: Which) -> str:

@@ -1,8 +1,7 @@
 """`/runs/{run}/agreement`: how far each layer's prediction is that of the whole model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import duckdb
 import plotly.graph_objects as go
@@ -12,12 +11,9 @@ from fastapi.responses import HTMLResponse, Response
 from app import drawing_agreement as drawing
 from app.dependencies import Cursor, OpenRun
 from app.findings import agreement as claims
-from app.findings.finding import Finding, Measured, Verdict
 from app.pages.agreement_blocks import ROLE_TITLES, blocks
-from app.pages.analyses import AnalysisState, analysis_state
-from app.pages.blocks import Block
-from app.pages.links import Links
-from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from app.pages.analysis_page import Subject, respond_with_analysis
+from app.pages.render import MaskText
 from app.queries.layer_agreement import (
     PartEstimate,
     context_estimates,
@@ -44,35 +40,13 @@ FigureName = Literal[
     "keys_by_layer",
     "keys_by_tenth",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class LayerAgreementPage(Page):
-    """What the page of layer agreement shows."""
-
-    analysis: Annotated[AnalysisState, Help("How the analysis was computed, or how to compute it")]
-    findings: Annotated[
-        list[Finding], Help("What the literature says beside what was measured; empty without analysis")
-    ]
-    blocks: Annotated[list[Block], Help("Figures and tables, section by section; empty without analysis")]
+SUBJECT = Subject("agreement", "Layer agreement", "layer_agreement.html", claims.CLAIMS)
 
 
 @router.get("/runs/{run}/agreement", name="agreement_page")
 def agreement_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = "") -> HTMLResponse:
     """Layer agreement of a run."""
-    links = Links(request, basket_of(run.run_id, mask))
-    state = analysis_state(run, "agreement")
-    found = state.manifest is not None
-    missing = Measured("", Verdict.MISSING)
-    page = LayerAgreementPage(
-        frame=Frame("Layer agreement", links, run.manifest, layer=None, here="runs", section="agreement_page"),
-        analysis=state,
-        findings=[Finding(claim, claim.measure(cursor, run.manifest) or missing) for claim in claims.CLAIMS]
-        if found
-        else [],
-        blocks=blocks(cursor, links, run.run_id) if found else [],
-    )
-    return respond(request, "layer_agreement.html", page)
+    return respond_with_analysis(request, run, cursor, mask, SUBJECT, lambda links: blocks(cursor, links, run.run_id))
 
 
 @router.get("/runs/{run}/agreement/figures/{figure}", name="agreement_figure")

@@ -1,8 +1,7 @@
 """`/runs/{run}/syntax`: what kinds of code the keys of each layer fire on, from shallow to semantic."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import duckdb
 import plotly.graph_objects as go
@@ -12,14 +11,11 @@ from fastapi.responses import HTMLResponse, Response
 from app import drawing_syntax as drawing
 from app.dependencies import Cursor, LabelsDatabase, OpenRun
 from app.findings import syntax as claims
-from app.findings.finding import Finding, Measured, Verdict
 from app.labels.database import Database, DatabaseUnavailable
 from app.labels.models import Kind
 from app.labels.repository import keys_of_kind
-from app.pages.analyses import AnalysisState, analysis_state
-from app.pages.blocks import Block
-from app.pages.links import Links
-from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from app.pages.analysis_page import Subject, respond_with_analysis
+from app.pages.render import MaskText
 from app.pages.syntax_blocks import NODES, blocks, most_common, role_titles
 from app.queries.syntax import layer_measures, layer_values
 from app.runs import Run
@@ -30,17 +26,7 @@ router = APIRouter()
 FigureName = Literal[
     "score", "entropy", "locality", "concentration", "families", "family_chance", "role_lifts", "node_lifts"
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class SyntaxPage(Page):
-    """What the page of syntax shows."""
-
-    analysis: Annotated[AnalysisState, Help("How the analysis was computed, or how to compute it")]
-    findings: Annotated[
-        list[Finding], Help("What the literature says beside what was measured; empty without analysis")
-    ]
-    blocks: Annotated[list[Block], Help("Figures and tables, section by section; empty without analysis")]
+SUBJECT = Subject("syntax", "Syntax", "syntax.html", claims.CLAIMS)
 
 
 @router.get("/runs/{run}/syntax", name="syntax_page")
@@ -48,19 +34,9 @@ def syntax_page(
     request: Request, run: OpenRun, cursor: Cursor, database: LabelsDatabase, mask: MaskText = ""
 ) -> HTMLResponse:
     """What the keys of a run fire on."""
-    links = Links(request, basket_of(run.run_id, mask))
-    state = analysis_state(run, "syntax")
-    there = state.manifest is not None
-    missing = Measured("", Verdict.MISSING)
-    page = SyntaxPage(
-        frame=Frame("Syntax", links, run.manifest, layer=None, here="runs", section="syntax_page"),
-        analysis=state,
-        findings=[Finding(claim, claim.measure(cursor, run.manifest) or missing) for claim in claims.CLAIMS]
-        if there
-        else [],
-        blocks=blocks(run, cursor, links, _labelled(database, run)) if there else [],
+    return respond_with_analysis(
+        request, run, cursor, mask, SUBJECT, lambda links: blocks(run, cursor, links, _labelled(database, run))
     )
-    return respond(request, "syntax.html", page)
 
 
 @router.get("/runs/{run}/syntax/figures/{figure}", name="syntax_figure")

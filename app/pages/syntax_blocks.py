@@ -1,6 +1,6 @@
 """The sections of the page of syntax."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
@@ -8,13 +8,11 @@ from app import drawing_syntax as drawing
 from app.labels.models import Kind
 from app.pages import formats
 from app.pages.agreement_blocks import ROLE_TITLES
-from app.pages.blocks import EMPTY, Block, Cell, Column, Figure, Row
+from app.pages.blocks import EMPTY, Block, Cell, Column, Figure, Format, Row
 from app.pages.links import Links
+from app.pages.syntax_cells import pair, percent, rate, spread_of, two, value_cells, with_sign
 from app.queries.syntax import (
-    BaseRate,
-    LayerMeasure,
     LayerValue,
-    Measure,
     base_rates,
     described_keys,
     extreme_keys,
@@ -27,7 +25,6 @@ from app.runs import Run
 from contract.analyses.syntax import ASPECTS, LAYER_MEASURES, ROLES
 from contract.keys import KeyId
 
-Show = Callable[[float], str]
 LISTED = 12
 """Keys in a list of those that stand out."""
 NODES = 24
@@ -88,7 +85,7 @@ class _Blocks:
                 ("score", "Score of the layer's keys"),
                 ("entropy", "Entropy of trigger tokens, over the largest possible"),
             ],
-            {"score": _two, "entropy": _two},
+            {"score": two, "entropy": two},
             spread="score",
         )
 
@@ -103,7 +100,7 @@ class _Blocks:
                 kind.value,
                 [
                     Cell(formats.count(len(found))),
-                    *(Cell(_two(found[int(at * (len(found) - 1))])) for at in (0.25, 0.5, 0.75)),
+                    *(Cell(two(found[int(at * (len(found) - 1))])) for at in (0.25, 0.5, 0.75)),
                 ],
             )
             for kind, found in of_kind.items()
@@ -141,7 +138,7 @@ class _Blocks:
             "the window up to the trigger token: the mean change of the coefficient over the coefficient. Without the "
             "trigger token the key is read at the token before it. A coefficient below 0 counts as 0.",
             [("locality", "Relative change of the coefficient, by layer")],
-            dict.fromkeys(drawing.LOCALITY, _percent),
+            dict.fromkeys(drawing.LOCALITY, percent),
         )
 
     def concentration(self) -> Block:
@@ -225,10 +222,10 @@ class _Blocks:
         rows = [
             self._key_row(
                 each.key,
-                _two(each.score),
+                two(each.score),
                 formats.NOTHING if each.token is None else formats.token(each.token),
                 formats.share(each.token_share),
-                formats.NOTHING if each.drop_last is None else _percent(each.drop_last),
+                formats.NOTHING if each.drop_last is None else percent(each.drop_last),
             )
             for each in found
         ]
@@ -263,7 +260,7 @@ class _Blocks:
                 *(Column(formats.language(name), "Share of the language's tokens") for name in languages),
             ],
             [
-                Row(title, [_rate(found[role].get(language)) for language in languages])
+                Row(title, [rate(found[role].get(language)) for language in languages])
                 for role, title in role_titles().items()
                 if role in found
             ],
@@ -276,7 +273,7 @@ class _Blocks:
         title: str,
         text: str,
         figures: Sequence[tuple[str, str]],
-        measures: Mapping[str, Show],
+        measures: Mapping[str, Format],
         spread: str | None = None,
     ) -> Block:
         there = {measure: show for measure, show in measures.items() if measure in self._found}
@@ -306,25 +303,25 @@ class _Blocks:
             self._exports("syntax_layers"),
         )
 
-    def _cells(self, measures: Mapping[str, Show], layer: int, spread: str | None) -> list[Cell]:
+    def _cells(self, measures: Mapping[str, Format], layer: int, spread: str | None) -> list[Cell]:
         cells: list[Cell] = []
         for measure, show in measures.items():
-            cells += _pair(self._found[measure].get(layer), show, self._has_control(measure))
+            cells += pair(self._found[measure].get(layer), show, self._has_control(measure))
         if spread:
             found = self._found[spread].get(layer)
-            cells.append(_spread(found, measures[spread]))
+            cells.append(spread_of(found, measures[spread]))
         return cells
 
-    def _trend_cells(self, measures: Mapping[str, Show]) -> list[Cell]:
+    def _trend_cells(self, measures: Mapping[str, Format]) -> list[Cell]:
         cells: list[Cell] = []
         for measure, show in measures.items():
-            cells += _pair(self._trends[measure], _with_sign(show), self._has_control(measure))
+            cells += pair(self._trends[measure], with_sign(show), self._has_control(measure))
         return cells
 
     def _has_control(self, measure: str) -> bool:
         return any(each.control is not None for each in self._found[measure].values())
 
-    def _n(self, measures: Mapping[str, Show], layer: int) -> Cell:
+    def _n(self, measures: Mapping[str, Format], layer: int) -> Cell:
         found = [self._found[measure][layer].n for measure in measures if layer in self._found[measure]]
         return Cell(formats.count(max(found))) if found else EMPTY
 
@@ -343,7 +340,7 @@ class _Blocks:
         rows = [
             Row(
                 f"{titles.get(value, value)}, layer {layer}",
-                _value_cells(found[value][layer]),
+                value_cells(found[value][layer]),
                 self._layer(layer),
             )
             for value in order
@@ -390,62 +387,9 @@ class _Blocks:
         return self._links.exports("export_analysis_table", run=self._run.run_id, table=table)
 
 
-def _pair(found: Measure | None, show: Show, control: bool) -> list[Cell]:
-    """A measure with its interval and, where there is one, its control with the range of its draws."""
-    cells = [_cell(found.value, found.low, found.high, show) if found else EMPTY]
-    if control:
-        cells.append(
-            EMPTY
-            if found is None or found.control is None
-            else _cell(found.control, found.control_low, found.control_high, show)
-        )
-    return cells
-
-
-def _cell(value: float, low: float | None, high: float | None, show: Show) -> Cell:
-    if low is None or high is None:
-        return Cell(show(value))
-    return Cell(show(value), f"{show(low)} to {show(high)}")
-
-
-def _spread(found: LayerMeasure | None, show: Show) -> Cell:
-    if found is None or found.lower_quartile is None or found.upper_quartile is None:
-        return EMPTY
-    return Cell(f"{show(found.lower_quartile)} to {show(found.upper_quartile)}")
-
-
-def _value_cells(found: LayerValue) -> list[Cell]:
-    return [
-        *_pair(found, formats.share, control=True),
-        Cell(formats.share(found.base)),
-        Cell(formats.number(found.lift)),
-        Cell(formats.count(found.keys)),
-        Cell(formats.count(found.significant)),
-        Cell(formats.count(found.n)),
-    ]
-
-
-def _rate(found: BaseRate | None) -> Cell:
-    if found is None:
-        return EMPTY
-    return _cell(found.share, found.low, found.high, formats.share)
-
-
 def _title(measure: str) -> str:
     named = drawing.CONCENTRATION | drawing.LOCALITY | drawing.FAMILIES
     return named.get(measure, measure)
-
-
-def _two(value: float) -> str:
-    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}\N{NARROW NO-BREAK SPACE}%".replace("-", "\N{MINUS SIGN}")
-
-
-def _with_sign(show: Show) -> Show:
-    return lambda value: f"{'+' if value > 0 else ''}{_two(value) if show is _two else _percent(value)}"
 
 
 def _auroc(higher: Sequence[float], lower: Sequence[float]) -> float:

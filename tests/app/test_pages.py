@@ -15,17 +15,16 @@ from app.main import create_app
 from app.pages.account import AccountPage
 from app.pages.activations import ActivationsPage
 from app.pages.activity import ActivityPage
+from app.pages.analysis_page import AnalysisPage
 from app.pages.concept import ConceptPage
 from app.pages.concepts import ConceptsPage
 from app.pages.edits import ConceptEditsPage, EditPage, EditsPage
 from app.pages.errors import ErrorPage
 from app.pages.findings import FindingsPage
-from app.pages.firing import FiringPage
 from app.pages.jobs import JobsPage
 from app.pages.key import KeyPage
 from app.pages.labels import ConflictPage
 from app.pages.layer import LayerPage
-from app.pages.layer_agreement import LayerAgreementPage
 from app.pages.lens import LensPage
 from app.pages.lists import ListPage, ListsPage
 from app.pages.live import LivePage
@@ -37,7 +36,6 @@ from app.pages.render import TEMPLATES, Help, Page, environment
 from app.pages.runs import RunsPage
 from app.pages.search import SearchPage
 from app.pages.sign_in import InvitationPage, SignInPage
-from app.pages.syntax import SyntaxPage
 from app.pages.team import LabelsPage
 from app.settings import Settings
 
@@ -53,9 +51,9 @@ PAGES: list[tuple[str, str, type[Page]]] = [
     ("/live?run=alpha&prompt=def&mask=L0.K1:0", "live.html", LivePage),
     ("/lens?run=alpha&mask=L0.K1:0", "lens.html", LensPage),
     ("/activations?run=alpha&mask=L0.K1:0", "activations.html", ActivationsPage),
-    ("/runs/alpha/agreement", "layer_agreement.html", LayerAgreementPage),
-    ("/runs/alpha/firing", "firing.html", FiringPage),
-    ("/runs/alpha/syntax", "syntax.html", SyntaxPage),
+    ("/runs/alpha/agreement", "layer_agreement.html", AnalysisPage),
+    ("/runs/alpha/firing", "firing.html", AnalysisPage),
+    ("/runs/alpha/syntax", "syntax.html", AnalysisPage),
     ("/runs/alpha/concepts", "concepts.html", ConceptsPage),
     ("/runs/alpha/concepts/numpy?mask=L0.K1:0.5", "concept.html", ConceptPage),
     ("/runs/alpha/edits", "edits.html", EditsPage),
