@@ -149,7 +149,7 @@ def _page(
         open_sessions = sessions.of_account(session, me.account_id)
         own_tokens = tokens.of_account(session, me.account_id)
     page = AccountPage(
-        frame=Frame(title="Account", links=Links(request, Basket()), run=None, layer=None, here="visitor"),
+        frame=Frame(title="Account", links=Links(request, Basket()), run=None, here="visitor"),
         name=account.name,
         role=account.role,
         roles=[role for role in Role if account.role.may(role)],

@@ -19,6 +19,7 @@ from app.pages.prompts import PROMPTS
 from app.pages.reading import Reader, ReadingKey, chosen_run, probability
 from app.pages.render import Frame, Help, Page, basket_of, respond
 from app.pages.text_lines import TextLine, text_lines
+from app.pages.typed import Typed
 from app.queries import parse_token
 from app.runs import Run
 from contract.errors import KeyscopeError
@@ -36,7 +37,7 @@ class ActivationsState(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     run: str = ""
-    text: str = ""
+    text: Typed = ""
     language: str = ""
     first: int | None = Field(None, ge=0)
     """The tokens looked at; without them the text's last."""
@@ -113,8 +114,6 @@ async def activations_page(
     state: Annotated[ActivationsState, Query()],
 ) -> HTMLResponse:
     """Which keys fire on a text."""
-    # browsers send the line breaks of a form as CR LF; the text has those that were typed
-    state = state.model_copy(update={"text": state.text.replace("\r\n", "\n")})
     runs, run = await chosen_run(registry, state.run)
     links = Links(request, basket_of(run.run_id if run else None, state.mask))
     looked, problem = None, None
@@ -125,7 +124,7 @@ async def activations_page(
             problem = error.detail
     manifest = run.manifest if run else None
     page = ActivationsPage(
-        frame=Frame("Keys on my code", links, manifest, layer=None, here="runs", section="activations_page"),
+        frame=Frame("Keys on my code", links, manifest, here="runs", section="activations_page"),
         state=state,
         runs=[(each.manifest, links.activations(each.run_id, **state.query())) for each in runs],
         status=await workers.status(run.manifest) if run else None,

@@ -77,7 +77,7 @@ def activity_page(
     more = len(events) == activity.PAGE
     query = {"person": person, "mine": "true" if mine else None, "before": events[-1].cursor if more else None}
     page = ActivityPage(
-        frame=Frame("Activity", links, chosen.manifest if chosen else None, None, here="labels"),
+        frame=Frame("Activity", links, chosen.manifest if chosen else None, here="labels"),
         runs=manifests,
         events=[_shown(each, links, chosen.run_id) for each in events] if chosen else [],
         person=person,

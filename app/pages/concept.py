@@ -179,9 +179,7 @@ def concept_page(
     keys = concept_keys(cursor, part, state.sorted_by, state.order, PAGE_SIZE, state.offset)
     total, after = count_concept_keys(cursor, part), state.offset + PAGE_SIZE
     page = ConceptPage(
-        frame=Frame(
-            f"{known.concept.title} · {run.run_id}", links, run.manifest, None, here="runs", section="concepts_page"
-        ),
+        frame=Frame(f"{known.concept.title} · {run.run_id}", links, run.manifest, here="runs", section="concepts_page"),
         known=known,
         state=state,
         patterns=[

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.concepts.preview import Preview, preview
 from app.concepts.repository import KnownConcept
+from app.pages.typed import Typed
 from app.runs import Run
 from contract.concepts import Concept, InvalidConcept, Pattern, define
 
@@ -29,15 +30,12 @@ class ConceptForm(BaseModel):
     based_on: int = Field(0, ge=0)
     language: list[str] = Field(default_factory=list)
     kind: list[str] = Field(default_factory=list)
-    pattern: list[str] = Field(default_factory=list)
+    pattern: list[Typed] = Field(default_factory=list)
 
     @property
     def patterns(self) -> dict[str, dict[str, Any]]:
         """What was written, by language; languages left empty are left out."""
-        # browsers send the line breaks of a form as CR LF
-        written = (
-            (a, b, c.replace("\r\n", "\n")) for a, b, c in zip(self.language, self.kind, self.pattern, strict=False)
-        )
+        written = zip(self.language, self.kind, self.pattern, strict=False)
         return {
             language: {kind: text.replace(",", " ").split() if kind == "identifiers" else text}
             for language, kind, text in written

@@ -118,7 +118,7 @@ def concept_edits_page(
     links = Links(request, basket_of(run.run_id, mask))
     page = ConceptEditsPage(
         frame=Frame(
-            f"Edits of {known.title} · {run.run_id}", links, run.manifest, None, here="runs", section="concepts_page"
+            f"Edits of {known.title} · {run.run_id}", links, run.manifest, here="runs", section="concepts_page"
         ),
         title=known.title,
         ready=known.part in concept_summaries(cursor),
@@ -137,7 +137,7 @@ def edits_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = 
     """All edits of a run."""
     links = Links(request, basket_of(run.run_id, mask))
     page = EditsPage(
-        frame=Frame(f"Edits · {run.run_id}", links, run.manifest, layer=None, here="runs", section="edits_page"),
+        frame=Frame(f"Edits · {run.run_id}", links, run.manifest, here="runs", section="edits_page"),
         edits=_shown(cursor, links, run.run_id, queries.list_edits(cursor)),
     )
     return respond(request, "edits.html", page)
@@ -150,9 +150,7 @@ def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, mask: M
     found = queries.get_edit(cursor, edit)
     masks = queries.masks(cursor, found)
     page = EditPage(
-        frame=Frame(
-            f"Edit of {found.title} · {run.run_id}", links, run.manifest, layer=None, here="runs", section="edits_page"
-        ),
+        frame=Frame(f"Edit of {found.title} · {run.run_id}", links, run.manifest, here="runs", section="edits_page"),
         edit=found,
         headlines=_headlines(cursor, found),
         blocks=blocks(cursor, links, run.run_id, found),

@@ -24,7 +24,7 @@ class ErrorPage(Page):
 def error_page(request: Request, failure: Failure) -> HTMLResponse:
     """Draw a failure."""
     links = Links(request, Basket())
-    frame = Frame(title=failure.title, links=links, run=None, layer=None, here="")
+    frame = Frame(title=failure.title, links=links, run=None, here="")
     response = respond(
         request, "error.html", ErrorPage(frame=frame, failure=failure, asked=_asked(request)), failure.status
     )

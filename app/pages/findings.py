@@ -51,7 +51,6 @@ def findings_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText
             title=f"Findings · {run.run_id}",
             links=links,
             run=run.manifest,
-            layer=None,
             here="runs",
             section="findings_page",
         ),

@@ -103,7 +103,6 @@ async def jobs_page(
             title=f"Jobs · {run.run_id}",
             links=links,
             run=run.manifest,
-            layer=None,
             here="runs",
             section="jobs_page",
         ),

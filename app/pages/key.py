@@ -146,7 +146,7 @@ class KeyDrawing:
         fires_on = queries.fires_on(self.cursor, run.vocabulary, key)
         top_token = self.statistics.get("top_token_id")
         return KeyPage(
-            frame=Frame(title=f"{key} · {run.run_id}", links=links, run=run.manifest, layer=key.layer, here="runs"),
+            frame=Frame(title=f"{key} · {run.run_id}", links=links, run=run.manifest, here="runs"),
             key=key,
             statistics=self.statistics,
             steps=self._steps(),

@@ -74,7 +74,7 @@ class Change:
         current = database.read(lambda session: repository.current_label(session, self.target, self.person.name))
         manifest, judgement = self.run.manifest, self.form.judgement()
         return ConflictPage(
-            frame=Frame(title=f"{self.key}: two labels", links=links, run=manifest, layer=self.key.layer, here="runs"),
+            frame=Frame(title=f"{self.key}: two labels", links=links, run=manifest, here="runs"),
             key=self.key,
             saved=shown(current) if current else None,
             sent=self.form,

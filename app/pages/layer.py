@@ -99,7 +99,7 @@ def layer_page(
 
     n_layers, after = run.manifest.model.n_layers, state.offset + PAGE_SIZE
     page = LayerPage(
-        frame=Frame(title=f"Layer {layer} · {run.run_id}", links=links, run=run.manifest, layer=layer, here="runs"),
+        frame=Frame(title=f"Layer {layer} · {run.run_id}", links=links, run=run.manifest, here="runs"),
         layer=layer,
         summary=queries.layer_summaries(cursor)[layer],
         state=state,

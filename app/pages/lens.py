@@ -19,6 +19,7 @@ from app.pages.links import Links
 from app.pages.prompts import PROMPTS
 from app.pages.reading import Reader, ReadingKey, chosen_run, probability
 from app.pages.render import Frame, Help, Page, basket_of, respond
+from app.pages.typed import Typed
 from app.runs import Run
 from contract.errors import KeyscopeError
 from contract.manifest import Manifest
@@ -39,7 +40,7 @@ class LensState(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     run: str = ""
-    prompt: str = ""
+    prompt: Typed = ""
     last: int = Field(COLUMNS, ge=1, le=MOST_COLUMNS)
     """How many of the prompt's last tokens are looked at."""
     layer: int | None = Field(None, ge=0)
@@ -122,8 +123,6 @@ async def lens_page(
     state: Annotated[LensState, Query()],
 ) -> HTMLResponse:
     """A prompt through the logit lens."""
-    # browsers send the line breaks of a form as CR LF; the prompt has those that were typed
-    state = state.model_copy(update={"prompt": state.prompt.replace("\r\n", "\n")})
     runs, run = await chosen_run(registry, state.run)
     links = Links(request, basket_of(run.run_id if run else None, state.mask))
     grid, writers, problem = None, None, None
@@ -133,7 +132,7 @@ async def lens_page(
         except KeyscopeError as error:
             problem = error.detail
     page = LensPage(
-        frame=Frame("Logit lens", links, run.manifest if run else None, layer=None, here="runs", section="lens_page"),
+        frame=Frame("Logit lens", links, run.manifest if run else None, here="runs", section="lens_page"),
         state=state,
         runs=[(each.manifest, links.lens(each.run_id, **state.query(layer=None, at=None))) for each in runs],
         status=await workers.status(run.manifest) if run else None,

@@ -108,7 +108,7 @@ def lists_page(
 
     visible, put_away = database.read(load)
     page = ListsPage(
-        frame=Frame("Lists", links, chosen.manifest if chosen else None, None, here="labels"),
+        frame=Frame("Lists", links, chosen.manifest if chosen else None, here="labels"),
         runs=manifests,
         lists=visible,
         put_away=put_away,
@@ -159,7 +159,7 @@ def list_page(
         return links.list(list_id, offset=to or None) if 0 <= to < len(entries) else None
 
     page = ListPage(
-        frame=Frame(found.name, links, run.manifest if run else None, None, here="labels"),
+        frame=Frame(found.name, links, run.manifest if run else None, here="labels"),
         list=found,
         entries=entries[offset : offset + PAGE],
         first=offset,

@@ -24,6 +24,7 @@ from app.pages.generated import Outcome
 from app.pages.links import LONGEST_BASKET, Basket, Links
 from app.pages.prompts import PROMPTS
 from app.pages.render import Frame, Help, Page, respond
+from app.pages.typed import Typed
 from app.runs import Registry, Run
 from contract.errors import KeyscopeError
 from contract.keys import InvalidMask, KeyId, Mask, format_basket, parse_basket, unique_masks
@@ -39,7 +40,7 @@ class LiveState(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     run: str = ""
-    prompt: str = ""
+    prompt: Typed = ""
     max_new_tokens: int = Field(48, ge=1)
     temperature: float = Field(0.0, ge=0, le=10, allow_inf_nan=False)
     seed: int = Field(0, ge=0, lt=2**63)
@@ -148,8 +149,6 @@ async def live_generate(
     request: Request, registry: Runs, workers: LiveWorkers, state: Annotated[LiveState, Form()]
 ) -> Response:
     """Both branches, for browsers without scripts; with them the page reads the stream by itself."""
-    # Browsers send the line breaks of a form as CR LF; the prompt has those that were typed.
-    state = state.model_copy(update={"prompt": state.prompt.replace("\r\n", "\n")})
     visit = await _visit(request, registry, workers, state)
     if visit.run is None or not state.prompt:
         return await visit.page(problem="write a prompt to continue" if visit.run else "there is no run yet")
@@ -248,7 +247,7 @@ class _Visit:
     ) -> HTMLResponse:
         manifest = self.run.manifest if self.run else None
         page = LivePage(
-            frame=Frame(title="Mask and regenerate", links=self.links, run=manifest, layer=None, here="live"),
+            frame=Frame(title="Mask and regenerate", links=self.links, run=manifest, here="live"),
             state=self.state,
             runs=[(run.manifest, self.links.live(run.run_id, **self.state.query())) for run in self.runs],
             status=await self.workers.status(manifest) if manifest else None,

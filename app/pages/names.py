@@ -37,7 +37,7 @@ class NameForm(BaseModel):
 @router.get("/name", name="name_page")
 def name_page(request: Request, visitor: Visitor, next: str = "") -> HTMLResponse:
     """The form."""
-    frame = Frame(title="Your name", links=Links(request, Basket()), run=None, layer=None, here="visitor")
+    frame = Frame(title="Your name", links=Links(request, Basket()), run=None, here="visitor")
     return respond(request, "name.html", NamePage(frame, visitor.name if visitor else "", way_back(request, next)))
 
 

@@ -33,7 +33,7 @@ def run_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = ""
     """The overview of a run."""
     links = Links(request, basket_of(run.run_id, mask))
     page = OverviewPage(
-        frame=Frame(title=run.run_id, links=links, run=run.manifest, layer=None, here="runs", section="run_page"),
+        frame=Frame(title=run.run_id, links=links, run=run.manifest, here="runs", section="run_page"),
         layers=queries.layer_summaries(cursor),
         specific=queries.specific_keys(cursor, run.vocabulary, STARTS),
         strongest=queries.strongest_keys(cursor, run.vocabulary, STARTS),

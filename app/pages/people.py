@@ -153,7 +153,7 @@ def _page(
     with database.transaction() as session:
         everyone = [ShownPerson.of(account) for account in people.everyone(session)]
     page = PeoplePage(
-        frame=Frame(title="People", links=Links(request, Basket()), run=None, layer=None, here="visitor"),
+        frame=Frame(title="People", links=Links(request, Basket()), run=None, here="visitor"),
         people=everyone,
         roles=list(Role),
         invitation=invitation,

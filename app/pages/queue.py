@@ -153,7 +153,7 @@ class _Desk:
 
     def tell(self) -> HTMLResponse:
         """The label just given, alone."""
-        frame = Frame(title="Labelled", links=self.links, run=self.run.manifest, layer=None, here="labels")
+        frame = Frame(title="Labelled", links=self.links, run=self.run.manifest, here="labels")
         return respond(self.request, "queue_last.html", LastPage(frame=frame, last=self._last()))
 
     def _last(self) -> Last | None:
@@ -176,7 +176,7 @@ def _start(
     if run is not None and visitor is not None:
         last = database.read(load_last(state, run.manifest.model.weights_sha256, name, links))
     page = StartPage(
-        frame=Frame("Labelling queue", links, run.manifest if run else None, None, here="labels"),
+        frame=Frame("Labelling queue", links, run.manifest if run else None, here="labels"),
         runs=runs,
         strategies=[
             Choice(each, words, each == (state.strategy or Strategy.SAMPLE)) for each, words in STRATEGIES.items()

@@ -30,7 +30,6 @@ class Frame:
     title: Annotated[str, Help("What the page is about, as in the window's title")]
     links: Annotated[Links, Help("Addresses, with the basket carried along")]
     run: Annotated[Manifest | None, Help("Manifest of the run the page belongs to; None on pages about no run")]
-    layer: Annotated[int | None, Help("Layer the page belongs to, so that the header's box looks there first")]
     here: Annotated[str, Help("Entry of the navigation that is marked: runs, live, labels or visitor")]
     section: Annotated[str, Help("Entry of the run's navigation that is marked: the name of its route")] = ""
 

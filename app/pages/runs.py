@@ -30,7 +30,7 @@ def runs_page(request: Request, registry: Runs, run: str = "", mask: MaskText = 
     readable, unreadable = registry.all()
     links = Links(request, basket_of(run or None, mask))
     page = RunsPage(
-        frame=Frame(title="Runs", links=links, run=None, layer=None, here="runs"),
+        frame=Frame(title="Runs", links=links, run=None, here="runs"),
         runs=[run.manifest for run in readable],
         unreadable=unreadable,
         directory=str(registry.directory.absolute()),

@@ -177,7 +177,6 @@ def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: li
             title=f"Search · {run.run_id}",
             links=links,
             run=run.manifest,
-            layer=None,
             here="runs",
             section="search_page",
         ),
