@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import duckdb
 
 from app.queries.layers import Order
-from app.queries.values import Statistics, clean, named, rows, select
+from app.queries.values import Statistics, clean, named, rows, select, without_nan
 from contract.analyses.concepts import AUROC_LEVELS, KEY_SCORES, PICKERS
 from contract.keys import KeyId
 
@@ -199,7 +199,7 @@ def concept_keys(
 ) -> list[ConceptKey]:
     """Stored keys of a concept, sorted by one of `SORTS`; keys without the number come last."""
     assert sort in SORTS
-    column = f"nullif({sort}, 'NaN'::FLOAT)" if sort in _FLOATS else sort
+    column = without_nan(sort) if sort in _FLOATS else sort
     sql = f"""
         SELECT layer, "index", {select(KEY_SCORES)} FROM concept_keys WHERE concept = ?
         ORDER BY {column} {order} NULLS LAST, rank_fdr NULLS LAST, rank_auroc, layer, "index" LIMIT ? OFFSET ?"""  # noqa: S608

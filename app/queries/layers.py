@@ -9,7 +9,7 @@ from app.errors import InvalidParameter
 from app.queries.key_rows import KeyRow, key_rows
 from app.queries.keys import STATISTICS
 from app.queries.tokens import Vocabulary, parse_token
-from app.queries.values import clean, rows
+from app.queries.values import clean, rows, without_nan
 
 SORT_COLUMNS = ("index", *(column.name for column in STATISTICS))
 """What a layer can be sorted by."""
@@ -119,5 +119,5 @@ def _condition(layer: int, where: LayerFilter, token_ids: list[int] | None) -> t
 def _order(sort: LayerSort) -> str:
     column = f'"{sort.column}"'
     if sort.column in _FLOATS:
-        column = f"nullif({column}, 'NaN'::FLOAT)"
+        column = without_nan(column)
     return f'ORDER BY {column} {sort.order} NULLS LAST, layer, "index" LIMIT ? OFFSET ?'

@@ -14,7 +14,7 @@ from app.queries.key_rows import KeyRow, rows_of
 from app.queries.keys import STATISTICS
 from app.queries.layers import SORT_COLUMNS, Order
 from app.queries.tokens import Vocabulary
-from app.queries.values import clean, rows, select
+from app.queries.values import clean, rows, select, without_nan
 from contract.keys import KeyId
 
 Measure = float | int | None
@@ -147,5 +147,5 @@ def _order(sort: str, order: Order, sources: Mapping[str, str]) -> str:
         raise InvalidParameter(f"these keys cannot be sorted by {sort!r}: choose one of {known}")
     column = f'{sources.get(sort, "k")}."{sort}"'
     if sort in _FLOATS:
-        column = f"nullif({column}, 'NaN'::FLOAT)"
+        column = without_nan(column)
     return f'ORDER BY {column} {order} NULLS LAST, k.layer, k."index"'

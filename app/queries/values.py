@@ -29,6 +29,11 @@ def select(columns: Iterable[Column], table: str = "") -> str:
     return ", ".join(f'{prefix}"{column.name}"' for column in columns)
 
 
+def without_nan(column: str) -> str:
+    """A column of floats with NULL for NaN, which DuckDB takes for larger than every number."""
+    return f"nullif({column}, 'NaN'::FLOAT)"
+
+
 def rows(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
     """All rows of one SELECT."""
     return cursor.execute(sql, parameters).fetchall()

@@ -1,7 +1,7 @@
 """Confidence intervals by drawing files again: tokens of one file are alike, so files are what is sampled."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +35,8 @@ def ratio_interval(
     above, below = _aligned(numerators, denominators)
     cells = above.shape[1:]
     above, below = above.reshape(len(above), -1), below.reshape(len(below), -1)
-    drawn = [_ratio(times @ above, times @ below) for times in _drawn_files(len(above), draws, seed)]
-    return _interval(_ratio(above.sum(axis=0), below.sum(axis=0)), np.concatenate(drawn), level, cells)
+    drawn = [ratio(times @ above, times @ below) for times in _drawn_files(len(above), draws, seed)]
+    return _interval(ratio(above.sum(axis=0), below.sum(axis=0)), np.concatenate(drawn), level, cells)
 
 
 def difference_interval(
@@ -56,7 +56,7 @@ def difference_interval(
     above, below = above.reshape(len(above), 2, -1), below.reshape(len(below), 2, -1)
 
     def difference(times: FloatArray) -> FloatArray:
-        ratios = _ratio(np.tensordot(times, above, 1), np.tensordot(times, below, 1))
+        ratios = ratio(np.tensordot(times, above, 1), np.tensordot(times, below, 1))
         return np.asarray(ratios[:, 0] - ratios[:, 1])
 
     drawn = [difference(times) for times in _drawn_files(len(above), draws, seed)]
@@ -85,8 +85,11 @@ def _interval(estimate: FloatArray, drawn: FloatArray, level: float, cells: tupl
     return Interval(estimate.reshape(cells), ends[0].reshape(cells), ends[1].reshape(cells))
 
 
-def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:
-    return np.divide(above, below, out=np.full_like(above, np.nan), where=below != 0)
+def ratio(above: npt.NDArray[Any], below: npt.NDArray[Any]) -> FloatArray:
+    """One over the other, NaN where there is nothing below."""
+    shares = np.full(above.shape, np.nan)
+    np.divide(above, below, out=shares, where=below != 0)
+    return shares
 
 
 def _quantiles(drawn: FloatArray, level: float) -> FloatArray:

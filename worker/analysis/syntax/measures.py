@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.analyses.syntax import FAMILIES, LAYER_MEASURES, ROLES
+from worker.analysis.bootstrap import ratio
 from worker.analysis.syntax.concentration import Groups
 
 IntArray = npt.NDArray[np.int64]
@@ -73,7 +74,7 @@ class Measured:
         mutated, there = self.mutated, ~np.isnan(change)
         of_file = np.ones(there.sum()) if weights is None else weights[mutated.file[there]]
         key = mutated.key[there]
-        return _ratio(np.bincount(key, of_file * change[there], self.keys), np.bincount(key, of_file, self.keys))
+        return ratio(np.bincount(key, of_file * change[there], self.keys), np.bincount(key, of_file, self.keys))
 
     def _families(self, of_file: FloatArray | None) -> dict[str, FloatArray]:
         masses = self.families.masses(of_file)
@@ -81,7 +82,7 @@ class Measured:
         shares = {}
         for place, name in enumerate(FAMILIES):
             of_family = masses * (self.families.code == place)
-            share = _ratio(np.bincount(self.families.key, of_family, self.keys), totals)
+            share = ratio(np.bincount(self.families.key, of_family, self.keys), totals)
             shares[name] = np.where(np.isnan(share), np.nan, share >= HALF)
         return shares
 
@@ -110,9 +111,3 @@ def layer_means(by_key: Mapping[str, FloatArray]) -> FloatArray:
 def _mean(values: FloatArray) -> float:
     there = values[~np.isnan(values)]
     return float(there.mean()) if len(there) else float("nan")
-
-
-def _ratio(above: FloatArray | IntArray, below: FloatArray | IntArray) -> FloatArray:
-    shares = np.full(len(above), np.nan)
-    np.divide(above, below, out=shares, where=below > 0)
-    return shares
