@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import numpy as np
 import torch
 
@@ -17,10 +17,12 @@ from contract.analyses.files import (
     analysis_folder,
     analysis_path,
     publish_analysis,
+    read_analyses,
     write_analysis_manifest,
 )
 from contract.analyses.kinds import SCHEMA_VERSION
 from contract.analyses.manifest import AnalysisManifest
+from contract.runfile import open_run
 from contract.tables import FileExists
 from worker.analysis.analysis import Analysis, Arrays, Step
 from worker.analysis.subject import Subject
@@ -44,11 +46,12 @@ def analyse(subject: Subject, analysis: Analysis, replace: bool = False) -> Path
     path = analysis_path(subject.path, analysis.kind, analysis.part)
     settings = analysis.settings.model_dump(mode="json")
     if path.is_file() and not replace:
-        found = _published(path)
-        if found is not None and found.settings == settings and found.run_id == subject.path.stem:
+        if _usable_settings(subject.path, analysis) == settings:
             subject.progress.note(f"{path} is complete")
             return path
-        raise FileExists(f"{path} is there with other settings: add --replace to compute it anew, or move it away")
+        raise FileExists(
+            f"{path} is there with other settings, or cannot be used: add --replace to compute it anew, or move it away"
+        )
     with readable_disk_errors(subject.path.parent):
         work = analysis_folder(subject.path) / ".work" / f"{analysis.kind}-{_hash(analysis, settings)}"
         work.mkdir(parents=True, exist_ok=True)
@@ -190,13 +193,11 @@ def _wait(subject: Subject) -> None:
         torch.cuda.synchronize(subject.model.device)
 
 
-def _published(path: Path) -> AnalysisManifest | None:
-    try:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            row = connection.execute("SELECT document FROM manifest").fetchone()
-        return AnalysisManifest.model_validate_json(row[0]) if row else None
-    except (duckdb.Error, ValueError):
-        return None
+def _usable_settings(run: Path, analysis: Analysis) -> dict[str, Any] | None:
+    """The settings of the published analysis; None where pages could not use it."""
+    with open_run(run) as connection:
+        found = {(each.kind, each.part): each.settings for each in read_analyses(connection)}
+    return found.get((analysis.kind, analysis.part))
 
 
 def _hash(analysis: Analysis, settings: object) -> str:

@@ -188,6 +188,10 @@ def test_an_analysis_that_lacks_a_column_does_not_hide_the_run(subject: Subject)
     with open_run(subject.path) as connection:
         assert connection.execute("SELECT count(*) FROM keys").fetchall() == [(144,)]
         assert "counted.strongly" in connection.execute("SELECT problem FROM analyses").fetchall()[0][0]
+    with pytest.raises(FileExists, match="cannot be used"):
+        analyse(subject, Counting(CountSettings()))
+    analyse(subject, Counting(CountSettings()), replace=True)
+    assert len(_rows(subject.path)) == 3 * 48
 
 
 def test_other_weights_are_refused(run_path: Path, tmp_path: Path) -> None:
