@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from contract.analyses.kinds import KINDS
-from worker.analysis.analysis import Analysis
+from worker.analysis.analysis import Analysis, Settings
 from worker.analysis.errors import InvalidSetting, UnknownAnalysis
 
 
@@ -26,6 +26,13 @@ def make_analysis(kind: str, settings: Mapping[str, Any]) -> Analysis:
     try:
         return make(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise InvalidSetting(f"{name}={first['input']!r} is no setting of {kind}: {first['msg']}") from error
+        raise InvalidSetting(_sentence(kind, error)) from error
+
+
+def _sentence(kind: str, error: ValidationError) -> str:
+    wrong = error.errors()[0]
+    name, said = ".".join(map(str, wrong["loc"])), wrong["msg"].removeprefix("Value error, ")
+    if wrong["type"] == "extra_forbidden":
+        known = next(each for each in Settings.__subclasses__() if each.__name__ == error.title).model_fields
+        return f"the analysis {kind} has no setting {name!r}: it has {', '.join(known)}"
+    return f"{name}={wrong['input']!r} is no setting of {kind}: {said}" if name else f"{kind} cannot be set so: {said}"

@@ -17,7 +17,7 @@ from contract.runfile import open_run
 from contract.tables import KEY, Column, FileExists, Table
 from tests.worker.models import save_tiny
 from worker.analysis.analysis import Analysis, Arrays, Results, Settings, Step, file_steps
-from worker.analysis.errors import OtherCorpus, UnknownAnalysis
+from worker.analysis.errors import InvalidSetting, OtherCorpus, UnknownAnalysis
 from worker.analysis.features import FeatureCounts
 from worker.analysis.kinds import make_analysis
 from worker.analysis.run import analyse
@@ -218,3 +218,9 @@ def test_a_corpus_that_was_removed_is_gathered_again_and_a_changed_one_refused(
 def test_an_unknown_kind_or_setting_is_named() -> None:
     with pytest.raises(UnknownAnalysis, match=r"'magic'.*syntax"):
         make_analysis("magic", {})
+    with pytest.raises(InvalidSetting, match="firing has no setting 'magic': it has strong_share, "):
+        make_analysis("firing", {"magic": "1"})
+    with pytest.raises(InvalidSetting, match=r"tokens='many' is no setting of agreement: .*integer"):
+        make_analysis("agreement", {"tokens": "many"})
+    with pytest.raises(InvalidSetting, match="concepts cannot be set so: magic is not shipped"):
+        make_analysis("concepts", {"names": "magic"})
