@@ -24,6 +24,9 @@ const ACTIONS = {
   "?": () => help.showModal(),
 };
 
+// On a narrow screen the run's navigation is scrolled to where one is.
+document.querySelector(".sections [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 const CHOICES = "input:is([type=radio], [type=checkbox])";
 
 /** Does the element take this key itself: typed characters, arrows, or Enter where it acts? */
