@@ -555,6 +555,8 @@ def list_users(database_url: DatabaseUrl = None, as_json: Json = False) -> None:
             people=[{"name": each.name, "role": each.role, "disabled": bool(each.disabled_at)} for each in accounts]
         )
         return
+    if not accounts:
+        typer.echo("nobody has an account yet: `keyscope users add NAME` makes one", err=True)
     for each in accounts:
         typer.echo(f"{each.role:8}  {each.name}{'  (disabled)' if each.disabled_at else ''}")
 
