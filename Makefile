@@ -13,7 +13,7 @@ BIN := .venv/bin
 NPM ?= $(shell command -v npm)
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: help install demo test lint bench bench-precompute bench-live bench-search bench-scale bench-labels openapi clean
+.PHONY: help install demo test lint bench bench-precompute bench-live bench-search bench-scale bench-labels bench-queue openapi clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ lint: install ## Check style, types and who imports whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-precompute bench-live bench-search bench-scale bench-labels ## Run every benchmark
+bench: bench-precompute bench-live bench-search bench-scale bench-labels bench-queue ## Run every benchmark
 
 bench-precompute: install ## Measure the precompute against the bare forward pass [MODEL=models/codegen-nano]
 	$(BIN)/python -m bench.precompute $(if $(MODEL),--model '$(MODEL)')
@@ -48,6 +48,9 @@ bench-scale: install ## Measure memory, disk and pages at 327,680 keys (takes ab
 
 bench-labels: install ## Measure many people labelling at once, and that no label is lost
 	$(BIN)/python -m bench.labels
+
+bench-queue: install .venv/chromium ## Measure the labelling queue by keyboard on a run of the demo [RUNS=runs]
+	$(BIN)/python -m bench.queue $(if $(RUNS),--runs '$(RUNS)')
 
 openapi: install ## Write the committed OpenAPI documents anew
 	$(BIN)/python -m tests.openapi

@@ -1,0 +1,101 @@
+"""The labelling queue by keyboard in a real Chromium: from the key press to the next key on screen, and by plain links.
+
+One person labels key after key of a run, thinking a moment over each, as a real server answers. The next key is on screen
+when the frame that shows it has been painted. The same answers without scripts, a form sent and a page opened, are what the
+prefetch is held against. Labels go into a database of the benchmark's own.
+"""
+
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from app.accounts.by_word import COOKIE
+from app.labels.database import upgrade
+from tests.labelers import label_server
+
+ALLOWED = 150
+"""Milliseconds from key press to next key that people take for at once."""
+WATCH = """
+    window.shown = [];
+    addEventListener("keydown", (event) => {
+        if (event.key !== "Enter") return;
+        const before = document.querySelector("h1").textContent;
+        const watch = new MutationObserver(() => {
+            if (document.querySelector("h1")?.textContent === before) return;
+            watch.disconnect();
+            // The frame with the new key is painted between its callback and the task after it.
+            requestAnimationFrame(() => setTimeout(() => window.shown.push(performance.now() - event.timeStamp)));
+        });
+        watch.observe(document.getElementById("main"), { childList: true, subtree: true });
+    }, true);
+"""
+
+
+def main(
+    runs: Annotated[Path, typer.Option(help="Directory with the runs, such as those of the demo")] = Path("runs"),
+    run: Annotated[str | None, typer.Option(help="Name of the run; otherwise the first one")] = None,
+    labels: Annotated[int, typer.Option(help="Labels measured each way")] = 30,
+    thinking: Annotated[float, typer.Option(help="Seconds over each key")] = 1.0,
+) -> None:
+    """Print medians and the slowest of both ways, and how many answers took longer than people take for at once."""
+    chosen = run or min((path.stem for path in runs.glob("*.duckdb")), default=None)
+    if chosen is None:
+        raise typer.BadParameter(f"{runs} has no run: `make demo` computes one", param_hint="--runs")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        database_url = f"sqlite:///{folder}/labels.sqlite"
+        upgrade(database_url)
+        path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        with label_server(runs, database_url) as server:
+            start = f"{server.url}/labels/queue?run={chosen}&strategy=sample"
+            prefetched = _measure(browser, start, True, labels, lambda page: _press(page, thinking))
+            plain = _measure(browser, start, False, labels, _send)
+        browser.close()
+    typer.echo(f"{chosen}, {labels} labels each way, {thinking:g} s over each key")
+    for name, taken in (("by keyboard, next key prefetched", prefetched), ("without scripts, page by page", plain)):
+        typer.echo(
+            f"{name:34} median {statistics.median(taken):5.0f} ms   slowest {max(taken):5.0f} ms   "
+            f"ratio {statistics.median(taken) / statistics.median(plain):.2f}"
+        )
+    slow = sum(each > ALLOWED for each in prefetched)
+    typer.echo(f"{slow} of {labels} over {ALLOWED} ms by keyboard")
+
+
+def _measure(browser: Browser, start: str, scripts: bool, labels: int, answer: Callable[[Page], float]) -> list[float]:
+    """Milliseconds of each answer; the first one, in which everything is loaded for the first time, is left out."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, java_script_enabled=scripts)
+    context.add_cookies([{"name": COOKIE, "value": f"bench-{scripts}", "url": start}])
+    context.add_init_script(WATCH)
+    page = context.new_page()
+    page.goto(start)
+    taken = [answer(page) for _ in range(labels + 1)]
+    context.close()
+    return taken[1:]
+
+
+def _press(page: Page, thinking: float) -> float:
+    page.wait_for_load_state("networkidle")
+    time.sleep(thinking)
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    page.wait_for_function("window.shown.length")
+    return float(page.evaluate("window.shown.pop()"))
+
+
+def _send(page: Page) -> float:
+    page.get_by_label("semantic").check()
+    began = time.perf_counter()
+    page.get_by_role("button", name="save and next").click()
+    page.wait_for_load_state("load")
+    return 1000 * (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    typer.run(main)
