@@ -72,7 +72,8 @@ def main() -> None:
     """Entry point of the `keyscope` command."""
     # idle threads that spin take the cores from everybody else: on a busy machine torch gets ten times slower by it
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # bars of libraries would break into ours
+    for variable in ("HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE"):
+        os.environ.setdefault(variable, "1")  # bars of libraries would break into ours
     cli()
 
 
