@@ -134,8 +134,6 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
         if person:
             context.add_cookies([{"name": COOKIE, "value": quote(person), "url": site.url}])
         context.add_init_script(WATCH)
-        if person:
-            context.add_cookies([{"name": "keyscope-person", "value": person, "url": site.url}])
         visitor = Visitor(context.new_page(), site, [])
         visitor.page.on("console", lambda message: _note(visitor, message))
         visitor.page.on("pageerror", lambda error: visitor.problems.append(f"thrown: {error}"))
