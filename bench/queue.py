@@ -85,8 +85,9 @@ def _press(page: Page, thinking: float) -> float:
     time.sleep(thinking)
     page.keyboard.press("2")
     page.keyboard.press("Enter")
-    page.wait_for_function("window.shown.length")
-    return float(page.evaluate("window.shown.pop()"))
+    while (taken := page.evaluate("window.shown.pop() ?? null")) is None:  # the pages' policy forbids code that waits
+        page.wait_for_timeout(50)
+    return float(taken)
 
 
 def _send(page: Page) -> float:
