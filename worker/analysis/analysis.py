@@ -15,6 +15,8 @@ from worker.progress import Advance
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 """The result of a step: named arrays, without objects."""
+STEPS = "steps"
+"""Unit of progress where no tokens go through the model."""
 
 
 class Settings(BaseModel):
@@ -32,7 +34,12 @@ class Step:
     files: Sequence[int]
     """Files it is about."""
     tokens: int
-    """Tokens that go through the model, by which progress is told."""
+    """Tokens that go through the model; 0 where it is at other work."""
+
+    @property
+    def unit(self) -> str:
+        """What progress is told by."""
+        return "tokens" if self.tokens else STEPS
 
 
 Results = Mapping[str, Arrays]
@@ -56,7 +63,7 @@ class Analysis(ABC):
     def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
         """Compute a step.
 
-        `advance` is told the tokens just done. It may take its time, and it may raise: no hook on the model may be in
+        `advance` is told the tokens just done, which may be none. It may take its time, and it may raise: no hook on the model may be in
         place while it is called.
         """
 

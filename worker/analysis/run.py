@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from contract.analyses.kinds import SCHEMA_VERSION
 from contract.analyses.manifest import AnalysisManifest
 from contract.runfile import open_run
 from contract.tables import FileExists
-from worker.analysis.analysis import Analysis, Arrays, Step
+from worker.analysis.analysis import STEPS, Analysis, Arrays, Step
 from worker.analysis.subject import Subject
 from worker.precompute.disk import locked, readable_disk_errors
 from worker.precompute.provenance import LIBRARIES, device_name
@@ -69,12 +70,9 @@ def _compute(subject: Subject, analysis: Analysis, work: Path, replace: bool) ->
     todo = [step for step in steps if step.name not in done]
     if len(todo) < len(steps):
         subject.progress.note(f"going on after {len(steps) - len(todo)} of {len(steps)} steps")
+    for unit, alike in groupby(todo, lambda step: step.unit):
+        _run_steps(subject, analysis, list(alike), unit, done)
     tokens = sum(step.tokens for step in steps)
-    with subject.progress.stage(f"analysing {analysis.kind}", sum(step.tokens for step in todo), "tokens") as advance:
-        for step in todo:
-            clock = _Clock(advance)
-            arrays = analysis.run_step(subject, step, done, clock.advance)
-            done.keep(step, arrays, clock.seconds)
     forward_seconds = bare_forward_seconds(subject) * tokens
     began = time.monotonic()
     with publish_analysis(subject.path, analysis.kind, analysis.part, replace) as connection:
@@ -158,6 +156,19 @@ class StepFiles(Mapping[str, Arrays]):
             raise KeyError(name)
         with np.load(self._folder / f"{name}.npz") as arrays:
             return dict(arrays)
+
+
+def _run_steps(subject: Subject, analysis: Analysis, steps: Sequence[Step], unit: str, done: StepFiles) -> None:
+    """Run steps whose progress is told in the same unit, and keep what each gives."""
+    by_step = unit == STEPS
+    total = len(steps) if by_step else sum(step.tokens for step in steps)
+    with subject.progress.stage(f"analysing {analysis.kind}", total, unit) as advance:
+        for step in steps:
+            clock = _Clock(advance)
+            arrays = analysis.run_step(subject, step, done, clock.advance)
+            done.keep(step, arrays, clock.seconds)
+            if by_step:
+                advance(1)
 
 
 @torch.inference_mode()

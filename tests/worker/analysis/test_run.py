@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,45 @@ def test_an_interrupted_analysis_goes_on_to_the_same_rows(
     assert Counting.steps_run == steps
     assert _rows(run_path) == _rows(tmp_path / "unbroken" / run_path.name)
     assert list((run_path.with_suffix(".analysis") / ".work").iterdir()) == []
+
+
+class Prepared(Counting):
+    """Counting after a step for each layer, in which no token goes through the model."""
+
+    def steps(self, subject: Subject) -> Sequence[Step]:
+        layers = [Step(f"layer-{layer}", (), 0) for layer in range(subject.manifest.model.n_layers)]
+        return [*layers, *super().steps(subject)]
+
+    def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
+        return super().run_step(subject, step, done, advance) if step.tokens else {"nothing": np.zeros(1)}
+
+    def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
+        """Write nothing."""
+
+
+class Listening(Silent):
+    """Keeps the stages of analysing, each with its unit, its total and what was done of it."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, float | None, list[float]]] = []
+
+    @contextmanager
+    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
+        told: list[float] = []
+        if name.startswith("analysing"):
+            self.stages.append((unit, total, told))
+        yield told.append
+
+
+def test_progress_is_told_in_tokens_and_by_steps_where_no_token_is_read(run_path: Path, source: ModelSource) -> None:
+    progress = Listening()
+    with open_subject(run_path, source, (), progress) as subject:
+        analyse(subject, Prepared(CountSettings()))
+        tokens, layers = len(subject.store.token_ids), subject.manifest.model.n_layers
+    assert [(unit, total, sum(told)) for unit, total, told in progress.stages] == [
+        ("steps", layers, layers),
+        ("tokens", tokens, tokens),
+    ]
 
 
 def test_a_finished_analysis_is_kept_and_other_settings_need_a_word(subject: Subject) -> None:

@@ -86,8 +86,8 @@ class Agreement(Analysis):
         return works
 
 
-def _values_step(subject: Subject, layer: int, seed: int, _done: Results, _advance: Advance) -> Arrays:
-    return read_values(subject, layer, seed)
+def _values_step(subject: Subject, layer: int, seed: int, _done: Results, advance: Advance) -> Arrays:
+    return read_values(subject, layer, seed, advance)
 
 
 def _contexts_step(

@@ -12,6 +12,7 @@ from worker.analysis.analysis import Arrays
 from worker.analysis.lens import in_chunks
 from worker.analysis.subject import Subject
 from worker.model.code_model import CodeModel
+from worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
 PROJECTIONS = {"normed": True, "raw": False}
@@ -42,7 +43,7 @@ class ValueTops:
 
 
 @torch.inference_mode()
-def read_values(subject: Subject, layer: int, seed: int) -> Arrays:
+def read_values(subject: Subject, layer: int, seed: int, advance: Advance) -> Arrays:
     """A layer's values: their top tokens, and the rank of the token after each key's strongest trigger.
 
     Per projection `promoted`, `suppressed`, `probability` and the ranks `rank` and `rank_permuted`, [keys]; a rank is 0
@@ -56,15 +57,10 @@ def read_values(subject: Subject, layer: int, seed: int) -> Arrays:
         tokens = torch.from_numpy(following).to(values.device)
         # value order[i] stands in for value i, so token i is looked for in the projection of that one
         dealt = torch.from_numpy(following[np.argsort(order)]).to(values.device)
-        parts = [
-            _read(subject.model, chunk, normed, own, other)
-            for chunk, own, other in zip(
-                in_chunks(subject.model, values),
-                in_chunks(subject.model, tokens),
-                in_chunks(subject.model, dealt),
-                strict=True,
-            )
-        ]
+        parts = []
+        for chunk in zip(*(in_chunks(subject.model, each) for each in (values, tokens, dealt)), strict=True):
+            advance(0)
+            parts.append(_read(subject.model, normed, *chunk))
         for what in parts[0]:
             arrays[f"{name}_{what}"] = torch.cat([part[what] for part in parts]).cpu().numpy()
         arrays[f"{name}_rank_permuted"] = arrays[f"{name}_rank_permuted"][order]
@@ -83,7 +79,7 @@ def value_tops(model: CodeModel, found: Sequence[Arrays]) -> list[ValueTops]:
     ]
 
 
-def _read(model: CodeModel, values: Tensor, normed: bool, own: Tensor, other: Tensor) -> dict[str, Tensor]:
+def _read(model: CodeModel, normed: bool, values: Tensor, own: Tensor, other: Tensor) -> dict[str, Tensor]:
     logits = model.project(values, normed).float()
     return {
         "promoted": logits.argmax(dim=1),
