@@ -20,6 +20,8 @@ from contract.wire import ErrorAnswer
 
 log = logging.getLogger(__name__)
 JSON_PATHS = ("/api/", "/openapi.json", "/healthz", "/metrics")
+FOR_PROGRAMS = ("application/json", "text/event-stream")
+"""What programs ask for, scripts of our pages among them, and cannot read a page instead of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def wants_json(request: Request) -> bool:
     if path.startswith(JSON_PATHS):
         return True
     accept = request.headers.get("accept", "")
-    return "application/json" in accept and "text/html" not in accept
+    return "text/html" not in accept and any(kind in accept for kind in FOR_PROGRAMS)
 
 
 def answer(request: Request, error: Exception, error_page: ErrorPage) -> Response:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.accounts import sessions, tokens
 from app.accounts.identity import NotSignedIn, Person, require
 from app.accounts.models import ApiToken, BrowserSession
+from app.accounts.presence import Presence
 from app.accounts.roles import Role
 from app.error_handlers import wants_json
 from app.labels.database import Database, DatabaseUnavailable
@@ -98,10 +99,10 @@ def _by_token(database: Database, secret: str) -> Person:
     found = database.read(lambda session: tokens.find(session, secret))
     if found is None:
         raise NotSignedIn("the token is none, or was revoked: send one as `Authorization: Bearer ks_…`")
-    role = found.role if found.account.role.may(found.role) else found.account.role
     if found.used_at is None or datetime.now(UTC) - found.used_at > SEEN_EVERY:
         _note_use(database, ApiToken, found.id)
-    return Person(found.account.name, role, found.account_id)
+    presence = Presence(found.secret_sha256, tokens.role_of(found))
+    return Person(found.account.name, presence.role, found.account_id, presence=presence)
 
 
 def _by_session(database: Database, secret: str) -> Person | None:
@@ -110,7 +111,8 @@ def _by_session(database: Database, secret: str) -> Person | None:
         return None
     if datetime.now(UTC) - found.seen_at > SEEN_EVERY:
         _note_use(database, BrowserSession, found.id)
-    return Person(found.account.name, found.account.role, found.account_id, found.id)
+    presence = Presence(found.secret_sha256, found.account.role)
+    return Person(found.account.name, presence.role, found.account_id, found.id, presence)
 
 
 def _note_use(database: Database, kind: type[ApiToken] | type[BrowserSession], number: int) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from app.accounts.presence import Presence
 from app.accounts.roles import Role as Role
 from contract.errors import KeyscopeError
 
@@ -27,6 +28,8 @@ class Person:
     """The person's account, where people sign in."""
     session_id: int | None = None
     """The session of the browser; None for a program with a token."""
+    presence: Presence | None = None
+    """What the person was let in with, where people sign in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """Sessions of browsers: begun at each sign-in under a new secret, known by its digest, ended by time or by hand."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.accounts.credentials import digest, new_secret
-from app.accounts.models import BrowserSession
+from app.accounts.models import Account, BrowserSession
 
 LASTS = timedelta(days=14)
 
@@ -32,11 +33,21 @@ def begin(session: Session, account_id: int, browser: str) -> str:
 
 def find(session: Session, secret: str) -> BrowserSession | None:
     """The session of a cookie that still holds, of a person who may sign in."""
-    chosen = select(BrowserSession).where(
-        BrowserSession.secret_sha256 == digest(secret), BrowserSession.expires_at > datetime.now(UTC)
+    return next(iter(holding(session, [digest(secret)])), None)
+
+
+def holding(session: Session, digests: Collection[str]) -> list[BrowserSession]:
+    """Those of the sessions with these digests that still hold, of people who may sign in."""
+    chosen = (
+        select(BrowserSession)
+        .join(BrowserSession.account)
+        .where(
+            BrowserSession.secret_sha256.in_(digests),
+            BrowserSession.expires_at > datetime.now(UTC),
+            Account.disabled_at.is_(None),
+        )
     )
-    found = session.scalar(chosen)
-    return None if found is None or found.account.disabled_at else found
+    return list(session.scalars(chosen))
 
 
 def of_account(session: Session, account_id: int) -> list[BrowserSession]:

@@ -1,5 +1,6 @@
 """Tokens of programs: shown once, known by their digest, never more powerful than their person."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from sqlalchemy import delete, select
@@ -40,8 +41,18 @@ def create(session: Session, account: Account, name: str, role: Role) -> str:
 
 def find(session: Session, secret: str) -> ApiToken | None:
     """The token of that text, of a person who may sign in."""
-    found = session.scalar(select(ApiToken).where(ApiToken.secret_sha256 == digest(secret)))
-    return None if found is None or found.account.disabled_at else found
+    return next(iter(holding(session, [digest(secret)])), None)
+
+
+def holding(session: Session, digests: Collection[str]) -> list[ApiToken]:
+    """Those of the tokens with these digests that still hold, of people who may sign in."""
+    chosen = select(ApiToken).join(ApiToken.account)
+    return list(session.scalars(chosen.where(ApiToken.secret_sha256.in_(digests), Account.disabled_at.is_(None))))
+
+
+def role_of(token: ApiToken) -> Role:
+    """What a token may do: its own role, or its person's where that is less by now."""
+    return token.role if token.account.role.may(token.role) else token.account.role
 
 
 def of_account(session: Session, account_id: int) -> list[ApiToken]:

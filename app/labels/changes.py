@@ -1,19 +1,23 @@
 """Whether what people say of a key has changed: asked of the database, so that it holds across server processes.
 
-However many pages are open, a process asks once a second, and only about keys that somebody looks at.
+However many pages are open, a process asks once a second, in one transaction, and only about keys that somebody looks at,
+and whether they still may; in between nobody who looks holds a connection.
 """
 
 import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from app.accounts import presence
+from app.accounts.presence import Presence
 from app.labels.database import Database, DatabaseUnavailable
 from app.labels.models import Label
 from app.labels.repository import Target
@@ -21,6 +25,7 @@ from app.labels.team_models import Adjudication, Comment, CommentText
 from app.labels.wanted import MOST, is_wanted, wanted_keys
 from contract.keys import KeyId
 
+Thing = TypeVar("Thing")
 SECONDS = 1.0
 
 log = logging.getLogger(__name__)
@@ -42,13 +47,15 @@ def state(session: Session, target: Target) -> str:
 
 
 class KeyChanges:
-    """The keys that are looked at in this process, and their states as last asked for."""
+    """The keys that are looked at in this process, by whom, and their states as last asked for."""
 
     def __init__(self, database: Database, seconds: float = SECONDS) -> None:
         self._database = database
         self._seconds = seconds
         self._watched: Counter[Target] = Counter()
+        self._present: Counter[Presence] = Counter()
         self._states: dict[Target, str] = {}
+        self._ended: set[Presence] = set()
         self._asked = asyncio.Condition()
         self._asking: asyncio.Task[None] | None = None
 
@@ -57,23 +64,20 @@ class KeyChanges:
         """How many look at a key now."""
         return self._watched.total()
 
-    async def follow(self, target: Target, seen: str) -> AsyncIterator[str]:
-        """The key's state each time that it is another one than was seen; ends only when it is closed."""
-        self._watched[target] += 1
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask())
-        try:
+    async def follow(self, target: Target, seen: str, who: Presence | None = None) -> AsyncIterator[str]:
+        """The key's state each time that it is another one than was seen, until whoever looks leaves or may no longer."""
+        with _counted_in(self._watched, target), _counted_in(self._present, who):
+            if self._asking is None or self._asking.done():
+                self._asking = asyncio.create_task(self._ask())
             while True:
                 async with self._asked:
                     await self._asked.wait()
+                if who in self._ended:
+                    return
                 now = self._states.get(target, seen)
                 if now != seen:
                     seen = now
                     yield now
-        finally:
-            self._watched[target] -= 1
-            if not self._watched[target]:
-                del self._watched[target]
 
     async def close(self) -> None:
         """Stop asking."""
@@ -84,9 +88,9 @@ class KeyChanges:
     async def _ask(self) -> None:
         """Ask as long as anybody looks at a key."""
         while self._watched:
-            targets = list(self._watched)
+            targets, present = list(self._watched), list(self._present)
             try:
-                self._states = await run_in_threadpool(self._read, targets)
+                self._states, self._ended = await run_in_threadpool(self._read, targets, present)
             except DatabaseUnavailable as error:
                 # The pages stay as they are until it answers again.
                 log.warning("changes cannot be read: %s", error)
@@ -94,8 +98,24 @@ class KeyChanges:
                 self._asked.notify_all()
             await asyncio.sleep(self._seconds)
 
-    def _read(self, targets: list[Target]) -> dict[Target, str]:
-        return self._database.read(lambda session: states(session, targets))
+    def _read(self, targets: list[Target], present: list[Presence]) -> tuple[dict[Target, str], set[Presence]]:
+        return self._database.read(
+            lambda session: (states(session, targets), presence.ended(session, present) if present else set())
+        )
+
+
+@contextmanager
+def _counted_in(counter: "Counter[Thing]", thing: Thing | None) -> Iterator[None]:
+    """Have the counter count a thing one more, where there is one."""
+    if thing is not None:
+        counter[thing] += 1
+    try:
+        yield
+    finally:
+        if thing is not None:
+            counter[thing] -= 1
+            if not counter[thing]:
+                del counter[thing]
 
 
 def _portions(targets: Iterable[Target]) -> Iterator[tuple[str, list[tuple[int, int]]]]:

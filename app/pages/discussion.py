@@ -9,7 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from app.accounts.identity import Admin, Labeler, Role
+from app.accounts.identity import Admin, Labeler, Role, Visitor
+from app.accounts.presence import Presence
 from app.dependencies import Key, LabelsDatabase, OpenRun
 from app.labels import adjudication, comments, lists
 from app.labels.changes import KeyChanges
@@ -127,14 +128,18 @@ def add_to_list(
 async def key_events(
     request: Request,
     about: AboutKey,
+    visitor: Visitor,
     since: Annotated[str, Query(max_length=200, description="State that the page knows")] = "",
 ) -> EventSourceResponse:
-    """An event each time that labels, decisions or comments on the key change, until the client leaves."""
+    """An event each time that labels, decisions or comments on the key change, until the client leaves or may not stay."""
     following: KeyChanges = request.app.state.changes
     seen = request.headers.get("last-event-id") or since
-    return EventSourceResponse(_events(following, about, seen), ping=KEEP_ALIVE_SECONDS)
+    who = visitor.presence if visitor else None
+    return EventSourceResponse(_events(following, about, seen, who), ping=KEEP_ALIVE_SECONDS)
 
 
-async def _events(following: KeyChanges, about: Target, seen: str) -> AsyncIterator[ServerSentEvent]:
-    async for state in following.follow(about, seen):
+async def _events(
+    following: KeyChanges, about: Target, seen: str, who: Presence | None
+) -> AsyncIterator[ServerSentEvent]:
+    async for state in following.follow(about, seen, who):
         yield ServerSentEvent(event="changed", id=state, data=state)

@@ -14,6 +14,16 @@ function listen() {
     state = data;
     refresh().catch(() => {});
   });
+  stream.addEventListener("open", () => said.classList.replace("note", "visually-hidden"));
+  stream.addEventListener("error", ({ target }) => {
+    // A browser tries again by itself after a stream that ended, but not where it is turned away.
+    if (target.readyState === EventSource.CLOSED) lose();
+  });
+}
+
+function lose() {
+  said.textContent = "What others say of this key no longer appears by itself: reload the page.";
+  said.classList.replace("visually-hidden", "note");
 }
 
 function rest() {

@@ -17,6 +17,7 @@ from tests.serving import serving
 
 PASSWORD = "correct horse battery"
 REFUSED = "console: Failed to load resource: the server responded with a status of 403 (Forbidden)"
+TURNED_AWAY = REFUSED.replace("403 (Forbidden)", "401 (Unauthorized)")
 PAGES = ["/sign-in", "/invitation?name=Ben", "/account", "/people"]
 
 
@@ -54,6 +55,24 @@ def test_a_person_signs_in_comes_to_the_page_asked_for_and_signs_out(visit: Call
     expect(page).to_have_title("Sign in · Keyscope")
     page.goto(f"{visitor.site.url}/account")
     expect(page).to_have_title("Sign in · Keyscope")
+
+
+def test_an_open_key_page_says_that_it_hears_nothing_more_after_signing_out_elsewhere(
+    visit: Callable[..., Visitor],
+) -> None:
+    visitor = visit("/runs/alpha/keys/L0.K1")
+    page = visitor.page
+    sign_in(page)
+    page.wait_for_url("**/keys/L0.K1")
+    expect(page.locator("#changes-said")).to_have_class("visually-hidden")
+    other = page.context.new_page()
+    other.goto(f"{visitor.site.url}/account")
+    other.get_by_role("button", name="sign out everywhere").click()
+    expect(other).to_have_title("Sign in · Keyscope")
+    said = page.get_by_text("no longer appears by itself: reload the page")
+    expect(said).to_be_visible()
+    expect(page.locator("#changes-said")).to_have_class("note")
+    visitor.problems.remove(TURNED_AWAY)
 
 
 @pytest.mark.parametrize("script", [True, False])

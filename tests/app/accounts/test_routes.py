@@ -173,7 +173,7 @@ POST /api/v1/labels/import
 POST /api/v1/runs/{run}/keys/{key}/adjudications
 """
 ENDLESS = {"GET /runs/{run}/keys/{key}/events"}
-"""Streams that end only when the client leaves: tried by those alone who may not have them."""
+"""Streams that end only when the client leaves or may not stay: tried by those alone who may not have them."""
 
 DECLARED: dict[str, Role | None] = {
     route: role

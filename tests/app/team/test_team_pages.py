@@ -1,8 +1,6 @@
 import html
 import json
 import re
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from app.pages.lists import parse_keys
 from app.pages.team import kinds_by_layer
 from app.settings import Settings
 from contract.keys import KeyId
+from tests.app.listening import Listener, until
 from tests.serving import serving
 
 V1 = "/api/v1"
@@ -354,32 +353,6 @@ def test_hostile_addresses_of_the_team_are_escaped(client: TestClient):
             text = client.get(f"{address}&{parameter}=", params={parameter: HOSTILE}).text
             assert "<script>alert" not in text
             assert "<img" not in text
-
-
-class Listener(threading.Thread):
-    """Reads the events of a stream until it is closed."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(daemon=True)
-        self.url, self.events, self.opened = url, [], threading.Event()
-        self.client = httpx.Client(timeout=20)
-
-    def run(self) -> None:
-        try:
-            with self.client.stream("GET", self.url) as answer:
-                self.opened.set()
-                for line in answer.iter_lines():
-                    if line.startswith("data: "):
-                        self.events.append(line.removeprefix("data: "))
-        except (httpx.HTTPError, RuntimeError):
-            pass
-
-
-def until(condition: Any, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -1,0 +1,38 @@
+"""Streams of events read beside a test."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import httpx
+
+
+class Listener(threading.Thread):
+    """Reads the events of a stream until it ends or is closed."""
+
+    def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(daemon=True)
+        self.url, self.events, self.opened = url, list[str](), threading.Event()
+        self.status: int | None = None
+        self.ended = False
+        """Whether the server ended the stream, and did so properly."""
+        self.client = httpx.Client(timeout=30, headers={"Accept": "text/event-stream"} | (headers or {}))
+
+    def run(self) -> None:
+        try:
+            with self.client.stream("GET", self.url) as answer:
+                self.status = answer.status_code
+                self.opened.set()
+                for line in answer.iter_lines():
+                    if line.startswith("data: "):
+                        self.events.append(line.removeprefix("data: "))
+                self.ended = True
+        except (httpx.HTTPError, RuntimeError):
+            pass
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
