@@ -7,7 +7,16 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Playwright, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
 
 from app.accounts.by_word import COOKIE
 from app.main import create_app
@@ -25,6 +34,8 @@ from tests.syntax_analysis import write_syntax
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader"]
+PATIENCE = 30_000
+"""Milliseconds that a page may take to be as expected, for the machine may be busy; a page that is so already costs none."""
 VENDOR = Path(__file__).parents[2] / "static" / "vendor"
 WATCH = """
     window.violations = [];
@@ -110,6 +121,7 @@ def worker(site: Site) -> Iterator[FakeWorker]:
 
 @pytest.fixture(scope="package")  # Playwright's event loop must not outlive these tests: others run loops of their own
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = _launch(playwright)
         yield browser
