@@ -1,7 +1,8 @@
 """What a finding is: a claim, the rule it is judged by, what was measured and the verdict."""
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import duckdb
@@ -9,6 +10,7 @@ import duckdb
 from contract.manifest import Manifest
 
 Cursor = duckdb.DuckDBPyConnection
+_NEGATIVE = re.compile(r"(?<![\w–])-(?=\d)")
 
 
 class Verdict(StrEnum):
@@ -56,9 +58,13 @@ class Finding:
 
 
 def tried(claims: Sequence[Claim], cursor: Cursor, manifest: Manifest) -> list[Finding]:
-    """Claims tried on a run; those without figures are not computed."""
+    """Claims tried on a run, their negative numbers with a real minus; those without figures are not computed."""
     missing = Measured("", Verdict.MISSING)
-    return [Finding(claim, claim.measure(cursor, manifest) or missing) for claim in claims]
+    found = [(claim, claim.measure(cursor, manifest) or missing) for claim in claims]
+    return [
+        Finding(claim, replace(measured, text=_NEGATIVE.sub("\N{MINUS SIGN}", measured.text)))
+        for claim, measured in found
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Findings: rules applied to made figures, told on a page, in JSON and as a table."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -9,7 +10,7 @@ from fastapi.testclient import TestClient
 from scipy import stats
 
 from app.findings import agreement, concepts, syntax
-from app.findings.finding import Measured, Rate, Verdict, judged, rank_correlation
+from app.findings.finding import Measured, Rate, Verdict, judged, rank_correlation, tried
 from app.findings.report import CLAIMS, findings, markdown
 from contract.analyses.kinds import KINDS
 from contract.manifest import Manifest
@@ -54,6 +55,14 @@ def test_claims_without_figures_are_not_computed(runs_dir: Path) -> None:
     for each in found:
         assert (each.measured.verdict is Verdict.MISSING) == (not each.measured.text)
         assert each.measured.verdict is Verdict.MISSING or each.claim.kind is None
+
+
+def test_negative_numbers_have_a_minus_and_words_their_hyphens(manifest: Manifest) -> None:
+    measured = Measured("feed-forward at top-1: -0.5 points (-1.0 to +0.2), 3-4 of 5", Verdict.EXPECTED)
+    claim = replace(CLAIMS[0], measure=lambda _cursor, _manifest: measured)
+    with duckdb.connect() as cursor:
+        (found,) = tried([claim], cursor, manifest)
+    assert found.measured.text == "feed-forward at top-1: −0.5 points (−1.0 to +0.2), 3-4 of 5"
 
 
 @pytest.mark.parametrize(
