@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.accounts import sessions, tokens
-from app.accounts.identity import NotSignedIn, Person, require
+from app.accounts.identity import NotSignedIn, Person, TokenExpired, require
 from app.accounts.models import ApiToken, BrowserSession
 from app.accounts.presence import Presence
 from app.accounts.roles import Role
@@ -50,6 +50,7 @@ class AdmitSignedIn:
 
         Raises:
             NotSignedIn: a program has not signed in, or not validly.
+        TokenExpired: its token holds no longer.
             Forbidden: the person's role does not allow it.
             DatabaseUnavailable: nobody can say who it is.
         """
@@ -99,6 +100,10 @@ def _by_token(database: Database, secret: str) -> Person:
     found = database.read(lambda session: tokens.find(session, secret))
     if found is None:
         raise NotSignedIn("the token is none, or was revoked: send one as `Authorization: Bearer ks_…`")
+    if found.expired:
+        raise TokenExpired(
+            f"the token {found.name!r} expired on {found.expires_at:%Y-%m-%d}: make another one on the page of your account"
+        )
     if found.used_at is None or datetime.now(UTC) - found.used_at > SEEN_EVERY:
         _note_use(database, ApiToken, found.id)
     presence = Presence(found.secret_sha256, tokens.role_of(found))

@@ -56,6 +56,13 @@ class NotSignedIn(KeyscopeError):
     challenge = "Bearer"
 
 
+class TokenExpired(NotSignedIn):
+    """The time of the token that a program sends is over."""
+
+    code = "token_expired"
+    challenge = 'Bearer error="invalid_token"'
+
+
 class Forbidden(KeyscopeError):
     """The person's role does not allow it."""
 

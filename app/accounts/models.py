@@ -3,7 +3,7 @@
 Of every secret (session, token, invitation) only the sha256 is kept, of a password only its argon2 hash.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import Double, Enum, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -64,7 +64,13 @@ class ApiToken(Base):
     role: Mapped[Role] = mapped_column(_ROLE, comment="Most it may do; never more than the person may")
     secret_sha256: Mapped[str] = mapped_column(String(64), unique=True, comment="sha256 of the token")
     created_at: Mapped[datetime] = mapped_column(Moment, comment="When it was made")
+    expires_at: Mapped[datetime | None] = mapped_column(Moment, comment="When it ends; empty for never")
     used_at: Mapped[datetime | None] = mapped_column(Moment, comment="When it was last used, to a few minutes")
+
+    @property
+    def expired(self) -> bool:
+        """Whether its time is over."""
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
 
 class Invitation(Base):

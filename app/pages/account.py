@@ -13,6 +13,7 @@ from app.accounts import sign_in as entrance
 from app.accounts.identity import AtBrowser, SignedIn
 from app.accounts.models import ApiToken, BrowserSession
 from app.accounts.roles import Role
+from app.accounts.tokens import Lifetime
 from app.dependencies import LabelsDatabase
 from app.labels.database import Database
 from app.pages.browsers import browser_name
@@ -48,6 +49,8 @@ class AccountPage(Page):
     name: Annotated[str, Help("Name, as labels bear it")]
     role: Annotated[Role, Help("What the person may do")]
     roles: Annotated[list[Role], Help("Roles that a token may have")]
+    lifetimes: Annotated[list[Lifetime], Help("When a token may expire")]
+    lifetime: Annotated[Lifetime, Help("The one of these that is chosen at first")]
     has_password: Annotated[bool, Help("Whether the person signs in with a password")]
     shortest: Annotated[int, Help("Characters that a password needs")]
     sessions: Annotated[list[ShownSession], Help("Browsers that are signed in")]
@@ -73,6 +76,7 @@ class TokenForm(BaseModel):
 
     name: str = ""
     role: Role = Role.VIEWER
+    lifetime: Lifetime = Lifetime.QUARTER
 
 
 @router.get("", name="account_page")
@@ -120,7 +124,9 @@ def create_token(
     """Make a token and show it, this once."""
     try:
         secret = database.write(
-            lambda session: tokens.create(session, people.by_id(session, me.account_id), form.name, form.role)
+            lambda session: tokens.create(
+                session, people.by_id(session, me.account_id), form.name, form.role, form.lifetime
+            )
         )
     except KeyscopeError as error:
         return _page(request, database, me, problem=error.detail, status=error.status)
@@ -153,6 +159,8 @@ def _page(
         name=account.name,
         role=account.role,
         roles=[role for role in Role if account.role.may(role)],
+        lifetimes=list(Lifetime),
+        lifetime=TokenForm().lifetime,
         has_password=account.password_hash is not None,
         shortest=passwords.SHORTEST,
         sessions=[ShownSession.of(each, me.session_id) for each in open_sessions],

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 from sqlalchemy.pool import QueuePool
 
-from app.accounts.models import BrowserSession
+from app.accounts.models import ApiToken, BrowserSession
 from app.labels.changes import KeyChanges
 from app.main import create_app
 from app.settings import Settings
@@ -94,11 +94,16 @@ def revoke_the_token(office: Office, lea: TestClient) -> None:
     page.post(f"/account/tokens/{number}/revoke")
 
 
+def outlast_the_token(office: Office, lea: TestClient) -> None:
+    over = update(ApiToken).values(expires_at=datetime.now(UTC))
+    office.database.write(lambda session: session.execute(over))
+
+
 Ending = Callable[[Office, TestClient], None]
 ENDINGS_OF_SESSIONS: list[Ending] = [
     sign_out, sign_out_everywhere, change_the_password_elsewhere, be_disabled, lose_the_role, outlast_the_session
 ]  # fmt: skip
-ENDINGS_OF_TOKENS: list[Ending] = [revoke_the_token, be_disabled, lose_the_role]
+ENDINGS_OF_TOKENS: list[Ending] = [revoke_the_token, outlast_the_token, be_disabled, lose_the_role]
 
 
 def name_of(ending: Ending) -> str:

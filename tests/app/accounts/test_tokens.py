@@ -3,16 +3,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
 from app.accounts.credentials import digest
-from app.accounts.models import ApiToken
+from app.accounts.models import Account, ApiToken
 from tests.app.accounts.office import Office
 
 BASKET = {"masks": [{"key": "L0.K1"}]}
 
 
-def make(browser: TestClient, name: str = "my script", role: str = "viewer") -> str:
-    page = browser.post("/account/tokens", data={"name": name, "role": role}).text
+def make(browser: TestClient, name: str = "my script", role: str = "viewer", **more: str) -> str:
+    page = browser.post("/account/tokens", data={"name": name, "role": role, **more}).text
     return html.unescape(page.split('<code class="secret">')[1].split("</code>")[0])
 
 
@@ -100,6 +101,60 @@ def test_the_last_use_of_a_token_is_noted_to_a_few_minutes(office: Office):
     assert datetime.now(UTC) - first < timedelta(minutes=1)
     call(office, token)
     assert used_at() == first
+
+
+def expiry(office: Office) -> datetime | None:
+    with office.database.transaction() as session:
+        return session.query(ApiToken).one().expires_at
+
+
+@pytest.mark.parametrize(
+    ("said", "days"),
+    [({}, 90), ({"lifetime": "in 30 days"}, 30), ({"lifetime": "in a year"}, 365), ({"lifetime": "never"}, None)],
+)
+def test_a_token_expires_when_its_person_chose_after_90_days_by_itself(
+    office: Office, said: dict[str, str], days: int | None
+):
+    browser = office.browser("Vic")
+    token = make(browser, **said)
+    end = expiry(office)
+    assert (end is None) is (days is None)
+    if end is not None and days is not None:
+        assert abs(end - datetime.now(UTC) - timedelta(days=days)) < timedelta(minutes=5)
+        assert f"<td>{end:%Y-%m-%d %H:%M} UTC</td>" in " ".join(browser.get("/account").text.split())
+    assert call(office, token) == 200
+
+
+def test_no_other_lifetime_is_taken(office: Office):
+    answer = office.browser("Vic").post("/account/tokens", data={"name": "x", "lifetime": "in 900 years"})
+    assert answer.status_code == 422
+    assert "in 900 years" in html.unescape(answer.text)
+    with office.database.transaction() as session:
+        assert session.query(ApiToken).count() == 0
+
+
+def test_an_expired_token_is_refused_and_told_so_and_stays_in_the_list(office: Office):
+    browser = office.browser("Vic")
+    token = make(browser)
+    over = datetime.now(UTC) - timedelta(seconds=1)
+    office.database.write(lambda session: session.execute(update(ApiToken).values(expires_at=over)))
+    answer = office.stranger().get("/api/v1/runs", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 401
+    assert answer.json()["error"] == "token_expired"
+    assert answer.json()["detail"].startswith(f"the token 'my script' expired on {over:%Y-%m-%d}: make another one")
+    assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+    assert browser.get("/runs/alpha", headers={"Authorization": f"Bearer {token}"}).status_code == 401
+    page = browser.get("/account").text
+    assert "<b>expired</b>" in page
+    assert "revoke my script" in page
+
+
+def test_an_expired_token_of_somebody_disabled_is_none(office: Office):
+    program = office.program("Lea", "viewer")
+    over = datetime.now(UTC) - timedelta(days=1)
+    office.database.write(lambda session: session.execute(update(ApiToken).values(expires_at=over)))
+    office.database.write(lambda session: session.execute(update(Account).values(disabled_at=over)))
+    assert program.get("/api/v1/runs").json()["error"] == "not_signed_in"
 
 
 def test_metrics_are_for_admins_and_for_programs_with_any_token(office: Office):

@@ -112,6 +112,33 @@ def test_labels_of_the_first_release_outlive_every_migration(empty_url: str):
     database.close()
 
 
+TOKENS_BEFORE_THEY_EXPIRED = (
+    "INSERT INTO tokens (id, account_id, name, role, secret_sha256, created_at)"
+    " VALUES (:id, 1, 'a program', 'viewer', :secret, '2026-01-01')"
+)
+
+
+def test_tokens_of_the_release_before_go_on_and_it_still_makes_some(empty_url: str):
+    upgrade(empty_url, "0005")
+    database = Database(empty_url)
+    with database.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO accounts (id, name, folded_name, role, created_at)"
+                " VALUES (1, 'Ada', 'ada', 'admin', '2026-01-01')"
+            )
+        )
+        connection.execute(text(TOKENS_BEFORE_THEY_EXPIRED), {"id": 1, "secret": "one"})
+    upgrade(empty_url, "0006")
+    with database.engine.begin() as connection:
+        connection.execute(text(TOKENS_BEFORE_THEY_EXPIRED), {"id": 2, "secret": "two"})
+        assert connection.execute(text("SELECT id, expires_at FROM tokens ORDER BY id")).all() == [(1, None), (2, None)]
+    downgrade(empty_url, "0005")
+    with database.engine.connect() as connection:
+        assert connection.execute(text("SELECT name, account_id FROM tokens")).all() == [("a program", 1)] * 2
+    database.close()
+
+
 def test_a_missing_sqlite_file_is_made(tmp_path: Path):
     database = Database(f"sqlite:///{tmp_path}/deep/new.sqlite")
     database.create_missing()
