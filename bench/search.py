@@ -23,7 +23,9 @@ from contract.runfile import DERIVED, create, open_run, table, write_derived, wr
 from tests.contract.test_runfile import MANIFEST
 
 VOCABULARY = 51_200
-WINDOWS = 3_000
+WINDOWS = 60_000
+LINE = 12
+"""One token of so many ends its line of code."""
 SEARCHES: dict[str, tuple[Criterion, ...]] = {
     "all keys": (),
     "promote the commonest token": (Writes(b"t0", "promoted"),),
@@ -109,7 +111,8 @@ def _build(path: Path, layers: int, keys: int) -> float:
         connection.execute(f'INSERT INTO keys SELECT layer, "index", {columns} FROM names ORDER BY n')
         for layer in range(layers):
             _write_layer(connection, layer)
-        connection.execute(f"INSERT INTO tokens SELECT n, ('t' || n)::BLOB, false, 1 FROM range({VOCABULARY}) t(n)")
+        spelled = f"'t' || n || CASE WHEN n % {LINE} = {LINE - 1} THEN chr(10) ELSE '' END"
+        connection.execute(f"INSERT INTO tokens SELECT n, ({spelled})::BLOB, false, 1 FROM range({VOCABULARY}) t(n)")
         connection.execute("INSERT INTO files VALUES (0, 'go', 'made', 'made.go', 'none', 1)")
         connection.execute(
             f"INSERT INTO windows SELECT n, 0, 0, 1, 0, [(n * i) % {VOCABULARY} FOR i IN range(256)] FROM range({WINDOWS}) t(n)"

@@ -282,8 +282,9 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     """Open a run file and its analyses for reading only, with no way to other files and the configuration locked.
 
     Every table of the run and of each kind of analysis is there under its name: a view of the file or files that have
-    it, or an empty table while the analysis is not computed. The table `analyses` says what was found. One connection
-    serves a process; take a `.cursor()` for each request.
+    it, or an empty table while the analysis is not computed. The table `analyses` says what was found. The run's own
+    tables are in the database `run` as well, where rows have their `rowid`. One connection serves a process; take a
+    `.cursor()` for each request.
 
     Raises:
         FileNotFoundError: there is no such file.

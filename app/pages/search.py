@@ -160,7 +160,8 @@ def search_page(
     if settled != state or "" in request.query_params.values():
         # An address says only what was chosen, so that it is short and the same for the same search.
         return RedirectResponse(links.search(run.run_id, **settled.query()), status_code=303)
-    found = search(cursor, run.vocabulary, build_search(settled, run, database), limit=PAGE_SIZE, offset=settled.offset)
+    wanted = build_search(settled, run, database)
+    found = search(cursor, run.vocabulary, wanted, limit=PAGE_SIZE, offset=settled.offset, named=max(MASKED, LISTED))
     return respond(request, "search.html", _page(run, links, settled, found, known_concepts(cursor)))
 
 

@@ -14,11 +14,15 @@ from contract.keys import KeyId
 
 _AMONG = 'SEMI JOIN (SELECT unnest(?::USMALLINT[]) AS layer, unnest(?::UINTEGER[]) AS "index") USING (layer, "index")'
 """Only the keys whose layers and indices are given."""
+_ROWS = f"WHERE rowid IN (SELECT rowid FROM run.keys {_AMONG})"  # noqa: S608 - constants only
+"""The same, with names alone looked at first: what else a table has is then read of the chosen rows only."""
 _SUMMARIES = f"""
+    WITH s AS (SELECT * FROM key_summaries {_AMONG}), w AS (
+        SELECT window_id, file_id, token_ids FROM run.windows
+        WHERE rowid IN (SELECT rowid FROM run.windows SEMI JOIN s USING (window_id)))
     SELECT s.layer, s."index", s.promoted, s.logits,
         s.language, s.coefficient, s.position, s.line, s."column", f.path, w.token_ids
-    FROM (SELECT * FROM key_summaries {_AMONG}) s
-    LEFT JOIN windows w USING (window_id) LEFT JOIN files f USING (file_id)"""  # noqa: S608 - constants only
+    FROM s LEFT JOIN w USING (window_id) LEFT JOIN files f USING (file_id)"""  # noqa: S608 - constants only
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def key_rows(
 
     `clauses` is our own SQL with a `?` for each of `values`.
     """
-    found = rows(cursor, f'SELECT layer, "index", {select(STATISTICS)} FROM keys {clauses}', values)  # noqa: S608
+    found = rows(cursor, f'SELECT layer, "index", {select(STATISTICS)} FROM run.keys {clauses}', values)  # noqa: S608
     keys = [KeyId(*row[:2]) for row in found]
     summaries = {KeyId(*row[:2]): row[2:] for row in rows(cursor, _SUMMARIES, _names(keys))}
     return [
@@ -69,7 +73,7 @@ def key_rows(
 
 def rows_of(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, keys: Sequence[KeyId]) -> list[KeyRow]:
     """Keys of the run as table rows, in the order given."""
-    found = {row.key: row for row in key_rows(cursor, vocabulary, _AMONG, _names(keys))}
+    found = {row.key: row for row in key_rows(cursor, vocabulary, _ROWS, _names(keys))}
     return [found[key] for key in keys]
 
 

@@ -45,7 +45,9 @@ class Found:
 
     hits: list[Hit]
     keys: npt.NDArray[np.uint32]
-    """Layer and index of all of them, in order, [2, keys]."""
+    """Layer and index of the first of them, in order, [2, keys]: up to the end of the page, or more if asked for."""
+    in_layers: Mapping[int, int]
+    """How many keys each layer has among them, layers without any left out."""
     measures: Mapping[str, Order]
     """What the criteria measured, and which end of it is the first."""
     sort: str
@@ -54,48 +56,79 @@ class Found:
     @property
     def total(self) -> int:
         """Keys found, on all pages."""
-        return len(self.keys[0])
+        return sum(self.in_layers.values())
 
     def by_layer(self, n_layers: int) -> list[int]:
         """How many keys were found in each layer."""
-        return [int(count) for count in np.bincount(self.keys[0], minlength=n_layers)]
+        return [self.in_layers.get(layer, 0) for layer in range(n_layers)]
 
     def names(self, first: int, last: int) -> list[KeyId]:
-        """The names of keys found, by their places in the order."""
+        """The names of the first keys found, by their places in the order."""
         return [KeyId(layer, index) for layer, index in self.keys[:, first:last].T.tolist()]
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A search as SQL: what follows the columns of its SELECT."""
+    """A search as SQL: the parts of its SELECT."""
 
-    clauses: str
+    columns: str
+    """Layer, index and measures."""
+    tables: str
+    """What follows FROM, conditions included."""
     values: list[object]
+    by: str
+    """What is sorted by."""
     measures: Mapping[str, Order]
-    sources: Mapping[str, str]
-    """The joined table that has each measure."""
     sort: str
     order: Order
 
     @property
-    def columns(self) -> str:
-        """Layer, index and measures."""
-        return ", ".join(["k.layer", 'k."index"', *(f'{self.sources[name]}."{name}"' for name in self.measures)])
+    def ordered(self) -> str:
+        """What follows ORDER BY, where the column is called `by_value`; keys without the value come last."""
+        return f'by_value {self.order} NULLS LAST, layer, "index"'
+
+    def first(self) -> str:
+        """The SELECT of the first keys, as many as one more value says, and of how many each layer has.
+
+        Rows with 0 `keys` are keys, in order; the others are layers. The criteria are gone through once for both, and
+        no more is sorted than is asked for.
+        """
+        nothing = ", NULL" * len(self.measures)
+        return f"""
+            WITH found AS MATERIALIZED (SELECT {self.columns}, {self.by} AS by_value FROM {self.tables})
+            (SELECT * EXCLUDE by_value, 0 AS keys FROM found ORDER BY {self.ordered} LIMIT ?)
+            UNION ALL SELECT layer, 0{nothing}, count(*) FROM found GROUP BY layer"""  # noqa: S608 - our own names
 
 
 def search(
-    cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, wanted: Search, limit: int = 50, offset: int = 0
+    cursor: duckdb.DuckDBPyConnection,
+    vocabulary: Vocabulary,
+    wanted: Search,
+    limit: int = 50,
+    offset: int = 0,
+    named: int = 0,
 ) -> Found:
-    """The keys for which all criteria hold, in order; those from `offset` on as table rows.
+    """The keys for which all criteria hold, in order: those from `offset` on as table rows, the first ones by name.
+
+    Args:
+        cursor: on the run.
+        vocabulary: its tokens.
+        wanted: the criteria and the order.
+        limit: keys on the page.
+        offset: keys before it.
+        named: how many of the first keys are to be known by their names, if that is more than a page reaches.
 
     Raises:
         InvalidParameter: they cannot be sorted by that.
     """
     plan = _plan(wanted, vocabulary)
-    columns = cursor.execute(f"SELECT {plan.columns} {plan.clauses}", plan.values).fetchnumpy()
-    keys = np.stack([columns["layer"].astype(np.uint32), columns["index"]])
-    found = Found([], keys, plan.measures, plan.sort, plan.order)
-    measured = {name: columns[name][offset : offset + limit].tolist() for name in plan.measures}
+    columns = cursor.execute(plan.first(), [*plan.values, max(offset + limit, named)]).fetchnumpy()
+    of_layers = columns.pop("keys")
+    key = of_layers == 0
+    in_layers = dict(zip(columns["layer"][~key].tolist(), of_layers[~key].tolist(), strict=True))
+    keys = np.stack([columns["layer"][key], columns["index"][key]]).astype(np.uint32)
+    found = Found([], keys, in_layers, plan.measures, plan.sort, plan.order)
+    measured = {name: columns[name][key][offset : offset + limit].tolist() for name in plan.measures}
     for number, row in enumerate(rows_of(cursor, vocabulary, found.names(offset, offset + limit))):
         found.hits.append(Hit(row, {name: clean(values[number]) for name, values in measured.items()}))
     return found
@@ -105,9 +138,12 @@ def found_statistics(
     cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, wanted: Search
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
     """The names of what the criteria measured; and of every key found, in order: layer, index, that, all statistics."""
-    plan = _plan(wanted, vocabulary)
-    columns = f"{plan.columns}, {select(STATISTICS, 'k')}"
-    return list(plan.measures), rows(cursor, f"SELECT {columns} {plan.clauses}", plan.values)
+    plan = _plan(wanted, vocabulary, with_statistics=True)
+    sql = f"""
+        SELECT * EXCLUDE by_value
+        FROM (SELECT {plan.columns}, {select(STATISTICS, "k")}, {plan.by} AS by_value FROM {plan.tables})
+        ORDER BY {plan.ordered}"""  # noqa: S608 - our own names
+    return list(plan.measures), rows(cursor, sql, plan.values)
 
 
 def known_concepts(cursor: duckdb.DuckDBPyConnection) -> list[str]:
@@ -115,37 +151,40 @@ def known_concepts(cursor: duckdb.DuckDBPyConnection) -> list[str]:
     return [name for (name,) in rows(cursor, "SELECT DISTINCT name FROM concepts ORDER BY name")]
 
 
-def _plan(wanted: Search, vocabulary: Vocabulary) -> _Plan:
+def _plan(wanted: Search, vocabulary: Vocabulary, with_statistics: bool = False) -> _Plan:
     clauses = [criterion.clause(vocabulary) for criterion in wanted.criteria]
-    tables = [clause for clause in clauses if clause.measures]
+    measuring = [clause for clause in clauses if clause.measures]
     tests = [clause for clause in clauses if not clause.measures]
     measures: dict[str, Order] = {}
     sources: dict[str, str] = {}
-    for number, clause in enumerate(tables):
+    for number, clause in enumerate(measuring):
         for name, first in clause.measures.items():
             # Where two criteria measure the same, the one that was asked for first is shown.
             measures.setdefault(name, first)
-            sources.setdefault(name, f"m{number}")
-    joins = "".join(f' JOIN ({clause.sql}) m{number} USING (layer, "index")' for number, clause in enumerate(tables))
-    where = " AND ".join(["true", *(clause.sql for clause in tests)])
+            sources.setdefault(name, f'm{number}."{name}"')
     sort = wanted.sort or next(iter(measures), "contribution")
-    order = wanted.order or measures.get(sort, "desc")
+    tables = [f"({clause.sql}) m{number}" for number, clause in enumerate(measuring)]
+    if tests or with_statistics or sort not in ("index", *sources):
+        # Whatever is measured is a key: the table of keys is read for what it alone has.
+        tables.insert(0, "keys k")
+    joined = tables[0] + "".join(f' JOIN {table} USING (layer, "index")' for table in tables[1:])
     return _Plan(
-        f"FROM keys k{joins} WHERE {where} {_order(sort, order, sources)}",
-        [value for clause in (*tables, *tests) for value in clause.values],
-        measures,
-        sources,
-        sort,
-        order,
+        columns=", ".join(["layer", '"index"', *sources.values()]),
+        tables=f"{joined} WHERE {' AND '.join(['true', *(clause.sql for clause in tests)])}",
+        values=[value for clause in (*measuring, *tests) for value in clause.values],
+        by=_by(sort, sources),
+        measures=measures,
+        sort=sort,
+        order=wanted.order or measures.get(sort, "desc"),
     )
 
 
-def _order(sort: str, order: Order, sources: Mapping[str, str]) -> str:
-    """Keys without the value come last."""
-    if sort not in sources and sort not in SORT_COLUMNS:
+def _by(sort: str, sources: Mapping[str, str]) -> str:
+    """What is sorted by: a measure, the index or a statistic."""
+    if sort in sources:
+        return sources[sort]
+    if sort not in SORT_COLUMNS:
         known = ", ".join((*sources, *SORT_COLUMNS))
         raise InvalidParameter(f"these keys cannot be sorted by {sort!r}: choose one of {known}")
-    column = f'{sources.get(sort, "k")}."{sort}"'
-    if sort in _FLOATS:
-        column = without_nan(column)
-    return f'ORDER BY {column} {order} NULLS LAST, k.layer, k."index"'
+    column = f'"{sort}"' if sort == "index" else f'k."{sort}"'
+    return without_nan(column) if sort in _FLOATS else column

@@ -64,7 +64,7 @@ def written(token_id: int, direction: str, top: int = 99, logit: float = 0.0) ->
 
 
 def keys_found(cursor: duckdb.DuckDBPyConnection, run: Run, *criteria: Criterion, **order: Any) -> list[KeyId]:
-    return search(cursor, run.vocabulary, Search(criteria, **order)).names(0, 999)
+    return search(cursor, run.vocabulary, Search(criteria, **order), named=999).names(0, 999)
 
 
 def test_a_written_token_is_found_exactly(alpha: Run, cursor: duckdb.DuckDBPyConnection) -> None:
@@ -141,7 +141,7 @@ def test_criteria_hold_together(alpha: Run, cursor: duckdb.DuckDBPyConnection) -
 def test_keys_found_are_in_order_and_counted_by_layer(
     alpha: Run, cursor: duckdb.DuckDBPyConnection, order: Any, sort: str
 ) -> None:
-    found = search(cursor, alpha.vocabulary, Search((Dead(False),), sort, order), limit=4, offset=2)
+    found = search(cursor, alpha.vocabulary, Search((Dead(False),), sort, order), limit=4, offset=2, named=99)
     rows = cursor.execute(
         f'SELECT layer, "index" FROM keys WHERE NOT dead ORDER BY {sort} {order}, layer, "index"'
     ).fetchall()
@@ -149,6 +149,30 @@ def test_keys_found_are_in_order_and_counted_by_layer(
     assert [hit.row.key for hit in found.hits] == [KeyId(*row) for row in rows][2:6]
     assert (found.total, found.by_layer(2)) == (11, [6, 5])
     assert all(hit.row.top is not None and hit.row.promoted for hit in found.hits)
+
+
+def test_no_more_keys_are_named_than_asked_for_and_all_are_counted(
+    alpha: Run, cursor: duckdb.DuckDBPyConnection
+) -> None:
+    everything = keys_found(cursor, alpha)
+    for limit, offset, named in ((2, 0, 0), (2, 3, 4), (2, 3, 7), (5, 10, 0), (5, 99, 0)):
+        found = search(cursor, alpha.vocabulary, Search(), limit, offset, named)
+        assert found.names(0, 99) == everything[: max(limit + offset, named)]
+        assert [hit.row.key for hit in found.hits] == everything[offset : offset + limit]
+        assert (found.total, found.by_layer(3)) == (12, [6, 6, 0])
+
+
+def test_what_is_measured_does_not_depend_on_what_is_sorted_by(alpha: Run, cursor: duckdb.DuckDBPyConnection) -> None:
+    criteria = (About(b";"), FiresOn(b";"))
+    by_measure = search(cursor, alpha.vocabulary, Search(criteria))
+    measures = {hit.row.key: hit.measures for hit in by_measure.hits}
+    assert len(measures) > 1
+    for sort in ("index", "kurtosis", "promoted_logit"):
+        found = search(cursor, alpha.vocabulary, Search(criteria, sort, "asc"))
+        assert {hit.row.key: hit.measures for hit in found.hits} == measures
+        assert (found.total, found.in_layers) == (by_measure.total, by_measure.in_layers)
+    by_index = search(cursor, alpha.vocabulary, Search(criteria, "index", "asc")).names(0, 99)
+    assert by_index == sorted(by_index, key=lambda key: (key.index, key.layer))
 
 
 @pytest.mark.parametrize(
@@ -269,7 +293,7 @@ def test_roles_and_concepts_of_analyses_find_their_keys(runs_dir: Path, tmp_path
             (OfConcept("loops"), {KeyId(*row) for row in detecting}),
             (OfConcept("no such concept"), set()),
         ):
-            found = search(connection.cursor(), vocabulary, Search((criterion,)), limit=1)
+            found = search(connection.cursor(), vocabulary, Search((criterion,)), limit=1, named=99)
             assert set(found.names(0, 99)) == expected
         assert 0 < len(detecting) < 12
         assert known_concepts(connection) == ["loops", "numpy"]
