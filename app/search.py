@@ -19,12 +19,15 @@ from app.queries.criteria import (
     FiresOn,
     HasRole,
     InLayers,
+    OfClass,
     OfConcept,
+    Positional,
     Prefers,
     Writes,
 )
 from app.queries.search import Search
 from app.queries.tokens import parse_token
+from contract.analyses.firing import CLASSES, SHAPES
 
 
 def _filled(text: object) -> object:
@@ -57,6 +60,12 @@ class SearchParameters(BaseModel):
     role: str = Field("", description="Role of the triggers in their code, by the analysis syntax, such as keyword")
     role_share: Share = Field(None, description="Share of the triggers that has to have it; a half by default")
     concept: str = Field("", description="Name of a concept whose keys are wanted, by its analysis")
+    shape: str = Field(
+        "",
+        description="Where in the window keys that know the position fire more, by the analysis firing: any, "
+        + ", ".join(SHAPES),
+    )
+    weight_class: str = Field("", description=f"What keys are by their weights: {', '.join(CLASSES)}")
     layer_from: LayerNumber = Field(None, description="First layer")
     layer_to: LayerNumber = Field(None, description="Last layer")
     language: str = Field("", description="Language in which the key fires most often")
@@ -87,7 +96,7 @@ class SearchParameters(BaseModel):
         """The criteria that the run alone can answer.
 
         Raises:
-            InvalidParameter: a range cannot be read.
+            InvalidParameter: a range cannot be read, or there is no such shape or class.
         """
         found: list[Criterion] = []
         if self.q:
@@ -104,6 +113,10 @@ class SearchParameters(BaseModel):
             found.append(HasRole(self.role, 0.5 if self.role_share is None else self.role_share))
         if self.concept:
             found.append(OfConcept(self.concept))
+        if self.shape:
+            found.append(Positional(self.shape))
+        if self.weight_class:
+            found.append(OfClass(self.weight_class))
         if self.layer_from is not None or self.layer_to is not None:
             found.append(InLayers(self.layer_from or 0, n_layers - 1 if self.layer_to is None else self.layer_to))
         if self.language:
@@ -122,7 +135,7 @@ def build_search(parameters: SearchParameters, run: OpenRun, database: LabelsDat
     """The search that an address asks for.
 
     Raises:
-        InvalidParameter: a range cannot be read.
+        InvalidParameter: a range cannot be read, or there is no such shape or class.
         DatabaseUnavailable: labels are asked for and cannot be read.
     """
     criteria = parameters.criteria(run.manifest.model.n_layers)

@@ -1,5 +1,6 @@
 """`/runs/{run}/search`: the keys of a run that promote, suppress or fire on tokens, or whose numbers lie in ranges."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -23,11 +24,12 @@ from app.pages.key_table import (
 from app.pages.links import Basket, Links
 from app.pages.render import Frame, Help, Page, basket_of, respond
 from app.pages.statistics import Statistic
-from app.queries.criteria import NUMERIC, Between
+from app.queries.criteria import ANY_SHAPE, NUMERIC, Between
 from app.queries.search import Found, Hit, known_concepts, search
 from app.queries.tokens import Vocabulary, parse_token
 from app.runs import Run
 from app.search import Number, SearchParameters, build_search, format_ranges
+from contract.analyses.firing import CLASSES, SHAPES
 from contract.analyses.syntax import ROLES
 from contract.keys import KeyId, Mask
 
@@ -58,6 +60,7 @@ MEASURES = {
     "suppressed_rank": ("place", "Place of the token among those the value suppresses"),
     "detected": ("occurrences", "Occurrences of the token in the corpus on which the key fires"),
     "role_share": ("of triggers", "Share of the key's triggers with the role"),
+    "position_nats": ("nats on position", "What the key's firing says of the position in the window, in nats"),
     "concept_precision": ("precision", "Share of the tokens the key fires strongly on that are of the concept"),
 }
 """What criteria measure: the title for people and what it is."""
@@ -135,6 +138,8 @@ class SearchPage(Page):
     statistics: Annotated[list[Statistic], Help("Statistics that a range can be asked of")]
     roles: Annotated[tuple[str, ...], Help("Roles in code that triggers can have, by the analysis of syntax")]
     concepts: Annotated[list[str], Help("Concepts whose keys are known, by their analyses")]
+    shapes: Annotated[Mapping[str, str], Help("Where in the window positional keys fire more, and what that means")]
+    classes: Annotated[Mapping[str, str], Help("What keys are by their weights, and what that means")]
     by_layer: Annotated[list[LayerBar], Help("How many keys were found in each layer")]
     views: Annotated[list[Choice], Help("Groups of columns to choose from")]
     columns: Annotated[list[Column], Help("Columns of the table: what the criteria measured, then statistics")]
@@ -188,6 +193,8 @@ def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: li
         statistics=[Statistic(column) for column in NUMERIC.values()],
         roles=ROLES,
         concepts=concepts,
+        shapes={ANY_SHAPE: "It is over the threshold, wherever it fires more", **SHAPES},
+        classes=CLASSES,
         by_layer=_bars(found.by_layer(run.manifest.model.n_layers), state, href),
         views=view_choices(state.columns, href),
         columns=[

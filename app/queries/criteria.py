@@ -10,11 +10,14 @@ from app.queries.firing import RANGES
 from app.queries.keys import STATISTICS
 from app.queries.layers import Order
 from app.queries.tokens import Vocabulary
+from contract.analyses.firing import CLASSES, SHAPES
 from contract.keys import KeyId
 
 Direction = Literal["promoted", "suppressed"]
 NUMERIC = {column.name: column for column in STATISTICS if column.type in ("FLOAT", "UBIGINT")} | RANGES
 """What has an order, so that a range of it can be asked for: statistics of the run, and of the analysis of firing."""
+ANY_SHAPE = "any"
+"""Keys that know the position, wherever in the window they fire more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,44 @@ class OfConcept:
             SELECT layer, "index", max("precision") AS concept_precision FROM concept_keys JOIN concepts USING (concept)
             WHERE name = ? AND q <= alpha GROUP BY ALL"""
         return Clause(sql, (self.name,), {"concept_precision": "desc"})
+
+
+@dataclass(frozen=True, slots=True)
+class Positional:
+    """The key knows the position in the window and fires more in some part of it, by the analysis of firing."""
+
+    shape: str
+
+    def __post_init__(self) -> None:
+        if self.shape not in (ANY_SHAPE, *SHAPES):
+            raise InvalidParameter(
+                f"no positional key has the shape {self.shape!r}: choose {ANY_SHAPE} or one of {', '.join(SHAPES)}"
+            )
+
+    def clause(self, vocabulary: Vocabulary) -> Clause:
+        """What it knows of the position in nats, by firing or by firing strongly, as `position_nats`."""
+        sql = """
+            SELECT layer, "index", greatest(position_information, position_information_strong) AS position_nats
+            FROM firing_keys WHERE CASE WHEN ? THEN position_shape IS NOT NULL ELSE position_shape = ? END"""
+        return Clause(sql, (self.shape == ANY_SHAPE, self.shape), {"position_nats": "desc"})
+
+
+@dataclass(frozen=True, slots=True)
+class OfClass:
+    """The key is a prediction, suppression or entropy key by its weights, by the analysis of firing."""
+
+    weight_class: str
+
+    def __post_init__(self) -> None:
+        if self.weight_class not in CLASSES:
+            raise InvalidParameter(
+                f"there is no class of keys called {self.weight_class!r}: choose one of {', '.join(CLASSES)}"
+            )
+
+    def clause(self, vocabulary: Vocabulary) -> Clause:
+        """A condition on its class."""
+        condition = '(k.layer, k."index") IN (SELECT (layer, "index") FROM firing_keys WHERE weight_class = ?)'
+        return Clause(condition, (self.weight_class,))
 
 
 @dataclass(frozen=True, slots=True)

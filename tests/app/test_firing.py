@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from app.pages.firing import FigureName
 from app.pages.key_firing import HEIGHT
 from app.settings import Settings
 from contract.analyses.firing import MEASURES
+from contract.keys import KeyId
 from tests.firing_analysis import (
     BUCKETS,
     CONTROLLED,
@@ -142,6 +144,51 @@ def test_a_search_finds_the_keys_that_detect_a_token(computed: TestClient) -> No
         "/api/v1/runs/alpha/search", params={"detects": token["token"], "fires_on": token["token"]}
     ).json()
     assert [(each["key"], each["measures"]["detected"]) for each in found["keys"]] == [(DETECTOR, 19)]
+
+
+@pytest.mark.parametrize("shape", ["oscillatory", "any", "both ends"])
+def test_a_search_finds_the_keys_that_fire_more_in_some_part_of_the_window(computed: TestClient, shape: str) -> None:
+    found = computed.get("/api/v1/runs/alpha/search", params={"shape": shape}).json()
+    positional = [
+        KeyId(layer, index)
+        for layer in (1, 0)
+        for index in range(5, -1, -1)
+        if position_information(layer, index) > 0.05
+    ]
+    assert [each["key"] for each in found["keys"]] == ([] if shape == "both ends" else list(map(str, positional)))
+    assert found["total"] < 12
+    if found["keys"]:
+        assert found["keys"][0]["measures"]["position_nats"] == pytest.approx(position_information(1, 5))
+        page = computed.get("/runs/alpha/search", params={"shape": shape})
+        assert page.context["columns"][0].title == "nats on position"
+        text = computed.get("/api/v1/runs/alpha/export/search", params={"shape": shape}).text
+        rows = list(csv.DictReader(io.StringIO(text)))
+        assert [row["key"] for row in rows] == [each["key"] for each in found["keys"]]
+        assert float(rows[0]["position_nats"]) == pytest.approx(position_information(1, 5))
+
+
+def test_a_search_finds_keys_by_what_their_weights_say(computed: TestClient) -> None:
+    found = computed.get("/api/v1/runs/alpha/search", params={"weight_class": "suppression", "sort": "index"}).json()
+    assert {each["key"] for each in found["keys"]} == {"L0.K3", "L1.K3"}
+    assert computed.get("/api/v1/runs/alpha/search", params={"weight_class": "entropy"}).json()["total"] == 0
+    both = {"weight_class": "suppression", "shape": "oscillatory"}
+    page = computed.get("/runs/alpha/search", params=both)
+    assert [row.key.key for row in page.context["rows"]] == [KeyId(1, 3)]
+    assert re.search(r'<option value="suppression"[^>]* selected>suppression keys</option>', page.text)
+    assert re.search(r'<option value="oscillatory"[^>]* selected>oscillatory</option>', page.text)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "choices"),
+    [({"shape": "round"}, "any or one of start, end"), ({"weight_class": "heavy"}, "one of prediction, suppression")],
+)
+def test_a_shape_or_class_that_is_none_is_named_with_those_there_are(
+    computed: TestClient, wanted: dict[str, str], choices: str
+) -> None:
+    answer = computed.get("/api/v1/runs/alpha/search", params=wanted)
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid_parameter")
+    assert choices in answer.json()["detail"]
+    assert computed.get("/runs/alpha/search", params=wanted).status_code == 422
 
 
 def test_two_criteria_may_measure_the_same(computed: TestClient) -> None:
