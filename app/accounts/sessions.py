@@ -65,6 +65,11 @@ def end(session: Session, account_id: int, session_id: int) -> None:
     )
 
 
+def end_of(session: Session, secret_sha256: str) -> None:
+    """End the session of a secret; a number would not do where another session may have begun, for SQLite gives it again."""
+    session.execute(delete(BrowserSession).where(BrowserSession.secret_sha256 == secret_sha256))
+
+
 def end_all(session: Session, account_id: int, but: int | None = None) -> None:
     """End all sessions of a person, one perhaps left."""
     gone = delete(BrowserSession).where(BrowserSession.account_id == account_id)

@@ -130,9 +130,8 @@ def accept_invitation(
 
 def signed_in(request: Request, database: Database, before: Person | None, secret: str, onward: str) -> Response:
     """Give the browser its new session, end the one it had, and go on."""
-    if before is not None and before.account_id is not None and before.session_id is not None:
-        account_id, session_id = before.account_id, before.session_id
-        database.write(lambda session: sessions.end(session, account_id, session_id))
+    if before is not None and (presence := before.presence) is not None:
+        database.write(lambda session: sessions.end_of(session, presence.secret_sha256))
     response = RedirectResponse(onward, status_code=303)
     admission.remember(request, response, secret)
     return response

@@ -90,6 +90,14 @@ def test_choosing_a_new_password_by_invitation_signs_out_everywhere(office: Offi
     assert sign_in(office.stranger(), "Vic", PASSWORD).status_code == 403
 
 
+def test_who_accepts_an_invitation_in_a_browser_that_is_signed_in_stays_signed_in(office: Office):
+    code = office.invite("Vic")
+    browser = office.browser("Vic")
+    data = {"name": "Vic", "code": code, "password": NEW}
+    assert browser.post("/invitation", data=data).status_code == 303
+    assert is_signed_in(browser)
+
+
 def test_an_invitation_lets_no_disabled_person_in(office: Office):
     code = office.invite("Vic")
     office.browser("Ada").post(f"/people/{office.account_id('Vic')}/disable")
