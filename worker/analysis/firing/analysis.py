@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.analysis.analysis import Analysis, Arrays, Results, Step, file_steps
+from worker.analysis.firing.corpus import Corpus, Counted
 from worker.analysis.firing.counting import FILES_AT_ONCE, StepCounts
 from worker.analysis.firing.levels import read_levels
-from worker.analysis.firing.rows import Corpus, Counted, write_rows
+from worker.analysis.firing.rows import write_rows
 from worker.analysis.firing.settings import FiringSettings
 from worker.analysis.subject import Subject
 from worker.progress import Advance

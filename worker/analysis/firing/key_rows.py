@@ -1,0 +1,107 @@
+"""Rows of the tables by key: what is found of each, its languages, positions and detected tokens."""
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from contract import bins
+from contract.analyses.firing import TABLES
+from worker.analysis.firing import languages, positions
+from worker.analysis.firing.counting import LEVELS
+from worker.analysis.firing.keys import Keys
+from worker.rows import Columns, insert
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+_KEYS, _LANGUAGES, _POSITIONS, _, _DETECTORS, _ = TABLES
+_EDGES = np.array(bins.edges())
+
+
+def write_keys(connection: duckdb.DuckDBPyConnection, keys: Keys, layer: int, part: slice) -> None:
+    """Write the rows of a layer's keys, which are `part` of all."""
+    n = part.stop - part.start
+    name: Columns = {"layer": np.full(n, layer), "index": np.arange(n)}
+    levels, settings = keys.corpus.levels, keys.settings
+    level = keys.first_level(part)
+    tokens = keys.detects[np.maximum(level, 0), np.arange(part.start, part.stop)].sum(axis=1)
+    positional: BoolArray = np.any(keys.information[:, part] > settings.position_information, axis=0)
+    clearer = keys.information[:, part].argmax(axis=0)
+    shapes = positions.shapes(keys.position_rates[clearer, np.arange(part.start, part.stop)])
+    columns: Columns = name | {
+        "strong_level": levels.strong[layer],
+        "strong_rate": keys.totals[LEVELS.index("strong"), part] / keys.corpus.tokens.sum(),
+        "position_information": keys.information[0, part],
+        "position_information_strong": keys.information[1, part],
+        "position_shape": _texts(shapes, positional),
+        "strong_language_entropy": keys.entropy[part],
+        "language_p": keys.p[part],
+        "language_q": keys.q[part],
+        "specific_language": _named(keys.corpus.names, keys.language[part]),
+        "own_logit": keys.own_logits[part],
+        "detected_tokens": tokens,
+        "detector_level": _named(LEVELS, level),
+        "weight_class": _texts(keys.classes[part], keys.classes[part] != ""),
+    }
+    found = keys.identification(part) if keys.several else None
+    if found is not None:
+        best = languages.best_language(found.f1)
+        columns["language_f1"] = found.f1[np.arange(n), best]
+        columns["identified_language"] = _named(keys.corpus.names, best)
+    insert(connection, _KEYS, columns)
+    by_language = [name | _of_language(keys, part, number, found) for number in range(len(keys.corpus.names))]
+    insert(connection, _LANGUAGES, *by_language, order=_LANGUAGES.sorted_by)
+    by_level = [name | _of_level(keys, part, number) for number in range(len(keys.position_rates))]
+    insert(connection, _POSITIONS, *by_level, order=_POSITIONS.sorted_by)
+    _write_detectors(connection, keys, layer, part)
+
+
+def _of_language(keys: Keys, part: slice, number: int, found: languages.Identification | None) -> Columns:
+    columns: Columns = {
+        "language": pa.array([keys.corpus.names[number]] * (part.stop - part.start)),
+        "strong_rate": keys.strong_rates[part, number],
+    }
+    if found is not None:
+        columns["f1"] = found.f1[:, number]
+        columns["threshold"] = _finite(_EDGES[found.threshold[:, number]])
+        columns["above"] = found.above[:, number]
+    return columns
+
+
+def _of_level(keys: Keys, part: slice, number: int) -> Columns:
+    rates = keys.position_rates[number, part].astype(np.float32)
+    return {"level": pa.array([LEVELS[number]] * len(rates)), "rates": pa.array(list(rates))}
+
+
+def _write_detectors(connection: duckdb.DuckDBPyConnection, keys: Keys, layer: int, part: slice) -> None:
+    level, key, place = np.nonzero(keys.detects[:, part])
+    if not len(key):
+        return
+    numbers = key + part.start
+    token = keys.candidates[numbers, place]
+    fired = keys.counted.tokens[level, numbers, place]
+    columns: Columns = {
+        "layer": np.full(len(key), layer),
+        "index": key,
+        "level": _named(LEVELS, level),
+        "token_id": token,
+        "occurrences": keys.corpus.occurrences[token],
+        "fired": fired,
+        "share": fired / keys.totals[level, numbers],
+    }
+    insert(connection, _DETECTORS, columns, order=_DETECTORS.sorted_by)
+
+
+def _named(names: tuple[str, ...], numbers: npt.NDArray[np.integer]) -> pa.Array:
+    """Names by number, null for −1."""
+    return pa.DictionaryArray.from_arrays(
+        pa.array(numbers.astype(np.int32), mask=numbers < 0), pa.array(list(names), pa.string())
+    )
+
+
+def _texts(texts: npt.NDArray[np.str_], there: BoolArray) -> pa.Array:
+    return pa.array(texts.tolist(), pa.string(), mask=~there)
+
+
+def _finite(numbers: FloatArray) -> FloatArray:
+    return np.where(np.isfinite(numbers), numbers, np.nan)

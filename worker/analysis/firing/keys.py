@@ -1,0 +1,110 @@
+"""What follows from the counts, and from the weights, for every key."""
+
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from worker.analysis.concepts.chance import benjamini_hochberg
+from worker.analysis.firing import languages, positions
+from worker.analysis.firing.corpus import Corpus, Counted
+from worker.analysis.firing.counting import LEVELS
+from worker.analysis.firing.detectors import detected
+from worker.analysis.firing.settings import FiringSettings
+from worker.analysis.firing.weights import Weights, classes, gaussian_weights, own_logits, read_weights
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Keys:
+    """What is found of every key, keys of all layers together."""
+
+    def __init__(self, corpus: Corpus, counted: Counted, settings: FiringSettings) -> None:
+        self.corpus, self.counted, self.settings = corpus, counted, settings
+        buckets = len(counted.in_bucket) // 2
+        self.information, self.shifted_information = (
+            np.stack(
+                [positions.mutual_information(level[:, part], counted.in_bucket[part]) for level in counted.positions]
+            )
+            for part in (slice(buckets), slice(buckets, None))
+        )
+        self.position_rates = counted.positions[:, :, :buckets] / np.maximum(counted.in_bucket[:buckets], 1)
+        self.strong_rates = (counted.totals[:, LEVELS.index("strong")] / np.maximum(corpus.tokens, 1)[:, None]).T
+        self.candidates = np.concatenate(corpus.candidates)
+        fired = counted.totals.sum(axis=0)
+        self.detects: BoolArray = np.stack(
+            [
+                detected(counted.tokens[level], fired[level], self.candidates, corpus.occurrences, settings)
+                for level in range(len(LEVELS))
+            ]
+        )
+        self.totals = fired
+        self._of_languages()
+        self._of_weights()
+
+    def parts(self) -> list[slice]:
+        """Where the keys of each layer are among all."""
+        return [slice(first, last) for first, last in pairwise(self.corpus.subject.model.first_keys.tolist())]
+
+    @property
+    def several(self) -> bool:
+        """Whether there are languages to tell apart."""
+        return len(self.corpus.names) > 1
+
+    def _of_languages(self) -> None:
+        counted, settings = self.counted, self.settings
+        keys = len(self.candidates)
+        self.entropy = languages.entropy(self.strong_rates)
+        self.p = self.q = np.full(keys, np.nan)
+        self.language = np.full(keys, -1)
+        if not self.several:
+            return
+        sums, squares = counted.rates[:, 0].T, counted.rates[:, 1].T
+        self.p = languages.rates_differ(sums, squares, self.corpus.files)
+        self.q = np.exp(benjamini_hochberg(np.log(np.maximum(self.p, 1e-300))))
+        self.language = languages.specific(
+            self.strong_rates,
+            self.entropy,
+            self.q,
+            settings.language_share,
+            settings.language_rate,
+            settings.language_q,
+        )
+
+    def _of_weights(self) -> None:
+        model, settings = self.corpus.subject.model, self.settings
+        self.weights: list[Weights] = []
+        self.gaussian_classes: list[npt.NDArray[np.str_]] = []
+        kinds, own, other = [], [], []
+        for layer, tokens in zip(model.layers, self.corpus.candidates, strict=True):
+            weights = read_weights(self.corpus.subject.connection, layer.layer)
+            last = layer.layer >= len(model.layers) - settings.entropy_layers
+            longest = float(np.quantile(weights.norm_value, settings.entropy_length))
+            control = gaussian_weights(model, layer, settings)
+            kinds.append(classes(weights, last, longest, settings))
+            self.gaussian_classes.append(classes(control, last, longest, settings))
+            top = tokens[:, : settings.detected_tokens]
+            own.append(own_logits(model, layer, top))
+            other.append(own_logits(model, layer, np.roll(top, 1, axis=0)))
+            self.weights.append(weights)
+        self.classes = np.concatenate(kinds)
+        self.own_logits, self.other_logits = np.concatenate(own), np.concatenate(other)
+
+    def identification(self, part: slice) -> languages.Identification:
+        """How well keys tell languages."""
+        return languages.identify(self._means(part))
+
+    def chance_f1(self, part: slice, layer: int) -> FloatArray:
+        """The same with each key's file means dealt to the files at random, [keys, languages]."""
+        random = np.random.default_rng([self.settings.seed, layer])
+        return languages.identify(languages.dealt_anew(self._means(part), random)).f1
+
+    def _means(self, part: slice) -> IntArray:
+        return self.counted.means[:, :, part].astype(np.int64).transpose(1, 2, 0, 3)
+
+    def first_level(self, part: slice) -> IntArray:
+        """The first level at which each key detects tokens, -1 where there is none, [keys]."""
+        some: BoolArray = np.any(self.detects[:, part], axis=2)
+        return np.where(np.any(some, axis=0), some.argmax(axis=0), -1)

@@ -1,0 +1,113 @@
+"""Rows of the table by layer: every measure with its controls."""
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from contract.analyses.firing import TABLES
+from worker.analysis.bootstrap import ratio_interval
+from worker.analysis.firing.corpus import Corpus, Counted
+from worker.analysis.firing.detectors import new_tokens
+from worker.analysis.firing.keys import Keys
+from worker.rows import insert
+
+BoolArray = npt.NDArray[np.bool_]
+_LAYERS = TABLES[-1]
+
+
+def write_layers(connection: duckdb.DuckDBPyConnection, keys: Keys) -> None:
+    """Write the rows of every layer."""
+    layers = _Layers(connection)
+    for layer, part in enumerate(keys.parts()):
+        _summarise(layers, keys, layer, part)
+    _summarise_tokens(layers, keys)
+    _summarise_activity(layers, keys.corpus, keys.counted)
+    layers.write()
+
+
+class _Layers:
+    """Rows of the table by layer, collected."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._rows: list[dict[str, object]] = []
+
+    def add(self, measure: str, layer: int, estimate: float, n: int, control: str = "", **more: object) -> None:
+        """Add a number; one that is not there is left out."""
+        if not np.isnan(estimate):
+            row = {"measure": measure, "control": control, "part": "", "layer": layer, "estimate": estimate, "n": n}
+            self._rows.append({"low": None, "high": None, **row, **more})
+
+    def share(self, measure: str, layer: int, found: BoolArray, control: str = "") -> None:
+        """Add a share of keys."""
+        self.add(measure, layer, float(found.mean()) if len(found) else np.nan, len(found), control)
+
+    def write(self) -> None:
+        """Write them in the table's order."""
+        columns = {name: pa.array([row[name] for row in self._rows]) for name in _LAYERS.names}
+        for name in ("low", "high"):
+            columns[name] = columns[name].cast(pa.float64())
+        insert(self._connection, _LAYERS, dict(columns), order=_LAYERS.sorted_by)
+
+
+def _summarise(layers: _Layers, keys: Keys, layer: int, part: slice) -> None:
+    settings, weights = keys.settings, keys.weights[layer]
+    layers.share("dead", layer, weights.dead)
+    for number, name in enumerate(("positional", "positional_strong")):
+        layers.share(name, layer, keys.information[number, part] > settings.position_information)
+        layers.share(name, layer, keys.shifted_information[number, part] > settings.position_information, "shifted")
+    detects: BoolArray = np.any(keys.detects[:, part], axis=2)
+    for name, found in zip(("detectors", "detectors_strong", "detectors_peak"), detects, strict=True):
+        layers.share(name, layer, found)
+    _summarise_suppression(layers, keys, layer, part, np.any(detects, axis=0))
+    for name in ("prediction", "suppression", "entropy"):
+        layers.share(name, layer, keys.classes[part] == name)
+        layers.share(name, layer, keys.gaussian_classes[layer] == name, "gaussian")
+    for name, cosines in (("cos_key_value", weights.cos_key_value), ("cos_up_value", weights.cos_up_value)):
+        layers.add(name, layer, float(cosines.mean()), len(cosines))
+    if keys.several:
+        _summarise_languages(layers, keys, layer, part)
+
+
+def _summarise_suppression(layers: _Layers, keys: Keys, layer: int, part: slice, detectors: BoolArray) -> None:
+    own, other = keys.own_logits[part], keys.other_logits[part]
+    for control, logits in (("", own), ("dealt", other)):
+        there = ~np.isnan(logits)
+        layers.share("suppressing", layer, logits[there] < 0, control)
+        layers.share("suppressing_detectors", layer, logits[there & detectors] < 0, control)
+
+
+def _summarise_languages(layers: _Layers, keys: Keys, layer: int, part: slice) -> None:
+    specific, names = keys.language[part], keys.corpus.names
+    layers.share("language", layer, specific >= 0)
+    for number, name in enumerate(names):
+        layers.add("language", layer, float((specific == number).mean()), len(specific), part=name)
+    for control, f1 in (("", keys.identification(part).f1), ("drawn", keys.chance_f1(part, layer))):
+        layers.share("language_id", layer, f1.max(axis=1) >= keys.settings.identifying_f1, control)
+        layers.add("best_f1", layer, float(f1.max()), len(f1), control)
+        for number, name in enumerate(names):
+            layers.add("best_f1", layer, float(f1[:, number].max()), len(f1), control, part=name)
+
+
+def _summarise_tokens(layers: _Layers, keys: Keys) -> None:
+    detects: BoolArray = np.any(keys.detects, axis=0)
+    sizes = keys.corpus.subject.manifest.model.keys_per_layer
+    tokens = [np.unique(keys.candidates[part][detects[part]]) for part in keys.parts()]
+    for layer, (found, new) in enumerate(zip(tokens, new_tokens(tokens), strict=True)):
+        layers.add("tokens", layer, len(found), sizes[layer])
+        layers.add("new_tokens", layer, len(new) / len(found) if len(found) else np.nan, len(found))
+
+
+def _summarise_activity(layers: _Layers, corpus: Corpus, counted: Counted) -> None:
+    sizes = np.array(corpus.subject.manifest.model.keys_per_layer)
+    of_file = corpus.subject.store.languages[counted.files]
+    chosen = [("", np.ones(len(of_file), dtype=bool))]
+    if len(corpus.names) > 1:
+        chosen += [(name, of_file == number) for number, name in enumerate(corpus.names)]
+    for name, files in chosen:
+        tokens = counted.file_tokens[files]
+        found = ratio_interval(counted.file_fires[files] / sizes, tokens)
+        for layer in range(len(sizes)):
+            estimate, low, high = (float(end[layer]) for end in found)
+            layers.add("active", layer, estimate, int(tokens.sum()), part=name, low=low, high=high)
