@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from app.drawing_parts import interval_bars
 from app.queries.edits import Control, Effect
 
 TITLES = {
@@ -45,16 +46,12 @@ def doses(effects: Sequence[Effect], controls: Sequence[Control], measure: str) 
 def _line(line: Sequence[Effect], measure: str, name: str, scale: float, digits: str) -> go.Scatter:
     changes = [each.measures[measure] for each in line]
     middle = [scale * (each.change or 0.0) for each in changes]
+    lows = [None if each.low is None else scale * each.low for each in changes]
+    highs = [None if each.high is None else scale * each.high for each in changes]
     return go.Scatter(
         x=[each.keys for each in line],
         y=middle,
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [scale * (each.high or 0.0) - at for each, at in zip(changes, middle, strict=True)],
-            "arrayminus": [at - scale * (each.low or 0.0) for each, at in zip(changes, middle, strict=True)],
-            "thickness": 1,
-        },
+        error_y=interval_bars(middle, lows, highs),
         name=name,
         mode="lines+markers",
         hovertemplate=f"{name}<br>%{{x}} keys: %{{y:+{digits}}}<extra></extra>",

@@ -26,6 +26,8 @@ class MadeEdit:
     doses: tuple[int, ...] = (1, 2, 4)
     main: int = 2
     selective: bool = True
+    few_files: bool = False
+    """Its places are in too few files for intervals."""
     ending: str = "0a1b2c"
 
     @property
@@ -81,6 +83,9 @@ def write_edit(run: Path, made: MadeEdit = MadeEdit()) -> str:
         | {"masked_loss": 2.5}
     ]
     settings = {"concept": made.concept.part, "picker": made.picker, "doses": [0.01, 0.02]}
+    if made.few_files:
+        for row in (row for table in ("edit_effects", "edit_controls", "edit_contrasts") for row in rows[table]):
+            row |= {name: None for name in row if name.endswith(("low", "high"))}
     with publish_analysis(run, "edit", made.name) as connection:
         for table, columns in _COLUMNS.items():
             for row in rows[table]:

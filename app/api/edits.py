@@ -58,8 +58,8 @@ class ControlShape(_Shape):
     z: float | None
     p: float = Field(description="Share of the draws, the edit among them, that do as much harm")
     excess: float = Field(description="The edit's change less the mean change of the controls")
-    excess_low: float
-    excess_high: float
+    excess_low: float | None = Field(description="Lower end of its 95 % interval; none with too few files for one")
+    excess_high: float | None
 
 
 class ContrastShape(_Shape):

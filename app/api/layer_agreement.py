@@ -34,8 +34,8 @@ class MeasuredShape(_Shape):
     """A number with its 95 % interval by bootstrap over files."""
 
     value: float
-    low: float
-    high: float
+    low: float | None = Field(description="None, as the other end, with too few files for an interval")
+    high: float | None
     n: int = Field(description="Tokens, or keys, that it rests on")
     files: int = Field(description="Files that these are in")
 

@@ -28,7 +28,7 @@ CHOSEN = ("identifier_defined", "identifier_used", "attribute", "call_target")
 def _layers(cursor: Cursor, measure: str) -> tuple[list[Rate], int]:
     """The measure of every layer, and the tokens behind it."""
     found = rows(cursor, _LAYERS, [measure])
-    return [Rate(*row[:3]) for row in found], found[0][3] if found else 0
+    return [Rate.of(row[:3]) for row in found], found[0][3] if found else 0
 
 
 def residual(cursor: Cursor, manifest: Manifest) -> Measured | None:
@@ -82,7 +82,7 @@ def context(cursor: Cursor, manifest: Manifest) -> Measured | None:
     found = rows(cursor, _CONTEXTS, ["depth"])
     if len(found) < 2:
         return None
-    first, last = Rate(*found[0][1:4]), Rate(*found[-1][1:4])
+    first, last = Rate.of(found[0][1:4]), Rate.of(found[-1][1:4])
     return Measured(
         f"prediction depth {first.number()} with {found[0][0]} tokens of context, {last.number()} with {found[-1][0]}; "
         f"{_tokens(found[0][4])}, the same for every size",
@@ -95,8 +95,8 @@ def full_context(cursor: Cursor, manifest: Manifest) -> Measured | None:
     found = rows(cursor, _CONTEXTS, ["same_as_full"])
     if len(found) < 3:
         return None
-    sizes = [f"{size}: {Rate(*row).share()}" for size, *row in [each[:4] for each in found[:-1]]]
-    rates = [Rate(*each[1:4]) for each in found[:-1]]
+    sizes = [f"{size}: {Rate.of(row).share()}" for size, *row in [each[:4] for each in found[:-1]]]
+    rates = [Rate.of(each[1:4]) for each in found[:-1]]
     return Measured(
         f"the model's own token is that of the longest context for {'; '.join(sizes)}; {_tokens(found[0][4])}",
         judged(rates[-1].above(rates[0]), rates[0].above(rates[-1])),
@@ -105,7 +105,7 @@ def full_context(cursor: Cursor, manifest: Manifest) -> Measured | None:
 
 def roles(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """Prediction depth of tokens the language defines against those people choose."""
-    depths = {part: Rate(*rate) for part, *rate in rows(cursor, _DEPTHS, ["role"])}
+    depths = {part: Rate.of(rate) for part, *rate in rows(cursor, _DEPTHS, ["role"])}
     fixed, chosen = _named(depths, FIXED), _named(depths, CHOSEN)
     if not fixed or not chosen:
         return None
@@ -123,7 +123,7 @@ def roles(cursor: Cursor, manifest: Manifest) -> Measured | None:
 
 def continuations(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """Prediction depth of tokens that go on with a word against those that begin one."""
-    depths = {part: Rate(*rate) for part, *rate in rows(cursor, _DEPTHS, ["continuation"])}
+    depths = {part: Rate.of(rate) for part, *rate in rows(cursor, _DEPTHS, ["continuation"])}
     if {"goes_on", "begins"} - depths.keys():
         return None
     on, begins = depths["goes_on"], depths["begins"]
@@ -135,8 +135,8 @@ def continuations(cursor: Cursor, manifest: Manifest) -> Measured | None:
 
 def key_value(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """Key-value agreement by layer, and by how sure the value is."""
-    layers = [Rate(*row[:3]) for row in rows(cursor, _KEYS.format("layer IS NOT NULL"), [])]
-    tenths = [Rate(*row[:3]) for row in rows(cursor, _KEYS.format("tenth IS NOT NULL"), [])]
+    layers = [Rate.of(row[:3]) for row in rows(cursor, _KEYS.format("layer IS NOT NULL"), [])]
+    tenths = [Rate.of(row[:3]) for row in rows(cursor, _KEYS.format("tenth IS NOT NULL"), [])]
     if not layers or not tenths:
         return None
     lower, upper = layers[: round(0.6 * len(layers))], layers[round(0.6 * len(layers)) :]

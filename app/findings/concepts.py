@@ -1,5 +1,7 @@
 """Claims about concepts and edits, on the analyses `concepts` and `edit`."""
 
+from math import isnan
+
 from app.findings.finding import Claim, Cursor, Measured, Rate, judged, rank_correlation
 from app.queries.values import rows
 from contract.manifest import Manifest
@@ -56,16 +58,18 @@ def edit(cursor: Cursor, manifest: Manifest) -> Measured | None:
     found = [(row, _one(cursor, _EXCESS, row[0]), _one(cursor, _CONTRAST, row[0])) for row in rows(cursor, _EDITS, [])]
     if not found:
         return None
-    selective = sum(1 for _, excess, contrast in found if excess and contrast and excess.high < 0 and contrast.high < 0)
+    compared = [(excess, contrast) for _, excess, contrast in found if excess and contrast]
+    tried = [pair for pair in compared if not any(isnan(each.high) for each in pair)]
+    selective = sum(excess.high < 0 and contrast.high < 0 for excess, contrast in tried)
     texts = [
-        f"{row[1]} ({row[2]}, {row[3]:,} keys): accuracy {_points(Rate(*row[4:7]))} at {row[7]:,} places of the concept, "
+        f"{row[1]} ({row[2]}, {row[3]:,} keys): accuracy {_points(Rate.of(row[4:7]))} at {row[7]:,} places of the concept, "
         f"{_points(excess)} beyond matched keys, {_points(contrast)} beyond general code"
         for row, excess, contrast in found
         if excess and contrast
     ]
     return Measured(
         f"{'; '.join(texts)}. Selective by both: {selective} of {len(found)} edits",
-        judged(selective > len(found) / 2, selective == 0),
+        judged(selective > len(found) / 2, bool(tried) and not selective),
     )
 
 
@@ -73,8 +77,8 @@ def pickers(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """Edits of one concept with equally many keys, picked by cause and by what triggers have in common."""
     by_concept: dict[tuple[str, int], dict[str, Rate]] = {}
     for _, title, picker, keys, *rate, _places in rows(cursor, _EDITS, []):
-        if None not in rate:
-            by_concept.setdefault((title, keys), {})[picker] = Rate(*rate)
+        if rate[0] is not None:
+            by_concept.setdefault((title, keys), {})[picker] = Rate.of(rate)
     pairs = [
         (title, picked["causal"], other, picker)
         for (title, _), picked in by_concept.items()
@@ -101,8 +105,9 @@ def doses(cursor: Cursor, manifest: Manifest) -> Measured | None:
         texts.append(
             f"{title} ({picker}): " + ", ".join(f"{100 * change:+.1f} at {keys:,} keys" for keys, change, *_ in doses)
         )
-        ahead += any(high < 0 for *_, high in doses)
-        behind += any(low > 0 for *_, low, _high in doses)
+        differences = [Rate.of(difference) for _, _, *difference in doses]
+        ahead += any(each.high < 0 for each in differences)
+        behind += any(each.low > 0 for each in differences)
     if not edits:
         return None
     return Measured(
@@ -116,7 +121,9 @@ def ranges(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """Masking only in the concept's range of coefficients against masking throughout."""
     texts, kinder, harsher, tried = [], 0, 0, 0
     for name, title, picker, *_ in rows(cursor, _EDITS, []):
-        found = {(role, group): Rate(*rate) for role, group, *rate in rows(cursor, _RANGE, [name]) if None not in rate}
+        found = {
+            (role, group): Rate.of(rate) for role, group, *rate in rows(cursor, _RANGE, [name]) if rate[0] is not None
+        }
         if len(found) < 4:
             continue
         tried += 1
@@ -136,11 +143,11 @@ def ranges(cursor: Cursor, manifest: Manifest) -> Measured | None:
 
 def _one(cursor: Cursor, query: str, name: str) -> Rate | None:
     found = rows(cursor, query, [name])
-    return Rate(*found[0]) if found and None not in found[0] else None
+    return Rate.of(found[0]) if found and found[0][0] is not None else None
 
 
 def _points(rate: Rate) -> str:
-    return f"{100 * rate.estimate:+.1f} points ({100 * rate.low:+.1f} to {100 * rate.high:+.1f})"
+    return rate.change(1, " points", 100)
 
 
 CLAIMS = (

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import isnan, nan
 
 import duckdb
 
@@ -73,7 +74,13 @@ class Rate:
 
     estimate: float
     low: float
+    """NaN, as the other end, where there were too few files for an interval: it is then apart from nothing."""
     high: float
+
+    @classmethod
+    def of(cls, numbers: Sequence[float | None]) -> "Rate":
+        """An estimate and both ends, as a table has them."""
+        return cls(*(nan if number is None else number for number in numbers))
 
     def above(self, other: "Rate") -> bool:
         """Higher, the intervals apart."""
@@ -82,11 +89,21 @@ class Rate:
     def share(self) -> str:
         """As a percentage: 12.3 % (11.9–12.8)."""
         digits = 1 if self.estimate < 0.995 else 0
-        return f"{100 * self.estimate:.{digits}f} % ({100 * self.low:.{digits}f}–{100 * self.high:.{digits}f})"
+        return f"{100 * self.estimate:.{digits}f} % ({self._ends(f'.{digits}f', '–', 100)})"
 
     def number(self) -> str:
         """As a number: 4.21 (3.73 to 4.65)."""
-        return f"{self.estimate:.2f} ({self.low:.2f} to {self.high:.2f})"
+        return f"{self.estimate:.2f} ({self._ends('.2f')})"
+
+    def change(self, digits: int, unit: str = "", scale: float = 1) -> str:
+        """As a change: +0.12 (+0.05 to +0.20)."""
+        how = f"+.{digits}f"
+        return f"{scale * self.estimate:{how}}{unit} ({self._ends(how, scale=scale)})"
+
+    def _ends(self, how: str, between: str = " to ", scale: float = 1) -> str:
+        if isnan(self.low) or isnan(self.high):
+            return "too few files for an interval"
+        return f"{scale * self.low:{how}}{between}{scale * self.high:{how}}"
 
 
 def judged(expected: bool, contrary: bool) -> Verdict:

@@ -16,12 +16,12 @@ def _trend(cursor: Cursor, measure: str, sign: int, what: str) -> tuple[str, boo
     if not found:
         return None
     keys, *numbers = found[0]
-    change, chance = Rate(*numbers[:3]), numbers[4:]
+    change, chance = Rate.of(numbers[:3]), numbers[4:]
     if None in chance:
         chance = [0.0, 0.0]
     as_claimed = change.low > max(0, chance[1]) if sign > 0 else change.high < min(0, chance[0])
     otherwise = change.high < min(0, chance[0]) if sign > 0 else change.low > max(0, chance[1])
-    text = f"{what} {_signed(change)}, by chance {chance[0]:+.3f} to {chance[1]:+.3f}; n = {keys:,} keys"
+    text = f"{what} {change.change(3)}, by chance {chance[0]:+.3f} to {chance[1]:+.3f}; n = {keys:,} keys"
     return text, as_claimed, otherwise
 
 
@@ -40,7 +40,7 @@ def shallow(cursor: Cursor, manifest: Manifest) -> Measured | None:
 def locality(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """What dropping the last, the first or a random token does to a key."""
     last, first, other = (
-        [Rate(*row) for row in rows(cursor, _LAYERS, [f"drop_{which}"])] for which in ("last", "first", "random")
+        [Rate.of(row) for row in rows(cursor, _LAYERS, [f"drop_{which}"])] for which in ("last", "first", "random")
     )
     trend = _trend(cursor, "drop_last", 1, "upper half less lower half")
     if not last or not first or not other or trend is None:
@@ -66,10 +66,6 @@ def families(cursor: Cursor, manifest: Manifest) -> Measured | None:
         f"share of keys, upper half of layers less lower half: {grammar[0]}; {names[0]}",
         judged(grammar[1] and names[1], grammar[2] and names[2]),
     )
-
-
-def _signed(rate: Rate) -> str:
-    return f"{rate.estimate:+.3f} ({rate.low:+.3f} to {rate.high:+.3f})"
 
 
 CLAIMS = (

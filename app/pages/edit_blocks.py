@@ -15,6 +15,7 @@ from app.queries.edits import Change, Contrast, Control, Edit, Effect
 from contract.analyses.edit import GROUPS
 
 MEASURES = {"accuracy": "accuracy", "loss": "loss"}
+TOO_FEW = "too few files for an interval"
 _PLACES = Column("places", "Tokens predicted on held-out files")
 _ACCURACY = Column("accuracy, in points", "Change of the share of places where the most probable token is the true one")
 _LOSS = Column("loss, in nats", "Change of the mean −log probability of the true token")
@@ -212,7 +213,7 @@ def _group(group: str, name: str) -> str:
 
 def _cell(effect: Effect | None, measure: str) -> Cell:
     change = effect.measures[measure] if effect else None
-    if change is None or change.change is None or change.low is None or change.high is None:
+    if change is None or change.change is None:
         return EMPTY
     return with_interval(change.change, change.low, change.high, _sizes(measure))
 
@@ -237,8 +238,8 @@ def _unit(measure: str) -> str:
 
 
 def _told(change: Change, measure: str) -> str:
-    low, high = (_size(each or 0.0, measure) for each in (change.low, change.high))
-    return f"{_size(change.change or 0.0, measure)} {_unit(measure)} (95 % interval {low} to {high})"
+    ends = _ends(change.low, change.high, measure)
+    return f"{_size(change.change or 0.0, measure)} {_unit(measure)} ({f'95 % interval {ends}' if ends else TOO_FEW})"
 
 
 def _level(change: Change, measure: str) -> str:
@@ -246,7 +247,10 @@ def _level(change: Change, measure: str) -> str:
 
 
 def _contrast(contrast: Contrast) -> str:
-    difference, low, high = (
-        _size(each or 0.0, contrast.measure) for each in (contrast.difference, contrast.low, contrast.high)
-    )
-    return f"{difference} ({low} to {high})"
+    difference = _size(contrast.difference or 0.0, contrast.measure)
+    return f"{difference} ({_ends(contrast.low, contrast.high, contrast.measure) or TOO_FEW})"
+
+
+def _ends(low: float | None, high: float | None, measure: str) -> str:
+    """An interval; nothing where there is none."""
+    return "" if low is None or high is None else f"{_size(low, measure)} to {_size(high, measure)}"

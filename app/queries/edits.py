@@ -42,7 +42,10 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A measure with what masking did to it, and the ends of that change's 95 % interval; None without places."""
+    """A measure with what masking did to it, and the ends of that change's 95 % interval; None without places.
+
+    The ends alone are None where the places are in too few files for an interval.
+    """
 
     level: float | None
     change: float | None
@@ -82,8 +85,9 @@ class Control:
     z: float | None
     p: float
     excess: float
-    excess_low: float
-    excess_high: float
+    excess_low: float | None
+    excess_high: float | None
+    """Ends of the excess' interval; None with too few files for one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,14 @@ _KEYS = f"""
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its 95 % interval by bootstrap over files, and how many tokens or keys and files it rests on."""
+    """A number with its 95 % interval by bootstrap over files, and how many tokens or keys and files it rests on.
+
+    Too few files give no interval.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
     files: int
 

@@ -76,11 +76,11 @@ class LayerValue(Measure):
 
 @dataclass(frozen=True, slots=True)
 class BaseRate:
-    """Share of a language's tokens that have a value."""
+    """Share of a language's tokens that have a value, and the ends of its interval; None with too few files for one."""
 
     share: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     tokens: int
 
 

@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
+from app.pages.blocks import Cell
 from app.settings import Settings
 from tests.edits import LOOPS, NUMPY, PROMPT, MadeEdit, write_edit
 from tests.fake_worker import FakeWorker
@@ -16,14 +17,15 @@ from tests.serving import serving
 
 SELECTIVE = MadeEdit()
 SPREAD = MadeEdit(picker="causal", selective=False, ending="ffffff")
+FEW = MadeEdit(picker="fdr", few_files=True, ending="eeeeee")
 
 
 @pytest.fixture(scope="module")
 def edited(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """A client on a run with two edits of the loops, one of which harms them alone."""
+    """A client on a run with three edits of the loops: one harms them alone, one more, one is measured in few files."""
     directory = tmp_path_factory.mktemp("edited")
     shutil.copytree(runs_dir, directory / "runs")
-    for made in (SELECTIVE, SPREAD):
+    for made in (SELECTIVE, SPREAD, FEW):
         write_edit(directory / "runs" / "alpha.duckdb", made)
     settings = Settings(runs=directory / "runs", database_url=f"sqlite:///{directory}/labels.sqlite")
     with TestClient(create_app(settings), headers={"X-Keyscope-Person": "Ada"}) as client:
@@ -32,7 +34,7 @@ def edited(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def test_edits_are_told_with_what_they_come_to(edited: TestClient) -> None:
     found = {each["picker"]: each for each in edited.get("/api/v1/runs/alpha/edits").json()["edits"]}
-    assert set(found) == {"auroc", "causal"}
+    assert set(found) == {"auroc", "causal", "fdr"}
     for measure in ("accuracy", "loss", "rank"):
         assert found["auroc"]["judgements"][measure] == {
             "beats_controls": True,
@@ -40,6 +42,7 @@ def test_edits_are_told_with_what_they_come_to(edited: TestClient) -> None:
             "selective": True,
         }
         assert found["causal"]["judgements"][measure]["selective"] is False
+        assert not any(found["fdr"]["judgements"][measure].values())
     one = edited.get(f"/api/v1/runs/alpha/edits/{SELECTIVE.name}").json()["edit"]
     assert one == found["auroc"]
     assert one["masks"] == [{"key": "L0.K0", "factor": 0.0}, {"key": "L1.K1", "factor": 0.0}]
@@ -69,6 +72,20 @@ def test_the_page_says_that_the_concept_fell_more_or_that_it_did_not(edited: Tes
     assert "and not clearly more than in code without it" in spread.text
 
 
+def test_an_edit_measured_in_few_files_is_told_without_intervals_and_is_not_selective(edited: TestClient) -> None:
+    page = edited.get(f"/runs/alpha/edits/{FEW.name}")
+    accuracy = page.context["headlines"][0]
+    assert not accuracy.selective
+    assert "at its places by −4.0 points (too few files for an interval)" in accuracy.text
+    assert "not clearly more than in code without it" in accuracy.text
+    assert "the difference is −3.8 (too few files for an interval)" in accuracy.text
+    doses = next(block for block in page.context["blocks"] if block.name == "doses")
+    assert [row.cells[0] for row in doses.rows][:2] == [Cell("−2.0"), Cell("−4.0")]
+    figure = edited.get(f"/runs/alpha/edits/{FEW.name}/figures/accuracy").json()
+    assert figure["data"][0]["error_y"]["array"] == [0, 0, 0]
+    assert edited.get(f"/api/v1/runs/alpha/edits/{FEW.name}").status_code == 200
+
+
 def test_doses_controls_places_and_harm_elsewhere_have_their_tables(edited: TestClient) -> None:
     page = edited.get(f"/runs/alpha/edits/{SELECTIVE.name}")
     blocks = {block.name: block for block in page.context["blocks"]}
@@ -95,12 +112,13 @@ def test_the_figure_has_doses_with_intervals_and_controls(edited: TestClient) ->
 
 def test_edits_stand_on_their_concepts_page_and_in_a_list(edited: TestClient) -> None:
     page = edited.get("/runs/alpha/concepts/loops/edits")
-    assert [each.edit.edit for each in page.context["edits"]] == [SELECTIVE.name, SPREAD.name]
+    assert [each.edit.edit for each in page.context["edits"]] == [SELECTIVE.name, SPREAD.name, FEW.name]
     assert page.context["ready"] is False
     assert edited.get("/runs/alpha/concepts/numpy/edits").context["edits"] == []
     listed = edited.get("/runs/alpha/edits")
     assert [[said.selective for said in each.headlines] for each in listed.context["edits"]] == [
         [True, True],
+        [False, False],
         [False, False],
     ]
     assert "None measured yet" in edited.get("/runs/gated/edits").text

@@ -9,11 +9,16 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 DRAWS = 1000
 LEVEL = 0.95
+FEWEST_FILES = 5
+"""Files with something to count that an interval takes: a few files drawn again say little of others, and one file nothing."""
 _CHUNK = 100
 
 
 class Interval(NamedTuple):
-    """An estimate and the ends of its confidence interval, each [cells…]; NaN where nothing was counted."""
+    """An estimate and the ends of its confidence interval, each [cells…]; NaN where nothing was counted.
+
+    The ends alone are NaN where fewer than FEWEST_FILES files have something to count.
+    """
 
     estimate: FloatArray
     low: FloatArray
@@ -36,7 +41,8 @@ def ratio_interval(
     cells = above.shape[1:]
     above, below = above.reshape(len(above), -1), below.reshape(len(below), -1)
     drawn = [ratio(times @ above, times @ below) for times in _drawn_files(len(above), draws, seed)]
-    return _interval(ratio(above.sum(axis=0), below.sum(axis=0)), np.concatenate(drawn), level, cells)
+    estimate = ratio(above.sum(axis=0), below.sum(axis=0))
+    return _interval(estimate, np.concatenate(drawn), level, (below != 0).sum(axis=0), cells)
 
 
 def difference_interval(
@@ -60,7 +66,8 @@ def difference_interval(
         return np.asarray(ratios[:, 0] - ratios[:, 1])
 
     drawn = [difference(times) for times in _drawn_files(len(above), draws, seed)]
-    return _interval(difference(np.ones((1, len(above))))[0], np.concatenate(drawn), level, cells)
+    estimate, files = difference(np.ones((1, len(above))))[0], (below != 0).sum(axis=0).min(axis=0)
+    return _interval(estimate, np.concatenate(drawn), level, files, cells)
 
 
 def _aligned(numerators: npt.ArrayLike, denominators: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -80,8 +87,10 @@ def _drawn_files(files: int, draws: int, seed: int) -> Iterator[FloatArray]:
         yield times.astype(np.float64)
 
 
-def _interval(estimate: FloatArray, drawn: FloatArray, level: float, cells: tuple[int, ...]) -> Interval:
-    ends = _quantiles(drawn, level)
+def _interval(
+    estimate: FloatArray, drawn: FloatArray, level: float, files: npt.NDArray[np.intp], cells: tuple[int, ...]
+) -> Interval:
+    ends = np.where(files < FEWEST_FILES, np.nan, _quantiles(drawn, level))
     return Interval(estimate.reshape(cells), ends[0].reshape(cells), ends[1].reshape(cells))
 
 

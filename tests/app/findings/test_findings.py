@@ -158,7 +158,35 @@ def test_an_edit_has_to_be_selective_by_both_comparisons(
     assert _verdict(concepts.edit(made, manifest)) is verdict
 
 
+def test_an_edit_measured_in_too_few_files_shows_nothing(made: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
+    made.execute("INSERT INTO edits (edit, title, picker, keys) VALUES ('e', 'Loops', 'fdr', 5)")
+    for condition, role in ((1, "dose"), (2, "range")):
+        made.execute(
+            "INSERT INTO edit_conditions (edit, condition, role, main, keys) VALUES ('e', ?, ?, true, 5)",
+            [condition, role],
+        )
+        made.execute(
+            'INSERT INTO edit_effects (edit, condition, "group", places, accuracy_change) '
+            "VALUES ('e', ?, 'concept', 28, -0.6), ('e', ?, 'near', 90, -0.2)",
+            [condition, condition],
+        )
+    made.execute(
+        'INSERT INTO edit_controls (edit, "group", control, measure, excess) '
+        "VALUES ('e', 'concept', 'matched', 'accuracy', -0.6)"
+    )
+    made.execute("INSERT INTO edit_contrasts VALUES ('e', 1, 'general', 'accuracy', -0.5, NULL, NULL)")
+    for claim in (concepts.edit, concepts.doses, concepts.ranges):
+        measured = claim(made, manifest)
+        assert _verdict(measured) is Verdict.INCONCLUSIVE
+        assert measured is not None
+        assert "-60.0" in measured.text
+        assert "nan" not in measured.text
+    assert "-60.0 points (too few files for an interval)" in concepts.edit(made, manifest).text  # type: ignore[union-attr]
+
+
 def test_intervals_have_to_be_apart() -> None:
+    assert not Rate.of([0.5, None, None]).above(Rate(0.2, 0.1, 0.3))
+    assert not Rate(0.5, 0.4, 0.6).above(Rate.of([0.2, None, None]))
     assert Rate(0.5, 0.4, 0.6).above(Rate(0.2, 0.1, 0.3))
     assert not Rate(0.5, 0.3, 0.6).above(Rate(0.2, 0.1, 0.3))
     assert (judged(True, False), judged(False, True), judged(False, False)) == (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.analysis.bootstrap import difference_interval, ratio_interval
+from worker.analysis.bootstrap import FEWEST_FILES, difference_interval, ratio_interval
 
 FILES = 60
 DRAW = np.random.default_rng(1)
@@ -38,6 +38,18 @@ def test_differences_of_many_cells_are_each_ones_own() -> None:
     one = difference_interval(ABOVE, BELOW)
     assert many.estimate == pytest.approx(one.estimate * np.array([1, 2]))
     assert many.low == pytest.approx(one.low * np.array([1, 2]))
+
+
+@pytest.mark.parametrize(("files", "has_ends"), [(1, False), (FEWEST_FILES - 1, False), (FEWEST_FILES, True)])
+def test_places_in_too_few_files_give_an_estimate_without_an_interval(files: int, has_ends: bool) -> None:
+    below = np.where(np.arange(FILES)[:, None] < [files, FILES], BELOW, 0)
+    above = np.where(below > 0, ABOVE, 0)
+    apart = ratio_interval(above, below)
+    assert not np.isnan(apart.estimate).any()
+    assert (~np.isnan(apart.low)).tolist() == (~np.isnan(apart.high)).tolist() == [has_ends, True]
+    both = difference_interval(above, below)
+    assert not np.isnan(both.estimate)
+    assert np.isnan([both.low, both.high]).tolist() == [not has_ends] * 2
 
 
 def test_what_was_never_counted_has_no_estimate() -> None:

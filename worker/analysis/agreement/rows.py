@@ -38,8 +38,9 @@ class _Rows:
         """Add an estimate with what it is of; one over nothing is left out."""
         if np.isnan(found.estimate[cell]):
             return
-        ends = {name: float(getattr(found, name)[cell]) for name in Interval._fields}
-        for name, value in (ends | named).items():
+        numbers = {name: float(getattr(found, name)[cell]) for name in Interval._fields}
+        told = {name: None if np.isnan(number) else number for name, number in numbers.items()}
+        for name, value in (told | named).items():
             self._columns[name].append(value)
 
     def write(self, connection: duckdb.DuckDBPyConnection) -> None:

@@ -127,6 +127,8 @@ class Found:
         on_lines = token_lines(self.store, lines)
         for number in range(2 * self.n):
             rates = np.stack(base_rates(self.store, on_lines, close[number], self.picking))
+            # in a language of too few files for an interval the chance line is the estimate's alone
+            rates = np.where(np.isnan(rates), rates[0], rates)
             yield rates, self._against_chance(number, counted, rates)
 
     def _count_hits(self, lines: Lines, close: list[BoolArray]) -> HitCounts:

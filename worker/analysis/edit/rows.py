@@ -195,8 +195,8 @@ def _controls(measured: Measured) -> Iterator[dict[str, Any]]:
                     "z": float((mine[at] - mean[at]) / deviation[at]) if deviation[at] else None,
                     "p": (1 + int(as_bad[at])) / (1 + len(drawn)),
                     "excess": float(excess[at]),
-                    "excess_low": float(low[at]),
-                    "excess_high": float(high[at]),
+                    "excess_low": _told(low[at]),
+                    "excess_high": _told(high[at]),
                 }
 
 
