@@ -93,17 +93,23 @@ class Rate:
 
     def number(self) -> str:
         """As a number: 4.21 (3.73 to 4.65)."""
-        return f"{self.estimate:.2f} ({self._ends('.2f')})"
+        return f"{_rounded(self.estimate, '.2f')} ({self._ends('.2f')})"
 
     def change(self, digits: int, unit: str = "", scale: float = 1) -> str:
         """As a change: +0.12 (+0.05 to +0.20)."""
         how = f"+.{digits}f"
-        return f"{scale * self.estimate:{how}}{unit} ({self._ends(how, scale=scale)})"
+        return f"{_rounded(scale * self.estimate, how)}{unit} ({self._ends(how, scale=scale)})"
 
     def _ends(self, how: str, between: str = " to ", scale: float = 1) -> str:
         if isnan(self.low) or isnan(self.high):
             return "too few files for an interval"
-        return f"{scale * self.low:{how}}{between}{scale * self.high:{how}}"
+        return f"{_rounded(scale * self.low, how)}{between}{_rounded(scale * self.high, how)}"
+
+
+def _rounded(value: float, how: str) -> str:
+    """A number as asked for, without the sign of one that rounds to 0 from below."""
+    text = f"{value:{how}}"
+    return text.replace("-", "") if float(text) == 0 else text
 
 
 def judged(expected: bool, contrary: bool) -> Verdict:

@@ -184,6 +184,11 @@ def test_an_edit_measured_in_too_few_files_shows_nothing(made: duckdb.DuckDBPyCo
     assert "-60.0 points (too few files for an interval)" in concepts.edit(made, manifest).text  # type: ignore[union-attr]
 
 
+def test_what_rounds_to_zero_has_no_minus() -> None:
+    assert Rate(-0.001, -0.004, 0.2).number() == "0.00 (0.00 to 0.20)"
+    assert Rate(-0.0004, -0.02, 0.0004).change(1, " points", 100) == "0.0 points (-2.0 to +0.0)"
+
+
 def test_intervals_have_to_be_apart() -> None:
     assert not Rate.of([0.5, None, None]).above(Rate(0.2, 0.1, 0.3))
     assert not Rate(0.5, 0.4, 0.6).above(Rate.of([0.2, None, None]))
