@@ -56,6 +56,8 @@ class Flow(BaseModel):
     nonce: str
     verifier: str
     next: str
+    joins: str = ""
+    """Proof of the session in which it began, where the identity is to be joined to an account; else empty."""
 
 
 class _Published(BaseModel):

@@ -100,14 +100,19 @@ def add(session: Session, name: str, role: Role, password_hash: str | None = Non
     return account
 
 
+def of_identity(session: Session, identity: Identity) -> Account | None:
+    """The account that somebody an OpenID provider vouches for signs in to."""
+    chosen = select(Account).where(Account.issuer == identity.issuer, Account.subject == identity.subject)
+    return session.scalar(chosen)
+
+
 def from_provider(session: Session, identity: Identity, role: Role) -> Account:
     """The account of somebody an OpenID provider vouches for, made at their first sign-in.
 
     The name is one that no account and no label bears yet: what people may call themselves at the provider must not make
     them somebody else here.
     """
-    chosen = select(Account).where(Account.issuer == identity.issuer, Account.subject == identity.subject)
-    known = session.scalar(chosen)
+    known = of_identity(session, identity)
     if known is not None:
         return known
     name = next(name for name in _possible_names(identity) if _is_free(session, name))

@@ -70,6 +70,16 @@ def change_password(database: Database, who: SignedIn, old: str, new: str, origi
     database.write(lambda session: people.set_password(session, account.id, password_hash, who.session_id))
 
 
+def confirm(database: Database, who: SignedIn, password: str, origin: Origin) -> None:
+    """Nothing, where somebody who has signed in knows the password too: a browser left open is not enough.
+
+    Raises:
+        TooManyAttempts: there were too many tries.
+        WrongPassword: it is wrong, or there is none.
+    """
+    _verified(database, who.person.name, password, origin)
+
+
 def _verified(database: Database, name: str, password: str, origin: Origin) -> Account:
     database.write(lambda session: throttle.count_attempt(session, name, origin.address))
     account = database.read(lambda session: people.find(session, name))

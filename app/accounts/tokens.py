@@ -57,7 +57,7 @@ def create(session: Session, account: Account, name: str, role: Role, lifetime: 
 
 def find(session: Session, secret: str) -> ApiToken | None:
     """The token of that text, of a person who may sign in; it may have expired."""
-    return session.scalar(_of_people_who_may_sign_in([digest(secret)]))
+    return session.scalars(_of_people_who_may_sign_in([digest(secret)])).one_or_none()
 
 
 def holding(session: Session, digests: Collection[str]) -> list[ApiToken]:
@@ -86,6 +86,6 @@ def revoke_all(session: Session, account_id: int) -> None:
     session.execute(delete(ApiToken).where(ApiToken.account_id == account_id))
 
 
-def _of_people_who_may_sign_in(digests: Collection[str]) -> Select[tuple[ApiToken]]:
+def _of_people_who_may_sign_in(digests: Collection[str]) -> Select[ApiToken]:
     chosen = select(ApiToken).join(ApiToken.account)
     return chosen.where(ApiToken.secret_sha256.in_(digests), Account.disabled_at.is_(None))

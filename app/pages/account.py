@@ -1,8 +1,9 @@
-"""`/account`: what belongs to the one who has signed in: password, sessions and tokens."""
+"""`/account`: what belongs to the one who has signed in: password, identity at the provider, sessions and tokens."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from app.accounts import passwords, people, sessions, tokens
 from app.accounts import sign_in as entrance
 from app.accounts.identity import AtBrowser, SignedIn
-from app.accounts.models import ApiToken, BrowserSession
+from app.accounts.models import Account, ApiToken, BrowserSession
 from app.accounts.roles import Role
 from app.accounts.tokens import Lifetime
 from app.dependencies import LabelsDatabase
@@ -43,6 +44,26 @@ class ShownSession:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownProvider:
+    """The OpenID provider, as one's account stands to it."""
+
+    joined: str | None
+    """Host of the provider whom the person signs in with."""
+    subject: str | None
+    """The provider's name for the person."""
+    to_join: str | None
+    """Host of the provider with whom an identity can be joined; None where there is none, or one is joined."""
+
+    @classmethod
+    def of(cls, account: Account, issuer: str | None) -> "ShownProvider | None":
+        """What is shown; None where there is nothing to join or to part from."""
+        if account.issuer is None and issuer is None:
+            return None
+        joined = urlsplit(account.issuer).netloc if account.issuer else None
+        return cls(joined, account.subject, urlsplit(issuer).netloc if issuer and not account.issuer else None)
+
+
+@dataclass(frozen=True, slots=True)
 class AccountPage(Page):
     """What the account page shows."""
 
@@ -53,6 +74,7 @@ class AccountPage(Page):
     lifetime: Annotated[Lifetime, Help("The one of these that is chosen at first")]
     has_password: Annotated[bool, Help("Whether the person signs in with a password")]
     shortest: Annotated[int, Help("Characters that a password needs")]
+    provider: Annotated[ShownProvider | None, Help("The OpenID provider; None without one")]
     sessions: Annotated[list[ShownSession], Help("Browsers that are signed in")]
     tokens: Annotated[list[ApiToken], Help("Tokens of programs")]
     new_token: Annotated[str | None, Help("A token just made; it is never shown again")]
@@ -96,10 +118,8 @@ def change_password(
     """Change the password, and sign out everywhere but here."""
     try:
         entrance.change_password(database, me, form.old, form.new, origin)
-    except entrance.WrongPassword:
-        return _page(request, database, me, problem="that is not your present password", status=403)
     except KeyscopeError as error:
-        return _page(request, database, me, problem=error.detail, status=error.status)
+        return refused(request, database, me, error)
     return _page(request, database, me, done="your password is changed, and you are signed out everywhere else")
 
 
@@ -129,7 +149,7 @@ def create_token(
             )
         )
     except KeyscopeError as error:
-        return _page(request, database, me, problem=error.detail, status=error.status)
+        return refused(request, database, me, error)
     return _page(request, database, me, new_token=secret)
 
 
@@ -138,6 +158,13 @@ def revoke_token(request: Request, token: int, database: LabelsDatabase, me: AtB
     """End a token."""
     database.write(lambda session: tokens.revoke(session, me.account_id, token))
     return _again(request)
+
+
+def refused(request: Request, database: Database, me: SignedIn, error: KeyscopeError) -> HTMLResponse:
+    """The page, with why something could not be done."""
+    wrong = isinstance(error, entrance.WrongPassword)
+    problem = "that is not your present password" if wrong else error.detail
+    return _page(request, database, me, problem=problem, status=error.status)
 
 
 def _page(
@@ -163,6 +190,7 @@ def _page(
         lifetime=TokenForm().lifetime,
         has_password=account.password_hash is not None,
         shortest=passwords.SHORTEST,
+        provider=ShownProvider.of(account, request.app.state.settings.oidc_issuer),
         sessions=[ShownSession.of(each, me.session_id) for each in open_sessions],
         tokens=own_tokens,
         new_token=new_token,

@@ -167,6 +167,5 @@ def _page(
 def _signs_in(account: Account) -> str:
     if account.disabled_at:
         return "disabled"
-    if account.issuer:
-        return "with the provider"
-    return "with a password" if account.password_hash else "not yet: invited"
+    ways = [way for way, has in (("a password", account.password_hash), ("the provider", account.issuer)) if has]
+    return f"with {' or '.join(ways)}" if ways else "not yet: invited"

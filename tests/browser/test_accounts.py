@@ -10,6 +10,7 @@ from app.accounts.passwords import hash_password
 from app.accounts.roles import Role
 from app.main import create_app
 from app.settings import Settings
+from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider
 from tests.browser.conftest import Site, Visitor
 from tests.fake_worker import FakeWorker
 from tests.runs import Shape, build_run
@@ -23,20 +24,29 @@ PAGES = ["/sign-in", "/invitation?name=Ben", "/account", "/people"]
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A server on which people sign in: Ada, an admin, may do so."""
+    """A server on which people sign in, with a password or a provider: Ada, an admin, may do so."""
     directory = tmp_path_factory.mktemp("accounts")
     build_run(directory / "alpha.duckdb", Shape(keys=24, window=96))
-    database = f"sqlite:///{directory}/labels.sqlite"
-    app = create_app(Settings(runs=directory, database_url=database, accounts="accounts"))
-    with serving(app) as url:
-        hashed = hash_password(PASSWORD)
-        app.state.database.write(lambda session: people.add(session, "Ada", Role.ADMIN, hashed))
-        yield Site(url, FakeWorker("", []))
+    provider = FakeProvider()
+    with serving(provider.app) as provider.issuer:
+        settings = Settings(
+            runs=directory,
+            database_url=f"sqlite:///{directory}/labels.sqlite",
+            accounts="accounts",
+            oidc_issuer=provider.issuer,
+            oidc_client_id=CLIENT,
+            oidc_client_secret=SECRET,
+        )
+        app = create_app(settings)
+        with serving(app) as url:
+            hashed = hash_password(PASSWORD)
+            app.state.database.write(lambda session: people.add(session, "Ada", Role.ADMIN, hashed))
+            yield Site(url, FakeWorker("", []))
 
 
 def sign_in(page: Page, name: str = "Ada", password: str = PASSWORD) -> None:
     page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(password)
+    page.get_by_label("Password", exact=True).fill(password)
     page.keyboard.press("Enter")
 
 
@@ -96,6 +106,25 @@ def test_an_invitation_is_accepted_by_its_link(visit: Callable[..., Visitor], sc
     page.wait_for_url("**/account")
     expect(page.get_by_role("heading", level=1)).to_have_text(name)
     expect(page.get_by_text("You are a labeler.")).to_be_visible()
+
+
+def test_an_identity_is_joined_by_way_of_the_provider_and_signs_in_from_then_on(visit: Callable[..., Visitor]) -> None:
+    visitor = visit("/account")
+    page = visitor.page
+    sign_in(page)
+    page.get_by_label("Your password").fill(PASSWORD)
+    page.get_by_role("button", name="join an identity").click()
+    onward = page.get_by_role("link", name="go on to")
+    expect(onward).to_be_visible()
+    assert visitor.barriers() == []
+    onward.click()
+    page.wait_for_url("**/account#provider")
+    expect(page.locator("#provider")).to_contain_text("which knows you as u-1")
+    other = visit("/account").page
+    other.get_by_role("link", name="sign in with the provider of your team").click()
+    expect(other.get_by_role("heading", level=1)).to_have_text("Ada")
+    page.get_by_role("button", name="part from it").click()
+    expect(page.get_by_role("button", name="join an identity")).to_be_visible()
 
 
 def test_a_token_is_made_and_revoked(visit: Callable[..., Visitor]) -> None:

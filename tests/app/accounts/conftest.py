@@ -10,6 +10,8 @@ from app.accounts import passwords
 from app.main import create_app
 from app.settings import Settings
 from tests.app.accounts.office import Office
+from tests.app.accounts.provider import FakeProvider
+from tests.serving import serving
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +21,14 @@ def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(passwords, "_hasher", PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),)))
     yield
     passwords._nobodys.cache_clear()
+
+
+@pytest.fixture
+def provider() -> Iterator[FakeProvider]:
+    provider = FakeProvider()
+    with serving(provider.app) as url:
+        provider.issuer = url
+        yield provider
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
+import httpx2
 from fastapi import FastAPI, Form, Header, HTTPException
 from fastapi.responses import JSONResponse, RedirectResponse
 from joserfc import jwt
@@ -106,3 +107,8 @@ class FakeProvider:
         header = {"alg": self.algorithm, "kid": "k1"}
         id_token = jwt.encode(header, kept, self.sign_with or self.key, algorithms=[self.algorithm])
         return {"access_token": "unused", "token_type": "Bearer", "expires_in": 300, "id_token": id_token}
+
+
+def vouched(address: str) -> str:
+    """The address by which a browser comes back that was sent to the provider by the other one."""
+    return httpx2.get(address).headers["location"]

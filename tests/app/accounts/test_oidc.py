@@ -1,10 +1,9 @@
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import httpx2
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -21,16 +20,7 @@ from app.main import create_app
 from app.settings import Settings
 from contract.keys import KeyId
 from tests.app.accounts.office import Office, is_signed_in
-from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider
-from tests.serving import serving
-
-
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    provider = FakeProvider()
-    with serving(provider.app) as url:
-        provider.issuer = url
-        yield provider
+from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider, vouched
 
 
 @pytest.fixture
@@ -49,7 +39,7 @@ def begin(browser: TestClient, onward: str = "/runs/alpha") -> str:
     """The address the browser comes back by, after the provider has signed its person in."""
     leaving = browser.get("/sign-in/provider", params={"next": onward})
     assert leaving.status_code == 303, leaving.text
-    return httpx2.get(leaving.headers["location"]).headers["location"]
+    return vouched(leaving.headers["location"])
 
 
 def through(browser: TestClient, onward: str = "/runs/alpha") -> Response:

@@ -28,6 +28,8 @@ VIEWERS = """
 GET /
 GET /account
 POST /account/password
+POST /account/provider/join
+POST /account/provider/part
 POST /account/sessions/end
 POST /account/sessions/{session}/end
 POST /account/tokens
