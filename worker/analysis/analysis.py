@@ -43,7 +43,7 @@ class Step:
 
 
 Results = Mapping[str, Arrays]
-"""Results of the steps done so far, by the step's name; each is read from disk when it is asked for."""
+"""Results of the steps done so far, by the step's name; each array is read from disk when it is asked for."""
 
 
 class Analysis(ABC):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from contract.analyses.files import (
@@ -140,10 +141,10 @@ class StepFiles(Mapping[str, Arrays]):
     @property
     def seconds(self) -> float:
         """Time that all steps took together, in this attempt or before."""
-        return sum(float(self._load(name)[_SECONDS]) for name in self._done)
+        return sum(float(_StepArrays(self._file(name))[_SECONDS]) for name in self._done)
 
     def __getitem__(self, name: str) -> Arrays:
-        return {key: array for key, array in self._load(name).items() if key != _SECONDS}
+        return _StepArrays(self._file(name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._done)
@@ -151,11 +152,32 @@ class StepFiles(Mapping[str, Arrays]):
     def __len__(self) -> int:
         return len(self._done)
 
-    def _load(self, name: str) -> Arrays:
+    def _file(self, name: str) -> Path:
         if name not in self._done:
             raise KeyError(name)
-        with np.load(self._folder / f"{name}.npz") as arrays:
-            return dict(arrays)
+        return self._folder / f"{name}.npz"
+
+
+class _StepArrays(Mapping[str, npt.NDArray[Any]]):
+    """The arrays of a step's file, each read when it is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read: dict[str, npt.NDArray[Any]] = {}
+        with np.load(path) as arrays:
+            self._names = [name for name in arrays if name != _SECONDS]
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self._read:
+            with np.load(self._path) as arrays:
+                self._read[name] = arrays[name]
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _run_steps(subject: Subject, analysis: Analysis, steps: Sequence[Step], unit: str, done: StepFiles) -> None:

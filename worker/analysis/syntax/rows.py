@@ -11,6 +11,7 @@ from contract.analyses.syntax import ASPECTS, FAMILIES, KEY_MEASURES, TABLES
 from worker.analysis.analysis import Arrays
 from worker.analysis.bootstrap import LEVEL, ratio_interval
 from worker.analysis.concepts.chance import benjamini_hochberg
+from worker.analysis.draws import spread_about
 from worker.analysis.syntax.base import counts_by_file
 from worker.analysis.syntax.layer import Corpus
 from worker.analysis.syntax.measures import MEASURES
@@ -179,16 +180,14 @@ def _worth_rows(aspect: str, layers: Sequence[Arrays], corpus: Corpus) -> IntArr
 def _ends(mean: FloatArray, draws: FloatArray, control: FloatArray) -> Columns:
     """Interval and control of estimates [measures], from draws of each [draws, measures].
 
-    Drawing files again makes triggers look more alike than they are, for a file drawn twice brings its tokens twice:
-    so the interval is the spread of the draws about their own mean, laid around the estimate.
+    Drawing files again makes triggers look more alike than they are, so it is the spread of the draws that counts.
     """
-    with np.errstate(invalid="ignore"):
-        low, high = np.quantile(draws, _ENDS, axis=0) - draws.mean(axis=0)
+    found = spread_about(mean, draws)
     without = np.array([name in _NO_CONTROL for name in MEASURES])
     chance = np.where(without, np.nan, np.stack([control.mean(axis=0), *np.quantile(control, _ENDS, axis=0)]))
     return {
-        "low": mean + low,
-        "high": mean + high,
+        "low": found.low,
+        "high": found.high,
         **dict(zip(("control", "control_low", "control_high"), chance, strict=True)),
     }
 
