@@ -83,9 +83,18 @@ def tokens(found: Found) -> go.Figure:
     seen = [each.value - some for each, some in zip(detected.values(), fresh, strict=True)]
     bars = [
         go.Bar(
-            x=list(detected), y=heights, customdata=list(detected), name=title, hovertemplate="%{y:,.0f}<extra></extra>"
+            x=list(detected),
+            y=heights,
+            customdata=list(detected),
+            name=title,
+            error_y=errors,
+            hovertemplate="%{y:,.0f}<extra></extra>",
         )
-        for title, heights in (("new", fresh), ("detected below too", seen))
+        # the upper part of a bar ends where all tokens do, so it bears their interval
+        for title, heights, errors in (
+            ("new", fresh, None),
+            ("detected below too", seen, _errors(list(detected.values()))),
+        )
     ]
     figure = curves_by_layer(go.Figure(bars))
     figure.update_layout(barmode="stack", bargap=0.25)
@@ -107,7 +116,7 @@ def _line(name: str, found: ByLayer, chance: bool = False) -> go.Scatter:
 
 
 def _errors(found: list[LayerNumber]) -> dict[str, object] | None:
-    if any(each.low is None or each.high is None for each in found):
+    if all(each.low is None for each in found):
         return None
     return interval_bars([each.value for each in found], [each.low for each in found], [each.high for each in found])
 

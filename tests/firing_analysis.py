@@ -6,7 +6,7 @@ from typing import Any
 import duckdb
 
 from contract.analyses.files import publish_analysis, write_analysis_manifest
-from contract.analyses.firing import MEASURES
+from contract.analyses.firing import CENSUS, MEASURES
 from contract.runfile import open_run
 from tests.analyses import analysis_manifest
 
@@ -21,6 +21,8 @@ CONTROLLED = {
     "suppression": "gaussian",
     "entropy": "gaussian",
 }
+WITHOUT_INTERVAL = ("drawn", "gaussian")
+"""Controls that nothing is drawn of."""
 BY_LANGUAGE = ("active", "language", "best_f1")
 BUCKETS = 4
 DETECTOR = "L0.K1"
@@ -99,7 +101,8 @@ def _write_layers(connection: duckdb.DuckDBPyConnection, layers: list[int], lang
             for part in ["", *(languages if measure in BY_LANGUAGE else [])]:
                 for control in {"", CONTROLLED.get(measure, "")}:
                     number = layer_number(measure, layer, control)
-                    ends = (0.9 * number, 1.1 * number) if measure == "active" else (None, None)
+                    drawn = measure not in CENSUS and control not in WITHOUT_INTERVAL
+                    ends = (0.9 * number, 1.1 * number) if drawn else (None, None)
                     _insert(connection, "firing_layers", measure, control, part, layer, number, *ends, 6)
 
 

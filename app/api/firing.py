@@ -11,7 +11,7 @@ from app.analysis_sheets import check_computed
 from app.api import models, shapes
 from app.dependencies import Cursor, Key, OpenRun
 from app.queries.firing import ByLayer, DetectedToken, Which, key_firing, layer_numbers
-from contract.analyses.firing import CONTROLS, LEVELS, MEASURES
+from contract.analyses.firing import CENSUS, CONTROLS, COUNTED, LEVELS, MEASURES
 
 router = APIRouter(tags=["analyses"])
 
@@ -25,10 +25,11 @@ class NumberShape(_Shape):
 
     value: float
     low: float | None = Field(
-        description="Lower end of its 95 % interval, by bootstrap over files; null for a count of keys"
+        description="Lower end of its 95 % interval, by bootstrap over files; null for what follows from weights alone (see "
+        "census), for the controls drawn and gaussian, and where there are too few files"
     )
     high: float | None
-    n: int = Field(description="Tokens where there is an interval, else keys")
+    n: int = Field(description="Keys, or what `counted` says")
 
 
 class FiringLayer(_Shape):
@@ -46,6 +47,8 @@ class FiringAnswer(_Shape):
     ok: Literal[True] = True
     layers: list[FiringLayer]
     help: dict[str, str] = Field(description="What each measure, control and level is")
+    counted: dict[str, str] = Field(description="What n counts, of measures for which it is not the layer's keys")
+    census: list[str] = Field(description="Measures of all the layer's keys by their weights, which have no interval")
 
 
 class KeyLanguage(_Shape):
@@ -84,6 +87,8 @@ def show_firing(run: OpenRun, cursor: Cursor) -> FiringAnswer:
     return FiringAnswer(
         layers=[_layer(layer, found) for layer in range(run.manifest.model.n_layers)],
         help=MEASURES | CONTROLS | LEVELS,
+        counted=COUNTED,
+        census=list(CENSUS),
     )
 
 

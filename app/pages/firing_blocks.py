@@ -8,16 +8,24 @@ from app import drawing_firing as drawing
 from app.pages import formats
 from app.pages.blocks import EMPTY, Block, Cell, Column, Figure, Row, with_interval
 from app.pages.links import Links
-from app.queries.firing import ByLayer, Which, detectors, layer_numbers, positional_keys, telling_keys
+from app.queries.firing import Which, detectors, layer_numbers, positional_keys, telling_keys
 from app.runs import Run
-from contract.analyses.firing import CONTROLS, MEASURES
+from contract.analyses.firing import CONTROLS, COUNTED, MEASURES
 from contract.keys import KeyId
 
 Show = Callable[[float], str]
 LISTED = 20
 """Keys in a list of those that stand out."""
 LEVEL_TITLES = {"fires": "firing", "strong": "firing strongly", "peak": "over half its largest"}
-_ON_KEYS = "A share of keys is a count over all of the layer's, so it has no interval. "
+_DRAWN = (
+    "Intervals are by bootstrap over files: the whole rule is applied to the files of each draw, and the spread of the draws "
+    "laid around the number. "
+)
+_CENSUS = (
+    "These numbers follow from the weights of all the layer's keys, whatever the corpus: a census, of which nothing is drawn, "
+    "so they have no interval. "
+)
+_TOO_FEW = "It has too few files for intervals, or was computed before there were any: then compute it again. "
 
 
 def blocks(run: Run, cursor: duckdb.DuckDBPyConnection, links: Links) -> list[Block]:
@@ -41,6 +49,8 @@ class _Blocks:
     def __init__(self, run: Run, cursor: duckdb.DuckDBPyConnection, links: Links) -> None:
         self._run, self._cursor, self._links = run, cursor, links
         self._found = layer_numbers(cursor)
+        drawn = any(each.low is not None for each in self._found.get(("dead", "", ""), {}).values())
+        self._on_draws = _DRAWN if drawn else _TOO_FEW
         self._languages = {name: formats.language(name) for name in run.manifest.languages}
 
     def activity(self) -> Block:
@@ -51,7 +61,8 @@ class _Blocks:
             "activity",
             "How many keys fire, and which never do",
             "A key fires on a token where its coefficient is above 0: with activations that are never exactly 0, such as "
-            "GELU and SiLU, that is the sign of what goes in. A key is dead where it fires on no token of the corpus.",
+            "GELU and SiLU, that is the sign of what goes in. A key is dead where it fires on no token of the corpus. "
+            f"{self._on_draws}",
             [("active", "Share of keys that fire on a token, by layer")],
             columns,
         )
@@ -68,8 +79,8 @@ class _Blocks:
             "firing. Candidates are the tokens under its stored triggers and samples; each is then counted through the whole "
             "corpus, so a key can be missed but not taken for a detector wrongly. With GELU and SiLU hardly a key "
             "detects anything by firing alone, so the rule is also tried on firing strongly (its own highest per cent of "
-            f"tokens, unless set otherwise) and over half its largest coefficient. {_ON_KEYS}New is a token that no layer "
-            "below detects.",
+            "tokens, unless set otherwise) and over half its largest coefficient. New is a token that no layer below detects. "
+            f"{self._on_draws}",
             [("detectors", "Share of keys that detect tokens"), ("tokens", "Tokens detected by the layer's keys")],
             columns,
         )
@@ -110,7 +121,7 @@ class _Blocks:
             "Away from their own tokens",
             "The share of keys whose value lowers the logits of the tokens it fires on most, L(v) against the mean token of "
             "the vocabulary; of token detectors, and of all keys that fire. By chance: the tokens of another key of the "
-            f"layer. {_ON_KEYS}",
+            f"layer. {self._on_draws}",
             [("suppression", "Share of keys that write away from their tokens")],
             columns,
         )
@@ -121,7 +132,7 @@ class _Blocks:
             "Positional keys",
             "Mutual information of firing and window position over 0.05 nats, natural logarithm, positions in equal buckets "
             "with the first position apart, corrected for its bias by Miller and Madow. By chance: positions shifted round "
-            f"inside each window by a random number of places. {_ON_KEYS}",
+            f"inside each window by a random number of places. {self._on_draws}",
             [("positions", "Share of keys that know the position")],
             self._curves(drawing.POSITIONS, formats.share),
         )
@@ -172,7 +183,8 @@ class _Blocks:
                 "per cent of all keys with the lowest entropy over languages (LAPE), where the rates differ between files of "
                 "the languages (false discovery rate 5 %). Telling: a key's mean coefficient over a file says whether the file "
                 "is of a language, by a threshold fixed on half the files, with F1 of 0.8 or more on the other half. By "
-                f"chance: the same with every key's file means dealt to the files anew. {_ON_KEYS}",
+                f"chance: the same with every key's file means dealt to the files anew, once, so that it has no interval. "
+                f"{self._on_draws}",
                 [("languages", "Share of keys, by layer"), ("best_f1", "Best F1 of a single key")],
                 columns,
             ),
@@ -201,7 +213,7 @@ class _Blocks:
             "Prediction and suppression keys: kurtosis over 10 of cos(E, v) over the vocabulary, skewness above or below 0. "
             "Entropy keys: in the last two layers, longer than nine tenths of their layer's values, variance of that "
             "cosine up to 0.001 and kurtosis up to 8. By chance: values drawn from a bell curve with the layer's mean and "
-            f"variance. {_ON_KEYS}",
+            f"variance. {_CENSUS}",
             [("classes", "Share of keys of each class"), ("cosines", "Mean cosine")],
             columns,
         )
@@ -219,6 +231,11 @@ class _Blocks:
     ) -> Block:
         there = [column for column in columns if column[1] in self._found]
         layers = sorted({layer for _, which, _ in there for layer in self._found[which]})
+        head = [Column("layer", "")]
+        for title_of, which, _ in there:
+            head.append(Column(title_of, _help(which)))
+            if which[0] in COUNTED:
+                head.append(Column("n", COUNTED[which[0]]))
         return Block(
             name,
             title,
@@ -232,12 +249,12 @@ class _Blocks:
                 for figure, caption in figures
             ],
             f"{title}, by layer",
-            [Column("layer", ""), *(Column(head, _help(which)) for head, which, _ in there), Column("keys", "")],
+            [*head, Column("keys", "n of all columns without their own")],
             [
                 Row(
                     f"layer {layer}",
                     [
-                        *(_cell(self._found[which], layer, show) for _, which, show in there),
+                        *(cell for _, which, show in there for cell in self._cells(which, layer, show)),
                         Cell(formats.count(self._run.manifest.model.keys_per_layer[layer])),
                     ],
                     self._links.layer(self._run.run_id, layer),
@@ -247,16 +264,19 @@ class _Blocks:
             self._exports("firing_layers"),
         )
 
+    def _cells(self, which: Which, layer: int, show: Show) -> list[Cell]:
+        """The number, and what it rests on where that is not the layer's keys."""
+        number = self._found[which].get(layer)
+        cell = EMPTY if number is None else with_interval(number.value, number.low, number.high, show)
+        if which[0] not in COUNTED:
+            return [cell]
+        return [cell, EMPTY if number is None else Cell(formats.count(number.n))]
+
     def _key_row(self, key: KeyId, *texts: str) -> Row:
         return Row(str(key), [Cell(text) for text in texts], self._links.key(self._run.run_id, key))
 
     def _exports(self, table: str) -> dict[str, str]:
         return self._links.exports("export_analysis_table", run=self._run.run_id, table=table)
-
-
-def _cell(found: ByLayer, layer: int, show: Show) -> Cell:
-    number = found.get(layer)
-    return EMPTY if number is None else with_interval(number.value, number.low, number.high, show)
 
 
 def _help(which: Which) -> str:

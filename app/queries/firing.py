@@ -42,13 +42,13 @@ _POSITIONAL = """
 
 @dataclass(frozen=True, slots=True)
 class LayerNumber:
-    """A number of one layer; the interval is that of a rate over tokens, by bootstrap over files."""
+    """A number of one layer with its 95 % interval by bootstrap over files; what follows from weights alone has none."""
 
     value: float
     low: float | None
     high: float | None
     n: int
-    """Tokens where there is an interval, else keys."""
+    """Keys, or what `COUNTED` of the contract says."""
 
 
 ByLayer = Mapping[int, LayerNumber]

@@ -49,6 +49,17 @@ MEASURES = {
 }
 """What is said of a layer."""
 
+CENSUS = ("prediction", "suppression", "entropy", "cos_key_value", "cos_up_value")
+"""Measures that follow from the weights of all the layer's keys: nothing is drawn, so they have no interval."""
+
+COUNTED = {
+    "active": "Tokens",
+    "new_tokens": "Tokens that the layer's keys detect",
+    "suppressing_detectors": "Token detectors",
+    "suppressing": "Keys that fire",
+}
+"""What n counts; of the other measures, the layer's keys."""
+
 CONTROLS = {
     "shifted": "Positions shifted round within each window by a random number of places",
     "dealt": "Each key's tokens dealt to another key of the layer",
@@ -144,10 +155,13 @@ TABLES: tuple[Table, ...] = (
             Column("layer", "USMALLINT"),
             Column("estimate", "DOUBLE"),
             Column(
-                "low", "DOUBLE", "Lower end of the 95 % interval, by bootstrap over files; empty for a count of keys"
+                "low",
+                "DOUBLE",
+                "Lower end of the 95 % interval, by bootstrap over files; empty for what follows from weights alone, for the "
+                "controls drawn and gaussian, and for too few files",
             ),
             Column("high", "DOUBLE", "Upper end of it"),
-            Column("n", "UBIGINT", "Keys, or tokens where there is an interval"),
+            Column("n", "UBIGINT", "Keys, or what COUNTED says"),
         ),
         ("measure", "control", "part", "layer"),
     ),

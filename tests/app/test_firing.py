@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+import duckdb
 import pytest
 from fastapi.testclient import TestClient
 
@@ -15,12 +16,14 @@ from app.main import create_app
 from app.pages.firing import FigureName
 from app.pages.key_firing import HEIGHT
 from app.settings import Settings
-from contract.analyses.firing import MEASURES
+from contract.analyses.files import analysis_path
+from contract.analyses.firing import CENSUS, MEASURES
 from contract.keys import KeyId
 from tests.firing_analysis import (
     BUCKETS,
     CONTROLLED,
     DETECTOR,
+    WITHOUT_INTERVAL,
     language_f1,
     layer_number,
     position_information,
@@ -48,10 +51,12 @@ def test_the_api_has_every_layer_with_intervals_and_controls(computed: TestClien
         assert layer["measures"]["active"] == pytest.approx(
             {"value": number, "low": 0.9 * number, "high": 1.1 * number, "n": 6}
         )
-        assert layer["measures"]["dead"]["low"] is None
+        without = {measure for measure, number in layer["measures"].items() if number["low"] is None}
+        assert without == set(answer["census"]) == set(CENSUS)
         for measure, control in CONTROLLED.items():
-            chance = layer["controls"][control][measure]["value"]
-            assert chance == pytest.approx(layer_number(measure, layer["layer"], control))
+            chance = layer["controls"][control][measure]
+            assert chance["value"] == pytest.approx(layer_number(measure, layer["layer"], control))
+            assert (chance["low"] is None) == (control in WITHOUT_INTERVAL)
         assert set(layer["by_language"]) == {"go", "java", "python"}
         assert set(layer["by_language"]["go"]) == {"active", "language", "best_f1"}
 
@@ -90,10 +95,53 @@ def test_the_page_shows_claims_figures_and_tables(computed: TestClient) -> None:
     }
     activity = next(block for block in page.context["blocks"] if block.name == "activity")
     assert [row.head for row in activity.rows] == ["layer 0", "layer 1"]
+    assert [column.title for column in activity.head][:3] == ["layer", "fire", "n"]
     assert activity.rows[1].cells[0].interval
-    assert not activity.rows[1].cells[-2].interval
+    assert activity.rows[1].cells[1].text == "6"
     drawn = {figure.href.rsplit("/", 1)[1] for block in page.context["blocks"] for figure in block.figures}
     assert drawn == set(get_args(FigureName))
+
+
+def test_every_number_by_layer_has_its_interval_or_the_reason_for_none(computed: TestClient) -> None:
+    blocks = {block.name: block for block in computed.get("/runs/alpha/firing").context["blocks"]}
+    for name, block in blocks.items():
+        if block.caption.endswith("by layer"):
+            bare = {
+                column.title
+                for row in block.rows
+                for column, cell in zip(block.head[1:], row.cells, strict=True)
+                if not cell.interval and column.title not in ("n", "keys")
+            }
+            if name == "weights":
+                assert len(bare) == len(block.head) - 2
+                assert "a census" in block.text
+            else:
+                assert "bootstrap over files" in block.text
+                assert bare <= {"chance: files dealt anew", "best F1 by chance"}
+    assert [column.title for column in blocks["suppression"].head] == [
+        *("layer", "token detectors", "n", "all keys", "n", "chance: tokens of other keys", "n", "keys"),
+    ]
+
+
+def test_an_analysis_without_draws_says_so(runs_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs_dir, tmp_path / "runs")
+    write_firing(tmp_path / "runs" / "alpha.duckdb")
+    with duckdb.connect(str(analysis_path(tmp_path / "runs" / "alpha.duckdb", "firing"))) as connection:
+        connection.execute("UPDATE firing_layers SET low = NULL, high = NULL WHERE measure <> 'active'")
+    settings = Settings(runs=tmp_path / "runs", database_url=f"sqlite:///{tmp_path}/labels.sqlite")
+    with TestClient(create_app(settings)) as client:
+        blocks = {block.name: block for block in client.get("/runs/alpha/firing").context["blocks"]}
+        assert "too few files for intervals" in blocks["positions"].text
+        assert not any(cell.interval for row in blocks["positions"].rows for cell in row.cells)
+        assert client.get("/runs/alpha/firing/figures/positions").status_code == 200
+
+
+@pytest.mark.parametrize("figure", ["positions", "tokens", "best_f1"])
+def test_a_figure_has_the_bars_of_its_intervals(computed: TestClient, figure: str) -> None:
+    traces = computed.get(f"/runs/alpha/firing/figures/{figure}").json()["data"]
+    drawn = [trace for trace in traces if trace.get("error_y", {}).get("array")]
+    assert drawn
+    assert all(low > 0 for trace in drawn for low in trace["error_y"]["arrayminus"])
 
 
 @pytest.mark.parametrize("figure", get_args(FigureName))

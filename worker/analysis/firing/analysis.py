@@ -1,25 +1,37 @@
-"""The analysis: one step counts some files of one language; the sums of all steps give the rows."""
+"""The analysis: steps that count files, one block each, then steps that draw blocks; their sums and spreads give the rows."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.analysis import Analysis, Arrays, Results, Step, file_steps
+from worker.analysis.analysis import Analysis, Arrays, Results, Step
+from worker.analysis.bootstrap import FEWEST_FILES
+from worker.analysis.firing.blocks import Blocks, block_steps
 from worker.analysis.firing.corpus import Corpus, Counted
-from worker.analysis.firing.counting import FILES_AT_ONCE, StepCounts
-from worker.analysis.firing.levels import read_levels
+from worker.analysis.firing.counting import StepCounts, of_layer
+from worker.analysis.firing.draws import Drawn, draw_languages, draw_layer, draw_tokens, read_draws
+from worker.analysis.firing.levels import Levels, read_levels
+from worker.analysis.firing.own_tokens import listed_tokens, read_own_tokens
 from worker.analysis.firing.rows import write_rows
 from worker.analysis.firing.settings import FiringSettings
 from worker.analysis.subject import Subject
 from worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
-STEPS = 24
-"""About how many steps there are at most, for each keeps counts of every key on disk."""
-_CANDIDATES = 'SELECT "index", rank, token_id FROM fires_on WHERE layer = ? AND rank <= ?'
+_LANGUAGES = "draws-languages"
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is read of a run before its files are."""
+
+    subject: Subject
+    levels: Levels
+    candidates: list[IntArray]
 
 
 class Firing(Analysis):
@@ -28,59 +40,95 @@ class Firing(Analysis):
     kind: ClassVar[str] = "firing"
     settings: FiringSettings
 
+    def __init__(self, settings: FiringSettings) -> None:
+        super().__init__(settings)
+        self._read: _Known | None = None
+
     def steps(self, subject: Subject) -> Sequence[Step]:
-        """Files by language, each step in one."""
-        return file_steps(subject, max(FILES_AT_ONCE, -(-subject.store.n_files // STEPS)))
+        """Blocks of files; then layers, and languages over all layers, where there are enough files to be drawn."""
+        return [*block_steps(subject), *_draws(subject)]
 
     def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
-        """Count the files of a step."""
-        settings = self.settings
-        levels = read_levels(subject.connection, subject.manifest, settings.strong_share)
-        found = candidates(subject, settings.candidates)
-        counts = StepCounts(subject, levels, found, settings.position_buckets, settings.seed)
-        counts.add(step.files, advance)
-        return counts.arrays()
+        """Count the files of a block; or draw blocks."""
+        known, settings = self._known(subject), self.settings
+        if step.files:
+            counts = StepCounts(subject, known.levels, known.candidates, settings.position_buckets, settings.seed)
+            counts.add(step.files, advance)
+            return counts.arrays()
+        blocks, names = Blocks(subject, done, settings.draws, settings.seed), subject.store.language_names
+        if step.name == _LANGUAGES:
+            return draw_languages(blocks, subject.manifest.model.keys_per_layer, names, settings)
+        layer = int(step.name.partition("-")[2])
+        own = read_own_tokens(subject, blocks, layer)
+        return draw_layer(blocks, layer, known.candidates[layer], own, names, settings)
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
         """Write the rows of all tables."""
-        levels = read_levels(subject.connection, subject.manifest, self.settings.strong_share)
+        known = self._known(subject)
+        corpus = Corpus(subject, known.levels, known.candidates)
         counted = _summed(subject, results)
-        corpus = Corpus(subject, levels, candidates(subject, self.settings.candidates))
-        write_rows(connection, corpus, counted, self.settings)
+        drawn = _drawn(subject, results, self.settings.draws)
+        write_rows(connection, corpus, counted, drawn, self.settings)
+
+    def _known(self, subject: Subject) -> _Known:
+        if self._read is None or self._read.subject is not subject:
+            levels = read_levels(subject.connection, subject.manifest, self.settings.strong_share)
+            self._read = _Known(subject, levels, candidates(subject, self.settings.candidates))
+        return self._read
 
 
 def candidates(subject: Subject, most: int) -> list[IntArray]:
-    """The tokens counted for each key: those it fires on most among its stored triggers and samples, -1 for none.
+    """The tokens counted for each key of every layer: those it fires on most among its stored triggers and samples."""
+    return [listed_tokens(subject, layer, most) for layer in range(subject.manifest.model.n_layers)]
 
-    [keys, candidates] for every layer.
-    """
-    tokens = []
-    for layer, keys in enumerate(subject.manifest.model.keys_per_layer):
-        found = subject.connection.cursor().execute(_CANDIDATES, [layer, most]).fetchnumpy()
-        table = np.full((keys, most), -1, dtype=np.int64)
-        table[found["index"], found["rank"].astype(np.int64) - 1] = found["token_id"]
-        tokens.append(table)
-    return tokens
+
+def _draws(subject: Subject) -> list[Step]:
+    layers = [Step(f"draws-{layer:03}", (), 0) for layer in range(subject.manifest.model.n_layers)]
+    languages = [step.files[0] for step in block_steps(subject)]
+    of_each = np.unique(subject.store.languages[languages], return_counts=True)[1]
+    if of_each.sum() < FEWEST_FILES:
+        return []
+    if len(of_each) == 1 or of_each.min() < FEWEST_FILES:
+        return layers
+    return [*layers, Step(_LANGUAGES, (), 0)]
 
 
 def _summed(subject: Subject, results: Results) -> Counted:
-    """The sums over all steps, those that differ by language kept apart."""
+    """The sums over all blocks, those that differ by language kept apart."""
     languages = len(subject.store.language_names)
+    layers = range(subject.manifest.model.n_layers)
     totals: dict[str, Any] = {}
     files: dict[str, list[npt.NDArray[Any]]] = {"files": [], "file_tokens": [], "file_fires": []}
-    for name in results:
-        arrays = results[name]
+    for step in block_steps(subject):
+        arrays = results[step.name]
         for part in files:
             files[part].append(arrays[part])
-        language = int(subject.store.languages[arrays["files"][0]])
-        for part in ("positions", "in_bucket", "tokens"):
-            totals[part] = totals.get(part, 0) + arrays[part].astype(np.int64)
+        language = int(subject.store.languages[step.files[0]])
+        totals["in_bucket"] = totals.get("in_bucket", 0) + arrays["in_bucket"]
+        for part in ("positions", "tokens"):
+            counts = np.concatenate([arrays[of_layer(part, layer)] for layer in layers], axis=1)
+            totals[part] = totals.get(part, 0) + counts.astype(np.int64)
         for part in ("totals", "means", "rates"):
-            by_language = totals.setdefault(part, np.zeros((languages, *arrays[part].shape), _wide(arrays[part])))
-            by_language[language] += arrays[part]
+            counts = np.concatenate([arrays[of_layer(part, layer)] for layer in layers], axis=1)
+            by_language = totals.setdefault(part, np.zeros((languages, *counts.shape), _wide(part)))
+            by_language[language] += counts
     return Counted(**totals, **{part: np.concatenate(arrays) for part, arrays in files.items()})
 
 
-def _wide(array: npt.NDArray[Any]) -> npt.DTypeLike:
-    """A type that sums of the array cannot overflow."""
-    return np.float64 if array.dtype.kind == "f" else np.uint32 if array.dtype == np.uint16 else np.int64
+def _wide(part: str) -> npt.DTypeLike:
+    """A type that sums of the counts cannot overflow; files are counted in half of it."""
+    return {"rates": np.float64, "means": np.uint32}.get(part, np.int64)
+
+
+def _drawn(subject: Subject, results: Results, draws: int) -> Drawn:
+    """Everything that was drawn, [layers, draws]."""
+    names = [step.name for step in _draws(subject)]
+    of_layers = [results[name] for name in names if name != _LANGUAGES]
+    if not of_layers:
+        return {}
+    by_layer = [read_draws(arrays) for arrays in of_layers]
+    return {
+        **{which: np.stack([drawn[which] for drawn in by_layer]) for which in by_layer[0]},
+        **draw_tokens(of_layers, draws, subject.model.facts.vocabulary),
+        **(read_draws(results[_LANGUAGES]) if _LANGUAGES in names else {}),
+    }

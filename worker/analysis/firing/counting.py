@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,7 @@ class StepCounts:
         self._levels = levels.on(model)
         self._buckets = bucket_of(subject.manifest.settings.window, buckets)
         self._width = int(self._buckets.max()) + 1
+        self._firsts = model.first_keys[1:-1]
         self._candidates = [torch.from_numpy(each).to(model.device) for each in candidates]
         half = [[torch.full((each.n_keys,), 0.5).numpy() for each in model.layers]]
         self._positions = [FeatureCounts(model, 2 * self._width, half) for _ in LEVELS[:2]]
@@ -68,14 +70,19 @@ class StepCounts:
             self._add(files[start : start + FILES_AT_ONCE], advance)
 
     def arrays(self) -> Arrays:
-        """The counts, keys of all layers together."""
-        return {
-            "positions": np.concatenate([each.arrays() for each in self._positions]).astype(np.uint32),
+        """The counts, those of keys for each layer by itself."""
+        found: dict[str, npt.NDArray[Any]] = {}
+        positions = np.split(np.concatenate([each.arrays() for each in self._positions]), self._firsts, axis=1)
+        for layer, of_keys in enumerate(positions):
+            found |= {
+                of_layer("positions", layer): _narrow(of_keys),
+                of_layer("totals", layer): _narrow(self._totals[layer].cpu().numpy()),
+                of_layer("tokens", layer): _narrow(self._tokens[layer].cpu().numpy()),
+                of_layer("means", layer): _narrow(self._means[layer].cpu().numpy()),
+                of_layer("rates", layer): self._rates[layer].cpu().numpy(),
+            }
+        return found | {
             "in_bucket": self._in_bucket.cpu().numpy(),
-            "totals": torch.cat(self._totals, dim=1).cpu().numpy(),
-            "tokens": torch.cat(self._tokens, dim=1).cpu().numpy().astype(np.uint32),
-            "means": torch.cat(self._means, dim=1).cpu().numpy().astype(np.uint16),
-            "rates": torch.cat(self._rates, dim=1).cpu().numpy(),
             "files": np.array([file for file, _, _ in self._files], dtype=np.int64),
             "file_tokens": np.array([tokens for _, tokens, _ in self._files], dtype=np.int64),
             "file_fires": np.array([fires for _, _, fires in self._files], dtype=np.int64),
@@ -146,6 +153,16 @@ class StepCounts:
         keys = torch.arange(sums.shape[1], device=sums.device)
         places = (halves[:, None] * len(keys) + keys) * bins.N_BINS + bin_of(sums / n)
         self._means[layer].view(-1).index_add_(0, places.flatten(), torch.ones_like(places).flatten())
+
+
+def of_layer(name: str, layer: int) -> str:
+    """What the counts of one layer's keys are called."""
+    return f"{name}-{layer:03}"
+
+
+def _narrow(counts: IntArray) -> npt.NDArray[Any]:
+    """The counts in as few bytes as they need."""
+    return counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
 
 
 def _zeros(model: CodeModel, *shape: int) -> Tensor:

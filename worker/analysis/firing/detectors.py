@@ -1,6 +1,7 @@
 """Token detectors: keys that fire on a few tokens wherever these stand, and on little else (Voita et al. 2023)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,30 +13,33 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def detected(
-    fired: IntArray, totals: IntArray, candidates: IntArray, occurrences: IntArray, settings: FiringSettings
+    fired: npt.NDArray[Any], totals: npt.NDArray[Any], there: npt.NDArray[Any], settings: FiringSettings
 ) -> BoolArray:
-    """Which of its candidate tokens each key detects, all False for a key that is no detector, [keys, candidates].
+    """Which of its candidate tokens each key detects, all False for a key that is no detector, […, keys, candidates].
 
     A token is kept where the key fires on nearly all its occurrences; the key is a detector where the tokens kept, a few
     at most, make nearly all its firing. A token that is no candidate cannot be kept, so that a key can be missed but
     never be taken for a detector.
 
     Args:
-        fired: [keys, candidates], occurrences of the token on which the key fires.
-        totals: [keys], tokens on which it fires.
-        candidates: [keys, candidates], token ids, -1 for none.
-        occurrences: [vocabulary], of each token in the corpus.
+        fired: […, keys, candidates], occurrences of the token on which the key fires.
+        totals: […, keys], tokens on which it fires.
+        there: […, keys, candidates], occurrences of the token; 0 for none.
         settings: the thresholds.
     """
-    there = np.where(candidates >= 0, occurrences[candidates], 0)
     kept = (there >= settings.least_occurrences) & (fired >= settings.detector_share * there)
-    most = np.argsort(np.where(kept, -fired, 1), axis=1, kind="stable")[:, : settings.detected_tokens]
+    most = np.argsort(np.where(kept, -fired, 1), axis=-1, kind="stable")[..., : settings.detected_tokens]
     few = np.zeros_like(kept)
-    np.put_along_axis(few, most, True, axis=1)
+    np.put_along_axis(few, most, True, axis=-1)
     kept &= few
-    covered = (fired * kept).sum(axis=1)
-    detects: BoolArray = kept & ((covered > 0) & (covered >= settings.detector_share * totals))[:, None]
+    covered = (fired * kept).sum(axis=-1)
+    detects: BoolArray = kept & ((covered > 0) & (covered >= settings.detector_share * totals))[..., None]
     return detects
+
+
+def occurrences_of(candidates: IntArray, occurrences: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Occurrences of candidate tokens, 0 for none, from those of every token, […, vocabulary] → […, keys, candidates]."""
+    return np.where(candidates >= 0, occurrences[..., candidates], 0)
 
 
 def new_tokens(by_layer: Sequence[IntArray]) -> list[IntArray]:

@@ -5,11 +5,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.concepts.chance import benjamini_hochberg
 from worker.analysis.firing import languages, positions
 from worker.analysis.firing.corpus import Corpus, Counted
 from worker.analysis.firing.counting import LEVELS
-from worker.analysis.firing.detectors import detected
+from worker.analysis.firing.detectors import detected, occurrences_of
 from worker.analysis.firing.settings import FiringSettings
 from worker.analysis.firing.weights import Weights, classes, gaussian_weights, own_logits, read_weights
 
@@ -25,21 +24,15 @@ class Keys:
         self.corpus, self.counted, self.settings = corpus, counted, settings
         buckets = len(counted.in_bucket) // 2
         self.information, self.shifted_information = (
-            np.stack(
-                [positions.mutual_information(level[:, part], counted.in_bucket[part]) for level in counted.positions]
-            )
+            positions.mutual_information(counted.positions[..., part], counted.in_bucket[part])
             for part in (slice(buckets), slice(buckets, None))
         )
         self.position_rates = counted.positions[:, :, :buckets] / np.maximum(counted.in_bucket[:buckets], 1)
         self.strong_rates = (counted.totals[:, LEVELS.index("strong")] / np.maximum(corpus.tokens, 1)[:, None]).T
         self.candidates = np.concatenate(corpus.candidates)
         fired = counted.totals.sum(axis=0)
-        self.detects: BoolArray = np.stack(
-            [
-                detected(counted.tokens[level], fired[level], self.candidates, corpus.occurrences, settings)
-                for level in range(len(LEVELS))
-            ]
-        )
+        there = occurrences_of(self.candidates, corpus.occurrences)
+        self.detects: BoolArray = detected(counted.tokens, fired, there, settings)
         self.totals = fired
         self._of_languages()
         self._of_weights()
@@ -54,24 +47,14 @@ class Keys:
         return len(self.corpus.names) > 1
 
     def _of_languages(self) -> None:
-        counted, settings = self.counted, self.settings
-        keys = len(self.candidates)
-        self.entropy = languages.entropy(self.strong_rates)
-        self.p = self.q = np.full(keys, np.nan)
-        self.language = np.full(keys, -1)
-        if not self.several:
-            return
-        sums, squares = counted.rates[:, 0].T, counted.rates[:, 1].T
-        self.p = languages.rates_differ(sums, squares, self.corpus.files)
-        self.q = np.exp(benjamini_hochberg(np.log(np.maximum(self.p, 1e-300))))
-        self.language = languages.specific(
-            self.strong_rates,
-            self.entropy,
-            self.q,
-            settings.language_share,
-            settings.language_rate,
-            settings.language_q,
-        )
+        if self.several:
+            sums, squares = self.counted.rates[:, 0].T, self.counted.rates[:, 1].T
+            self.specific = languages.specific_languages(
+                self.strong_rates, sums, squares, self.corpus.files, self.settings
+            )
+        else:
+            none = np.full(len(self.candidates), np.nan)
+            self.specific = languages.Specific(languages.entropy(self.strong_rates), none, none, np.full(len(none), -1))
 
     def _of_weights(self) -> None:
         model, settings = self.corpus.subject.model, self.settings

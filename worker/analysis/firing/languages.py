@@ -1,10 +1,14 @@
 """How far keys belong to one language: their rates, and how well one key's mean over a file tells the language."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from worker.analysis.concepts.chance import benjamini_hochberg
+from worker.analysis.firing.settings import FiringSettings
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -44,6 +48,30 @@ def rates_differ(sums: FloatArray, squares: FloatArray, files: IntArray) -> Floa
     return chance
 
 
+@dataclass(frozen=True)
+class Specific:
+    """How rates of firing strongly by language differ, each [keys]."""
+
+    entropy: FloatArray
+    p: FloatArray
+    """Chance of rates as far apart in files of one kind."""
+    q: FloatArray
+    """The same as false discovery rate over all keys."""
+    language: IntArray
+    """The language that a key is specific to, -1 for none."""
+
+
+def specific_languages(
+    rates: FloatArray, sums: FloatArray, squares: FloatArray, files: IntArray, settings: FiringSettings
+) -> Specific:
+    """Which of all keys are specific to a language; `rates` over tokens, `sums` and `squares` of rates over files."""
+    entropies = entropy(rates)
+    p = rates_differ(sums, squares, files)
+    q = np.exp(benjamini_hochberg(np.log(np.maximum(p, 1e-300))))
+    language = specific(rates, entropies, q, settings.language_share, settings.language_rate, settings.language_q)
+    return Specific(entropies, p, q, language)
+
+
 def specific(
     rates: FloatArray, entropies: FloatArray, q: FloatArray, share: float, rate: float, significant: float
 ) -> IntArray:
@@ -77,7 +105,7 @@ class Identification:
     above: BoolArray
 
 
-def identify(files: IntArray) -> Identification:
+def identify(files: npt.NDArray[Any]) -> Identification:
     """Choose for every key and language the threshold with the best F1 on one half of the files, and try it on the other.
 
     Args:
@@ -114,7 +142,7 @@ def dealt_anew(files: IntArray, random: np.random.Generator) -> IntArray:
     return dealt
 
 
-def _f1(files: IntArray) -> FloatArray:
+def _f1(files: npt.NDArray[Any]) -> FloatArray:
     """F1 of saying a language from each bin upwards, then below it, [keys, languages, bins] → [keys, languages, 2, bins]."""
     total = files.sum(axis=1, keepdims=True)
     above = [np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1] for counts in (files, total)]

@@ -3,22 +3,23 @@
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from contract.analyses.firing import TABLES
 from worker.analysis.bootstrap import ratio_interval
+from worker.analysis.draws import spread_about
 from worker.analysis.firing.corpus import Corpus, Counted
 from worker.analysis.firing.detectors import new_tokens
+from worker.analysis.firing.draws import Drawn
 from worker.analysis.firing.keys import Keys
-from worker.rows import insert
+from worker.rows import Columns, insert
 
 BoolArray = npt.NDArray[np.bool_]
 _LAYERS = TABLES[-1]
 
 
-def write_layers(connection: duckdb.DuckDBPyConnection, keys: Keys) -> None:
-    """Write the rows of every layer."""
-    layers = _Layers(connection)
+def write_layers(connection: duckdb.DuckDBPyConnection, keys: Keys, drawn: Drawn) -> None:
+    """Write the rows of every layer, with the intervals that draws give."""
+    layers = _Layers(connection, drawn)
     for layer, part in enumerate(keys.parts()):
         _summarise(layers, keys, layer, part)
     _summarise_tokens(layers, keys)
@@ -29,15 +30,26 @@ def write_layers(connection: duckdb.DuckDBPyConnection, keys: Keys) -> None:
 class _Layers:
     """Rows of the table by layer, collected."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: duckdb.DuckDBPyConnection, drawn: Drawn) -> None:
+        self._connection, self._drawn = connection, drawn
         self._rows: list[dict[str, object]] = []
 
-    def add(self, measure: str, layer: int, estimate: float, n: int, control: str = "", **more: object) -> None:
-        """Add a number; one that is not there is left out."""
-        if not np.isnan(estimate):
-            row = {"measure": measure, "control": control, "part": "", "layer": layer, "estimate": estimate, "n": n}
-            self._rows.append({"low": None, "high": None, **row, **more})
+    def add(
+        self,
+        measure: str,
+        layer: int,
+        estimate: float,
+        n: int,
+        control: str = "",
+        part: str = "",
+        ends: tuple[float, float] | None = None,
+    ) -> None:
+        """Add a number, with the interval given or else the one that draws give; one that is not there is left out."""
+        if np.isnan(estimate):
+            return
+        low, high = ends or self._ends(measure, layer, estimate, control, part)
+        values = (measure, control, part, layer, estimate, low, high, n)
+        self._rows.append(dict(zip(_LAYERS.names, values, strict=True)))
 
     def share(self, measure: str, layer: int, found: BoolArray, control: str = "") -> None:
         """Add a share of keys."""
@@ -45,10 +57,17 @@ class _Layers:
 
     def write(self) -> None:
         """Write them in the table's order."""
-        columns = {name: pa.array([row[name] for row in self._rows]) for name in _LAYERS.names}
-        for name in ("low", "high"):
-            columns[name] = columns[name].cast(pa.float64())
-        insert(self._connection, _LAYERS, dict(columns), order=_LAYERS.sorted_by)
+        columns: Columns = {name: np.array([row[name] for row in self._rows]) for name in _LAYERS.names}
+        insert(self._connection, _LAYERS, columns, order=_LAYERS.sorted_by)
+
+    def _ends(self, measure: str, layer: int, estimate: float, control: str, part: str) -> tuple[float, float]:
+        """The interval, NaN where nothing is drawn; none of these measures is below 0, and but for a count none over 1."""
+        drawn = self._drawn.get((measure, control, part))
+        if drawn is None:
+            return np.nan, np.nan
+        found = spread_about(estimate, drawn[layer])
+        highest = np.inf if measure == "tokens" else 1
+        return float(np.maximum(found.low, 0)), float(np.minimum(found.high, highest))
 
 
 def _summarise(layers: _Layers, keys: Keys, layer: int, part: slice) -> None:
@@ -79,7 +98,7 @@ def _summarise_suppression(layers: _Layers, keys: Keys, layer: int, part: slice,
 
 
 def _summarise_languages(layers: _Layers, keys: Keys, layer: int, part: slice) -> None:
-    specific, names = keys.language[part], keys.corpus.names
+    specific, names = keys.specific.language[part], keys.corpus.names
     layers.share("language", layer, specific >= 0)
     for number, name in enumerate(names):
         layers.add("language", layer, float((specific == number).mean()), len(specific), part=name)
@@ -110,4 +129,4 @@ def _summarise_activity(layers: _Layers, corpus: Corpus, counted: Counted) -> No
         found = ratio_interval(counted.file_fires[files] / sizes, tokens)
         for layer in range(len(sizes)):
             estimate, low, high = (float(end[layer]) for end in found)
-            layers.add("active", layer, estimate, int(tokens.sum()), part=name, low=low, high=high)
+            layers.add("active", layer, estimate, int(tokens.sum()), part=name, ends=(low, high))

@@ -21,20 +21,25 @@ def mutual_information(fired: npt.ArrayLike, tokens: npt.ArrayLike) -> FloatArra
     (Miller and Madow 1955).
 
     Args:
-        fired: [keys, buckets], tokens of each bucket on which a key fires.
-        tokens: [buckets], tokens of each bucket.
+        fired: […, buckets], tokens of each bucket on which a key fires.
+        tokens: […, buckets], tokens of each bucket.
     """
     fires, in_bucket = np.asarray(fired, np.float64), np.asarray(tokens, np.float64)
-    cells = np.stack([fires, in_bucket - fires], axis=-1)
-    n = in_bucket.sum()
-    outcomes = cells.sum(axis=1, keepdims=True)
-    expected = in_bucket[:, None] * outcomes / n
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(cells > 0, cells / n * np.log(cells / expected), 0.0)
-    occurring = (cells > 0).sum(axis=(1, 2))
-    corrected = (occurring - (outcomes[:, 0] > 0).sum(axis=1) - (in_bucket > 0).sum() + 1) / (2 * n)
-    information: FloatArray = terms.sum(axis=(1, 2)) - corrected
-    return information
+    silent = in_bucket - fires
+    n = in_bucket.sum(axis=-1)
+    fires_at_all, silent_at_all = fires.sum(axis=-1), silent.sum(axis=-1)
+    # the same as the sum above, written out: each cell's x ln x, less those of its row and its column
+    cells = (_x_ln_x(fires) + _x_ln_x(silent) - _x_ln_x(in_bucket)).sum(axis=-1)
+    information = (cells - _x_ln_x(fires_at_all) - _x_ln_x(silent_at_all) + _x_ln_x(n)) / n
+    occurring = (fires > 0).sum(axis=-1) + (silent > 0).sum(axis=-1)
+    outcomes = (fires_at_all > 0).astype(int) + (silent_at_all > 0)
+    corrected = (occurring - outcomes - (in_bucket > 0).sum(axis=-1) + 1) / (2 * n)
+    return np.asarray(information - corrected)
+
+
+def _x_ln_x(counts: FloatArray) -> FloatArray:
+    """Of whole numbers; 0 for 0."""
+    return np.asarray(counts * np.log(np.maximum(counts, 1)))
 
 
 def shapes(rates: npt.ArrayLike) -> npt.NDArray[np.str_]:

@@ -6,6 +6,7 @@ import numpy as np
 from contract.analyses.firing import TABLES
 from worker.analysis.firing import positions
 from worker.analysis.firing.corpus import Corpus, Counted
+from worker.analysis.firing.draws import Drawn
 from worker.analysis.firing.key_rows import write_keys
 from worker.analysis.firing.keys import Keys
 from worker.analysis.firing.layer_rows import write_layers
@@ -16,13 +17,13 @@ _BUCKETS = TABLES[3]
 
 
 def write_rows(
-    connection: duckdb.DuckDBPyConnection, corpus: Corpus, counted: Counted, settings: FiringSettings
+    connection: duckdb.DuckDBPyConnection, corpus: Corpus, counted: Counted, drawn: Drawn, settings: FiringSettings
 ) -> None:
-    """Write all tables."""
+    """Write all tables; `drawn` has what the measures of layers are over the files of every draw."""
     keys = Keys(corpus, counted, settings)
     for layer, part in enumerate(keys.parts()):
         write_keys(connection, keys, layer, part)
-    write_layers(connection, keys)
+    write_layers(connection, keys, drawn)
     _write_buckets(connection, corpus, counted, settings)
 
 

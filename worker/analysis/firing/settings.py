@@ -27,4 +27,5 @@ class FiringSettings(Settings):
         0.9, ge=0, lt=1, description="Quantile of value lengths of its layer it has to be over"
     )
     gaussian_values: int = Field(512, ge=1, description="Random values of each layer, at most, as the control")
+    draws: int = Field(200, ge=20, description="Draws of files for the intervals by layer")
     seed: int = 0

@@ -87,9 +87,18 @@ def gaussian_weights(model: CodeModel, layer: FeedForward, settings: FiringSetti
     )
 
 
-@torch.no_grad()
 def own_logits(model: CodeModel, layer: FeedForward, tokens: npt.NDArray[np.int64]) -> FloatArray:
-    """L(v) of each key's own tokens over that of the mean token, averaged over them; NaN for a key without any.
+    """The same as `token_logits`, averaged over each key's tokens; NaN for a key without any, [keys]."""
+    logits = token_logits(model, layer, tokens)
+    there = ~np.isnan(logits)
+    mean = np.full(len(logits), np.nan)
+    np.divide(np.where(there, logits, 0).sum(axis=1), there.sum(axis=1), out=mean, where=there.any(axis=1))
+    return mean
+
+
+@torch.no_grad()
+def token_logits(model: CodeModel, layer: FeedForward, tokens: npt.NDArray[np.int64]) -> FloatArray:
+    """L(v) of each key's tokens over that of the mean token, [keys, tokens]; NaN for none.
 
     Args:
         model: the model.
@@ -110,6 +119,6 @@ def own_logits(model: CodeModel, layer: FeedForward, tokens: npt.NDArray[np.int6
     for start in range(0, len(values), size):
         part = slice(start, start + size)
         per_token[part] = torch.einsum("kw,ktw->kt", values[part], rows[chosen[part].clamp_min(0)])
-    centred = torch.where(there, per_token - (values @ rows.mean(dim=0))[:, None], 0.0)
-    mean: FloatArray = (centred.sum(dim=1) / there.sum(dim=1)).double().cpu().numpy()
-    return mean
+    centred = torch.where(there, per_token - (values @ rows.mean(dim=0))[:, None], torch.nan)
+    logits: FloatArray = centred.double().cpu().numpy()
+    return logits

@@ -77,6 +77,17 @@ def firing_samples(subject: Subject, layer: int) -> Examples:
     return _read(subject, "samples", f"{_FIRING_BANDS} AND layer = $layer", _BY_PLACE, layer=layer)
 
 
+def stored_examples(subject: Subject, layer: int) -> tuple[IntArray, IntArray, IntArray]:
+    """Key, token and file of all places at which a layer's keys fire among their triggers and samples, each place once."""
+    found = [
+        _read(subject, "triggers", "polarity = 'max' AND layer = $layer", _BY_PLACE, layer=layer),
+        _read(subject, "samples", "layer = $layer", _BY_PLACE, layer=layer),
+    ]
+    places = np.concatenate([[each.key, each.token, each.file] for each in found], axis=1)
+    key, token, file = np.unique(places, axis=1)
+    return key, token, file
+
+
 def _read(subject: Subject, examples: str, where: str, order: str, **values: int) -> Examples:
     query = _PLACES.format(
         columns=", ".join(f"{column} AS {name}" for name, column in _COLUMNS.items()),

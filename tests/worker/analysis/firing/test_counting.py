@@ -5,7 +5,7 @@ import torch
 
 from contract import bins
 from worker.analysis.firing.analysis import candidates
-from worker.analysis.firing.counting import StepCounts
+from worker.analysis.firing.counting import StepCounts, of_layer
 from worker.analysis.firing.levels import read_levels
 from worker.analysis.firing.positions import bucket_of
 from worker.analysis.subject import Subject
@@ -42,7 +42,11 @@ def test_counts_are_those_of_plain_loops(subject: Subject) -> None:
     counts = StepCounts(subject, levels, chosen, BUCKETS, seed=0)
     told: list[float] = []
     counts.add(files, told.append)
-    found = counts.arrays()
+    arrays = counts.arrays()
+    found = {
+        name: np.concatenate([arrays[of_layer(name, layer)] for layer in range(len(chosen))], axis=1)
+        for name in ("positions", "totals", "tokens", "means", "rates")
+    }
 
     tokens_of_key, buckets = np.concatenate(chosen), bucket_of(WINDOW, BUCKETS)
     thresholds = np.stack([np.zeros(len(tokens_of_key)), np.concatenate(levels.strong), np.concatenate(levels.peak)])
@@ -80,10 +84,10 @@ def test_counts_are_those_of_plain_loops(subject: Subject) -> None:
         difference = np.abs(found[name].astype(np.float64) - counted).sum()
         # a coefficient or mean within rounding of a level may fall on either side of it
         assert difference <= (4 if name == "means" else 0), name
-    assert np.array_equal(found["in_bucket"], in_bucket)
-    assert np.array_equal(found["file_fires"], file_fires)
+    assert np.array_equal(arrays["in_bucket"], in_bucket)
+    assert np.array_equal(arrays["file_fires"], file_fires)
     np.testing.assert_allclose(found["rates"], np.stack([sums, squares]), atol=1e-6)
-    assert sum(told) == found["file_tokens"].sum() == subject.store.lengths[:5].sum()
+    assert sum(told) == arrays["file_tokens"].sum() == subject.store.lengths[:5].sum()
 
 
 def test_levels_are_the_keys_own(subject: Subject) -> None:

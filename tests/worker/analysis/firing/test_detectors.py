@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from worker.analysis.firing.detectors import detected, new_tokens
+from worker.analysis.firing.detectors import detected, new_tokens, occurrences_of
 from worker.analysis.firing.settings import FiringSettings
 
 OCCURRENCES = np.array([100, 100, 100, 5, 1000, 40, 40, 40, 40, 40])
 
 
 def detects(fired: list[int], total: int, tokens: list[int], **settings: float) -> list[int]:
-    found = detected(np.array([fired]), np.array([total]), np.array([tokens]), OCCURRENCES, FiringSettings(**settings))
+    there = occurrences_of(np.array([tokens]), OCCURRENCES)
+    found = detected(np.array([fired]), np.array([total]), there, FiringSettings(**settings))
     return [token for token, kept in zip(tokens, found[0], strict=True) if kept]
 
 

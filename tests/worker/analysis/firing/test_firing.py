@@ -1,6 +1,7 @@
 """A model with a planted detector, a dead key, a positional key and a key of one language: each is found for what it is."""
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from contract.analyses.firing import CENSUS, MEASURES
 from contract.manifest import RunSettings
 from contract.runfile import open_run
 from tests.worker.models import save, tiny_model, tiny_tokenizer
@@ -27,12 +29,12 @@ COMMON = ["def", "self", "in", "for", "return", "i", "np", "(", ")", ":", ",", "
 WORDS = {"py": [*COMMON, "#"], "go": [*COMMON, "["]}
 
 
-def write_files(folder: Path) -> Path:
+def write_files(folder: Path, languages: Mapping[str, list[str]] = WORDS, files: int = FILES) -> Path:
     """Files of two languages; `#` stands in Python's alone."""
     draw = random.Random(0)
     folder.mkdir(parents=True)
-    for suffix, words in WORDS.items():
-        for number in range(FILES):
+    for suffix, words in languages.items():
+        for number in range(files):
             lines = [" ".join(draw.choices(words, k=6)) for _ in range(draw.randrange(6, 12))]
             (folder / f"file{number}.{suffix}").write_text("\n".join(lines) + "\n", "utf-8")
     return folder
@@ -186,6 +188,38 @@ def test_active_shares_are_the_runs_own(planted: Path) -> None:
         ).fetchall():
             assert estimate == pytest.approx(rate, abs=1e-6), layer
             assert low < estimate < high
+
+
+def test_what_depends_on_the_corpus_has_an_interval_around_it_and_a_census_has_none(planted: Path) -> None:
+    with open_run(planted) as connection:
+        rows = connection.execute(
+            "SELECT measure, control, part, layer, estimate, low, high FROM firing_layers"
+        ).fetchall()
+    assert {measure for measure, *_ in rows} == set(MEASURES) - {"cos_up_value"}
+    for measure, control, _, layer, estimate, low, high in rows:
+        if measure in CENSUS or control in ("drawn", "gaussian"):
+            assert low is high is None, (measure, control)
+        else:
+            assert 0 <= low <= estimate <= high <= (1 if measure != "tokens" else 1000), (measure, control, layer)
+    wide = {measure for measure, _, _, _, _, low, high in rows if low is not None and high > low}
+    assert wide >= {"active", "detectors_strong", "tokens", "suppressing", "language", "language_id", "best_f1"}
+
+
+def test_one_language_and_few_files_are_analysed_too(tmp_path: Path) -> None:
+    for files, intervals in ((3, False), (6, True)):
+        folder = tmp_path / str(files)
+        corpus = write_files(folder / "corpus", {"py": WORDS["py"]}, files)
+        saved = save(folder / "model", plant(quiet()))
+        path = run(saved, corpus, folder / "runs", SETTINGS)
+        with open_subject(path, ModelSource(str(saved), dtype="float32", device="cpu"), (), Silent()) as subject:
+            analyse(subject, make_analysis("firing", {"draws": "20"}))
+        with open_run(path) as connection:
+            found = dict(
+                connection.execute("SELECT measure, low FROM firing_layers WHERE layer = 1 AND control = ''").fetchall()
+            )
+        assert (found["positional"] is not None) == intervals
+        assert (found["dead"] is not None) == intervals
+        assert "language" not in found
 
 
 def test_every_key_has_its_rates_by_language_and_position(planted: Path) -> None:

@@ -1,0 +1,159 @@
+"""What is said of a layer said again over the files of every draw: by the same rules, from the counts of the blocks drawn."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from worker.analysis.analysis import Arrays
+from worker.analysis.bootstrap import ratio
+from worker.analysis.firing import languages
+from worker.analysis.firing.blocks import Blocks
+from worker.analysis.firing.counting import LEVELS, of_layer
+from worker.analysis.firing.detectors import detected, occurrences_of
+from worker.analysis.firing.own_tokens import OwnTokens, mean_logits
+from worker.analysis.firing.positions import mutual_information
+from worker.analysis.firing.settings import FiringSettings
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+Which = tuple[str, str, str]
+"""Measure, control and part, as in the table by layer."""
+Drawn = Mapping[Which, FloatArray]
+"""What each measure is in every draw, [draws], and in every layer, [layers, draws]; NaN where a draw has none."""
+POSITIONAL = ("positional", "positional_strong")
+DETECTORS = ("detectors", "detectors_strong", "detectors_peak")
+_NAMES, _DRAWN, _TOKENS = "names", "drawn", "detected"
+
+
+def draw_layer(
+    blocks: Blocks, layer: int, candidates: IntArray, own: OwnTokens, names: Sequence[str], settings: FiringSettings
+) -> Arrays:
+    """Every measure of a layer that needs no other layer, and the tokens that it detects in each draw.
+
+    Args:
+        blocks: the counts.
+        layer: the layer.
+        candidates: its candidate tokens, [keys, candidates].
+        own: the tokens its keys fire on most.
+        names: of the languages.
+        settings: the thresholds.
+    """
+    detecting, tokens = _detecting(blocks, layer, candidates, own, settings)
+    found = {("dead", "", ""): _dead(blocks, layer), **_positional(blocks, layer, settings), **detecting}
+    if blocks.tell_languages:
+        found |= _telling(blocks, layer, names, settings)
+    return {**_arrays(found), _TOKENS: tokens}
+
+
+def draw_languages(blocks: Blocks, sizes: Sequence[int], names: Sequence[str], settings: FiringSettings) -> Arrays:
+    """The shares of keys that are specific to a language, which are chosen among the keys of all layers."""
+    layers = range(len(sizes))
+    strong, rates = (
+        np.concatenate([blocks.counted(of_layer(name, layer)) for layer in layers], axis=-1).astype(np.float64)
+        for name in ("totals", "rates")
+    )
+    strong = strong[:, LEVELS.index("strong")]
+    tokens, files = blocks.draw_languages(blocks.tokens), blocks.draw_languages(blocks.files)
+    found = np.empty((1 + len(names), len(sizes), len(blocks.times)))
+    for draw in range(len(blocks.times)):
+        of_draw = slice(draw, draw + 1)
+        by_language = (blocks.draw_languages(strong, of_draw)[0] / np.maximum(tokens[draw], 1)[:, None]).T
+        sums, squares = blocks.draw_languages(rates, of_draw)[0].transpose(1, 2, 0)
+        specific = languages.specific_languages(by_language, sums, squares, files[draw].astype(np.int64), settings)
+        for layer, of_keys in enumerate(np.split(specific.language, np.cumsum(sizes)[:-1])):
+            counts = np.bincount(of_keys[of_keys >= 0], minlength=len(names))
+            found[:, layer, draw] = np.array([counts.sum(), *counts]) / len(of_keys)
+    return _arrays({("language", "", part): each for part, each in zip(("", *names), found, strict=True)})
+
+
+def read_draws(arrays: Arrays) -> Drawn:
+    """What a step has drawn."""
+    return {
+        (str(measure), str(control), str(part)): drawn
+        for (measure, control, part), drawn in zip(arrays[_NAMES], arrays[_DRAWN], strict=True)
+    }
+
+
+def draw_tokens(by_layer: Sequence[Arrays], draws: int, vocabulary: int) -> Drawn:
+    """How many tokens each layer detects, and the share of them that no layer below does, from the tokens of every layer."""
+    seen = np.zeros(draws * vocabulary, dtype=bool)
+    tokens, new = np.zeros((2, len(by_layer), draws))
+    for layer, arrays in enumerate(by_layer):
+        found = arrays[_TOKENS]
+        tokens[layer] = np.bincount(found // vocabulary, minlength=draws)
+        new[layer] = np.bincount(found[~seen[found]] // vocabulary, minlength=draws)
+        seen[found] = True
+    return {("tokens", "", ""): tokens, ("new_tokens", "", ""): ratio(new, tokens)}
+
+
+def _arrays(drawn: Drawn) -> Arrays:
+    return {_NAMES: np.array(list(drawn)), _DRAWN: np.stack(list(drawn.values()))}
+
+
+def _dead(blocks: Blocks, layer: int) -> FloatArray:
+    fires = blocks.counted(of_layer("totals", layer))[:, LEVELS.index("fires")] > 0
+    return np.asarray((blocks.draw(fires) == 0).mean(axis=1))
+
+
+def _positional(blocks: Blocks, layer: int, settings: FiringSettings) -> Drawn:
+    counts, in_bucket = blocks.counted(of_layer("positions", layer)), blocks.draw(blocks.counted("in_bucket"))
+    keys, buckets = counts.shape[2], counts.shape[3] // 2
+    found = {(name, control, ""): np.zeros(len(in_bucket)) for name in POSITIONAL for control in ("", "shifted")}
+    for part in blocks.parts(keys, counts.shape[1] * counts.shape[3]):
+        drawn = blocks.draw(counts[:, :, part])
+        for control, of in (("", slice(buckets)), ("shifted", slice(buckets, None))):
+            information = mutual_information(drawn[..., of], in_bucket[:, None, None, of])
+            positional = (information > settings.position_information).sum(axis=2)
+            for name, n in zip(POSITIONAL, positional.T, strict=True):
+                found[name, control, ""] += n / keys
+    return found
+
+
+def _detecting(
+    blocks: Blocks, layer: int, candidates: IntArray, own: OwnTokens, settings: FiringSettings
+) -> tuple[Drawn, IntArray]:
+    """Shares of detectors and of keys that lower their own tokens; and the tokens detected, draw and token in one number."""
+    counts, totals = blocks.counted(of_layer("tokens", layer)), blocks.counted(of_layer("totals", layer))
+    keys, most, draws = len(candidates), settings.detected_tokens, len(blocks.times)
+    vocabulary = blocks.occurrences.shape[1]
+    detecting = np.zeros((len(DETECTORS), draws))
+    lowering = {control: np.zeros((2, 2, draws)) for control in ("", "dealt")}
+    tokens = []
+    for part in blocks.parts(keys, max(counts[0, :, 0].size, own.logits.shape[1])):
+        there = blocks.draw(occurrences_of(candidates[part], blocks.occurrences))
+        detects = detected(blocks.draw(counts[:, :, part]), blocks.draw(totals[:, :, part]), there[:, None], settings)
+        detecting += detects.any(axis=-1).sum(axis=2).T
+        at_any_level: BoolArray = np.any(detects, axis=1)
+        draw, key, place = np.nonzero(at_any_level)
+        tokens.append(np.unique(draw * vocabulary + candidates[part][key, place]))
+        detectors: BoolArray = np.any(at_any_level, axis=-1)
+        for control, logits, shift in (("", own.logits, 0), ("dealt", own.others, 1)):
+            of_keys = np.arange(part.start, part.stop) - shift
+            mean = mean_logits(blocks.draw(own.counts[:, of_keys]), logits[part], most)
+            for number, among in enumerate((~np.isnan(mean), ~np.isnan(mean) & detectors)):
+                lowering[control][number] += [(among & (mean < 0)).sum(axis=1), among.sum(axis=1)]
+    found: dict[Which, FloatArray] = {
+        (name, "", ""): share / keys for name, share in zip(DETECTORS, detecting, strict=True)
+    }
+    for control, numbers in lowering.items():
+        for name, (lower, among_all) in zip(("suppressing", "suppressing_detectors"), numbers, strict=True):
+            found[name, control, ""] = ratio(lower, among_all)
+    return found, np.unique(np.concatenate(tokens))
+
+
+def _telling(blocks: Blocks, layer: int, names: Sequence[str], settings: FiringSettings) -> Drawn:
+    counts = blocks.counted(of_layer("means", layer))
+    # a bin that no file's mean is in is a threshold like its neighbour
+    counts = counts[..., counts.any(axis=(0, 1, 2))]
+    keys, draws = counts.shape[2], len(blocks.times)
+    telling, best = np.zeros(draws), np.zeros((draws, len(names)))
+    for part in blocks.parts(keys, 4 * len(names) * counts.shape[3]):
+        drawn = blocks.draw_languages(counts[:, :, part])
+        files = drawn.transpose(2, 0, 3, 1, 4).reshape(2, -1, len(names), counts.shape[3])
+        f1 = languages.identify(files).f1.reshape(draws, -1, len(names))
+        telling += (f1.max(axis=2) >= settings.identifying_f1).sum(axis=1) / keys
+        best = np.maximum(best, f1.max(axis=1))
+    found: dict[Which, FloatArray] = {("language_id", "", ""): telling, ("best_f1", "", ""): best.max(axis=1)}
+    return found | {("best_f1", "", name): best[:, number] for number, name in enumerate(names)}
