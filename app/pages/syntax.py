@@ -16,7 +16,8 @@ from app.labels.models import Kind
 from app.labels.repository import keys_of_kind
 from app.pages.analysis_page import Subject, respond_with_analysis
 from app.pages.render import MaskText
-from app.pages.syntax_blocks import NODES, blocks, most_common, role_titles
+from app.pages.syntax_blocks import blocks
+from app.pages.syntax_values import NODES, most_common, role_titles
 from app.queries.syntax import layer_measures, layer_values
 from app.runs import Run
 from contract.analyses.syntax import ROLES
