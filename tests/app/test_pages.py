@@ -31,6 +31,7 @@ from app.pages.live import LivePage
 from app.pages.names import NamePage
 from app.pages.overview import OverviewPage
 from app.pages.people import PeoplePage
+from app.pages.provider import JoiningPage
 from app.pages.queue_page import LastPage, QueuePage, StartPage
 from app.pages.render import TEMPLATES, Help, Page, environment
 from app.pages.runs import RunsPage
@@ -75,6 +76,7 @@ PAGES: list[tuple[str, str, type[Page]]] = [
 AFTER_A_FORM: list[tuple[str, type[Page]]] = [
     ("concept_edits.html", ConceptEditsPage),
     ("edit.html", EditPage),
+    ("joining.html", JoiningPage),
     ("label_conflict.html", ConflictPage),
     ("list.html", ListPage),
     ("queue_last.html", LastPage),
