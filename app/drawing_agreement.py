@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from app.drawing_parts import curves_by_layer, interval_bars
+from app.drawing_parts import curves_by_layer, interval_bars, rests_on
 from app.queries.layer_agreement import ByLayer, ContextEstimates, Estimate, KeyEstimates, PartEstimate
 
 Layers = Mapping[tuple[str, str], ByLayer]
@@ -49,7 +49,9 @@ def four_ways(found: Layers) -> go.Figure:
             y=[each.value for each in found[measure, ""].values()],
             customdata=list(found[measure, ""]),
             name=title,
-            hovertemplate=f"layer %{{x}}<br>{title} %{{y:.1%}}<extra></extra>",
+            error_y=_errors(list(found[measure, ""].values())),
+            hovertext=rests_on(list(found[measure, ""].values()), ".1%"),
+            hovertemplate=f"layer %{{x}}<br>{title} %{{y:.1%}}<br>%{{hovertext}}<extra></extra>",
         )
         for measure, title in SPLIT.items()
     ]
@@ -66,7 +68,8 @@ def depths(found: Layers) -> go.Figure:
         y=[each.value for each in settled.values()],
         error_y=_errors(list(settled.values())),
         customdata=list(settled),
-        hovertemplate="%{y:.1%} of tokens are settled<br>from layer %{x} on<extra></extra>",
+        hovertext=rests_on(list(settled.values()), ".1%"),
+        hovertemplate="%{y:.1%} of tokens are settled<br>from layer %{x} on<br>%{hovertext}<extra></extra>",
     )
     figure = _shares(curves_by_layer(go.Figure(bar)))
     figure.update_layout(bargap=0.25)
@@ -171,7 +174,8 @@ def _line(name: str, found: ByLayer, chance: bool = False) -> go.Scatter:
         name=name,
         mode="lines" if chance else "lines+markers",
         line={"dash": "dot"} if chance else {},
-        hovertemplate=f"{name}<br>%{{x}}: %{{y:.2%}}<extra></extra>",
+        hovertext=rests_on(estimates, ".2%"),
+        hovertemplate=f"{name}<br>%{{x}}: %{{y:.2%}}<br>%{{hovertext}}<extra></extra>",
     )
 
 
@@ -181,7 +185,15 @@ def _sizes(found: Sequence[ContextEstimates], measures: Mapping[str, str]) -> go
     for measure, title in measures.items():
         estimates = [each.whole[measure] for each in found]
         values = [each.value for each in estimates]
-        line = go.Scatter(x=sizes, y=values, error_y=_errors(estimates), name=title, mode="lines+markers")
+        line = go.Scatter(
+            x=sizes,
+            y=values,
+            error_y=_errors(estimates),
+            name=title,
+            mode="lines+markers",
+            hovertext=rests_on(estimates, ".3g"),
+            hovertemplate=f"{title}<br>%{{x}} tokens: %{{y:.3g}}<br>%{{hovertext}}<extra></extra>",
+        )
         lines.append(line)
     figure = go.Figure(lines)
     figure.update_xaxes(type="log", title="tokens of context", tickvals=sizes, ticktext=[str(size) for size in sizes])

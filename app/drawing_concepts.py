@@ -1,15 +1,24 @@
 """The Plotly figures of concepts: data and axes only, for colours and fonts are the page's."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from app.drawing_parts import by_layer
+from app.drawing_parts import by_layer, interval_bars, rests_on
 from app.queries.concepts import ConceptLayer
 
 Layers = Sequence[ConceptLayer]
-Point = tuple[int, float | None, float | None, float | None]
-"""A layer, a share and the ends of its interval."""
+
+
+class _Point(NamedTuple):
+    """A share of a layer's triggers."""
+
+    layer: int
+    value: float
+    low: float | None
+    high: float | None
+    n: int
 
 
 def any_hit_by_layer(layers: Layers) -> go.Figure:
@@ -18,11 +27,11 @@ def any_hit_by_layer(layers: Layers) -> go.Figure:
     chance = go.Scatter(
         x=numbers,
         y=[layer.expected for layer in layers],
-        error_y={
-            "type": "data",
-            "array": [layer.expected_high - layer.expected for layer in layers],
-            "arrayminus": [layer.expected - layer.expected_low for layer in layers],
-        },
+        error_y=interval_bars(
+            [layer.expected for layer in layers],
+            [layer.expected_low for layer in layers],
+            [layer.expected_high for layer in layers],
+        ),
         name="by chance",
         mode="lines+markers",
         line={"dash": "dot"},
@@ -45,8 +54,12 @@ def detectors_by_layer(layers: Layers, control: Layers) -> go.Figure:
 
 def hits_by_layer(layers: Layers) -> go.Figure:
     """The share of triggers with a match near, and the share that chance gives, with intervals."""
-    found = [(each.layer, each.hit_share, each.hit_share_low, each.hit_share_high) for each in layers]
-    chance = [(each.layer, each.chance_share, each.chance_share_low, each.chance_share_high) for each in layers]
+    found, chance = [], []
+    for each in layers:
+        if each.hit_share is not None and each.chance_share is not None:
+            found.append(_Point(each.layer, each.hit_share, each.hit_share_low, each.hit_share_high, each.triggers))
+            ends = each.chance_share_low, each.chance_share_high
+            chance.append(_Point(each.layer, each.chance_share, *ends, each.triggers))
     figure = go.Figure([_shares(found, "the concept", "solid"), _shares(chance, "by chance", "dot")])
     figure.update_yaxes(tickformat=".0%", rangemode="tozero", title="triggers with a match near")
     return by_layer(figure, showlegend=True, bargap=0.25)
@@ -62,20 +75,19 @@ def _bars(numbers: list[int], counts: list[int], name: str) -> go.Bar:
     )
 
 
-def _shares(points: Sequence[Point], name: str, dash: str) -> go.Scatter:
-    known = [(layer, share, low or 0.0, high or 0.0) for layer, share, low, high in points if share is not None]
+def _shares(known: Sequence[_Point], name: str, dash: str) -> go.Scatter:
+    numbers = [each.layer for each in known]
+    values = [each.value for each in known]
     return go.Scatter(
-        x=[layer for layer, *_ in known],
-        y=[share for _, share, *_ in known],
-        error_y={
-            "type": "data",
-            "array": [high - share for _, share, _, high in known],
-            "arrayminus": [share - low for _, share, low, _ in known],
-        },
+        x=numbers,
+        y=values,
+        error_y=interval_bars(values, [each.low for each in known], [each.high for each in known]),
+        customdata=numbers,
         name=name,
         mode="lines+markers",
         line={"dash": dash},
-        hovertemplate=f"layer %{{x}}<br>%{{y:.1%}} of triggers: {name}<extra></extra>",
+        hovertext=rests_on(known, ".1%"),
+        hovertemplate=f"layer %{{x}}<br>%{{y:.1%}} of triggers: {name}<br>%{{hovertext}}<extra></extra>",
     )
 
 

@@ -54,7 +54,12 @@ def _line(line: Sequence[Effect], measure: str, name: str, scale: float, digits:
         error_y=interval_bars(middle, lows, highs),
         name=name,
         mode="lines+markers",
-        hovertemplate=f"{name}<br>%{{x}} keys: %{{y:+{digits}}}<extra></extra>",
+        hovertext=[
+            f"{'no interval' if low is None or high is None else f'95 % interval {low:+{digits}} to {high:+{digits}}'}; "
+            f"{each.places:,} places in {each.files:,} files"
+            for each, low, high in zip(line, lows, highs, strict=True)
+        ],
+        hovertemplate=f"{name}<br>%{{x}} keys: %{{y:+{digits}}}<br>%{{hovertext}}<extra></extra>",
     )
 
 
@@ -75,5 +80,7 @@ def _control(control: Control, span: Sequence[int], scale: float, digits: str) -
         name=name,
         mode="lines",
         line={"dash": DASHES[control.control], "width": 1},
-        hovertemplate=f"{name}, {control.draws} draws<br>mean %{{y:+{digits}}}<extra></extra>",
+        hovertemplate=(
+            f"{name}, {control.draws} draws<br>mean %{{y:+{digits}}}, from {low:+{digits}} to {high:+{digits}}<extra></extra>"
+        ),
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
-from app.drawing_parts import curves_by_layer, interval_bars
+from app.drawing_parts import curves_by_layer, interval_bars, rests_on
 from app.queries.firing import ByLayer, LayerNumber, Which
 
 Found = Mapping[Which, ByLayer]
@@ -111,7 +111,8 @@ def _line(name: str, found: ByLayer, chance: bool = False) -> go.Scatter:
         name=name,
         mode="lines" if chance else "lines+markers",
         line={"dash": "dot"} if chance else {},
-        hovertemplate=f"{name}<br>layer %{{x}}: %{{y:.3~g}}<extra></extra>",
+        hovertext=rests_on(all_numbers, ".3g"),
+        hovertemplate=f"{name}<br>layer %{{x}}: %{{y:.3g}}<br>%{{hovertext}}<extra></extra>",
     )
 
 

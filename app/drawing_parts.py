@@ -1,11 +1,38 @@
-"""What figures by layer have in common: the axis of layers and the bars of an interval."""
+"""What figures by layer have in common: the axis of layers, the bars of an interval, and what a point rests on."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import plotly.graph_objects as go
 
 FEW_LAYERS = 16
 """Up to so many layers each has its number on the axis."""
+
+
+class Number(Protocol):
+    """What a point is drawn from."""
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of its interval."""
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of it."""
+
+    @property
+    def n(self) -> int:
+        """How many it rests on."""
+
+
+def rests_on(found: Sequence[Number], style: str) -> list[str]:
+    """What is said of each point besides its value: its interval and n. `style` is a format as Python and D3 have it."""
+    return [
+        f"no interval; n = {each.n:,}"
+        if each.low is None or each.high is None
+        else f"95 % interval {each.low:{style}} to {each.high:{style}}; n = {each.n:,}"
+        for each in found
+    ]
 
 
 def by_layer(figure: go.Figure, **layout: object) -> go.Figure:

@@ -5,7 +5,7 @@ from math import log2
 
 import plotly.graph_objects as go
 
-from app.drawing_parts import FEW_LAYERS, curves_by_layer, interval_bars
+from app.drawing_parts import FEW_LAYERS, curves_by_layer, interval_bars, rests_on
 from app.queries.syntax import LayerMeasure, LayerValue
 
 Layers = Mapping[str, Mapping[int, LayerMeasure]]
@@ -125,7 +125,8 @@ def _line(name: str, found: Mapping[int, LayerMeasure], style: str) -> go.Scatte
         customdata=numbers,
         name=name,
         mode="lines+markers",
-        hovertemplate=f"{name}<br>layer %{{x}}: %{{y:{style}}}<extra></extra>",
+        hovertext=rests_on(measures, style),
+        hovertemplate=f"{name}<br>layer %{{x}}: %{{y:{style}}}<br>%{{hovertext}}<extra></extra>",
     )
 
 
@@ -158,7 +159,9 @@ def _lift(cell: LayerValue | None) -> str:
 
 
 def _about(cell: LayerValue | None) -> str:
-    return "" if cell is None else f"{cell.value:.1%} of triggers, {cell.base:.1%} of tokens; {cell.keys:,} keys"
+    if cell is None:
+        return ""
+    return f"{cell.value:.1%} of triggers ({rests_on([cell], '.1%')[0]}), {cell.base:.1%} of tokens; {cell.keys:,} keys"
 
 
 def _shares(figure: go.Figure) -> go.Figure:

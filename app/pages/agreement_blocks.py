@@ -6,7 +6,7 @@ import duckdb
 
 from app.drawing_agreement import SPLIT
 from app.pages import formats
-from app.pages.blocks import Block, Cell, Column, Figure, Row, count, number, share
+from app.pages.blocks import Block, Cell, Column, Figure, Row, count, files, number, share
 from app.pages.links import Links
 from app.queries.layer_agreement import (
     ByLayer,
@@ -139,7 +139,8 @@ class _Blocks:
         return Block(
             "tokens",
             "Which tokens settle early",
-            "Prediction depth by what really follows, which the model need not say.",
+            "Prediction depth by what really follows, which the model need not say. The agreement of each layer by role is in "
+            "the exports, with its intervals.",
             [
                 self._figure("roles", "Prediction depth by role"),
                 self._figure("role_layers", "Agreement by layer and role"),
@@ -159,7 +160,7 @@ class _Blocks:
                         Cell(_SPLITS[each.split]),
                         number(each.estimate),
                         count(each.estimate),
-                        Cell(formats.count(each.estimate.files)),
+                        files(each.estimate),
                     ],
                 )
                 for each in chosen
@@ -194,8 +195,20 @@ class _Blocks:
             [
                 Column("context", "Tokens of context"),
                 *(Column(title, CONTEXT_MEASURES[name]) for title, name, _ in columns),
+                Column("tokens", "Tokens predicted"),
+                Column("files", "Files they are in"),
             ],
-            [Row(f"{each.size} tokens", [show(each.whole.get(name)) for _, name, show in columns]) for each in found],
+            [
+                Row(
+                    f"{each.size} tokens",
+                    [
+                        *(show(each.whole.get(name)) for _, name, show in columns),
+                        count(each.whole.get("depth")),
+                        files(each.whole.get("depth")),
+                    ],
+                )
+                for each in found
+            ],
             self._exports("agreement_contexts"),
         )
 
@@ -245,11 +258,16 @@ class _Blocks:
                 Column(what, ""),
                 *(Column(label, KEY_MEASURES[key[0]] + _control(key[1])) for label, key, _ in columns),
                 Column("keys", "Keys that fire, and whose strongest trigger does not end its file"),
+                Column("files", "Files that these triggers are in"),
             ],
             [
                 Row(
                     f"{what} {at}",
-                    [*(show(found.get(key, {}).get(at)) for _, key, show in columns), count(numbers.get(at))],
+                    [
+                        *(show(found.get(key, {}).get(at)) for _, key, show in columns),
+                        count(numbers.get(at)),
+                        files(numbers.get(at)),
+                    ],
                     self._links.layer(self._run_id, at) if what == "layer" else None,
                 )
                 for at in numbers
@@ -276,12 +294,17 @@ class _Blocks:
             [
                 Column("layer", ""),
                 *(Column(label, LAYER_MEASURES[key[0]] + _control(key[1])) for label, key, _ in columns),
-                Column("tokens", "Tokens it rests on"),
+                Column("tokens", "Tokens that all of the layer's numbers rest on"),
+                Column("files", "Files they are in"),
             ],
             [
                 Row(
                     f"layer {layer}",
-                    [*(show(found.get(key, {}).get(layer)) for _, key, show in columns), count(numbers[layer])],
+                    [
+                        *(show(found.get(key, {}).get(layer)) for _, key, show in columns),
+                        count(numbers[layer]),
+                        files(numbers[layer]),
+                    ],
                     self._links.layer(self._run_id, layer),
                 )
                 for layer in numbers

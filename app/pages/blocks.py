@@ -81,6 +81,11 @@ def count(estimate: Estimate | None) -> Cell:
     return EMPTY if estimate is None else Cell(formats.count(estimate.n))
 
 
+def files(estimate: Estimate | None) -> Cell:
+    """In how many files these are."""
+    return EMPTY if estimate is None else Cell(formats.count(estimate.files))
+
+
 def with_interval(value: float, low: float | None, high: float | None, show: Format) -> Cell:
     """A number with its interval, where both ends of it are known."""
     if low is None or high is None:

@@ -1,6 +1,6 @@
 """An edit on its page: the sentence that says what came of it, and its figures and tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -17,6 +17,7 @@ from contract.analyses.edit import GROUPS
 MEASURES = {"accuracy": "accuracy", "loss": "loss"}
 TOO_FEW = "too few files for an interval"
 _PLACES = Column("places", "Tokens predicted on held-out files")
+_BEFORE = Column("accuracy before", "Without any mask; the interval is that of its change")
 _ACCURACY = Column("accuracy, in points", "Change of the share of places where the most probable token is the true one")
 _LOSS = Column("loss, in nats", "Change of the mean −log probability of the true token")
 _RANK = Column("rank", "How many times farther back the true token stands, geometric mean")
@@ -74,6 +75,7 @@ def _doses(links: Links, run_id: str, edit: Edit, effects: Sequence[Effect]) -> 
     def figure(measure: str) -> str:
         return links.to("edit_figure", run=run_id, edit=edit.edit, measure=measure)
 
+    groups = {"concept": "at the concept", "near": "beside it", "general": "code without it"}
     of = {(each.condition, each.group): each for each in effects if not each.name}
     conditions = list(dict.fromkeys((each.condition, each.role, each.keys) for each in effects))
     rows = []
@@ -82,20 +84,20 @@ def _doses(links: Links, run_id: str, edit: Edit, effects: Sequence[Effect]) -> 
         title = _keys(keys) + (", within their range" if role == "range" else "")
         cells = [_cell(concept, "accuracy"), _cell(near, "accuracy"), _cell(general, "accuracy")]
         rows.append(Row(title, [*cells, _cell(concept, "loss"), _cell(near, "loss"), _cell(general, "loss")]))
-    groups = ("at the concept", "beside it", "code without it")
     return Block(
         name="doses",
         title="Dose and response",
         text=(
             "More and more keys are masked in the order of the ranking. Within their range means that a coefficient is "
-            f"changed only where it lies within {formats.plain(edit.tau)} standard deviations of its mean on the concept."
+            f"changed only where it lies within {formats.plain(edit.tau)} standard deviations of its mean on the concept. "
+            f"{_rests_on(of, groups)} Changes have 95 % intervals by bootstrap over files, all with the same windows."
         ),
         figures=[Figure(f"change of {title} by keys masked", figure(measure)) for measure, title in MEASURES.items()],
         caption="Changes at every dose",
         head=[
             Column("masked", "Keys of the ranking, the first ones first"),
-            *(Column(f"accuracy {group}", _ACCURACY.help) for group in groups),
-            *(Column(f"loss {group}", _LOSS.help) for group in groups),
+            *(Column(f"accuracy {group}", _ACCURACY.help) for group in groups.values()),
+            *(Column(f"loss {group}", _LOSS.help) for group in groups.values()),
         ],
         rows=rows,
         exports=links.exports("export_analysis_table", run=run_id, table="edit_effects"),
@@ -153,7 +155,7 @@ def _places(links: Links, run_id: str, main: Sequence[Effect], before: dict[tupl
         text="Before and after at the main dose: at the concept, beside it in the same windows, and in windows without it by language.",
         figures=[],
         caption="The main dose by place",
-        head=[Column("where", ""), _PLACES, Column("accuracy before", "Without any mask"), *_CHANGES],
+        head=[Column("where", ""), _PLACES, _BEFORE, *_CHANGES],
         rows=[_row(_group(each.group, each.name), each, before) for each in shown],
         exports=links.exports("export_analysis_table", run=run_id, table="edit_contrasts"),
     )
@@ -180,7 +182,7 @@ def _collateral(
         head=[
             Column("concept", ""),
             _PLACES,
-            Column("accuracy before", "Without any mask"),
+            _BEFORE,
             *_CHANGES,
             Column(
                 "p, matched", "Share of the draws of matched keys, the edit among them, that raise the loss as much"
@@ -193,6 +195,17 @@ def _collateral(
         ],
         exports=links.exports("export_analysis_table", run=run_id, table="edit_effects"),
     )
+
+
+def _rests_on(effects: Mapping[tuple[int, str], Effect], groups: Mapping[str, str]) -> str:
+    """How many places each group has; every dose has the same."""
+    of_group = {group: each for (_, group), each in effects.items()}
+    counted = [
+        f"{formats.count(of_group[group].places)} places of {formats.count(of_group[group].files)} files {title}"
+        for group, title in groups.items()
+        if group in of_group
+    ]
+    return f"They are measured on {', '.join(counted)}." if counted else ""
 
 
 def _row(title: str, effect: Effect, before: dict[tuple[str, str], Effect]) -> Row:

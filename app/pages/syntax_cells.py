@@ -17,22 +17,22 @@ def pair(found: Measure | None, show: Format, control: bool) -> list[Cell]:
     return cells
 
 
-def spread_of(found: LayerMeasure | None, show: Format) -> Cell:
-    """From the lower quartile of a layer's keys to the upper."""
-    if found is None or found.lower_quartile is None or found.upper_quartile is None:
+def spread_of(found: Measure | None, show: Format) -> Cell:
+    """From the lower quartile of a layer's keys to the upper; nothing for what is not of a layer's keys."""
+    if not isinstance(found, LayerMeasure) or found.lower_quartile is None or found.upper_quartile is None:
         return EMPTY
     return Cell(f"{show(found.lower_quartile)} to {show(found.upper_quartile)}")
 
 
-def value_cells(found: LayerValue) -> list[Cell]:
-    """How common a value is among a layer's triggers, by chance and in the corpus, and whose commonest it is."""
+def value_cells(found: LayerValue, triggers: int) -> list[Cell]:
+    """How common a value is among all triggers of a layer, by chance and in the corpus, and whose commonest it is."""
     return [
         *pair(found, formats.share, control=True),
         Cell(formats.share(found.base)),
         Cell(formats.number(found.lift)),
         Cell(formats.count(found.keys)),
         Cell(formats.count(found.significant)),
-        Cell(formats.count(found.n)),
+        Cell(f"{formats.count(found.n)} of {formats.count(triggers)}"),
     ]
 
 

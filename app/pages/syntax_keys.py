@@ -51,7 +51,8 @@ class KeyBlocks:
             Block(
                 "people",
                 "Beside people's labels",
-                f"The scores of keys that people have labelled, by what they say of them.{apart}",
+                f"The scores of keys that people have labelled, by what they say of them.{apart} These keys are those that somebody "
+                "chose to label, no sample of the run's, so that there are no intervals.",
                 [],
                 "Scores by label",
                 [

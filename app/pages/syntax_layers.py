@@ -1,6 +1,6 @@
 """The sections of the page of syntax that have a measure of every layer: score, locality, concentration, families."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import duckdb
 
@@ -9,7 +9,7 @@ from app.pages import formats
 from app.pages.blocks import EMPTY, Block, Cell, Column, Format, Row
 from app.pages.syntax_cells import pair, percent, spread_of, two, with_sign
 from app.pages.syntax_links import SyntaxLinks
-from app.queries.syntax import layer_measures, trends
+from app.queries.syntax import Measure, layer_measures, trends
 from contract.analyses.syntax import LAYER_MEASURES
 
 _TREND = "upper half less lower"
@@ -18,6 +18,11 @@ _ON_SCORE = (
     "triggers that are not on its commonest token and two tokens, entropy is that of its trigger tokens over the largest "
     "it could be, and locality what is left of the coefficient without the trigger token. By chance: random places for "
     "the triggers, and a random token dropped instead of the last. A key that fires everywhere is far from shallow too."
+)
+
+_ON_KEYS = (
+    "Means are over the layer's keys; intervals are the spread over draws of files, taken over as many keys of a layer at most as "
+    "the setting drawn keys says."
 )
 
 
@@ -87,53 +92,63 @@ class LayerBlocks:
         spread: str | None = None,
     ) -> Block:
         there = {measure: show for measure, show in measures.items() if measure in self._found}
+        several = self._several_n(there)
         head = [Column("layer", "")]
         for measure in there:
             head.append(Column(_title(measure), LAYER_MEASURES[measure]))
             if self._has_control(measure):
-                head.append(Column("by chance", f"{LAYER_MEASURES[measure]}, by chance"))
+                head.append(Column("by chance", f"{LAYER_MEASURES[measure]}, by chance; the range of its draws"))
+            if several:
+                head.append(Column("keys", "Keys that it was measured of"))
         if spread:
             head.append(Column("half of the keys", "From the lower quartile to the upper"))
         layers = sorted({layer for measure in there for layer in self._found[measure]})
         rows = [
-            Row(f"layer {layer}", [*self._cells(there, layer, spread), self._n(there, layer)], self._links.layer(layer))
+            Row(f"layer {layer}", self._cells(there, self._of_layer(layer), several, spread), self._links.layer(layer))
             for layer in layers
         ]
         if all(measure in self._trends for measure in there):
-            empty = [EMPTY] * (1 + bool(spread))
-            rows.append(Row(_TREND, [*self._trend_cells(there), *empty]))
+            signed = {measure: with_sign(show) for measure, show in there.items()}
+            rows.append(Row(_TREND, self._cells(signed, self._trends, several, spread)))
+        if not several:
+            head.append(Column("keys", "Keys that all of it was measured of"))
         return Block(
             name,
             title,
-            text,
+            f"{text} {_ON_KEYS}",
             [self._links.figure(figure, caption) for figure, caption in figures],
             f"{title}, by layer",
-            [*head, Column("keys", "Keys that it was measured of")],
+            head,
             rows,
             self._links.exports("syntax_layers"),
         )
 
-    def _cells(self, measures: Mapping[str, Format], layer: int, spread: str | None) -> list[Cell]:
+    def _cells(
+        self, measures: Mapping[str, Format], found: Mapping[str, Measure], several: bool, spread: str | None
+    ) -> list[Cell]:
+        """The measures of a layer or of the trend; n of each, or of all at the end."""
         cells: list[Cell] = []
+        counts: list[Cell] = []
         for measure, show in measures.items():
-            cells += pair(self._found[measure].get(layer), show, self._has_control(measure))
+            each = found.get(measure)
+            cells += pair(each, show, self._has_control(measure))
+            counts.append(EMPTY if each is None else Cell(formats.count(each.n)))
+            if several:
+                cells.append(counts[-1])
         if spread:
-            found = self._found[spread].get(layer)
-            cells.append(spread_of(found, measures[spread]))
-        return cells
+            cells.append(spread_of(found.get(spread), measures[spread]))
+        return cells if several else [*cells, counts[0]]
 
-    def _trend_cells(self, measures: Mapping[str, Format]) -> list[Cell]:
-        cells: list[Cell] = []
-        for measure, show in measures.items():
-            cells += pair(self._trends[measure], with_sign(show), self._has_control(measure))
-        return cells
+    def _of_layer(self, layer: int) -> Mapping[str, Measure]:
+        return {measure: by_layer[layer] for measure, by_layer in self._found.items() if layer in by_layer}
+
+    def _several_n(self, measures: Iterable[str]) -> bool:
+        """Whether some of the measures were taken of other keys than the others."""
+        every = [{layer: each.n for layer, each in self._found[measure].items()} for measure in measures]
+        return any(counts != every[0] for counts in every)
 
     def _has_control(self, measure: str) -> bool:
         return any(each.control is not None for each in self._found[measure].values())
-
-    def _n(self, measures: Mapping[str, Format], layer: int) -> Cell:
-        found = [self._found[measure][layer].n for measure in measures if layer in self._found[measure]]
-        return Cell(formats.count(max(found))) if found else EMPTY
 
 
 def _title(measure: str) -> str:

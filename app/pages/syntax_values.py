@@ -1,6 +1,6 @@
 """The sections of the page of syntax about roles and nodes: how common each is among triggers, and in the corpus."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import duckdb
 
@@ -100,10 +100,11 @@ class ValueBlocks:
         titles: Mapping[str, str],
     ) -> Block:
         layers = sorted({layer for by_layer in found.values() for layer in by_layer})
+        triggers = {layer: _triggers(each[layer] for each in found.values() if layer in each) for layer in layers}
         rows = [
             Row(
                 f"{titles.get(value, value)}, layer {layer}",
-                value_cells(found[value][layer]),
+                value_cells(found[value][layer], triggers[layer]),
                 self._links.layer(layer),
             )
             for value in order
@@ -113,7 +114,7 @@ class ValueBlocks:
         return Block(
             name,
             title,
-            text,
+            f"{text} Keys and significant are counts of the layer's keys, without intervals: what chance gives is in q.",
             [
                 self._links.figure(
                     figure,
@@ -125,13 +126,19 @@ class ValueBlocks:
             [
                 Column(f"{aspect} and layer", ASPECTS[aspect]),
                 Column("triggers", "Share of the triggers of the layer's keys"),
-                Column("by chance", "Triggers with the roles of other tokens about as common"),
+                Column("by chance", "Triggers with the roles of other tokens about as common; the range of its draws"),
                 Column("corpus", "Share of all tokens, languages weighted as among the triggers"),
                 Column("lift", "Share of triggers over share of the corpus"),
                 Column("keys", "Keys whose commonest it is"),
                 Column("significant", "Those with q up to 0.05, equal tokens, neighbours and positions counted once"),
-                Column("n", "Triggers with it"),
+                Column("n", "Triggers with it, of all triggers of the layer's keys"),
             ],
             rows,
             self._links.exports("syntax_layer_values"),
         )
+
+
+def _triggers(found: Iterable[LayerValue]) -> int:
+    """All triggers of a layer, of which each value has its share."""
+    commonest = max(found, key=lambda each: each.n)
+    return round(commonest.n / commonest.value) if commonest.value else 0

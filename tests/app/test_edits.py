@@ -1,5 +1,6 @@
 """Edits from the app's side: judged, drawn, told as JSON, started by a form and tried on the live page."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,8 @@ def test_doses_controls_places_and_harm_elsewhere_have_their_tables(edited: Test
     page = edited.get(f"/runs/alpha/edits/{SELECTIVE.name}")
     blocks = {block.name: block for block in page.context["blocks"]}
     doses = [(row.head, row.cells[0].text) for row in blocks["doses"].rows]
+    assert "They are measured on" in blocks["doses"].text
+    assert re.search(r"\d+ places of \d+ files at the concept, \d+ places of \d+ files beside it", blocks["doses"].text)
     assert doses == [("1 key", "−2.0"), ("2 keys", "−4.0"), ("4 keys", "−8.0"), ("2 keys, within their range", "−4.0")]
     assert [row.head for row in blocks["collateral"].rows] == ["numpy"]
     assert blocks["collateral"].rows[0].cells[-1].text == "0.5"
@@ -105,6 +108,8 @@ def test_the_figure_has_doses_with_intervals_and_controls(edited: TestClient) ->
     assert concept["x"] == [1, 2, 4]
     assert concept["y"] == pytest.approx([-2, -4, -8])
     assert concept["error_y"]["array"] == pytest.approx([0.5] * 3)
+    assert concept["hovertext"][0].startswith("95 % interval -2.5 to -1.5; ")
+    assert all(re.search(r"\d places in \d+ files", said) for said in concept["hovertext"])
     assert near["y"] == pytest.approx(general["y"])
     assert matched["y"] == random["y"] == pytest.approx([-0.2, -0.2])
     assert edited.get(f"/runs/alpha/edits/{SELECTIVE.name}/figures/rank").status_code == 422

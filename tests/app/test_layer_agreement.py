@@ -75,7 +75,7 @@ def test_the_page_shows_the_numbers_with_their_intervals(computed: TestClient) -
     assert [row.head for row in block.rows] == ["layer 0", "layer 1"]
     first = block.rows[0].cells[0]
     assert (first.text.replace("\N{NARROW NO-BREAK SPACE}", " "), first.interval.count("%")) == ("50 %", 2)
-    assert block.rows[0].cells[-1].text == "400"
+    assert [cell.text for cell in block.rows[0].cells[-2:]] == ["400", "4"]
     assert {len(row.cells) + 1 for row in block.rows} == {len(block.head)}
     for block in page.context["blocks"]:
         assert block.rows, block.name
@@ -109,6 +109,9 @@ def test_every_figure_is_drawn_from_the_tables(computed: TestClient, figure: str
     assert answer["data"]
     for trace in answer["data"]:
         assert len(trace["x"]) == len(trace["y"]) > 0
+        said = trace.get("hovertext") or trace["text"]
+        assert all("400" in each for each in said)
+        assert "error_y" in trace or "error_x" in trace
 
 
 def test_the_curves_are_those_of_the_layers_and_chance_is_dotted(computed: TestClient) -> None:

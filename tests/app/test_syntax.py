@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+import duckdb
 import pytest
 from fastapi.testclient import TestClient
 
@@ -14,6 +15,7 @@ from app.main import create_app
 from app.pages.syntax import FigureName
 from app.queries.syntax import layer_measures, scores, scores_by_layer
 from app.settings import Settings
+from contract.analyses.files import analysis_path
 from contract.analyses.syntax import ASPECTS, LAYER_MEASURES, ROLES
 from contract.keys import KeyId
 from contract.runfile import open_run
@@ -112,6 +114,34 @@ def test_the_page_shows_the_claims_and_every_section(computed: TestClient) -> No
         assert f'id="{section}"' in page
     assert "upper half less lower" in page
     assert 'id="people"' not in page
+
+
+def test_numbers_of_layers_say_what_they_rest_on(computed: TestClient) -> None:
+    blocks = {block.name: block for block in computed.get("/runs/alpha/syntax").context["blocks"]}
+    for name in ("score", "locality", "concentration", "families"):
+        assert {len(row.cells) + 1 for row in blocks[name].rows} == {len(blocks[name].head)}
+        assert [column.title for column in blocks[name].head].count("keys") == 1
+        assert [row.cells[-1].text for row in blocks[name].rows] == ["6", "6", "12"]
+        assert "spread over draws of files" in blocks[name].text
+    # 12 triggers are an eighth, and a quarter
+    assert [row.cells[-1].text for row in blocks["roles"].rows[:2]] == ["12 of 96", "12 of 48"]
+    for figure in ("score", "locality", "concentration", "families"):
+        for trace in computed.get(f"/runs/alpha/syntax/figures/{figure}").json()["data"]:
+            if "error_y" in trace:
+                assert all("95 % interval" in said and "n = 6" in said for said in trace["hovertext"])
+
+
+def test_measures_of_other_keys_have_their_own_n(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs, tmp_path / "runs")
+    with duckdb.connect(str(analysis_path(tmp_path / "runs" / "alpha.duckdb", "syntax"))) as connection:
+        connection.execute("UPDATE syntax_layers SET keys = 5 WHERE measure = 'drop_first' AND layer = 1")
+    settings = Settings(runs=tmp_path / "runs", database_url=f"sqlite:///{tmp_path}/labels.sqlite")
+    with TestClient(create_app(settings)) as client:
+        blocks = {block.name: block for block in client.get("/runs/alpha/syntax").context["blocks"]}
+    locality = blocks["locality"]
+    places = [number for number, column in enumerate(locality.head[1:]) if column.title == "keys"]
+    assert [locality.rows[1].cells[place].text for place in places] == ["6", "5", "6"]
+    assert {len(row.cells) + 1 for row in locality.rows} == {len(locality.head)}
 
 
 def test_scores_stand_beside_peoples_labels(computed: TestClient) -> None:

@@ -1,11 +1,14 @@
 """The pages of concepts: the list, the form with what its patterns match, one concept, and the way to the live page."""
 
+import json
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
 
+from app.drawing_concepts import hits_by_layer
+from app.queries.concepts import ConceptLayer
 from tests.concepts import EXAMPLE, LOOPS
 
 LIST = "/runs/alpha/concepts"
@@ -111,6 +114,32 @@ def test_every_figure_is_drawn_by_layer(computed: TestClient, figure: str) -> No
     drawn = computed.get(f"/runs/alpha/concepts/loops/figures/{figure}").json()
     assert all(list(trace["x"]) == [0, 1] for trace in drawn["data"])
     assert len(drawn["data"]) >= 2
+    if figure == "hits":
+        assert drawn["data"][0]["hovertext"] == ["95 % interval 10.0% to 30.0%; n = 50"] * 2
+
+
+def test_a_share_in_too_few_files_is_drawn_without_an_interval() -> None:
+    layer = ConceptLayer(
+        layer=0,
+        keys=6,
+        any_hit=2,
+        expected=1,
+        expected_low=0.5,
+        expected_high=2,
+        significant=1,
+        auroc={80: 1},
+        triggers=9,
+        hit_share=0.25,
+        hit_share_low=None,
+        hit_share_high=None,
+        chance_share=0.125,
+        chance_share_low=0.1,
+        chance_share_high=0.2,
+    )
+    found, chance = json.loads(hits_by_layer([layer]).to_json())["data"]
+    assert (found["y"], found["error_y"]["array"], found["error_y"]["arrayminus"]) == ([0.25], [0], [0])
+    assert found["hovertext"] == ["no interval; n = 9"]
+    assert chance["error_y"]["array"] == pytest.approx([0.075])
 
 
 def test_its_keys_are_masked_on_the_live_page_with_a_prompt_that_has_it(computed: TestClient) -> None:
