@@ -468,13 +468,13 @@ def import_labels(
 
 
 def _label_format(path: Path) -> "Format":
-    formats: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
+    from app.errors import InvalidParameter
+    from app.labels.import_files import format_of
+
     try:
-        return formats[path.suffix.lower()]
-    except KeyError as error:
-        raise typer.BadParameter(
-            f"{path.name} ends neither in .csv nor .jsonl nor .parquet", param_hint="FILE"
-        ) from error
+        return format_of(path.name)
+    except InvalidParameter as error:
+        raise typer.BadParameter(error.detail, param_hint="FILE") from error
 
 
 def _assignments(texts: list[str]) -> dict[str, str]:

@@ -1,8 +1,6 @@
 """Everything people decided as a file, and such a file taken in."""
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query, Response
@@ -88,13 +86,10 @@ def import_labels(
     dry_run: Annotated[bool, Query(description="Only check, and say what would be done")] = False,
 ) -> ImportAnswer | JSONResponse:
     """Take an export in, people and times kept: every row or none, and nothing twice."""
-    with tempfile.TemporaryDirectory(prefix="keyscope-") as directory:
-        path = Path(directory, f"labels.{format}")
-        path.write_bytes(content)
-        try:
-            done = importing.import_file(database, runs, path, format, dry_run)
-        except ImportRefused as error:
-            problems = [ProblemShape(line=each.line, problem=each.problem) for each in error.problems]
-            refusal = ImportRefusal(error=error.code, detail=error.detail, problems=problems)
-            return JSONResponse(refusal.model_dump(), error.status)
+    try:
+        done = importing.import_upload(database, runs, content, format, dry_run)
+    except ImportRefused as error:
+        problems = [ProblemShape(line=each.line, problem=each.problem) for each in error.problems]
+        refusal = ImportRefusal(error=error.code, detail=error.detail, problems=problems)
+        return JSONResponse(refusal.model_dump(), error.status)
     return ImportAnswer(dry_run=dry_run, added=done.added, changed=done.changed, unchanged=done.unchanged)

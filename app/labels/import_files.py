@@ -4,11 +4,12 @@ import csv
 import json
 from collections.abc import Iterator
 from io import TextIOWrapper
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import duckdb
 
+from app.errors import InvalidParameter
 from app.exports import from_cell
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -19,6 +20,19 @@ JSON_COLUMNS = ("tags", "evidence")
 MEMORY = "512MB"
 """What reading a Parquet file may take: a small file may unfold to a very large one."""
 BATCH = 1000
+
+
+def format_of(name: str) -> Format:
+    """The format of a file by its name.
+
+    Raises:
+        InvalidParameter: its name ends otherwise than those of the formats do.
+    """
+    formats: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
+    try:
+        return formats[PurePath(name).suffix.lower()]
+    except KeyError as error:
+        raise InvalidParameter(f"{name} ends neither in .csv nor .jsonl nor .parquet") from error
 
 
 def read_rows(path: Path, format: Format) -> Iterator[Row]:

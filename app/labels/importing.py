@@ -4,6 +4,7 @@ Rows that are there already change nothing. Where a person labelled a key in bot
 order of their times and each ends where the next one begins.
 """
 
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,6 +82,14 @@ class _Plan:
     """Labels of the database that are to end, when, and whether they were taken back."""
     orders: list[list[Adjudication]] = field(default_factory=list)
     """Decisions on one key that are to be numbered anew."""
+
+
+def import_upload(database: Database, runs: Registry, content: bytes, format: Format, dry_run: bool = False) -> Outcome:
+    """Take in what was sent, as `import_file` does a file."""
+    with tempfile.TemporaryDirectory(prefix="keyscope-") as directory:
+        path = Path(directory, f"labels.{format}")
+        path.write_bytes(content)
+        return import_file(database, runs, path, format, dry_run)
 
 
 def import_file(database: Database, runs: Registry, path: Path, format: Format, dry_run: bool = False) -> Outcome:

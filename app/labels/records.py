@@ -51,6 +51,8 @@ COLUMNS = {
     "retracted": "BOOLEAN",
 }
 """The columns of the file and their types in DuckDB."""
+NEEDED = ("person", "key", "kind", "weights_sha256", "created_at")
+"""Those that a file of labels cannot lack."""
 
 
 def _person(text: str) -> str:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 
+from app.accounts.identity import Role, Visitor
 from app.dependencies import LabelsDatabase, Runs
 from app.drawing_parts import by_layer
 from app.labels import adjudication, agreement
@@ -62,6 +63,7 @@ class LabelsPage(Page):
     n_open: Annotated[int, Help("Those on which nobody has decided")]
     earlier: Annotated[str | None, Help("Address of the page of disagreements before")]
     later: Annotated[str | None, Help("Address of the page of disagreements after")]
+    may_import: Annotated[bool, Help("Whether labels can be imported by the visitor, or by who says their name")]
 
 
 @router.get("/labels", name="labels_page")
@@ -69,6 +71,7 @@ def labels_page(
     request: Request,
     registry: Runs,
     database: LabelsDatabase,
+    visitor: Visitor,
     run: str = "",
     first: Annotated[str, Query(description="Person in the rows of the confusion")] = "",
     second: Annotated[str, Query(description="Person in its columns")] = "",
@@ -111,6 +114,7 @@ def labels_page(
         n_open=sum(each.decision is None for each in disputed),
         earlier=turn(offset - PAGE),
         later=turn(offset + PAGE),
+        may_import=visitor is None or visitor.role.may(Role.ADMIN),
     )
     return respond(request, "labels.html", page)
 

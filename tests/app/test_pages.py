@@ -23,6 +23,7 @@ from app.pages.errors import ErrorPage
 from app.pages.findings import FindingsPage
 from app.pages.jobs import JobsPage
 from app.pages.key import KeyPage
+from app.pages.label_import import ImportPage
 from app.pages.labels import ConflictPage
 from app.pages.layer import LayerPage
 from app.pages.lens import LensPage
@@ -67,6 +68,7 @@ PAGES: list[tuple[str, str, type[Page]]] = [
     ("/account", "account.html", AccountPage),
     ("/people", "people.html", PeoplePage),
     ("/labels", "labels.html", LabelsPage),
+    ("/labels/import", "import.html", ImportPage),
     ("/labels?run=gated&mask=L0.K1:0.5", "labels.html", LabelsPage),
     ("/lists?run=alpha&mask=L0.K1:0.5", "lists.html", ListsPage),
     ("/activity?run=alpha", "activity.html", ActivityPage),
@@ -82,7 +84,7 @@ AFTER_A_FORM: list[tuple[str, type[Page]]] = [
     ("queue_last.html", LastPage),
 ]
 """Pages that need a form sent or an analysis computed, drawn by the tests of their rooms."""
-UNDER_A_NAME = ("queue.html",)
+UNDER_A_NAME = ("import.html", "queue.html")
 WHERE_PEOPLE_SIGN_IN = {
     "sign_in.html": "stranger",
     "invitation.html": "stranger",

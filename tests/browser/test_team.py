@@ -1,5 +1,6 @@
 """What a team sees of each other in the browser."""
 
+import json
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -133,3 +134,57 @@ def test_a_list_is_filled_from_a_key_ordered_and_masked(
     page.get_by_role("button", name="mask these keys").click()
     expect(page.get_by_label("factor of L1.K3")).to_have_value("0")
     expect(page.locator(".masks tbody tr")).to_have_count(4)
+
+
+def row_of(person: str) -> str:
+    """A label as a file has it, of weights that no run here has."""
+    row = {"person": person, "key": "L0.K0", "kind": "mixed", "weights_sha256": "f" * 64}
+    return json.dumps(row | {"created_at": "2026-01-01T00:00:00Z"})
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_file_is_checked_and_then_imported_without_being_chosen_again(
+    visit: Callable[..., Visitor], theme: str
+) -> None:
+    visitor = visit("/labels/import", width=390, theme=theme, person="Ada")
+    page = visitor.page
+    chosen = page.get_by_label("File, .csv")
+    rows = f"{row_of(theme)}\n{row_of('Zoë ' + theme)}\n"
+    chosen.set_input_files({"name": "team.jsonl", "mimeType": "", "buffer": f"{rows}no JSON".encode()})
+    page.get_by_role("button", name="check it").click()
+    expect(page.get_by_role("row", name="3 this is no JSON")).to_be_visible()
+    visitor.problems[:] = [problem for problem in visitor.problems if "422" not in problem]
+    assert visitor.barriers() == []
+    chosen.set_input_files({"name": "team.jsonl", "mimeType": "", "buffer": rows.encode()})
+    page.get_by_role("button", name="check it").click()
+    expect(page.locator("#outcome")).to_contain_text("would be added")
+    assert visitor.barriers() == []
+    page.get_by_role("button", name="import it").click()
+    expect(page.locator("#outcome")).to_contain_text("team.jsonl is imported")
+    expect(page.locator("#outcome dd").first).to_have_text("2")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_file_too_large_is_told_before_it_is_sent_and_another_forgets_what_was_checked(
+    visit: Callable[..., Visitor],
+) -> None:
+    page = visit("/labels/import", person="Ada").page
+    chosen = page.get_by_label("File, .csv")
+    chosen.set_input_files({"name": "team.jsonl", "mimeType": "", "buffer": row_of("Cyd").encode()})
+    page.get_by_role("button", name="check it").click()
+    expect(page.get_by_role("button", name="import it")).to_be_visible()
+    chosen.set_input_files({"name": "big.csv", "mimeType": "", "buffer": b"x" * 8_400_000})
+    expect(page.get_by_role("button", name="import it")).to_have_count(0)
+    told = "big.csv has 8,400,000 bytes, the limit is 8,384,512: split it"
+    assert chosen.evaluate("input => input.validationMessage") == told
+
+
+def test_a_file_is_imported_without_scripts_too(visit: Callable[..., Visitor]) -> None:
+    page = visit("/labels/import", script=False, person="Ada").page
+    file = {"name": "team.jsonl", "mimeType": "", "buffer": row_of("Dee").encode()}
+    page.get_by_label("File, .csv").set_input_files(file)
+    page.get_by_role("button", name="check it").click()
+    expect(page.get_by_text("Choose the same file again")).to_be_visible()
+    page.get_by_label("File, .csv").set_input_files(file)
+    page.get_by_role("button", name="import it").click()
+    expect(page.locator("#outcome")).to_contain_text("team.jsonl is imported")

@@ -163,6 +163,7 @@ POST /api/v1/runs/{run}/lists
 POST /api/v1/runs/{run}/queue
 """
 ADMINS = """
+GET /labels/import
 GET /metrics
 GET /people
 POST /people
@@ -170,6 +171,7 @@ POST /people/{person}/disable
 POST /people/{person}/enable
 POST /people/{person}/invitation
 POST /people/{person}/role
+POST /labels/import
 POST /runs/{run}/keys/{key}/decisions
 POST /api/v1/labels/import
 POST /api/v1/runs/{run}/keys/{key}/adjudications

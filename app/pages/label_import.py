@@ -1,0 +1,116 @@
+"""`/labels/import`: an export taken in by a form, which first says what that would do, and then does it, every row or none."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, File, Form, Request, UploadFile
+from fastapi.responses import HTMLResponse
+
+from app.accounts.identity import Admin, Visitor, needs
+from app.accounts.roles import Role
+from app.dependencies import LabelsDatabase, Runs
+from app.errors import InvalidParameter
+from app.labels.import_files import format_of
+from app.labels.importing import ImportRefused, Outcome, Problem, import_upload
+from app.labels.records import NEEDED
+from app.pages.links import Basket, Links
+from app.pages.render import Frame, Help, Page, respond
+from app.security import MAX_BODY_BYTES, BodyTooLarge
+from contract.errors import KeyscopeError
+
+AROUND_THE_FILE = 4096
+"""Bytes of a request that the form itself takes, at most."""
+MAX_FILE_BYTES = MAX_BODY_BYTES - AROUND_THE_FILE
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A file that was looked through, and perhaps taken in."""
+
+    name: str
+    sha256: str
+    outcome: Outcome
+    imported: bool
+    """Whether it was taken in; otherwise the outcome is what that would do."""
+    another: bool
+    """Whether it was to be taken in, but is another file than the one looked through before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPage(Page):
+    """What the import page shows."""
+
+    may_import: Annotated[bool, Help("Whether the visitor may import: an admin, known by name")]
+    most: Annotated[int, Help("Bytes that a file may have")]
+    needed: Annotated[Sequence[str], Help("Columns that no file may lack")]
+    checked: Annotated[Checked | None, Help("The file that was sent, where every row of it is good")]
+    problem: Annotated[str | None, Help("Why nothing was imported")]
+    problems: Annotated[list[Problem], Help("What is wrong with single rows, the first of them, by line")]
+
+
+@router.get("/labels/import", name="import_page", dependencies=[needs(Role.ADMIN)])
+def import_page(request: Request, visitor: Visitor) -> HTMLResponse:
+    """The form."""
+    return _page(request, may_import=visitor is not None)
+
+
+@router.post("/labels/import", name="import_form")
+def import_form(
+    request: Request,
+    _admin: Admin,
+    database: LabelsDatabase,
+    runs: Runs,
+    file: Annotated[UploadFile | None, File()] = None,
+    action: Annotated[Literal["check", "import"], Form()] = "check",
+    checked: Annotated[str, Form(max_length=64)] = "",
+) -> HTMLResponse:
+    """Say what the file would do; where that was said of this very file before, do it."""
+    try:
+        name, content = _content(file)
+        sha256 = hashlib.sha256(content).hexdigest()
+        imported = action == "import" and checked == sha256
+        outcome = import_upload(database, runs, content, format_of(name), dry_run=not imported)
+    except KeyscopeError as error:
+        return _page(request, error)
+    another = action == "import" and not imported
+    return _page(request, checked=Checked(name, sha256, outcome, imported, another))
+
+
+def _content(file: UploadFile | None) -> tuple[str, bytes]:
+    """The name and the bytes of a file.
+
+    Raises:
+        InvalidParameter: none was chosen.
+        BodyTooLarge: it is too large.
+    """
+    if file is None or not file.filename:
+        raise InvalidParameter("no file was sent: choose one that ends in .csv, .jsonl or .parquet")
+    size = file.size or 0
+    if size > MAX_FILE_BYTES:
+        raise BodyTooLarge(
+            f"{file.filename} has {size:,} bytes, the limit is {MAX_FILE_BYTES:,}: "
+            "split it, or run `keyscope labels import FILE`, which has none"
+        )
+    return file.filename, file.file.read()
+
+
+def _page(
+    request: Request,
+    error: KeyscopeError | None = None,
+    *,
+    checked: Checked | None = None,
+    may_import: bool = True,
+) -> HTMLResponse:
+    page = ImportPage(
+        frame=Frame(title="Import labels", links=Links(request, Basket()), run=None, here="labels"),
+        may_import=may_import,
+        most=MAX_FILE_BYTES,
+        needed=NEEDED,
+        checked=checked,
+        problem=error.detail if error else None,
+        problems=error.problems if isinstance(error, ImportRefused) else [],
+    )
+    return respond(request, "import.html", page, error.status if error else 200)
