@@ -34,7 +34,7 @@ from tests.syntax_analysis import write_syntax
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader"]
-PATIENCE = 30_000
+PATIENCE = 60_000
 """Milliseconds that a page may take to be as expected, for the machine may be busy; a page that is so already costs none."""
 VENDOR = Path(__file__).parents[2] / "static" / "vendor"
 WATCH = """
@@ -142,6 +142,7 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
             color_scheme=theme,  # type: ignore[arg-type]
             java_script_enabled=script,
         )
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         if person:
             context.add_cookies([{"name": COOKIE, "value": quote(person), "url": site.url}])
