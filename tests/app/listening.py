@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import httpx
 
+PATIENCE = 60
+"""Seconds that a test waits, for the machine may be busy, for what takes one or two."""
+
 
 class Listener(threading.Thread):
     """Reads the events of a stream until it ends or is closed."""
@@ -16,7 +19,7 @@ class Listener(threading.Thread):
         self.status: int | None = None
         self.ended = False
         """Whether the server ended the stream, and did so properly."""
-        self.client = httpx.Client(timeout=30, headers={"Accept": "text/event-stream"} | (headers or {}))
+        self.client = httpx.Client(timeout=PATIENCE, headers={"Accept": "text/event-stream"} | (headers or {}))
 
     def run(self) -> None:
         try:
@@ -31,8 +34,8 @@ class Listener(threading.Thread):
             pass
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

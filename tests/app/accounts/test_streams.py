@@ -14,14 +14,12 @@ from app.labels.changes import KeyChanges
 from app.main import create_app
 from app.settings import Settings
 from tests.app.accounts.office import PASSWORD, Office
-from tests.app.listening import Listener, until
+from tests.app.listening import PATIENCE, Listener, until
 from tests.serving import serving
 
 KEY = "/runs/alpha/keys/L1.K2"
 MORE_THAN_CONNECTIONS = 16
 """Streams, where the pool has 15 connections at most."""
-SOON = 8
-"""Seconds within which a stream has to end: it is looked after once a second, by a machine that may be busy."""
 
 
 @dataclass
@@ -45,7 +43,7 @@ class Served:
         self.listeners.append(listener)
         before = self.watched
         listener.start()
-        assert listener.opened.wait(20)
+        assert listener.opened.wait(PATIENCE)
         until(lambda: self.watched == before + 1)
         return listener
 
@@ -115,7 +113,7 @@ def test_a_browsers_stream_ends_with_its_session_or_role(served: Served, end: En
     browser = served.office.browser("Lea")
     others, hers = served.listen(served.office.browser("Ada")), served.listen(browser)
     end(served.office, browser)
-    until(lambda: hers.ended, SOON)
+    until(lambda: hers.ended)
     assert hers.status == 200
     if end is not outlast_the_session:  # which is everybody's
         assert not others.ended
@@ -127,14 +125,14 @@ def test_a_programs_stream_ends_with_its_token_or_role(served: Served, end: Endi
     program = served.office.program("Lea", "labeler")
     listener = served.listen(program)
     end(served.office, program)
-    until(lambda: listener.ended, SOON)
+    until(lambda: listener.ended)
 
 
 def test_signing_out_here_ends_no_stream_elsewhere(served: Served):
     here, elsewhere = served.office.browser("Lea"), served.office.browser("Lea")
     ending, going_on = served.listen(here), served.listen(elsewhere)
     here.post("/sign-out")
-    until(lambda: ending.ended, SOON)
+    until(lambda: ending.ended)
     label = {"kind": "mixed"}
     assert served.office.program("Ada", "admin").put(f"/api/v1{KEY}/labels", json=label).status_code == 200
     until(lambda: len(going_on.events) == 2)  # what it had not seen at first is one

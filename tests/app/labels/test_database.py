@@ -3,7 +3,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.orm import Session
 
 from app.labels.database import (
+    BUSY_SECONDS,
     ConnectionLost,
     Database,
     DatabaseUnavailable,
@@ -21,6 +22,7 @@ from app.labels.database import (
     _config,
     database_url,
     downgrade,
+    make_engine,
     upgrade,
 )
 from app.labels.models import Base
@@ -259,13 +261,16 @@ def test_a_locked_database_is_one_sentence(sqlite_url: str, monkeypatch: pytest.
 
 
 def test_pages_say_that_the_database_is_locked(runs_dir: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("app.labels.database.BUSY_SECONDS", 0.1)
     headers = {"Accept": "text/html", "X-Keyscope-Person": "Ada"}
     key = "/runs/alpha/keys/L0.K1"
     with TestClient(create_app(Settings(runs=runs_dir, database_url=sqlite_url)), headers=headers) as client:
         client.get(key)
-        client.app.state.database.close()
-        with locked(sqlite_url, "PRAGMA locking_mode = EXCLUSIVE", "BEGIN IMMEDIATE"):
+        database = client.app.state.database
+        # What is locked nobody waits for; before and after, others are waited for as ever.
+        with (
+            impatient(database, monkeypatch),
+            locked(sqlite_url, "PRAGMA locking_mode = EXCLUSIVE", "BEGIN IMMEDIATE"),
+        ):
             page = client.get(key)
             refused = client.post(f"{key}/label", data={"kind": "mixed"})
             queue = client.get("/labels/queue?run=alpha&strategy=sample")
@@ -330,13 +335,24 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 @contextmanager
 def locked(url: str, *statements: str) -> Iterator[None]:
-    """Another process, as it were, that holds the database."""
-    other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
-    for statement in statements:
-        other.execute(statement)
-    yield
-    other.execute("ROLLBACK")
-    other.close()
+    """Another process, as it were, that holds the database once whoever else uses it has let go."""
+    path = url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)) as other:
+        for statement in statements:
+            other.execute(statement)
+        yield
+        other.execute("ROLLBACK")
+
+
+@contextmanager
+def impatient(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have a database give up a locked file at once, by connections of its own; those that it has are closed."""
+    database.close()
+    with monkeypatch.context() as patch:
+        patch.setattr("app.labels.database.BUSY_SECONDS", 0.1)
+        patch.setattr(database, "engine", make_engine(database.url))
+        yield
+        database.close()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from app.pages.lists import parse_keys
 from app.pages.team import kinds_by_layer
 from app.settings import Settings
 from contract.keys import KeyId
-from tests.app.listening import Listener, until
+from tests.app.listening import PATIENCE, Listener, until
 from tests.serving import serving
 
 V1 = "/api/v1"
@@ -365,18 +365,18 @@ def two_servers(settings: Settings, runs_dir: Path, tmp_path: Path) -> Iterator[
 
 def test_an_open_page_hears_of_changes_made_on_another_server(two_servers: tuple[Any, str, TestClient]):
     app, url, elsewhere = two_servers
-    state = re.search(r'data-state="([^"]*)"', httpx.get(url + KEY).text)
+    state = re.search(r'data-state="([^"]*)"', httpx.get(url + KEY, timeout=PATIENCE).text)
     assert state is not None
     listener = Listener(f"{url}{KEY}/events?since={state[1]}")
     listener.start()
-    assert listener.opened.wait(10)
+    assert listener.opened.wait(PATIENCE)
     until(lambda: app.state.changes.watched == 1)
     label(elsewhere, "L1.K2", "Ben", "mixed")
     until(lambda: len(listener.events) == 1)
     assert post(elsewhere, f"{KEY}/comments", "Ben", text="hello").status_code == 303
     until(lambda: len(listener.events) == 2)
     label(elsewhere, "L1.K3", "Ben", "mixed")
-    now = re.search(r'data-state="([^"]*)"', httpx.get(url + KEY).text)
+    now = re.search(r'data-state="([^"]*)"', httpx.get(url + KEY, timeout=PATIENCE).text)
     assert now is not None
     assert listener.events[-1] == now[1]
     assert len(listener.events) == 2, "what the page knew, and other keys, are no changes"
@@ -394,7 +394,7 @@ def test_a_page_that_missed_a_change_hears_of_it_at_once(two_servers: tuple[Any,
 
 def test_nobody_is_listened_for_after_they_left(two_servers: tuple[Any, str, TestClient]):
     app, url, _ = two_servers
-    with httpx.stream("GET", f"{url}{KEY}/events", timeout=20) as answer:
+    with httpx.stream("GET", f"{url}{KEY}/events", timeout=PATIENCE) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         until(lambda: app.state.changes.watched == 1)
     until(lambda: app.state.changes.watched == 0)
