@@ -112,8 +112,8 @@ TABLES = (
             Column(
                 "distinct_q",
                 "DOUBLE",
-                "The same with equal trigger tokens, equal tokens before them and equal positions each counted once, "
-                "whichever says least: is it more than a few tokens that happen to be so?",
+                "The same with equal trigger tokens, equal tokens before them and equal positions each counted once "
+                "against others about as common, whichever says least: is it more than a few tokens that happen to be so?",
             ),
         ),
         ("layer", "index", "aspect", "rank"),

@@ -1,6 +1,6 @@
 """One layer of a run: its keys measured and profiled, with draws of files and of chance beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy.typing as npt
 from contract.analyses.syntax import ASPECTS
 from worker.analysis.analysis import Arrays
 from worker.analysis.subject import Subject
-from worker.analysis.syntax.base import Base, units
+from worker.analysis.syntax.alike import Alike, units
 from worker.analysis.syntax.chance import Chance
 from worker.analysis.syntax.concentration import Groups, ngrams
 from worker.analysis.syntax.measures import MEASURES, Measured, Mutated, family, layer_means
@@ -29,7 +29,10 @@ class Corpus:
 
     store: TokenStore
     places: PlaceMap
-    base: Mapping[str, Base]
+    base: Mapping[str, FloatArray]
+    """By aspect [languages, values], share of the language's tokens."""
+    alike: Sequence[Alike]
+    """What keys may go by, kind by kind."""
     chance: Chance
     times: FloatArray
     """[draws, files], how often each file is drawn in each draw of the bootstrap."""
@@ -145,10 +148,12 @@ def _profiles(corpus: Corpus, keys: int, triggers: Examples, samples: Examples) 
     found: dict[str, npt.NDArray[np.generic]] = {}
     language = corpus.languages(triggers)
     go_by = units(corpus.store, triggers.token, triggers.first)
+    once = [alike.once(triggers.key, language, unit) for alike, unit in zip(corpus.alike, go_by, strict=True)]
     for aspect in ASPECTS:
         of_samples = Groups(samples.key, corpus.places.of(aspect, samples.token), keys)
         value = corpus.places.of(aspect, triggers.token)
-        rows = profile(keys, triggers.key, language, go_by, value, of_samples, corpus.base[aspect])
+        shares = [(each, alike.shares[aspect]) for each, alike in zip(once, corpus.alike, strict=True)]
+        rows = profile(keys, triggers.key, language, value, shares, of_samples, corpus.base[aspect])
         found |= {f"{aspect}_{each.name}": getattr(rows, each.name) for each in fields(Profiles)}
     return found
 
@@ -167,7 +172,7 @@ def _values(corpus: Corpus, triggers: Examples) -> dict[str, npt.NDArray[np.gene
         pairs, counts = np.unique(triggers.file * size + value, return_counts=True)
         found[f"{aspect}_of_file"], found[f"{aspect}_of_value"] = np.divmod(pairs, size)
         found[f"{aspect}_counts"] = counts
-        found[f"{aspect}_expected"] = mix @ corpus.base[aspect].share
+        found[f"{aspect}_expected"] = mix @ corpus.base[aspect]
         found[f"{aspect}_control"] = np.stack(
             [np.bincount(corpus.places.of(aspect, each), minlength=size) for each in others]
         ) / max(len(triggers), 1)

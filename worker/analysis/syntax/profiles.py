@@ -1,11 +1,12 @@
 """What the triggers of each key have in common, aspect by aspect, against the corpus and against chance."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.syntax.base import Base
+from worker.analysis.syntax.alike import Once, log_tail_of_sum
 from worker.analysis.syntax.concentration import Groups
 
 IntArray = npt.NDArray[np.int64]
@@ -32,18 +33,25 @@ class Profiles:
 
 
 def profile(
-    keys: int, key: IntArray, language: IntArray, units: IntArray, value: IntArray, samples: Groups, base: Base
+    keys: int,
+    key: IntArray,
+    language: IntArray,
+    value: IntArray,
+    once: Sequence[tuple[Once, FloatArray]],
+    samples: Groups,
+    base: FloatArray,
 ) -> Profiles:
     """The profile of each key in one aspect.
 
     Args:
         keys: how many keys the layer has.
-        key: [triggers], as the next three.
+        key: [triggers], ascending, as the next two.
         language: of each trigger.
-        units: [units, triggers], what the key may go by without knowing any syntax.
         value: of the aspect at the trigger.
+        once: what the keys may go by without knowing any syntax, kind by kind, and how often other units of each
+            class have a value of the aspect, [classes, values].
         samples: values of the aspect at samples of the keys.
-        base: how common values are in the corpus.
+        base: how common values are in the corpus, [languages, values].
     """
     groups = Groups(key, value, keys)
     masses = groups.masses()
@@ -51,18 +59,21 @@ def profile(
     rank = _ranks(groups.key)
     chosen, rank = order[rank < LISTED], rank[rank < LISTED] + 1
     of_key, found = groups.key[chosen], groups.code[chosen]
-    mix, total = _mix(keys, key, language, len(base.share))
-    expected = (mix[of_key] * base.share[:, found].T).sum(axis=1)
+    mix, total = _mix(keys, key, language, len(base))
+    expected = (mix[of_key] * base[:, found].T).sum(axis=1)
     log_p = np.full(len(chosen), np.nan)
     log_distinct_p = np.full(len(chosen), np.nan)
     top = rank == 1
-    tests = np.log(np.maximum((base.share > 0).any(axis=0).sum(), 1))
-    log_p[top] = np.minimum(log_tail(masses[chosen][top], total[of_key[top]], expected[top]) + tests, 0)
-    for unit, once in zip(units, base.once, strict=True):
-        hits, different = _each_once(keys, key, unit, value, of_key[top], found[top])
-        rate = (mix[of_key[top]] * once[:, found[top]].T).sum(axis=1)
-        # the least of the three: no unit alone may explain it
-        log_distinct_p[top] = np.fmax(log_distinct_p[top], np.minimum(log_tail(hits, different, rate) + tests, 0))
+    # the commonest value was picked out of these
+    picked = np.log(np.maximum((base > 0).any(axis=0).sum(), 1))
+    log_p[top] = np.minimum(log_tail(masses[chosen][top], total[of_key[top]], expected[top]) + picked, 0)
+    wanted = np.zeros(keys, dtype=np.int64)
+    wanted[of_key[top]] = found[top]
+    for each, shares in once:
+        goal = wanted[key[each.trigger]]
+        chance = log_tail_of_sum(keys, key[each.trigger], shares[each.classes, goal], value[each.trigger] == goal)
+        # whichever says least: no kind of unit may explain it by itself
+        log_distinct_p[top] = np.fmax(log_distinct_p[top], np.minimum(chance[of_key[top]] + picked, 0))
     return Profiles(
         key=of_key,
         rank=rank,
@@ -100,19 +111,6 @@ def _mix(keys: int, key: IntArray, language: IntArray, languages: int) -> tuple[
     counts = np.bincount(key * languages + language, minlength=keys * languages).reshape(keys, languages)
     total = counts.sum(axis=1).astype(np.float64)
     return counts / np.maximum(total, 1)[:, None], total
-
-
-def _each_once(
-    keys: int, key: IntArray, unit: IntArray, value: IntArray, of_key: IntArray, wanted: IntArray
-) -> tuple[FloatArray, FloatArray]:
-    """For each key, how many of its different units have mostly the wanted value, and how many there are."""
-    pairs, pair = np.unique(np.stack([key, unit]), axis=1, return_inverse=True)
-    mostly = Groups(pair.ravel(), value, pairs.shape[1]).top_code()
-    goal = np.full(keys, -1, dtype=np.int64)
-    goal[of_key] = wanted
-    hits = np.bincount(pairs[0][mostly == goal[pairs[0]]], minlength=keys)
-    different = np.bincount(pairs[0], minlength=keys)
-    return hits[of_key].astype(np.float64), different[of_key].astype(np.float64)
 
 
 def _share_of(samples: Groups, key: IntArray, value: IntArray) -> FloatArray:

@@ -173,7 +173,7 @@ def _worth_rows(aspect: str, layers: Sequence[Arrays], corpus: Corpus) -> IntArr
     if aspect == "role":
         return np.arange(size)
     keys = sum(np.bincount(found[f"{aspect}_value"][found[f"{aspect}_rank"] == 1], minlength=size) for found in layers)
-    common = (corpus.base[aspect].share >= WORTH_A_ROW).any(axis=0)
+    common = (corpus.base[aspect] >= WORTH_A_ROW).any(axis=0)
     return np.flatnonzero(common | (keys >= WORTH_A_ROW * max(int(np.sum(keys)), 1)))
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from worker.analysis.analysis import Analysis, Arrays, Results, Settings, Step, file_steps
 from worker.analysis.subject import Subject
+from worker.analysis.syntax.alike import alike_units
 from worker.analysis.syntax.base import base_rates
 from worker.analysis.syntax.chance import Chance
 from worker.analysis.syntax.layer import Corpus, read_layer
@@ -85,7 +86,8 @@ class Syntax(Analysis):
                 Corpus(
                     store=store,
                     places=places,
-                    base=base_rates(store, places, subject.manifest.settings.window),
+                    base=base_rates(store, places),
+                    alike=alike_units(store, places, subject.manifest.settings.window),
                     chance=Chance(store, subject.manifest.settings.window, self.settings.seed),
                     times=random.multinomial(store.n_files, files, size=self.settings.draws).astype(np.float64),
                     controls=self.settings.controls,

@@ -31,7 +31,7 @@ KEYWORDS = (
 FILES = 120
 SETTINGS = RunSettings(window=WINDOW, stride=WINDOW, top_k=60, context=4, keep_duplicates=True)
 DETECTOR, BIGRAM, EVERYWHERE, KEYWORD = (0, 0), (0, 1), (0, 2), (1, 3)
-OpenPlanted = Callable[[bool], Subject]
+OpenPlanted = Callable[[int | None], Subject]
 
 
 def planted(texts: list[str]) -> Plants:
@@ -45,20 +45,20 @@ def planted(texts: list[str]) -> Plants:
 
 @pytest.fixture(scope="session")
 def open_planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenPlanted]:
-    """Opens the run of the planted model, or with True that of the shuffled one."""
+    """Opens the run of the planted model, or with a seed that of a copy shuffled with it."""
     folder = tmp_path_factory.mktemp("planted")
     texts = code(FILES)
     (folder / "corpus").mkdir()
     for number, text in enumerate(texts):
         (folder / "corpus" / f"{number:03}.py").write_text(text, "utf-8")
-    opened: dict[bool, Subject] = {}
+    opened: dict[int | None, Subject] = {}
     with ExitStack() as stack:
 
-        def open_run(shuffle: bool) -> Subject:
+        def open_run(shuffle: int | None) -> Subject:
             if shuffle not in opened:
                 plants = planted(texts)
-                if shuffle:
-                    plants.shuffle()
+                if shuffle is not None:
+                    plants.shuffle(shuffle)
                 source = ModelSource(str(plants.save(folder / f"model-{shuffle}")), dtype="float32", device="cpu")
                 path = _precomputed(source, folder / "corpus", folder / f"runs-{shuffle}")
                 opened[shuffle] = stack.enter_context(open_subject(path, source, (), Silent()))

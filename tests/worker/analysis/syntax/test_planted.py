@@ -25,7 +25,7 @@ LEVEL = 0.05
 @pytest.fixture(scope="module")
 def rows(open_planted: OpenPlanted) -> Iterator[duckdb.DuckDBPyConnection]:
     """The run of the planted model with its analysis."""
-    subject = open_planted(False)
+    subject = open_planted(None)
     analyse(subject, make_analysis("syntax", SETTINGS))
     with open_run(subject.path) as connection:
         yield connection
@@ -97,16 +97,19 @@ def test_the_nodes_of_a_planted_token_are_named(rows: duckdb.DuckDBPyConnection)
     assert commonest(rows, BIGRAM, "scope")["value"] == "module"
 
 
-def test_a_shuffled_copy_has_no_role_beyond_its_tokens(open_planted: OpenPlanted) -> None:
-    subject = open_planted(True)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_shuffled_copy_has_nothing_beyond_its_tokens(open_planted: OpenPlanted, seed: int) -> None:
+    subject = open_planted(seed)
     analyse(subject, make_analysis("syntax", SETTINGS))
     with open_run(subject.path) as connection:
         query = "SELECT aspect, min(distinct_q) FROM syntax_profiles WHERE rank = 1 GROUP BY ALL"
         least = dict(connection.execute(query).fetchall())
-        score = key(connection, DETECTOR)["score"]
+        found = connection.execute("SELECT sum(significant) FROM syntax_layer_values").fetchall()
+        scores = [key(connection, place)["score"] for place in (DETECTOR, BIGRAM)]
     assert len(least) == 6
     assert min(least.values()) > LEVEL
-    assert score > SHALLOW
+    assert found == [(0,)]
+    assert min(scores) > SHALLOW
 
 
 def test_every_key_and_measure_has_a_row(rows: duckdb.DuckDBPyConnection) -> None:
@@ -132,7 +135,7 @@ def test_a_layer_mean_is_that_of_its_keys(rows: duckdb.DuckDBPyConnection) -> No
 
 
 def test_base_rates_are_shares_of_all_tokens(rows: duckdb.DuckDBPyConnection, open_planted: OpenPlanted) -> None:
-    tokens = len(open_planted(False).store.token_ids)
+    tokens = len(open_planted(None).store.token_ids)
     query = "SELECT aspect, sum(tokens), sum(share) FROM syntax_base GROUP BY ALL"
     for _, total, share in rows.execute(query).fetchall():
         assert total == tokens
@@ -152,7 +155,7 @@ def test_shares_by_layer_add_up_and_the_control_is_near_the_base(rows: duckdb.Du
 def test_an_interrupted_analysis_ends_with_the_same_rows(
     open_planted: OpenPlanted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject = open_planted(False)
+    subject = open_planted(None)
     settings = SETTINGS | {"mutated": 3}
     analysis = make_analysis("syntax", settings)
     analyse(subject, analysis, replace=True)
@@ -186,6 +189,6 @@ def _base(rows: duckdb.DuckDBPyConnection, value: str) -> float:
 
 
 def test_the_corpus_is_what_the_tests_take_it_for(open_planted: OpenPlanted) -> None:
-    store = open_planted(False).store
+    store = open_planted(None).store
     assert store.n_files == FILES
     assert np.median(store.lengths) > 60
