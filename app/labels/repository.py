@@ -1,6 +1,7 @@
 """Labels and baskets read and written; only this module speaks to the session."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from contract.keys import KeyId, Mask, format_basket, parse_basket
 
 TAGGED = 2000
 """The latest labels with tags, from which tags are suggested."""
+
+_BASKET_ID = re.compile(r"[0-9a-f]{20}")
 
 
 class NoLabel(NotFound):
@@ -180,6 +183,11 @@ def known_tags(session: Session, weights_sha256: str, limit: int = 100) -> list[
     )
     counts = Counter(tag for tags in session.scalars(latest) for tag in tags)
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
+
+
+def is_basket_id(text: str) -> bool:
+    """Whether a text is what baskets are saved under, which no key is called."""
+    return _BASKET_ID.fullmatch(text) is not None
 
 
 def save_basket(session: Session, masks: Sequence[Mask]) -> Basket:

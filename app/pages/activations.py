@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from app.accounts.identity import needs
 from app.accounts.roles import Role
@@ -115,7 +116,8 @@ async def activations_page(
 ) -> HTMLResponse:
     """Which keys fire on a text."""
     runs, run = await chosen_run(registry, state.run)
-    links = Links(request, basket_of(run.run_id if run else None, state.mask))
+    basket = await run_in_threadpool(basket_of, request, run.run_id if run else None, state.mask)
+    links = Links(request, basket)
     looked, problem = None, None
     if run is not None and state.text:
         try:

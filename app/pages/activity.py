@@ -64,7 +64,7 @@ def activity_page(
 ) -> HTMLResponse:
     """Labels, decisions, comments and lists, the latest first."""
     chosen, manifests = chosen_run(registry, run)
-    links = Links(request, basket_of(chosen.run_id if chosen else None, mask))
+    links = Links(request, basket_of(request, chosen.run_id if chosen else None, mask))
     name = visitor.name if visitor else None
     wanted = Filter(
         viewer=name,

@@ -45,7 +45,7 @@ def respond_with_analysis(
     blocks: Callable[[Links], list[Block]],
 ) -> HTMLResponse:
     """The page; `blocks` draws the sections of an analysis that is there."""
-    links = Links(request, basket_of(run.run_id, mask))
+    links = Links(request, basket_of(request, run.run_id, mask))
     state = analysis_state(run, subject.kind)
     there = state.manifest is not None
     page = AnalysisPage(

@@ -15,13 +15,13 @@ from app.concepts.lookup import find_concept
 from app.concepts.repository import KnownConcept
 from app.dependencies import Cursor, LabelsDatabase, OpenRun
 from app.labels.database import Database, DatabaseUnavailable
-from app.labels.repository import save_basket
 from app.pages import formats
 from app.pages.analyses import AnalysisState
+from app.pages.baskets import shortened
 from app.pages.concept_form import KINDS
 from app.pages.concept_state import state_of
 from app.pages.key_table import Column, Row, sorting
-from app.pages.links import LONGEST_BASKET, Basket, Links
+from app.pages.links import Basket, Links
 from app.pages.render import Frame, Help, Page, basket_of, respond
 from app.queries.concepts import (
     ASCENDING,
@@ -46,7 +46,7 @@ from app.queries.key_rows import rows_of
 from app.queries.layers import Order
 from app.runs import Run
 from contract.analyses.concepts import KEY_SCORES
-from contract.keys import Mask, format_basket
+from contract.keys import Mask
 
 router = APIRouter()
 
@@ -170,7 +170,7 @@ def concept_page(
 ) -> HTMLResponse:
     """One concept."""
     known = find_concept(cursor, database, concept)
-    links = Links(request, basket_of(run.run_id, state.mask))
+    links = Links(request, basket_of(request, run.run_id, state.mask))
     part, found = known.concept.part, concept_summaries(cursor).get(known.concept.part)
 
     def href(**changes: object) -> str:
@@ -228,10 +228,7 @@ def try_concept(
     part = find_concept(cursor, database, concept).concept.part
     masks = tuple(Mask(key) for key in first_keys(cursor, part, picker, n))
     prompts = [each.before + each.match for each in concept_examples(cursor, part)]
-    saved = None
-    if len(format_basket(masks)) > LONGEST_BASKET:
-        saved = database.write(lambda session: save_basket(session, masks).id)
-    links = Links(request, Basket(run.run_id, masks, saved))
+    links = Links(request, shortened(database, Basket(run.run_id, masks)))
     return RedirectResponse(links.live(run.run_id, prompt=prompts[example] if example < len(prompts) else ""), 303)
 
 

@@ -137,7 +137,7 @@ def _page(
     problem: KeyscopeError | None = None,
     mask: str = "",
 ) -> HTMLResponse:
-    links = Links(request, basket_of(run.run_id, mask))
+    links = Links(request, basket_of(request, run.run_id, mask))
     known, unread = all_concepts(cursor, database)
     found = concept_summaries(cursor)
     page = ConceptsPage(

@@ -30,7 +30,7 @@ def _target(run: OpenRun, key: Key) -> Target:
 
 
 def _way_back(request: Request, run: OpenRun, key: Key, state: Annotated[KeyState, Query()]) -> str:
-    return Links(request, basket_of(run.run_id, state.mask)).key(run.run_id, key, **state.query())
+    return Links(request, basket_of(request, run.run_id, state.mask)).key(run.run_id, key, **state.query())
 
 
 AboutKey = Annotated[Target, Depends(_target)]

@@ -15,11 +15,10 @@ from app import edits, jobs
 from app.accounts.identity import Labeler
 from app.concepts.lookup import find_concept
 from app.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun
-from app.labels.database import Database
-from app.labels.repository import save_basket
+from app.pages.baskets import shortened
 from app.pages.blocks import Block
 from app.pages.edit_blocks import MEASURES, Headline, blocks, headline
-from app.pages.links import LONGEST_BASKET, Basket, Links
+from app.pages.links import Basket, Links
 from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
 from app.pages.returning import way_back
 from app.queries import edits as queries
@@ -27,7 +26,7 @@ from app.queries.concepts import concept_summaries
 from app.queries.edits import Edit, Prompt
 from contract.analyses.edit import BASKET
 from contract.analyses.manifest import AnalysisManifest
-from contract.keys import Mask, format_basket
+from contract.keys import Mask
 from contract.wire import JobOptions
 
 router = APIRouter()
@@ -115,7 +114,7 @@ def concept_edits_page(
 ) -> HTMLResponse:
     """The edits of a concept, and the form that starts another."""
     known = find_concept(cursor, database, concept).concept
-    links = Links(request, basket_of(run.run_id, mask))
+    links = Links(request, basket_of(request, run.run_id, mask))
     page = ConceptEditsPage(
         frame=Frame(
             f"Edits of {known.title} · {run.run_id}", links, run.manifest, here="runs", section="concepts_page"
@@ -123,7 +122,7 @@ def concept_edits_page(
         title=known.title,
         ready=known.part in concept_summaries(cursor),
         edits=_shown(cursor, links, run.run_id, queries.list_edits(cursor, known.part)),
-        form=EditForm(picker="basket" if links.basket else "causal", mask=str(links.basket)),
+        form=EditForm(picker="basket" if links.basket else "causal", mask=links.basket.text),
         pickers={picker: title for picker, title in PICKERS.items() if picker != BASKET or links.basket},
         start_href=links.to("start_edit", run=run.run_id, concept=concept),
         jobs_href=links.jobs(run.run_id, kind="edit", about=known.part),
@@ -135,7 +134,7 @@ def concept_edits_page(
 @router.get("/runs/{run}/edits", name="edits_page")
 def edits_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = "") -> HTMLResponse:
     """All edits of a run."""
-    links = Links(request, basket_of(run.run_id, mask))
+    links = Links(request, basket_of(request, run.run_id, mask))
     page = EditsPage(
         frame=Frame(f"Edits · {run.run_id}", links, run.manifest, here="runs", section="edits_page"),
         edits=_shown(cursor, links, run.run_id, queries.list_edits(cursor)),
@@ -146,7 +145,7 @@ def edits_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = 
 @router.get("/runs/{run}/edits/{edit}", name="edit_page")
 def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, mask: MaskText = "") -> HTMLResponse:
     """One edit."""
-    links = Links(request, basket_of(run.run_id, mask))
+    links = Links(request, basket_of(request, run.run_id, mask))
     found = queries.get_edit(cursor, edit)
     masks = queries.masks(cursor, found)
     page = EditPage(
@@ -208,16 +207,9 @@ def try_edit(
     found = queries.get_edit(cursor, edit)
     prompts = queries.prompts(cursor, edit)
     text = prompts[prompt].prompt if prompt < len(prompts) else ""
-    links = Links(request, _basket(database, run.run_id, queries.masks(cursor, found)))
+    basket = Basket(run.run_id, tuple(queries.masks(cursor, found)))
+    links = Links(request, shortened(database, basket))
     return RedirectResponse(links.live(run.run_id, prompt=text, max_new_tokens=24), status_code=303)
-
-
-def _basket(database: Database, run_id: str, masks: Sequence[Mask]) -> Basket:
-    """The masks as an address carries them: written out, or saved where they are too many."""
-    saved = None
-    if len(format_basket(masks)) > LONGEST_BASKET:
-        saved = database.write(lambda session: save_basket(session, list(masks)).id)
-    return Basket(run_id, tuple(masks), saved)
 
 
 def _shown(cursor: duckdb.DuckDBPyConnection, links: Links, run_id: str, found: Sequence[Edit]) -> list[ShownEdit]:

@@ -37,7 +37,7 @@ class FindingsPage(Page):
 @router.get("/runs/{run}/findings", name="findings_page")
 def findings_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = "") -> HTMLResponse:
     """The claims of the literature, tried on a run."""
-    links = Links(request, basket_of(run.run_id, mask))
+    links = Links(request, basket_of(request, run.run_id, mask))
     found = findings(cursor, run.manifest)
 
     def shown(finding: Finding) -> Shown:

@@ -36,7 +36,7 @@ def jump(request: Request, registry: Runs, q: str = "", run: str = "", mask: Mas
         UnknownRun, UnknownLayer, UnknownKey: there is no such one.
     """
     chosen = _run(registry, run, q)
-    links = Links(request, basket_of(chosen.run_id, mask))
+    links = Links(request, basket_of(request, chosen.run_id, mask))
     return RedirectResponse(_target(chosen, links, q), status_code=303)
 
 

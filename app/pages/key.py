@@ -113,7 +113,7 @@ def key_page(
     state: Annotated[KeyState, Query()],
 ) -> HTMLResponse:
     """One key."""
-    links = Links(request, basket_of(run.run_id, state.mask))
+    links = Links(request, basket_of(request, run.run_id, state.mask))
     target = Target(run.manifest.model.weights_sha256, key)
     box = label_box.box(database, target, links.label(run.run_id, key, **state.query()), visitor)
 

@@ -102,7 +102,7 @@ def give_label(
         LabelChanged: what was to be taken back or undone is another label by now.
     """
     change = Change(run, key, form, form.sender(visitor))
-    links = Links(request, basket_of(run.run_id, state.mask))
+    links = Links(request, basket_of(request, run.run_id, state.mask))
     page = links.key(run.run_id, key, **state.query()) + "#labels"
     try:
         change.apply(database)

@@ -86,7 +86,7 @@ def layer_page(
     request: Request, run: OpenRun, layer: Layer, cursor: Cursor, state: Annotated[LayerState, Query()]
 ) -> HTMLResponse:
     """All keys of a layer."""
-    links = Links(request, basket_of(run.run_id, state.mask))
+    links = Links(request, basket_of(request, run.run_id, state.mask))
     sort = LayerSort(state.sort, state.order)
     found = queries.layer_page(cursor, run.vocabulary, layer, state.where, sort, PAGE_SIZE, state.offset)
     shown = shown_statistics(state.columns, state.sort)

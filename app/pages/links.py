@@ -1,6 +1,7 @@
 """Every address that a page links to, with the basket of masks carried along."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from fastapi import Request
 from starlette.datastructures import URL
@@ -11,6 +12,8 @@ from contract.keys import KeyId, Mask, format_basket
 Parameters = dict[str, object]
 LONGEST_BASKET = 4000
 """Characters of a basket in an address; longer ones are saved and go by their id."""
+TAKEN_OUT = "-"
+"""What stands before a key that was taken out of a saved basket."""
 SECTIONS = (
     ("run_page", "overview"),
     ("search_page", "search"),
@@ -36,33 +39,65 @@ class Section:
     href: str
 
 
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A basket kept under an id, being too long for an address."""
+
+    id: str
+    masks: tuple[Mask, ...]
+
+
 @dataclass(frozen=True)
 class Basket:
     """The keys a person has chosen to mask; keys of one run, for a key means nothing in another."""
 
     run_id: str | None = None
     masks: tuple[Mask, ...] = ()
-    saved: str | None = None
-    """Id under which it was saved, being too long for an address."""
+    saved: Saved | None = None
+    """The saved basket that it is, or was before some keys were put in or taken out."""
 
     def __str__(self) -> str:
-        return format_basket(self.masks)
+        """The basket as an address carries it."""
+        return self._address
 
     def __len__(self) -> int:
         return len(self.masks)
 
     def __contains__(self, key: KeyId) -> bool:
-        return any(mask.key == key for mask in self.masks)
+        return key in self._factors
+
+    @property
+    def text(self) -> str:
+        """All its masks, as programs take them."""
+        return format_basket(self.masks)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether its masks are too many to be written out in an address."""
+        return self.saved is not None or len(self.text) > LONGEST_BASKET
 
     def holding(self, key: KeyId) -> "Basket":
         """The basket with the key in it, with factor 0 where it was not."""
-        return self if key in self else replace(self, masks=(*self.masks, Mask(key)), saved=None)
+        return self if key in self else replace(self, masks=(*self.masks, Mask(key)))
 
     def toggled(self, key: KeyId) -> "Basket":
         """The basket with the key taken out if it is in, else put in."""
         if key not in self:
             return self.holding(key)
-        return replace(self, masks=tuple(mask for mask in self.masks if mask.key != key), saved=None)
+        return replace(self, masks=tuple(mask for mask in self.masks if mask.key != key))
+
+    @cached_property
+    def _factors(self) -> dict[KeyId, float]:
+        return {mask.key: mask.factor for mask in self.masks}
+
+    @cached_property
+    def _address(self) -> str:
+        if self.saved is None:
+            return self.text
+        before = {mask.key: mask.factor for mask in self.saved.masks}
+        put_in = [str(mask) for mask in self.masks if before.get(mask.key) != mask.factor]
+        taken_out = [f"{TAKEN_OUT}{key}" for key in before if key not in self]
+        return ",".join([self.saved.id, *put_in, *taken_out])
 
 
 class Links:
@@ -215,11 +250,7 @@ class Links:
     def _carrying(self, run_id: str | None, name: str, query: Parameters | None = None, **parameters: object) -> str:
         path = self._to(name, **parameters)
         shown = _given(query)
-        if self.basket.saved:
-            # Only the live page reads saved baskets; elsewhere they are left behind.
-            if name == "live_page":
-                shown["basket"] = self.basket.saved
-        elif self.basket and run_id == self.basket.run_id:
+        if self.basket and run_id == self.basket.run_id:
             shown["mask"] = str(self.basket)
         return str(URL(path).include_query_params(**shown)) if shown else path
 

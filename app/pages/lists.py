@@ -13,13 +13,14 @@ from app import queries
 from app.accounts.identity import Labeler, Person, Role, Visitor
 from app.api.lists import ListId, check_keys
 from app.dependencies import LabelsDatabase, Runs
-from app.labels import lists, repository
+from app.labels import lists
 from app.labels.lists import Summary
 from app.labels.team_models import KeyList, ListEntry
-from app.pages.links import LONGEST_BASKET, Basket, Links
+from app.pages.baskets import shortened
+from app.pages.links import Basket, Links
 from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
 from app.pages.team import chosen_run
-from contract.keys import KeyId, Mask, format_basket, parse_basket
+from contract.keys import KeyId, Mask, parse_basket
 from contract.manifest import Manifest
 
 PAGE = 200
@@ -100,7 +101,7 @@ def lists_page(
     """Every list of keys of a run's weights, and a form to make one."""
     chosen, manifests = chosen_run(registry, run)
     name = visitor.name if visitor else None
-    links = Links(request, basket_of(chosen.run_id if chosen else None, mask))
+    links = Links(request, basket_of(request, chosen.run_id if chosen else None, mask))
 
     def load(session: Session) -> tuple[list[Summary], list[Summary]]:
         weights = chosen.manifest.model.weights_sha256 if chosen else None
@@ -252,11 +253,8 @@ def mask_list(
     found = database.read(lambda session: lists.get_list(session, list_id, name))
     masks = [Mask(key) for key in database.read(lambda session: lists.list_keys(session, list_id, name))]
     run = registry.with_weights(found.weights_sha256)
-    saved = None
-    if len(format_basket(masks)) > LONGEST_BASKET:
-        saved = database.write(lambda session: repository.save_basket(session, masks).id)
-    links = Links(request, Basket(run.run_id if run else None, tuple(masks), saved))
-    return RedirectResponse(links.live(run.run_id if run else None), 303)
+    basket = shortened(database, Basket(run.run_id if run else None, tuple(masks)))
+    return RedirectResponse(Links(request, basket).live(run.run_id if run else None), 303)
 
 
 def parse_keys(text: str) -> list[KeyId]:

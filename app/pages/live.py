@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -16,18 +16,18 @@ from app.accounts.roles import Role
 from app.activations import read_activations
 from app.dependencies import LabelsDatabase, LiveWorkers, Runs
 from app.errors import NotFound
-from app.labels import repository
 from app.labels.database import Database
 from app.live import LiveStatus, Workers
 from app.pages import generated
+from app.pages.baskets import shortened
 from app.pages.generated import Outcome
-from app.pages.links import LONGEST_BASKET, Basket, Links
+from app.pages.links import Basket, Links
 from app.pages.prompts import PROMPTS
-from app.pages.render import Frame, Help, Page, respond
+from app.pages.render import Frame, Help, Page, basket_of, respond
 from app.pages.typed import Typed
 from app.runs import Registry, Run
 from contract.errors import KeyscopeError
-from contract.keys import InvalidMask, KeyId, Mask, format_basket, parse_basket, unique_masks
+from contract.keys import InvalidMask, KeyId, Mask, parse_basket, unique_masks
 from contract.manifest import Manifest
 from contract.wire import ActivationsRequest, Alternative, GenerateRequest, KeyActivity, MaskItem
 
@@ -46,8 +46,6 @@ class LiveState(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63)
     top_logprobs: int = Field(5, ge=0, le=50)
     mask: str = ""
-    basket: str = ""
-    """Id of a saved basket, where it is too long for an address."""
     key: list[str] = Field(default_factory=list)
     """The masked keys as the form lists them, beside their factors."""
     factor: list[float] = Field(default_factory=list)
@@ -55,6 +53,8 @@ class LiveState(BaseModel):
     """Keys to put into the basket, as in an address."""
     remove: str = ""
     """A key to take out of it."""
+    onward: Literal["live", "lens"] = "live"
+    """The page that a form leads to."""
     behind: int = Field(0, ge=0, le=500)
     """How many keys behind the prompt's next token to list."""
 
@@ -63,8 +63,8 @@ class LiveState(BaseModel):
         """Whether a form was sent, so that the basket in the address is to be made anew."""
         return bool(self.key or self.add or self.remove)
 
-    def masks(self) -> tuple[Mask, ...]:
-        """The basket, with what the form adds and removes.
+    def masks(self, given: Sequence[Mask]) -> tuple[Mask, ...]:
+        """The masks of the address, with what the form adds and removes.
 
         Raises:
             InvalidMask, InvalidKey: a key or a factor cannot be read, or a key has two factors.
@@ -73,12 +73,12 @@ class LiveState(BaseModel):
             raise InvalidMask(f"{len(self.key)} keys came with {len(self.factor)} factors: give each key its own")
         listed = [Mask(KeyId.parse(key), factor) for key, factor in zip(self.key, self.factor, strict=True)]
         added = {mask.key: mask for mask in parse_basket(self.add)}
-        kept = [mask for mask in unique_masks([*parse_basket(self.mask), *listed]) if mask.key not in added]
+        kept = [mask for mask in unique_masks([*given, *listed]) if mask.key not in added]
         return tuple(mask for mask in [*kept, *added.values()] if str(mask.key) != self.remove)
 
     def query(self, **changes: object) -> dict[str, Any]:
         """The address's parameters, defaults, the run and the basket left out."""
-        form = {"run", "mask", "basket", "key", "factor", "add", "remove"}
+        form = {"run", "mask", "key", "factor", "add", "remove", "onward"}
         return self.model_copy(update=changes).model_dump(exclude_defaults=True, exclude=form)
 
 
@@ -128,13 +128,9 @@ async def live_page(
     request: Request,
     registry: Runs,
     workers: LiveWorkers,
-    database: LabelsDatabase,
     state: Annotated[LiveState, Query()],
 ) -> Response:
     """The form; a form that edits the basket leads to the address with the new one."""
-    if state.basket:
-        masks = await run_in_threadpool(_saved_masks, database, state.basket)
-        state = state.model_copy(update={"mask": format_basket(masks)})
     visit = await _visit(request, registry, workers, state)
     if state.edits_basket:
         return RedirectResponse(visit.links.live(visit.run_id, **state.query()), status_code=303)
@@ -146,10 +142,14 @@ async def live_page(
 
 @router.post("/live", name="live_generate")
 async def live_generate(
-    request: Request, registry: Runs, workers: LiveWorkers, state: Annotated[LiveState, Form()]
+    request: Request,
+    registry: Runs,
+    workers: LiveWorkers,
+    database: LabelsDatabase,
+    state: Annotated[LiveState, Form()],
 ) -> Response:
     """Both branches, for browsers without scripts; with them the page reads the stream by itself."""
-    visit = await _visit(request, registry, workers, state)
+    visit = await run_in_threadpool(_shortened, database, await _visit(request, registry, workers, state))
     if visit.run is None or not state.prompt:
         return await visit.page(problem="write a prompt to continue" if visit.run else "there is no run yet")
     try:
@@ -167,21 +167,17 @@ async def edit_masks(
     database: LabelsDatabase,
     state: Annotated[LiveState, Form()],
 ) -> RedirectResponse:
-    """Add or remove keys of a basket that is too long for an address, and save what comes of it."""
-    visit = await _visit(request, registry, workers, state.model_copy(update={"basket": ""}))
-    basket = visit.links.basket
-    if len(str(basket)) > LONGEST_BASKET:
-        basket = replace(basket, saved=await run_in_threadpool(_save_masks, database, basket.masks))
-    links = visit.links.with_basket(basket)
-    return RedirectResponse(links.live(visit.run_id, **state.query()), status_code=303)
+    """Go on with the masks that the form lists, adds and removes, which are saved where an address cannot hold them."""
+    visit = await run_in_threadpool(_shortened, database, await _visit(request, registry, workers, state))
+    if state.onward == "lens":
+        return RedirectResponse(visit.links.lens(visit.run_id, prompt=state.prompt), status_code=303)
+    return RedirectResponse(visit.links.live(visit.run_id, **state.query()), status_code=303)
 
 
-def _saved_masks(database: Database, name: str) -> list[Mask]:
-    return database.read(lambda session: repository.load_basket(session, name))
-
-
-def _save_masks(database: Database, masks: Sequence[Mask]) -> str:
-    return database.write(lambda session: repository.save_basket(session, masks).id)
+def _shortened(database: Database, visit: "_Visit") -> "_Visit":
+    """The same visit with a basket that an address can carry, for the masks that a form sends stand in none."""
+    links = visit.links
+    return replace(visit, links=links.with_basket(shortened(database, links.basket)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,11 +261,12 @@ async def _visit(request: Request, registry: Registry, workers: Workers, state: 
 
     Raises:
         UnknownRun: there is no run of that name.
-        InvalidMask, InvalidKey: the basket cannot be read.
+        InvalidMask, InvalidKey, UnknownBasket, DatabaseUnavailable: the basket cannot be read.
     """
     runs, _ = await run_in_threadpool(registry.all)
     run = await run_in_threadpool(registry.get, state.run) if state.run else next(iter(runs), None)
-    links = Links(request, Basket(run.run_id if run else None, state.masks(), state.basket or None))
+    given = await run_in_threadpool(basket_of, request, run.run_id if run else None, state.mask)
+    links = Links(request, replace(given, masks=state.masks(given.masks)))
     return _Visit(request, runs, run, workers, state, links)
 
 

@@ -31,7 +31,7 @@ class OverviewPage(Page):
 @router.get("/runs/{run}", name="run_page")
 def run_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = "") -> HTMLResponse:
     """The overview of a run."""
-    links = Links(request, basket_of(run.run_id, mask))
+    links = Links(request, basket_of(request, run.run_id, mask))
     page = OverviewPage(
         frame=Frame(title=run.run_id, links=links, run=run.manifest, here="runs", section="run_page"),
         layers=queries.layer_summaries(cursor),
@@ -45,5 +45,5 @@ def run_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = ""
 @router.get("/runs/{run}/random", name="random_key_page")
 def random_key_page(request: Request, run: OpenRun, mask: MaskText = "") -> RedirectResponse:
     """Any key of the run."""
-    links = Links(request, basket_of(run.run_id, mask))
+    links = Links(request, basket_of(request, run.run_id, mask))
     return RedirectResponse(links.key(run.run_id, queries.random_key(run.manifest)), status_code=302)

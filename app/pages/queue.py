@@ -52,7 +52,7 @@ def queue_page(request: Request, registry: Runs, visitor: Visitor, database: Lab
         NameNeeded, Forbidden: the visitor cannot label.
         InvalidParameter: there is no list given, or it is about another model.
     """
-    links = Links(request, basket_of(state.run or None, state.mask))
+    links = Links(request, basket_of(request, state.run or None, state.mask))
     if not state.run or state.strategy is None:
         return _start(request, registry, visitor, database, state, links)
     run, person = registry.get(state.run), _labeler(visitor)
@@ -79,7 +79,7 @@ def queue_answer(
         InvalidParameter: no kind is chosen.
     """
     run = registry.get(state.run)
-    links = Links(request, basket_of(run.run_id, state.mask))
+    links = Links(request, basket_of(request, run.run_id, state.mask))
     change = Change(run, _key(run, state), form, person)
     if form.action == "skip":
         database.write(lambda session: leases.skip(session, change.target, person.name))
@@ -125,7 +125,7 @@ def queue_undo(
         return label, repository.label_before(session, weights, person.name, label.id)
 
     label, before = database.write(undo)
-    links = Links(request, basket_of(run.run_id, state.mask))
+    links = Links(request, basket_of(request, run.run_id, state.mask))
     last = before.id if before else None
     return _see(links.queue(**state.rest(key=str(label.key), undone=label.id, last=last)))
 

@@ -9,9 +9,9 @@ from fastapi import Query, Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
+from app.pages.baskets import read_basket
 from app.pages.formats import FILTERS
 from app.pages.links import Basket, Links
-from contract.keys import parse_basket
 from contract.manifest import Manifest
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
@@ -68,13 +68,13 @@ def respond(request: Request, template: str, page: Page, status: int = 200) -> H
     return HTMLResponse(main, status_code=status, headers=headers)
 
 
-MaskText = Annotated[str, Query(description="The basket, such as L5.K312:0,L6.K41:0.5")]
+MaskText = Annotated[str, Query(description="The basket, such as L5.K312:0,L6.K41:0.5, or the id of a saved one")]
 
 
-def basket_of(run_id: str | None, mask: str) -> Basket:
+def basket_of(request: Request, run_id: str | None, mask: str) -> Basket:
     """The basket in an address.
 
     Raises:
-        InvalidMask, InvalidKey: it cannot be read.
+        InvalidMask, InvalidKey, UnknownBasket, DatabaseUnavailable: it cannot be read.
     """
-    return Basket(run_id, tuple(parse_basket(mask)))
+    return read_basket(request.app.state.database, run_id, mask)

@@ -28,7 +28,7 @@ class RunsPage(Page):
 def runs_page(request: Request, registry: Runs, run: str = "", mask: MaskText = "") -> HTMLResponse:
     """The list of runs; a basket is kept for the run it belongs to."""
     readable, unreadable = registry.all()
-    links = Links(request, basket_of(run or None, mask))
+    links = Links(request, basket_of(request, run or None, mask))
     page = RunsPage(
         frame=Frame(title="Runs", links=links, run=None, here="runs"),
         runs=[run.manifest for run in readable],

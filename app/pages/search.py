@@ -1,7 +1,7 @@
 """`/runs/{run}/search`: the keys of a run that promote, suppress or fire on tokens, or whose numbers lie in ranges."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -161,7 +161,7 @@ def search_page(
 ) -> Response:
     """Search a run."""
     settled = state.settled()
-    links = Links(request, basket_of(run.run_id, state.mask))
+    links = Links(request, basket_of(request, run.run_id, state.mask))
     if settled != state or "" in request.query_params.values():
         # An address says only what was chosen, so that it is short and the same for the same search.
         return RedirectResponse(links.search(run.run_id, **settled.query()), status_code=303)
@@ -280,4 +280,4 @@ def _measured(name: str, value: float | int | None) -> str:
 def _with(basket: Basket, run_id: str, keys: list[KeyId]) -> Basket:
     """The basket with keys put into it, or one of these alone where it belongs to another run."""
     old = basket if basket.run_id == run_id else Basket(run_id)
-    return Basket(run_id, (*old.masks, *(Mask(key) for key in keys if key not in old)))
+    return replace(old, masks=(*old.masks, *(Mask(key) for key in keys if key not in old)))

@@ -80,7 +80,7 @@ def labels_page(
 ) -> HTMLResponse:
     """Progress, agreement and disagreements of the current labels of a run's weights."""
     chosen, manifests = chosen_run(registry, run)
-    links = Links(request, basket_of(chosen.run_id if chosen else None, mask))
+    links = Links(request, basket_of(request, chosen.run_id if chosen else None, mask))
     frame = Frame("Labels", links, chosen.manifest if chosen else None, here="labels")
     problem, said = None, None
     disputed: list[Disagreement] = []

@@ -38,7 +38,7 @@ function permalink() {
   const { masks, ...state } = wanted();
   const address = new URL(form.dataset.page, location.href);
   for (const [name, value] of Object.entries(state)) address.searchParams.set(name, value);
-  if (form.dataset.basket && !factorsChanged()) address.searchParams.set("basket", form.dataset.basket);
+  if (form.dataset.basket && !factorsChanged()) address.searchParams.set("mask", form.dataset.basket);
   else if (masks.length) address.searchParams.set("mask", masks.map(({ key, factor }) => `${key}:${factor}`).join(","));
   return address;
 }

@@ -262,23 +262,6 @@ def test_the_keys_of_a_list_are_masked(client: TestClient):
     assert masked == "/live?run=alpha&mask=L1.K2%3A0%2CL0.K1%3A0%2CL0.K3%3A0"
 
 
-def test_a_basket_too_long_for_an_address_goes_by_its_id(client: TestClient, monkeypatch: pytest.MonkeyPatch):
-    for module in ("app.pages.lists", "app.pages.live"):
-        monkeypatch.setattr(f"{module}.LONGEST_BASKET", 10)
-    address = make_list(client)
-    masked = post(client, f"{address}/mask").headers["location"]
-    assert re.fullmatch(r"/live\?run=alpha&basket=[0-9a-f]{20}", masked)
-    text = page(client, masked)
-    assert re.findall(r'name="key" value="([^"]+)"', text) == ["L1.K2", "L0.K1", "L0.K3"]
-    assert "mask=" not in text
-    form = {"run": "alpha", "prompt": "x = ", "key": ["L1.K2", "L0.K1", "L0.K3"], "factor": [0, 0, 0.5]}
-    fewer = post(client, "/live/masks", **form, remove="L0.K1").headers["location"]
-    assert fewer.startswith("/live?run=alpha&prompt=x+%3D+&basket=")
-    assert re.findall(r'name="key" value="([^"]+)"', page(client, fewer)) == ["L1.K2", "L0.K3"]
-    assert 'value="0.5"' in page(client, fewer)
-    assert client.get("/live?run=alpha&basket=nothing").status_code == 404
-
-
 def test_names_are_read_however_they_are_separated():
     expected = [KeyId(1, 2), KeyId(0, 3), KeyId(2, 4)]
     assert parse_keys(" L1.K2;l0.k3\n\tL2.K4:0.5,, ") == expected
