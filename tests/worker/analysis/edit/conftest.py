@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from contract.analyses.files import publish_analysis, write_analysis_manifest
 from contract.analyses.kinds import SCHEMA_VERSION
@@ -49,12 +50,21 @@ def token(text: str) -> int:
 @pytest.fixture(scope="session")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The model's folder and the run's file, the concepts' keys ranked as if they had been found."""
-    folder = tmp_path_factory.mktemp("planted-edit")
+    return computed(tmp_path_factory.mktemp("planted-edit"), planted_model())
+
+
+def planted_model() -> nn.Module:
+    """A quiet model with the keys of both pairs."""
     model = quiet_model()
     for keys, trigger, written in ((CARRIERS, "#", "@"), (OTHERS, "%", "$")):
         for index in keys:
             plant_detector(model, LAYER, index, token(trigger))
             plant_value(model, LAYER, index, token(written), length=12.0)
+    return model
+
+
+def computed(folder: Path, model: nn.Module) -> tuple[Path, Path]:
+    """A model saved and its run over the pairs, with the ranking of the planted keys beside it."""
     path = save(folder / "model", model)
     run = compute_run(path, write_pairs(folder / "corpus"), folder / "runs")
     publish_ranking(run, ((MAIL, CARRIERS), (MONEY, OTHERS)))

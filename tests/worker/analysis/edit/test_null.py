@@ -1,0 +1,46 @@
+"""Masking what carries a concept is called selective; masking the same keys of copies with shuffled weights hardly is."""
+
+from collections import Counter
+from pathlib import Path
+
+from torch import nn
+
+from app.edits import Judgement, judge
+from app.queries.edits import list_edits
+from contract.analyses.edit import MEASURES
+from contract.runfile import open_run
+from tests.worker.analysis.edit.conftest import MAIL, computed, planted_model
+from tests.worker.planted import shuffled
+from worker.analysis.kinds import make_analysis
+from worker.analysis.run import analyse
+from worker.analysis.subject import open_subject
+from worker.model.source import ModelSource
+from worker.progress import Silent
+
+SETTINGS = {"concept": MAIL.part, "picker": "auroc", "share": 4 / 144, "doses": f"{4 / 144}", "draws": 20}
+COPIES = 3
+
+
+def judged(folder: Path, model: nn.Module) -> dict[str, Judgement]:
+    """What is said, by every measure, of masking the keys that were planted."""
+    path, run = computed(folder, model)
+    with open_subject(run, ModelSource(str(path), device="cpu"), (), Silent()) as subject:
+        analyse(subject, make_analysis("edit", SETTINGS))
+    with open_run(run) as connection:
+        (edit,) = list_edits(connection)
+        return {measure: judge(connection, edit, measure) for measure in MEASURES}
+
+
+def test_masking_the_carriers_is_selective_by_every_measure(tmp_path: Path) -> None:
+    for said in judged(tmp_path, planted_model()).values():
+        assert said.selective, said.measure
+
+
+def test_masking_the_same_keys_of_shuffled_copies_is_selective_by_chance_at_most(tmp_path: Path) -> None:
+    # with 20 draws every 21st copy harms more than all of them; two of three would come once in 150 times
+    found = Counter[str]()
+    for seed in range(COPIES):
+        said = judged(tmp_path / str(seed), shuffled(planted_model(), seed))
+        found.update(measure for measure, each in said.items() if each.selective)
+    assert all(found[measure] <= 1 for measure in MEASURES), found
+    assert not found["accuracy"]
