@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware import Middleware
@@ -17,6 +17,7 @@ from app.accounts import people
 from app.accounts.admission import AdmitSignedIn
 from app.accounts.by_word import AdmitByWord
 from app.accounts.oidc import provider_of
+from app.addresses import Addresses
 from app.api.router import router as api_router
 from app.error_handlers import CatchUnexpected
 from app.labels.changes import KeyChanges
@@ -36,6 +37,23 @@ DESCRIPTION = "Keys of code language models: their triggers, statistics and valu
 log = logging.getLogger(__name__)
 
 
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _guarded(*routers: APIRouter) -> APIRouter:
+    """The routers as one that answers no other site's forms."""
+    guarded = APIRouter(dependencies=[Depends(refuse_cross_site)], generate_unique_id_function=_operation_id)
+    for router in routers:
+        guarded.include_router(router)
+    return guarded
+
+
+# The same for every application of a process: FastAPI works each included route out at its first request, at length.
+ROUTES = _guarded(api_router, health.router, metrics.router, docs.router, pages_router).routes
+ACCOUNT_ROUTES = {mode: _guarded(router).routes for mode, router in accounts.ROUTERS.items()}
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The application that serves the runs of `settings.runs`; nothing is opened before it starts."""
     counters = Metrics()
@@ -47,8 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(refuse_cross_site)],
-        generate_unique_id_function=_operation_id,
+        routes=[*ROUTES, *ACCOUNT_ROUTES[settings.accounts]],
         middleware=[
             Middleware(PathPrefix, prefix=settings.root_path, trusted_proxies=settings.trusted_proxies),
             Middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies),
@@ -59,6 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(BodyLimit),
         ],
     )
+    app.state.addresses = Addresses(app)
     app.state.settings = settings
     app.state.metrics = counters
     app.state.registry = Registry(settings.runs)
@@ -69,8 +87,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.workers = Workers(
         settings.worker_urls, token.get_secret_value() if token else None, settings.worker_timeout
     )
-    for router in (api_router, health.router, metrics.router, docs.router, pages_router, accounts.router(settings)):
-        app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     error_handlers.install(app, error_page)
     return app
@@ -96,7 +112,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await app.state.workers.close()
     app.state.database.close()
     app.state.registry.close()
-
-
-def _operation_id(route: APIRoute) -> str:
-    return route.name

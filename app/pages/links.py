@@ -7,6 +7,7 @@ from fastapi import Request
 from starlette.datastructures import URL
 
 from app.accounts.identity import Person
+from app.addresses import Addresses
 from contract.keys import KeyId, Mask, format_basket
 
 Parameters = dict[str, object]
@@ -105,6 +106,8 @@ class Links:
 
     def __init__(self, request: Request, basket: Basket) -> None:
         self._request = request
+        self._addresses: Addresses = request.app.state.addresses
+        self._prefix = request.base_url.path.rstrip("/")
         self.basket = basket
 
     def with_basket(self, basket: Basket) -> "Links":
@@ -255,7 +258,7 @@ class Links:
         return str(URL(path).include_query_params(**shown)) if shown else path
 
     def _to(self, name: str, **parameters: object) -> str:
-        return self._request.url_for(name, **parameters).path
+        return self._prefix + self._addresses.path(name, **parameters)
 
 
 def _given(query: Parameters | None) -> Parameters:
