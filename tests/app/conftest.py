@@ -1,4 +1,3 @@
-import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,8 +16,7 @@ from app.settings import Settings
 from tests.postgres import NoServer, Server, postgresql
 from tests.runs import Shape, build_run
 
-TEMPLATE = "keyscope_template"
-NUMBERS = itertools.count()
+SHARED = "keyscope"
 PASSWORD = "correct horse battery"
 
 
@@ -41,8 +39,8 @@ def weights(runs_dir: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def settings(runs_dir: Path, tmp_path: Path) -> Settings:
-    return Settings(runs=runs_dir, database_url=f"sqlite:///{tmp_path}/labels.sqlite")
+def settings(runs_dir: Path, sqlite_url: str) -> Settings:
+    return Settings(runs=runs_dir, database_url=sqlite_url)
 
 
 @pytest.fixture
@@ -107,11 +105,11 @@ def gated(registry: Registry) -> Run:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    """A PostgreSQL server with one database of this version's schema, `TEMPLATE`, to be copied."""
+    """A PostgreSQL server with one database of this version's schema, `SHARED`, which every test leaves as it was."""
     try:
         with postgresql() as server:
-            server.create(TEMPLATE)
-            upgrade(server.url(TEMPLATE))
+            server.create(SHARED)
+            upgrade(server.url(SHARED))
             yield server
     except NoServer as error:
         if os.environ.get("CI"):
@@ -127,18 +125,21 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The address of an empty labels database of this version's schema in a file."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'labels.sqlite')}"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of an empty labels database of this version's schema, once of either kind."""
     if request.param == "sqlite":
-        template = request.getfixturevalue("sqlite_template")
-        yield f"sqlite:///{shutil.copy(template, tmp_path / 'labels.sqlite')}"
+        yield request.getfixturevalue("sqlite_url")
         return
     server: Server = request.getfixturevalue("postgres")
-    name = f"test_{next(NUMBERS)}"
-    server.create(name, TEMPLATE)
-    yield server.url(name)
-    server.drop(name)
+    yield server.url(SHARED)
+    server.empty(SHARED)
 
 
 @pytest.fixture

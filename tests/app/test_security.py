@@ -82,8 +82,8 @@ def test_a_body_that_does_not_announce_its_size_is_counted(client: TestClient):
 
 
 @pytest.fixture
-def prefixed(runs_dir: Path, tmp_path: Path) -> Settings:
-    return Settings(runs=runs_dir, database_url=f"sqlite:///{tmp_path}/labels.sqlite", root_path="/tools/keyscope")
+def prefixed(runs_dir: Path, sqlite_url: str) -> Settings:
+    return Settings(runs=runs_dir, database_url=sqlite_url, root_path="/tools/keyscope")
 
 
 @pytest.mark.parametrize("path", ["/docs", "/tools/keyscope/docs"])

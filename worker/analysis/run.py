@@ -34,8 +34,9 @@ from worker.precompute.windows import Batch, batches
 from worker.progress import Advance
 
 _SECONDS = "_seconds"
-TIMED_BATCHES = 12
-"""Batches of the corpus whose bare forward pass is timed."""
+TIMED_BATCHES = range(3, 13)
+"""How many batches of the corpus have their bare forward pass timed: as many as `TIMED_TOKENS` fill."""
+TIMED_TOKENS = 8192
 
 
 def analyse(subject: Subject, analysis: Analysis, replace: bool = False) -> Path:
@@ -212,13 +213,14 @@ def bare_forward_seconds(subject: Subject) -> float:
 
 
 def _some_batches(subject: Subject) -> list[Batch]:
-    store, facts = subject.store, subject.model.facts
-    chosen: list[Batch] = []
-    for start in np.linspace(0, store.n_files, TIMED_BATCHES, endpoint=False).astype(int):
-        files = range(int(start), min(int(start) + subject.batch, store.n_files))
-        window = subject.manifest.settings.window
-        chosen.append(next(batches(store, files, window, subject.batch, facts.bos, subject.model.device)))
-    return chosen
+    store, facts, window = subject.store, subject.model.facts, subject.manifest.settings.window
+
+    def batch_at(start: int) -> Batch:
+        files = range(start, min(start + subject.batch, store.n_files))
+        return next(batches(store, files, window, subject.batch, facts.bos, subject.model.device))
+
+    count = min(max(TIMED_TOKENS // batch_at(0).n_tokens, min(TIMED_BATCHES)), max(TIMED_BATCHES))
+    return [batch_at(int(start)) for start in np.linspace(0, store.n_files, count, endpoint=False)]
 
 
 def _wait(subject: Subject) -> None:

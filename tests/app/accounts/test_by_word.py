@@ -13,8 +13,8 @@ from app.settings import Settings
 
 
 @pytest.fixture
-def app(runs_dir: Path, tmp_path: Path) -> Iterator[FastAPI]:
-    app = create_app(Settings(runs=runs_dir, database_url=f"sqlite:///{tmp_path}/labels.sqlite"))
+def app(runs_dir: Path, sqlite_url: str) -> Iterator[FastAPI]:
+    app = create_app(Settings(runs=runs_dir, database_url=sqlite_url))
 
     @app.get("/api/whoami")
     def whoami(visitor: Visitor) -> str | None:

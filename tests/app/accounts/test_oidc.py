@@ -1,4 +1,3 @@
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +23,10 @@ from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider, vouched
 
 
 @pytest.fixture
-def settings(provider: FakeProvider, runs_dir: Path, sqlite_template: Path, tmp_path: Path) -> Settings:
+def settings(provider: FakeProvider, runs_dir: Path, sqlite_url: str) -> Settings:
     return Settings(
         runs=runs_dir,
-        database_url=f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'labels.sqlite')}",
+        database_url=sqlite_url,
         accounts="accounts",
         oidc_issuer=provider.issuer,
         oidc_client_id=CLIENT,

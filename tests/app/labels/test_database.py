@@ -28,6 +28,7 @@ from app.labels.database import (
 from app.labels.models import Base
 from app.main import create_app
 from app.settings import Settings
+from tests.app.conftest import SHARED
 from tests.postgres import Server
 
 INSERT = "INSERT INTO baskets VALUES (:name, 'L0.K0:0', '2026-01-01')"
@@ -52,12 +53,10 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def remote(postgres: Server) -> Iterator[Database]:
     """A database of PostgreSQL, whose connections can be lost."""
-    name = f"remote_{next(NUMBERS)}"
-    postgres.create(name, "keyscope_template")
-    database = Database(postgres.url(name))
+    database = Database(postgres.url(SHARED))
     yield database
     database.close()
-    postgres.drop(name)
+    postgres.empty(SHARED)
 
 
 @pytest.fixture

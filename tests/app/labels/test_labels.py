@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.labels import repository
-from app.labels.database import downgrade
+from app.labels.database import downgrade, upgrade
 from app.main import create_app
 from app.settings import Settings
 
@@ -298,9 +298,12 @@ def test_a_key_is_shown_without_labels_where_the_schema_is_behind(settings: Sett
     with TestClient(create_app(settings)):
         pass
     downgrade(settings.labels_url, "base")
-    with TestClient(create_app(settings)) as client:
-        answer = client.get(f"{V1}/runs/alpha/keys/L1.K2")
-        refused = client.put(URL, json=BODY, headers=ADA)
+    try:
+        with TestClient(create_app(settings)) as client:
+            answer = client.get(f"{V1}/runs/alpha/keys/L1.K2")
+            refused = client.put(URL, json=BODY, headers=ADA)
+    finally:
+        upgrade(settings.labels_url)
     assert answer.status_code == 200
     assert "keyscope db upgrade" in answer.json()["labels_problem"]
     assert refused.status_code == 503

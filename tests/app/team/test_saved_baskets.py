@@ -23,9 +23,9 @@ NEW = KeyId(1, 4)
 
 
 @pytest.fixture
-def settings(runs_dir: Path, tmp_path: Path) -> Settings:
+def settings(runs_dir: Path, sqlite_url: str) -> Settings:
     """Pages show what the room below answers, which is tested on both kinds of database."""
-    return Settings(runs=runs_dir, database_url=f"sqlite:///{tmp_path}/labels.sqlite")
+    return Settings(runs=runs_dir, database_url=sqlite_url)
 
 
 @pytest.fixture

@@ -43,9 +43,9 @@ def page(client: TestClient, address: str, person: str = "Ada") -> str:
 
 
 @pytest.fixture
-def settings(runs_dir: Path, tmp_path: Path) -> Settings:
+def settings(runs_dir: Path, sqlite_url: str) -> Settings:
     """Pages show what the rooms below answer, which are tested on both kinds of database."""
-    return Settings(runs=runs_dir, database_url=f"sqlite:///{tmp_path}/labels.sqlite")
+    return Settings(runs=runs_dir, database_url=sqlite_url)
 
 
 @pytest.fixture
