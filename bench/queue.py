@@ -5,7 +5,6 @@ when the frame that shows it has been painted. The same answers without scripts,
 prefetch is held against. Labels go into a database of the benchmark's own.
 """
 
-import shutil
 import statistics
 import tempfile
 import time
@@ -18,6 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from app.accounts.by_word import COOKIE
 from app.labels.database import upgrade
+from tests.chromium import launch
 from tests.labelers import label_server
 
 ALLOWED = 150
@@ -51,8 +51,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         database_url = f"sqlite:///{folder}/labels.sqlite"
         upgrade(database_url)
-        path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = launch(playwright)
         with label_server(runs, database_url) as server:
             start = f"{server.url}/labels/queue?run={chosen}&strategy=sample"
             prefetched = _measure(browser, start, True, labels, lambda page: _press(page, thinking))

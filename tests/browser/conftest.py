@@ -1,7 +1,7 @@
 """A real Chromium on a real server: two synthetic runs and a live worker that continues with fixed tokens."""
 
-import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -11,9 +11,7 @@ from playwright.sync_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
-    Error,
     Page,
-    Playwright,
     expect,
     sync_playwright,
 )
@@ -24,6 +22,7 @@ from app.settings import Settings
 from contract.runfile import open_run, read_manifest
 from contract.wire import WorkerJob
 from tests.analyses import write_agreement
+from tests.chromium import launch
 from tests.concepts import write_concepts
 from tests.edits import LOOPS, write_edit
 from tests.fake_worker import HALF, FakeWorker, made_job
@@ -32,8 +31,6 @@ from tests.runs import Shape, build_run
 from tests.serving import serving
 from tests.syntax_analysis import write_syntax
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader"]
 PATIENCE = 60_000
 """Milliseconds that a page may take to be as expected, for the machine may be busy; a page that is so already costs none."""
 VENDOR = Path(__file__).parents[2] / "static" / "vendor"
@@ -123,7 +120,7 @@ def worker(site: Site) -> Iterator[FakeWorker]:
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
-        browser = _launch(playwright)
+        browser = launch(playwright)
         yield browser
         browser.close()
 
@@ -131,6 +128,13 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
     """Open a page in a fresh profile: `visit("/runs/alpha", width=390, theme="dark", person="Ada")`."""
+    with visits(browser, site) as open_page:
+        yield open_page
+
+
+@contextmanager
+def visits(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
+    """What opens pages, each in a fresh profile; at the end nothing may have gone wrong on any of them."""
     contexts: list[BrowserContext] = []
     visitors: list[Visitor] = []
 
@@ -165,15 +169,3 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
 def _note(visitor: Visitor, message: ConsoleMessage) -> None:
     if message.type == "error":
         visitor.problems.append(f"console: {message.text}")
-
-
-def _launch(playwright: Playwright) -> Browser:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    try:
-        return playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-    except Error as error:
-        pytest.fail(
-            f"no Chromium could be started: install one with `apt-get install chromium` or `playwright install chromium` "
-            f"({error.message.splitlines()[0]})",
-            pytrace=False,
-        )

@@ -1,11 +1,12 @@
 """What a person sees on every page, in both themes and on a telephone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Literal
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Visitor
+from tests.browser.conftest import Site, Visitor, visits
 from tests.edits import MadeEdit
 
 ADDRESSES = {
@@ -36,8 +37,9 @@ ADDRESSES = {
     "edit": f"/runs/alpha/edits/{MadeEdit().name}",
     "error": "/runs/alpha/keys/L9.K9",
 }
+FADED = "() => Promise.all(document.getAnimations().map((animation) => animation.finished))"
+"""One theme's colours fade into the other's."""
 DOCUMENTATION = "/docs"  # drawn by Swagger UI, whose markup is not ours
-EVERY_PAGE = pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES.keys())
 EXPECTED = {
     "/runs/alpha/keys/L9.K9": [
         "console: Failed to load resource: the server responded with a status of 404 (Not Found)"
@@ -52,38 +54,46 @@ def settle(visitor: Visitor, address: str) -> None:
     visitor.problems[:] = [problem for problem in visitor.problems if problem not in EXPECTED.get(address, [])]
 
 
-@EVERY_PAGE
+@pytest.fixture(scope="module", params=ADDRESSES.values(), ids=ADDRESSES.keys())
+def shown(request: pytest.FixtureRequest, browser: Browser, site: Site) -> Iterator[Visitor]:
+    """Each page on a wide screen, opened once for all that is looked at there."""
+    with visits(browser, site) as visit:
+        visitor = visit(request.param)
+        settle(visitor, request.param)
+        yield visitor
+
+
+def test_the_security_policy_has_nothing_to_stop(shown: Visitor) -> None:
+    shown.check()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_no_barrier(visit: Callable[..., Visitor], address: str, theme: str) -> None:
-    visitor = visit(address, theme=theme)
-    settle(visitor, address)
-    assert visitor.barriers() == []
+def test_axe_finds_no_barrier(shown: Visitor, theme: Literal["light", "dark"]) -> None:
+    shown.page.emulate_media(color_scheme=theme)
+    shown.page.evaluate(FADED)
+    assert shown.barriers() == []
 
 
-@EVERY_PAGE
+def test_every_control_can_be_seen_when_focused(shown: Visitor) -> None:
+    for _ in range(12):
+        shown.page.keyboard.press("Tab")
+        if shown.page.evaluate("document.activeElement === document.body"):
+            break
+        outline = shown.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", shown.page.evaluate("document.activeElement.outerHTML")
+
+
+@pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES.keys())
 def test_a_telephone_needs_no_sideways_scrolling(visit: Callable[..., Visitor], address: str) -> None:
     visitor = visit(address, width=390)
     settle(visitor, address)
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-@pytest.mark.parametrize("address", [*ADDRESSES.values(), DOCUMENTATION], ids=[*ADDRESSES, "documentation"])
-def test_the_security_policy_has_nothing_to_stop(visit: Callable[..., Visitor], address: str) -> None:
-    visitor = visit(address)
-    settle(visitor, address)
+def test_the_security_policy_has_nothing_to_stop_in_the_documentation(visit: Callable[..., Visitor]) -> None:
+    visitor = visit(DOCUMENTATION)
+    settle(visitor, DOCUMENTATION)
     visitor.check()
-
-
-@EVERY_PAGE
-def test_every_control_can_be_seen_when_focused(visit: Callable[..., Visitor], address: str) -> None:
-    visitor = visit(address)
-    settle(visitor, address)
-    for _ in range(12):
-        visitor.page.keyboard.press("Tab")
-        if visitor.page.evaluate("document.activeElement === document.body"):
-            break
-        outline = visitor.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-        assert outline != "none", visitor.page.evaluate("document.activeElement.outerHTML")
 
 
 def test_the_theme_is_the_systems_until_one_is_chosen(visit: Callable[..., Visitor]) -> None:
