@@ -20,9 +20,8 @@ from app.pages.render import Frame, Help, Page, respond
 from app.security import MAX_BODY_BYTES, BodyTooLarge
 from contract.errors import KeyscopeError
 
-AROUND_THE_FILE = 4096
-"""Bytes of a request that the form itself takes, at most."""
-MAX_FILE_BYTES = MAX_BODY_BYTES - AROUND_THE_FILE
+MAX_FILE_BYTES = MAX_BODY_BYTES // 10**6 * 10**6
+"""Whole megabytes, which leaves the form around the file room in a request."""
 router = APIRouter()
 
 

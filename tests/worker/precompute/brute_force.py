@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
 import duckdb
@@ -27,6 +29,12 @@ class Places:
     positions: npt.NDArray[np.int64]
     token_ids: npt.NDArray[np.int64]
     windows: npt.NDArray[np.int64]
+
+    @cached_property
+    def files(self) -> list[tuple[int, int]]:
+        """The first row of each file and the one after its last."""
+        counted = [len(list(rows)) for _path, rows in groupby(self.paths)]
+        return list(pairwise(accumulate(counted, initial=0)))
 
 
 def read_everything(folder: Path, corpus: Path, suffix: str, window: int) -> Places:
@@ -56,13 +64,9 @@ def read_everything(folder: Path, corpus: Path, suffix: str, window: int) -> Pla
 
 def expected_triggers(places: Places, column: int, k: int, sign: int) -> list[tuple[float, str, int]]:
     """(coefficient, path, position) of the best place of each file, the k best files, by a plain sort."""
-    best: dict[str, tuple[float, int]] = {}
-    for path, position, coefficient in zip(
-        places.paths, places.positions, places.coefficients[:, column] * sign, strict=True
-    ):
-        if path not in best or coefficient > best[path][0]:
-            best[path] = (float(coefficient), int(position))
-    ranked = sorted(((-coefficient, path, position) for path, (coefficient, position) in best.items()))
+    signed = places.coefficients[:, column] * sign
+    best = [first + int(signed[first:last].argmax()) for first, last in places.files]
+    ranked = sorted((-float(signed[row]), places.paths[row], int(places.positions[row])) for row in best)
     return [(-coefficient * sign, path, position) for coefficient, path, position in ranked[:k]]
 
 
