@@ -68,14 +68,26 @@ async function draw(chart) {
     displaylogo: false,
     // A corpus may be private: nothing on a page offers to send it away.
     plotlyServerURL: "",
-    modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d"],
+    modeBarButtonsToRemove: ["sendChartToCloud", "autoScale2d", ...(chart.dataset.choose ? [] : ["select2d", "lasso2d"])],
     modeBarButtonsToAdd: [{ name: "svg", title: "Download as SVG", icon: Plotly.Icons.disk, click: download }],
     toImageButtonOptions: { filename: document.title },
   };
   chart.replaceChildren();
   await Plotly.newPlot(chart, coloured(figure.data), themed(figure.layout), config);
   if (chart.dataset.open) chart.on("plotly_click", ({ points: [point] }) => location.assign(target(chart, point.customdata)));
+  if (chart.dataset.choose) offer(chart, document.getElementById(chart.dataset.choose));
   document.documentElement.addEventListener("themechange", () => Plotly.react(chart, coloured(figure.data), themed(figure.layout), config));
+}
+
+/** Put the keys that are selected on a map into a form, which is shown while there are any. */
+function offer(chart, form) {
+  const choose = (points) => {
+    form.elements.keys.value = points.map(({ customdata }) => form.dataset.prefix + customdata).join(" ");
+    form.querySelector("output").value = points.length === 1 ? "1 key" : `${points.length.toLocaleString("en")} keys`;
+    form.hidden = !points.length;
+  };
+  chart.on("plotly_selected", (selected) => choose(selected?.points ?? []));
+  chart.on("plotly_deselect", () => choose([]));
 }
 
 function download(chart) {

@@ -1,6 +1,7 @@
 """What a team sees of each other in the browser."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -188,3 +189,24 @@ def test_a_file_is_imported_without_scripts_too(visit: Callable[..., Visitor]) -
     page.get_by_label("File, .csv").set_input_files(file)
     page.get_by_role("button", name="import it").click()
     expect(page.locator("#outcome")).to_contain_text("team.jsonl is imported")
+
+
+def test_the_keys_selected_on_a_layer_s_map_become_a_list(visit: Callable[..., Visitor]) -> None:
+    page = visit("/runs/alpha/layers/0", person="Ada").page
+    chart = page.locator(".js-plotly-plot")
+    expect(chart.locator(".gl-canvas").first).to_be_attached()
+    form = page.locator("#chosen")
+    expect(form).to_be_hidden()
+    chart.hover()
+    chart.locator('.modebar-btn[data-title="Box Select"]').click()
+    area = chart.locator(".nsewdrag").first.bounding_box()
+    assert area is not None
+    page.mouse.move(area["x"] + 3, area["y"] + 3)
+    page.mouse.down()
+    page.mouse.move(area["x"] + area["width"] - 3, area["y"] + area["height"] - 3, steps=4)
+    page.mouse.up()
+    expect(form.locator("output")).to_have_text("24 keys")
+    page.get_by_label("Name of a new list").fill("the whole layer")
+    page.get_by_role("button", name="make a list").click()
+    expect(page.get_by_role("heading", name="the whole layer")).to_be_visible()
+    assert page.get_by_role("link", name=re.compile(r"^L0\.K\d+$")).count() == 24
