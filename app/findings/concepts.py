@@ -22,7 +22,7 @@ _CONTRAST = """
     SELECT t.difference, t.low, t.high FROM edit_contrasts t JOIN edit_conditions c USING (edit, condition)
     WHERE t.edit = ? AND c.role = 'dose' AND c.main AND t.against = 'general' AND t.measure = 'accuracy'"""
 _DOSES = """
-    SELECT c.keys, f.accuracy_change, t.difference, t.low, t.high FROM edit_conditions c
+    SELECT c.keys, f.accuracy_change, f.accuracy_low, f.accuracy_high, t.difference, t.low, t.high FROM edit_conditions c
     JOIN edit_effects f ON f.edit = c.edit AND f.condition = c.condition AND f."group" = 'concept'
     JOIN edit_contrasts t ON t.edit = c.edit AND t.condition = c.condition AND t.against = 'general' AND t.measure = 'accuracy'
     WHERE c.edit = ? AND c.role = 'dose' ORDER BY c.keys"""
@@ -101,18 +101,18 @@ def doses(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """Accuracy at the concept's places over growing masks, against general code."""
     texts, ahead, behind, edits = [], 0, 0, rows(cursor, _EDITS, [])
     for name, title, picker, *_ in edits:
-        doses = rows(cursor, _DOSES, [name])
+        doses = [(keys, Rate.of(figures[:3]), Rate.of(figures[3:])) for keys, *figures in rows(cursor, _DOSES, [name])]
         texts.append(
-            f"{title} ({picker}): " + ", ".join(f"{100 * change:+.1f} at {keys:,} keys" for keys, change, *_ in doses)
+            f"{title} ({picker}): " + ", ".join(f"{_points(change)} at {keys:,} keys" for keys, change, _ in doses)
         )
-        differences = [Rate.of(difference) for _, _, *difference in doses]
+        differences = [difference for _, _, difference in doses]
         ahead += any(each.high < 0 for each in differences)
         behind += any(each.low > 0 for each in differences)
     if not edits:
         return None
     return Measured(
-        f"change of accuracy at the concept's places, in percentage points: {'; '.join(texts)}. Before general code at some "
-        f"dose, intervals apart from 0: {ahead} of {len(edits)}",
+        f"change of accuracy at the concept's places: {'; '.join(texts)}. Before general code at some dose, "
+        f"intervals apart from 0: {ahead} of {len(edits)}",
         judged(ahead > len(edits) / 2, behind > len(edits) / 2),
     )
 
