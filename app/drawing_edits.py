@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from app.drawing_parts import interval_bars
+from app.drawing_parts import interval_bars, interval_words
 from app.queries.edits import Control, Effect
 
 TITLES = {
@@ -55,8 +55,7 @@ def _line(line: Sequence[Effect], measure: str, name: str, scale: float, digits:
         name=name,
         mode="lines+markers",
         hovertext=[
-            f"{'no interval' if low is None or high is None else f'95 % interval {low:+{digits}} to {high:+{digits}}'}; "
-            f"{each.places:,} places in {each.files:,} files"
+            f"{interval_words(low, high, f'+{digits}')}; {each.places:,} places in {each.files:,} files"
             for each, low, high in zip(line, lows, highs, strict=True)
         ],
         hovertemplate=f"{name}<br>%{{x}} keys: %{{y:+{digits}}}<br>%{{hovertext}}<extra></extra>",

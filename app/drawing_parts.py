@@ -27,12 +27,12 @@ class Number(Protocol):
 
 def rests_on(found: Sequence[Number], style: str) -> list[str]:
     """What is said of each point besides its value: its interval and n. `style` is a format as Python and D3 have it."""
-    return [
-        f"no interval; n = {each.n:,}"
-        if each.low is None or each.high is None
-        else f"95 % interval {each.low:{style}} to {each.high:{style}}; n = {each.n:,}"
-        for each in found
-    ]
+    return [f"{interval_words(each.low, each.high, style)}; n = {each.n:,}" for each in found]
+
+
+def interval_words(low: float | None, high: float | None, style: str) -> str:
+    """An interval in words, where both of its ends are known."""
+    return "no interval" if low is None or high is None else f"95 % interval {low:{style}} to {high:{style}}"
 
 
 def by_layer(figure: go.Figure, **layout: object) -> go.Figure:
