@@ -4,11 +4,15 @@ from collections.abc import Sequence
 
 from app.findings.finding import Claim, Cursor, Measured, Rate, judged, rank_correlation
 from app.queries.values import rows
+from contract.analyses.agreement import SHARED_OUT
 from contract.manifest import Manifest
 
 _LAYERS = """
     SELECT estimate, low, high, n FROM agreement
     WHERE measure = ? AND split = 'all' AND coalesce(control, '') = '' AND layer IS NOT NULL ORDER BY layer"""
+_OVER_LAYERS = """
+    SELECT measure, estimate, low, high, n FROM agreement
+    WHERE starts_with(measure, 'split_') AND split = 'all' AND layer IS NULL"""
 _DEPTHS = """
     SELECT part, estimate, low, high FROM agreement
     WHERE measure = 'depth' AND split = ? AND coalesce(control, '') = '' AND estimate IS NOT NULL"""
@@ -64,16 +68,15 @@ def feed_forward(cursor: Cursor, manifest: Manifest) -> Measured | None:
 
 def split(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """Who decides a layer's top token: the residual, the feed-forward block, both or neither."""
-    parts = {name: _layers(cursor, f"split_{name}")[0] for name in ("residual", "agreement", "ffn", "composition")}
-    if not parts["residual"]:
+    found = {measure: (Rate.of(rate), n) for measure, *rate, n in rows(cursor, _OVER_LAYERS)}
+    if not found:
         return None
-    _, n = _layers(cursor, "split_residual")
-    means = {name: sum(layer.estimate for layer in layers) / len(layers) for name, layers in parts.items()}
-    largest = max(means, key=lambda name: means[name])
-    text = ", ".join(f"{name} {100 * mean:.1f} %" for name, mean in means.items())
+    means = {measure.removeprefix("split_"): found[measure][0] for measure in SHARED_OUT}
+    largest = max(means, key=lambda name: means[name].estimate)
+    text = ", ".join(f"{name} {mean.share()}" for name, mean in means.items())
     return Measured(
-        f"mean over layers: {text}; {_tokens(n)} in each layer",
-        judged(means["residual"] >= 0.5 and means["ffn"] <= 0.1, largest != "residual"),
+        f"mean over layers: {text}; {_tokens(found[SHARED_OUT[0]][1])} in each layer",
+        judged(means["residual"].estimate >= 0.5 and means["ffn"].estimate <= 0.1, largest != "residual"),
     )
 
 
@@ -140,14 +143,14 @@ def key_value(cursor: Cursor, manifest: Manifest) -> Measured | None:
     if not layers or not tenths:
         return None
     lower, upper = layers[: round(0.6 * len(layers))], layers[round(0.6 * len(layers)) :]
-    low, high = max(each.estimate for each in lower), max(upper, key=lambda each: each.estimate)
+    low, high = (max(layers_of, key=lambda each: each.estimate) for layers_of in (lower, upper))
     chance = 1 / manifest.model.vocabulary
     return Measured(
-        f"at most {100 * low:.2f} % in the lower 60 % of layers, up to {high.share()} above; {tenths[-1].share()} in the "
+        f"at most {low.share(2)} in the lower 60 % of layers, up to {high.share(2)} above; {tenths[-1].share()} in the "
         f"tenth of keys with the surest values, {tenths[0].share()} in the least sure; chance {100 * chance:.3f} %",
         judged(
-            low <= 0.01 and high.low > chance and tenths[-1].above(tenths[0]),
-            high.high < low or tenths[0].above(tenths[-1]),
+            low.estimate <= 0.01 and high.low > chance and tenths[-1].above(tenths[0]),
+            low.above(high) or tenths[0].above(tenths[-1]),
         ),
     )
 
@@ -159,10 +162,10 @@ def composition(cursor: Cursor, manifest: Manifest) -> Measured | None:
     if not zero:
         return None
     least = min(zero, key=lambda rate: rate.estimate)
-    fewest, most = min(rate.estimate for rate in active), max(rate.estimate for rate in active)
+    fewest, most = (end(active, key=lambda rate: rate.estimate) for end in (min, max))
     return Measured(
         f"no firing key's value has the layer's top token in {least.share()} of tokens or more, in every layer; "
-        f"{100 * fewest:.0f} to {100 * most:.0f} % of a layer's keys fire at a token; {_tokens(n)}",
+        f"{fewest.share()} of its keys fire at a token in the layer where fewest do, {most.share()} where most do; {_tokens(n)}",
         judged(least.low >= 0.68, least.high < 0.68),
     )
 
@@ -245,7 +248,8 @@ CLAIMS = (
         "The token after a key's strongest trigger is its value's top token almost never in lower layers, in a few per "
         "cent of upper ones, more where the value is sure (Geva et al. 2021)",
         "Expected: at most 1 % in the lower 60 % of layers, above chance in an upper one, more in the surest tenth of "
-        "values than in the least sure, intervals apart. Contrary: the lower layers agree more, or the least sure.",
+        "values than in the least sure, intervals apart. Contrary: the lower layers agree more, or the least sure, "
+        "intervals apart.",
         **_HERE,
         measure=key_value,
     ),

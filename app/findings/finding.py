@@ -86,10 +86,10 @@ class Rate:
         """Higher, the intervals apart."""
         return self.low > other.high
 
-    def share(self) -> str:
+    def share(self, digits: int = 1) -> str:
         """As a percentage: 12.3 % (11.9–12.8)."""
-        digits = 1 if self.estimate < 0.995 else 0
-        return f"{100 * self.estimate:.{digits}f} % ({self._ends(f'.{digits}f', '–', 100)})"
+        how = f".{digits if self.estimate < 0.995 else 0}f"
+        return f"{100 * self.estimate:{how}} % ({self._ends(how, '–', 100)})"
 
     def number(self) -> str:
         """As a number: 4.21 (3.73 to 4.65)."""

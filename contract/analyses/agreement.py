@@ -24,6 +24,9 @@ LAYER_MEASURES = {
 }
 """What is measured for every layer, over tokens; every one a share of them unless it says otherwise."""
 
+SHARED_OUT = ("split_residual", "split_agreement", "split_ffn", "split_composition")
+"""Measures that share the tokens of a layer out; their means over all layers have rows too, with `layer` empty."""
+
 TOKEN_MEASURES = {
     "depth": "Mean prediction depth: the first layer after which the top token never changes, from 0",
     "saturated": "The top token is settled before the last layer",
@@ -71,7 +74,9 @@ TABLES: tuple[Table, ...] = (
             Column("control", "VARCHAR", "One of CONTROLS; empty for the measure itself"),
             Column("split", "VARCHAR", "One of SPLITS"),
             Column("part", "VARCHAR", "Which language, role, … of the split"),
-            Column("layer", "USMALLINT", "Empty where the measure is not about a layer"),
+            Column(
+                "layer", "USMALLINT", "Empty where the measure is not about a layer, or is the mean over all layers"
+            ),
             *_RATE,
             Column("n", "UBIGINT", "Tokens"),
             Column("files", "UINTEGER", "Files they are in"),

@@ -93,8 +93,15 @@ def test_the_residual_has_to_decide_most(
     made: duckdb.DuckDBPyConnection, manifest: Manifest, shares: tuple[float, ...], verdict: Verdict
 ) -> None:
     for name, share in zip(("residual", "agreement", "ffn", "composition"), shares, strict=True):
-        _agree(made, f"split_{name}", [share, share])
-    assert _verdict(agreement.split(made, manifest)) is verdict
+        made.execute(
+            "INSERT INTO agreement (measure, split, part, estimate, low, high, n, files) "
+            "VALUES (?, 'all', 'all', ?, ?, ?, 1000, 10)",
+            [f"split_{name}", share, share - 0.01, share + 0.01],
+        )
+    measured = agreement.split(made, manifest)
+    assert _verdict(measured) is verdict
+    assert measured is not None
+    assert f"residual {100 * shares[0]:.1f} % ({100 * shares[0] - 1:.1f}–{100 * shares[0] + 1:.1f})" in measured.text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from contract.analyses.agreement import CONTEXT_MEASURES, LAYER_MEASURES, TOKEN_MEASURES
+from contract.analyses.agreement import CONTEXT_MEASURES, LAYER_MEASURES, SHARED_OUT, TOKEN_MEASURES
 from contract.runfile import open_run, read_manifest
 from tests.worker.models import save
 from tests.worker.planted import plant_detector, plant_value, quiet_model, shuffled
@@ -41,7 +41,10 @@ def analysed(subject: Subject, settings: AgreementSettings = ALL) -> duckdb.Duck
 def by_layer(
     run: duckdb.DuckDBPyConnection, measure: str, control: str = "", split: str = "all", part: str = "all"
 ) -> list[float]:
-    query = "SELECT estimate FROM agreement WHERE (measure, control, split, part) = (?, ?, ?, ?) ORDER BY layer"
+    query = (
+        "SELECT estimate FROM agreement WHERE (measure, control, split, part) = (?, ?, ?, ?) "
+        "AND (layer IS NOT NULL OR measure IN ('depth', 'saturated')) ORDER BY layer"
+    )
     return [estimate for (estimate,) in run.execute(query, [measure, control, split, part]).fetchall()]
 
 
@@ -171,6 +174,9 @@ def test_the_four_way_split_is_that_of_plain_transformers_and_leaves_nothing_out
         (top != before) & (top != ff),
     ]
     assert parts[:, :-1] == pytest.approx(np.stack(expected).mean(axis=2), abs=1e-9)
+    over_layers = "SELECT estimate FROM agreement WHERE measure = ? AND split = 'all' AND layer IS NULL"
+    means = [found.execute(over_layers, [measure]).fetchall() for measure in SHARED_OUT]
+    assert means == [[(pytest.approx(of_layers.mean()),)] for of_layers in parts]
 
 
 def test_depth_and_events_follow_from_the_top_tokens(shared: Any) -> None:

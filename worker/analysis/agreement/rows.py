@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from contract.analyses.agreement import TABLES
+from contract.analyses.agreement import SHARED_OUT, TABLES
 from contract.tables import Table
 from worker.analysis.agreement.outcomes import MEASURES, SPLIT_MEASURES
 from worker.analysis.agreement.parts import PARTS
@@ -79,6 +79,10 @@ def _add_layers(rows: _Rows, sums: FloatArray, n: IntArray, names: Names, **whic
         for layer in range(1 if measure in _FROM_SECOND else 0, layers):
             value = Interval(*map(np.exp, column)) if measure == "rank" else column
             rows.add(value, layer, measure=measure, control=control, layer=layer, **counted)
+    over_layers = ratio_interval(sums.mean(axis=1), n)
+    for number, (measure, control) in enumerate(names):
+        if measure in SHARED_OUT:
+            rows.add(over_layers, number, measure=measure, control=control, layer=None, **counted)
     settled = sums[:, :, names.index(("settled", ""))]
     of_tokens = np.stack([settled @ np.arange(layers), settled[:, :-1].sum(axis=1)], axis=1)
     for number, measure in enumerate(("depth", "saturated")):
