@@ -6,7 +6,7 @@ from typing import Any
 import duckdb
 
 from contract.analyses.files import publish_analysis, write_analysis_manifest
-from contract.analyses.firing import CENSUS, MEASURES
+from contract.analyses.firing import CENSUS, GROUPS, MEASURES, UNGROUPED
 from contract.runfile import open_run
 from tests.analyses import analysis_manifest
 
@@ -32,6 +32,11 @@ def layer_number(measure: str, layer: int, control: str = "") -> float:
     """What `write_firing` says of a layer: a tenth of it by chance."""
     number = 0.1 + layer / 10 + sorted(MEASURES).index(measure) / 100
     return number / 10 if control else number
+
+
+def group_number(measure: str, place: int, control: str = "") -> float:
+    """What it says of layers together, by the place of the group among all."""
+    return layer_number(measure, 2, control) + place / 100
 
 
 def language_f1(index: int, language: int) -> float:
@@ -97,13 +102,18 @@ def _write_key(
 
 def _write_layers(connection: duckdb.DuckDBPyConnection, layers: list[int], languages: list[str]) -> None:
     for measure in MEASURES:
-        for layer in layers:
-            for part in ["", *(languages if measure in BY_LANGUAGE else [])]:
-                for control in {"", CONTROLLED.get(measure, "")}:
+        for part in ["", *(languages if measure in BY_LANGUAGE else [])]:
+            for control in {"", CONTROLLED.get(measure, "")}:
+                which = (measure, control, part)
+                drawn = measure not in CENSUS and control not in WITHOUT_INTERVAL
+                for layer in layers:
                     number = layer_number(measure, layer, control)
-                    drawn = measure not in CENSUS and control not in WITHOUT_INTERVAL
                     ends = (0.9 * number, 1.1 * number) if drawn else (None, None)
-                    _insert(connection, "firing_layers", measure, control, part, layer, number, *ends, 6)
+                    _insert(connection, "firing_layers", *which, layer, number, *ends, 6)
+                for place, group in enumerate(() if measure in UNGROUPED else GROUPS):
+                    number = group_number(measure, place, control)
+                    ends = (0.95 * number, 1.05 * number) if drawn else (None, None)
+                    _insert(connection, "firing_groups", *which, group, number, *ends, 12)
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, *values: Any) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,10 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.analysis_sheets import check_computed
 from app.api import models, shapes
 from app.dependencies import Cursor, Key, OpenRun
-from app.queries.firing import ByLayer, DetectedToken, Which, key_firing, layer_numbers
-from contract.analyses.firing import CENSUS, CONTROLS, COUNTED, LEVELS, MEASURES
+from app.queries.firing import DetectedToken, LayerNumber, Which, group_numbers, key_firing, layer_numbers
+from contract.analyses.firing import CENSUS, CONTROLS, COUNTED, GROUPS, LEVELS, MEASURES
 
 router = APIRouter(tags=["analyses"])
+Place = TypeVar("Place", int, str)
+"""A layer, or the name of a group of layers."""
 
 
 class _Shape(BaseModel):
@@ -32,13 +34,24 @@ class NumberShape(_Shape):
     n: int = Field(description="Keys, or what `counted` says")
 
 
-class FiringLayer(_Shape):
-    """One layer."""
+class FiringNumbers(_Shape):
+    """What is said of one layer, or of several together."""
 
-    layer: int
     measures: dict[str, NumberShape]
     controls: dict[str, dict[str, NumberShape]] = Field(description="What chance gives: by control, then by measure")
     by_language: dict[str, dict[str, NumberShape]] = Field(description="By language, then by measure")
+
+
+class FiringLayer(FiringNumbers):
+    """One layer."""
+
+    layer: int
+
+
+class FiringGroup(FiringNumbers):
+    """Layers together."""
+
+    layers: str = Field(description="One of those in `help`")
 
 
 class FiringAnswer(_Shape):
@@ -46,7 +59,10 @@ class FiringAnswer(_Shape):
 
     ok: Literal[True] = True
     layers: list[FiringLayer]
-    help: dict[str, str] = Field(description="What each measure, control and level is")
+    groups: list[FiringGroup] = Field(
+        description="Over several layers: the mean over their keys; of `best_f1` the highest"
+    )
+    help: dict[str, str] = Field(description="What each measure, control, level and group of layers is")
     counted: dict[str, str] = Field(description="What n counts, of measures for which it is not the layer's keys")
     census: list[str] = Field(description="Measures of all the layer's keys by their weights, which have no interval")
 
@@ -83,10 +99,12 @@ class KeyFiringAnswer(_Shape):
 def show_firing(run: OpenRun, cursor: Cursor) -> FiringAnswer:
     """Every measure of every layer; 404 while the analysis is not computed."""
     check_computed(run, "firing")
-    found = layer_numbers(cursor)
+    found, together = layer_numbers(cursor), group_numbers(cursor)
+    there = [name for name in GROUPS if any(name in groups for groups in together.values())]
     return FiringAnswer(
-        layers=[_layer(layer, found) for layer in range(run.manifest.model.n_layers)],
-        help=MEASURES | CONTROLS | LEVELS,
+        layers=[FiringLayer(layer=layer, **_numbers(layer, found)) for layer in range(run.manifest.model.n_layers)],
+        groups=[FiringGroup(layers=name, **_numbers(name, together)) for name in there],
+        help=MEASURES | CONTROLS | LEVELS | GROUPS,
         counted=COUNTED,
         census=list(CENSUS),
     )
@@ -107,21 +125,21 @@ def show_key_firing(run: OpenRun, cursor: Cursor, key: Key) -> KeyFiringAnswer:
     )
 
 
-def _layer(layer: int, found: Mapping[Which, ByLayer]) -> FiringLayer:
+def _numbers(place: Place, found: Mapping[Which, Mapping[Place, LayerNumber]]) -> dict[str, Any]:
     measures: dict[str, NumberShape] = {}
     controls: dict[str, dict[str, NumberShape]] = {}
     languages: dict[str, dict[str, NumberShape]] = {}
     for (measure, control, part), numbers in found.items():
-        if layer not in numbers:
+        if place not in numbers:
             continue
-        number = NumberShape(**asdict(numbers[layer]))
+        number = NumberShape(**asdict(numbers[place]))
         if control and not part:
             controls.setdefault(control, {})[measure] = number
         elif part and not control:
             languages.setdefault(part, {})[measure] = number
         elif not part:
             measures[measure] = number
-    return FiringLayer(layer=layer, measures=measures, controls=controls, by_language=languages)
+    return {"measures": measures, "controls": controls, "by_language": languages}
 
 
 def _detected(found: DetectedToken) -> DetectedShape:

@@ -8,9 +8,17 @@ from app import drawing_firing as drawing
 from app.pages import formats
 from app.pages.blocks import EMPTY, Block, Cell, Column, Figure, Row, with_interval
 from app.pages.links import Links
-from app.queries.firing import Which, detectors, layer_numbers, positional_keys, telling_keys
+from app.queries.firing import (
+    LayerNumber,
+    Which,
+    detectors,
+    group_numbers,
+    layer_numbers,
+    positional_keys,
+    telling_keys,
+)
 from app.runs import Run
-from contract.analyses.firing import CONTROLS, COUNTED, MEASURES
+from contract.analyses.firing import CONTROLS, COUNTED, GROUPS, MEASURES
 from contract.keys import KeyId
 
 Show = Callable[[float], str]
@@ -48,7 +56,7 @@ class _Blocks:
 
     def __init__(self, run: Run, cursor: duckdb.DuckDBPyConnection, links: Links) -> None:
         self._run, self._cursor, self._links = run, cursor, links
-        self._found = layer_numbers(cursor)
+        self._found, self._groups = layer_numbers(cursor), group_numbers(cursor)
         drawn = any(each.low is not None for each in self._found.get(("dead", "", ""), {}).values())
         self._on_draws = _DRAWN if drawn else _TOO_FEW
         self._languages = {name: formats.language(name) for name in run.manifest.languages}
@@ -254,29 +262,45 @@ class _Blocks:
                 Row(
                     f"layer {layer}",
                     [
-                        *(cell for _, which, show in there for cell in self._cells(which, layer, show)),
+                        *(
+                            cell
+                            for _, which, show in there
+                            for cell in _cells(which, self._found[which].get(layer), show)
+                        ),
                         Cell(formats.count(self._run.manifest.model.keys_per_layer[layer])),
                     ],
                     self._links.layer(self._run.run_id, layer),
                 )
                 for layer in layers
-            ],
+            ]
+            + self._together(there),
             self._exports("firing_layers"),
         )
 
-    def _cells(self, which: Which, layer: int, show: Show) -> list[Cell]:
-        """The number, and what it rests on where that is not the layer's keys."""
-        number = self._found[which].get(layer)
-        cell = EMPTY if number is None else with_interval(number.value, number.low, number.high, show)
-        if which[0] not in COUNTED:
-            return [cell]
-        return [cell, EMPTY if number is None else Cell(formats.count(number.n))]
+    def _together(self, columns: Sequence[tuple[str, Which, Show]]) -> list[Row]:
+        """Rows of layers together, which some measures do not have."""
+        rows = []
+        for name in GROUPS:
+            numbers = {which: self._groups.get(which, {}).get(name) for _, which, _ in columns}
+            if not any(numbers.values()):
+                continue
+            cells = [cell for _, which, show in columns for cell in _cells(which, numbers[which], show)]
+            rows.append(Row(name, [*cells, Cell(formats.count(self._groups["dead", "", ""][name].n))]))
+        return rows
 
     def _key_row(self, key: KeyId, *texts: str) -> Row:
         return Row(str(key), [Cell(text) for text in texts], self._links.key(self._run.run_id, key))
 
     def _exports(self, table: str) -> dict[str, str]:
         return self._links.exports("export_analysis_table", run=self._run.run_id, table=table)
+
+
+def _cells(which: Which, number: LayerNumber | None, show: Show) -> list[Cell]:
+    """The number, and what it rests on where that is not the keys."""
+    cell = EMPTY if number is None else with_interval(number.value, number.low, number.high, show)
+    if which[0] not in COUNTED:
+        return [cell]
+    return [cell, EMPTY if number is None else Cell(formats.count(number.n))]
 
 
 def _help(which: Which) -> str:

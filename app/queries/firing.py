@@ -18,6 +18,9 @@ RANGES = {column.name: column for column in KEY_COLUMNS if column.type in ("FLOA
 _LAYERS = """
     SELECT measure, control, part, layer, estimate, low, high, n FROM firing_layers
     ORDER BY measure, control, part, layer"""
+_GROUPS = """
+    SELECT measure, control, part, layers, estimate, low, high, n FROM firing_groups
+    ORDER BY measure, control, part, layers"""
 _KEY = f'SELECT {select(KEY_COLUMNS)} FROM firing_keys WHERE layer = ? AND "index" = ?'  # noqa: S608 - our own names
 _KEY_LANGUAGES = """
     SELECT f.language, s.firing_rate, f.strong_rate, f.f1 FROM firing_languages f
@@ -42,7 +45,7 @@ _POSITIONAL = """
 
 @dataclass(frozen=True, slots=True)
 class LayerNumber:
-    """A number of one layer with its 95 % interval by bootstrap over files; what follows from weights alone has none."""
+    """A number of layers with its 95 % interval by bootstrap over files; what follows from weights alone has none."""
 
     value: float
     low: float | None
@@ -52,6 +55,8 @@ class LayerNumber:
 
 
 ByLayer = Mapping[int, LayerNumber]
+ByGroup = Mapping[str, LayerNumber]
+"""By the names of `GROUPS` in the contract, without groups in which nothing is counted."""
 Which = tuple[str, str, str]
 """Measure, control and part."""
 
@@ -127,6 +132,14 @@ def layer_numbers(cursor: duckdb.DuckDBPyConnection) -> dict[Which, ByLayer]:
     found: dict[Which, dict[int, LayerNumber]] = defaultdict(dict)
     for measure, control, part, layer, *number in rows(cursor, _LAYERS):
         found[measure, control, part][layer] = LayerNumber(*number)
+    return dict(found)
+
+
+def group_numbers(cursor: duckdb.DuckDBPyConnection) -> dict[Which, ByGroup]:
+    """The same of layers together."""
+    found: dict[Which, dict[str, LayerNumber]] = defaultdict(dict)
+    for measure, control, part, layers, *number in rows(cursor, _GROUPS):
+        found[measure, control, part][layers] = LayerNumber(*number)
     return dict(found)
 
 

@@ -60,6 +60,21 @@ COUNTED = {
 }
 """What n counts; of the other measures, the layer's keys."""
 
+GROUPS = {
+    "all layers": "Every layer",
+    "lower half": "The lower half of the layers, without the middle one of an odd number",
+    "upper half": "The upper half of them, with the middle one",
+    "lowest third": "The lowest third of the layers, rounded down, one at least",
+    "highest third": "As many of the highest",
+}
+"""Layers that are taken together."""
+
+UNGROUPED = ("tokens", "new_tokens")
+"""Measures that have no row for layers together, for layers detect the same tokens."""
+
+HIGHEST = ("best_f1",)
+"""Measures of which the highest of several layers stands for all; of the others it is their mean, weighted by n."""
+
 CONTROLS = {
     "shifted": "Positions shifted round within each window by a random number of places",
     "dealt": "Each key's tokens dealt to another key of the layer",
@@ -67,6 +82,23 @@ CONTROLS = {
     "gaussian": "Values drawn from a bell curve with mean and variance of the layer's",
 }
 """What the same rule finds where there is nothing to find."""
+
+_MEASURED = (
+    Column("measure", "VARCHAR", "One of MEASURES"),
+    Column("control", "VARCHAR", "One of CONTROLS; empty for the measure itself"),
+    Column("part", "VARCHAR", "A language; empty for all"),
+)
+_ESTIMATED = (
+    Column("estimate", "DOUBLE"),
+    Column(
+        "low",
+        "DOUBLE",
+        "Lower end of the 95 % interval, by bootstrap over files; empty for what follows from weights alone, for the "
+        "controls drawn and gaussian, and for too few files",
+    ),
+    Column("high", "DOUBLE", "Upper end of it"),
+    Column("n", "UBIGINT", "Keys, or what COUNTED says"),
+)
 
 TABLES: tuple[Table, ...] = (
     Table(
@@ -149,20 +181,19 @@ TABLES: tuple[Table, ...] = (
     Table(
         "firing_layers",
         (
-            Column("measure", "VARCHAR", "One of MEASURES"),
-            Column("control", "VARCHAR", "One of CONTROLS; empty for the measure itself"),
-            Column("part", "VARCHAR", "A language; empty for all"),
+            *_MEASURED,
             Column("layer", "USMALLINT"),
-            Column("estimate", "DOUBLE"),
-            Column(
-                "low",
-                "DOUBLE",
-                "Lower end of the 95 % interval, by bootstrap over files; empty for what follows from weights alone, for the "
-                "controls drawn and gaussian, and for too few files",
-            ),
-            Column("high", "DOUBLE", "Upper end of it"),
-            Column("n", "UBIGINT", "Keys, or what COUNTED says"),
+            *_ESTIMATED,
         ),
         ("measure", "control", "part", "layer"),
+    ),
+    Table(
+        "firing_groups",
+        (
+            *_MEASURED,
+            Column("layers", "VARCHAR", "One of GROUPS"),
+            *_ESTIMATED,
+        ),
+        ("measure", "control", "part", "layers"),
     ),
 )

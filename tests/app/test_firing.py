@@ -13,17 +13,20 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
+from app.pages import formats
+from app.pages.blocks import EMPTY
 from app.pages.firing import FigureName
 from app.pages.key_firing import HEIGHT
 from app.settings import Settings
 from contract.analyses.files import analysis_path
-from contract.analyses.firing import CENSUS, MEASURES
+from contract.analyses.firing import CENSUS, GROUPS, MEASURES, UNGROUPED
 from contract.keys import KeyId
 from tests.firing_analysis import (
     BUCKETS,
     CONTROLLED,
     DETECTOR,
     WITHOUT_INTERVAL,
+    group_number,
     language_f1,
     layer_number,
     position_information,
@@ -59,6 +62,14 @@ def test_the_api_has_every_layer_with_intervals_and_controls(computed: TestClien
             assert (chance["low"] is None) == (control in WITHOUT_INTERVAL)
         assert set(layer["by_language"]) == {"go", "java", "python"}
         assert set(layer["by_language"]["go"]) == {"active", "language", "best_f1"}
+    assert [group["layers"] for group in answer["groups"]] == list(GROUPS)
+    for place, group in enumerate(answer["groups"]):
+        assert set(group["measures"]) == set(MEASURES) - set(UNGROUPED)
+        number = group_number("dead", place)
+        assert group["measures"]["dead"] == pytest.approx(
+            {"value": number, "low": 0.95 * number, "high": 1.05 * number, "n": 12}
+        )
+        assert answer["help"][group["layers"]] == GROUPS[group["layers"]]
 
 
 def test_the_api_has_every_key(computed: TestClient) -> None:
@@ -94,7 +105,8 @@ def test_the_page_shows_claims_figures_and_tables(computed: TestClient) -> None:
         "weights",
     }
     activity = next(block for block in page.context["blocks"] if block.name == "activity")
-    assert [row.head for row in activity.rows] == ["layer 0", "layer 1"]
+    assert [row.head for row in activity.rows] == ["layer 0", "layer 1", *GROUPS]
+    assert activity.rows[2].cells[0].text == formats.share(group_number("active", 0))
     assert [column.title for column in activity.head][:3] == ["layer", "fire", "n"]
     assert activity.rows[1].cells[0].interval
     assert activity.rows[1].cells[1].text == "6"
@@ -110,7 +122,7 @@ def test_every_number_by_layer_has_its_interval_or_the_reason_for_none(computed:
                 column.title
                 for row in block.rows
                 for column, cell in zip(block.head[1:], row.cells, strict=True)
-                if not cell.interval and column.title not in ("n", "keys")
+                if cell is not EMPTY and not cell.interval and column.title not in ("n", "keys")
             }
             if name == "weights":
                 assert len(bare) == len(block.head) - 2
@@ -127,7 +139,8 @@ def test_an_analysis_without_draws_says_so(runs_dir: Path, tmp_path: Path) -> No
     shutil.copytree(runs_dir, tmp_path / "runs")
     write_firing(tmp_path / "runs" / "alpha.duckdb")
     with duckdb.connect(str(analysis_path(tmp_path / "runs" / "alpha.duckdb", "firing"))) as connection:
-        connection.execute("UPDATE firing_layers SET low = NULL, high = NULL WHERE measure <> 'active'")
+        for table in ("firing_layers", "firing_groups"):
+            connection.execute(f"UPDATE {table} SET low = NULL, high = NULL WHERE measure <> 'active'")
     settings = Settings(runs=tmp_path / "runs", database_url=f"sqlite:///{tmp_path}/labels.sqlite")
     with TestClient(create_app(settings)) as client:
         blocks = {block.name: block for block in client.get("/runs/alpha/firing").context["blocks"]}

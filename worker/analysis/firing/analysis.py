@@ -121,14 +121,14 @@ def _wide(part: str) -> npt.DTypeLike:
 
 
 def _drawn(subject: Subject, results: Results, draws: int) -> Drawn:
-    """Everything that was drawn, [layers, draws]."""
+    """Everything that was drawn, [2, layers, draws]."""
     names = [step.name for step in _draws(subject)]
     of_layers = [results[name] for name in names if name != _LANGUAGES]
     if not of_layers:
         return {}
     by_layer = [read_draws(arrays) for arrays in of_layers]
     return {
-        **{which: np.stack([drawn[which] for drawn in by_layer]) for which in by_layer[0]},
+        **{which: np.stack([drawn[which] for drawn in by_layer], axis=1) for which in by_layer[0]},
         **draw_tokens(of_layers, draws, subject.model.facts.vocabulary),
         **(read_draws(results[_LANGUAGES]) if _LANGUAGES in names else {}),
     }

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.analysis.analysis import Arrays
-from worker.analysis.bootstrap import ratio
+from worker.analysis.draws import spread_about
 from worker.analysis.firing import languages
 from worker.analysis.firing.blocks import Blocks
 from worker.analysis.firing.counting import LEVELS, of_layer
@@ -21,7 +21,7 @@ BoolArray = npt.NDArray[np.bool_]
 Which = tuple[str, str, str]
 """Measure, control and part, as in the table by layer."""
 Drawn = Mapping[Which, FloatArray]
-"""What each measure is in every draw, [draws], and in every layer, [layers, draws]; NaN where a draw has none."""
+"""The numerator and the denominator of each measure in every draw, [2, draws], and in every layer, [2, layers, draws]."""
 POSITIONAL = ("positional", "positional_strong")
 DETECTORS = ("detectors", "detectors_strong", "detectors_peak")
 _NAMES, _DRAWN, _TOKENS = "names", "drawn", "detected"
@@ -41,10 +41,10 @@ def draw_layer(
         settings: the thresholds.
     """
     detecting, tokens = _detecting(blocks, layer, candidates, own, settings)
-    found = {("dead", "", ""): _dead(blocks, layer), **_positional(blocks, layer, settings), **detecting}
+    of_keys = _dead(blocks, layer) | _positional(blocks, layer, settings)
     if blocks.tell_languages:
-        found |= _telling(blocks, layer, names, settings)
-    return {**_arrays(found), _TOKENS: tokens}
+        of_keys |= _telling(blocks, layer, names, settings)
+    return {**_arrays(of_keys | detecting), _TOKENS: tokens}
 
 
 def draw_languages(blocks: Blocks, sizes: Sequence[int], names: Sequence[str], settings: FiringSettings) -> Arrays:
@@ -56,7 +56,7 @@ def draw_languages(blocks: Blocks, sizes: Sequence[int], names: Sequence[str], s
     )
     strong = strong[:, LEVELS.index("strong")]
     tokens, files = blocks.draw_languages(blocks.tokens), blocks.draw_languages(blocks.files)
-    found = np.empty((1 + len(names), len(sizes), len(blocks.times)))
+    found = np.empty((1 + len(names), 2, len(sizes), len(blocks.times)))
     for draw in range(len(blocks.times)):
         of_draw = slice(draw, draw + 1)
         by_language = (blocks.draw_languages(strong, of_draw)[0] / np.maximum(tokens[draw], 1)[:, None]).T
@@ -64,7 +64,8 @@ def draw_languages(blocks: Blocks, sizes: Sequence[int], names: Sequence[str], s
         specific = languages.specific_languages(by_language, sums, squares, files[draw].astype(np.int64), settings)
         for layer, of_keys in enumerate(np.split(specific.language, np.cumsum(sizes)[:-1])):
             counts = np.bincount(of_keys[of_keys >= 0], minlength=len(names))
-            found[:, layer, draw] = np.array([counts.sum(), *counts]) / len(of_keys)
+            found[:, 0, layer, draw] = [counts.sum(), *counts]
+            found[:, 1, layer, draw] = len(of_keys)
     return _arrays({("language", "", part): each for part, each in zip(("", *names), found, strict=True)})
 
 
@@ -85,19 +86,33 @@ def draw_tokens(by_layer: Sequence[Arrays], draws: int, vocabulary: int) -> Draw
         tokens[layer] = np.bincount(found // vocabulary, minlength=draws)
         new[layer] = np.bincount(found[~seen[found]] // vocabulary, minlength=draws)
         seen[found] = True
-    return {("tokens", "", ""): tokens, ("new_tokens", "", ""): ratio(new, tokens)}
+    return {("tokens", "", ""): _of(1, tokens), ("new_tokens", "", ""): np.stack([new, tokens])}
+
+
+def ends_about(measure: str, estimate: float, drawn: FloatArray | None) -> tuple[float, float]:
+    """The interval of a measure by its draws, [draws]: NaN where nothing is drawn, and within what it can be."""
+    if drawn is None:
+        return np.nan, np.nan
+    found = spread_about(estimate, drawn)
+    # none of them is below 0, and but for a count none over 1
+    highest = np.inf if measure == "tokens" else 1
+    return float(np.maximum(found.low, 0)), float(np.minimum(found.high, highest))
+
+
+def _of(denominator: int, numerators: FloatArray) -> FloatArray:
+    return np.stack([numerators, np.full_like(numerators, denominator)])
 
 
 def _arrays(drawn: Drawn) -> Arrays:
     return {_NAMES: np.array(list(drawn)), _DRAWN: np.stack(list(drawn.values()))}
 
 
-def _dead(blocks: Blocks, layer: int) -> FloatArray:
+def _dead(blocks: Blocks, layer: int) -> dict[Which, FloatArray]:
     fires = blocks.counted(of_layer("totals", layer))[:, LEVELS.index("fires")] > 0
-    return np.asarray((blocks.draw(fires) == 0).mean(axis=1))
+    return {("dead", "", ""): _of(fires.shape[1], (blocks.draw(fires) == 0).sum(axis=1).astype(np.float64))}
 
 
-def _positional(blocks: Blocks, layer: int, settings: FiringSettings) -> Drawn:
+def _positional(blocks: Blocks, layer: int, settings: FiringSettings) -> dict[Which, FloatArray]:
     counts, in_bucket = blocks.counted(of_layer("positions", layer)), blocks.draw(blocks.counted("in_bucket"))
     keys, buckets = counts.shape[2], counts.shape[3] // 2
     found = {(name, control, ""): np.zeros(len(in_bucket)) for name in POSITIONAL for control in ("", "shifted")}
@@ -107,13 +122,13 @@ def _positional(blocks: Blocks, layer: int, settings: FiringSettings) -> Drawn:
             information = mutual_information(drawn[..., of], in_bucket[:, None, None, of])
             positional = (information > settings.position_information).sum(axis=2)
             for name, n in zip(POSITIONAL, positional.T, strict=True):
-                found[name, control, ""] += n / keys
-    return found
+                found[name, control, ""] += n
+    return {which: _of(keys, counts_of) for which, counts_of in found.items()}
 
 
 def _detecting(
     blocks: Blocks, layer: int, candidates: IntArray, own: OwnTokens, settings: FiringSettings
-) -> tuple[Drawn, IntArray]:
+) -> tuple[dict[Which, FloatArray], IntArray]:
     """Shares of detectors and of keys that lower their own tokens; and the tokens detected, draw and token in one number."""
     counts, totals = blocks.counted(of_layer("tokens", layer)), blocks.counted(of_layer("totals", layer))
     keys, most, draws = len(candidates), settings.detected_tokens, len(blocks.times)
@@ -135,15 +150,15 @@ def _detecting(
             for number, among in enumerate((~np.isnan(mean), ~np.isnan(mean) & detectors)):
                 lowering[control][number] += [(among & (mean < 0)).sum(axis=1), among.sum(axis=1)]
     found: dict[Which, FloatArray] = {
-        (name, "", ""): share / keys for name, share in zip(DETECTORS, detecting, strict=True)
+        (name, "", ""): _of(keys, counts_of) for name, counts_of in zip(DETECTORS, detecting, strict=True)
     }
     for control, numbers in lowering.items():
-        for name, (lower, among_all) in zip(("suppressing", "suppressing_detectors"), numbers, strict=True):
-            found[name, control, ""] = ratio(lower, among_all)
+        for name, lower_of_all in zip(("suppressing", "suppressing_detectors"), numbers, strict=True):
+            found[name, control, ""] = lower_of_all
     return found, np.unique(np.concatenate(tokens))
 
 
-def _telling(blocks: Blocks, layer: int, names: Sequence[str], settings: FiringSettings) -> Drawn:
+def _telling(blocks: Blocks, layer: int, names: Sequence[str], settings: FiringSettings) -> dict[Which, FloatArray]:
     counts = blocks.counted(of_layer("means", layer))
     # a bin that no file's mean is in is a threshold like its neighbour
     counts = counts[..., counts.any(axis=(0, 1, 2))]
@@ -153,7 +168,10 @@ def _telling(blocks: Blocks, layer: int, names: Sequence[str], settings: FiringS
         drawn = blocks.draw_languages(counts[:, :, part])
         files = drawn.transpose(2, 0, 3, 1, 4).reshape(2, -1, len(names), counts.shape[3])
         f1 = languages.identify(files).f1.reshape(draws, -1, len(names))
-        telling += (f1.max(axis=2) >= settings.identifying_f1).sum(axis=1) / keys
+        telling += (f1.max(axis=2) >= settings.identifying_f1).sum(axis=1)
         best = np.maximum(best, f1.max(axis=1))
-    found: dict[Which, FloatArray] = {("language_id", "", ""): telling, ("best_f1", "", ""): best.max(axis=1)}
-    return found | {("best_f1", "", name): best[:, number] for number, name in enumerate(names)}
+    highest = {"": best.max(axis=1), **{name: best[:, number] for number, name in enumerate(names)}}
+    return {
+        ("language_id", "", ""): _of(keys, telling),
+        **{("best_f1", "", part): _of(1, f1_of) for part, f1_of in highest.items()},
+    }

@@ -14,7 +14,7 @@ from worker.rows import Columns, insert
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-_KEYS, _LANGUAGES, _POSITIONS, _, _DETECTORS, _ = TABLES
+_KEYS, _LANGUAGES, _POSITIONS, _, _DETECTORS, _, _ = TABLES
 _EDGES = np.array(bins.edges())
 
 

@@ -1,38 +1,39 @@
-"""Rows of the table by layer: every measure with its controls."""
+"""Rows of the tables by layer and by groups of layers: every measure with its controls."""
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
 from contract.analyses.firing import TABLES
-from worker.analysis.bootstrap import ratio_interval
-from worker.analysis.draws import spread_about
+from worker.analysis.bootstrap import Interval, ratio, ratio_interval
 from worker.analysis.firing.corpus import Corpus, Counted
 from worker.analysis.firing.detectors import new_tokens
-from worker.analysis.firing.draws import Drawn
+from worker.analysis.firing.draws import Drawn, ends_about
+from worker.analysis.firing.groups import Row, grouped, groups_of
 from worker.analysis.firing.keys import Keys
 from worker.rows import Columns, insert
 
 BoolArray = npt.NDArray[np.bool_]
-_LAYERS = TABLES[-1]
+_LAYERS, _GROUPS = TABLES[-2:]
 
 
 def write_layers(connection: duckdb.DuckDBPyConnection, keys: Keys, drawn: Drawn) -> None:
-    """Write the rows of every layer, with the intervals that draws give."""
+    """Write the rows of every layer and of layers together, with the intervals that draws give."""
     layers = _Layers(connection, drawn)
     for layer, part in enumerate(keys.parts()):
         _summarise(layers, keys, layer, part)
     _summarise_tokens(layers, keys)
     _summarise_activity(layers, keys.corpus, keys.counted)
-    layers.write()
+    layers.write(len(keys.corpus.subject.manifest.model.keys_per_layer))
 
 
 class _Layers:
-    """Rows of the table by layer, collected."""
+    """Rows of the table by layer, collected, and what follows from them for layers together."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, drawn: Drawn) -> None:
         self._connection, self._drawn = connection, drawn
-        self._rows: list[dict[str, object]] = []
+        self._rows: list[Row] = []
+        self._groups: list[Row] = []
 
     def add(
         self,
@@ -55,19 +56,21 @@ class _Layers:
         """Add a share of keys."""
         self.add(measure, layer, float(found.mean()) if len(found) else np.nan, len(found), control)
 
-    def write(self) -> None:
-        """Write them in the table's order."""
-        columns: Columns = {name: np.array([row[name] for row in self._rows]) for name in _LAYERS.names}
-        insert(self._connection, _LAYERS, columns, order=_LAYERS.sorted_by)
+    def add_active(self, layers: str, found: Interval, n: int, part: str) -> None:
+        """Add the mean share of keys that fire, of layers together."""
+        values = ("active", "", part, layers, *map(float, found), n)
+        self._groups.append(dict(zip(_GROUPS.names, values, strict=True)))
+
+    def write(self, n_layers: int) -> None:
+        """Write both tables, each in its order; what was added of layers together goes with what follows from the rest."""
+        groups = self._groups + grouped(self._rows, self._drawn, n_layers)
+        for table, rows in ((_LAYERS, self._rows), (_GROUPS, groups)):
+            columns: Columns = {name: np.array([row[name] for row in rows]) for name in table.names}
+            insert(self._connection, table, columns, order=table.sorted_by)
 
     def _ends(self, measure: str, layer: int, estimate: float, control: str, part: str) -> tuple[float, float]:
-        """The interval, NaN where nothing is drawn; none of these measures is below 0, and but for a count none over 1."""
         drawn = self._drawn.get((measure, control, part))
-        if drawn is None:
-            return np.nan, np.nan
-        found = spread_about(estimate, drawn[layer])
-        highest = np.inf if measure == "tokens" else 1
-        return float(np.maximum(found.low, 0)), float(np.minimum(found.high, highest))
+        return ends_about(measure, estimate, None if drawn is None else ratio(*drawn[:, layer]))
 
 
 def _summarise(layers: _Layers, keys: Keys, layer: int, part: slice) -> None:
@@ -130,3 +133,6 @@ def _summarise_activity(layers: _Layers, corpus: Corpus, counted: Counted) -> No
         for layer in range(len(sizes)):
             estimate, low, high = (float(end[layer]) for end in found)
             layers.add("active", layer, estimate, int(tokens.sum()), part=name, ends=(low, high))
+        for group, chosen_layers in groups_of(len(sizes)).items():
+            fires = counted.file_fires[files][:, chosen_layers].sum(axis=1) / sizes[chosen_layers].sum()
+            layers.add_active(group, ratio_interval(fires, tokens), int(tokens.sum()), name)

@@ -1,6 +1,6 @@
 """What is drawn against a plain bootstrap over files: per-file counts of the files drawn, summed, and rules in plain loops."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from math import erfc, sqrt
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from worker.analysis.analysis import Arrays
+from worker.analysis.bootstrap import ratio
 from worker.analysis.draws import drawn_within, spread_about
 from worker.analysis.firing.analysis import candidates
 from worker.analysis.firing.blocks import BLOCKS, Blocks, block_steps
@@ -181,6 +182,7 @@ def test_every_measure_of_a_draw_is_that_of_its_files(
     by_layer = [layer_draws(subject, blocks, layer) for layer in range(3)]
     tokens = draw_tokens([arrays for _, arrays in by_layer], DRAWS, subject.model.facts.vocabulary)
     expected: dict[tuple[str, str, str], list[list[float]]] = {}
+    detectors: dict[tuple[str, str], np.ndarray] = defaultdict(lambda: np.zeros((3, DRAWS)))
     for draw in range(DRAWS):
         files, seen = plain(draw), set[int]()
         for layer in range(3):
@@ -204,6 +206,8 @@ def test_every_measure_of_a_draw_is_that_of_its_files(
                 ]
                 found["suppressing", control, ""] = float(np.mean(of_all))
                 found["suppressing_detectors", control, ""] = float(np.mean(of_detectors)) if of_detectors else np.nan
+                detectors["suppressing", control][layer, draw] = len(of_all)
+                detectors["suppressing_detectors", control][layer, draw] = len(of_detectors)
             f1 = files.f1(layer)
             found["language_id", "", ""] = float((f1.max(axis=1) >= SETTINGS.identifying_f1).mean())
             found["best_f1", "", ""] = float(f1.max())
@@ -211,10 +215,15 @@ def test_every_measure_of_a_draw_is_that_of_its_files(
                 found["best_f1", "", language] = float(f1[:, number].max())
             for which, value in found.items():
                 expected.setdefault(which, [[], [], []])[layer].append(value)
-    drawn = {which: np.stack([each[which] for each, _ in by_layer]) for which in by_layer[0][0]} | dict(tokens)
+    drawn = {which: np.stack([each[which] for each, _ in by_layer], axis=1) for which in by_layer[0][0]} | dict(tokens)
     assert set(drawn) == set(expected)
     for which, values in expected.items():
-        np.testing.assert_allclose(drawn[which], values, rtol=1e-12, err_msg=str(which))
+        np.testing.assert_allclose(ratio(*drawn[which]), values, rtol=1e-12, err_msg=str(which))
+    keys = subject.manifest.model.keys_per_layer
+    for name in ("dead", "positional", "detectors", "language_id"):
+        assert (drawn[name, "", ""][1] == np.array(keys)[:, None]).all(), name
+    for (name, control), counts in detectors.items():
+        np.testing.assert_array_equal(drawn[name, control, ""][1], counts)
     # what never moves would be no test
     moving = {which for which, values in expected.items() if np.nanstd(values, axis=1).max() > 0}
     assert {measure for measure, _, _ in moving} >= {measure for measure, _, _ in expected} - {"dead"}
@@ -249,10 +258,10 @@ def test_keys_specific_to_a_language_are_chosen_anew_in_every_draw(
         first = np.cumsum([0, *sizes])
         for layer, size in enumerate(sizes):
             here = [key for key in chosen if first[layer] <= key < first[layer + 1]]
-            assert drawn["language", "", ""][layer, draw] == pytest.approx(len(here) / size)
+            assert drawn["language", "", ""][:, layer, draw].tolist() == [len(here), size]
             for number, name in enumerate(names):
                 of_it = sum(int(np.array(strong)[:, key].argmax()) == number for key in here)
-                assert drawn["language", "", name][layer, draw] == pytest.approx(of_it / size)
+                assert drawn["language", "", name][:, layer, draw].tolist() == [of_it, size]
 
 
 def welch(one: np.ndarray, other: np.ndarray) -> float:

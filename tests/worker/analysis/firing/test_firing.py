@@ -205,6 +205,39 @@ def test_what_depends_on_the_corpus_has_an_interval_around_it_and_a_census_has_n
     assert wide >= {"active", "detectors_strong", "tokens", "suppressing", "language", "language_id", "best_f1"}
 
 
+def test_layers_together_are_counted_over_all_their_keys(planted: Path) -> None:
+    peaks = "(SELECT DISTINCT layer, \"index\" FROM firing_detectors WHERE level = 'peak')"
+    counted = {
+        "dead": "count(*) FILTER (dead)",
+        "positional": "count(*) FILTER (position_information > 0.05)",
+        "detectors_peak": f'count(*) FILTER ((layer, "index") IN (SELECT (layer, "index") FROM {peaks}))',
+        "language": "count(*) FILTER (specific_language IS NOT NULL)",
+        "prediction": "count(*) FILTER (weight_class = 'prediction')",
+    }
+    chosen = {"all layers": "true", "lower half": "layer < 1", "upper half": "layer >= 1", "highest third": "layer = 2"}
+    with open_run(planted) as connection:
+        for measure, expression in counted.items():
+            for layers, where in chosen.items():
+                query = f'SELECT {expression} / count(*), count(*) FROM firing_keys JOIN keys USING (layer, "index") WHERE {where}'
+                (expected,) = connection.execute(query).fetchall()
+                (found,) = connection.execute(
+                    "SELECT estimate, n, low, high FROM firing_groups "
+                    "WHERE measure = ? AND control = '' AND part = '' AND layers = ?",
+                    [measure, layers],
+                ).fetchall()
+                assert found[:2] == pytest.approx(expected), (measure, layers)
+                if measure in CENSUS:
+                    assert found[2:] == (None, None)
+                else:
+                    assert found[2] <= found[0] <= found[3], (measure, layers)
+        rates = "SELECT avg(firing_rate) FILTER (layer >= 1) FROM keys"
+        active = "SELECT estimate FROM firing_groups WHERE measure = 'active' AND part = '' AND layers = 'upper half'"
+        assert connection.execute(active).fetchall()[0] == pytest.approx(connection.execute(rates).fetchall()[0])
+        best = "SELECT language, max(f1) FROM firing_languages GROUP BY language"
+        highest = "SELECT part, estimate FROM firing_groups WHERE measure = 'best_f1' AND control = '' AND part <> '' AND layers = 'all layers'"
+        assert dict(connection.execute(highest).fetchall()) == pytest.approx(dict(connection.execute(best).fetchall()))
+
+
 def test_one_language_and_few_files_are_analysed_too(tmp_path: Path) -> None:
     for files, intervals in ((3, False), (6, True)):
         folder = tmp_path / str(files)
