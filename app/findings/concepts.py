@@ -7,7 +7,8 @@ from app.queries.values import rows
 from contract.manifest import Manifest
 
 _MAP = """
-    SELECT c.name, list(l.significant ORDER BY l.layer), sum(l.any_hit), sum(l.expected), sum(l.significant), sum(l.keys)
+    SELECT c.name, list(l.significant ORDER BY l.layer), sum(l.significant), sum(l.keys), sum(l.any_hit),
+        sum(l.expected), sum(l.expected_low), sum(l.expected_high)
     FROM concepts c JOIN concept_layers l USING (concept) WHERE NOT l.control GROUP BY c.name ORDER BY c.name"""
 _SHUFFLED = "SELECT sum(significant) FROM concept_layers WHERE control"
 _EDITS = """
@@ -38,13 +39,14 @@ def concept_map(cursor: Cursor, manifest: Manifest) -> Measured | None:
     if not found:
         return None
     shuffled = rows(cursor, _SHUFFLED, [])[0][0] or 0
-    carried = [row for row in found if row[4]]
+    carried = [row for row in found if row[2]]
     everywhere = [row for row in carried if all(row[1])]
     rises = sorted(rank_correlation([float(n) for n in row[1]]) for row in carried)
     rise = rises[len(rises) // 2] if rises else 0.0
     text = "; ".join(
-        f"{name}: {significant:,} significant keys, {100 * hit / keys:.1f} % with any hit ({100 * chance / keys:.1f} % by chance)"
-        for name, _layers, hit, chance, significant, keys in found
+        f"{name}: {significant:,} significant keys, {100 * hit / keys:.1f} % with any hit, by chance "
+        f"{Rate(*(keys_by_chance / keys for keys_by_chance in chance)).share()}"
+        for name, _layers, significant, keys, hit, *chance in found
     )
     return Measured(
         f"{text}. Significant keys in every layer: {len(everywhere)} of {len(carried)} concepts that have any; their median "

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import isnan, nan
+from statistics import NormalDist
 
 import duckdb
 
@@ -81,6 +82,14 @@ class Rate:
     def of(cls, numbers: Sequence[float | None]) -> "Rate":
         """An estimate and both ends, as a table has them."""
         return cls(*(nan if number is None else number for number in numbers))
+
+    @classmethod
+    def among(cls, share: float, n: int) -> "Rate":
+        """A share of n things, with the interval of Wilson (1927) over them, as if they were drawn from many."""
+        z = NormalDist().inv_cdf(0.975)
+        middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5 / (1 + z**2 / n)
+        return cls(share, max(0.0, middle - half), min(1.0, middle + half))
 
     def above(self, other: "Rate") -> bool:
         """Higher, the intervals apart."""

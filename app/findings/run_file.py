@@ -1,14 +1,16 @@
-"""Claims about triggers and weights, on the run file itself."""
+"""Claims about triggers and weights, on the run file itself; their intervals are over keys, as if these were a sample."""
 
-from app.findings.finding import Claim, Cursor, Measured, judged
+from math import nan
+
+from app.findings.finding import Claim, Cursor, Measured, Rate, judged
 from app.queries.values import rows
 from contract.manifest import Manifest
 
+_COUNTS = "SELECT count(*), count(*) FILTER (NOT dead), count(*) FILTER (NOT dead AND variance > 0) FROM keys"
 _HARVEST = """
-    SELECT count(*), median((maximum - mean) / sqrt(nullif(variance, 0))), quantile_cont((maximum - mean) / sqrt(nullif(variance, 0)), 0.1)
-    FROM keys WHERE NOT dead"""
+    SELECT quantile_cont((maximum - mean) / sqrt(variance), [{}]) FROM keys WHERE NOT dead AND variance > 0"""
 _FILES = """
-    SELECT avg(files / triggers) FROM (
+    SELECT avg(files / triggers), stddev_samp(files / triggers) / sqrt(count(*)) FROM (
         SELECT count(DISTINCT file_id) AS files, count(*) AS triggers
         FROM triggers JOIN windows USING (window_id) WHERE polarity = 'max' AND layer % ? = 0 GROUP BY triggers.layer, "index")"""
 _COSINES = """
@@ -16,44 +18,53 @@ _COSINES = """
     FROM keys GROUP BY layer ORDER BY layer"""
 _SAMPLED_LAYERS = 8
 """The distinct files are counted in about so many layers, for the rest would cost a scan of all triggers."""
+_Z = 1.96
 
 
 def harvest(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """How far the strongest trigger of a key stands out, and from how many files triggers come."""
-    n, median, tenth = rows(cursor, _HARVEST)[0]
-    total = rows(cursor, "SELECT count(*) FROM keys")[0][0]
+    total, alive, varying = rows(cursor, _COUNTS)[0]
+    if not varying:
+        return None
+    median, tenth = _quantile(cursor, 0.5, varying), _quantile(cursor, 0.1, varying)
     every = max(1, manifest.model.n_layers // _SAMPLED_LAYERS)
-    distinct = rows(cursor, _FILES, [every])[0][0]
+    distinct = _mean(*rows(cursor, _FILES, [every])[0])
     return Measured(
-        f"{total:,} keys, {total - n:,} of them dead; the strongest trigger lies {median:.1f} standard deviations over "
-        f"the mean for the median key ({tenth:.1f} for the lowest tenth); {100 * distinct:.0f} % of a key's triggers come "
-        "from different files",
+        f"{total:,} keys, {total - alive:,} of them dead; the strongest trigger lies {median.number()} standard deviations "
+        f"over the mean for the median key, {tenth.number()} for the lowest tenth; {distinct.share()} of a key's triggers "
+        "come from different files; intervals over keys",
         judged(
-            total == manifest.n_keys and median >= 5 and distinct >= 0.5,
-            total != manifest.n_keys or median < 2,
+            total == manifest.n_keys and median.low >= 5 and distinct.low >= 0.5,
+            total != manifest.n_keys or median.high < 2,
         ),
     )
 
 
 def cosines(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """The mean cosine of key and value by layer."""
-    layers = rows(cursor, _COSINES)
-    if len(layers) < 3 or any(row[1] is None or row[2] is None for row in layers):
+    found = rows(cursor, _COSINES)
+    if len(found) < 3 or any(row[1] is None or row[2] is None for row in found):
         return None
+    layers = [(layer, _mean(mean, error), n) for layer, mean, error, n in found]
     lower, upper = layers[: 2 * len(layers) // 3], layers[2 * len(layers) // 3 :]
-    highest, lowest = max(lower, key=lambda row: row[1]), min(upper, key=lambda row: row[1])
-
-    def show(row: tuple[int, float, float, int]) -> str:
-        layer, mean, error, n = row
-        return f"{mean:+.3f} (±{1.96 * error:.3f}, n = {n:,} keys) in layer {layer}"
-
+    highest, lowest = max(lower, key=lambda each: each[1].estimate), min(upper, key=lambda each: each[1].estimate)
+    text, above = (f"{mean.change(3)} in layer {layer}, n = {n:,} keys" for layer, mean, n in (highest, lowest))
     return Measured(
-        f"mean cosine of key and value: highest of the lower two thirds {show(highest)}, lowest above {show(lowest)}",
-        judged(
-            highest[1] - 1.96 * highest[2] > 0 > lowest[1] + 1.96 * lowest[2],
-            highest[1] + 1.96 * highest[2] < 0 or lowest[1] - 1.96 * lowest[2] > highest[1],
-        ),
+        f"mean cosine of key and value: highest of the lower two thirds {text}; lowest above {above}",
+        judged(highest[1].low > 0 > lowest[1].high, highest[1].high < 0 or lowest[1].above(highest[1])),
     )
+
+
+def _quantile(cursor: Cursor, share: float, n: int) -> Rate:
+    """A quantile over keys, its interval from the keys that lie as far to either side as counts of them vary."""
+    margin = _Z * (share * (1 - share) / n) ** 0.5
+    wanted = ", ".join(str(min(max(each, 0.0), 1.0)) for each in (share, share - margin, share + margin))
+    return Rate.of(rows(cursor, _HARVEST.format(wanted))[0][0])
+
+
+def _mean(mean: float, error: float | None) -> Rate:
+    margin = nan if error is None else _Z * error
+    return Rate(mean, mean - margin, mean + margin)
 
 
 CLAIMS = (
@@ -62,8 +73,8 @@ CLAIMS = (
         "Every key has triggers that stand out",
         "All keys of all layers have trigger examples far above their usual coefficients (Haider et al. 2024)",
         "Expected: all keys are there, the median key's strongest trigger lies 5 standard deviations or more over its "
-        "mean, at least half of a key's triggers come from different files. Contrary: keys are missing, or it lies "
-        "under 2.",
+        "mean, at least half of a key's triggers come from different files, each by its 95 % interval over keys. Contrary: "
+        "keys are missing, or it lies under 2.",
         None,
         "run_page",
         harvest,

@@ -5,16 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
-from app.findings import agreement, concepts, syntax
+from app.findings import agreement, concepts, firing, run_file, syntax
 from app.findings.finding import Measured, Rate, Verdict, judged, rank_correlation, tried
 from app.findings.report import CLAIMS, findings, markdown
 from contract.analyses.kinds import KINDS
 from contract.manifest import Manifest
-from contract.runfile import open_run, read_manifest
+from contract.runfile import TABLES, open_run, read_manifest
 
 
 @pytest.fixture
@@ -163,6 +165,164 @@ def test_an_edit_has_to_be_selective_by_both_comparisons(
         [contrast, contrast - 0.1, contrast + 0.1],
     )
     assert _verdict(concepts.edit(made, manifest)) is verdict
+
+
+GROUP_N = 1000
+
+
+def _group(
+    connection: duckdb.DuckDBPyConnection,
+    measure: str,
+    layers: str,
+    rate: float,
+    margin: float | None = 0.01,
+    control: str = "",
+    n: int = GROUP_N,
+) -> None:
+    ends = (None, None) if margin is None else (max(0, rate - margin), min(1, rate + margin))
+    connection.execute(
+        "INSERT INTO firing_groups VALUES (?, ?, '', ?, ?, ?, ?, ?)", [measure, control, layers, rate, *ends, n]
+    )
+
+
+@pytest.mark.parametrize(
+    ("dead", "peak", "margin", "verdict"),
+    [
+        ((0.1, 0.1), (0.3, 0.1), 0.01, Verdict.EXPECTED),
+        ((0.1, 0.101), (0.3, 0.1), 0.01, Verdict.EXPECTED),
+        ((0.1, 0.1), (0.3, 0.1), 0.2, Verdict.INCONCLUSIVE),
+        ((0.1, 0.1), (0.18, 0.1), 0.01, Verdict.INCONCLUSIVE),
+        ((0.1, 0.1), (0.1, 0.3), 0.01, Verdict.NOT),
+        ((0.1, 0.2), (0.3, 0.1), 0.01, Verdict.NOT),
+        ((0.1, 0.1), (0.3, 0.1), None, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_detectors_have_to_lie_low_and_dead_keys_not_high(
+    made: duckdb.DuckDBPyConnection,
+    manifest: Manifest,
+    dead: tuple[float, float],
+    peak: tuple[float, float],
+    margin: float | None,
+    verdict: Verdict,
+) -> None:
+    for half, dead_share, peak_share in zip(("lower half", "upper half"), dead, peak, strict=True):
+        _group(made, "dead", half, dead_share, margin)
+        _group(made, "detectors_peak", half, peak_share, margin)
+    measured = firing.detectors(made, manifest)
+    assert _verdict(measured) is verdict
+    assert measured is not None
+    assert f"over half their largest coefficient: {100 * peak[0]:.2f} % (" in measured.text
+
+
+@pytest.mark.parametrize(
+    ("share", "n", "verdict"),
+    [
+        (0.9, 40, Verdict.EXPECTED),
+        (0.7, 40, Verdict.INCONCLUSIVE),
+        (0.3, 40, Verdict.NOT),
+        (0.9, 20, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_most_of_enough_detectors_have_to_suppress(
+    made: duckdb.DuckDBPyConnection, manifest: Manifest, share: float, n: int, verdict: Verdict
+) -> None:
+    _group(made, "suppressing_detectors", "all layers", share, 0.1, n=n)
+    _group(made, "suppressing", "all layers", 0.5)
+    measured = firing.suppression(made, manifest)
+    assert _verdict(measured) is verdict
+    assert measured is not None
+    assert (
+        f"{100 * share:.1f} % ({100 * share - 10:.1f}–{100 * share + 10:.1f}) of {n} token detectors" in measured.text
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "chance", "verdict"),
+    [(0.1, 0.01, Verdict.EXPECTED), (0.05, 0.045, Verdict.INCONCLUSIVE), (0.05, 0.05, Verdict.NOT)],
+)
+def test_more_keys_have_to_know_the_position_than_shifted_ones(
+    made: duckdb.DuckDBPyConnection, manifest: Manifest, share: float, chance: float, verdict: Verdict
+) -> None:
+    _group(made, "positional", "all layers", share)
+    _group(made, "positional", "all layers", chance, control="shifted")
+    _group(made, "positional_strong", "all layers", share)
+    assert _verdict(firing.positions(made, manifest)) is verdict
+
+
+@pytest.mark.parametrize(
+    ("f1", "low", "chance", "verdict"),
+    [
+        (0.9, 0.8, 0.6, Verdict.EXPECTED),
+        (0.9, 0.5, 0.6, Verdict.INCONCLUSIVE),
+        (0.8, 0.7, 0.6, Verdict.INCONCLUSIVE),
+        (0.5, 0.4, 0.6, Verdict.NOT),
+    ],
+)
+def test_a_key_has_to_tell_a_language_above_chance(
+    made: duckdb.DuckDBPyConnection, manifest: Manifest, f1: float, low: float, chance: float, verdict: Verdict
+) -> None:
+    for index, of_key in ((4, f1 - 0.1), (7, f1)):
+        made.execute("INSERT INTO firing_languages VALUES (1, ?, 'go', 0.01, ?, 0, true)", [index, of_key])
+    made.execute("INSERT INTO firing_groups VALUES ('best_f1', '', 'go', 'all layers', ?, ?, 1, 100)", [f1, low])
+    _group(made, "best_f1", "all layers", chance, None, "drawn")
+    for third in ("lowest third", "highest third"):
+        _group(made, "language", third, 0.05)
+    measured = firing.languages(made, manifest)
+    assert _verdict(measured) is verdict
+    assert measured is not None
+    assert f"go (L1.K7) {f1:.2f} ({low:.2f} to 1.00)" in measured.text
+
+
+@pytest.mark.parametrize(
+    ("highest", "gaussian", "verdict"),
+    [
+        ((0.2, 0.2, 0.01), 0.01, Verdict.EXPECTED),
+        ((0.2, 0.01, 0.01), 0.01, Verdict.INCONCLUSIVE),
+        ((0.03, 0.03, 0.03), 0.01, Verdict.INCONCLUSIVE),
+        ((0.2, 0.2, 0.2), 0.15, Verdict.NOT),
+    ],
+)
+def test_classes_of_weights_have_to_be_commoner_at_the_top(
+    made: duckdb.DuckDBPyConnection,
+    manifest: Manifest,
+    highest: tuple[float, float, float],
+    gaussian: float,
+    verdict: Verdict,
+) -> None:
+    for name, share in zip(("prediction", "suppression", "entropy"), highest, strict=True):
+        _group(made, name, "lowest third", 0.02, None)
+        _group(made, name, "highest third", share, None)
+        _group(made, name, "highest third", gaussian, None, "gaussian")
+    assert _verdict(firing.weight_classes(made, manifest)) is verdict
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.0, 640), (0.25, 40), (1.0, 7), (0.013, 1920)])
+def test_a_share_of_all_has_the_interval_of_wilson(share: float, n: int) -> None:
+    rate = Rate.among(share, n)
+    low, high = proportion_confint(share * n, n, method="wilson")
+    assert (rate.estimate, rate.low, rate.high) == pytest.approx((share, low, high))
+
+
+def test_the_interval_of_a_quantile_over_keys_is_of_its_order_statistics(manifest: Manifest) -> None:
+    stands_out = np.random.default_rng(0).gamma(8, 1, 400)
+    with duckdb.connect() as connection:
+        for table in TABLES:
+            connection.execute(table.ddl())
+        connection.executemany(
+            'INSERT INTO keys (layer, "index", maximum, mean, variance, dead) VALUES (0, ?, ?, 1, 4, false)',
+            [[index, 1 + 2 * value] for index, value in enumerate(stands_out.tolist())],
+        )
+        connection.execute("INSERT INTO windows (window_id, file_id) VALUES (0, 0), (1, 1)")
+        connection.execute(
+            'INSERT INTO triggers (layer, "index", polarity, rank, window_id) '
+            "SELECT 0, k, 'max', r, r FROM range(400) a(k), range(2) b(r)"
+        )
+        measured = run_file.harvest(connection, manifest)
+    margin = 1.96 * (0.25 / 400) ** 0.5
+    median = Rate(*np.quantile(stands_out, [0.5, 0.5 - margin, 0.5 + margin])).number()
+    assert measured is not None
+    assert f"lies {median} standard deviations" in measured.text
+    assert "100 % (100–100) of a key's triggers" in measured.text
 
 
 def test_an_edit_measured_in_too_few_files_shows_nothing(made: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
