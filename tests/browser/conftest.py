@@ -33,6 +33,8 @@ from tests.syntax_analysis import write_syntax
 
 PATIENCE = 60_000
 """Milliseconds that a page may take to be as expected, for the machine may be busy; a page that is so already costs none."""
+WIDE, TELEPHONE, HEIGHT = 1280, 390, 844
+"""Pixels of the screens on which pages are shown."""
 VENDOR = Path(__file__).parents[2] / "static" / "vendor"
 WATCH = """
     window.violations = [];
@@ -139,10 +141,10 @@ def visits(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
     visitors: list[Visitor] = []
 
     def open_page(
-        address: str, width: int = 1280, theme: str = "light", script: bool = True, person: str | None = None
+        address: str, width: int = WIDE, theme: str = "light", script: bool = True, person: str | None = None
     ) -> Visitor:
         context = browser.new_context(
-            viewport={"width": width, "height": 844},
+            viewport={"width": width, "height": HEIGHT},
             color_scheme=theme,  # type: ignore[arg-type]
             java_script_enabled=script,
         )

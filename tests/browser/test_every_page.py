@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Site, Visitor, visits
+from tests.browser.conftest import HEIGHT, TELEPHONE, WIDE, Site, Visitor, visits
 from tests.edits import MadeEdit
 
 ADDRESSES = {
@@ -55,12 +55,25 @@ def settle(visitor: Visitor, address: str) -> None:
 
 
 @pytest.fixture(scope="module", params=ADDRESSES.values(), ids=ADDRESSES.keys())
-def shown(request: pytest.FixtureRequest, browser: Browser, site: Site) -> Iterator[Visitor]:
-    """Each page on a wide screen, opened once for all that is looked at there."""
+def telephone(request: pytest.FixtureRequest, browser: Browser, site: Site) -> Iterator[Visitor]:
+    """Each page as a telephone shows it, opened once for all that is looked at."""
     with visits(browser, site) as visit:
-        visitor = visit(request.param)
+        visitor = visit(request.param, width=TELEPHONE)
         settle(visitor, request.param)
         yield visitor
+
+
+@pytest.fixture(scope="module")
+def shown(telephone: Visitor) -> Visitor:
+    """The same page on a wide screen."""
+    telephone.page.set_viewport_size({"width": WIDE, "height": HEIGHT})
+    telephone.page.wait_for_load_state("networkidle")
+    return telephone
+
+
+def test_a_telephone_needs_no_sideways_scrolling(telephone: Visitor) -> None:
+    assert telephone.page.evaluate("innerWidth") == TELEPHONE
+    assert telephone.page.evaluate("document.documentElement.scrollWidth") <= TELEPHONE
 
 
 def test_the_security_policy_has_nothing_to_stop(shown: Visitor) -> None:
@@ -81,13 +94,6 @@ def test_every_control_can_be_seen_when_focused(shown: Visitor) -> None:
             break
         outline = shown.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline != "none", shown.page.evaluate("document.activeElement.outerHTML")
-
-
-@pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES.keys())
-def test_a_telephone_needs_no_sideways_scrolling(visit: Callable[..., Visitor], address: str) -> None:
-    visitor = visit(address, width=390)
-    settle(visitor, address)
-    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_the_security_policy_has_nothing_to_stop_in_the_documentation(visit: Callable[..., Visitor]) -> None:
