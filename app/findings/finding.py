@@ -97,7 +97,9 @@ class Rate:
 
     def share(self, digits: int = 1) -> str:
         """As a percentage: 12.3 % (11.9–12.8)."""
-        how = f".{digits if self.estimate < 0.995 else 0}f"
+        # where it and its interval are all of it, decimal places say no more
+        certain = min(each for each in (self.estimate, self.low) if not isnan(each)) > 1 - 0.5 / 10 ** (2 + digits)
+        how = f".{0 if certain else digits}f"
         return f"{100 * self.estimate:{how}} % ({self._ends(how, '–', 100)})"
 
     def number(self) -> str:

@@ -355,6 +355,12 @@ def test_what_rounds_to_zero_has_no_minus() -> None:
     assert Rate(-0.0004, -0.02, 0.0004).change(1, " points", 100) == "0.0 points (-2.0 to +0.0)"
 
 
+def test_a_share_of_all_has_no_decimal_places_unless_its_interval_needs_them() -> None:
+    assert Rate(1.0, 1.0, 1.0).share() == Rate(0.9999, 0.9999, 1.0).share() == "100 % (100–100)"
+    assert Rate(0.997, 0.98, 1.0).share() == "99.7 % (98.0–100.0)"
+    assert Rate.of([1.0, None, None]).share() == "100 % (too few files for an interval)"
+
+
 def test_intervals_have_to_be_apart() -> None:
     assert not Rate.of([0.5, None, None]).above(Rate(0.2, 0.1, 0.3))
     assert not Rate(0.5, 0.4, 0.6).above(Rate.of([0.2, None, None]))
