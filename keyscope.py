@@ -333,6 +333,7 @@ def report(run: RunFile, as_json: Json = False) -> None:
                 "number": each.claim.number,
                 "title": each.claim.title,
                 "measured": each.measured.text,
+                "parts": each.measured.parts,
                 "verdict": each.measured.verdict,
             }
             for each in found

@@ -22,6 +22,7 @@ class FindingShape(BaseModel):
     rule: str = Field(description="When a run counts as showing it, and when as showing the contrary")
     analysis: str | None = Field(description="Kind of analysis that has the figures; null where the run file has them")
     measured: str = Field(description="Figures with their intervals and n; empty where they are not computed")
+    parts: list[str] = Field(description="The same of each thing that the claim was tried on, such as each edit")
     verdict: Verdict
 
 
@@ -44,6 +45,7 @@ def list_findings(run: OpenRun, cursor: Cursor) -> FindingsAnswer:
                 rule=each.claim.rule,
                 analysis=each.claim.kind,
                 measured=each.measured.text,
+                parts=list(each.measured.parts),
                 verdict=each.measured.verdict,
             )
             for each in findings(cursor, run.manifest)

@@ -15,7 +15,7 @@ _EDITS = """
     SELECT e.edit, e.title, e.picker, e.keys, f.accuracy_change, f.accuracy_low, f.accuracy_high, f.places
     FROM edits e JOIN edit_conditions c USING (edit)
     JOIN edit_effects f ON f.edit = e.edit AND f.condition = c.condition AND f."group" = 'concept'
-    WHERE c.role = 'dose' AND c.main ORDER BY e.edit"""
+    WHERE c.role = 'dose' AND c.main ORDER BY e.title, e.picker, e.edit"""
 _EXCESS = """
     SELECT excess, excess_low, excess_high FROM edit_controls
     WHERE edit = ? AND "group" = 'concept' AND control = 'matched' AND measure = 'accuracy'"""
@@ -43,15 +43,16 @@ def concept_map(cursor: Cursor, manifest: Manifest) -> Measured | None:
     everywhere = [row for row in carried if all(row[1])]
     rises = sorted(rank_correlation([float(n) for n in row[1]]) for row in carried)
     rise = rises[len(rises) // 2] if rises else 0.0
-    text = "; ".join(
+    parts = tuple(
         f"{name}: {significant:,} significant keys, {100 * hit / keys:.1f} % with any hit, by chance "
         f"{Rate(*(keys_by_chance / keys for keys_by_chance in chance)).share()}"
         for name, _layers, significant, keys, hit, *chance in found
     )
     return Measured(
-        f"{text}. Significant keys in every layer: {len(everywhere)} of {len(carried)} concepts that have any; their median "
-        f"rank correlation with depth {rise:.2f}; in shuffled copies {shuffled} significant keys in all",
+        f"significant keys in every layer for {len(everywhere)} of {len(carried)} concepts that have any, of these a median rank "
+        f"correlation with depth of {rise:.2f}; in shuffled copies {shuffled} significant keys in all",
         judged(len(everywhere) > len(carried) / 2 and rise > 0.3, not carried or rise < -0.3),
+        parts,
     )
 
 
@@ -63,15 +64,16 @@ def edit(cursor: Cursor, manifest: Manifest) -> Measured | None:
     compared = [(excess, contrast) for _, excess, contrast in found if excess and contrast]
     tried = [pair for pair in compared if not any(isnan(each.high) for each in pair)]
     selective = sum(excess.high < 0 and contrast.high < 0 for excess, contrast in tried)
-    texts = [
+    parts = tuple(
         f"{row[1]} ({row[2]}, {row[3]:,} keys): accuracy {_points(Rate.of(row[4:7]))} at {row[7]:,} places of the concept, "
         f"{_points(excess)} beyond matched keys, {_points(contrast)} beyond general code"
         for row, excess, contrast in found
         if excess and contrast
-    ]
+    )
     return Measured(
-        f"{'; '.join(texts)}. Selective by both: {selective} of {len(found)} edits",
+        f"{selective} of {len(found)} edits are selective by both comparisons",
         judged(selective > len(found) / 2, bool(tried) and not selective),
+        parts,
     )
 
 
@@ -91,20 +93,22 @@ def pickers(cursor: Cursor, manifest: Manifest) -> Measured | None:
         return None
     harder = sum(other.above(causal) for _, causal, other, _ in pairs)
     softer = sum(causal.above(other) for _, causal, other, _ in pairs)
-    texts = [f"{title}: causal {_points(causal)}, {picker} {_points(other)}" for title, causal, other, picker in pairs]
     return Measured(
-        f"change of accuracy at the concept's places: {'; '.join(texts)}. Causal harder in {harder} of {len(pairs)} pairs, "
-        f"softer in {softer}, intervals apart",
+        f"keys picked by cause hit harder in {harder} of {len(pairs)} pairs, softer in {softer}, intervals apart; change of "
+        "accuracy at the concept's places",
         judged(harder > len(pairs) / 2, softer > len(pairs) / 2),
+        tuple(
+            f"{title}: causal {_points(causal)}, {picker} {_points(other)}" for title, causal, other, picker in pairs
+        ),
     )
 
 
 def doses(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """Accuracy at the concept's places over growing masks, against general code."""
-    texts, ahead, behind, edits = [], 0, 0, rows(cursor, _EDITS, [])
+    parts, ahead, behind, edits = [], 0, 0, rows(cursor, _EDITS, [])
     for name, title, picker, *_ in edits:
         doses = [(keys, Rate.of(figures[:3]), Rate.of(figures[3:])) for keys, *figures in rows(cursor, _DOSES, [name])]
-        texts.append(
+        parts.append(
             f"{title} ({picker}): " + ", ".join(f"{_points(change)} at {keys:,} keys" for keys, change, _ in doses)
         )
         differences = [difference for _, _, difference in doses]
@@ -113,15 +117,16 @@ def doses(cursor: Cursor, manifest: Manifest) -> Measured | None:
     if not edits:
         return None
     return Measured(
-        f"change of accuracy at the concept's places: {'; '.join(texts)}. Before general code at some dose, "
-        f"intervals apart from 0: {ahead} of {len(edits)}",
+        f"{ahead} of {len(edits)} edits hit the concept before general code at some dose, {behind} general code first, intervals "
+        "apart from 0; change of accuracy at the concept's places",
         judged(ahead > len(edits) / 2, behind > len(edits) / 2),
+        tuple(parts),
     )
 
 
 def ranges(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """Masking only in the concept's range of coefficients against masking throughout."""
-    texts, kinder, harsher, tried = [], 0, 0, 0
+    parts, kinder, harsher, tried = [], 0, 0, 0
     for name, title, picker, *_ in rows(cursor, _EDITS, []):
         found = {
             (role, group): Rate.of(rate) for role, group, *rate in rows(cursor, _RANGE, [name]) if rate[0] is not None
@@ -131,15 +136,17 @@ def ranges(cursor: Cursor, manifest: Manifest) -> Measured | None:
         tried += 1
         whole, part = found["dose", "near"], found["range", "near"]
         kinder, harsher = kinder + part.above(whole), harsher + whole.above(part)
-        texts.append(
+        parts.append(
             f"{title} ({picker}): concept {_points(found['range', 'concept'])} against {_points(found['dose', 'concept'])}, "
             f"other places {_points(part)} against {_points(whole)}"
         )
     if not tried:
         return None
     return Measured(
-        f"change of accuracy, in range against throughout: {'; '.join(texts)}",
+        f"other places lose less by masking in range with {kinder} of {tried} edits, more with {harsher}, intervals apart; change of "
+        "accuracy in range against throughout",
         judged(kinder > tried / 2, harsher > tried / 2),
+        tuple(parts),
     )
 
 

@@ -31,6 +31,13 @@ class Measured:
     text: str
     """Figures with their intervals and n."""
     verdict: Verdict
+    parts: tuple[str, ...] = ()
+    """The same of each thing that the text is about, such as each edit."""
+
+    @property
+    def whole(self) -> str:
+        """All of it in one line."""
+        return f"{self.text}: {'; '.join(self.parts)}" if self.parts else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +70,12 @@ def tried(claims: Sequence[Claim], cursor: Cursor, manifest: Manifest) -> list[F
     """Claims tried on a run, their negative numbers with a real minus; those without figures are not computed."""
     missing = Measured("", Verdict.MISSING)
     found = [(claim, claim.measure(cursor, manifest) or missing) for claim in claims]
-    return [
-        Finding(claim, replace(measured, text=_NEGATIVE.sub("\N{MINUS SIGN}", measured.text)))
-        for claim, measured in found
-    ]
+    return [Finding(claim, _with_minus(measured)) for claim, measured in found]
+
+
+def _with_minus(measured: Measured) -> Measured:
+    text, *parts = (_NEGATIVE.sub("\N{MINUS SIGN}", each) for each in (measured.text, *measured.parts))
+    return replace(measured, text=text, parts=tuple(parts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,6 @@ def markdown(found: list[Finding]) -> str:
     """The findings as a table of Markdown."""
     lines = ["| | claim | we measured | verdict |", "|---|---|---|---|"]
     for each in found:
-        cells = str(each.claim.number), each.claim.title, each.measured.text, each.measured.verdict
+        cells = str(each.claim.number), each.claim.title, each.measured.whole, each.measured.verdict
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines)

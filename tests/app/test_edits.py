@@ -1,5 +1,6 @@
 """Edits from the app's side: judged, drawn, told as JSON, started by a form and tried on the live page."""
 
+import html
 import re
 import shutil
 from collections.abc import Iterator
@@ -160,3 +161,11 @@ def test_the_form_starts_a_job_for_the_concept(settings: Settings, reader: TestC
     assert first.settings == {**common, "picker": "causal", "share": 0.02, "factor": 0.5}
     assert second.settings == {**common, "picker": "basket", "basket": "L0.K1:0,L1.K2:0.5"}
     assert [job.title for job in jobs] == [f"edit of {LOOPS.part}"] * 2
+
+
+def test_what_the_literature_says_is_tried_on_every_edit(edited: TestClient) -> None:
+    found = {each["title"]: each for each in edited.get("/api/v1/runs/alpha/findings").json()["findings"]}
+    parts = found["Dose and response"]["parts"]
+    assert sorted(part.partition(")")[0].partition("(")[2] for part in parts) == ["auroc", "causal", "fdr"]
+    page = html.unescape(edited.get("/runs/alpha/findings").text)
+    assert all(f"<li>{part}</li>" in page for part in parts)

@@ -60,11 +60,14 @@ def test_claims_without_figures_are_not_computed(runs_dir: Path) -> None:
 
 
 def test_negative_numbers_have_a_minus_and_words_their_hyphens(manifest: Manifest) -> None:
-    measured = Measured("feed-forward at top-1: -0.5 points (-1.0 to +0.2), 3-4 of 5", Verdict.EXPECTED)
+    measured = Measured(
+        "feed-forward at top-1: -0.5 points (-1.0 to +0.2), 3-4 of 5", Verdict.EXPECTED, ("one: -2", "two: 3")
+    )
     claim = replace(CLAIMS[0], measure=lambda _cursor, _manifest: measured)
     with duckdb.connect() as cursor:
         (found,) = tried([claim], cursor, manifest)
     assert found.measured.text == "feed-forward at top-1: −0.5 points (−1.0 to +0.2), 3-4 of 5"
+    assert found.measured.whole == f"{found.measured.text}: one: −2; two: 3"
 
 
 @pytest.mark.parametrize(
@@ -346,8 +349,9 @@ def test_an_edit_measured_in_too_few_files_shows_nothing(made: duckdb.DuckDBPyCo
         measured = claim(made, manifest)
         assert _verdict(measured) is Verdict.INCONCLUSIVE
         assert measured is not None
-        assert "-60.0 points (too few files for an interval)" in measured.text
-        assert "nan" not in measured.text
+        (part,) = measured.parts
+        assert "-60.0 points (too few files for an interval)" in part
+        assert "nan" not in measured.whole
 
 
 def test_what_rounds_to_zero_has_no_minus() -> None:
