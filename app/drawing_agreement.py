@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from app.drawing_parts import curves_by_layer, interval_bars, rests_on
-from app.queries.layer_agreement import ByLayer, ContextEstimates, Estimate, KeyEstimates, PartEstimate
+from app.drawing_parts import curve, curves_by_layer, number_bars, rests_on
+from app.queries.layer_agreement import ByLayer, ContextEstimates, KeyEstimates, PartEstimate
 
+STYLE = ".2%"
 Layers = Mapping[tuple[str, str], ByLayer]
 """Measures by name and control."""
 CURVES = (
@@ -34,7 +35,7 @@ ROLES = ("keyword", "operator", "identifier_defined", "identifier_used", "string
 def by_layer(found: Layers) -> go.Figure:
     """Agreement of the residual, the feed-forward output and the strongest value, with what chance gives."""
     lines = [
-        _line(title, found[measure, control], chance=bool(control))
+        curve(title, found[measure, control], STYLE, chance=bool(control))
         for measure, control, title in CURVES
         if (measure, control) in found
     ]
@@ -49,7 +50,7 @@ def four_ways(found: Layers) -> go.Figure:
             y=[each.value for each in found[measure, ""].values()],
             customdata=list(found[measure, ""]),
             name=title,
-            error_y=_errors(list(found[measure, ""].values())),
+            error_y=number_bars(list(found[measure, ""].values())),
             hovertext=rests_on(list(found[measure, ""].values()), ".1%"),
             hovertemplate=f"layer %{{x}}<br>{title} %{{y:.1%}}<br>%{{hovertext}}<extra></extra>",
         )
@@ -66,7 +67,7 @@ def depths(found: Layers) -> go.Figure:
     bar = go.Bar(
         x=list(settled),
         y=[each.value for each in settled.values()],
-        error_y=_errors(list(settled.values())),
+        error_y=number_bars(list(settled.values())),
         customdata=list(settled),
         hovertext=rests_on(list(settled.values()), ".1%"),
         hovertemplate="%{y:.1%} of tokens are settled<br>from layer %{x} on<br>%{hovertext}<extra></extra>",
@@ -78,14 +79,14 @@ def depths(found: Layers) -> go.Figure:
 
 def events(found: Layers) -> go.Figure:
     """What changes on top from one layer to the next."""
-    return _shares(curves_by_layer(go.Figure([_line(title, found[name, ""]) for name, title in EVENTS.items()])))
+    return _shares(curves_by_layer(go.Figure([curve(title, found[name, ""], STYLE) for name, title in EVENTS.items()])))
 
 
 def neurons(found: Layers) -> go.Figure:
     """How often no key alone says what its layer says, and how many keys fire."""
     lines = [
-        _line("no firing key's value says what the layer says", found["zero_agreement", ""]),
-        _line("keys that fire", found["active", ""]),
+        curve("no firing key's value says what the layer says", found["zero_agreement", ""], STYLE),
+        curve("keys that fire", found["active", ""], STYLE),
     ]
     return _shares(curves_by_layer(go.Figure(lines)))
 
@@ -98,7 +99,7 @@ def roles(found: Sequence[PartEstimate], titles: Mapping[str, str]) -> go.Figure
         go.Scatter(
             x=[each.value for each in estimates],
             y=names,
-            error_x=_errors(estimates),
+            error_x=number_bars(estimates),
             text=[f"{each.n:,} tokens in {each.files:,} files" for each in estimates],
             mode="markers",
             marker={"size": 9},
@@ -112,12 +113,14 @@ def roles(found: Sequence[PartEstimate], titles: Mapping[str, str]) -> go.Figure
 
 def role_layers(found: Mapping[str, ByLayer], titles: Mapping[str, str]) -> go.Figure:
     """Agreement of the residual by layer for some roles."""
-    return _shares(curves_by_layer(go.Figure([_line(titles[role], found[role]) for role in ROLES if role in found])))
+    return _shares(
+        curves_by_layer(go.Figure([curve(titles[role], found[role], STYLE) for role in ROLES if role in found]))
+    )
 
 
 def contexts(found: Sequence[ContextEstimates], measure: str) -> go.Figure:
     """Agreement of the residual by layer, one curve a size of context."""
-    lines = [_line(f"{each.size} tokens", each.layers[measure]) for each in found]
+    lines = [curve(f"{each.size} tokens", each.layers[measure], STYLE) for each in found]
     return _shares(curves_by_layer(go.Figure(lines)))
 
 
@@ -142,66 +145,37 @@ def context_frequency(found: Sequence[ContextEstimates]) -> go.Figure:
 
 def keys_by_layer(found: KeyEstimates) -> go.Figure:
     """Key-value agreement by layer, with values dealt to other keys."""
-    figure = _shares(curves_by_layer(go.Figure(_keys(found.layers))))
+    figure = _shares(curves_by_layer(go.Figure(_keys(found.layers, "layer %{x}"))))
     figure.update_yaxes(range=None, rangemode="tozero", tickformat=".1%")
     return figure
 
 
 def keys_by_tenth(found: KeyEstimates) -> go.Figure:
     """Key-value agreement by tenth of the keys, from the least sure values to the surest."""
-    figure = go.Figure(_keys(found.tenths))
+    figure = go.Figure(_keys(found.tenths, "tenth %{x}"))
     figure.update_xaxes(title="tenth of the keys by the value's largest probability", dtick=1)
     figure.update_yaxes(rangemode="tozero", tickformat=".1%")
     return figure
 
 
-def _keys(found: Layers) -> list[go.Scatter]:
+def _keys(found: Layers, where: str) -> list[go.Scatter]:
     titles = {"": "keys", "permuted_values": "chance: values dealt anew"}
     return [
-        _line(title, found["agreement", control], chance=bool(control))
+        curve(title, found["agreement", control], STYLE, chance=bool(control), where=where)
         for control, title in titles.items()
         if ("agreement", control) in found
     ]
 
 
-def _line(name: str, found: ByLayer, chance: bool = False) -> go.Scatter:
-    numbers, estimates = list(found), list(found.values())
-    return go.Scatter(
-        x=numbers,
-        y=[each.value for each in estimates],
-        error_y=_errors(estimates),
-        customdata=numbers,
-        name=name,
-        mode="lines" if chance else "lines+markers",
-        line={"dash": "dot"} if chance else {},
-        hovertext=rests_on(estimates, ".2%"),
-        hovertemplate=f"{name}<br>%{{x}}: %{{y:.2%}}<br>%{{hovertext}}<extra></extra>",
-    )
-
-
 def _sizes(found: Sequence[ContextEstimates], measures: Mapping[str, str]) -> go.Figure:
     sizes = [each.size for each in found]
-    lines = []
-    for measure, title in measures.items():
-        estimates = [each.whole[measure] for each in found]
-        values = [each.value for each in estimates]
-        line = go.Scatter(
-            x=sizes,
-            y=values,
-            error_y=_errors(estimates),
-            name=title,
-            mode="lines+markers",
-            hovertext=rests_on(estimates, ".3g"),
-            hovertemplate=f"{title}<br>%{{x}} tokens: %{{y:.3g}}<br>%{{hovertext}}<extra></extra>",
-        )
-        lines.append(line)
+    lines = [
+        curve(title, {each.size: each.whole[measure] for each in found}, ".3g", where="%{x} tokens")
+        for measure, title in measures.items()
+    ]
     figure = go.Figure(lines)
     figure.update_xaxes(type="log", title="tokens of context", tickvals=sizes, ticktext=[str(size) for size in sizes])
     return figure
-
-
-def _errors(found: Sequence[Estimate]) -> dict[str, object]:
-    return interval_bars([each.value for each in found], [each.low for each in found], [each.high for each in found])
 
 
 def _shares(figure: go.Figure) -> go.Figure:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from app.drawing_parts import by_layer, interval_bars, rests_on
+from app.drawing_parts import by_layer, curve, interval_bars
 from app.queries.concepts import ConceptLayer
 
 Layers = Sequence[ConceptLayer]
@@ -14,7 +14,6 @@ Layers = Sequence[ConceptLayer]
 class _Point(NamedTuple):
     """A share of a layer's triggers."""
 
-    layer: int
     value: float
     low: float | None
     high: float | None
@@ -54,13 +53,13 @@ def detectors_by_layer(layers: Layers, control: Layers) -> go.Figure:
 
 def hits_by_layer(layers: Layers) -> go.Figure:
     """The share of triggers with a match near, and the share that chance gives, with intervals."""
-    found, chance = [], []
+    found, chance = dict[int, _Point](), dict[int, _Point]()
     for each in layers:
         if each.hit_share is not None and each.chance_share is not None:
-            found.append(_Point(each.layer, each.hit_share, each.hit_share_low, each.hit_share_high, each.triggers))
+            found[each.layer] = _Point(each.hit_share, each.hit_share_low, each.hit_share_high, each.triggers)
             ends = each.chance_share_low, each.chance_share_high
-            chance.append(_Point(each.layer, each.chance_share, *ends, each.triggers))
-    figure = go.Figure([_shares(found, "the concept", "solid"), _shares(chance, "by chance", "dot")])
+            chance[each.layer] = _Point(each.chance_share, *ends, each.triggers)
+    figure = go.Figure([curve("the concept", found, ".1%"), curve("by chance", chance, ".1%", chance=True)])
     figure.update_yaxes(tickformat=".0%", rangemode="tozero", title="triggers with a match near")
     return by_layer(figure, showlegend=True, bargap=0.25)
 
@@ -72,22 +71,6 @@ def _bars(numbers: list[int], counts: list[int], name: str) -> go.Bar:
         customdata=numbers,
         name=name,
         hovertemplate=f"layer %{{x}}<br>%{{y}} keys: {name}<extra></extra>",
-    )
-
-
-def _shares(known: Sequence[_Point], name: str, dash: str) -> go.Scatter:
-    numbers = [each.layer for each in known]
-    values = [each.value for each in known]
-    return go.Scatter(
-        x=numbers,
-        y=values,
-        error_y=interval_bars(values, [each.low for each in known], [each.high for each in known]),
-        customdata=numbers,
-        name=name,
-        mode="lines+markers",
-        line={"dash": dash},
-        hovertext=rests_on(known, ".1%"),
-        hovertemplate=f"layer %{{x}}<br>%{{y:.1%}} of triggers: {name}<br>%{{hovertext}}<extra></extra>",
     )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
-from app.drawing_parts import curves_by_layer, interval_bars, rests_on
-from app.queries.firing import ByLayer, LayerNumber, Which
+from app.drawing_parts import curve, curves_by_layer, number_bars
+from app.queries.firing import ByLayer, Which
 
+STYLE = ".3g"
 Found = Mapping[Which, ByLayer]
 Curves = Mapping[str, tuple[str, str]]
 """Measure and control by the title of a curve."""
@@ -45,7 +46,9 @@ COSINES: Curves = {"key and value": ("cos_key_value", ""), "up row and value": (
 def active(found: Found, languages: Mapping[str, str]) -> go.Figure:
     """The mean share of keys that fire, over all tokens and in each language."""
     parts = {"": "all tokens", **languages}
-    curves = [_line(title, found["active", "", part]) for part, title in parts.items() if ("active", "", part) in found]
+    curves = [
+        curve(title, found["active", "", part], STYLE) for part, title in parts.items() if ("active", "", part) in found
+    ]
     return _shares(curves_by_layer(go.Figure(curves)))
 
 
@@ -57,7 +60,7 @@ def shares(found: Found, curves: Curves) -> go.Figure:
 def numbers(found: Found, curves: Curves) -> go.Figure:
     """Numbers by layer, with what chance gives."""
     lines = [
-        _line(title, found[measure, control, ""], chance=bool(control))
+        curve(title, found[measure, control, ""], STYLE, chance=bool(control))
         for title, (measure, control) in curves.items()
         if (measure, control, "") in found
     ]
@@ -67,10 +70,12 @@ def numbers(found: Found, curves: Curves) -> go.Figure:
 def best_f1(found: Found, languages: Mapping[str, str]) -> go.Figure:
     """The best F1 of a single key for each language, and the best that chance gives."""
     curves = [
-        _line(title, found["best_f1", "", part]) for part, title in languages.items() if ("best_f1", "", part) in found
+        curve(title, found["best_f1", "", part], STYLE)
+        for part, title in languages.items()
+        if ("best_f1", "", part) in found
     ]
     if ("best_f1", "drawn", "") in found:
-        curves.append(_line("chance: files dealt anew", found["best_f1", "drawn", ""], chance=True))
+        curves.append(curve("chance: files dealt anew", found["best_f1", "drawn", ""], STYLE, chance=True))
     figure = curves_by_layer(go.Figure(curves))
     figure.update_yaxes(range=[0, 1.02])
     return figure
@@ -93,33 +98,12 @@ def tokens(found: Found) -> go.Figure:
         # the upper part of a bar ends where all tokens do, so it bears their interval
         for title, heights, errors in (
             ("new", fresh, None),
-            ("detected below too", seen, _errors(list(detected.values()))),
+            ("detected below too", seen, number_bars(list(detected.values()))),
         )
     ]
     figure = curves_by_layer(go.Figure(bars))
     figure.update_layout(barmode="stack", bargap=0.25)
     return figure
-
-
-def _line(name: str, found: ByLayer, chance: bool = False) -> go.Scatter:
-    layers, all_numbers = list(found), list(found.values())
-    return go.Scatter(
-        x=layers,
-        y=[each.value for each in all_numbers],
-        error_y=_errors(all_numbers),
-        customdata=layers,
-        name=name,
-        mode="lines" if chance else "lines+markers",
-        line={"dash": "dot"} if chance else {},
-        hovertext=rests_on(all_numbers, ".3g"),
-        hovertemplate=f"{name}<br>layer %{{x}}: %{{y:.3g}}<br>%{{hovertext}}<extra></extra>",
-    )
-
-
-def _errors(found: list[LayerNumber]) -> dict[str, object] | None:
-    if all(each.low is None for each in found):
-        return None
-    return interval_bars([each.value for each in found], [each.low for each in found], [each.high for each in found])
 
 
 def _shares(figure: go.Figure) -> go.Figure:

@@ -1,6 +1,6 @@
-"""What figures by layer have in common: the axis of layers, the bars of an interval, and what a point rests on."""
+"""What figures by layer have in common: the axis of layers, curves, the bars of an interval, and what a point rests on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import plotly.graph_objects as go
@@ -11,6 +11,10 @@ FEW_LAYERS = 16
 
 class Number(Protocol):
     """What a point is drawn from."""
+
+    @property
+    def value(self) -> float:
+        """How high it lies."""
 
     @property
     def low(self) -> float | None:
@@ -46,6 +50,39 @@ def by_layer(figure: go.Figure, **layout: object) -> go.Figure:
 def curves_by_layer(figure: go.Figure) -> go.Figure:
     """The same for curves, which are told apart by a legend where there are several."""
     return by_layer(figure, showlegend=len(figure.data) > 1)
+
+
+def curve(
+    name: str, found: Mapping[int, Number], style: str, chance: bool = False, where: str = "layer %{x}"
+) -> go.Scatter:
+    """Numbers by layer with their intervals, dotted where they are what chance gives.
+
+    Args:
+        name: of the curve.
+        found: the numbers by what lies on the horizontal axis.
+        style: format of a value, as Python and D3 have it.
+        chance: whether they are a control.
+        where: what a place on the horizontal axis is called.
+    """
+    places, numbers = list(found), list(found.values())
+    return go.Scatter(
+        x=places,
+        y=[each.value for each in numbers],
+        error_y=number_bars(numbers),
+        customdata=places,
+        name=name,
+        mode="lines" if chance else "lines+markers",
+        line={"dash": "dot"} if chance else {},
+        hovertext=rests_on(numbers, style),
+        hovertemplate=f"{name}<br>{where}: %{{y:{style}}}<br>%{{hovertext}}<extra></extra>",
+    )
+
+
+def number_bars(found: Sequence[Number]) -> dict[str, object] | None:
+    """The bars of numbers with intervals; None where none has one."""
+    if all(each.low is None and each.high is None for each in found):
+        return None
+    return interval_bars([each.value for each in found], [each.low for each in found], [each.high for each in found])
 
 
 def interval_bars(

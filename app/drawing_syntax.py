@@ -5,7 +5,7 @@ from math import log2
 
 import plotly.graph_objects as go
 
-from app.drawing_parts import FEW_LAYERS, curves_by_layer, interval_bars, rests_on
+from app.drawing_parts import FEW_LAYERS, curve, curves_by_layer, rests_on
 from app.queries.syntax import LayerMeasure, LayerValue
 
 Layers = Mapping[str, Mapping[int, LayerMeasure]]
@@ -41,14 +41,14 @@ def score(found: Layers) -> go.Figure:
         )
         for name, title in (("lower_quartile", "a quarter of keys below"), ("upper_quartile", "a quarter above"))
     ]
-    figure = go.Figure([_line("mean", layers, ".3f"), *quartiles, _chance("chance: random places", layers, ".3f")])
+    figure = go.Figure([curve("mean", layers, ".3f"), *quartiles, _chance("chance: random places", layers, ".3f")])
     figure.update_yaxes(range=[0, 1.02])
     return curves_by_layer(figure)
 
 
 def concentration(found: Layers) -> go.Figure:
     """Shares of triggers on the commonest token, two tokens and three."""
-    lines = [_line(title, found[name], ".1%") for name, title in CONCENTRATION.items() if name in found]
+    lines = [curve(title, found[name], ".1%") for name, title in CONCENTRATION.items() if name in found]
     chance = [_chance("chance: one token", found["token_share"], ".1%")] if "token_share" in found else []
     return _shares(curves_by_layer(go.Figure([*lines, *chance])))
 
@@ -56,14 +56,14 @@ def concentration(found: Layers) -> go.Figure:
 def entropy(found: Layers) -> go.Figure:
     """The entropy of trigger tokens over the largest it could be."""
     layers = found.get("entropy", {})
-    figure = go.Figure([_line("trigger tokens", layers, ".3f"), _chance("chance: random places", layers, ".3f")])
+    figure = go.Figure([curve("trigger tokens", layers, ".3f"), _chance("chance: random places", layers, ".3f")])
     figure.update_yaxes(range=[0, 1.02])
     return curves_by_layer(figure)
 
 
 def locality(found: Layers) -> go.Figure:
     """The relative change of the coefficient when a token is dropped."""
-    lines = [_line(title, found[name], ".1%") for name, title in LOCALITY.items() if name in found]
+    lines = [curve(title, found[name], ".1%") for name, title in LOCALITY.items() if name in found]
     figure = curves_by_layer(go.Figure(lines))
     figure.update_yaxes(tickformat=".0%")
     return figure
@@ -71,7 +71,7 @@ def locality(found: Layers) -> go.Figure:
 
 def families(found: Layers) -> go.Figure:
     """Shares of keys with most of their triggers in one family of roles."""
-    lines = [_line(title, found[name], ".1%") for name, title in FAMILIES.items() if name in found]
+    lines = [curve(title, found[name], ".1%") for name, title in FAMILIES.items() if name in found]
     figure = curves_by_layer(go.Figure(lines))
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     return figure
@@ -82,7 +82,7 @@ def family_chance(found: Layers) -> go.Figure:
     lines = []
     for name in ("grammar", "names"):
         if name in found:
-            lines += [_line(name, found[name], ".1%"), _chance(f"chance: {name}", found[name], ".1%")]
+            lines += [curve(name, found[name], ".1%"), _chance(f"chance: {name}", found[name], ".1%")]
     figure = curves_by_layer(go.Figure(lines))
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     return figure
@@ -112,22 +112,6 @@ def lifts(found: Values, order: Sequence[str], titles: Mapping[str, str]) -> go.
     figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": 10})
     figure.update_xaxes(title="layer", tick0=0, tickangle=0, dtick=1 if len(layers) <= FEW_LAYERS else 4)
     return figure
-
-
-def _line(name: str, found: Mapping[int, LayerMeasure], style: str) -> go.Scatter:
-    numbers, measures = list(found), list(found.values())
-    return go.Scatter(
-        x=numbers,
-        y=[each.value for each in measures],
-        error_y=interval_bars(
-            [each.value for each in measures], [each.low for each in measures], [each.high for each in measures]
-        ),
-        customdata=numbers,
-        name=name,
-        mode="lines+markers",
-        hovertext=rests_on(measures, style),
-        hovertemplate=f"{name}<br>layer %{{x}}: %{{y:{style}}}<br>%{{hovertext}}<extra></extra>",
-    )
 
 
 def _chance(name: str, found: Mapping[int, LayerMeasure], style: str) -> go.Scatter:
