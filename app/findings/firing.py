@@ -47,7 +47,7 @@ def detectors(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
     more_dead = dead[1].above(dead[0])
     return Measured(
-        f"dead: {dead[0].share(2)} of the keys of the lower half, {dead[1].share(2)} of the upper; {text}; n = {manifest.n_keys:,} keys",
+        f"dead: {dead[0].share(3)} of the keys of the lower half, {dead[1].share(3)} of the upper; {text}; n = {manifest.n_keys:,} keys",
         judged(
             peak[0].above(peak[1]) and peak[0].estimate > 2 * peak[1].estimate and not more_dead,
             peak[1].above(peak[0]) or more_dead,
