@@ -11,7 +11,7 @@ from app.accounts.roles import Role
 from app.main import create_app
 from app.settings import Settings
 from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider
-from tests.browser.conftest import Site, Visitor
+from tests.browser.conftest import TELEPHONE, Site, Visitor
 from tests.fake_worker import FakeWorker
 from tests.runs import Shape, build_run
 from tests.serving import serving
@@ -142,7 +142,7 @@ def test_a_token_is_made_and_revoked(visit: Callable[..., Visitor]) -> None:
 def test_axe_finds_no_barrier_and_a_telephone_needs_no_sideways_scrolling(
     visit: Callable[..., Visitor], address: str, theme: str
 ) -> None:
-    visitor = visit(address, width=390, theme=theme)
+    visitor = visit(address, width=TELEPHONE, theme=theme)
     page = visitor.page
     if address in ("/account", "/people"):
         sign_in(page)
@@ -151,4 +151,4 @@ def test_axe_finds_no_barrier_and_a_telephone_needs_no_sideways_scrolling(
         page.get_by_label("What it is for").fill("nightly export of all labels into the archive")
         page.get_by_role("button", name="make a token").click()
     assert visitor.barriers() == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= TELEPHONE

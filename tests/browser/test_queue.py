@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import Visitor
+from tests.browser.conftest import TELEPHONE, WIDE, Visitor
 
 Visit = Callable[..., Visitor]
 SAMPLE = "/labels/queue?run=alpha&strategy=sample"
@@ -179,7 +179,7 @@ def test_tags_are_completed_one_by_one(visit: Visit) -> None:
     assert "loops, numpy" in values
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+@pytest.mark.parametrize(("theme", "width"), [("light", WIDE), ("dark", TELEPHONE)])
 def test_the_queue_has_no_barrier_and_fits(visit: Visit, theme: str, width: int) -> None:
     visitor = visit(f"{SAMPLE}&blind=true", person="Axel", theme=theme, width=width)
     page = settled(visitor)

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import Request, Response, expect
 
-from tests.browser.conftest import Site, Visitor
+from tests.browser.conftest import TELEPHONE, Site, Visitor
 
 KEY = "/runs/gated/keys/L2.K4"
 API = "/api/v1"
@@ -75,8 +75,8 @@ def test_axe_finds_no_barrier_where_a_team_works(
 def test_a_telephone_shows_the_team_without_sideways_scrolling(
     visit: Callable[..., Visitor], team: dict[str, int], address: str
 ) -> None:
-    visitor = settled(visit(address.format(**team), width=390, person="Ada"))
-    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
+    visitor = settled(visit(address.format(**team), width=TELEPHONE, person="Ada"))
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= TELEPHONE
 
 
 def test_what_others_say_appears_on_an_open_page_and_leaves_half_typed_forms_alone(
@@ -147,7 +147,7 @@ def row_of(person: str) -> str:
 def test_a_file_is_checked_and_then_imported_without_being_chosen_again(
     visit: Callable[..., Visitor], theme: str
 ) -> None:
-    visitor = visit("/labels/import", width=390, theme=theme, person="Ada")
+    visitor = visit("/labels/import", width=TELEPHONE, theme=theme, person="Ada")
     page = visitor.page
     chosen = page.get_by_label("File, .csv")
     rows = f"{row_of(theme)}\n{row_of('Zoë ' + theme)}\n"
@@ -163,7 +163,7 @@ def test_a_file_is_checked_and_then_imported_without_being_chosen_again(
     page.get_by_role("button", name="import it").click()
     expect(page.locator("#outcome")).to_contain_text("team.jsonl is imported")
     expect(page.locator("#outcome dd").first).to_have_text("2")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= TELEPHONE
 
 
 def test_a_file_too_large_is_told_before_it_is_sent_and_another_forgets_what_was_checked(
