@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 import pytest
@@ -74,6 +75,16 @@ class Visitor:
     def open(self, address: str) -> Page:
         self.page.goto(self.site.url + address)
         return self.page
+
+    def widen(self) -> None:
+        """From a telephone to a wide screen, its charts drawn again."""
+        self.page.set_viewport_size({"width": WIDE, "height": HEIGHT})
+        self.page.wait_for_load_state("networkidle")
+
+    def turn(self, theme: Literal["light", "dark"]) -> None:
+        """To the other theme, once its colours have faded in."""
+        self.page.emulate_media(color_scheme=theme)
+        self.page.evaluate("() => Promise.all(document.getAnimations().map((animation) => animation.finished))")
 
     def barriers(self) -> list[str]:
         """What axe finds against WCAG 2.2 AA in the page as it is now."""

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import HEIGHT, TELEPHONE, WIDE, Site, Visitor, visits
+from tests.browser.conftest import TELEPHONE, Site, Visitor, visits
 from tests.edits import MadeEdit
 
 ADDRESSES = {
@@ -37,8 +37,6 @@ ADDRESSES = {
     "edit": f"/runs/alpha/edits/{MadeEdit().name}",
     "error": "/runs/alpha/keys/L9.K9",
 }
-FADED = "() => Promise.all(document.getAnimations().map((animation) => animation.finished))"
-"""One theme's colours fade into the other's."""
 DOCUMENTATION = "/docs"  # drawn by Swagger UI, whose markup is not ours
 EXPECTED = {
     "/runs/alpha/keys/L9.K9": [
@@ -66,8 +64,7 @@ def telephone(request: pytest.FixtureRequest, browser: Browser, site: Site) -> I
 @pytest.fixture(scope="module")
 def shown(telephone: Visitor) -> Visitor:
     """The same page on a wide screen."""
-    telephone.page.set_viewport_size({"width": WIDE, "height": HEIGHT})
-    telephone.page.wait_for_load_state("networkidle")
+    telephone.widen()
     return telephone
 
 
@@ -82,8 +79,7 @@ def test_the_security_policy_has_nothing_to_stop(shown: Visitor) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_no_barrier(shown: Visitor, theme: Literal["light", "dark"]) -> None:
-    shown.page.emulate_media(color_scheme=theme)
-    shown.page.evaluate(FADED)
+    shown.turn(theme)
     assert shown.barriers() == []
 
 

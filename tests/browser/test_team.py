@@ -63,20 +63,15 @@ def settled(visitor: Visitor) -> Visitor:
 
 
 @pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_no_barrier_where_a_team_works(
-    visit: Callable[..., Visitor], team: dict[str, int], address: str, theme: str
-) -> None:
-    visitor = settled(visit(address.format(**team), theme=theme, person="Ada"))
-    assert visitor.barriers() == []
-
-
-@pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES)
-def test_a_telephone_shows_the_team_without_sideways_scrolling(
+def test_where_a_team_works_a_telephone_needs_no_sideways_scrolling_and_axe_finds_no_barrier(
     visit: Callable[..., Visitor], team: dict[str, int], address: str
 ) -> None:
     visitor = settled(visit(address.format(**team), width=TELEPHONE, person="Ada"))
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= TELEPHONE
+    visitor.widen()
+    assert visitor.barriers() == []
+    visitor.turn("dark")
+    assert visitor.barriers() == []
 
 
 def test_what_others_say_appears_on_an_open_page_and_leaves_half_typed_forms_alone(
