@@ -20,7 +20,7 @@ from app.pages.analyses import AnalysisState
 from app.pages.baskets import shortened
 from app.pages.concept_form import KINDS
 from app.pages.concept_state import state_of
-from app.pages.key_table import Column, Row, sorting
+from app.pages.key_table import Column, Pager, Row, pager, sorting
 from app.pages.links import Basket, Links
 from app.pages.render import Frame, Help, Page, basket_of, respond
 from app.queries.concepts import (
@@ -147,11 +147,7 @@ class ConceptPage(Page):
     pickers: Annotated[list[PickerTab], Help("Ways to pick the concept's keys")]
     columns: Annotated[list[Column], Help("Columns of the table of keys")]
     rows: Annotated[list[Row], Help("Keys on this page of the table")]
-    total: Annotated[int, Help("Keys that are stored for the concept")]
-    first: Annotated[int, Help("Number of the first row among them, from 1; 0 where there is none")]
-    last: Annotated[int, Help("Number of the last row among them")]
-    previous: Annotated[str | None, Help("Address of the page before")]
-    next: Annotated[str | None, Help("Address of the page after")]
+    pager: Annotated[Pager, Help("Which of the keys that are stored for the concept are shown")]
     exports: Annotated[dict[str, str], Help("Addresses of the keys of all concepts as files")]
     overlaps: Annotated[list[Overlap], Help("How many of their first keys every two pickers share")]
     basket: Annotated[list[Mask], Help("The first keys of the picker, to be masked")]
@@ -177,7 +173,6 @@ def concept_page(
         return links.concept(run.run_id, concept, **state.query(**changes))
 
     keys = concept_keys(cursor, part, state.sorted_by, state.order, PAGE_SIZE, state.offset)
-    total, after = count_concept_keys(cursor, part), state.offset + PAGE_SIZE
     page = ConceptPage(
         frame=Frame(f"{known.concept.title} · {run.run_id}", links, run.manifest, here="runs", section="concepts_page"),
         known=known,
@@ -200,11 +195,7 @@ def concept_page(
         ],
         columns=[_column(each, state, href) for each in COLUMNS],
         rows=_rows(run, cursor, keys),
-        total=total,
-        first=state.offset + 1 if keys else 0,
-        last=state.offset + len(keys),
-        previous=href(offset=max(0, state.offset - PAGE_SIZE)) if state.offset else None,
-        next=href(offset=after) if after < total else None,
+        pager=pager(count_concept_keys(cursor, part), len(keys), state.offset, PAGE_SIZE, href),
         exports=links.exports("export_analysis_table", run=run.run_id, table="concept_keys"),
         overlaps=overlaps(cursor, part, state.n),
         basket=[Mask(key) for key in first_keys(cursor, part, state.picker, state.n)],

@@ -42,6 +42,20 @@ class Row:
     values: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Pager:
+    """Which rows of all a page shows, and the way to the others."""
+
+    total: int
+    first: int
+    """Number of the first row shown, from 1; 0 where there is none."""
+    last: int
+    previous: str | None
+    """Address of the page before."""
+    next: str | None
+    """Address of the page after."""
+
+
 class Href(Protocol):
     """The address of the page with its state changed."""
 
@@ -69,6 +83,18 @@ def sorting(name: str, sort: str, order: Order, href: Href, first: Order = "desc
     if name != sort:
         return None, href(sort=name, order=first, offset=0)
     return ("ascending" if order == "asc" else "descending"), href(order=other[order], offset=0)
+
+
+def pager(total: int, shown: int, offset: int, size: int, href: Href) -> Pager:
+    """Which rows are shown: `shown` of them from `offset` on, of pages of `size`; from behind the last page leads back to it."""
+    last_page = max(0, total - 1) // size * size
+    return Pager(
+        total=total,
+        first=offset + 1 if shown else 0,
+        last=offset + shown if shown else 0,
+        previous=href(offset=min(max(0, offset - size), last_page)) if offset else None,
+        next=href(offset=offset + size) if offset + size < total else None,
+    )
 
 
 def view_choices(view: str, href: Href) -> list[Choice]:

@@ -11,7 +11,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from app import queries
 from app.dependencies import Cursor, Layer, OpenRun
 from app.pages import formats
-from app.pages.key_table import VIEW, Choice, Column, Href, Row, shown_statistics, statistic_columns, view_choices
+from app.pages.key_table import (
+    VIEW,
+    Choice,
+    Column,
+    Href,
+    Pager,
+    Row,
+    pager,
+    shown_statistics,
+    statistic_columns,
+    view_choices,
+)
 from app.pages.links import Links, Parameters
 from app.pages.render import Frame, Help, Page, basket_of, respond
 from app.queries import LayerFilter, LayerSort, LayerSummary, Vocabulary, parse_token
@@ -68,11 +79,7 @@ class LayerPage(Page):
     views: Annotated[list[Choice], Help("Groups of columns to choose from")]
     columns: Annotated[list[Column], Help("Columns of the table")]
     rows: Annotated[list[Row], Help("Keys on this page of the table")]
-    total: Annotated[int, Help("Keys that pass the filters, on all pages")]
-    first: Annotated[int, Help("Number of the first row among them, from 1; 0 where there is none")]
-    last: Annotated[int, Help("Number of the last row among them")]
-    previous: Annotated[str | None, Help("Address of the page before")]
-    next: Annotated[str | None, Help("Address of the page after")]
+    pager: Annotated[Pager, Help("Which of the keys that pass the filters are shown")]
     similar: Annotated[list[Choice], Help("Tokens written like the one filtered by, differing in white space or case")]
     firing_layers: Annotated[list[Choice], Help("Layers with keys that fire on the token filtered by, and how many")]
     token_known: Annotated[bool, Help("False where the tokenizer has no token as filtered by")]
@@ -97,7 +104,7 @@ def layer_page(
     def beside(other: int) -> str | None:
         return links.layer(run.run_id, other, **state.query(offset=0)) if 0 <= other < n_layers else None
 
-    n_layers, after = run.manifest.model.n_layers, state.offset + PAGE_SIZE
+    n_layers = run.manifest.model.n_layers
     page = LayerPage(
         frame=Frame(title=f"Layer {layer} · {run.run_id}", links=links, run=run.manifest, here="runs"),
         layer=layer,
@@ -106,11 +113,7 @@ def layer_page(
         views=view_choices(state.columns, href),
         columns=statistic_columns(shown, state.sort, state.order, href),
         rows=[Row(row, [each.show(row.statistics, run.vocabulary) for each in shown]) for row in found.rows],
-        total=found.total,
-        first=state.offset + 1 if found.rows else 0,
-        last=state.offset + len(found.rows),
-        previous=href(offset=max(0, state.offset - PAGE_SIZE)) if state.offset else None,
-        next=href(offset=after) if after < found.total else None,
+        pager=pager(found.total, len(found.rows), state.offset, PAGE_SIZE, href),
         similar=_similar(run.vocabulary, state, href),
         firing_layers=_firing_layers(run, layer, cursor, state, links),
         token_known=found.token_known,

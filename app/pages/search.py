@@ -15,7 +15,9 @@ from app.pages.key_table import (
     Choice,
     Column,
     Href,
+    Pager,
     Row,
+    pager,
     shown_statistics,
     sorting,
     statistic_columns,
@@ -144,11 +146,7 @@ class SearchPage(Page):
     views: Annotated[list[Choice], Help("Groups of columns to choose from")]
     columns: Annotated[list[Column], Help("Columns of the table: what the criteria measured, then statistics")]
     rows: Annotated[list[Row], Help("Keys on this page of the table")]
-    total: Annotated[int, Help("Keys found, on all pages")]
-    first: Annotated[int, Help("Number of the first row among them, from 1; 0 where there is none")]
-    last: Annotated[int, Help("Number of the last row among them")]
-    previous: Annotated[str | None, Help("Address of the page before")]
-    next: Annotated[str | None, Help("Address of the page after")]
+    pager: Annotated[Pager, Help("Which of the keys found are shown")]
     to_mask: Annotated[int, Help("How many of the keys found, from the first, are masked together")]
     mask_href: Annotated[str, Help("Address of the live page with these in the basket")]
     to_list: Annotated[list[KeyId], Help("The keys found, from the first, that a new list is made of")]
@@ -176,7 +174,6 @@ def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: li
 
     shown = shown_statistics(state.columns, found.sort)
     measures = list(found.measures)
-    after = state.offset + PAGE_SIZE
     to_mask = found.names(0, MASKED)
     return SearchPage(
         frame=Frame(
@@ -202,11 +199,7 @@ def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: li
             *statistic_columns(shown, found.sort, found.order, href),
         ],
         rows=[_row(hit, measures, shown, run.vocabulary) for hit in found.hits],
-        total=found.total,
-        first=state.offset + 1 if found.hits else 0,
-        last=state.offset + len(found.hits),
-        previous=href(offset=max(0, state.offset - PAGE_SIZE)) if state.offset else None,
-        next=href(offset=after) if after < found.total else None,
+        pager=pager(found.total, len(found.hits), state.offset, PAGE_SIZE, href),
         to_mask=len(to_mask),
         mask_href=links.with_basket(_with(links.basket, run.run_id, to_mask)).live(run.run_id),
         to_list=found.names(0, LISTED),

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.pages import formats
+from app.pages.key_table import pager
 from app.queries import LayerSort, fires_on, key_triggers, layer_page, layers_firing_on
 from app.runs import Run
 from app.settings import Settings
@@ -21,6 +22,33 @@ KEY_LINK = re.compile(r'<th scope="row"><a class="mono" href="[^"]*/keys/(L\d+\.
 
 def keys_of(page: str) -> list[str]:
     return KEY_LINK.findall(page)
+
+
+def test_a_page_behind_the_last_row_shows_none_and_leads_back_to_the_last_page(reader: TestClient) -> None:
+    page = reader.get("/runs/alpha/layers/0?offset=5000")
+    shown = page.context["pager"]
+    assert (shown.first, shown.last, shown.total) == (0, 0, 6)
+    assert "none of 6 keys" in page.text
+    assert keys_of(page.text) == []
+    assert "offset=5000" not in shown.previous
+    assert len(keys_of(reader.get(shown.previous).text)) == 6
+
+
+@pytest.mark.parametrize(
+    ("offset", "shown", "expected"),
+    [
+        (0, 10, (25, 1, 10, None, "10")),
+        (10, 10, (25, 11, 20, "0", "20")),
+        (20, 5, (25, 21, 25, "10", None)),
+        (5, 10, (25, 6, 15, "0", "15")),
+        (70, 0, (25, 0, 0, "20", None)),
+    ],
+)
+def test_pages_follow_each_other_from_the_first_row_to_the_last(
+    offset: int, shown: int, expected: tuple[int, int, int, str | None, str | None]
+) -> None:
+    found = pager(25, shown, offset, 10, lambda **changes: str(changes["offset"]))
+    assert (found.total, found.first, found.last, found.previous, found.next) == expected
 
 
 def test_an_empty_directory_says_how_to_make_a_run(tmp_path: Path) -> None:
