@@ -1,6 +1,7 @@
 """Claims about concepts and edits, on the analyses `concepts` and `edit`."""
 
 from math import isnan
+from statistics import median
 
 from app.findings.finding import Claim, Cursor, Measured, Rate, judged, rank_correlation
 from app.queries.values import rows
@@ -41,8 +42,7 @@ def concept_map(cursor: Cursor, manifest: Manifest) -> Measured | None:
     shuffled = rows(cursor, _SHUFFLED, [])[0][0] or 0
     carried = [row for row in found if row[2]]
     everywhere = [row for row in carried if all(row[1])]
-    rises = sorted(rank_correlation([float(n) for n in row[1]]) for row in carried)
-    rise = rises[len(rises) // 2] if rises else 0.0
+    rise = median([rank_correlation([float(n) for n in row[1]]) for row in carried] or [0.0])
     parts = tuple(
         f"{name}: {significant:,} significant keys, {100 * hit / keys:.1f} % with any hit, by chance "
         f"{Rate(*(keys_by_chance / keys for keys_by_chance in chance)).share()}"

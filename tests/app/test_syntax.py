@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 import duckdb
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
@@ -150,13 +151,20 @@ def test_scores_stand_beside_peoples_labels(computed: TestClient) -> None:
             f"/api/v1/runs/alpha/keys/{key}/labels", json={"kind": kind}, headers={"X-Keyscope-Person": "Ada"}
         )
         assert answer.status_code == 200
+    again = computed.put(
+        "/api/v1/runs/alpha/keys/L0.K2/labels", json={"kind": "syntactic"}, headers={"X-Keyscope-Person": "Ben"}
+    )
+    assert again.status_code == 200
     page = computed.get("/runs/alpha/syntax").text
     assert "Beside people&#39;s labels" in page
     people = page[page.index('id="people"') :]
     assert "in 100\N{NARROW NO-BREAK SPACE}% of pairs" in people
-    for kind, median in (("syntactic", key_score(1)), ("semantic", key_score(5))):
-        row = people[people.index(f'<th scope="row">{kind}</th>') :]
-        assert f"{median:.2f}" in row[: row.index("</tr>")]
+    (block,) = (block for block in computed.get("/runs/alpha/syntax").context["blocks"] if block.name == "people")
+    for row, of_kind in zip(block.rows, ([key_score(1), key_score(2)], [key_score(5)]), strict=True):
+        quartiles = [f"{score:.2f}" for score in np.quantile(of_kind, (0.25, 0.5, 0.75))]
+        assert [cell.text for cell in row.cells] == [str(len(of_kind)), *quartiles]
+    assert [row.head for row in block.rows] == ["syntactic", "semantic"]
+    assert "export" not in people[: people.index("</section>")]
 
 
 @pytest.mark.parametrize("figure", get_args(FigureName))
