@@ -1,3 +1,4 @@
+import asyncio
 import csv
 import io
 import json
@@ -8,6 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 from fastapi.testclient import TestClient
+from starlette.responses import StreamingResponse
 
 from app.exports import FORMULA_STARTS, Sheet, respond, to_csv, to_json_lines, to_parquet
 
@@ -97,3 +99,17 @@ def test_an_empty_table_keeps_its_columns(tmp_path: Path):
     sheet = Sheet("test", {"text": "VARCHAR", "number": "DOUBLE", "list": "FLOAT[]"}, [])
     assert read_parquet(to_parquet(sheet), tmp_path) == (["text", "number", "list"], [])
     assert "".join(to_csv(sheet)) == "text,number,list\r\n"
+
+
+def test_a_long_table_leaves_in_few_pieces() -> None:
+    rows = [[number, "x" * 90] for number in range(10_000)]
+    sheet = Sheet("long", {"number": "BIGINT", "text": "VARCHAR"}, rows)
+    response = respond(sheet, "csv")
+    assert isinstance(response, StreamingResponse)
+
+    async def pieces() -> list[bytes | memoryview | str]:
+        return [piece async for piece in response.body_iterator]
+
+    sent = asyncio.run(pieces())
+    assert 2 < len(sent) < 10
+    assert "".join(str(piece) for piece in sent) == "".join(to_csv(sheet))
