@@ -89,6 +89,7 @@ class Registry:
             raise UnknownRun(run_id, self.run_ids())
         path = self.directory / f"{run_id}{SUFFIX}"
         with self._lock:
+            self._forget()
             try:
                 signature = _signature(path)
                 run = self._open.get(run_id)
@@ -98,6 +99,11 @@ class Registry:
             except FileNotFoundError as error:
                 raise UnknownRun(run_id, self.run_ids()) from error
         return run
+
+    def _forget(self) -> None:
+        """Let go of files that are there no longer; requests that still read one keep it open."""
+        for run_id in [run_id for run_id, run in self._open.items() if not run.path.exists()]:
+            del self._open[run_id]
 
     def all(self) -> tuple[list[Run], list[Unreadable]]:
         """Every run that can be read, and every file that cannot with its reason."""

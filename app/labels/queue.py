@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
+from threading import Lock
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import ColumnElement, Select, case, func, select
 from sqlalchemy.orm import Session
@@ -22,7 +23,7 @@ from contract.keys import KeyId
 LOW_CONFIDENCE = 0.5
 """Labels of this confidence or less are worth another look."""
 ORDERS_KEPT = 8
-"""Orders of whole runs that are remembered."""
+"""Orders of one run that are remembered."""
 
 _KEY = (Label.layer, Label.key_index)
 
@@ -90,9 +91,9 @@ def _order(session: Session, run: Run, wanted: Wanted, person: str) -> Order:
     weights = run.manifest.model.weights_sha256
     match wanted.strategy:
         case Strategy.SAMPLE:
-            return _sampled(run, wanted.seed)
+            return _whole(run, wanted.seed)
         case Strategy.IMPACT:
-            return _strongest(run)
+            return _whole(run, None)
         case Strategy.DISAGREEING:
             kinds = func.count(Label.kind.distinct())
             found = _by_key(weights).having(kinds > 1).order_by(kinds.desc(), func.count().desc(), *_KEY)
@@ -143,13 +144,22 @@ def _listed(session: Session, weights: str, list_id: int | None, person: str) ->
     return lists.list_keys(session, list_id, person)
 
 
-@lru_cache(maxsize=ORDERS_KEPT)
-def _sampled(run: Run, seed: int) -> Order:
-    with run.reading() as cursor:
-        return orders.sampled(cursor, seed)
+_kept: WeakKeyDictionary[Run, dict[int | None, Order]] = WeakKeyDictionary()
+"""Orders by the seed of their sample; they go with the run, whose files would otherwise stay open."""
+_keeping = Lock()
 
 
-@lru_cache(maxsize=ORDERS_KEPT)
-def _strongest(run: Run) -> Order:
+def _whole(run: Run, seed: int | None) -> Order:
+    """All keys of a run: the sample of a seed, or without one those of most impact first."""
+    with _keeping:
+        found = _kept.get(run, {}).get(seed)
+    if found is not None:
+        return found
     with run.reading() as cursor:
-        return orders.strongest(cursor)
+        order = orders.strongest(cursor) if seed is None else orders.sampled(cursor, seed)
+    with _keeping:
+        kept = _kept.setdefault(run, {})
+        while len(kept) >= ORDERS_KEPT:
+            del kept[next(iter(kept))]
+        kept[seed] = order
+    return order

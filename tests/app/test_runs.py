@@ -1,6 +1,8 @@
+import gc
 import os
 import shutil
 import threading
+import weakref
 from pathlib import Path
 
 import duckdb
@@ -111,6 +113,16 @@ def test_a_removed_file_is_no_run_any_more(directory: Path):
     (directory / "one.duckdb").unlink()
     with pytest.raises(UnknownRun):
         registry.get("one")
+
+
+def test_a_removed_file_is_let_go_of_when_another_is_asked_for(directory: Path, one_layer: Path):
+    shutil.copy(one_layer, directory / "two.duckdb")
+    registry = Registry(directory)
+    removed = weakref.ref(registry.get("one"))
+    (directory / "one.duckdb").unlink()
+    registry.get("two")
+    gc.collect()
+    assert removed() is None
 
 
 def test_unreadable_files_are_listed_with_their_sentence_and_left_alone(directory: Path):

@@ -1,7 +1,12 @@
+import gc
 import threading
+import weakref
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
+import duckdb
 import pytest
 
 from app.accounts.identity import Person, Role
@@ -9,10 +14,10 @@ from app.errors import InvalidParameter
 from app.labels import adjudication, leases, lists, repository
 from app.labels.database import Database
 from app.labels.models import Kind
-from app.labels.queue import Strategy, Wanted, next_key
+from app.labels.queue import ORDERS_KEPT, Strategy, Wanted, _whole, next_key
 from app.labels.repository import Judgement, Target
 from app.queries import orders
-from app.runs import Run
+from app.runs import Registry, Run
 from contract.keys import KeyId
 
 Give = Callable[..., None]
@@ -179,3 +184,22 @@ def test_a_list_has_to_be_given_and_to_be_about_the_model(database: Database, al
         next_key(database, alpha, Wanted(Strategy.LIST), "Ada")
     with pytest.raises(InvalidParameter, match="another model"):
         next_key(database, alpha, Wanted(Strategy.LIST, list_id=made.id), "Ada")
+
+
+def test_remembered_orders_let_go_of_a_run_and_are_few(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = Counter[int]()
+    sampled = orders.sampled
+
+    def counting(cursor: duckdb.DuckDBPyConnection, seed: int) -> orders.Order:
+        counted[seed] += 1
+        return sampled(cursor, seed)
+
+    monkeypatch.setattr(orders, "sampled", counting)
+    run = Registry(runs_dir).get("alpha")
+    for seed in (0, 0, *range(1, ORDERS_KEPT), 0, ORDERS_KEPT, 0):
+        assert len(_whole(run, seed)) > 0
+    assert counted == {0: 2} | dict.fromkeys(range(1, ORDERS_KEPT + 1), 1)
+    gone = weakref.ref(run)
+    del run
+    gc.collect()
+    assert gone() is None
