@@ -25,6 +25,8 @@ def _registry(request: Request) -> Registry:
     return registry
 
 
+RowId = Annotated[int, Path(ge=1, lt=2**31)]
+"""Number of a row of the labels database, as its columns can hold it."""
 SettingsOf = Annotated[Settings, Depends(_settings)]
 Runs = Annotated[Registry, Depends(_registry)]
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.accounts.identity import Admin, Labeler, Role, Visitor
 from app.api import models
 from app.api.labels import WRITING, Done, LabelledKey
-from app.dependencies import LabelsDatabase
+from app.dependencies import LabelsDatabase, RowId
 from app.labels import activity, adjudication, comments, markdown
 from app.labels.activity import Event, What
 from app.labels.comments import Written
@@ -188,7 +188,7 @@ def write_comment(target: LabelledKey, body: CommentBody, person: Labeler, datab
 
 @router.put(COMMENTS + "/{comment}", responses=CHANGING)
 def change_comment(
-    target: LabelledKey, comment: int, body: ChangedCommentBody, person: Labeler, database: LabelsDatabase
+    target: LabelledKey, comment: RowId, body: ChangedCommentBody, person: Labeler, database: LabelsDatabase
 ) -> CommentAnswer:
     """Change one's own comment; the words before are kept."""
     changed = database.write(
@@ -198,7 +198,7 @@ def change_comment(
 
 
 @router.delete(COMMENTS + "/{comment}", responses=WRITING)
-def delete_comment(target: LabelledKey, comment: int, person: Labeler, database: LabelsDatabase) -> Done:
+def delete_comment(target: LabelledKey, comment: RowId, person: Labeler, database: LabelsDatabase) -> Done:
     """Take one's own comment back; an admin may take back any."""
     may_all = person.role.may(Role.ADMIN)
     database.write(lambda session: comments.take_back(session, target, comment, person.name, may_all))
@@ -206,7 +206,7 @@ def delete_comment(target: LabelledKey, comment: int, person: Labeler, database:
 
 
 @router.get(COMMENTS + "/{comment}/versions", responses=READING)
-def show_comment_versions(target: LabelledKey, comment: int, database: LabelsDatabase) -> VersionsAnswer:
+def show_comment_versions(target: LabelledKey, comment: RowId, database: LabelsDatabase) -> VersionsAnswer:
     """Every version of a comment's words."""
     found = database.read(lambda session: comments.versions(session, target, comment))
     return VersionsAnswer(versions=[VersionShape.of(each) for each in found])

@@ -182,6 +182,13 @@ def _latest_first(columns: Any) -> list[Any]:
 def _parse_cursor(text: str) -> tuple[datetime, What, int]:
     try:
         microseconds, what, number = text.split(".")
-        return _EPOCH + timedelta(microseconds=int(microseconds)), What(what), int(number)
+        found = _EPOCH + timedelta(microseconds=int(microseconds)), What(what), int(number)
     except (ValueError, OverflowError) as error:
-        raise InvalidParameter(f"{text!r} is no place in the activity: follow the links of its page") from error
+        raise _no_place(text) from error
+    if not 0 < found[2] < 2**31:
+        raise _no_place(text)
+    return found
+
+
+def _no_place(text: str) -> InvalidParameter:
+    return InvalidParameter(f"{text!r} is no place in the activity: follow the links of its page")

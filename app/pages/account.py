@@ -15,7 +15,7 @@ from app.accounts.identity import AtBrowser, SignedIn
 from app.accounts.models import Account, ApiToken, BrowserSession
 from app.accounts.roles import Role
 from app.accounts.tokens import Lifetime
-from app.dependencies import LabelsDatabase
+from app.dependencies import LabelsDatabase, RowId
 from app.labels.database import Database
 from app.pages.browsers import browser_name
 from app.pages.links import Basket, Links
@@ -124,7 +124,7 @@ def change_password(
 
 
 @router.post("/sessions/{session}/end", name="end_session")
-def end_session(request: Request, session: int, database: LabelsDatabase, me: AtBrowser) -> RedirectResponse:
+def end_session(request: Request, session: RowId, database: LabelsDatabase, me: AtBrowser) -> RedirectResponse:
     """Sign one browser out."""
     database.write(lambda transaction: sessions.end(transaction, me.account_id, session))
     return _again(request)
@@ -154,7 +154,7 @@ def create_token(
 
 
 @router.post("/tokens/{token}/revoke", name="revoke_token")
-def revoke_token(request: Request, token: int, database: LabelsDatabase, me: AtBrowser) -> RedirectResponse:
+def revoke_token(request: Request, token: RowId, database: LabelsDatabase, me: AtBrowser) -> RedirectResponse:
     """End a token."""
     database.write(lambda session: tokens.revoke(session, me.account_id, token))
     return _again(request)

@@ -11,7 +11,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app.accounts.identity import Admin, Labeler, Role, Visitor
 from app.accounts.presence import Presence
-from app.dependencies import Key, LabelsDatabase, OpenRun
+from app.dependencies import Key, LabelsDatabase, OpenRun, RowId
 from app.labels import adjudication, comments, lists
 from app.labels.changes import KeyChanges
 from app.labels.fields import Description
@@ -76,7 +76,7 @@ def write_comment(
 
 @router.post("/comments/{comment}/change", name="change_comment_form")
 def change_comment(
-    comment: int,
+    comment: RowId,
     about: AboutKey,
     back: WayBack,
     form: Annotated[CommentForm, Form()],
@@ -90,7 +90,7 @@ def change_comment(
 
 @router.post("/comments/{comment}/delete", name="delete_comment_form")
 def delete_comment(
-    comment: int, about: AboutKey, back: WayBack, person: Labeler, database: LabelsDatabase
+    comment: RowId, about: AboutKey, back: WayBack, person: Labeler, database: LabelsDatabase
 ) -> RedirectResponse:
     """Take a comment back and show the key again."""
     may_all = person.role.may(Role.ADMIN)

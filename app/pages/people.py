@@ -14,7 +14,7 @@ from app.accounts import invitations, people
 from app.accounts.identity import AtBrowser, needs
 from app.accounts.models import Account
 from app.accounts.roles import Role
-from app.dependencies import LabelsDatabase
+from app.dependencies import LabelsDatabase, RowId
 from app.labels.database import Database
 from app.pages.links import Basket, Links
 from app.pages.render import Frame, Help, Page, respond
@@ -94,7 +94,7 @@ def add_person(
 
 
 @router.post("/{person}/invitation", name="invite_person")
-def invite_person(request: Request, person: int, database: LabelsDatabase, me: AtBrowser) -> HTMLResponse:
+def invite_person(request: Request, person: RowId, database: LabelsDatabase, me: AtBrowser) -> HTMLResponse:
     """Show a link by which the person chooses a password anew, this once."""
     return _invite(request, database, lambda session: people.by_id(session, person))
 
@@ -102,7 +102,7 @@ def invite_person(request: Request, person: int, database: LabelsDatabase, me: A
 @router.post("/{person}/role", name="set_role")
 def set_role(
     request: Request,
-    person: int,
+    person: RowId,
     form: Annotated[RoleForm, Form()],
     database: LabelsDatabase,
     me: AtBrowser,
@@ -112,13 +112,13 @@ def set_role(
 
 
 @router.post("/{person}/disable", name="disable_person")
-def disable_person(request: Request, person: int, database: LabelsDatabase, me: AtBrowser) -> Response:
+def disable_person(request: Request, person: RowId, database: LabelsDatabase, me: AtBrowser) -> Response:
     """Forbid signing in."""
     return _change(request, database, person, people.disable)
 
 
 @router.post("/{person}/enable", name="enable_person")
-def enable_person(request: Request, person: int, database: LabelsDatabase, me: AtBrowser) -> Response:
+def enable_person(request: Request, person: RowId, database: LabelsDatabase, me: AtBrowser) -> Response:
     """Allow signing in again."""
     return _change(request, database, person, lambda session, account: people.enable(account))
 

@@ -120,6 +120,7 @@ def test_tokens_give_back_the_exact_bytes_of_the_file(client: TestClient):
         ("/runs/alpha/layers/0/keys?limit=1001", 422, "invalid_request", "1000"),
         ("/runs/alpha/layers/0/keys?offset=-1", 422, "invalid_request", "offset"),
         ("/runs/alpha/layers/0/keys?order=up", 422, "invalid_request", "up"),
+        ("/runs/alpha/keys/L0.K0/comments/99999999999999999999999999/versions", 422, "invalid_request", "comment"),
         ("/runs/alpha/layers/0/keys?sort=nothing", 422, "invalid_parameter", "firing_rate"),
         ("/runs/alpha/layers/0/keys?min_firing_rate=nan", 422, "invalid_request", "min_firing_rate"),
         ("/nothing", 404, "not_found", ""),
