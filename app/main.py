@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         routes=[*ROUTES, *ACCOUNT_ROUTES[settings.accounts]],
         middleware=[
-            Middleware(PathPrefix, prefix=settings.root_path, trusted_proxies=settings.trusted_proxies),
+            Middleware(PathPrefix, prefix=settings.root_path, trusted_hosts=settings.trusted_proxies),
             Middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies),
             Middleware(SecurityHeaders),
             Middleware(CountRequests, metrics=counters),

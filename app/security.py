@@ -4,12 +4,12 @@ All of it is plain ASGI: it passes each chunk of a stream on as it comes.
 """
 
 import re
-from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from contract.errors import KeyscopeError
 
@@ -66,10 +66,11 @@ class PathPrefix:
     and proxies that leave it there both work.
     """
 
-    def __init__(self, app: ASGIApp, prefix: str, trusted_proxies: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, prefix: str, trusted_hosts: list[str]) -> None:
         self.app = app
         self.prefix = prefix.rstrip("/")
-        self.trusted_proxies = frozenset(trusted_proxies)
+        # as for the other headers of a proxy: addresses, networks or an asterisk
+        self.trusted_hosts = ProxyHeadersMiddleware(app, trusted_hosts).trusted_hosts  # type: ignore[arg-type]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its path and root path as ASGI wants them: the path holds the root path."""
@@ -82,7 +83,7 @@ class PathPrefix:
 
     def _prefix(self, scope: Scope) -> str:
         client = scope.get("client")
-        if client is not None and client[0] in self.trusted_proxies:
+        if client is not None and client[0] in self.trusted_hosts:
             forwarded = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
             if forwarded and _PREFIX.fullmatch(forwarded):
                 return forwarded

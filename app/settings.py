@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Names = Field(
         ["127.0.0.1", "::1"],
-        description="Addresses of reverse proxies whose X-Forwarded-Prefix, -For and -Proto are believed, with commas",
+        description="Addresses or networks of reverse proxies whose X-Forwarded-Prefix, -For and -Proto are believed, with commas",
     )
     worker_urls: Names = Field([], description="Addresses of live workers, with commas; each run finds its own")
     worker_token: SecretStr | None = Field(None, description="Secret that the live workers ask for")

@@ -106,14 +106,15 @@ def test_an_error_under_a_prefix_is_json_where_it_was_json(prefixed: Settings):
         assert client.get("/tools/keyscope/api/v1/nothing").json()["error"] == "not_found"
 
 
-def docs_through(settings: Settings, prefix: str) -> str:
-    with TestClient(create_app(settings)) as client:
+def docs_through(settings: Settings, prefix: str, address: str = "testclient") -> str:
+    with TestClient(create_app(settings), client=(address, 50000)) as client:
         return client.get("/docs", headers={"X-Forwarded-Prefix": prefix}).text
 
 
-def test_the_prefix_of_a_trusted_proxy_is_believed(settings: Settings):
-    trusting = settings.model_copy(update={"trusted_proxies": ["testclient"]})
-    assert 'src="/behind/static/js/docs.js"' in docs_through(trusting, "/behind")
+@pytest.mark.parametrize("trusted", ["10.1.2.3", "10.0.0.0/8", "*"])
+def test_the_prefix_of_a_trusted_proxy_is_believed(settings: Settings, trusted: str):
+    trusting = settings.model_copy(update={"trusted_proxies": [trusted]})
+    assert 'src="/behind/static/js/docs.js"' in docs_through(trusting, "/behind", "10.1.2.3")
 
 
 def test_the_prefix_of_anybody_else_is_not(settings: Settings):
