@@ -77,9 +77,10 @@ class Basket:
         """Whether its masks are too many to be written out in an address."""
         return self.saved is not None or len(self.text) > LONGEST_BASKET
 
-    def holding(self, key: KeyId) -> "Basket":
-        """The basket with the key in it, with factor 0 where it was not."""
-        return self if key in self else replace(self, masks=(*self.masks, Mask(key)))
+    def holding(self, *keys: KeyId) -> "Basket":
+        """The basket with the keys in it, with factor 0 where they were not."""
+        new = [Mask(key) for key in dict.fromkeys(keys) if key not in self]
+        return replace(self, masks=(*self.masks, *new)) if new else self
 
     def toggled(self, key: KeyId) -> "Basket":
         """The basket with the key taken out if it is in, else put in."""
@@ -87,32 +88,68 @@ class Basket:
             return self.holding(key)
         return replace(self, masks=tuple(mask for mask in self.masks if mask.key != key))
 
+    # A page lists hundreds of keys and a basket holds thousands, so addresses that differ by one key are made from
+    # the parts of the basket's own and not from its masks.
+
+    def address_with(self, key: KeyId) -> str:
+        """The address of `holding(key)`."""
+        return self._address if key in self else self._address_but(key, 0.0)
+
+    def address_toggled(self, key: KeyId) -> str:
+        """The address of `toggled(key)`."""
+        return self._address_but(key, None if key in self else 0.0)
+
     @cached_property
     def _factors(self) -> dict[KeyId, float]:
         return {mask.key: mask.factor for mask in self.masks}
 
     @cached_property
+    def _before(self) -> dict[KeyId, float]:
+        """The factors of the saved basket."""
+        return {mask.key: mask.factor for mask in self.saved.masks} if self.saved else {}
+
+    @cached_property
+    def _changes(self) -> dict[KeyId, str]:
+        """What an address says of each key that is otherwise than in the saved basket."""
+        put_in = {mask.key: str(mask) for mask in self.masks if self._before.get(mask.key) != mask.factor}
+        return put_in | {key: f"{TAKEN_OUT}{key}" for key in self._before if key not in self}
+
+    @cached_property
     def _address(self) -> str:
-        if self.saved is None:
-            return self.text
-        before = {mask.key: mask.factor for mask in self.saved.masks}
-        put_in = [str(mask) for mask in self.masks if before.get(mask.key) != mask.factor]
-        taken_out = [f"{TAKEN_OUT}{key}" for key in before if key not in self]
-        return ",".join([self.saved.id, *put_in, *taken_out])
+        return self._written(self._changes)
+
+    def _address_but(self, key: KeyId, factor: float | None) -> str:
+        """The address with another factor of a key, or without it."""
+        changes = {other: change for other, change in self._changes.items() if other != key}
+        if factor != self._before.get(key):
+            changes[key] = f"{TAKEN_OUT}{key}" if factor is None else str(Mask(key, factor))
+        return self._written(changes)
+
+    def _written(self, changes: dict[KeyId, str]) -> str:
+        return ",".join([*([self.saved.id] if self.saved else []), *changes.values()])
 
 
 class Links:
     """Addresses by name; paths are the routes' own, so a prefix of a reverse proxy is in them."""
 
-    def __init__(self, request: Request, basket: Basket) -> None:
+    def __init__(self, request: Request, basket: Basket, mask: str | None = None) -> None:
         self._request = request
         self._addresses: Addresses = request.app.state.addresses
         self._prefix = request.base_url.path.rstrip("/")
+        self._mask = mask
         self.basket = basket
 
     def with_basket(self, basket: Basket) -> "Links":
         """The same addresses carrying another basket."""
         return Links(self._request, basket)
+
+    def with_key(self, key: KeyId) -> "Links":
+        """The same addresses carrying the basket with a key in it."""
+        return Links(self._request, self.basket, self.basket.address_with(key))
+
+    def toggling(self, key: KeyId) -> "Links":
+        """The same addresses carrying the basket with a key put in, or taken out."""
+        return Links(self._request, self.basket, self.basket.address_toggled(key))
 
     @property
     def visitor(self) -> Person | None:
@@ -253,8 +290,9 @@ class Links:
     def _carrying(self, run_id: str | None, name: str, query: Parameters | None = None, **parameters: object) -> str:
         path = self._to(name, **parameters)
         shown = _given(query)
-        if self.basket and run_id == self.basket.run_id:
-            shown["mask"] = str(self.basket)
+        mask = str(self.basket or "") if self._mask is None else self._mask
+        if mask and run_id == self.basket.run_id:
+            shown["mask"] = mask
         return str(URL(path).include_query_params(**shown)) if shown else path
 
     def _to(self, name: str, **parameters: object) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Query, Request
@@ -21,7 +20,7 @@ from app.live import LiveStatus, Workers
 from app.pages import generated
 from app.pages.baskets import shortened
 from app.pages.generated import Outcome
-from app.pages.links import Basket, Links
+from app.pages.links import Links
 from app.pages.prompts import PROMPTS
 from app.pages.render import Frame, Help, Page, basket_of, respond
 from app.pages.typed import Typed
@@ -131,7 +130,7 @@ async def live_page(
     state: Annotated[LiveState, Query()],
 ) -> Response:
     """The form; a form that edits the basket leads to the address with the new one."""
-    visit = await _visit(request, registry, workers, state)
+    visit = await run_in_threadpool(_visit, request, registry, workers, state)
     if state.edits_basket:
         return RedirectResponse(visit.links.live(visit.run_id, **state.query()), status_code=303)
     try:
@@ -149,7 +148,7 @@ async def live_generate(
     state: Annotated[LiveState, Form()],
 ) -> Response:
     """Both branches, for browsers without scripts; with them the page reads the stream by itself."""
-    visit = await run_in_threadpool(_shortened, database, await _visit(request, registry, workers, state))
+    visit = await run_in_threadpool(_shortened_visit, request, registry, workers, state, database)
     if visit.run is None or not state.prompt:
         return await visit.page(problem="write a prompt to continue" if visit.run else "there is no run yet")
     try:
@@ -168,16 +167,10 @@ async def edit_masks(
     state: Annotated[LiveState, Form()],
 ) -> RedirectResponse:
     """Go on with the masks that the form lists, adds and removes, which are saved where an address cannot hold them."""
-    visit = await run_in_threadpool(_shortened, database, await _visit(request, registry, workers, state))
+    visit = await run_in_threadpool(_shortened_visit, request, registry, workers, state, database)
     if state.onward == "lens":
         return RedirectResponse(visit.links.lens(visit.run_id, prompt=state.prompt), status_code=303)
     return RedirectResponse(visit.links.live(visit.run_id, **state.query()), status_code=303)
-
-
-def _shortened(database: Database, visit: "_Visit") -> "_Visit":
-    """The same visit with a basket that an address can carry, for the masks that a form sends stand in none."""
-    links = visit.links
-    return replace(visit, links=links.with_basket(shortened(database, links.basket)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +221,7 @@ class _Visit:
         answer = await read_activations(self.run, self.workers, asked)
         run_id, basket = self.run.run_id, self.links.basket
         keys = [KeyId.parse(each.key) for each in answer.keys]
-        everything = reduce(Basket.holding, keys, replace(basket, run_id=run_id))
+        everything = replace(basket, run_id=run_id).holding(*keys)
         return Behind(
             target=answer.target,
             keys=[
@@ -253,21 +246,30 @@ class _Visit:
             outcome=outcome,
             problem=problem,
         )
-        return respond(self.request, "live.html", page)
+        # A large basket takes its time to draw.
+        return await run_in_threadpool(respond, self.request, "live.html", page)
 
 
-async def _visit(request: Request, registry: Registry, workers: Workers, state: LiveState) -> _Visit:
+def _visit(request: Request, registry: Registry, workers: Workers, state: LiveState) -> _Visit:
     """The visit to the run named, else to the first that can be read.
 
     Raises:
         UnknownRun: there is no run of that name.
         InvalidMask, InvalidKey, UnknownBasket, DatabaseUnavailable: the basket cannot be read.
     """
-    runs, _ = await run_in_threadpool(registry.all)
-    run = await run_in_threadpool(registry.get, state.run) if state.run else next(iter(runs), None)
-    given = await run_in_threadpool(basket_of, request, run.run_id if run else None, state.mask)
+    runs, _ = registry.all()
+    run = registry.get(state.run) if state.run else next(iter(runs), None)
+    given = basket_of(request, run.run_id if run else None, state.mask)
     links = Links(request, replace(given, masks=state.masks(given.masks)))
     return _Visit(request, runs, run, workers, state, links)
+
+
+def _shortened_visit(
+    request: Request, registry: Registry, workers: Workers, state: LiveState, database: Database
+) -> _Visit:
+    """The same with a basket that an address can carry, for the masks that a form sends stand in none."""
+    visit = _visit(request, registry, workers, state)
+    return replace(visit, links=visit.links.with_basket(shortened(database, visit.links.basket)))
 
 
 def _examples(manifest: Manifest, state: LiveState, links: Links) -> list[tuple[str, list[Example]]]:

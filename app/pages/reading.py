@@ -50,20 +50,19 @@ class Reader:
     def keys(self, answer: ActivationsAnswer) -> list[ReadingKey]:
         """The keys of an answer."""
         text = self.text(answer.tokens[: answer.token_index + 1])
-        basket = replace(self.links.basket, run_id=self.run.run_id)
+        links = self.links.with_basket(replace(self.links.basket, run_id=self.run.run_id))
         found = []
         for each in answer.keys:
             key = KeyId.parse(each.key)
-            with_key = self.links.with_basket(basket.holding(key))
             found.append(
                 ReadingKey(
                     activity=each,
                     layer=key.layer,
                     token=self.token(answer.tokens[each.token_index]),
                     href=self.links.key(self.run.run_id, key),
-                    masked=key in basket,
-                    mask_href=self.here(self.links.with_basket(basket.toggled(key))),
-                    live_href=with_key.live(self.run.run_id, prompt=text),
+                    masked=key in links.basket,
+                    mask_href=self.here(links.toggling(key)),
+                    live_href=links.with_key(key).live(self.run.run_id, prompt=text),
                 )
             )
         return found

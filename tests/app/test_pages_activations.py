@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,6 +11,7 @@ from app.main import create_app
 from app.pages.text_lines import text_lines
 from app.queries import Token
 from app.settings import Settings
+from contract.keys import KeyId
 from contract.wire import ErrorAnswer
 from tests.fake_worker import FakeWorker
 from tests.serving import serving
@@ -40,6 +42,19 @@ def test_keys_are_listed_by_layer_with_what_can_be_done(live: TestClient, worker
     keys = page.context["looked"].keys
     assert [key.masked for key in keys if key.activity.key == "L1.K0"] == [True]
     assert all(key.activity.percentile is not None for key in keys)
+
+
+def test_a_large_saved_basket_is_not_gone_through_for_every_key(
+    live: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done with keys is counted, for time depends on how busy the machine is."""
+    masks = [{"key": f"L0.K{index}", "factor": 0} for index in range(1000)]
+    saved = live.post("/api/v1/baskets", json={"masks": masks}).json()["id"]
+    hashed = Mock(side_effect=KeyId.__hash__)
+    monkeypatch.setattr(KeyId, "__hash__", lambda key: hashed(key))
+    page = live.get("/activations", params={**ADDRESS, "per_layer": 6, "mask": saved})
+    assert len(page.context["looked"].keys) == 6
+    assert hashed.call_count < 15 * len(masks)
 
 
 def test_a_token_a_line_or_a_node_is_chosen_by_a_link(live: TestClient, worker: FakeWorker) -> None:

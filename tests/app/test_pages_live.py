@@ -1,15 +1,19 @@
 """The live page as plain forms, with a worker that continues with fixed tokens."""
 
+import asyncio
 import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
 from fastapi.testclient import TestClient
 
 from app.main import create_app
+from app.pages.render import respond
 from app.settings import Settings
 from contract.wire import ErrorAnswer
 from tests.fake_worker import FIRST_DIVERGENCE, FakeWorker
@@ -43,6 +47,18 @@ def test_the_form_is_filled_from_the_address(reader: TestClient) -> None:
     assert ">\n\n\tdef f</textarea>" in page
     assert re.search(r'name="temperature"[^>]*value="0.25"', page)
     assert re.search(r'name="factor"[^>]*value="0.5"', page)
+
+
+def test_other_requests_are_answered_while_the_page_is_drawn(
+    reader: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draws(*arguments: Any) -> HTMLResponse:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        return respond(*arguments)
+
+    monkeypatch.setattr("app.pages.live.respond", draws)
+    assert reader.get("/live?run=alpha").status_code == 200
 
 
 def test_without_a_worker_the_page_says_so(reader: TestClient) -> None:

@@ -192,3 +192,16 @@ def test_a_basket_that_nobody_saved_is_named(client: TestClient, address: str):
 def test_an_edit_is_measured_with_every_mask_of_a_saved_basket(client: TestClient, saved: str):
     page = client.get("/runs/alpha/concepts/numpy/edits", params={"mask": saved})
     assert page.context["form"].mask == "L0.K1:0,L1.K2:0.5,L0.K3:0"
+
+
+def test_an_address_that_puts_a_key_in_or_takes_it_out_says_what_the_basket_would(database: Database):
+    name = keep(database, MASKS)
+    for text in ("", "L0.K1:0", "L0.K1:0.5,L1.K4:0", name, f"{name},L0.K1:2,L1.K4:0,-L1.K2", f"{name},-L0.K1"):
+        found = read_basket(database, "alpha", text)
+        for key in (*KEYS, NEW):
+            for address, meant in (
+                (found.address_with(key), found.holding(key)),
+                (found.address_toggled(key), found.toggled(key)),
+            ):
+                again = read_basket(database, "alpha", address)
+                assert (set(again.masks), str(again)) == (set(meant.masks), str(meant)), (text, address)
