@@ -163,15 +163,20 @@ def move_key(session: Session, list_id: int, person: Person, key: KeyId, place: 
         ListChanged: the order, or the name, was changed since.
     """
     found = _locked(session, list_id, person)
-    _check_version(found, seen)
-    order = list(entries(session, list_id))
-    at = next((number for number, entry in enumerate(order) if entry.key == key), None)
-    if at is None:
-        raise UnknownList(f"list {list_id} has no key {key}: put it in first")
-    order.insert(max(0, min(place, len(order) - 1)), order.pop(at))
-    for number, entry in enumerate(order):
-        entry.position = number
-    found.version += 1
+    order, at = _order(session, found, key, seen)
+    _move(found, order, at, place)
+
+
+def shift_key(session: Session, list_id: int, person: Person, key: KeyId, by: int, seen: int) -> None:
+    """Move a key by so many places from where it is now, for keys taken out since it was seen have moved it.
+
+    Raises:
+        UnknownList: the person may not see the list, or it has no such key.
+        ListChanged: the order, or the name, was changed since version `seen`.
+    """
+    found = _locked(session, list_id, person)
+    order, at = _order(session, found, key, seen)
+    _move(found, order, at, at + by)
 
 
 def rename_list(session: Session, list_id: int, person: Person, name: str, shared: bool, seen: int) -> KeyList:
@@ -250,6 +255,23 @@ def _append(session: Session, found: KeyList, person: Person, keys: Iterable[Key
     )
     session.flush()
     return len(new)
+
+
+def _order(session: Session, found: KeyList, key: KeyId, seen: int) -> tuple[list[ListEntry], int]:
+    """The entries of a list that is as it was seen, and the place of a key among them."""
+    _check_version(found, seen)
+    order = list(entries(session, found.id))
+    at = next((number for number, entry in enumerate(order) if entry.key == key), None)
+    if at is None:
+        raise UnknownList(f"list {found.id} has no key {key}: put it in first")
+    return order, at
+
+
+def _move(found: KeyList, order: list[ListEntry], at: int, to: int) -> None:
+    order.insert(max(0, min(to, len(order) - 1)), order.pop(at))
+    for number, entry in enumerate(order):
+        entry.position = number
+    found.version += 1
 
 
 def _locked(session: Session, list_id: int, person: Person) -> KeyList:

@@ -89,6 +89,7 @@ class EntryForm(_Form):
     seen: int = Field(1, ge=1)
     """Version of the note."""
     place: int = Field(0, ge=0)
+    """Where the key was shown, to come back to."""
     order: int = Field(1, ge=1)
     """Version of the list's order."""
     action: Annotated[str, Field(pattern="^(note|up|down|remove)$")] = "note"
@@ -237,8 +238,8 @@ def change_entry(
             case "note":
                 lists.set_note(session, list_id, person, key, form.note, form.seen)
             case direction:
-                place = max(0, form.place + (1 if direction == "down" else -1))
-                lists.move_key(session, list_id, person, key, place, form.order)
+                by = 1 if direction == "down" else -1
+                lists.shift_key(session, list_id, person, key, by, form.order)
 
     database.write(change)
     return _to_list(request, list_id, offset=form.place // PAGE * PAGE or None)

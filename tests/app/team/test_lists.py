@@ -72,6 +72,18 @@ def test_keys_are_moved_and_taken_out(database: Database):
         database.write(lambda session: lists.move_key(session, list_id, ADA, KEYS[0], 0, seen=3))
 
 
+def test_a_key_moves_by_places_from_where_it_is_now_and_stops_at_the_ends(database: Database):
+    list_id = make(database)
+    database.write(lambda session: lists.remove_key(session, list_id, BEN, KEYS[0]))
+    for seen, (by, order) in enumerate([(1, KEYS[:0:-1]), (1, KEYS[:0:-1]), (-1, KEYS[1:]), (-1, KEYS[1:])], start=1):
+        database.write(lambda session, by=by, seen=seen: lists.shift_key(session, list_id, ADA, KEYS[1], by, seen))
+        assert keys_of(database, list_id) == order
+    with pytest.raises(ListChanged):
+        database.write(lambda session: lists.shift_key(session, list_id, ADA, KEYS[1], 1, seen=1))
+    with pytest.raises(UnknownList, match="no key"):
+        database.write(lambda session: lists.shift_key(session, list_id, ADA, KEYS[0], 1, seen=5))
+
+
 def test_only_its_owner_and_admins_rename_a_list(database: Database):
     list_id = make(database)
     with pytest.raises(Forbidden, match="Ada's"):

@@ -213,6 +213,15 @@ def test_entries_are_noted_moved_and_taken_out(client: TestClient):
     assert [(each["key"], each["note"]) for each in keys] == [("L0.K3", ""), ("L0.K1", "a note")]
 
 
+def test_a_key_moves_by_one_place_though_another_was_taken_out_meanwhile(client: TestClient):
+    address = make_list(client, keys=" ".join(f"L0.K{index}" for index in range(6)))
+    shown = {"place": 3, "order": 1}
+    assert post(client, f"{address}/entry", "Ben", key="L0.K0", action="remove").status_code == 303
+    assert post(client, f"{address}/entry", key="L0.K3", action="down", **shown).status_code == 303
+    keys = [each["key"] for each in client.get(f"{V1}{address}").json()["keys"]]
+    assert keys == ["L0.K1", "L0.K2", "L0.K4", "L0.K3", "L0.K5"]
+
+
 def test_keys_are_added_by_form_and_must_exist(client: TestClient):
     address = make_list(client)
     assert post(client, f"{address}/keys", "Ben", keys="L1.K0", note="new").status_code == 303
