@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visitor
@@ -69,6 +70,17 @@ def test_headers_sort(visit: Callable[..., Visitor]) -> None:
     page = visit("/runs/alpha/layers/0").page
     page.get_by_role("link", name="firing rate", exact=True).click()
     expect(page.locator("th[aria-sort=descending]")).to_contain_text("firing rate")
+
+
+@pytest.mark.parametrize(
+    ("tabs", "tab"), [("Languages", "Go"), ("Which examples", "random"), ("Projection", "raw")]
+)
+def test_a_tab_chosen_by_keyboard_keeps_the_focus(visit: Callable[..., Visitor], tabs: str, tab: str) -> None:
+    page = visit("/runs/alpha/keys/L0.K1").page
+    chosen = page.get_by_role("navigation", name=tabs).get_by_role("link", name=tab)
+    chosen.press("Enter")
+    expect(chosen).to_have_attribute("aria-current", "true")
+    expect(chosen).to_be_focused()
 
 
 def test_tabs_change_the_examples_without_a_reload(visit: Callable[..., Visitor]) -> None:

@@ -24,6 +24,17 @@ def test_progress_moves_and_the_page_is_loaded_anew_when_the_job_is_done(
     visitor.check()
 
 
+def test_the_button_that_has_the_focus_keeps_it_while_progress_moves(
+    visit: Callable[..., Visitor], worker: FakeWorker
+) -> None:
+    page = visit("/runs/alpha/concepts/loops/edits").page
+    stop = page.get_by_role("button", name="stop")
+    stop.focus()
+    worker.jobs = [worker.jobs[0].model_copy(update={"progress": HALF.model_copy(update={"done": 600})})]
+    expect(page.get_by_role("progressbar")).to_have_attribute("value", "0.6")
+    expect(stop).to_be_focused()
+
+
 def test_a_job_is_stopped_where_its_progress_is_shown(visit: Callable[..., Visitor], worker: FakeWorker) -> None:
     visitor = visit("/runs/alpha/concepts/loops/edits", person="Ada")
     visitor.page.get_by_role("button", name="stop").click()
