@@ -64,6 +64,7 @@ def decide(
         raise AdjudicationChanged(
             f"the decision on {target.key} is another one than you saw: {said}; look at the key again, then decide"
         )
+    now = datetime.now(UTC)
     made = Adjudication(
         weights_sha256=target.weights_sha256,
         layer=target.key.layer,
@@ -72,7 +73,8 @@ def decide(
         person=person,
         kind=kind,
         description=_description(description),
-        created_at=datetime.now(UTC),
+        # A clock may run behind the one of the decision before, and exports are in the order of time.
+        created_at=max(now, latest.created_at) if latest else now,
     )
     session.add(made)
     session.flush()

@@ -144,7 +144,7 @@ def rows(session: Session, chosen: Filter) -> Iterator[list[object]]:
 
 
 def _labels(chosen: Filter) -> Select[Label]:
-    found = select(Label).where(*_narrowed(Label, chosen)).order_by(Label.id)
+    found = select(Label).where(*_narrowed(Label, chosen)).order_by(Label.created_at, Label.id)
     return found.where(Label.superseded_at.is_(None)) if chosen.current else found
 
 
@@ -157,8 +157,8 @@ def _decisions(chosen: Filter) -> Select[Adjudication, datetime]:
         after.key_index == Adjudication.key_index,
         after.number == Adjudication.number + 1,
     )
-    found = select(Adjudication, after.created_at).outerjoin(after, follows).order_by(Adjudication.id)
-    found = found.where(*_narrowed(Adjudication, chosen))
+    found = select(Adjudication, after.created_at).outerjoin(after, follows).where(*_narrowed(Adjudication, chosen))
+    found = found.order_by(Adjudication.created_at, Adjudication.number, Adjudication.id)
     return found.where(after.id.is_(None)) if chosen.current else found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy import ColumnElement, case, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
@@ -19,6 +19,8 @@ TAGGED = 2000
 """The latest labels with tags, from which tags are suggested."""
 
 _BASKET_ID = re.compile(r"[0-9a-f]{20}")
+# An import gives earlier versions higher ids, so these only tell apart what was given at the same moment.
+_LATEST_FIRST = Label.created_at.desc(), Label.id.desc()
 
 
 class NoLabel(NotFound):
@@ -67,7 +69,7 @@ def current_labels(session: Session, target: Target) -> list[Label]:
 
 def history(session: Session, target: Target) -> list[Label]:
     """Every label of a key there ever was, the latest first."""
-    return list(session.scalars(select(Label).where(*_about(target)).order_by(Label.id.desc())))
+    return list(session.scalars(select(Label).where(*_about(target)).order_by(*_LATEST_FIRST)))
 
 
 def keys_of_kind(session: Session, weights_sha256: str, kind: Kind) -> list[KeyId]:
@@ -95,8 +97,11 @@ def label_of(session: Session, weights_sha256: str, person: str, number: int) ->
 
 def label_before(session: Session, weights_sha256: str, person: str, number: int) -> Label | None:
     """The person's latest current label about a model from before the one of that id."""
+    label = label_of(session, weights_sha256, person, number)
+    if label is None:
+        return None
     mine = Label.weights_sha256 == weights_sha256, Label.person == person, Label.superseded_at.is_(None)
-    return session.scalars(select(Label).where(*mine, Label.id < number).order_by(Label.id.desc()).limit(1)).first()
+    return _latest(session, *mine, _before(label))
 
 
 def put_label(
@@ -153,13 +158,14 @@ def undo(session: Session, target: Target, person: str, based_on: int | None = N
         NoLabel: the person has never labelled the key.
         LabelChanged: their current label is not the one of the id `based_on`, 0 for none.
     """
-    mine = select(Label).where(*_about(target), Label.person == person).order_by(Label.id.desc())
-    last = session.scalars(mine.limit(1)).one_or_none()
+    mine = (*_about(target), Label.person == person)
+    ended_last = select(Label).where(*mine).order_by(Label.superseded_at.desc(), *_LATEST_FIRST).limit(1)
+    last = current_label(session, target, person) or session.scalars(ended_last).first()
     if last is None:
         raise NoLabel(f"{person} has never labelled {target.key}")
     current = last.id if last.current else 0
     _check_unchanged(target, current, based_on)
-    before = last if not current else session.scalars(mine.offset(1).limit(1)).one_or_none()
+    before = last if not current else _latest(session, *mine, _before(last))
     if before is None or (current and before.retracted):
         retract_label(session, target, person, based_on=current)
         return None
@@ -215,6 +221,14 @@ def _about(target: Target) -> tuple[ColumnElement[bool], ...]:
         Label.layer == target.key.layer,
         Label.key_index == target.key.index,
     )
+
+
+def _before(label: Label) -> ColumnElement[bool]:
+    return tuple_(Label.created_at, Label.id) < (label.created_at, label.id)
+
+
+def _latest(session: Session, *where: ColumnElement[bool]) -> Label | None:
+    return session.scalars(select(Label).where(*where).order_by(*_LATEST_FIRST).limit(1)).first()
 
 
 def _close(session: Session, target: Target, person: str, retracted: bool) -> tuple[int, datetime]:

@@ -1,4 +1,5 @@
 import threading
+from datetime import datetime, timedelta, tzinfo
 
 import pytest
 
@@ -47,6 +48,20 @@ def test_only_current_labels_of_these_weights_disagree(database: Database):
     label(database, "Cyd", Kind.SEMANTIC, Target(WEIGHTS, KeyId(1, 3)))
     with database.transaction() as session:
         assert adjudication.disagreements(session, WEIGHTS, agreement.load(session, WEIGHTS)) == []
+
+
+def test_decisions_never_run_backwards(database: Database, monkeypatch: pytest.MonkeyPatch):
+    class Behind(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) - timedelta(hours=1)
+
+    decide(database, Kind.MIXED, seen=0)
+    monkeypatch.setattr(adjudication, "datetime", Behind)
+    decide(database, Kind.SEMANTIC, seen=1)
+    with database.transaction() as session:
+        later, earlier = adjudication.decisions(session, TARGET)
+    assert later.created_at == earlier.created_at
 
 
 def test_a_later_decision_is_in_force_and_the_earlier_one_is_kept(database: Database):

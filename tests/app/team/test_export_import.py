@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.exports import Sheet, to_json_lines
-from app.labels import importing, records
+from app.labels import importing, records, repository
 from app.labels.database import Database, upgrade
 from app.labels.import_files import Format
 from app.labels.importing import ImportRefused, import_file
@@ -16,6 +16,9 @@ from app.runs import Registry
 
 V1 = "/api/v1"
 ADA, BEN = {"X-Keyscope-Person": "Ada"}, {"X-Keyscope-Person": "Ben"}
+LABELS = f"{V1}/runs/alpha/keys/L1.K2/labels"
+LONG_AGO = [("unclear", 3), ("semantic", 5)]
+"""Kinds of older versions, and how many days before the present one they were given."""
 FORMATS: list[Format] = ["csv", "jsonl", "parquet"]
 HOSTILE = [
     "=cmd()",
@@ -175,6 +178,77 @@ def test_two_histories_of_one_person_become_one_in_the_order_of_time(client: Tes
     ]
     again = send(client, content)
     assert (again["added"], again["changed"], again["unchanged"]) == (0, 0, 2)
+
+
+def older(row: dict[str, Any], kind: str, days: int) -> dict[str, Any]:
+    """A version that its person gave, and replaced an hour later, days before the one in the row."""
+    given = datetime.fromisoformat(row["created_at"]) - timedelta(days=days)
+    ended = given + timedelta(hours=1)
+    return {**row, "kind": kind, "current": False, "created_at": given.isoformat(), "superseded_at": ended.isoformat()}
+
+
+def undo(client: TestClient, based_on: int) -> str | None:
+    answer = client.post(f"{LABELS}/undo", params={"based_on": based_on}, headers=ADA)
+    assert answer.status_code == 200, answer.text
+    said = answer.json()["label"]
+    return said and str(said["kind"])
+
+
+def test_undo_goes_back_in_time_although_older_versions_were_imported_later(client: TestClient):
+    label(client, "L1.K2", ADA, "mixed")
+    [now] = rows(client)
+    send(client, json.dumps(older(now, "unclear", 3)).encode())
+    label(client, "L1.K2", ADA, "semantic")
+    newest = rows(client)[-1]["id"]
+    assert undo(client, newest) == "mixed"
+
+
+def test_the_current_label_can_be_undone_after_an_import_of_older_ones(client: TestClient):
+    label(client, "L1.K2", ADA, "mixed")
+    [now] = rows(client)
+    send(client, "\n".join(json.dumps(older(now, kind, days)) for kind, days in LONG_AGO).encode())
+    assert undo(client, now["id"]) == "unclear"
+
+
+def test_a_label_taken_back_is_brought_back_although_older_ones_were_imported_later(client: TestClient):
+    label(client, "L1.K2", ADA, "mixed")
+    [now] = rows(client)
+    client.delete(LABELS, headers=ADA)
+    send(client, json.dumps(older(now, "unclear", 3)).encode())
+    assert undo(client, 0) == "mixed"
+
+
+def test_history_and_export_are_in_the_order_of_time_after_an_import(client: TestClient):
+    label(client, "L1.K2", ADA, "mixed")
+    [now] = rows(client)
+    send(client, "\n".join(json.dumps(older(now, kind, days)) for kind, days in LONG_AGO).encode())
+    assert [row["kind"] for row in rows(client)] == ["semantic", "unclear", "mixed"]
+    assert [each["kind"] for each in client.get(LABELS).json()["history"]] == ["mixed", "unclear", "semantic"]
+
+
+def test_the_label_before_another_was_given_before_it_although_it_was_imported_later(
+    client: TestClient, database: Database
+):
+    label(client, "L1.K2", ADA, "mixed")
+    [now] = rows(client)
+    gone = {**older(now, "unclear", 3), "key": "L0.K1", "layer": 0, "index": 1, "current": True, "superseded_at": None}
+    send(client, json.dumps(gone).encode())
+    number = {row["key"]: row["id"] for row in rows(client)}
+    weights = now["weights_sha256"]
+    with database.transaction() as session:
+        before = {key: repository.label_before(session, weights, "Ada", number[key]) for key in number}
+    assert {key: each and str(each.key) for key, each in before.items()} == {"L1.K2": "L0.K1", "L0.K1": None}
+
+
+def test_the_export_of_merged_decisions_keeps_the_same_one_in_force(
+    client: TestClient, registry: Registry, tmp_path: Path
+):
+    decide(client, "L1.K2", "mixed", 0)
+    [here] = rows(client)
+    earlier = datetime.fromisoformat(here["created_at"]) - timedelta(days=1)
+    send(client, json.dumps({**here, "kind": "unclear", "created_at": earlier.isoformat()}).encode())
+    elsewhere = taken_in(tmp_path, registry, export(client), "jsonl")
+    assert [(row["kind"], row["current"]) for row in elsewhere] == [("unclear", False), ("mixed", True)]
 
 
 def test_a_label_taken_back_elsewhere_is_taken_back_here(client: TestClient):
