@@ -7,7 +7,6 @@ otherwise take over an account here.
 import hashlib
 import hmac
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.accounts import people
@@ -63,8 +62,9 @@ def join(session: Session, account_id: int, identity: Identity) -> None:
             "choose a password by it, part from the identity there, then join it here"
         )
     if known is None:
-        # Locked, so that of two identities joined at the same moment only one is.
-        account = session.scalars(select(Account).where(Account.id == account_id).with_for_update()).one()
+        # Of two identities joined at the same moment only one is.
+        people.lock(session, Account.id == account_id)
+        account = people.by_id(session, account_id)
         check_free(account)
         account.issuer, account.subject = identity.issuer, identity.subject
 

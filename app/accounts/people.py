@@ -1,11 +1,11 @@
 """Accounts added, found and changed; only this room's repositories speak to the session."""
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts import sessions, tokens
@@ -155,6 +155,12 @@ def set_password(session: Session, account_id: int, password_hash: str, keep_ses
     sessions.end_all(session, account_id, but=keep_session)
 
 
+def lock(session: Session, *where: ColumnElement[bool]) -> None:
+    """Keep others from changing these accounts until the end, so that what is read from now on stays true."""
+    # A write, for SQLite knows no SELECT … FOR UPDATE and takes its lock here; PostgreSQL takes those of the rows.
+    session.execute(update(Account).where(*where).values(role=Account.role))
+
+
 def folded(name: str) -> str:
     """A name without case, white space at its ends and variants of characters, to tell whether two are the same."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", " ".join(name.split())).casefold())
@@ -180,8 +186,8 @@ def _is_free(session: Session, name: str) -> bool:
 
 
 def _keep_an_admin(session: Session, account: Account) -> None:
-    # Locked, so that two admins who demote each other at the same moment come one after the other.
-    chosen = select(Account).where(Account.role == Role.ADMIN, Account.disabled_at.is_(None)).with_for_update()
-    admins: Sequence[Account] = session.scalars(chosen).all()
-    if [admin.id for admin in admins] == [account.id]:
+    # Two admins who demote each other at the same moment come one after the other.
+    an_admin = Account.role == Role.ADMIN, Account.disabled_at.is_(None)
+    lock(session, *an_admin)
+    if session.scalars(select(Account.id).where(*an_admin)).all() == [account.id]:
         raise LastAdmin(f"{account.name} is the only admin: make somebody else one first")

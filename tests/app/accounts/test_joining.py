@@ -2,6 +2,7 @@
 
 import html
 import re
+import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -192,6 +193,26 @@ def test_an_account_has_one_identity(office: Office, provider: FakeProvider):
     with pytest.raises(joining.IdentityTaken, match="part from it first"):
         office.database.write(lambda session: joining.join(session, office.account_id("Lea"), other))
     assert lea.get(way_back).status_code == 403, "the flow begun first is not this browser's any more"
+    assert identity_of(office, "Lea") == "u-1"
+
+
+def test_of_two_identities_joined_at_once_one_is(office: Office, provider: FakeProvider):
+    first, second = (Identity(provider.issuer, subject, ()) for subject in ("u-1", "u-2"))
+    lea, refused = office.account_id("Lea"), list[str]()
+
+    def join_second() -> None:
+        try:
+            office.database.write(lambda session: joining.join(session, lea, second))
+        except joining.IdentityTaken as error:
+            refused.append(str(error))
+
+    other = threading.Thread(target=join_second)
+    with office.database.transaction() as session:
+        joining.join(session, lea, first)
+        other.start()
+        other.join(0.5)  # would be through by now, if nothing made it wait
+    other.join()
+    assert len(refused) == 1
     assert identity_of(office, "Lea") == "u-1"
 
 

@@ -1,8 +1,13 @@
+import threading
+from collections.abc import Callable
+
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session
 
 from app.accounts import people
-from app.accounts.people import folded
+from app.accounts.models import Account
+from app.accounts.people import LastAdmin, folded
 from app.accounts.roles import Role
 from app.main import create_app
 from app.settings import Settings
@@ -59,6 +64,32 @@ def test_a_disabled_admin_does_not_count(office: Office):
     admin = office.browser("Ada")
     admin.post(f"/people/{office.account_id('Eve')}/disable")
     assert admin.post(f"/people/{office.account_id('Ada')}/disable").status_code == 409
+
+
+def demote(session: Session, account: Account) -> None:
+    people.set_role(session, account, Role.VIEWER)
+
+
+@pytest.mark.parametrize("take_away", [demote, people.disable])
+def test_of_two_admins_who_take_each_others_role_at_once_one_stays(
+    office: Office, take_away: Callable[[Session, Account], None]
+):
+    office.add("Eve", "admin")
+    refused: list[str] = []
+
+    def eve_acts() -> None:
+        try:
+            office.database.write(lambda session: take_away(session, people.get(session, "Ada")))
+        except LastAdmin as error:
+            refused.append(str(error))
+
+    eve = threading.Thread(target=eve_acts)
+    with office.database.transaction() as session:
+        take_away(session, people.get(session, "Eve"))
+        eve.start()
+        eve.join(0.5)  # would be through by now, if nothing made her wait
+    eve.join()
+    assert refused == ["Ada is the only admin: make somebody else one first"]
 
 
 @pytest.mark.parametrize("name", ["ada", " ADA ", "Ａｄａ", "A\u0064a"])
