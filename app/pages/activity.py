@@ -73,7 +73,8 @@ def activity_page(
         weights_sha256=chosen.manifest.model.weights_sha256 if chosen else None,
         before=before,
     )
-    events = database.read(lambda session: activity.recent(session, wanted))
+    nobody = mine and name is None
+    events = [] if nobody else database.read(lambda session: activity.recent(session, wanted))
     more = len(events) == activity.PAGE
     query = {"person": person, "mine": "true" if mine else None, "before": events[-1].cursor if more else None}
     page = ActivityPage(

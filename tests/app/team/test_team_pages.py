@@ -299,6 +299,12 @@ def test_activity_shows_what_happened_and_is_narrowed(disputed: TestClient):
     assert more["next"] is None
 
 
+def test_nobody_in_particular_is_mentioned_by_nothing(disputed: TestClient):
+    text = disputed.get("/activity?run=alpha&mine=true").text
+    assert "Say who you are</a> to see what mentions you" in text
+    assert "</a> labelled <a" not in text
+
+
 def test_hostile_text_in_every_field_stays_text(client: TestClient):
     name = HOSTILE[:100]
     label(client, "L1.K2", "Ada", "syntactic", description=HOSTILE, tags=["<script>alert(2)</script>"])
