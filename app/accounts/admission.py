@@ -2,7 +2,7 @@
 
 import logging
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from sqlalchemy import update
 from starlette.concurrency import run_in_threadpool
@@ -18,6 +18,7 @@ from app.accounts.roles import Role
 from app.error_handlers import wants_json
 from app.labels.database import Database, DatabaseUnavailable
 from app.security import SAFE_METHODS
+from app.where_from import path_of
 
 COOKIE = "keyscope-session"
 SEEN_EVERY = timedelta(minutes=5)
@@ -134,14 +135,13 @@ def _ask_to_sign_in(request: Request) -> Response:
         raise NotSignedIn("sign in, programs with a token: `Authorization: Bearer ks_…`")
     if "HX-Request" in request.headers:
         # A redirect would put the sign-in page into a part of the present one.
-        shown = urlsplit(request.headers.get("HX-Current-URL", ""))
-        return Response(headers={"HX-Redirect": _sign_in(request, shown.path, shown.query)})
-    asked = request.url.path if request.method in SAFE_METHODS else ""
-    return RedirectResponse(_sign_in(request, asked, request.url.query if asked else ""), status_code=303)
+        shown = path_of(request.headers.get("HX-Current-URL", ""))
+        return Response(headers={"HX-Redirect": _sign_in(request, shown)})
+    asked = path_of(str(request.url)) if request.method in SAFE_METHODS else ""
+    return RedirectResponse(_sign_in(request, asked), status_code=303)
 
 
-def _sign_in(request: Request, path: str, query: str) -> str:
-    back = f"{path}?{query}" if query else path
+def _sign_in(request: Request, back: str) -> str:
     address = request.url_for("sign_in_page").path
     return f"{address}?{urlencode({'next': back})}" if back else address
 

@@ -5,12 +5,12 @@ from typing import Annotated
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from starlette.datastructures import URL
 
 from app.error_handlers import Failure
 from app.pages.links import Basket, Links
 from app.pages.render import Frame, Help, Page, respond
 from app.security import SAFE_METHODS
+from app.where_from import path_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,5 +34,4 @@ def error_page(request: Request, failure: Failure) -> HTMLResponse:
 
 
 def _asked(request: Request) -> str:
-    address = request.url if request.method in SAFE_METHODS else URL(request.headers.get("referer", ""))
-    return f"{address.path}?{address.query}" if address.query else address.path
+    return path_of(str(request.url) if request.method in SAFE_METHODS else request.headers.get("referer", ""))

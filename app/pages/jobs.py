@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -17,6 +16,7 @@ from app.pages.links import Basket, Links
 from app.pages.render import Frame, Help, Page, respond
 from app.pages.returning import way_back
 from app.runs import Run
+from app.where_from import path_of
 from contract.analyses.kinds import KINDS
 from contract.errors import KeyscopeError
 from contract.wire import ACTIVE_JOB, Job, JobOptions
@@ -202,8 +202,7 @@ def _address(links: Links, run: Run, state: JobsState) -> str:
 
 def _shown_on(request: Request) -> str:
     """The page on which the jobs are shown: this one, or the one that has this one's fragment in it."""
-    address = urlsplit(request.headers.get("HX-Current-URL", str(request.url)))
-    return f"{address.path}?{address.query}" if address.query else address.path
+    return path_of(request.headers.get("HX-Current-URL", "")) or path_of(str(request.url))
 
 
 def _next(request: Request, run: Run, wanted: str) -> str:

@@ -94,6 +94,12 @@ def test_a_page_that_cannot_be_drawn_still_says_what_happened(client: TestClient
     assert "there is no run 'nope'" in answer.text
 
 
+def test_a_failure_is_shown_although_nobody_can_make_out_where_the_form_was(client: TestClient):
+    answer = client.post("/runs/nope/jobs", headers={**HTML, "Referer": "http://["})
+    assert answer.status_code == 404
+    assert '<section id="error"' in answer.text
+
+
 def test_a_wrong_method_is_named(client: TestClient):
     answer = client.delete("/api/v1/runs")
     assert answer.status_code == 405

@@ -55,6 +55,12 @@ def test_what_cannot_be_started_is_said(live: TestClient, worker: FakeWorker) ->
     assert live.get("/api/v1/jobs/nothing").json()["error"] == "unknown_job"
 
 
+def test_a_page_that_cannot_be_made_out_is_led_back_to_by_nobody(live: TestClient) -> None:
+    page = live.get("/runs/alpha/jobs?kind=syntax", headers={"HX-Request": "true", "HX-Current-URL": "http://["})
+    assert page.status_code == 200
+    assert 'name="next" value="/runs/alpha/jobs?kind=syntax"' in page.text
+
+
 def test_a_worker_that_computes_nothing_is_named(live: TestClient, worker: FakeWorker) -> None:
     worker.jobs = None
     refused = live.post("/api/v1/jobs", json=BODY)
@@ -74,7 +80,7 @@ def test_the_page_starts_what_is_missing_and_leads_back(live: TestClient, worker
     page = live.get(
         "/runs/alpha/jobs?kind=syntax", headers={"HX-Request": "true", "HX-Current-URL": "http://x/here?a=1"}
     )
-    assert '<button name="kind" value="syntax">compute it now</button>' in page.text
+    assert '<button id="start-syntax" name="kind" value="syntax">compute it now</button>' in page.text
     assert '<input type="hidden" name="next" value="/here?a=1">' in page.text
     started = live.post("/runs/alpha/jobs", data={"kind": "syntax", "next": "/here?a=1"}, follow_redirects=False)
     assert (started.status_code, started.headers["location"]) == (303, "/here?a=1")

@@ -234,6 +234,8 @@ def test_a_part_of_a_page_is_not_replaced_by_the_form(office: Office):
     assert answer.status_code == 200
     assert answer.headers["HX-Redirect"] == "/sign-in?next=%2Fruns%2Falpha%3Fmask%3DL0.K1%3A0"
     assert answer.text == ""
+    headers["HX-Current-URL"] = "http://["
+    assert office.stranger().get("/runs/alpha/layers/0", headers=headers).headers["HX-Redirect"] == "/sign-in"
 
 
 def test_nobody_is_admitted_while_the_database_does_not_answer(office: Office, monkeypatch: pytest.MonkeyPatch):

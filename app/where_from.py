@@ -1,0 +1,12 @@
+"""Addresses that browsers send along, of the page that a request came from."""
+
+from urllib.parse import urlsplit
+
+
+def path_of(address: str) -> str:
+    """Path and query of an address; empty where there is none or it cannot be read."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return ""
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
