@@ -52,21 +52,27 @@ def _check_hooks(model: CodeModel, ids: Tensor) -> None:
 
 
 def _check_mask(model: CodeModel, ids: Tensor, seed: int) -> None:
-    """Masking a key's coefficient has to equal zeroing its value, and its key, on a key that is active here."""
+    """Masking a key's coefficient has to equal zeroing its value, and its key, on the key of a layer that writes most here."""
     active: dict[int, Tensor] = {}
-    with read_coefficients(model, lambda layer, c: active.__setitem__(layer, c.abs().amax(dim=(0, 1)).float().cpu())):
-        model.run_body(ids)
-    generator = torch.Generator().manual_seed(seed)
-    layer = int(torch.randint(len(model.layers), (), generator=generator))
-    index = int(torch.multinomial(active[layer] + 1e-12, 1, generator=generator))
+    with read_coefficients(model, lambda layer, c: active.__setitem__(layer, c.abs().amax(dim=(0, 1)).float())):
+        plain = model.logits(ids)
+    layer = int(torch.randint(len(model.layers), (), generator=torch.Generator().manual_seed(seed)))
+    feed_forward = model.layers[layer]
+    index = int((active[layer] * feed_forward.values.float().norm(dim=1)).argmax())
     with mask_coefficients(model, [[Mask(KeyId(layer, index))]]):
         masked = model.logits(ids)
-    feed_forward = model.layers[layer]
-    with _zeroed(feed_forward.values[index]):
-        _compare(model, masked, model.logits(ids), f"masking {KeyId(layer, index)} differs from zeroing its value")
+    weights = {"value": [feed_forward.values[index]]}
     if float(ACT2FN[model.facts.activation](torch.zeros(()))) == 0:
-        with _zeroed(*_key_of(feed_forward, index)):
-            _compare(model, masked, model.logits(ids), f"masking {KeyId(layer, index)} differs from zeroing its key")
+        weights["key"] = _key_of(feed_forward, index)
+    for name, of_key in weights.items():
+        with _zeroed(*of_key):
+            zeroed = model.logits(ids)
+        what = f"masking {KeyId(layer, index)} differs from zeroing its {name}"
+        _compare(model, masked, zeroed, what)
+        # in half precision the tolerance is wider than what a key does: a mask that does nothing would be within it
+        effect, error = _largest(zeroed - plain), _largest(masked - zeroed)
+        if error > max(effect / 2, TOLERANCE[torch.float32] * max(1.0, _largest(plain))):
+            raise ModelCheckFailed(f"{what}: by {error:.3g} where zeroing it changes logits by {effect:.3g}")
 
 
 def _key_of(feed_forward: FeedForward, index: int) -> list[Tensor]:
@@ -128,8 +134,12 @@ def _check_lens(model: CodeModel, ids: Tensor) -> None:
 
 
 def _compare(model: CodeModel, one: Tensor, other: Tensor, what: str) -> None:
-    scale = max(1.0, float(other.abs().max()))
-    error = float((one - other).abs().max())
+    scale = max(1.0, _largest(other))
+    error = _largest(one - other)
     allowed = TOLERANCE[model.dtype] * scale
     if not error <= allowed:
         raise ModelCheckFailed(f"{what}: by {error:.3g} where {allowed:.3g} is allowed for {model.dtype}")
+
+
+def _largest(numbers: Tensor) -> float:
+    return float(numbers.abs().max())

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,17 @@ def test_a_good_model_passes_whichever_key_is_drawn(tiny: CodeModel) -> None:
     for seed in range(5):
         check_model(tiny, seed)
     assert all(torch.equal(parameter, before[name]) for name, parameter in tiny.model.named_parameters())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_mask_that_does_nothing_fails_in_every_type(
+    dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_tiny(tmp_path, "codegen")
+    load_model(ModelSource(str(folder), dtype=dtype))
+    monkeypatch.setattr("worker.model.check.mask_coefficients", lambda *_: nullcontext())
+    with pytest.raises(ModelCheckFailed, match="zeroing its value"):
+        load_model(ModelSource(str(folder), dtype=dtype))
 
 
 WRONG_ENTRIES = [
