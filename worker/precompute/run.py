@@ -163,7 +163,7 @@ class _Run:
         """Names the gathered corpus of an interrupted run before its content is known."""
         return _hash(
             {
-                "sources": self.request.corpus,
+                "sources": [_place(source) for source in self.request.corpus],
                 "languages": self.request.languages,
                 "files_per_language": self.settings.files_per_language,
                 "keep_duplicates": self.settings.keep_duplicates,
@@ -202,6 +202,11 @@ def _check_window(model: CodeModel, window: int) -> None:
         raise WindowTooLong(
             f"a window of {window} tokens does not fit: {model.facts.model_id} attends to {longest} at most"
         )
+
+
+def _place(source: str) -> str:
+    """A source of the corpus, wherever it was asked for: a path by itself means another place in another directory."""
+    return str(Path(source).resolve()) if Path(source).exists() else source
 
 
 def _hash(identity: object) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from worker.corpus.files import SourceFile
@@ -99,7 +100,8 @@ def write_tokens(
     Text that spells a special token (`<|endoftext|>` in a string) is encoded as the text it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    encoder = tokenizer.backend_tokenizer
+    # a copy: live requests encode with the model's own at the same time, and by other settings
+    encoder = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     encoder.encode_special_tokens = True
     table = token_bytes(tokenizer)
     lengths_of = np.array([len(spelled) for spelled in table], dtype=np.int64)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -152,6 +153,22 @@ def test_killed_at_any_moment_it_resumes_to_the_same_rows(tmp_path: Path, model:
     assert int(done.stdout) >= 4
     (unbroken,), (resumed,) = (list((tmp_path / name).glob("*.duckdb")) for name in ("counted", "killed"))
     assert all_rows(resumed) == all_rows(unbroken)
+
+
+def test_resuming_from_another_directory_reads_the_corpus_of_that_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path
+) -> None:
+    for number, name in enumerate(("here", "there")):
+        write_corpus(tmp_path / name / "src", seed=number)
+    monkeypatch.chdir(tmp_path / "here")
+    interrupted = Mock(side_effect=KeyboardInterrupt)
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.precompute.run.run_shards", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(model, Path("src"), tmp_path / "runs")
+    monkeypatch.chdir(tmp_path / "there")
+    found = run(model, Path("src"), tmp_path / "runs", resume=True)
+    assert found.name == run(model, tmp_path / "there" / "src", tmp_path / "fresh").name
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(

@@ -1,6 +1,7 @@
 """The tokenised corpus and the windows cut from it."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,24 @@ def test_tokens_decode_to_the_exact_text(store: TokenStore) -> None:
     for file, text in enumerate(TEXTS):
         ids = store.token_ids[store.offsets[file] : store.offsets[file + 1]]
         assert tokenizer.decode(ids.tolist()) == text
+
+
+def test_tokenising_a_corpus_leaves_the_models_tokenizer_as_it_was(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    text = "print('<|endoftext|>')"
+    before = tokenizer.encode(text)
+
+    def files() -> Iterator[SourceFile]:
+        for number in range(2):
+            yield _file(number, text)
+            # as a live request does in between
+            assert tokenizer.encode(text) == before
+
+    write_tokens(tmp_path / "tokens", files(), tokenizer, lambda _files: None)
+    store = open_tokens(tmp_path / "tokens")
+    first, second = (store.token_ids[store.tokens_of(file)].tolist() for file in range(2))
+    assert first == second
+    assert not tokenizer.backend_tokenizer.encode_special_tokens
 
 
 def test_text_that_spells_a_special_token_is_no_special_token(store: TokenStore) -> None:
