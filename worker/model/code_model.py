@@ -97,6 +97,11 @@ class CodeModel:
         assert isinstance(weight, Tensor)
         return weight.detach()[: self.facts.vocabulary]
 
+    @cached_property
+    def exact_unembedding(self) -> Tensor:
+        """The same in float32 at least, a copy where the model is in half precision."""
+        return self.unembedding.to(torch.promote_types(self.unembedding.dtype, torch.float32))
+
     def run_body(self, token_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Forward without the head: [rows, tokens] → normed residual [rows, tokens, width]. Hooks fire on the way."""
         output = self.model.base_model(input_ids=token_ids, attention_mask=attention_mask, use_cache=False)
@@ -115,14 +120,16 @@ class CodeModel:
 
         Raw: E·v. Normed: L(v) = E(gamma ⊙ center(v)), the exact change at a frozen scale of the final norm; center
         subtracts the mean for a LayerNorm and does nothing for an RMSNorm. Biases stay out, they belong to no key.
+        Vectors in half precision are projected in float32, for rounded logits have many a tie on top.
         """
+        vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
         if normed:
             gain = self.final_norm.weight
             assert isinstance(gain, Tensor)
             if isinstance(self.final_norm, nn.LayerNorm):
                 vectors = vectors - vectors.mean(dim=-1, keepdim=True)
             vectors = vectors * gain.detach().to(vectors.dtype)
-        return vectors @ self.unembedding.to(vectors.dtype).T
+        return vectors @ self.exact_unembedding.to(vectors.dtype).T
 
 
 def _rows_by_input(module: nn.Module) -> Tensor:

@@ -33,7 +33,7 @@ class ValueReader:
     def __init__(self, model: CodeModel, token_counts: npt.NDArray[np.int64]) -> None:
         """Prepare what all layers share; `token_counts` [vocabulary] are those of the corpus."""
         self._model = model
-        unembedding = model.unembedding.float()
+        unembedding = model.exact_unembedding
         self._row_norms = unembedding.norm(dim=1)
         self._centred_frequency = _standardised(torch.from_numpy(np.log(token_counts + 1.0)).float()).to(model.device)
         self._null_space = _weakest_directions(unembedding)

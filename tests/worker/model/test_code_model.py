@@ -1,8 +1,13 @@
+from pathlib import Path
+
+import pytest
 import torch
 from torch import Tensor
 
-from tests.worker.models import CODE
+from tests.worker.models import CODE, save_tiny
 from worker.model.code_model import CodeModel
+from worker.model.load import load_model
+from worker.model.source import ModelSource
 from worker.model.taps import read_coefficients
 
 
@@ -45,3 +50,17 @@ def test_raw_projections_are_the_heads_product_with_the_values(tiny: CodeModel) 
 def test_the_body_gives_what_the_head_turns_into_logits(tiny: CodeModel) -> None:
     ids = tiny.tokenizer(CODE[0], return_tensors="pt")["input_ids"]
     assert torch.allclose(tiny.head(tiny.run_body(ids)), tiny.logits(ids), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["codegen", "llama"])
+def test_projections_in_half_precision_are_those_of_float32(kind: str, tmp_path: Path) -> None:
+    model = load_model(ModelSource(str(save_tiny(tmp_path, kind)), dtype="bfloat16"))
+    values = model.layers[-1].values
+    gain = model.final_norm.weight
+    assert isinstance(gain, torch.Tensor)
+    exact = values.double()
+    if kind == "codegen":
+        exact = exact - exact.mean(dim=1, keepdim=True)
+    expected = (exact * gain.detach().double()) @ model.unembedding.double().T
+    assert torch.allclose(model.project(values, normed=True).double(), expected, atol=1e-5)
+    assert torch.equal(model.project(values, normed=True).argmax(dim=1), expected.argmax(dim=1))

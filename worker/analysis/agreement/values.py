@@ -80,7 +80,7 @@ def value_tops(model: CodeModel, found: Sequence[Arrays]) -> list[ValueTops]:
 
 
 def _read(model: CodeModel, normed: bool, values: Tensor, own: Tensor, other: Tensor) -> dict[str, Tensor]:
-    logits = model.project(values, normed).float()
+    logits = model.project(values, normed)
     return {
         "promoted": logits.argmax(dim=1),
         "suppressed": logits.argmin(dim=1),

@@ -68,7 +68,7 @@ def gaussian_weights(model: CodeModel, layer: FeedForward, settings: FiringSetti
     n = min(settings.gaussian_values, len(values))
     noise = torch.randn(n, values.shape[1], generator=generator).to(values.device)
     drawn = values.mean(dim=0) + noise * values.std(dim=0)
-    row_norms = model.unembedding.float().norm(dim=1)
+    row_norms = model.exact_unembedding.norm(dim=1)
     moments: dict[str, list[Tensor]] = {}
     for chunk in drawn.split(max(1, _CHUNK_BYTES // (4 * len(row_norms)))):
         found = cosine_moments(model.project(chunk, normed=False), chunk.norm(dim=1), row_norms)
@@ -111,7 +111,7 @@ def token_logits(model: CodeModel, layer: FeedForward, tokens: npt.NDArray[np.in
     if isinstance(model.final_norm, nn.LayerNorm):
         values = values - values.mean(dim=1, keepdim=True)
     values = values * gain.detach().float()
-    rows = model.unembedding.float()
+    rows = model.exact_unembedding
     chosen = torch.from_numpy(tokens).to(values.device)
     there = chosen >= 0
     per_token = torch.empty(chosen.shape, device=values.device)
