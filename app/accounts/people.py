@@ -5,20 +5,31 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, select, union, update
 from sqlalchemy.orm import Session
 
 from app.accounts import sessions, tokens
 from app.accounts.models import Account
 from app.accounts.oidc import Identity
 from app.accounts.roles import Role
+from app.concepts.models import ConceptVersion
 from app.errors import InvalidParameter, NotFound
 from app.labels.models import Label
 from app.labels.people import person_name
+from app.labels.team_models import Adjudication, Comment, KeyList, ListEntry
 from contract.errors import KeyscopeError
 
 LONGEST_FOLDED = 400
 """Characters of a folded name that the database keeps."""
+_BEARING_NAMES = (
+    Account.folded_name,
+    Label.person,
+    Adjudication.person,
+    Comment.person,
+    KeyList.owner,
+    ListEntry.person,
+    ConceptVersion.person,
+)
 
 
 class UnknownPerson(NotFound):
@@ -109,13 +120,14 @@ def of_identity(session: Session, identity: Identity) -> Account | None:
 def from_provider(session: Session, identity: Identity, role: Role) -> Account:
     """The account of somebody an OpenID provider vouches for, made at their first sign-in.
 
-    The name is one that no account and no label bears yet: what people may call themselves at the provider must not make
-    them somebody else here.
+    The name is one that nothing bears yet, however it is capitalised: what people may call themselves at the provider must
+    not make them somebody else here, and private lists belong to a name.
     """
     known = of_identity(session, identity)
     if known is not None:
         return known
-    name = next(name for name in _possible_names(identity) if _is_free(session, name))
+    taken = _taken(session)
+    name = next(name for name in _possible_names(identity) if folded(name) not in taken)
     account = add(session, name, role)
     account.issuer, account.subject = identity.issuer, identity.subject
     return account
@@ -180,9 +192,10 @@ def _usable(text: str) -> str | None:
         return None
 
 
-def _is_free(session: Session, name: str) -> bool:
-    labelled = select(Label.id).where(Label.person == name).limit(1)
-    return find(session, name) is None and session.scalar(labelled) is None
+def _taken(session: Session) -> set[str]:
+    """The folded names of everybody who has an account, or has said or made anything."""
+    # Folded here, for no database folds as we do; one name stands there once, however much it bears.
+    return {folded(name) for name in session.scalars(union(*map(select, _BEARING_NAMES)))}
 
 
 def _keep_an_admin(session: Session, account: Account) -> None:

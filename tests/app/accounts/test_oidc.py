@@ -8,18 +8,43 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from joserfc.jwk import OctKey, RSAKey
+from sqlalchemy.orm import Session
 
 from app.accounts import people
-from app.accounts.oidc import ProviderIncomplete
+from app.accounts.identity import Person
+from app.accounts.oidc import Identity, ProviderIncomplete
 from app.accounts.roles import Role
-from app.labels import repository
+from app.concepts.repository import save_concept
+from app.labels import adjudication, comments, lists, repository
+from app.labels.database import Database
 from app.labels.models import Kind
 from app.labels.repository import Judgement, Target
 from app.main import create_app
 from app.settings import Settings
+from contract.concepts import define
 from contract.keys import KeyId
 from tests.app.accounts.office import Office, is_signed_in
 from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider, vouched
+
+EVE, ADA = Person("Eve", Role.LABELER), Person("Ada", Role.ADMIN)
+TARGET = Target("0" * 64, KeyId(0, 0))
+CALL = define({"name": "call", "title": "call", "patterns": {"python": {"regex": "call"}}})
+
+
+def fill_a_list_of_adas(session: Session) -> None:
+    made = lists.make_list(session, ADA, TARGET.weights_sha256, "ours")
+    lists.add_keys(session, made.id, EVE, [TARGET.key])
+
+
+SPOKE: dict[str, Callable[[Session], object]] = {
+    "a label": lambda session: repository.put_label(session, TARGET, EVE.name, Judgement(Kind.MIXED)),
+    "a decision": lambda session: adjudication.decide(session, TARGET, EVE.name, Kind.MIXED, "", seen=0),
+    "a comment": lambda session: comments.write(session, TARGET, EVE.name, "so it is"),
+    "a private list": lambda session: lists.make_list(session, EVE, TARGET.weights_sha256, "my own", shared=False),
+    "a key in another's list": fill_a_list_of_adas,
+    "a concept": lambda session: save_concept(session, CALL, EVE.name),
+}
+"""What bears Eve's name after she has done it."""
 
 
 @pytest.fixture
@@ -75,6 +100,18 @@ def test_a_name_at_the_provider_makes_nobody_somebody_else(office: Office, provi
         browser = office.stranger()
         through(browser)
         assert f">{expected}</h1>" in browser.get("/account").text
+
+
+@pytest.mark.parametrize("spoke", SPOKE.values(), ids=SPOKE)
+def test_nobody_comes_from_the_provider_under_the_name_of_who_has_spoken_here(
+    database: Database, spoke: Callable[[Session], object]
+):
+    database.write(spoke)
+    identity = Identity("https://id.example.com", "u-9", ("Eve", "EVE", "Ｅｖｅ"))
+    made = database.write(lambda session: people.from_provider(session, identity, Role.VIEWER))
+    assert made.name == "Eve 2"
+    eve = database.write(lambda session: people.add(session, "Eve", Role.LABELER))
+    assert eve.name == "Eve", "an admin still gives the name to whose it is"
 
 
 def test_a_disabled_person_is_not_let_in_by_the_provider(office: Office):
