@@ -201,12 +201,13 @@ def bare_forward_seconds(subject: Subject) -> float:
     total = sum(batch.n_tokens for batch in chosen)
     with subject.progress.stage("timing a bare forward pass", total, "tokens") as advance:
         subject.model.run_body(chosen[0].token_ids)
+        subject.model.wait()
         seconds = 0.0
         for batch in chosen:
             advance(0)
             began = time.monotonic()
             subject.model.run_body(batch.token_ids)
-            _wait(subject)
+            subject.model.wait()
             seconds += time.monotonic() - began
             advance(batch.n_tokens)
     return seconds / total
@@ -221,11 +222,6 @@ def _some_batches(subject: Subject) -> list[Batch]:
 
     count = min(max(TIMED_TOKENS // batch_at(0).n_tokens, min(TIMED_BATCHES)), max(TIMED_BATCHES))
     return [batch_at(int(start)) for start in np.linspace(0, store.n_files, count, endpoint=False)]
-
-
-def _wait(subject: Subject) -> None:
-    if subject.model.device.type == "cuda":
-        torch.cuda.synchronize(subject.model.device)
 
 
 def _usable_settings(run: Path, analysis: Analysis) -> dict[str, Any] | None:

@@ -115,6 +115,11 @@ class CodeModel:
         assert isinstance(logits, Tensor)
         return logits
 
+    def wait(self) -> None:
+        """Until the device has done all that it was asked, for a clock that is read next."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def project(self, vectors: Tensor, normed: bool) -> Tensor:
         """What vectors added to the residual do to each token's logit, [n, width] → [n, vocabulary].
 

@@ -59,7 +59,7 @@ def load_model(source: ModelSource) -> CodeModel:
 def _readable(source: ModelSource) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelUnreadable(f"{source.model_id} cannot be loaded: {reason}") from error
 
@@ -88,6 +88,8 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise DeviceUnavailable(f"{name!r} is no device: write cpu, cuda or cuda:1") from error
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceUnavailable(f"models run on cpu and cuda, not on {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise DeviceUnavailable(f"the device {name} is not there: CUDA devices found: {torch.cuda.device_count()}")
     return device

@@ -44,13 +44,21 @@ def estimate(model: CodeModel, store: TokenStore, settings: RunSettings, batch: 
 def _tokens_per_second(model: CodeModel, store: TokenStore, settings: RunSettings, batch: int) -> float:
     """Rate of a bare forward over one batch, as a first guess."""
     span = torch.from_numpy(np.array(store.token_ids[: settings.window], dtype=np.int64)).to(model.device)
-    ids = span.expand(batch if model.device.type != "cpu" else 1, -1)
-    model.run_body(ids[:, : max(1, ids.shape[1] // 8)])
-    started = time.monotonic()
-    model.run_body(ids)
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
-    return ids.numel() / max(time.monotonic() - started, 1e-6)
+    rows = batch if model.device.type != "cpu" else 1
+    while True:
+        ids = span.expand(rows, -1)
+        try:
+            model.run_body(ids[:, : max(1, ids.shape[1] // 8)])
+            model.wait()
+            started = time.monotonic()
+            model.run_body(ids)
+            model.wait()
+            return ids.numel() / max(time.monotonic() - started, 1e-6)
+        except torch.OutOfMemoryError:
+            # as a shard does when it is read
+            if rows == 1:
+                raise
+            rows //= 2
 
 
 @torch.no_grad()

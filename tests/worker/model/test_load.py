@@ -1,4 +1,5 @@
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,14 @@ def test_a_model_is_never_completed_with_random_weights(tmp_path: Path) -> None:
         load_model(ModelSource(str(tmp_path)))
 
 
+def test_weights_of_other_shapes_than_the_configuration_says_are_refused(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path, "gpt2")
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"n_inner": 7}), "utf-8")
+    with pytest.raises(ModelUnreadable, match="cannot be loaded"):
+        load_model(ModelSource(str(folder)))
+
+
 def test_a_missing_gguf_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match=r"nowhere\.gguf"):
         load_model(ModelSource(str(tmp_path / "nowhere.gguf")))
@@ -90,7 +99,7 @@ def test_a_missing_gguf_file_is_named(tmp_path: Path) -> None:
 def test_devices_that_are_not_there_are_refused() -> None:
     assert find_device("cpu") == torch.device("cpu")
     assert find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    for name in ("gpu", "cuda:99"):
+    for name in ("gpu", "cuda:99", "mps", "meta"):
         with pytest.raises(DeviceUnavailable, match=name):
             find_device(name)
 
