@@ -27,7 +27,7 @@ from contract.analyses.manifest import AnalysisManifest
 from contract.runfile import open_run
 from contract.tables import FileExists
 from worker.analysis.analysis import STEPS, Analysis, Arrays, Step
-from worker.analysis.subject import Subject
+from worker.analysis.subject import DISK_REMEDY, Subject
 from worker.precompute.disk import locked, readable_disk_errors
 from worker.precompute.provenance import LIBRARIES, device_name
 from worker.precompute.windows import Batch, batches
@@ -55,7 +55,7 @@ def analyse(subject: Subject, analysis: Analysis, replace: bool = False) -> Path
         raise FileExists(
             f"{path} is there with other settings, or cannot be used: add --replace to compute it anew, or move it away"
         )
-    with readable_disk_errors(subject.path.parent):
+    with readable_disk_errors(subject.path.parent, DISK_REMEDY):
         work = analysis_folder(subject.path) / ".work" / f"{analysis.kind}-{_hash(analysis, settings)}"
         work.mkdir(parents=True, exist_ok=True)
         with locked(work):

@@ -16,10 +16,12 @@ from worker.model.code_model import CodeModel
 from worker.model.load import load_model
 from worker.model.source import ModelSource
 from worker.precompute.corpus import corpus_folder, gather_settings, prepare_corpus, prepared_corpus, procedure_of
-from worker.precompute.disk import locked
+from worker.precompute.disk import locked, readable_disk_errors
 from worker.precompute.errors import OtherModel
 from worker.precompute.token_store import TokenStore, open_tokens
 from worker.progress import Progress
+
+DISK_REMEDY = "free space or let it be written to, then give the command again"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def open_subject(
     Raises:
         OtherModel: the model's weights are not those of the run.
         OtherCorpus: the corpus is not that of the run.
+        OutputUnwritable: its corpus cannot be kept beside the run.
         KeyscopeError: what model or sources have to say.
     """
     connection = open_run(path)
@@ -68,7 +71,8 @@ def open_subject(
                 f"{loaded.facts.model_id} has weights {loaded.facts.weights_sha256[:12]}, the run {path.stem} was "
                 f"computed with {manifest.model.weights_sha256[:12]}: name the right model with --model"
             )
-        store = _open_corpus(path, manifest, loaded, corpus, progress)
+        with readable_disk_errors(path.parent, DISK_REMEDY):
+            store = _open_corpus(path, manifest, loaded, corpus, progress)
         size = batch or (8 if loaded.device.type == "cpu" else 32)
         yield Subject(path, manifest, connection, loaded, store, size, progress)
     finally:

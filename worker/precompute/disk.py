@@ -40,8 +40,12 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def readable_disk_errors(out: Path) -> Iterator[None]:
+def readable_disk_errors(out: Path, remedy: str) -> Iterator[None]:
     """Turn what the system says about a full or read-only disk into a sentence.
+
+    Args:
+        out: the folder that is written to.
+        remedy: what to do about it.
 
     Raises:
         OutputUnwritable: in place of the system's error.
@@ -51,10 +55,7 @@ def readable_disk_errors(out: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _OUR_DISK:
             raise
-        raise OutputUnwritable(
-            f"{out} cannot be written ({os.strerror(error.errno)}): free space or choose another --out, "
-            "then go on with --resume"
-        ) from error
+        raise OutputUnwritable(f"{out} cannot be written ({os.strerror(error.errno)}): {remedy}") from error
     except duckdb.IOException as error:
         raise OutputUnwritable(f"the run file in {out} cannot be written: {str(error).splitlines()[0]}") from error
 

@@ -67,7 +67,7 @@ def precompute(request: PrecomputeRequest, progress: Progress) -> Path:
     model = load_model(request.source)
     _check_window(model, request.settings.window)
     check_preset(model, request.settings.preset)
-    with readable_disk_errors(request.out):
+    with readable_disk_errors(request.out, "free space or choose another --out, then go on with --resume"):
         return _Run(request, model, progress).compute()
 
 

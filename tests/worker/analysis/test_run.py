@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from contract.analyses import kinds
-from contract.analyses.files import analysis_path, read_analyses
+from contract.analyses.files import analysis_folder, analysis_path, read_analyses
 from contract.runfile import open_run
 from contract.tables import KEY, Column, FileExists, Table
 from tests.worker.models import save_tiny
@@ -27,7 +27,7 @@ from worker.analysis.walk import forward, walk
 from worker.model.source import ModelSource
 from worker.model.taps import read_coefficients
 from worker.precompute.corpus import corpus_folder
-from worker.precompute.errors import OtherModel
+from worker.precompute.errors import OtherModel, OutputUnwritable
 from worker.progress import Advance, Silent
 from worker.rows import insert
 
@@ -232,6 +232,17 @@ def test_an_analysis_that_lacks_a_column_does_not_hide_the_run(subject: Subject)
         analyse(subject, Counting(CountSettings()))
     analyse(subject, Counting(CountSettings()), replace=True)
     assert len(_rows(subject.path)) == 3 * 48
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(run_path: Path, source: ModelSource, tmp_path: Path) -> None:
+    copied = tmp_path / run_path.name
+    shutil.copy(run_path, copied)
+    analysis_folder(copied).write_text("no folder")
+    with (
+        pytest.raises(OutputUnwritable, match=r"cannot be written .* then give the command again"),
+        open_subject(copied, source, (), Silent()),
+    ):
+        pass
 
 
 def test_other_weights_are_refused(run_path: Path, tmp_path: Path) -> None:
