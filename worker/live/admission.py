@@ -1,7 +1,6 @@
 """Whether a request may be done at all, before it waits for its turn."""
 
 from contract.keys import Mask
-from contract.manifest import ModelFacts
 from contract.wire import Limits, WorkerActivations, WorkerGenerate, WorkerLens
 from worker.live.activations import TextTask
 from worker.live.errors import (
@@ -11,7 +10,6 @@ from worker.live.errors import (
     PromptTooLong,
     TooManyMasks,
     TooManyNewTokens,
-    UnknownKey,
     UnknownToken,
 )
 from worker.live.generation import Task
@@ -19,6 +17,7 @@ from worker.live.lens import LensTask
 from worker.live.settings import WorkerSettings
 from worker.live.token_text import TokenText
 from worker.model.code_model import CodeModel
+from worker.model.keys import check_key
 
 
 class Admission:
@@ -111,7 +110,7 @@ class Admission:
                 f"{len(masks)} keys are masked, this worker takes at most {self.limits.masks}: mask fewer"
             )
         for mask in masks:
-            _check_key(self._facts, mask)
+            check_key(self._facts, mask.key)
 
     def _check_new_tokens(self, asked: int) -> None:
         if asked > self.limits.new_tokens:
@@ -130,14 +129,3 @@ class Admission:
                 "shorten the prompt or ask for fewer new tokens"
             )
         return ids
-
-
-def _check_key(facts: ModelFacts, mask: Mask) -> None:
-    layer, index = mask.key.layer, mask.key.index
-    if layer >= facts.n_layers:
-        raise UnknownKey(f"there is no key {mask.key}: {facts.model_id} has layers 0 to {facts.n_layers - 1}")
-    if index >= facts.keys_per_layer[layer]:
-        raise UnknownKey(
-            f"there is no key {mask.key}: layer {layer} of {facts.model_id} has keys 0 to "
-            f"{facts.keys_per_layer[layer] - 1}"
-        )

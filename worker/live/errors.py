@@ -24,13 +24,6 @@ class OtherWeights(KeyscopeError):
     status = 409
 
 
-class UnknownKey(KeyscopeError):
-    """A key with a layer or index that the model does not have."""
-
-    code = "unknown_key"
-    status = 422
-
-
 class UnknownToken(KeyscopeError):
     """A token id that the tokenizer does not have, or a place that the text does not have."""
 

@@ -30,6 +30,13 @@ class ModelCheckFailed(KeyscopeError):
     code = "model_check_failed"
 
 
+class UnknownKey(KeyscopeError):
+    """A key with a layer or index that the model does not have."""
+
+    code = "unknown_key"
+    status = 422
+
+
 class MaskNotApplied(KeyscopeError):
     """A mask was set and did not act."""
 

@@ -7,11 +7,12 @@ from contract.keys import InvalidMask, KeyId, Mask
 from contract.wire import WorkerGenerate
 from tests.worker.models import CONTEXT, KEYS, LAYERS
 from worker.live.admission import Admission
-from worker.live.errors import EmptyPrompt, OtherWeights, PromptTooLong, TooManyMasks, TooManyNewTokens, UnknownKey
+from worker.live.errors import EmptyPrompt, OtherWeights, PromptTooLong, TooManyMasks, TooManyNewTokens
 from worker.live.generation import Task
 from worker.live.settings import WorkerSettings
 from worker.live.token_text import TokenText
 from worker.model.code_model import CodeModel
+from worker.model.errors import UnknownKey
 
 
 def admit(model: CodeModel, settings: dict[str, Any] | None = None, **request: Any) -> Task:

@@ -12,6 +12,7 @@ from contract.concepts import Concept
 from worker.analysis.edit.errors import ConceptNotComputed, NothingToMask
 from worker.analysis.edit.settings import EditSettings
 from worker.analysis.subject import Subject
+from worker.model.keys import check_key
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -78,9 +79,12 @@ def rank(subject: Subject, settings: EditSettings, table: KeyTable) -> Ranking:
 
     Raises:
         NothingToMask: the picker ranks none.
+        UnknownKey: the model does not have a key of the basket.
     """
     first = subject.model.first_keys
     if settings.picker == BASKET:
+        for mask in settings.masks:
+            check_key(subject.model.facts, mask.key)
         keys = np.array([first[mask.key.layer] + mask.key.index for mask in settings.masks])
         factors = np.array([mask.factor for mask in settings.masks])
         return Ranking(keys, factors, (len(keys),), len(keys))

@@ -1,5 +1,6 @@
 """Edits of a concept that four planted keys carry: it falls, the rest stands, and controls change nothing."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from worker.analysis.run import analyse
 from worker.analysis.subject import Subject, open_subject
 from worker.concepts.matching import token_mask
 from worker.concepts.sites import split
+from worker.model.errors import UnknownKey
 from worker.model.source import ModelSource
 from worker.progress import Silent
 
@@ -170,6 +172,12 @@ def test_plain_transformers_find_the_same_numbers(
     for group, expected in plainly(planted[0], subject, masked).items():
         measured = [effect(edited, role, group, measure=measure)[0] for measure in ("accuracy", "loss", "rank")]
         assert measured == pytest.approx(expected, rel=1e-4), group
+
+
+@pytest.mark.parametrize(("key", "there_is"), [("L0.K48", "keys 0 to 47"), ("L3.K0", "layers 0 to 2")])
+def test_a_basket_with_a_key_that_the_model_does_not_have_is_refused(subject: Subject, key: str, there_is: str) -> None:
+    with pytest.raises(UnknownKey, match=rf"{re.escape(key)}: .*{there_is}"):
+        edit(subject, picker="basket", basket=f"L{LAYER}.K2,{key}")
 
 
 def test_a_basket_with_factors_is_masked_as_it_is(subject: Subject, run_path: Path) -> None:

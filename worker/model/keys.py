@@ -1,0 +1,20 @@
+"""Which keys a model has."""
+
+from contract.keys import KeyId
+from contract.manifest import ModelFacts
+from worker.model.errors import UnknownKey
+
+
+def check_key(facts: ModelFacts, key: KeyId) -> None:
+    """Nothing, for a key of the model.
+
+    Raises:
+        UnknownKey: the model does not have it.
+    """
+    if key.layer >= facts.n_layers:
+        raise UnknownKey(f"there is no key {key}: {facts.model_id} has layers 0 to {facts.n_layers - 1}")
+    if key.index >= facts.keys_per_layer[key.layer]:
+        raise UnknownKey(
+            f"there is no key {key}: layer {key.layer} of {facts.model_id} has keys 0 to "
+            f"{facts.keys_per_layer[key.layer] - 1}"
+        )
