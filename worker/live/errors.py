@@ -73,13 +73,6 @@ class BodyTooLarge(KeyscopeError):
     status = 413
 
 
-class LogitsNotFinite(KeyscopeError):
-    """Factors so large that the model's logits are no numbers any more."""
-
-    code = "logits_not_finite"
-    status = 422
-
-
 class Busy(KeyscopeError):
     """A request that may succeed later: `retry_after` says in how many seconds it is worth another try."""
 

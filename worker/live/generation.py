@@ -12,12 +12,11 @@ from transformers import DynamicCache
 
 from contract.keys import Mask
 from contract.wire import BRANCHES, Alternative, Applied, Branch, DoneEvent, TokenEvent
-from worker.live.errors import LogitsNotFinite
 from worker.live.outcome import outcome
 from worker.live.sampling import choose, uniform
 from worker.live.token_text import TokenText
 from worker.model.code_model import CodeModel
-from worker.model.errors import MaskNotApplied
+from worker.model.errors import LogitsNotFinite, MaskNotApplied
 from worker.model.taps import MaskReport, mask_coefficients
 
 

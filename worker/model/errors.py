@@ -43,6 +43,13 @@ class MaskNotApplied(KeyscopeError):
     code = "mask_not_applied"
 
 
+class LogitsNotFinite(KeyscopeError):
+    """Factors so large that the model's logits are no numbers any more."""
+
+    code = "logits_not_finite"
+    status = 422
+
+
 class DeviceUnavailable(KeyscopeError):
     """A device or a number type that this machine does not have."""
 

@@ -16,12 +16,11 @@ from contract.wire import BRANCHES
 from tests.worker.live.chance import chi_square, limit
 from tests.worker.live.driving import NANO, PROMPT, Generated, generate
 from tests.worker.models import CODE, EOS, TINY, relu_model, save, save_tiny
-from worker.live.errors import LogitsNotFinite
 from worker.live.generation import Generator, Task, first_divergence
 from worker.live.sampling import uniform
 from worker.live.ticket import Cancelled
 from worker.model.code_model import CodeModel
-from worker.model.errors import MaskNotApplied
+from worker.model.errors import LogitsNotFinite, MaskNotApplied
 from worker.model.load import load_model
 from worker.model.source import ModelSource
 

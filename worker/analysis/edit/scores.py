@@ -7,6 +7,7 @@ from torch import Tensor
 
 from contract.analyses.edit import MEASURES
 from worker.model.code_model import CodeModel
+from worker.model.errors import LogitsNotFinite
 
 FloatArray = npt.NDArray[np.float64]
 ACCURACY, LOSS, RANK = range(len(MEASURES))
@@ -24,9 +25,20 @@ def score(model: CodeModel, residual: Tensor, targets: Tensor) -> FloatArray:
         model: the model.
         residual: normed residual from which the predictions are made, [places, width].
         targets: the true tokens, [places].
+
+    Raises:
+        LogitsNotFinite: the model was driven out of the range of its numbers.
     """
     parts = [_score(model, rows, true) for rows, true in zip(residual.split(_ROWS), targets.split(_ROWS), strict=True)]
-    return torch.cat(parts, dim=1).cpu().numpy().astype(np.float64)
+    scores = torch.cat(parts, dim=1).cpu().numpy().astype(np.float64)
+    # nothing is greater than NaN, so such a place would have rank 1; its loss tells of any NaN or infinity that counts
+    lost = int((~np.isfinite(scores[LOSS])).sum())
+    if lost:
+        raise LogitsNotFinite(
+            f"the logits of the edited model are no finite numbers at {lost} of {len(targets)} places: "
+            "choose factors nearer to 1, or a dtype of a wider range"
+        )
+    return scores
 
 
 def _score(model: CodeModel, residual: Tensor, targets: Tensor) -> Tensor:

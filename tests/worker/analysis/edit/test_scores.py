@@ -1,0 +1,29 @@
+"""Predictions that are no numbers are never taken for good ones."""
+
+import math
+
+import pytest
+import torch
+
+from tests.worker.analysis.edit.conftest import LAYER, MAIL
+from worker.analysis.edit.scores import score
+from worker.analysis.kinds import make_analysis
+from worker.analysis.run import analyse
+from worker.analysis.subject import Subject
+from worker.model.errors import LogitsNotFinite
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_place_whose_logits_are_no_finite_numbers_is_refused(subject: Subject, value: float) -> None:
+    residual = torch.zeros(3, subject.model.facts.width)
+    targets = torch.tensor([1, 2, 3])
+    score(subject.model, residual, targets)
+    residual[1] = value
+    with pytest.raises(LogitsNotFinite, match="1 of 3 places"):
+        score(subject.model, residual, targets)
+
+
+def test_factors_that_leave_the_range_of_numbers_end_the_edit(subject: Subject) -> None:
+    basket = {"picker": "basket", "basket": f"L{LAYER}.K5:3e38", "draws": 2, "tokens": 1000}
+    with pytest.raises(LogitsNotFinite, match="nearer to 1"):
+        analyse(subject, make_analysis("edit", {"concept": MAIL.part, **basket}))
