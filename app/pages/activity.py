@@ -93,7 +93,7 @@ def _shown(event: Event, links: Links, run_id: str) -> ShownEvent:
     if event.what is What.ADJUDICATION and event.kind is None:
         verb = "opened again"
     if event.key is None:
-        return ShownEvent(event, verb, event.text, links.list(event.id), "")
+        return ShownEvent(event, verb, event.text, links.list(event.id, run_id), "")
     places = {What.COMMENT: f"#comment-{event.id}", What.ADJUDICATION: "#decision"}
     href = links.key(run_id, event.key) + places.get(event.what, "#labels")
     words = markdown.render(event.text) if event.what is What.COMMENT else event.text

@@ -182,7 +182,7 @@ def concept_page(
         ],
         versions=_versions(database, known),
         change_href=links.concepts(run.run_id, **{"copy_of" if known.shipped else "change": concept}) + "#define",
-        compute_href=links.to("compute_concept", run=run.run_id),
+        compute_href=links.of_run("compute_concept", run.run_id),
         may_start=visitor is None or visitor.role.may(Role.LABELER),
         analysis=state_of(run, known.concept),
         found=found,

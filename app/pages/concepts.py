@@ -19,7 +19,7 @@ from app.pages.analyses import AnalysisState
 from app.pages.concept_form import KINDS, ConceptForm, PatternField, Tried, fields_of, form_of, try_out
 from app.pages.concept_state import state_of
 from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, Page, basket_of, respond
+from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
 from app.queries.concepts import ConceptSummary, concept_summaries
 from app.runs import Run
 from contract.concepts import InvalidConcept
@@ -93,14 +93,15 @@ def save_concept(
     database: LabelsDatabase,
     person: Labeler,
     form: Annotated[ConceptForm, Form()],
+    mask: MaskText = "",
 ) -> Response:
     """Save the concept and show it; what cannot be saved comes back with the reason."""
     try:
         concept = form.concept()
         database.write(lambda session: repository.save_concept(session, concept, person.name, form.based_on))
     except (InvalidConcept, NameTaken, ConceptChanged) as error:
-        return _page(request, run, cursor, database, person, form, problem=error)
-    href = Links(request, Basket()).concept(run.run_id, concept.name)
+        return _page(request, run, cursor, database, person, form, problem=error, mask=mask)
+    href = Links(request, Basket(run.run_id), mask).concept(run.run_id, concept.name)
     return RedirectResponse(href, status_code=303)
 
 
@@ -112,6 +113,7 @@ async def compute_concept(
     database: LabelsDatabase,
     person: Labeler,
     name: Annotated[str, Form()],
+    mask: MaskText = "",
 ) -> RedirectResponse:
     """Let a worker find a saved concept's keys, and go back to where its progress is shown.
 
@@ -124,7 +126,7 @@ async def compute_concept(
     definition = concept.model_dump(mode="json", exclude_none=True)
     settings = {"concept": concept.part, "definition": definition}
     await jobs.start_job(workers, run.manifest, JobOptions(run=run.run_id, kind="concepts", settings=settings))
-    return RedirectResponse(Links(request, Basket()).concept(run.run_id, name), status_code=303)
+    return RedirectResponse(Links(request, Basket(run.run_id), mask).concept(run.run_id, name), status_code=303)
 
 
 def _page(
@@ -148,8 +150,8 @@ def _page(
         fields=fields_of(run, form),
         kinds=KINDS,
         tried=try_out(run, cursor, form),
-        form_href=links.to("save_concept", run=run.run_id),
-        try_href=links.of_run("concepts_page", run.run_id),
+        form_href=links.of_run("save_concept", run.run_id),
+        try_href=links.to("concepts_page", run=run.run_id),
         may_define=True if visitor is None else visitor.role.may(Role.LABELER),
         problem=problem.detail if problem else unread,
     )

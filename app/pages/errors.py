@@ -8,9 +8,10 @@ from fastapi.responses import HTMLResponse
 
 from app.error_handlers import Failure
 from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, Page, respond
+from app.pages.render import Frame, Help, Page, basket_of, respond
 from app.security import SAFE_METHODS
 from app.where_from import path_of
+from contract.errors import KeyscopeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class ErrorPage(Page):
 
 def error_page(request: Request, failure: Failure) -> HTMLResponse:
     """Draw a failure."""
-    links = Links(request, Basket())
+    links = Links(request, _basket(request))
     frame = Frame(title=failure.title, links=links, run=None, here="")
     response = respond(
         request, "error.html", ErrorPage(frame=frame, failure=failure, asked=_asked(request)), failure.status
@@ -31,6 +32,16 @@ def error_page(request: Request, failure: Failure) -> HTMLResponse:
     # Whatever part of a page the request was for, it is the error that is shown there.
     response.headers["HX-Reselect"] = "#error"
     return response
+
+
+def _basket(request: Request) -> Basket:
+    """The basket in the address; none where that, or its run, is what is wrong."""
+    run_id = request.path_params.get("run") or request.query_params.get("run")
+    try:
+        known = run_id in request.app.state.registry.run_ids()
+        return basket_of(request, run_id, request.query_params.get("mask", "")) if known else Basket()
+    except KeyscopeError:
+        return Basket()
 
 
 def _asked(request: Request) -> str:

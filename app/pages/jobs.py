@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
 
 from app import jobs
 from app.accounts.identity import Labeler
@@ -13,7 +14,7 @@ from app.dependencies import LiveWorkers, OpenRun
 from app.live import Workers
 from app.pages import formats
 from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, Page, respond
+from app.pages.render import Frame, Help, Page, basket_of, respond
 from app.pages.returning import way_back
 from app.runs import Run
 from app.where_from import path_of
@@ -44,6 +45,7 @@ class JobsState(BaseModel):
     """Concept the jobs are about."""
     watching: str = ""
     """Jobs that were not done when the page was drawn, with commas."""
+    mask: str = ""
 
 
 class StartForm(BaseModel):
@@ -95,7 +97,7 @@ async def jobs_page(
 ) -> HTMLResponse:
     """The jobs of a run, or those of one kind or about one concept; a watcher whose job is done reloads its page."""
     found, problem = await _found(workers, run, state)
-    links = Links(request, Basket())
+    links = Links(request, await run_in_threadpool(basket_of, request, run.run_id, state.mask))
     active = [job.id for job in found if job.state in ACTIVE_JOB]
     watched = [job for job in found if job.id in state.watching.split(",")]
     page = JobsPage(
@@ -197,7 +199,7 @@ def _amount(job: Job) -> str:
 
 
 def _address(links: Links, run: Run, state: JobsState) -> str:
-    return links.jobs(run.run_id, **state.model_dump(exclude_defaults=True))
+    return links.jobs(run.run_id, **state.model_dump(exclude_defaults=True, exclude={"mask"}))
 
 
 def _shown_on(request: Request) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, File, Form, Request, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from fastapi.responses import HTMLResponse
 
 from app.accounts.identity import Admin, Visitor, needs
@@ -15,8 +15,9 @@ from app.errors import InvalidParameter
 from app.labels.import_files import format_of
 from app.labels.importing import ImportRefused, Outcome, Problem, import_upload
 from app.labels.records import NEEDED
-from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, Page, respond
+from app.pages.links import Links
+from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from app.runs import Registry
 from app.security import MAX_BODY_BYTES, BodyTooLarge
 from contract.errors import KeyscopeError
 
@@ -51,9 +52,9 @@ class ImportPage(Page):
 
 
 @router.get("/labels/import", name="import_page", dependencies=[needs(Role.ADMIN)])
-def import_page(request: Request, visitor: Visitor) -> HTMLResponse:
+def import_page(request: Request, runs: Runs, visitor: Visitor, run: str = "", mask: MaskText = "") -> HTMLResponse:
     """The form."""
-    return _page(request, may_import=visitor is not None)
+    return _page(request, runs, run, mask, may_import=visitor is not None)
 
 
 @router.post("/labels/import", name="import_form")
@@ -65,6 +66,8 @@ def import_form(
     file: Annotated[UploadFile | None, File()] = None,
     action: Annotated[Literal["check", "import"], Form()] = "check",
     checked: Annotated[str, Form(max_length=64)] = "",
+    run: Annotated[str, Query()] = "",
+    mask: MaskText = "",
 ) -> HTMLResponse:
     """Say what the file would do; where that was said of this very file before, do it."""
     try:
@@ -73,9 +76,9 @@ def import_form(
         imported = action == "import" and checked == sha256
         outcome = import_upload(database, runs, content, format_of(name), dry_run=not imported)
     except KeyscopeError as error:
-        return _page(request, error)
+        return _page(request, runs, run, mask, error)
     another = action == "import" and not imported
-    return _page(request, checked=Checked(name, sha256, outcome, imported, another))
+    return _page(request, runs, run, mask, checked=Checked(name, sha256, outcome, imported, another))
 
 
 def _content(file: UploadFile | None) -> tuple[str, bytes]:
@@ -98,13 +101,17 @@ def _content(file: UploadFile | None) -> tuple[str, bytes]:
 
 def _page(
     request: Request,
+    runs: Registry,
+    run: str,
+    mask: str,
     error: KeyscopeError | None = None,
     *,
     checked: Checked | None = None,
     may_import: bool = True,
 ) -> HTMLResponse:
+    links = Links(request, basket_of(request, run or None, mask))
     page = ImportPage(
-        frame=Frame(title="Import labels", links=Links(request, Basket()), run=None, here="labels"),
+        frame=Frame("Import labels", links, runs.get(run).manifest if run else None, here="labels"),
         may_import=may_import,
         most=MAX_FILE_BYTES,
         needed=NEEDED,

@@ -162,7 +162,9 @@ class Links:
         by_word = self._request.app.state.settings.accounts == "none"
         name = "name_page" if by_word else "account_page" if self.visitor else "sign_in_page"
         unknown = "your name?" if by_word else "sign in"
-        return Section(name, self.visitor.name if self.visitor else unknown, self._to(name))
+        back: Parameters = {"run": self.basket.run_id} if self.basket else {}
+        address = self._carrying(self.basket.run_id, name, back) if by_word else self._to(name)
+        return Section(name, self.visitor.name if self.visitor else unknown, address)
 
     def static(self, path: str) -> str:
         """A file of ours or of a third party."""
@@ -214,9 +216,13 @@ class Links:
         """A page of the team about a run's weights: labels, lists or activity, by its route."""
         return self._carrying(run_id, name, {"run": run_id, **query})
 
-    def list(self, list_id: int, **query: object) -> str:
+    def list(self, list_id: int, run_id: str | None, **query: object) -> str:
         """A list of keys."""
-        return str(URL(self._to("list_page", list=list_id)).include_query_params(**_given(query)))
+        return self.of_list("list_page", list_id, run_id, **query)
+
+    def of_list(self, name: str, list_id: int, run_id: str | None, **query: object) -> str:
+        """A list, or where one of its forms is sent to, by its route."""
+        return self._carrying(run_id, name, {"run": run_id, **query}, list=list_id)
 
     def export_labels(self, run_id: str, format: str) -> str:
         """Everything that was said of the keys of a run's weights, as a file."""

@@ -20,6 +20,7 @@ from app.pages.baskets import shortened
 from app.pages.links import Basket, Links
 from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
 from app.pages.team import chosen_run
+from app.runs import Registry, Run
 from contract.keys import KeyId, Mask, parse_basket
 from contract.manifest import Manifest
 
@@ -54,6 +55,18 @@ class ListPage(Page):
 
 class _Form(BaseModel):
     model_config = ConfigDict(extra="ignore")
+
+
+class Place(BaseModel):
+    """The run and the basket with which a list is looked at, as in the address."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    run: str = ""
+    mask: str = ""
+
+
+At = Annotated[Place, Query()]
 
 
 class NewListForm(_Form):
@@ -126,6 +139,7 @@ def make_list(
     database: LabelsDatabase,
     person: Labeler,
     form: Annotated[NewListForm, Form()],
+    mask: MaskText = "",
 ) -> RedirectResponse:
     """Make a list and show it."""
     manifest = registry.get(form.run).manifest
@@ -136,7 +150,7 @@ def make_list(
     made = database.write(
         lambda session: lists.make_list(session, person, weights, form.name, keys, not form.private).id
     )
-    return _to_list(request, made)
+    return _to_list(request, made, Place(run=form.run, mask=mask))
 
 
 @router.get("/lists/{list}", name="list_page")
@@ -146,6 +160,8 @@ def list_page(
     registry: Runs,
     database: LabelsDatabase,
     visitor: Visitor,
+    run: str = "",
+    mask: MaskText = "",
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> HTMLResponse:
     """The keys of a list."""
@@ -154,14 +170,15 @@ def list_page(
         return lists.get_list(session, list_id, visitor.name if visitor else None), lists.entries(session, list_id)
 
     found, entries = database.read(load)
-    run = registry.with_weights(found.weights_sha256)
-    links = Links(request, Basket())
+    chosen = _run_of(registry, found, run)
+    run_id = chosen.run_id if chosen else None
+    links = Links(request, basket_of(request, run_id, mask if run in ("", run_id) else ""))
 
     def turn(to: int) -> str | None:
-        return links.list(list_id, offset=to or None) if 0 <= to < len(entries) else None
+        return links.list(list_id, run_id, offset=to or None) if 0 <= to < len(entries) else None
 
     page = ListPage(
-        frame=Frame(found.name, links, run.manifest if run else None, here="labels"),
+        frame=Frame(found.name, links, chosen.manifest if chosen else None, here="labels"),
         list=found,
         entries=entries[offset : offset + PAGE],
         first=offset,
@@ -183,25 +200,30 @@ def rename_list(
     database: LabelsDatabase,
     person: Labeler,
     form: Annotated[ListForm, Form()],
+    at: At,
 ) -> RedirectResponse:
     """Rename a list, or change who sees it."""
     said = form.name, not form.private, form.seen
     database.write(lambda session: lists.rename_list(session, list_id, person, *said))
-    return _to_list(request, list_id)
+    return _to_list(request, list_id, at)
 
 
 @router.post("/lists/{list}/put-away", name="put_list_away_form")
-def put_list_away(request: Request, list_id: ListId, database: LabelsDatabase, person: Labeler) -> RedirectResponse:
+def put_list_away(
+    request: Request, list_id: ListId, database: LabelsDatabase, person: Labeler, at: At
+) -> RedirectResponse:
     """Put a list away and show the others."""
     database.write(lambda session: lists.put_away(session, list_id, person))
-    return RedirectResponse(request.url_for("lists_page").path, 303)
+    return RedirectResponse(_links(request, at).team("lists_page", at.run or None), 303)
 
 
 @router.post("/lists/{list}/restore", name="bring_list_back_form")
-def bring_list_back(request: Request, list_id: ListId, database: LabelsDatabase, person: Labeler) -> RedirectResponse:
+def bring_list_back(
+    request: Request, list_id: ListId, database: LabelsDatabase, person: Labeler, at: At
+) -> RedirectResponse:
     """Bring a list back and show it."""
     database.write(lambda session: lists.bring_back(session, list_id, person))
-    return _to_list(request, list_id)
+    return _to_list(request, list_id, at)
 
 
 @router.post("/lists/{list}/keys", name="add_keys_form")
@@ -212,12 +234,13 @@ def add_keys(
     database: LabelsDatabase,
     person: Labeler,
     form: Annotated[KeysForm, Form()],
+    at: At,
 ) -> RedirectResponse:
     """Put keys at the end of a list."""
     keys = parse_keys(form.keys)
     check_keys(registry, database, list_id, person.name, keys)
     database.write(lambda session: lists.add_keys(session, list_id, person, keys, form.note))
-    return _to_list(request, list_id)
+    return _to_list(request, list_id, at)
 
 
 @router.post("/lists/{list}/entry", name="change_entry_form")
@@ -227,6 +250,7 @@ def change_entry(
     database: LabelsDatabase,
     person: Labeler,
     form: Annotated[EntryForm, Form()],
+    at: At,
 ) -> RedirectResponse:
     """Write a note on a key of a list, move it by one place, or take it out."""
     key = KeyId.parse(form.key)
@@ -242,20 +266,21 @@ def change_entry(
                 lists.shift_key(session, list_id, person, key, by, form.order)
 
     database.write(change)
-    return _to_list(request, list_id, offset=form.place // PAGE * PAGE or None)
+    return _to_list(request, list_id, at, offset=form.place // PAGE * PAGE or None)
 
 
 @router.post("/lists/{list}/mask", name="mask_list_form")
 def mask_list(
-    request: Request, list_id: ListId, registry: Runs, database: LabelsDatabase, visitor: Visitor
+    request: Request, list_id: ListId, registry: Runs, database: LabelsDatabase, visitor: Visitor, run: str = ""
 ) -> RedirectResponse:
     """Mask all keys of a list on the live page; a basket too long for an address is saved first."""
     name = visitor.name if visitor else None
     found = database.read(lambda session: lists.get_list(session, list_id, name))
     masks = [Mask(key) for key in database.read(lambda session: lists.list_keys(session, list_id, name))]
-    run = registry.with_weights(found.weights_sha256)
-    basket = shortened(database, Basket(run.run_id if run else None, tuple(masks)))
-    return RedirectResponse(Links(request, basket).live(run.run_id if run else None), 303)
+    chosen = _run_of(registry, found, run)
+    run_id = chosen.run_id if chosen else None
+    basket = shortened(database, Basket(run_id, tuple(masks)))
+    return RedirectResponse(Links(request, basket).live(run_id), 303)
 
 
 def parse_keys(text: str) -> list[KeyId]:
@@ -271,5 +296,22 @@ def _may_write(visitor: Person | None) -> bool:
     return visitor is not None and visitor.role.may(Role.LABELER)
 
 
-def _to_list(request: Request, list_id: int, **query: object) -> RedirectResponse:
-    return RedirectResponse(Links(request, Basket()).list(list_id, **query), 303)
+def _run_of(registry: Registry, found: KeyList, wanted: str) -> Run | None:
+    """The run wanted, where it is of the list's weights, else the first that is.
+
+    Raises:
+        UnknownRun: there is no run of the name wanted.
+    """
+    run = registry.get(wanted) if wanted else None
+    if run is not None and run.manifest.model.weights_sha256 == found.weights_sha256:
+        return run
+    return registry.with_weights(found.weights_sha256)
+
+
+def _links(request: Request, at: Place) -> Links:
+    """Addresses that carry the basket as it came, unread."""
+    return Links(request, Basket(at.run or None), at.mask)
+
+
+def _to_list(request: Request, list_id: int, at: Place, **query: object) -> RedirectResponse:
+    return RedirectResponse(_links(request, at).list(list_id, at.run or None, **query), 303)

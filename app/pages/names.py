@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from app.accounts import by_word
 from app.accounts.identity import Visitor
 from app.labels.people import person_name
-from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, Page, respond
+from app.pages.links import Links
+from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
 from app.pages.returning import way_back
 
 router = APIRouter()
@@ -35,10 +35,12 @@ class NameForm(BaseModel):
 
 
 @router.get("/name", name="name_page")
-def name_page(request: Request, visitor: Visitor, next: str = "") -> HTMLResponse:
+def name_page(request: Request, visitor: Visitor, next: str = "", run: str = "", mask: MaskText = "") -> HTMLResponse:
     """The form."""
-    frame = Frame(title="Your name", links=Links(request, Basket()), run=None, here="visitor")
-    return respond(request, "name.html", NamePage(frame, visitor.name if visitor else "", way_back(request, next)))
+    links = Links(request, basket_of(request, run or None, mask))
+    frame = Frame(title="Your name", links=links, run=None, here="visitor")
+    onward = way_back(request, next or links.runs())
+    return respond(request, "name.html", NamePage(frame, visitor.name if visitor else "", onward))
 
 
 @router.post("/name", name="give_name")

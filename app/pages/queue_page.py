@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from sqlalchemy.orm import Session
 
 from app.labels import repository
@@ -51,6 +51,16 @@ class QueueState(KeyState):
     """Id of the label one has just given, shown beside the next key."""
     undone: Id = None
     """Id of the label that was just taken back, to start from again."""
+
+    mask_run: str = ""
+    """The run of the basket, where another may be chosen in the same form."""
+
+    @model_validator(mode="after")
+    def _drop_the_basket_of_another_run(self) -> Self:
+        if self.mask_run not in ("", self.run):
+            self.mask = ""
+        self.mask_run = ""
+        return self
 
     def wanted(self, strategy: Strategy) -> Wanted:
         """Which keys the queue goes through."""

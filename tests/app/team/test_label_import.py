@@ -161,8 +161,8 @@ def test_a_file_too_large_is_refused_with_its_size_and_the_limit(team: TestClien
 def test_who_has_not_said_their_name_is_asked_for_it_before_they_import(team: TestClient):
     assert "Say who you are" in team.get(FORM).text
     assert send(team, export(team), person=NAMELESS).status_code == 422
-    assert f'href="{FORM}"' in team.get("/labels?run=alpha").text
-    assert f'href="{FORM}"' in team.get("/labels?run=gated").text, "there are no labels there yet"
+    assert f'href="{FORM}?run=alpha"' in team.get("/labels?run=alpha").text
+    assert f'href="{FORM}?run=gated"' in team.get("/labels?run=gated").text, "there are no labels there yet"
 
 
 def test_the_form_does_what_the_command_does(team: TestClient, registry: Registry, database_url: str, tmp_path: Path):

@@ -186,7 +186,9 @@ def make_list(client: TestClient, **more: object) -> str:
     form = {"run": "alpha", "name": "brackets", "keys": "L1.K2, l0.k1\nL0.K3:0.5", **more}
     answer = post(client, "/lists", **form)
     assert answer.status_code == 303, answer.text
-    return str(answer.headers["location"])
+    address, _, query = str(answer.headers["location"]).partition("?")
+    assert query == "run=alpha"
+    return address
 
 
 def test_a_list_is_made_from_pasted_names_and_shown(client: TestClient):
