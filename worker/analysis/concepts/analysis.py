@@ -12,6 +12,7 @@ from contract.concepts import Concept, InvalidConcept
 from worker.analysis.analysis import Analysis, Arrays, Results, Step
 from worker.analysis.concepts import census
 from worker.analysis.concepts.causal import Gifts
+from worker.analysis.concepts.errors import NothingToPickOn
 from worker.analysis.concepts.levels import SHARES, FloatArray, key_levels
 from worker.analysis.concepts.places import Places, token_table
 from worker.analysis.concepts.rows import Found, write_rows
@@ -49,10 +50,11 @@ class ConceptAnalysis(Analysis):
         self._read: list[FloatArray] | None = None
 
     def concepts(self, subject: Subject) -> list[Concept]:
-        """The concepts asked for that have a pattern for a language of the run.
+        """The concepts asked for that have a pattern for a language of the run, and a file there that is not held out.
 
         Raises:
-            InvalidConcept: none has, or a pattern cannot be used.
+            InvalidConcept: none has a pattern, or a pattern cannot be used.
+            NothingToPickOn: none has a file.
         """
         languages = subject.store.language_names
         asked = self.settings.concepts
@@ -65,7 +67,15 @@ class ConceptAnalysis(Analysis):
             )
         for each in usable:
             check(each, languages)
-        return usable
+        store = subject.store
+        picked_on = {languages[code] for code in np.unique(store.languages[~split(store)])}
+        left = [each for each in usable if picked_on & each.patterns.keys()]
+        if not left:
+            raise NothingToPickOn(
+                f"{', '.join(each.name for each in usable)}: keys are picked on about half of the files, and all files "
+                f"in their languages are held out in the run {subject.path.stem}: compute a run over more files"
+            )
+        return left
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -96,6 +106,9 @@ class ConceptAnalysis(Analysis):
         concepts, store = self.concepts(subject), subject.store
         if step.name == CENSUS:
             window, settings = subject.manifest.settings.window, self.settings
+            left_out = [each.name for each in settings.concepts if each not in concepts]
+            if left_out:
+                subject.progress.note(f"without {', '.join(left_out)}: the run has no file to pick their keys on")
             return census.take(store, concepts, ~split(store), window, settings.causal_windows, settings.seed, advance)
         taken = done[CENSUS]
         files = range(min(step.files), max(step.files) + 1)

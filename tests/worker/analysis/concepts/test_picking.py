@@ -1,0 +1,49 @@
+"""Concepts in whose languages all files are held out, which small corpora have."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contract.runfile import open_run
+from tests.worker.models import save_tiny
+from tests.worker.precompute.corpora import run, write_corpus
+from worker.analysis.concepts import analysis as concepts
+from worker.analysis.concepts.errors import NothingToPickOn
+from worker.analysis.run import analyse
+from worker.analysis.subject import Subject, open_subject
+from worker.model.source import ModelSource
+from worker.precompute.token_store import TokenStore
+from worker.progress import Silent
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Iterator[Subject]:
+    model = save_tiny(tmp_path / "model", "codegen")
+    path = run(model, write_corpus(tmp_path / "corpus", files=4), tmp_path / "runs")
+    with open_subject(path, ModelSource(str(model), dtype="float32", device="cpu"), (), Silent()) as opened:
+        yield opened
+
+
+def hold_out(monkeypatch: pytest.MonkeyPatch, *languages: str) -> None:
+    def split(store: TokenStore) -> np.ndarray:
+        return np.isin(np.array(store.language_names)[store.languages], languages)
+
+    monkeypatch.setattr(concepts, "split", split)
+
+
+def test_a_concept_without_a_file_to_pick_on_is_left_out(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    hold_out(monkeypatch, "go")
+    analyse(subject, concepts.make({"names": "loops,goroutines"}))
+    with open_run(subject.path) as connection:
+        assert connection.execute("SELECT name FROM concepts").fetchall() == [("loops",)]
+
+
+@pytest.mark.parametrize(("held_out", "named"), [(["go"], "goroutines"), (["python", "go"], "loops,goroutines")])
+def test_where_no_concept_has_a_file_to_pick_on_this_is_said(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, held_out: list[str], named: str
+) -> None:
+    hold_out(monkeypatch, *held_out)
+    with pytest.raises(NothingToPickOn, match=r"goroutines: .* held out"):
+        analyse(subject, concepts.make({"names": named}))

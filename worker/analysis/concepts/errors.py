@@ -1,0 +1,10 @@
+"""Why keys of concepts cannot be looked for."""
+
+from contract.errors import KeyscopeError
+
+
+class NothingToPickOn(KeyscopeError):
+    """All files in the languages of the concepts are held out."""
+
+    code = "nothing_to_pick_on"
+    status = 409
