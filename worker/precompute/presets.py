@@ -7,6 +7,7 @@ Key-Value Memories": every prefix competes, so a file may hold many triggers, an
 White space stays as it is in both.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -44,7 +45,8 @@ class Procedure:
         if self.lines is None:
             yield 1, text
             return
-        lines = text.splitlines(keepends=True)
+        # str.splitlines also ends lines at form feeds and other characters, where nothing else counts a line
+        lines = re.findall(r"[^\n]*\n|[^\n]+", text)
         for first in range(max(1, len(lines) - self.lines + 1)):
             yield first + 1, "".join(lines[first : first + self.lines])
 

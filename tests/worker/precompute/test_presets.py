@@ -16,7 +16,7 @@ from tests.worker.precompute.corpora import SETTINGS, run, write_corpus
 from worker.analysis.subject import open_subject
 from worker.model.source import ModelSource
 from worker.precompute.corpus import corpus_folder
-from worker.precompute.presets import PresetUnfit
+from worker.precompute.presets import PROCEDURES, PresetUnfit
 from worker.precompute.verify import verify_run
 from worker.progress import Silent
 
@@ -133,6 +133,12 @@ def test_every_token_competes_where_prefixes_are_the_examples(
             assert_same_triggers(triggers, expected, scales[column], (layer, index, language))
             several += len({path for _c, path, _p in triggers}) < len(triggers)
     assert several > LAYERS * KEYS
+
+
+def test_lines_of_the_paper_end_at_line_feeds_alone() -> None:
+    lines = ["a\f\r\n", "b\v\x1c\x85\u2028c\n", "\n", "d\re\n", "f\n", "g"]
+    assert list(PROCEDURES["paper2023"].pieces("".join(lines))) == [(1, "".join(lines[:5])), (2, "".join(lines[1:]))]
+    assert list(PROCEDURES["paper2023"].pieces("")) == [(1, "")]
 
 
 def test_the_paper_is_refused_for_gated_layers(tmp_path: Path, corpus: Path) -> None:
