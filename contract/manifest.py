@@ -65,7 +65,7 @@ class RunSettings(_Record):
     keep_duplicates: bool = False
     dtype: str = "float32"
     histogram_every: int = Field(8, description="One token in this many enters the coefficient histogram")
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
 
 
 class Verification(_Record):

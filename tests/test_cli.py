@@ -57,6 +57,12 @@ def test_help_lists_the_commands_fast():
     assert seconds < 2.0  # a quarter of a second where nothing else runs; importing torch would take several
 
 
+def test_a_seed_of_too_many_digits_is_refused_by_its_option():
+    refused = run("precompute", "--model", "tiny", "--corpus", "code", "--seed", 10**20)
+    assert refused.exit_code == 2
+    assert "--seed" in refused.output
+
+
 def test_options_explain_themselves_by_the_settings():
     shown = " ".join(re.sub(r"[│\n]", " ", run("serve", "--help").output).split())
     assert "Directory with the run files" in shown

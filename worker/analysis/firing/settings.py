@@ -28,4 +28,4 @@ class FiringSettings(Settings):
     )
     gaussian_values: int = Field(512, ge=1, description="Random values of each layer, at most, as the control")
     draws: int = Field(200, ge=20, description="Draws of files for the intervals by layer")
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)

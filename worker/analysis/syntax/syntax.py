@@ -34,7 +34,7 @@ class SyntaxSettings(Settings):
     draws: int = Field(200, ge=20, description="Draws of files for the intervals by layer")
     drawn_keys: int = Field(1000, ge=1, description="Most keys of a layer over which draws are taken")
     controls: int = Field(40, ge=2, description="Draws of chance for the controls")
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
 
 
 class Syntax(Analysis):
