@@ -60,12 +60,6 @@ class DemoSources:
         return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
 
 
-def default_cache() -> Path:
-    """`KEYSCOPE_CACHE`, or `~/.cache/keyscope`."""
-    chosen = os.environ.get("KEYSCOPE_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "keyscope"
-
-
 def demo_sources(
     cache: Path, languages: Sequence[str] = tuple(SUFFIXES), announce: Announce = lambda _: None
 ) -> DemoSources:

@@ -14,8 +14,8 @@ from itertools import islice
 from pathlib import Path
 
 from contract.errors import KeyscopeError
+from worker.cache import default_cache
 from worker.corpus.collector import Collector, KeptFile
-from worker.corpus.demo import default_cache
 from worker.corpus.files import Skip, Skipped, SourceFile
 from worker.corpus.interface import Listed, Streamed
 from worker.corpus.languages import SUFFIXES, check_languages, language_of

@@ -1,11 +1,11 @@
 """What to load, said without loading anything: this module imports no torch."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT_CACHE = Path(os.environ.get("KEYSCOPE_CACHE") or "~/.cache/keyscope").expanduser()
-"""Where downloads and converted models are kept; one for all commands."""
+from worker.cache import default_cache
+
+DEFAULT_CACHE = default_cache()
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,11 +102,3 @@ def test_the_fingerprint_tells_whether_packages_or_archives_changed(machine):
     second = fingerprint()
     add_jdk(machine / "jvm/temurin-25-jdk")
     assert len({first, second, fingerprint()}) == 3
-
-
-def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
-    monkeypatch.setenv("KEYSCOPE_CACHE", str(tmp_path))
-    assert demo.default_cache() == tmp_path
-    monkeypatch.delenv("KEYSCOPE_CACHE")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert demo.default_cache() == tmp_path / ".cache/keyscope"

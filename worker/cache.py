@@ -1,0 +1,9 @@
+"""Where downloads and converted models are kept; one place for all commands."""
+
+import os
+from pathlib import Path
+
+
+def default_cache() -> Path:
+    """`KEYSCOPE_CACHE`, or `~/.cache/keyscope`."""
+    return Path(os.environ.get("KEYSCOPE_CACHE") or "~/.cache/keyscope").expanduser()
