@@ -90,6 +90,14 @@ class PathPrefix:
         return self.prefix
 
 
+def _host(origin: str) -> str | None:
+    """Host and port of an origin; None where it is no address at all."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
 async def refuse_cross_site(request: Request) -> None:
     """Nothing, for a request that reads, or that a page of ours or a program sends.
 
@@ -104,7 +112,7 @@ async def refuse_cross_site(request: Request) -> None:
     if site is not None:
         ours = site in ("same-origin", "none")
     else:
-        ours = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+        ours = origin is None or _host(origin) == request.headers.get("host")
     if not ours:
         raise CrossSiteRequest(
             f"{request.method} {request.url.path} came from another site ({origin or site}): use Keyscope's own pages, "

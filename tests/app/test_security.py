@@ -44,6 +44,7 @@ def test_our_own_pages_and_programs_may_change_things(client: TestClient, header
         {"Origin": "http://evil.example"},
         {"Origin": "http://testserver:8080"},
         {"Origin": "null"},
+        {"Origin": "http://["},
     ],
 )
 @pytest.mark.parametrize(

@@ -72,9 +72,7 @@ def test_headers_sort(visit: Callable[..., Visitor]) -> None:
     expect(page.locator("th[aria-sort=descending]")).to_contain_text("firing rate")
 
 
-@pytest.mark.parametrize(
-    ("tabs", "tab"), [("Languages", "Go"), ("Which examples", "random"), ("Projection", "raw")]
-)
+@pytest.mark.parametrize(("tabs", "tab"), [("Languages", "Go"), ("Which examples", "random"), ("Projection", "raw")])
 def test_a_tab_chosen_by_keyboard_keeps_the_focus(visit: Callable[..., Visitor], tabs: str, tab: str) -> None:
     page = visit("/runs/alpha/keys/L0.K1").page
     chosen = page.get_by_role("navigation", name=tabs).get_by_role("link", name=tab)
