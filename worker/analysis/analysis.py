@@ -3,11 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import duckdb
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from worker.analysis.subject import Subject
 from worker.precompute.shard import plan_shards
@@ -17,6 +17,10 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 """The result of a step: named arrays, without objects."""
 STEPS = "steps"
 """Unit of progress where no tokens go through the model."""
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""Of whatever an analysis draws: numpy takes none below 0, and hashes are of 64 bits."""
 
 
 class Settings(BaseModel):

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from worker.analysis.analysis import Settings
+from worker.analysis.analysis import Seed, Settings
 from worker.analysis.subject import Subject
 from worker.model.code_model import CodeModel
 from worker.precompute.token_store import TokenStore
@@ -37,7 +37,7 @@ class AgreementSettings(Settings):
         None, ge=0, description="Tokens predicted with contexts of every size; by default as many as some minutes allow"
     )
     longest_context: int = Field(512, ge=2, description="Longest context; the window and the model may allow less")
-    seed: int = Field(0, ge=0, description="Seed of the draws")
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)

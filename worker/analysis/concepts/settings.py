@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, computed_field, model_validator
 
 from contract.concepts import SHIPPED, Concept, define
-from worker.analysis.analysis import Settings
+from worker.analysis.analysis import Seed, Settings
 
 _SHIPPED = {concept.name: concept for concept in SHIPPED}
 
@@ -39,7 +39,7 @@ class ConceptSettings(Settings):
     """Windows with each concept that are run back for what keys give to it."""
     keep: int = Field(2000, ge=1)
     """Keys kept by each picker."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
     @model_validator(mode="before")
     @classmethod

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from contract.analyses.edit import BASKET
 from contract.concepts import SHIPPED
 from contract.keys import Mask, format_basket, parse_basket
-from worker.analysis.analysis import Settings
+from worker.analysis.analysis import Seed, Settings
 
 _PARTS = {concept.name: concept.part for concept in SHIPPED}
 _HASH = 6
@@ -43,7 +43,7 @@ class EditSettings(Settings):
     """Tokens that are measured on: half of them in windows with the concept, half in windows without it."""
     tau: float = Field(2.0, gt=0, allow_inf_nan=False)
     """Standard deviations around its mean on the concept within which range masking scales a coefficient."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _check(self) -> "EditSettings":

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from worker.analysis.analysis import Settings
+from worker.analysis.analysis import Seed, Settings
 
 
 class FiringSettings(Settings):
@@ -28,4 +28,4 @@ class FiringSettings(Settings):
     )
     gaussian_values: int = Field(512, ge=1, description="Random values of each layer, at most, as the control")
     draws: int = Field(200, ge=20, description="Draws of files for the intervals by layer")
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: Seed = 0

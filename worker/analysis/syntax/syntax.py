@@ -7,7 +7,7 @@ import duckdb
 import numpy as np
 from pydantic import Field
 
-from worker.analysis.analysis import Analysis, Arrays, Results, Settings, Step, file_steps
+from worker.analysis.analysis import Analysis, Arrays, Results, Seed, Settings, Step, file_steps
 from worker.analysis.subject import Subject
 from worker.analysis.syntax.alike import alike_units
 from worker.analysis.syntax.base import base_rates
@@ -34,7 +34,7 @@ class SyntaxSettings(Settings):
     draws: int = Field(200, ge=20, description="Draws of files for the intervals by layer")
     drawn_keys: int = Field(1000, ge=1, description="Most keys of a layer over which draws are taken")
     controls: int = Field(40, ge=2, description="Draws of chance for the controls")
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: Seed = 0
 
 
 class Syntax(Analysis):
