@@ -79,9 +79,10 @@ def _add_layers(rows: _Rows, sums: FloatArray, n: IntArray, names: Names, **whic
         for layer in range(1 if measure in _FROM_SECOND else 0, layers):
             value = Interval(*map(np.exp, column)) if measure == "rank" else column
             rows.add(value, layer, measure=measure, control=control, layer=layer, **counted)
-    over_layers = ratio_interval(sums.mean(axis=1), n)
-    for number, (measure, control) in enumerate(names):
-        if measure in SHARED_OUT:
+    shared = [name for name in names if name[0] in SHARED_OUT]
+    if shared:
+        over_layers = ratio_interval(sums[:, :, [names.index(name) for name in shared]].mean(axis=1), n)
+        for number, (measure, control) in enumerate(shared):
             rows.add(over_layers, number, measure=measure, control=control, layer=None, **counted)
     settled = sums[:, :, names.index(("settled", ""))]
     of_tokens = np.stack([settled @ np.arange(layers), settled[:, :-1].sum(axis=1)], axis=1)
