@@ -85,11 +85,14 @@ class Registry:
             UnknownRun: there is no such file.
             RunFileError: the file cannot be read as a run.
         """
-        if run_id not in self.run_ids():
-            raise UnknownRun(run_id, self.run_ids())
+        there = self.run_ids()
+        if run_id not in there:
+            raise UnknownRun(run_id, there)
         path = self.directory / f"{run_id}{SUFFIX}"
         with self._lock:
-            self._forget()
+            for gone in self._open.keys() - set(there):
+                # Requests that still read a removed file keep it open, and the last one lets go of it.
+                del self._open[gone]
             try:
                 signature = _signature(path)
                 run = self._open.get(run_id)
@@ -99,11 +102,6 @@ class Registry:
             except FileNotFoundError as error:
                 raise UnknownRun(run_id, self.run_ids()) from error
         return run
-
-    def _forget(self) -> None:
-        """Let go of files that are there no longer; requests that still read one keep it open."""
-        for run_id in [run_id for run_id, run in self._open.items() if not run.path.exists()]:
-            del self._open[run_id]
 
     def all(self) -> tuple[list[Run], list[Unreadable]]:
         """Every run that can be read, and every file that cannot with its reason."""
