@@ -4,13 +4,13 @@ All of it is plain ASGI: it passes each chunk of a stream on as it comes.
 """
 
 import re
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from app.where_from import host_of
 from contract.errors import KeyscopeError
 
 CONTENT_SECURITY_POLICY = (
@@ -90,14 +90,6 @@ class PathPrefix:
         return self.prefix
 
 
-def _host(origin: str) -> str | None:
-    """Host and port of an origin; None where it is no address at all."""
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None
-
-
 async def refuse_cross_site(request: Request) -> None:
     """Nothing, for a request that reads, or that a page of ours or a program sends.
 
@@ -112,7 +104,7 @@ async def refuse_cross_site(request: Request) -> None:
     if site is not None:
         ours = site in ("same-origin", "none")
     else:
-        ours = origin is None or _host(origin) == request.headers.get("host")
+        ours = origin is None or host_of(origin) == request.headers.get("host")
     if not ours:
         raise CrossSiteRequest(
             f"{request.method} {request.url.path} came from another site ({origin or site}): use Keyscope's own pages, "

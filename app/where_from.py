@@ -10,3 +10,11 @@ def path_of(address: str) -> str:
     except ValueError:
         return ""
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def host_of(address: str) -> str:
+    """Host and port of an address; empty where there is none or it cannot be read."""
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return ""
