@@ -13,6 +13,8 @@ from contract.manifest import Manifest
 
 Cursor = duckdb.DuckDBPyConnection
 _NEGATIVE = re.compile(r"(?<![\w–])-(?=\d)")
+Z = NormalDist().inv_cdf(0.975)
+"""Standard errors to either end of a 95 % interval of what is normally distributed."""
 
 
 class Verdict(StrEnum):
@@ -95,9 +97,8 @@ class Rate:
     @classmethod
     def among(cls, share: float, n: int) -> "Rate":
         """A share of n things, with the interval of Wilson (1927) over them, as if they were drawn from many."""
-        z = NormalDist().inv_cdf(0.975)
-        middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5 / (1 + z**2 / n)
+        middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+        half = Z * (share * (1 - share) / n + Z**2 / (4 * n**2)) ** 0.5 / (1 + Z**2 / n)
         return cls(share, max(0.0, middle - half), min(1.0, middle + half))
 
     def above(self, other: "Rate") -> bool:

@@ -2,7 +2,7 @@
 
 from math import nan
 
-from app.findings.finding import Claim, Cursor, Measured, Rate, judged
+from app.findings.finding import Claim, Cursor, Measured, Rate, Z, judged
 from app.queries.values import rows
 from contract.manifest import Manifest
 
@@ -18,7 +18,6 @@ _COSINES = """
     FROM keys GROUP BY layer ORDER BY layer"""
 _SAMPLED_LAYERS = 8
 """The distinct files are counted in about so many layers, for the rest would cost a scan of all triggers."""
-_Z = 1.96
 
 
 def harvest(cursor: Cursor, manifest: Manifest) -> Measured | None:
@@ -57,13 +56,13 @@ def cosines(cursor: Cursor, manifest: Manifest) -> Measured | None:
 
 def _quantile(cursor: Cursor, share: float, n: int) -> Rate:
     """A quantile over keys, its interval from the keys that lie as far to either side as counts of them vary."""
-    margin = _Z * (share * (1 - share) / n) ** 0.5
+    margin = Z * (share * (1 - share) / n) ** 0.5
     wanted = ", ".join(str(min(max(each, 0.0), 1.0)) for each in (share, share - margin, share + margin))
     return Rate.of(rows(cursor, _HARVEST.format(wanted))[0][0])
 
 
 def _mean(mean: float, error: float | None) -> Rate:
-    margin = nan if error is None else _Z * error
+    margin = nan if error is None else Z * error
     return Rate(mean, mean - margin, mean + margin)
 
 

@@ -44,10 +44,10 @@ def _agree(connection: duckdb.DuckDBPyConnection, measure: str, rates: list[floa
         )
 
 
-def _verdict(measured: Measured | None) -> Verdict:
+def _told(measured: Measured | None) -> Measured:
     assert measured is not None
     assert measured.text
-    return measured.verdict
+    return measured
 
 
 def test_claims_without_figures_are_not_computed(runs_dir: Path) -> None:
@@ -83,7 +83,7 @@ def test_agreement_has_to_rise_to_all_of_it(
     made: duckdb.DuckDBPyConnection, manifest: Manifest, rates: list[float], verdict: Verdict
 ) -> None:
     _agree(made, "residual", rates)
-    assert _verdict(agreement.residual(made, manifest)) is verdict
+    assert _told(agreement.residual(made, manifest)).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,8 @@ def test_the_residual_has_to_decide_most(
             "VALUES (?, 'all', 'all', ?, ?, ?, 1000, 10)",
             [f"split_{name}", share, share - 0.01, share + 0.01],
         )
-    measured = agreement.split(made, manifest)
-    assert _verdict(measured) is verdict
-    assert measured is not None
+    measured = _told(agreement.split(made, manifest))
+    assert measured.verdict is verdict
     assert f"residual {100 * shares[0]:.1f} % ({100 * shares[0] - 1:.1f}–{100 * shares[0] + 1:.1f})" in measured.text
 
 
@@ -121,7 +120,7 @@ def test_depth_has_to_grow_with_context(
             "INSERT INTO agreement_contexts VALUES (?, 'depth', NULL, ?, ?, ?, 100, 10)",
             [size, depth, depth - 0.1, depth + 0.1],
         )
-    assert _verdict(agreement.context(made, manifest)) is verdict
+    assert _told(agreement.context(made, manifest)).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -136,7 +135,7 @@ def test_shallow_keys_have_to_lie_below(
             "INSERT INTO syntax_trends VALUES (?, 100, ?, ?, ?, 0, -0.01, 0.01)",
             [measure, difference, difference - 0.02, difference + 0.02],
         )
-    assert _verdict(syntax.shallow(made, manifest)) is verdict
+    assert _told(syntax.shallow(made, manifest)).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -167,7 +166,7 @@ def test_an_edit_has_to_be_selective_by_both_comparisons(
         "INSERT INTO edit_contrasts VALUES ('e', 1, 'general', 'accuracy', ?, ?, ?)",
         [contrast, contrast - 0.1, contrast + 0.1],
     )
-    assert _verdict(concepts.edit(made, manifest)) is verdict
+    assert _told(concepts.edit(made, manifest)).verdict is verdict
 
 
 GROUP_N = 1000
@@ -211,9 +210,8 @@ def test_detectors_have_to_lie_low_and_dead_keys_not_high(
     for half, dead_share, peak_share in zip(("lower half", "upper half"), dead, peak, strict=True):
         _group(made, "dead", half, dead_share, margin)
         _group(made, "detectors_peak", half, peak_share, margin)
-    measured = firing.detectors(made, manifest)
-    assert _verdict(measured) is verdict
-    assert measured is not None
+    measured = _told(firing.detectors(made, manifest))
+    assert measured.verdict is verdict
     assert f"over half their largest coefficient: {100 * peak[0]:.2f} % (" in measured.text
 
 
@@ -231,9 +229,8 @@ def test_most_of_enough_detectors_have_to_suppress(
 ) -> None:
     _group(made, "suppressing_detectors", "all layers", share, 0.1, n=n)
     _group(made, "suppressing", "all layers", 0.5)
-    measured = firing.suppression(made, manifest)
-    assert _verdict(measured) is verdict
-    assert measured is not None
+    measured = _told(firing.suppression(made, manifest))
+    assert measured.verdict is verdict
     assert (
         f"{100 * share:.1f} % ({100 * share - 10:.1f}–{100 * share + 10:.1f}) of {n} token detectors" in measured.text
     )
@@ -249,7 +246,7 @@ def test_more_keys_have_to_know_the_position_than_shifted_ones(
     _group(made, "positional", "all layers", share)
     _group(made, "positional", "all layers", chance, control="shifted")
     _group(made, "positional_strong", "all layers", share)
-    assert _verdict(firing.positions(made, manifest)) is verdict
+    assert _told(firing.positions(made, manifest)).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -270,9 +267,8 @@ def test_a_key_has_to_tell_a_language_above_chance(
     _group(made, "best_f1", "all layers", chance, None, "drawn")
     for third in ("lowest third", "highest third"):
         _group(made, "language", third, 0.05)
-    measured = firing.languages(made, manifest)
-    assert _verdict(measured) is verdict
-    assert measured is not None
+    measured = _told(firing.languages(made, manifest))
+    assert measured.verdict is verdict
     assert f"go (L1.K7) {f1:.2f} ({low:.2f} to 1.00)" in measured.text
 
 
@@ -296,7 +292,7 @@ def test_classes_of_weights_have_to_be_commoner_at_the_top(
         _group(made, name, "lowest third", 0.02, None)
         _group(made, name, "highest third", share, None)
         _group(made, name, "highest third", gaussian, None, "gaussian")
-    assert _verdict(firing.weight_classes(made, manifest)) is verdict
+    assert _told(firing.weight_classes(made, manifest)).verdict is verdict
 
 
 @pytest.mark.parametrize(("share", "n"), [(0.0, 640), (0.25, 40), (1.0, 7), (0.013, 1920)])
@@ -346,9 +342,8 @@ def test_an_edit_measured_in_too_few_files_shows_nothing(made: duckdb.DuckDBPyCo
     )
     made.execute("INSERT INTO edit_contrasts VALUES ('e', 1, 'general', 'accuracy', -0.5, NULL, NULL)")
     for claim in (concepts.edit, concepts.doses, concepts.ranges):
-        measured = claim(made, manifest)
-        assert _verdict(measured) is Verdict.INCONCLUSIVE
-        assert measured is not None
+        measured = _told(claim(made, manifest))
+        assert measured.verdict is Verdict.INCONCLUSIVE
         (part,) = measured.parts
         assert "-60.0 points (too few files for an interval)" in part
         assert "nan" not in measured.whole

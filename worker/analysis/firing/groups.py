@@ -36,7 +36,9 @@ def together(measure: str, counted: FloatArray) -> FloatArray:
 
 
 def grouped(rows: Iterable[Row], drawn: Drawn, n_layers: int) -> list[Row]:
-    """The rows of layers together, but for the share that fires, which is of tokens; a draw of files is the same in all layers, so that draws are joined before their spread.
+    """The rows of layers together, but for the share that fires, which is of tokens.
+
+    A draw takes the same files in every layer, so the draws of the layers are joined before their spread is taken.
 
     Args:
         rows: of single layers.
