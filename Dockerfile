@@ -12,7 +12,7 @@ ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN useradd --create-home --uid 10001 keyscope \
     && install --directory --owner keyscope --group keyscope /data /data/runs /data/labels /data/cache
 WORKDIR /build
-COPY pyproject.toml constraints.txt README.md LICENSE keyscope.py ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 
 
 FROM base AS app

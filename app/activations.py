@@ -5,13 +5,13 @@ import logging
 import duckdb
 from starlette.concurrency import run_in_threadpool
 
-from app.labels.database import Database, DatabaseUnavailable
-from app.labels.many import labels_of_keys
-from app.live import Workers
-from app.queries import percentiles
-from app.runs import Run
-from contract.keys import KeyId
-from contract.wire import ActivationsAnswer, ActivationsRequest, KeyLabel
+from keyscope.app.labels.database import Database, DatabaseUnavailable
+from keyscope.app.labels.many import labels_of_keys
+from keyscope.app.live import Workers
+from keyscope.app.queries import percentiles
+from keyscope.app.runs import Run
+from keyscope.contract.keys import KeyId
+from keyscope.contract.wire import ActivationsAnswer, ActivationsRequest, KeyLabel
 
 log = logging.getLogger(__name__)
 Labels = dict[KeyId, list[KeyLabel]]

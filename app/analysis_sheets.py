@@ -4,12 +4,12 @@ from typing import Any
 
 import duckdb
 
-from app.errors import NotFound
-from app.exports import Sheet
-from app.queries.values import clean, rows
-from app.runs import Run
-from contract.analyses.kinds import KINDS
-from contract.tables import Table
+from keyscope.app.errors import NotFound
+from keyscope.app.exports import Sheet
+from keyscope.app.queries.values import clean, rows
+from keyscope.app.runs import Run
+from keyscope.contract.analyses.kinds import KINDS
+from keyscope.contract.tables import Table
 
 
 class UnknownTable(NotFound):

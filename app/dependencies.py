@@ -6,13 +6,13 @@ from typing import Annotated
 import duckdb
 from fastapi import Depends, Path, Query, Request
 
-from app import queries
-from app.labels.database import Database
-from app.live import Workers
-from app.queries.layers import Order
-from app.runs import Registry, Run
-from app.settings import Settings
-from contract.keys import KeyId
+from keyscope.app import queries
+from keyscope.app.labels.database import Database
+from keyscope.app.live import Workers
+from keyscope.app.queries.layers import Order
+from keyscope.app.runs import Registry, Run
+from keyscope.app.settings import Settings
+from keyscope.contract.keys import KeyId
 
 
 def _settings(request: Request) -> Settings:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
-from app.drawing_parts import by_layer
-from app.queries import LayerMap, LayerSummary
+from keyscope.app.drawing_parts import by_layer
+from keyscope.app.queries import LayerMap, LayerSummary
 
 Indices = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float32]

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from app.drawing_parts import curve, curves_by_layer, number_bars, rests_on
-from app.queries.layer_agreement import ByLayer, ContextEstimates, KeyEstimates, PartEstimate
+from keyscope.app.drawing_parts import curve, curves_by_layer, number_bars, rests_on
+from keyscope.app.queries.layer_agreement import ByLayer, ContextEstimates, KeyEstimates, PartEstimate
 
 STYLE = ".2%"
 Layers = Mapping[tuple[str, str], ByLayer]

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from app.drawing_parts import by_layer, curve, interval_bars
-from app.queries.concepts import ConceptLayer
+from keyscope.app.drawing_parts import by_layer, curve, interval_bars
+from keyscope.app.queries.concepts import ConceptLayer
 
 Layers = Sequence[ConceptLayer]
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from app.drawing_parts import interval_bars, interval_words
-from app.queries.edits import Control, Effect
+from keyscope.app.drawing_parts import interval_bars, interval_words
+from keyscope.app.queries.edits import Control, Effect
 
 TITLES = {
     ("concept", ""): "the concept's places",

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
-from app.drawing_parts import curve, curves_by_layer, number_bars
-from app.queries.firing import ByLayer, Which
+from keyscope.app.drawing_parts import curve, curves_by_layer, number_bars
+from keyscope.app.queries.firing import ByLayer, Which
 
 STYLE = ".3g"
 Found = Mapping[Which, ByLayer]

@@ -5,8 +5,8 @@ from math import log2
 
 import plotly.graph_objects as go
 
-from app.drawing_parts import FEW_LAYERS, curve, curves_by_layer, rests_on
-from app.queries.syntax import LayerMeasure, LayerValue
+from keyscope.app.drawing_parts import FEW_LAYERS, curve, curves_by_layer, rests_on
+from keyscope.app.queries.syntax import LayerMeasure, LayerValue
 
 Layers = Mapping[str, Mapping[int, LayerMeasure]]
 Values = Mapping[str, Mapping[int, LayerValue]]

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import duckdb
 
-from app.queries import edits as queries
-from app.queries.edits import Change, Contrast, Control, Edit, Effect
+from keyscope.app.queries import edits as queries
+from keyscope.app.queries.edits import Change, Contrast, Control, Edit, Effect
 
 LEVEL = 0.05
 WORSE = {"accuracy": -1, "loss": 1, "rank": 1}

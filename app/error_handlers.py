@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import Exists, NotFound
-from contract.errors import KeyscopeError
-from contract.wire import ErrorAnswer
+from keyscope.app.errors import Exists, NotFound
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.wire import ErrorAnswer
 
 log = logging.getLogger(__name__)
 JSON_PATHS = ("/api/", "/openapi.json", "/healthz", "/metrics")

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from contract.errors import KeyscopeError
-from contract.keys import KeyId
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.keys import KeyId
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """Jobs of the live workers: analyses of runs, asked for, looked at and stopped from here."""
 
-from app.errors import NotFound
-from app.live import Method, Worker, WorkerRefused, Workers, WorkerUnavailable, whole
-from contract.errors import KeyscopeError
-from contract.manifest import Manifest
-from contract.wire import Job, JobAnswer, JobOptions, JobsAnswer, WorkerInfo, WorkerJob
+from keyscope.app.errors import NotFound
+from keyscope.app.live import Method, Worker, WorkerRefused, Workers, WorkerUnavailable, whole
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.manifest import Manifest
+from keyscope.contract.wire import Job, JobAnswer, JobOptions, JobsAnswer, WorkerInfo, WorkerJob
 
 _JSON = "application/json"
 

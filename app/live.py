@@ -10,10 +10,10 @@ from typing import Any, Literal, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from app.queries import check_key
-from contract.errors import KeyscopeError
-from contract.manifest import Manifest
-from contract.wire import (
+from keyscope.app.queries import check_key
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.manifest import Manifest
+from keyscope.contract.wire import (
     ActivationsAnswer,
     ActivationsRequest,
     ErrorAnswer,

@@ -13,8 +13,8 @@ from prometheus_client import (
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.accounts.identity import Visitor, require
-from app.accounts.roles import Role
+from keyscope.app.accounts.identity import Visitor, require
+from keyscope.app.accounts.roles import Role
 
 router = APIRouter(tags=["operation"])
 

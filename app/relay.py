@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import httpx
 from starlette.requests import Request
 
-from contract.errors import KeyscopeError
-from contract.wire import ErrorAnswer
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.wire import ErrorAnswer
 
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LAST = re.compile(rb"^event:[ ]?(done|error)\r?$", re.MULTILINE)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import duckdb
 
-from app.errors import UnknownRun
-from app.queries.tokens import Vocabulary, load_vocabulary
-from contract.analyses.files import analysis_files, read_analyses, read_problems
-from contract.manifest import Manifest
-from contract.runfile import RunFileError, open_run, read_manifest
-from contract.tables import SUFFIX
+from keyscope.app.errors import UnknownRun
+from keyscope.app.queries.tokens import Vocabulary, load_vocabulary
+from keyscope.contract.analyses.files import analysis_files, read_analyses, read_problems
+from keyscope.contract.manifest import Manifest
+from keyscope.contract.runfile import RunFileError, open_run, read_manifest
+from keyscope.contract.tables import SUFFIX
 
 log = logging.getLogger(__name__)
 

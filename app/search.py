@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 from fastapi import Depends, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.dependencies import LabelsDatabase, OpenRun
-from app.errors import InvalidParameter
-from app.labels.models import Kind
-from app.labels.repository import keys_of_kind
-from app.queries.criteria import (
+from keyscope.app.dependencies import LabelsDatabase, OpenRun
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.repository import keys_of_kind
+from keyscope.app.queries.criteria import (
     About,
     Among,
     Between,
@@ -25,9 +25,9 @@ from app.queries.criteria import (
     Prefers,
     Writes,
 )
-from app.queries.search import Search
-from app.queries.tokens import parse_token
-from contract.analyses.firing import CLASSES, SHAPES
+from keyscope.app.queries.search import Search
+from keyscope.app.queries.tokens import parse_token
+from keyscope.contract.analyses.firing import CLASSES, SHAPES
 
 
 def _filled(text: object) -> object:

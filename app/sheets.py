@@ -6,16 +6,16 @@ from typing import Any, Literal
 
 import duckdb
 
-from app import queries
-from app.exports import Sheet
-from app.queries.keys import STATISTICS
-from app.queries.search import Search, found_statistics
-from app.queries.values import clean
-from app.runs import Run
-from contract import bins
-from contract.keys import KeyId
-from contract.runfile import MOMENTS
-from contract.tables import Column
+from keyscope.app import queries
+from keyscope.app.exports import Sheet
+from keyscope.app.queries.keys import STATISTICS
+from keyscope.app.queries.search import Search, found_statistics
+from keyscope.app.queries.values import clean
+from keyscope.app.runs import Run
+from keyscope.contract import bins
+from keyscope.contract.keys import KeyId
+from keyscope.contract.runfile import MOMENTS
+from keyscope.contract.tables import Column
 
 KeyTable = Literal["statistics", "languages", "histograms", "triggers", "samples", "fires_on", "value_tokens"]
 _KEY = {"key": "VARCHAR", "layer": "INTEGER", "index": "INTEGER"}

@@ -15,8 +15,8 @@ from typing import Annotated
 
 import typer
 
-from app.labels.database import upgrade
-from contract.keys import KeyId
+from keyscope.app.labels.database import upgrade
+from keyscope.contract.keys import KeyId
 from tests.labelers import RUN, Load, label_server
 from tests.postgres import postgresql
 from tests.runs import Shape, build_run

@@ -12,12 +12,12 @@ from typing import Annotated
 import torch
 import typer
 
-from contract.keys import KeyId, Mask
-from contract.wire import TokenEvent
-from worker.live.generation import Generator, Task
-from worker.model.code_model import CodeModel
-from worker.model.load import load_model
-from worker.model.source import ModelSource
+from keyscope.contract.keys import KeyId, Mask
+from keyscope.contract.wire import TokenEvent
+from keyscope.worker.live.generation import Generator, Task
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.load import load_model
+from keyscope.worker.model.source import ModelSource
 
 PROMPT = "import os\nimport sys\n\n\nclass Reader:\n    def __init__(self, path):\n        self.path = path\n\n" * 8
 

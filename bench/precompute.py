@@ -20,17 +20,17 @@ from typing import Annotated
 import torch
 import typer
 
-from contract.manifest import RunSettings
-from worker.corpus.files import SourceFile
-from worker.corpus.gather import GatherSettings, gather
-from worker.model.code_model import CodeModel
-from worker.model.load import load_model
-from worker.model.source import ModelSource
-from worker.model.taps import read_coefficients
-from worker.precompute.collect import Collector, polarities
-from worker.precompute.sampling import SLOTS
-from worker.precompute.token_store import TokenStore, open_tokens, write_tokens
-from worker.precompute.windows import Batch, Window, batches
+from keyscope.contract.manifest import RunSettings
+from keyscope.worker.corpus.files import SourceFile
+from keyscope.worker.corpus.gather import GatherSettings, gather
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.load import load_model
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.model.taps import read_coefficients
+from keyscope.worker.precompute.collect import Collector, polarities
+from keyscope.worker.precompute.sampling import SLOTS
+from keyscope.worker.precompute.token_store import TokenStore, open_tokens, write_tokens
+from keyscope.worker.precompute.windows import Batch, Window, batches
 
 
 def main(

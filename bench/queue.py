@@ -15,8 +15,8 @@ from typing import Annotated
 import typer
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from app.accounts.by_word import COOKIE
-from app.labels.database import upgrade
+from keyscope.app.accounts.by_word import COOKIE
+from keyscope.app.labels.database import upgrade
 from tests.chromium import launch
 from tests.labelers import label_server
 

@@ -24,13 +24,13 @@ import typer
 from fastapi.testclient import TestClient
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from app.main import create_app
-from app.settings import Settings
-from contract.keys import KeyId
-from contract.manifest import RunSettings
-from worker.model.source import ModelSource
-from worker.precompute.run import PrecomputeRequest, precompute
-from worker.progress import Advance, Silent
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
+from keyscope.contract.keys import KeyId
+from keyscope.contract.manifest import RunSettings
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.precompute.run import PrecomputeRequest, precompute
+from keyscope.worker.progress import Advance, Silent
 
 NANO = Path(__file__).parents[1] / "models" / "codegen-nano"
 SUFFIXES = {"python": ".py", "java": ".java", "go": ".go"}

@@ -16,10 +16,10 @@ from typing import Annotated
 import duckdb
 import typer
 
-from app.queries.criteria import About, Between, Criterion, Dead, FiresOn, InLayers, Prefers, Writes
-from app.queries.search import Search, search
-from app.queries.tokens import Vocabulary, load_vocabulary
-from contract.runfile import DERIVED, create, open_run, table, write_derived, write_manifest
+from keyscope.app.queries.criteria import About, Between, Criterion, Dead, FiresOn, InLayers, Prefers, Writes
+from keyscope.app.queries.search import Search, search
+from keyscope.app.queries.tokens import Vocabulary, load_vocabulary
+from keyscope.contract.runfile import DERIVED, create, open_run, table, write_derived, write_manifest
 from tests.contract.test_runfile import MANIFEST
 
 VOCABULARY = 51_200

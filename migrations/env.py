@@ -2,12 +2,12 @@
 
 from alembic import context
 
-from app.accounts import models as account_models  # noqa: F401 - makes its tables known
-from app.concepts import models as concept_models  # noqa: F401 - makes its tables known
-from app.labels import team_models  # noqa: F401 - makes its tables known
-from app.labels.database import database_url, make_engine
-from app.labels.models import Base
-from app.settings import Settings
+from keyscope.app.accounts import models as account_models  # noqa: F401 - makes its tables known
+from keyscope.app.concepts import models as concept_models  # noqa: F401 - makes its tables known
+from keyscope.app.labels import team_models  # noqa: F401 - makes its tables known
+from keyscope.app.labels.database import database_url, make_engine
+from keyscope.app.labels.models import Base
+from keyscope.app.settings import Settings
 
 
 def run() -> None:

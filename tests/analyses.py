@@ -7,11 +7,11 @@ from typing import Any
 
 import duckdb
 
-from contract.analyses.agreement import CONTEXT_MEASURES, KEY_MEASURES, LAYER_MEASURES
-from contract.analyses.files import publish_analysis, write_analysis_manifest
-from contract.analyses.kinds import SCHEMA_VERSION
-from contract.analyses.manifest import AnalysisManifest
-from contract.runfile import open_run, read_manifest
+from keyscope.contract.analyses.agreement import CONTEXT_MEASURES, KEY_MEASURES, LAYER_MEASURES
+from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
+from keyscope.contract.analyses.kinds import SCHEMA_VERSION
+from keyscope.contract.analyses.manifest import AnalysisManifest
+from keyscope.contract.runfile import open_run, read_manifest
 
 PARTS = {
     "all": ["all"],

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from contract.analyses.concepts import AUROC_LEVELS, TABLES
-from contract.analyses.files import publish_analysis, write_analysis_manifest
-from contract.concepts import SHIPPED, Concept
+from keyscope.contract.analyses.concepts import AUROC_LEVELS, TABLES
+from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
+from keyscope.contract.concepts import SHIPPED, Concept
 from tests.analyses import analysis_manifest
 
 NAMED = {concept.name: concept for concept in SHIPPED}

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contract.analyses.edit import CONTROLS, MEASURES, TABLES
-from contract.analyses.files import publish_analysis, write_analysis_manifest
-from contract.concepts import SHIPPED, Concept
+from keyscope.contract.analyses.edit import CONTROLS, MEASURES, TABLES
+from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
+from keyscope.contract.concepts import SHIPPED, Concept
 from tests.analyses import analysis_manifest
 
 LOOPS = next(concept for concept in SHIPPED if concept.name == "loops")

@@ -1,4 +1,4 @@
-"""A live worker without a model: it speaks `contract.wire` and always continues with the same few tokens."""
+"""A live worker without a model: it speaks `keyscope.contract.wire` and always continues with the same few tokens."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from contract.wire import (
+from keyscope.contract.wire import (
     ActivationsAnswer,
     Alternative,
     Applied,

@@ -5,9 +5,9 @@ from typing import Any
 
 import duckdb
 
-from contract.analyses.files import publish_analysis, write_analysis_manifest
-from contract.analyses.firing import CENSUS, GROUPS, MEASURES, UNGROUPED
-from contract.runfile import open_run
+from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
+from keyscope.contract.analyses.firing import CENSUS, GROUPS, MEASURES, UNGROUPED
+from keyscope.contract.runfile import open_run
 from tests.analyses import analysis_manifest
 
 CONTROLLED = {

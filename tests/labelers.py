@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from contract.keys import KeyId
+from keyscope.contract.keys import KeyId
 from tests.processes import KEYSCOPE, free_port, wait_until
 
 RUN = "alpha"

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from app.main import create_app
-from app.settings import Settings
-from worker.live.server import create_worker_app
-from worker.live.settings import WorkerSettings
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
+from keyscope.worker.live.server import create_worker_app
+from keyscope.worker.live.settings import WorkerSettings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "openapi"
 

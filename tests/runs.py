@@ -13,8 +13,8 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from contract import bins
-from contract.manifest import (
+from keyscope.contract import bins
+from keyscope.contract.manifest import (
     CorpusFacts,
     LanguageCounts,
     Manifest,
@@ -23,7 +23,7 @@ from contract.manifest import (
     RunSettings,
     Verification,
 )
-from contract.runfile import SCHEMA_VERSION, create, write_derived, write_manifest
+from keyscope.contract.runfile import SCHEMA_VERSION, create, write_derived, write_manifest
 
 PYTHON = '''\
 import numpy as np
@@ -432,7 +432,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple]
 
 
 def _moments(values: np.ndarray) -> tuple[int, float, float, float, float | None, float | None, float, float, float]:
-    """The columns of `contract.runfile.MOMENTS`."""
+    """The columns of `keyscope.contract.runfile.MOMENTS`."""
     values = values.astype(np.float64)
     mean, variance = values.mean(), values.var()
     z = (values - mean) / np.sqrt(variance) if variance else None

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import duckdb
 
-from contract.analyses.files import publish_analysis, write_analysis_manifest
-from contract.analyses.syntax import ASPECTS, KEY_MEASURES, LAYER_MEASURES, ROLES
-from contract.runfile import open_run
+from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
+from keyscope.contract.analyses.syntax import ASPECTS, KEY_MEASURES, LAYER_MEASURES, ROLES
+from keyscope.contract.runfile import open_run
 from tests.analyses import analysis_manifest
 
 VALUES = {

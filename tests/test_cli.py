@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import keyscope
-from contract.manifest import Verification
-from contract.runfile import TABLES
+from keyscope.cli.main import cli
+from keyscope.contract.manifest import Verification
+from keyscope.contract.runfile import TABLES
 from tests.processes import KEYSCOPE, answers, free_port, wait_until
 from tests.runs import build_run
 from tests.worker.models import CODE, save_tiny
@@ -20,7 +20,7 @@ COMMANDS = ["demo", "precompute", "verify", "inspect", "serve", "worker", "db"]
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(keyscope.cli, [str(argument) for argument in arguments])
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_several_sources_can_follow_one_another(precompute, corpus, tmp_path):
 
 def test_verify_fails_over_the_tolerance(run_file, monkeypatch):
     bad = Verification(keys=5, triggers=15, largest_error=0.5, tolerance=1e-4, passed=False, seconds=0.1)
-    monkeypatch.setattr("worker.precompute.verify.verify_run", lambda *_: bad)
+    monkeypatch.setattr("keyscope.worker.precompute.verify.verify_run", lambda *_: bad)
     result = run("verify", run_file)
     assert result.exit_code == 1
     assert "NOT verified: 5 keys, 15 triggers, largest error 0.5, allowed 0.0001" in result.stdout
@@ -178,7 +178,7 @@ def test_an_interrupted_precompute_says_how_to_go_on(precompute, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("worker.precompute.run.precompute", interrupted)
+    monkeypatch.setattr("keyscope.worker.precompute.run.precompute", interrupted)
     result = run(*precompute)
     assert result.exit_code == 130
     assert result.stderr == "interrupted; --resume goes on from here\n"

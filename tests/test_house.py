@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
-from app.settings import Settings
+from keyscope.app.settings import Settings
+from keyscope.worker.live.settings import WorkerSettings
+from keyscope.worker.model.families import FAMILIES
+from keyscope.worker.model.source import DEFAULT_CACHE
 from tests.openapi import documents
-from worker.live.settings import WorkerSettings
-from worker.model.families import FAMILIES
-from worker.model.source import DEFAULT_CACHE
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("app", "contract", "worker", "bench", "migrations")
+ROOMS = ("app", "worker", "bench", "migrations", "keyscope")
 REGISTRY = re.compile(r"(?:pypi|npmjs|pythonhosted|yarnpkg|debian|pytorch)\.(?:org|com|net)", re.IGNORECASE)
 
 
@@ -35,7 +35,7 @@ def tracked() -> list[Path]:
 
 
 def modules() -> list[Path]:
-    paths = [ROOT / "keyscope.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
+    paths = {path.resolve() for room in ROOMS for path in (ROOT / room).rglob("*.py")}
     return sorted(path for path in paths if path.stat().st_size)
 
 
@@ -60,13 +60,17 @@ def test_imports_are_absolute():
 
 @pytest.mark.parametrize("room", ["app", "contract"])
 def test_pages_and_contract_load_without_torch(room):
-    imports = "import app.main, app.labels.database" if room == "app" else "import contract.runfile, contract.wire"
-    code = f"{imports}, sys; sys.exit('torch' in sys.modules or 'worker.model' in sys.modules)"
+    imports = (
+        "import keyscope.app.main, keyscope.app.labels.database"
+        if room == "app"
+        else "import keyscope.contract.runfile, keyscope.contract.wire"
+    )
+    code = f"{imports}, sys; sys.exit('torch' in sys.modules or 'keyscope.worker.model' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_the_command_line_loads_without_torch():
-    code = "import keyscope, sys; sys.exit('torch' in sys.modules)"
+    code = "import keyscope.cli.main, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 

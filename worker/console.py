@@ -12,7 +12,7 @@ from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextCo
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from worker.progress import Advance, Pace, Progress
+from keyscope.worker.progress import Advance, Pace, Progress
 
 SECONDS_BETWEEN_LINES = 5.0
 

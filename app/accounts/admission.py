@@ -10,15 +10,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.accounts import sessions, tokens
-from app.accounts.identity import NotSignedIn, Person, TokenExpired, require
-from app.accounts.models import ApiToken, BrowserSession
-from app.accounts.presence import Presence
-from app.accounts.roles import Role
-from app.error_handlers import wants_json
-from app.labels.database import Database, DatabaseUnavailable
-from app.security import SAFE_METHODS
-from app.where_from import path_of
+from keyscope.app.accounts import sessions, tokens
+from keyscope.app.accounts.identity import NotSignedIn, Person, TokenExpired, require
+from keyscope.app.accounts.models import ApiToken, BrowserSession
+from keyscope.app.accounts.presence import Presence
+from keyscope.app.accounts.roles import Role
+from keyscope.app.error_handlers import wants_json
+from keyscope.app.labels.database import Database, DatabaseUnavailable
+from keyscope.app.security import SAFE_METHODS
+from keyscope.app.where_from import path_of
 
 COOKIE = "keyscope-session"
 SEEN_EVERY = timedelta(minutes=5)

@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.accounts.identity import NAME_HEADER, Person
-from app.accounts.roles import Role
-from app.errors import InvalidParameter
-from app.labels.people import person_name
-from contract.errors import KeyscopeError
+from keyscope.app.accounts.identity import NAME_HEADER, Person
+from keyscope.app.accounts.roles import Role
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels.people import person_name
+from keyscope.contract.errors import KeyscopeError
 
 COOKIE = "keyscope-person"
 """Cookie with the display name, percent-encoded."""

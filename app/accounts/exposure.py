@@ -2,8 +2,8 @@
 
 import ipaddress
 
-from app.settings import Settings
-from contract.errors import KeyscopeError
+from keyscope.app.settings import Settings
+from keyscope.contract.errors import KeyscopeError
 
 
 class OpenToOthers(KeyscopeError):

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-from app.accounts.presence import Presence
-from app.accounts.roles import Role as Role
-from contract.errors import KeyscopeError
+from keyscope.app.accounts.presence import Presence
+from keyscope.app.accounts.roles import Role
+from keyscope.contract.errors import KeyscopeError
 
 NAME_HEADER = "X-Keyscope-Person"
 CREDENTIALS = [

@@ -6,10 +6,10 @@ from urllib.parse import quote
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.accounts.credentials import digest, new_secret
-from app.accounts.models import Account, Invitation
-from app.accounts.people import folded
-from contract.errors import KeyscopeError
+from keyscope.app.accounts.credentials import digest, new_secret
+from keyscope.app.accounts.models import Account, Invitation
+from keyscope.app.accounts.people import folded
+from keyscope.contract.errors import KeyscopeError
 
 LASTS = timedelta(days=7)
 

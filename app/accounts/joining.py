@@ -9,10 +9,10 @@ import hmac
 
 from sqlalchemy.orm import Session
 
-from app.accounts import people
-from app.accounts.models import Account
-from app.accounts.oidc import Flow, Identity
-from contract.errors import KeyscopeError
+from keyscope.app.accounts import people
+from keyscope.app.accounts.models import Account
+from keyscope.app.accounts.oidc import Flow, Identity
+from keyscope.contract.errors import KeyscopeError
 
 
 class IdentityTaken(KeyscopeError):

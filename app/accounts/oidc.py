@@ -16,9 +16,9 @@ from joserfc.jwk import KeySet
 from joserfc.jws import JWSRegistry
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.accounts.credentials import new_secret
-from app.settings import Settings
-from contract.errors import KeyscopeError
+from keyscope.app.accounts.credentials import new_secret
+from keyscope.app.settings import Settings
+from keyscope.contract.errors import KeyscopeError
 
 SIGNED_BY = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
 """Signatures that only the holder of a private key can make; `none` and shared secrets are not among them."""

@@ -6,7 +6,7 @@ from functools import cache
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from app.errors import InvalidParameter
+from keyscope.app.errors import InvalidParameter
 
 SHORTEST = 12
 LONGEST = 500

@@ -8,16 +8,16 @@ from itertools import count
 from sqlalchemy import ColumnElement, select, union, update
 from sqlalchemy.orm import Session
 
-from app.accounts import sessions, tokens
-from app.accounts.models import Account
-from app.accounts.oidc import Identity
-from app.accounts.roles import Role
-from app.concepts.models import ConceptVersion
-from app.errors import InvalidParameter, NotFound
-from app.labels.models import Label
-from app.labels.people import person_name
-from app.labels.team_models import Adjudication, Comment, KeyList, ListEntry
-from contract.errors import KeyscopeError
+from keyscope.app.accounts import sessions, tokens
+from keyscope.app.accounts.models import Account
+from keyscope.app.accounts.oidc import Identity
+from keyscope.app.accounts.roles import Role
+from keyscope.app.concepts.models import ConceptVersion
+from keyscope.app.errors import InvalidParameter, NotFound
+from keyscope.app.labels.models import Label
+from keyscope.app.labels.people import person_name
+from keyscope.app.labels.team_models import Adjudication, Comment, KeyList, ListEntry
+from keyscope.contract.errors import KeyscopeError
 
 LONGEST_FOLDED = 400
 """Characters of a folded name that the database keeps."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
-from app.accounts import sessions, tokens
-from app.accounts.roles import Role
-from app.labels.wanted import MOST
+from keyscope.app.accounts import sessions, tokens
+from keyscope.app.accounts.roles import Role
+from keyscope.app.labels.wanted import MOST
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.accounts.credentials import digest, new_secret
-from app.accounts.models import Account, BrowserSession
+from keyscope.app.accounts.credentials import digest, new_secret
+from keyscope.app.accounts.models import Account, BrowserSession
 
 LASTS = timedelta(days=14)
 

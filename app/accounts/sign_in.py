@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from app.accounts import invitations, people, sessions, throttle
-from app.accounts.identity import SignedIn
-from app.accounts.models import Account
-from app.accounts.passwords import hash_password, is_password
-from app.labels.database import Database
-from contract.errors import KeyscopeError
+from keyscope.app.accounts import invitations, people, sessions, throttle
+from keyscope.app.accounts.identity import SignedIn
+from keyscope.app.accounts.models import Account
+from keyscope.app.accounts.passwords import hash_password, is_password
+from keyscope.app.labels.database import Database
+from keyscope.contract.errors import KeyscopeError
 
 
 class WrongPassword(KeyscopeError):

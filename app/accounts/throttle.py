@@ -14,9 +14,9 @@ from sqlalchemy import case, delete
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.accounts.models import SignInAttempts
-from app.accounts.people import folded
-from contract.errors import KeyscopeError
+from keyscope.app.accounts.models import SignInAttempts
+from keyscope.app.accounts.people import folded
+from keyscope.contract.errors import KeyscopeError
 
 
 class TooManyAttempts(KeyscopeError):

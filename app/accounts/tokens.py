@@ -7,11 +7,11 @@ from enum import StrEnum
 from sqlalchemy import Select, delete, or_, select
 from sqlalchemy.orm import Session
 
-from app.accounts.credentials import TOKEN_PREFIX, digest, new_secret
-from app.accounts.models import Account, ApiToken
-from app.accounts.roles import Role
-from app.errors import InvalidParameter
-from app.labels.people import person_name
+from keyscope.app.accounts.credentials import TOKEN_PREFIX, digest, new_secret
+from keyscope.app.accounts.models import Account, ApiToken
+from keyscope.app.accounts.roles import Role
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels.people import person_name
 
 MOST = 50
 

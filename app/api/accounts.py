@@ -5,9 +5,9 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from app.accounts.identity import Visitor
-from app.accounts.roles import Role
-from app.api.models import failures
+from keyscope.app.accounts.identity import Visitor
+from keyscope.app.accounts.roles import Role
+from keyscope.app.api.models import failures
 
 router = APIRouter(tags=["people"])
 

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from app.api import models
-from app.api.comments import AdjudicationShape
-from app.dependencies import LabelsDatabase, OpenRun
-from app.labels import adjudication, agreement
-from app.labels.models import Kind
-from app.labels.statistics import Estimate
+from keyscope.app.api import models
+from keyscope.app.api.comments import AdjudicationShape
+from keyscope.app.dependencies import LabelsDatabase, OpenRun
+from keyscope.app.labels import adjudication, agreement
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.statistics import Estimate
 
 READING = models.OF_A_RUN | models.failures(503)
 router = APIRouter(tags=["agreement"])

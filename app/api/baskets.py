@@ -5,11 +5,11 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.models import failures
-from app.dependencies import LabelsDatabase
-from app.labels import repository
-from contract.keys import KeyId, Mask, format_basket, unique_masks
-from contract.wire import MaskItem
+from keyscope.app.api.models import failures
+from keyscope.app.dependencies import LabelsDatabase
+from keyscope.app.labels import repository
+from keyscope.contract.keys import KeyId, Mask, format_basket, unique_masks
+from keyscope.contract.wire import MaskItem
 
 MAX_MASKS = 65_536
 router = APIRouter(prefix="/baskets", tags=["baskets"])

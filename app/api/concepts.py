@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.accounts.identity import Labeler
-from app.api import models
-from app.api.edits import EditShape, edits_of
-from app.concepts import repository
-from app.concepts.lookup import all_concepts, find_concept
-from app.concepts.repository import KnownConcept
-from app.dependencies import Cursor, LabelsDatabase, OpenRun
-from app.errors import InvalidParameter
-from app.queries.concepts import (
+from keyscope.app.accounts.identity import Labeler
+from keyscope.app.api import models
+from keyscope.app.api.edits import EditShape, edits_of
+from keyscope.app.concepts import repository
+from keyscope.app.concepts.lookup import all_concepts, find_concept
+from keyscope.app.concepts.repository import KnownConcept
+from keyscope.app.dependencies import Cursor, LabelsDatabase, OpenRun
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.queries.concepts import (
     ASCENDING,
     SORTS,
     ConceptKey,
@@ -26,8 +26,8 @@ from app.queries.concepts import (
     concept_layers,
     concept_summaries,
 )
-from app.queries.layers import Order
-from contract.concepts import Pattern, define
+from keyscope.app.queries.layers import Order
+from keyscope.contract.concepts import Pattern, define
 
 router = APIRouter(tags=["concepts"])
 WRITING = models.OF_A_RUN | models.failures(403, 409, 503)

@@ -6,12 +6,12 @@ import duckdb
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from app import edits
-from app.api import models
-from app.dependencies import Cursor, OpenRun
-from app.queries import edits as queries
-from contract.analyses.edit import MEASURES
-from contract.wire import MaskItem
+from keyscope.app import edits
+from keyscope.app.api import models
+from keyscope.app.dependencies import Cursor, OpenRun
+from keyscope.app.queries import edits as queries
+from keyscope.contract.analyses.edit import MEASURES
+from keyscope.contract.wire import MaskItem
 
 router = APIRouter(tags=["edits"])
 

@@ -4,11 +4,11 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from app import queries, sheets
-from app.api import models
-from app.dependencies import Cursor, Filter, Key, Layer, OpenRun, Runs, Sort
-from app.exports import MEDIA_TYPES, Format, Sheet, respond
-from app.search import Searched
+from keyscope.app import queries, sheets
+from keyscope.app.api import models
+from keyscope.app.dependencies import Cursor, Filter, Key, Layer, OpenRun, Runs, Sort
+from keyscope.app.exports import MEDIA_TYPES, Format, Sheet, respond
+from keyscope.app.search import Searched
 
 Wanted = Annotated[Format, Query(description="csv or parquet")]
 ALL = 2**31

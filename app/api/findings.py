@@ -5,10 +5,10 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from app.api import models
-from app.dependencies import Cursor, OpenRun
-from app.findings.finding import Verdict
-from app.findings.report import findings
+from keyscope.app.api import models
+from keyscope.app.dependencies import Cursor, OpenRun
+from keyscope.app.findings.finding import Verdict
+from keyscope.app.findings.report import findings
 
 router = APIRouter(tags=["analyses"])
 

@@ -7,11 +7,11 @@ from typing import Any, Literal, TypeVar
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.analysis_sheets import check_computed
-from app.api import models, shapes
-from app.dependencies import Cursor, Key, OpenRun
-from app.queries.firing import DetectedToken, LayerNumber, Which, group_numbers, key_firing, layer_numbers
-from contract.analyses.firing import CENSUS, CONTROLS, COUNTED, GROUPS, LEVELS, MEASURES
+from keyscope.app.analysis_sheets import check_computed
+from keyscope.app.api import models, shapes
+from keyscope.app.dependencies import Cursor, Key, OpenRun
+from keyscope.app.queries.firing import DetectedToken, LayerNumber, Which, group_numbers, key_firing, layer_numbers
+from keyscope.contract.analyses.firing import CENSUS, CONTROLS, COUNTED, GROUPS, LEVELS, MEASURES
 
 router = APIRouter(tags=["analyses"])
 Place = TypeVar("Place", int, str)

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
-from app import jobs
-from app.accounts.identity import Labeler
-from app.api.models import failures
-from app.dependencies import LiveWorkers, Runs
-from contract.wire import JobAnswer, JobOptions, JobsAnswer
+from keyscope.app import jobs
+from keyscope.app.accounts.identity import Labeler
+from keyscope.app.api.models import failures
+from keyscope.app.dependencies import LiveWorkers, Runs
+from keyscope.contract.wire import JobAnswer, JobOptions, JobsAnswer
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

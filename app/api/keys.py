@@ -6,14 +6,14 @@ from typing import Any
 import duckdb
 from fastapi import APIRouter
 
-from app import queries
-from app.api import models, shapes
-from app.dependencies import Cursor, Key, LabelsDatabase, OpenRun
-from app.labels.database import DatabaseUnavailable
-from app.labels.repository import Target, current_labels
-from app.runs import Run
-from contract import bins
-from contract.keys import KeyId
+from keyscope.app import queries
+from keyscope.app.api import models, shapes
+from keyscope.app.dependencies import Cursor, Key, LabelsDatabase, OpenRun
+from keyscope.app.labels.database import DatabaseUnavailable
+from keyscope.app.labels.repository import Target, current_labels
+from keyscope.app.runs import Run
+from keyscope.contract import bins
+from keyscope.contract.keys import KeyId
 
 router = APIRouter(tags=["keys"])
 

@@ -7,16 +7,16 @@ from fastapi import APIRouter, Body, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from app.accounts.identity import Admin
-from app.api import models
-from app.dependencies import LabelsDatabase, Runs
-from app.exports import MEDIA_TYPES, Sheet, respond_from_disk
-from app.labels import importing, records
-from app.labels.import_files import Format
-from app.labels.importing import ImportRefused
-from app.labels.models import Kind
-from app.labels.records import Filter, RecordKind
-from contract.wire import ErrorAnswer
+from keyscope.app.accounts.identity import Admin
+from keyscope.app.api import models
+from keyscope.app.dependencies import LabelsDatabase, Runs
+from keyscope.app.exports import MEDIA_TYPES, Sheet, respond_from_disk
+from keyscope.app.labels import importing, records
+from keyscope.app.labels.import_files import Format
+from keyscope.app.labels.importing import ImportRefused
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.records import Filter, RecordKind
+from keyscope.contract.wire import ErrorAnswer
 
 router = APIRouter(tags=["labels"])
 

@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.accounts.identity import Labeler
-from app.api import models, shapes
-from app.dependencies import Key, LabelsDatabase, OpenRun
-from app.labels import repository
-from app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
-from app.labels.models import Evidence, Kind
-from app.labels.repository import Judgement, Target
+from keyscope.app.accounts.identity import Labeler
+from keyscope.app.api import models, shapes
+from keyscope.app.dependencies import Key, LabelsDatabase, OpenRun
+from keyscope.app.labels import repository
+from keyscope.app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
+from keyscope.app.labels.models import Evidence, Kind
+from keyscope.app.labels.repository import Judgement, Target
 
 WRITING = models.OF_A_RUN | models.failures(403, 503)
 router = APIRouter(tags=["labels"])

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.analysis_sheets import analysis_sheet, check_computed
-from app.api import models
-from app.api.exports import OF_A_RUN, Wanted
-from app.dependencies import Cursor, OpenRun
-from app.exports import respond
-from app.queries.layer_agreement import (
+from keyscope.app.analysis_sheets import analysis_sheet, check_computed
+from keyscope.app.api import models
+from keyscope.app.api.exports import OF_A_RUN, Wanted
+from keyscope.app.dependencies import Cursor, OpenRun
+from keyscope.app.exports import respond
+from keyscope.app.queries.layer_agreement import (
     ByLayer,
     ContextEstimates,
     Estimate,
@@ -21,7 +21,7 @@ from app.queries.layer_agreement import (
     layer_estimates,
     token_estimates,
 )
-from contract.analyses.agreement import CONTEXT_MEASURES, CONTROLS, LAYER_MEASURES, TOKEN_MEASURES
+from keyscope.contract.analyses.agreement import CONTEXT_MEASURES, CONTROLS, LAYER_MEASURES, TOKEN_MEASURES
 
 router = APIRouter(tags=["analyses"])
 

@@ -8,17 +8,17 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from app import queries
-from app.accounts.identity import Labeler, Visitor
-from app.api import models
-from app.api.labels import Done
-from app.dependencies import LabelsDatabase, OpenRun, Runs
-from app.labels import lists
-from app.labels.lists import Summary
-from app.labels.team_models import ListEntry
-from app.runs import Registry
-from contract.keys import KeyId
-from contract.wire import KeyName
+from keyscope.app import queries
+from keyscope.app.accounts.identity import Labeler, Visitor
+from keyscope.app.api import models
+from keyscope.app.api.labels import Done
+from keyscope.app.dependencies import LabelsDatabase, OpenRun, Runs
+from keyscope.app.labels import lists
+from keyscope.app.labels.lists import Summary
+from keyscope.app.labels.team_models import ListEntry
+from keyscope.app.runs import Registry
+from keyscope.contract.keys import KeyId
+from keyscope.contract.wire import KeyName
 
 READING = models.failures(404, 422, 503)
 WRITING = models.failures(403, 404, 422, 503)

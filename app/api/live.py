@@ -11,15 +11,15 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from app.accounts.identity import needs
-from app.accounts.roles import Role
-from app.activations import read_activations
-from app.api.models import OF_A_RUN, Responses, failures
-from app.dependencies import LabelsDatabase, LiveWorkers, Runs
-from app.live import State, for_worker
-from app.relay import relay_events, unless_gone
-from contract.manifest import Manifest
-from contract.wire import (
+from keyscope.app.accounts.identity import needs
+from keyscope.app.accounts.roles import Role
+from keyscope.app.activations import read_activations
+from keyscope.app.api.models import OF_A_RUN, Responses, failures
+from keyscope.app.dependencies import LabelsDatabase, LiveWorkers, Runs
+from keyscope.app.live import State, for_worker
+from keyscope.app.relay import relay_events, unless_gone
+from keyscope.contract.manifest import Manifest
+from keyscope.contract.wire import (
     ActivationsAnswer,
     ActivationsRequest,
     ErrorAnswer,

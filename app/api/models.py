@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.labels.models import Evidence, Kind
-from contract.manifest import Manifest
-from contract.wire import ErrorAnswer
+from keyscope.app.labels.models import Evidence, Kind
+from keyscope.contract.manifest import Manifest
+from keyscope.contract.wire import ErrorAnswer
 
 Value = float | int | str | bool | None
 Responses = dict[int | str, dict[str, Any]]

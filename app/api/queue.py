@@ -6,12 +6,12 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.accounts.identity import Labeler
-from app.api.labels import WRITING, Done, LabelledKey
-from app.dependencies import LabelsDatabase, OpenRun
-from app.labels import leases
-from app.labels.queue import Strategy, Wanted, next_key
-from contract.errors import KeyscopeError
+from keyscope.app.accounts.identity import Labeler
+from keyscope.app.api.labels import WRITING, Done, LabelledKey
+from keyscope.app.dependencies import LabelsDatabase, OpenRun
+from keyscope.app.labels import leases
+from keyscope.app.labels.queue import Strategy, Wanted, next_key
+from keyscope.contract.errors import KeyscopeError
 
 router = APIRouter(tags=["labels"])
 

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from app.accounts.identity import CREDENTIALS
-from app.api import (
+from keyscope.app.accounts.identity import CREDENTIALS
+from keyscope.app.api import (
     accounts,
     agreement,
     baskets,
@@ -25,7 +25,7 @@ from app.api import (
     search,
     syntax,
 )
-from app.api.models import failures
+from keyscope.app.api.models import failures
 
 router = APIRouter(prefix="/api/v1", dependencies=CREDENTIALS, responses=failures(401))
 for room in (

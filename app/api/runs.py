@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 
-from app import queries
-from app.api import models, shapes
-from app.dependencies import Cursor, Filter, Layer, OpenRun, Runs, Sort
+from keyscope.app import queries
+from keyscope.app.api import models, shapes
+from keyscope.app.dependencies import Cursor, Filter, Layer, OpenRun, Runs, Sort
 
 MAX_LIMIT = 1000
 RUN_FILE = "application/vnd.duckdb"

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.api import models, shapes
-from app.dependencies import Cursor, OpenRun
-from app.queries.search import search
-from app.search import Searched, UnknownTokens
+from keyscope.app.api import models, shapes
+from keyscope.app.dependencies import Cursor, OpenRun
+from keyscope.app.queries.search import search
+from keyscope.app.search import Searched, UnknownTokens
 
 MAX_LIMIT = 1000
 router = APIRouter(tags=["search"])

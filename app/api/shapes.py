@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from app import queries
-from app.api import models
-from app.labels.models import Evidence, Label
-from app.queries.search import Hit
+from keyscope.app import queries
+from keyscope.app.api import models
+from keyscope.app.labels.models import Evidence, Label
+from keyscope.app.queries.search import Hit
 
 
 def token(value: queries.Token) -> dict[str, Any]:

@@ -6,11 +6,19 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.analysis_sheets import check_computed
-from app.api import models
-from app.dependencies import Cursor, Key, OpenRun
-from app.queries.syntax import LayerMeasure, LayerValue, Measure, key_syntax, layer_measures, layer_values, trends
-from contract.analyses.syntax import ASPECTS, LAYER_MEASURES
+from keyscope.app.analysis_sheets import check_computed
+from keyscope.app.api import models
+from keyscope.app.dependencies import Cursor, Key, OpenRun
+from keyscope.app.queries.syntax import (
+    LayerMeasure,
+    LayerValue,
+    Measure,
+    key_syntax,
+    layer_measures,
+    layer_values,
+    trends,
+)
+from keyscope.contract.analyses.syntax import ASPECTS, LAYER_MEASURES
 
 router = APIRouter(tags=["analyses"])
 _LOW = "Lower end of its 95 % interval, by bootstrap over files"

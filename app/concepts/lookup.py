@@ -4,11 +4,11 @@ import json
 
 import duckdb
 
-from app.concepts import repository
-from app.concepts.repository import KnownConcept, UnknownConcept
-from app.labels.database import Database, DatabaseUnavailable
-from app.queries.values import rows
-from contract.concepts import InvalidConcept, define
+from keyscope.app.concepts import repository
+from keyscope.app.concepts.repository import KnownConcept, UnknownConcept
+from keyscope.app.labels.database import Database, DatabaseUnavailable
+from keyscope.app.queries.values import rows
+from keyscope.contract.concepts import InvalidConcept, define
 
 _COMPUTED = "SELECT name, definition FROM concepts ORDER BY concept"
 

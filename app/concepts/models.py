@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import JSON, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.labels.models import Base, Moment
-from contract.concepts import LONGEST_NAME, Concept, define
+from keyscope.app.labels.models import Base, Moment
+from keyscope.contract.concepts import LONGEST_NAME, Concept, define
 
 
 class ConceptVersion(Base):

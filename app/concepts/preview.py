@@ -6,10 +6,10 @@ from typing import Any
 
 import duckdb
 
-from app.queries.tokens import Vocabulary
-from app.queries.values import rows
-from contract.concepts import Pattern
-from contract.patterns import Regex, Span, identifier_spans
+from keyscope.app.queries.tokens import Vocabulary
+from keyscope.app.queries.values import rows
+from keyscope.contract.concepts import Pattern
+from keyscope.contract.patterns import Regex, Span, identifier_spans
 
 MOST_WINDOWS = 1000
 """Windows that are looked at, in an order that has nothing to do with what is in them."""

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.concepts.models import ConceptVersion
-from app.errors import NotFound
-from contract.concepts import SHIPPED, Concept
-from contract.errors import KeyscopeError
+from keyscope.app.concepts.models import ConceptVersion
+from keyscope.app.errors import NotFound
+from keyscope.contract.concepts import SHIPPED, Concept
+from keyscope.contract.errors import KeyscopeError
 
 _SHIPPED = {concept.name: concept for concept in SHIPPED}
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from app.findings.finding import Claim, Cursor, Measured, Rate, judged, rank_correlation
-from app.queries.values import rows
-from contract.analyses.agreement import SHARED_OUT
-from contract.manifest import Manifest
+from keyscope.app.findings.finding import Claim, Cursor, Measured, Rate, judged, rank_correlation
+from keyscope.app.queries.values import rows
+from keyscope.contract.analyses.agreement import SHARED_OUT
+from keyscope.contract.manifest import Manifest
 
 _LAYERS = """
     SELECT estimate, low, high, n FROM agreement

@@ -3,9 +3,9 @@
 from math import isnan
 from statistics import median
 
-from app.findings.finding import Claim, Cursor, Measured, Rate, judged, rank_correlation
-from app.queries.values import rows
-from contract.manifest import Manifest
+from keyscope.app.findings.finding import Claim, Cursor, Measured, Rate, judged, rank_correlation
+from keyscope.app.queries.values import rows
+from keyscope.contract.manifest import Manifest
 
 _MAP = """
     SELECT c.name, list(l.significant ORDER BY l.layer), sum(l.significant), sum(l.keys), sum(l.any_hit),

@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 import duckdb
 
-from contract.manifest import Manifest
+from keyscope.contract.manifest import Manifest
 
 Cursor = duckdb.DuckDBPyConnection
 _NEGATIVE = re.compile(r"(?<![\w–])-(?=\d)")

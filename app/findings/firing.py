@@ -1,9 +1,9 @@
 """Claims about when keys fire and what their weights are for, on the analysis `firing`."""
 
-from app.findings.finding import Claim, Cursor, Measured, Rate, judged
-from app.queries.values import rows
-from contract.analyses.firing import GROUPS
-from contract.manifest import Manifest
+from keyscope.app.findings.finding import Claim, Cursor, Measured, Rate, judged
+from keyscope.app.queries.values import rows
+from keyscope.contract.analyses.firing import GROUPS
+from keyscope.contract.manifest import Manifest
 
 _GROUP = """
     SELECT estimate, low, high, n FROM firing_groups

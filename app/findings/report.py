@@ -1,8 +1,8 @@
 """All claims tried on a run."""
 
-from app.findings import agreement, concepts, firing, run_file, syntax
-from app.findings.finding import Claim, Cursor, Finding, tried
-from contract.manifest import Manifest
+from keyscope.app.findings import agreement, concepts, firing, run_file, syntax
+from keyscope.app.findings.finding import Claim, Cursor, Finding, tried
+from keyscope.contract.manifest import Manifest
 
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted(

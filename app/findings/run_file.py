@@ -2,9 +2,9 @@
 
 from math import nan
 
-from app.findings.finding import Claim, Cursor, Measured, Rate, Z, judged
-from app.queries.values import rows
-from contract.manifest import Manifest
+from keyscope.app.findings.finding import Claim, Cursor, Measured, Rate, Z, judged
+from keyscope.app.queries.values import rows
+from keyscope.contract.manifest import Manifest
 
 _COUNTS = "SELECT count(*), count(*) FILTER (NOT dead), count(*) FILTER (NOT dead AND variance > 0) FROM keys"
 _HARVEST = """

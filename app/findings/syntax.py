@@ -1,8 +1,8 @@
 """Claims about what is stored in which layer, on the analysis `syntax`."""
 
-from app.findings.finding import Claim, Cursor, Measured, Rate, judged
-from app.queries.values import rows
-from contract.manifest import Manifest
+from keyscope.app.findings.finding import Claim, Cursor, Measured, Rate, judged
+from keyscope.app.queries.values import rows
+from keyscope.contract.manifest import Manifest
 
 _TREND = """
     SELECT keys, difference, low, high, control, control_low, control_high FROM syntax_trends

@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, Select, String, and_, literal, null, or_, select, true, union_all
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.errors import InvalidParameter
-from app.labels.comments import present_words
-from app.labels.models import Label
-from app.labels.team_models import Adjudication, Comment, CommentText, KeyList, Mention
-from contract.keys import KeyId
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels.comments import present_words
+from keyscope.app.labels.models import Label
+from keyscope.app.labels.team_models import Adjudication, Comment, CommentText, KeyList, Mention
+from keyscope.contract.keys import KeyId
 
 PAGE = 50
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from app.errors import InvalidParameter
-from app.labels.agreement import Said
-from app.labels.models import Kind
-from app.labels.repository import Target
-from app.labels.team_models import Adjudication
-from contract.errors import KeyscopeError
-from contract.keys import KeyId
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels.agreement import Said
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.repository import Target
+from keyscope.app.labels.team_models import Adjudication
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.keys import KeyId
 
 LONGEST_DESCRIPTION = 4000
 

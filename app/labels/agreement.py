@@ -8,10 +8,10 @@ import numpy as np
 from sqlalchemy import String, cast, select
 from sqlalchemy.orm import Session
 
-from app.labels import statistics
-from app.labels.models import Kind, Label
-from app.labels.statistics import MISSING, Estimate, Ratings
-from contract.keys import KeyId
+from keyscope.app.labels import statistics
+from keyscope.app.labels.models import Kind, Label
+from keyscope.app.labels.statistics import MISSING, Estimate, Ratings
+from keyscope.contract.keys import KeyId
 
 KINDS = tuple(Kind)
 MOST_PAIRS = 30

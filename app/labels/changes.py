@@ -16,14 +16,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from app.accounts import presence
-from app.accounts.presence import Presence
-from app.labels.database import Database, DatabaseUnavailable
-from app.labels.models import Label
-from app.labels.repository import Target
-from app.labels.team_models import Adjudication, Comment, CommentText
-from app.labels.wanted import MOST, is_wanted, wanted_keys
-from contract.keys import KeyId
+from keyscope.app.accounts import presence
+from keyscope.app.accounts.presence import Presence
+from keyscope.app.labels.database import Database, DatabaseUnavailable
+from keyscope.app.labels.models import Label
+from keyscope.app.labels.repository import Target
+from keyscope.app.labels.team_models import Adjudication, Comment, CommentText
+from keyscope.app.labels.wanted import MOST, is_wanted, wanted_keys
+from keyscope.contract.keys import KeyId
 
 Thing = TypeVar("Thing")
 SECONDS = 1.0

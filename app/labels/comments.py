@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.orm import Session
 
-from app.accounts.identity import Forbidden
-from app.errors import InvalidParameter, NotFound
-from app.labels import markdown
-from app.labels.repository import Target
-from app.labels.team_models import Comment, CommentText, Mention
-from contract.errors import KeyscopeError
+from keyscope.app.accounts.identity import Forbidden
+from keyscope.app.errors import InvalidParameter, NotFound
+from keyscope.app.labels import markdown
+from keyscope.app.labels.repository import Target
+from keyscope.app.labels.team_models import Comment, CommentText, Mention
+from keyscope.contract.errors import KeyscopeError
 
 LONGEST = 10_000
 

@@ -16,8 +16,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-import migrations
-from contract.errors import KeyscopeError
+from keyscope import migrations
+from keyscope.contract.errors import KeyscopeError
 
 Result = TypeVar("Result")
 ATTEMPTS = 10

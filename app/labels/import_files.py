@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import duckdb
 
-from app.errors import InvalidParameter
-from app.exports import from_cell
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.exports import from_cell
 
 Format = Literal["csv", "jsonl", "parquet"]
 Row = tuple[int, dict[str, Any] | str]

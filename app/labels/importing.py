@@ -16,17 +16,17 @@ from typing import Any
 from sqlalchemy import false, select, text, update
 from sqlalchemy.orm import Session
 
-from app.labels import records
-from app.labels.database import Database
-from app.labels.import_files import Format, read_rows
-from app.labels.models import Label
-from app.labels.records import Record
-from app.labels.repository import Target
-from app.labels.team_models import Adjudication
-from app.labels.wanted import MOST, is_wanted, wanted_keys
-from app.runs import Registry
-from contract.errors import KeyscopeError
-from contract.keys import KeyId
+from keyscope.app.labels import records
+from keyscope.app.labels.database import Database
+from keyscope.app.labels.import_files import Format, read_rows
+from keyscope.app.labels.models import Label
+from keyscope.app.labels.records import Record
+from keyscope.app.labels.repository import Target
+from keyscope.app.labels.team_models import Adjudication
+from keyscope.app.labels.wanted import MOST, is_wanted, wanted_keys
+from keyscope.app.runs import Registry
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.keys import KeyId
 
 CLOCKS = timedelta(minutes=10)
 """How far ahead another server's clock may be."""

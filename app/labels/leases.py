@@ -7,9 +7,9 @@ from sqlalchemy import ColumnElement, Row, delete, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.labels.models import Base, Lease, Skip
-from app.labels.repository import Target
-from contract.keys import KeyId
+from keyscope.app.labels.models import Base, Lease, Skip
+from keyscope.app.labels.repository import Target
+from keyscope.contract.keys import KeyId
 
 LEASE = timedelta(minutes=5)
 """How long a key is kept for a person who gives no sign of life."""

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.accounts.identity import Forbidden, Person, Role
-from app.errors import InvalidParameter, NotFound
-from app.labels.team_models import KeyList, ListEntry
-from contract.errors import KeyscopeError
-from contract.keys import KeyId
+from keyscope.app.accounts.identity import Forbidden, Person
+from keyscope.app.accounts.roles import Role
+from keyscope.app.errors import InvalidParameter, NotFound
+from keyscope.app.labels.team_models import KeyList, ListEntry
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.keys import KeyId
 
 MOST_KEYS = 65_536
 LONGEST_NAME = 100

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.labels.models import Label
-from app.labels.wanted import MOST, is_wanted, wanted_keys
-from contract.keys import KeyId
+from keyscope.app.labels.models import Label
+from keyscope.app.labels.wanted import MOST, is_wanted, wanted_keys
+from keyscope.contract.keys import KeyId
 
 
 def labels_of_keys(session: Session, weights_sha256: str, keys: Sequence[KeyId]) -> dict[KeyId, list[Label]]:

@@ -12,7 +12,7 @@ from sqlalchemy import JSON, CheckConstraint, DateTime, Double, Enum, Index, Str
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from contract.keys import KeyId
+from keyscope.contract.keys import KeyId
 
 
 class Kind(StrEnum):

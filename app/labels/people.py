@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from app.errors import InvalidParameter
+from keyscope.app.errors import InvalidParameter
 
 LONGEST = 100
 

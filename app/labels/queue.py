@@ -10,15 +10,15 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import ColumnElement, Select, case, func, select
 from sqlalchemy.orm import Session
 
-from app.errors import InvalidParameter
-from app.labels import adjudication, leases, lists
-from app.labels.database import Database
-from app.labels.models import Label
-from app.labels.repository import Target
-from app.queries import orders
-from app.queries.orders import Order
-from app.runs import Run
-from contract.keys import KeyId
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels import adjudication, leases, lists
+from keyscope.app.labels.database import Database
+from keyscope.app.labels.models import Label
+from keyscope.app.labels.repository import Target
+from keyscope.app.queries import orders
+from keyscope.app.queries.orders import Order
+from keyscope.app.runs import Run
+from keyscope.contract.keys import KeyId
 
 LOW_CONFIDENCE = 0.5
 """Labels of this confidence or less are worth another look."""

@@ -19,14 +19,14 @@ from pydantic import (
 from sqlalchemy import Select, and_, select
 from sqlalchemy.orm import Session, aliased
 
-from app.errors import InvalidParameter
-from app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
-from app.labels.models import Evidence, Kind, Label
-from app.labels.people import person_name
-from app.labels.repository import Target
-from app.labels.team_models import Adjudication
-from contract.keys import KeyId
-from contract.wire import KeyName
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
+from keyscope.app.labels.models import Evidence, Kind, Label
+from keyscope.app.labels.people import person_name
+from keyscope.app.labels.repository import Target
+from keyscope.app.labels.team_models import Adjudication
+from keyscope.contract.keys import KeyId
+from keyscope.contract.wire import KeyName
 
 RecordKind = Literal["label", "adjudication"]
 BATCH = 1000

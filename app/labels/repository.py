@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, case, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from app.errors import NotFound
-from app.labels.models import Basket, Evidence, Kind, Label
-from contract.errors import KeyscopeError
-from contract.keys import KeyId, Mask, format_basket, parse_basket
+from keyscope.app.errors import NotFound
+from keyscope.app.labels.models import Basket, Evidence, Kind, Label
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.keys import KeyId, Mask, format_basket, parse_basket
 
 TAGGED = 2000
 """The latest labels with tags, from which tags are suggested."""

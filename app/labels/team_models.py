@@ -8,8 +8,8 @@ from datetime import datetime
 from sqlalchemy import Enum, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.labels.models import Base, Kind, Label, Moment
-from contract.keys import KeyId
+from keyscope.app.labels.models import Base, Kind, Label, Moment
+from keyscope.contract.keys import KeyId
 
 
 class Adjudication(Base):

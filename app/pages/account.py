@@ -9,19 +9,19 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict
 
-from app.accounts import passwords, people, sessions, tokens
-from app.accounts import sign_in as entrance
-from app.accounts.identity import AtBrowser, SignedIn
-from app.accounts.models import Account, ApiToken, BrowserSession
-from app.accounts.roles import Role
-from app.accounts.tokens import Lifetime
-from app.dependencies import LabelsDatabase, RowId
-from app.labels.database import Database
-from app.pages.browsers import browser_name
-from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, Page, respond
-from app.pages.sign_in import RequestOrigin
-from contract.errors import KeyscopeError
+from keyscope.app.accounts import passwords, people, sessions, tokens
+from keyscope.app.accounts import sign_in as entrance
+from keyscope.app.accounts.identity import AtBrowser, SignedIn
+from keyscope.app.accounts.models import Account, ApiToken, BrowserSession
+from keyscope.app.accounts.roles import Role
+from keyscope.app.accounts.tokens import Lifetime
+from keyscope.app.dependencies import LabelsDatabase, RowId
+from keyscope.app.labels.database import Database
+from keyscope.app.pages.browsers import browser_name
+from keyscope.app.pages.links import Basket, Links
+from keyscope.app.pages.render import Frame, Help, Page, respond
+from keyscope.app.pages.sign_in import RequestOrigin
+from keyscope.contract.errors import KeyscopeError
 
 router = APIRouter(prefix="/account")
 

@@ -5,7 +5,7 @@ from types import ModuleType
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from app.pages import account, names, people, provider, sign_in
+from keyscope.app.pages import account, names, people, provider, sign_in
 
 
 def _router(*pages: ModuleType) -> APIRouter:

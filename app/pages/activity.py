@@ -7,14 +7,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
-from app.accounts.identity import Visitor
-from app.dependencies import LabelsDatabase, Runs
-from app.labels import activity, markdown
-from app.labels.activity import Event, Filter, What
-from app.pages.links import Links
-from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
-from app.pages.team import chosen_run
-from contract.manifest import Manifest
+from keyscope.app.accounts.identity import Visitor
+from keyscope.app.dependencies import LabelsDatabase, Runs
+from keyscope.app.labels import activity, markdown
+from keyscope.app.labels.activity import Event, Filter, What
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.pages.team import chosen_run
+from keyscope.contract.manifest import Manifest
 
 VERBS = {
     What.LABEL: "labelled",

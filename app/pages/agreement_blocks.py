@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import duckdb
 
-from app.drawing_agreement import SPLIT
-from app.pages import formats
-from app.pages.blocks import Block, Cell, Column, Figure, Row, count, files, number, share
-from app.pages.links import Links
-from app.queries.layer_agreement import (
+from keyscope.app.drawing_agreement import SPLIT
+from keyscope.app.pages import formats
+from keyscope.app.pages.blocks import Block, Cell, Column, Figure, Row, count, files, number, share
+from keyscope.app.pages.links import Links
+from keyscope.app.queries.layer_agreement import (
     ByLayer,
     ContextEstimates,
     Estimate,
@@ -18,7 +18,13 @@ from app.queries.layer_agreement import (
     layer_estimates,
     token_estimates,
 )
-from contract.analyses.agreement import CONTEXT_MEASURES, CONTROLS, KEY_MEASURES, LAYER_MEASURES, TOKEN_MEASURES
+from keyscope.contract.analyses.agreement import (
+    CONTEXT_MEASURES,
+    CONTROLS,
+    KEY_MEASURES,
+    LAYER_MEASURES,
+    TOKEN_MEASURES,
+)
 
 Show = Callable[[Estimate | None], Cell]
 ROLE_TITLES = {

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from app.runs import Run
-from contract.analyses.manifest import AnalysisManifest
-from contract.tables import SUFFIX
+from keyscope.app.runs import Run
+from keyscope.contract.analyses.manifest import AnalysisManifest
+from keyscope.contract.tables import SUFFIX
 
 
 @dataclass(frozen=True, slots=True)

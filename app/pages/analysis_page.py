@@ -8,12 +8,12 @@ import duckdb
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 
-from app.findings.finding import Claim, Finding, tried
-from app.pages.analyses import AnalysisState, analysis_state
-from app.pages.blocks import Block
-from app.pages.links import Links
-from app.pages.render import Frame, Help, Page, basket_of, respond
-from app.runs import Run
+from keyscope.app.findings.finding import Claim, Finding, tried
+from keyscope.app.pages.analyses import AnalysisState, analysis_state
+from keyscope.app.pages.blocks import Block
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.runs import Run
 
 
 @dataclass(frozen=True, slots=True)

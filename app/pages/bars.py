@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.pages import formats
-from app.queries import Token, TokenCount, TokenLogit, ValueTokens
+from keyscope.app.pages import formats
+from keyscope.app.queries import Token, TokenCount, TokenLogit, ValueTokens
 
 Href = Callable[[Token], str]
 """Where a token leads to."""

@@ -6,10 +6,10 @@ of any length without saving anything.
 
 from dataclasses import replace
 
-from app.labels import repository
-from app.labels.database import Database
-from app.pages.links import TAKEN_OUT, Basket, Saved
-from contract.keys import KeyId, parse_basket
+from keyscope.app.labels import repository
+from keyscope.app.labels.database import Database
+from keyscope.app.pages.links import TAKEN_OUT, Basket, Saved
+from keyscope.contract.keys import KeyId, parse_basket
 
 
 def read_basket(database: Database, run_id: str | None, text: str) -> Basket:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from app.pages import formats
-from app.queries.layer_agreement import Estimate
+from keyscope.app.pages import formats
+from keyscope.app.queries.layer_agreement import Estimate
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from app.pages import formats
-from app.queries import Example, WindowToken
+from keyscope.app.pages import formats
+from keyscope.app.queries import Example, WindowToken
 
 SHADES = 20
 """Steps of the coefficient scale on either side of zero."""

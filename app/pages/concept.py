@@ -8,22 +8,23 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app import drawing_concepts as drawing
-from app.accounts.identity import Role, Visitor
-from app.concepts import repository
-from app.concepts.lookup import find_concept
-from app.concepts.repository import KnownConcept
-from app.dependencies import Cursor, LabelsDatabase, OpenRun
-from app.labels.database import Database, DatabaseUnavailable
-from app.pages import formats
-from app.pages.analyses import AnalysisState
-from app.pages.baskets import shortened
-from app.pages.concept_form import KINDS
-from app.pages.concept_state import state_of
-from app.pages.key_table import Column, Pager, Row, pager, sorting
-from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, Page, basket_of, respond
-from app.queries.concepts import (
+from keyscope.app import drawing_concepts as drawing
+from keyscope.app.accounts.identity import Visitor
+from keyscope.app.accounts.roles import Role
+from keyscope.app.concepts import repository
+from keyscope.app.concepts.lookup import find_concept
+from keyscope.app.concepts.repository import KnownConcept
+from keyscope.app.dependencies import Cursor, LabelsDatabase, OpenRun
+from keyscope.app.labels.database import Database, DatabaseUnavailable
+from keyscope.app.pages import formats
+from keyscope.app.pages.analyses import AnalysisState
+from keyscope.app.pages.baskets import shortened
+from keyscope.app.pages.concept_form import KINDS
+from keyscope.app.pages.concept_state import state_of
+from keyscope.app.pages.key_table import Column, Pager, Row, pager, sorting
+from keyscope.app.pages.links import Basket, Links
+from keyscope.app.pages.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.queries.concepts import (
     ASCENDING,
     SORTS,
     ConceptExample,
@@ -42,11 +43,11 @@ from app.queries.concepts import (
     first_keys,
     overlaps,
 )
-from app.queries.key_rows import rows_of
-from app.queries.layers import Order
-from app.runs import Run
-from contract.analyses.concepts import KEY_SCORES
-from contract.keys import Mask
+from keyscope.app.queries.key_rows import rows_of
+from keyscope.app.queries.layers import Order
+from keyscope.app.runs import Run
+from keyscope.contract.analyses.concepts import KEY_SCORES
+from keyscope.contract.keys import Mask
 
 router = APIRouter()
 

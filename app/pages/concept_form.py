@@ -6,11 +6,11 @@ from typing import Any
 import duckdb
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.concepts.preview import Preview, preview
-from app.concepts.repository import KnownConcept
-from app.pages.typed import Typed
-from app.runs import Run
-from contract.concepts import Concept, InvalidConcept, Pattern, define
+from keyscope.app.concepts.preview import Preview, preview
+from keyscope.app.concepts.repository import KnownConcept
+from keyscope.app.pages.typed import Typed
+from keyscope.app.runs import Run
+from keyscope.contract.concepts import Concept, InvalidConcept, Pattern, define
 
 KINDS = {
     "regex": "an expression (RE2)",

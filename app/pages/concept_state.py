@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from app.pages.analyses import AnalysisState, analysis_state
-from app.runs import Run
-from contract.concepts import SHIPPED, Concept
+from keyscope.app.pages.analyses import AnalysisState, analysis_state
+from keyscope.app.runs import Run
+from keyscope.contract.concepts import SHIPPED, Concept
 
 _SAID_OTHERWISE = ("names", "concept", "definition", "definitions")
 """Settings that say which concepts, which the pages show."""

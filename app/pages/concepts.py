@@ -8,23 +8,24 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from app import jobs
-from app.accounts.identity import Labeler, Person, Role, Visitor
-from app.concepts import repository
-from app.concepts.lookup import all_concepts, find_concept
-from app.concepts.repository import ConceptChanged, KnownConcept, NameTaken
-from app.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun
-from app.labels.database import Database
-from app.pages.analyses import AnalysisState
-from app.pages.concept_form import KINDS, ConceptForm, PatternField, Tried, fields_of, form_of, try_out
-from app.pages.concept_state import state_of
-from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
-from app.queries.concepts import ConceptSummary, concept_summaries
-from app.runs import Run
-from contract.concepts import InvalidConcept
-from contract.errors import KeyscopeError
-from contract.wire import JobOptions
+from keyscope.app import jobs
+from keyscope.app.accounts.identity import Labeler, Person, Visitor
+from keyscope.app.accounts.roles import Role
+from keyscope.app.concepts import repository
+from keyscope.app.concepts.lookup import all_concepts, find_concept
+from keyscope.app.concepts.repository import ConceptChanged, KnownConcept, NameTaken
+from keyscope.app.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun
+from keyscope.app.labels.database import Database
+from keyscope.app.pages.analyses import AnalysisState
+from keyscope.app.pages.concept_form import KINDS, ConceptForm, PatternField, Tried, fields_of, form_of, try_out
+from keyscope.app.pages.concept_state import state_of
+from keyscope.app.pages.links import Basket, Links
+from keyscope.app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.queries.concepts import ConceptSummary, concept_summaries
+from keyscope.app.runs import Run
+from keyscope.contract.concepts import InvalidConcept
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.wire import JobOptions
 
 router = APIRouter()
 

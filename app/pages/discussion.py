@@ -9,17 +9,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from app.accounts.identity import Admin, Labeler, Role, Visitor
-from app.accounts.presence import Presence
-from app.dependencies import Key, LabelsDatabase, OpenRun, RowId
-from app.labels import adjudication, comments, lists
-from app.labels.changes import KeyChanges
-from app.labels.fields import Description
-from app.labels.models import Kind
-from app.labels.repository import Target
-from app.pages.links import Links
-from app.pages.render import basket_of
-from app.pages.state import KeyState
+from keyscope.app.accounts.identity import Admin, Labeler, Visitor
+from keyscope.app.accounts.presence import Presence
+from keyscope.app.accounts.roles import Role
+from keyscope.app.dependencies import Key, LabelsDatabase, OpenRun, RowId
+from keyscope.app.labels import adjudication, comments, lists
+from keyscope.app.labels.changes import KeyChanges
+from keyscope.app.labels.fields import Description
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.repository import Target
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.render import basket_of
+from keyscope.app.pages.state import KeyState
 
 KEEP_ALIVE_SECONDS = 20
 router = APIRouter(prefix="/runs/{run}/keys/{key}")

@@ -7,13 +7,14 @@ from datetime import datetime
 from markupsafe import Markup
 from sqlalchemy.orm import Session
 
-from app.accounts.identity import Person, Role
-from app.labels import adjudication, changes, comments, lists, markdown
-from app.labels.comments import Written
-from app.labels.database import Database, DatabaseUnavailable
-from app.labels.models import Kind
-from app.labels.repository import Target
-from app.labels.team_models import Adjudication
+from keyscope.app.accounts.identity import Person
+from keyscope.app.accounts.roles import Role
+from keyscope.app.labels import adjudication, changes, comments, lists, markdown
+from keyscope.app.labels.comments import Written
+from keyscope.app.labels.database import Database, DatabaseUnavailable
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.repository import Target
+from keyscope.app.labels.team_models import Adjudication
 
 Href = Callable[..., str]
 """The address of a form about the key by the name of its route, and what else is in its path."""

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import duckdb
 
-from app import edits
-from app.edits import Judgement
-from app.pages import formats
-from app.pages.blocks import EMPTY, Block, Cell, Column, Figure, Format, Row, with_interval
-from app.pages.links import Links
-from app.queries import edits as queries
-from app.queries.edits import Change, Contrast, Control, Edit, Effect
-from contract.analyses.edit import GROUPS
+from keyscope.app import edits
+from keyscope.app.edits import Judgement
+from keyscope.app.pages import formats
+from keyscope.app.pages.blocks import EMPTY, Block, Cell, Column, Figure, Format, Row, with_interval
+from keyscope.app.pages.links import Links
+from keyscope.app.queries import edits as queries
+from keyscope.app.queries.edits import Change, Contrast, Control, Edit, Effect
+from keyscope.contract.analyses.edit import GROUPS
 
 MEASURES = {"accuracy": "accuracy", "loss": "loss"}
 TOO_FEW = "too few files for an interval"

@@ -10,24 +10,24 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from app import drawing_edits as drawing
-from app import edits, jobs
-from app.accounts.identity import Labeler
-from app.concepts.lookup import find_concept
-from app.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun
-from app.pages.baskets import shortened
-from app.pages.blocks import Block
-from app.pages.edit_blocks import MEASURES, Headline, blocks, headline
-from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
-from app.pages.returning import way_back
-from app.queries import edits as queries
-from app.queries.concepts import concept_summaries
-from app.queries.edits import Edit, Prompt
-from contract.analyses.edit import BASKET
-from contract.analyses.manifest import AnalysisManifest
-from contract.keys import Mask
-from contract.wire import JobOptions
+from keyscope.app import drawing_edits as drawing
+from keyscope.app import edits, jobs
+from keyscope.app.accounts.identity import Labeler
+from keyscope.app.concepts.lookup import find_concept
+from keyscope.app.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun
+from keyscope.app.pages.baskets import shortened
+from keyscope.app.pages.blocks import Block
+from keyscope.app.pages.edit_blocks import MEASURES, Headline, blocks, headline
+from keyscope.app.pages.links import Basket, Links
+from keyscope.app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.pages.returning import way_back
+from keyscope.app.queries import edits as queries
+from keyscope.app.queries.concepts import concept_summaries
+from keyscope.app.queries.edits import Edit, Prompt
+from keyscope.contract.analyses.edit import BASKET
+from keyscope.contract.analyses.manifest import AnalysisManifest
+from keyscope.contract.keys import Mask
+from keyscope.contract.wire import JobOptions
 
 router = APIRouter()
 

@@ -6,12 +6,12 @@ from typing import Annotated
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 
-from app.error_handlers import Failure
-from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, Page, basket_of, respond
-from app.security import SAFE_METHODS
-from app.where_from import path_of
-from contract.errors import KeyscopeError
+from keyscope.app.error_handlers import Failure
+from keyscope.app.pages.links import Basket, Links
+from keyscope.app.pages.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.security import SAFE_METHODS
+from keyscope.app.where_from import path_of
+from keyscope.contract.errors import KeyscopeError
 
 
 @dataclass(frozen=True, slots=True)

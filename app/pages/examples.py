@@ -6,11 +6,11 @@ from typing import Literal, get_args
 
 import duckdb
 
-from app import queries
-from app.pages.code import Line, code_lines
-from app.pages.label_box import place
-from app.queries import Example, Statistics, Vocabulary
-from contract.keys import KeyId
+from keyscope.app import queries
+from keyscope.app.pages.code import Line, code_lines
+from keyscope.app.pages.label_box import place
+from keyscope.app.queries import Example, Statistics, Vocabulary
+from keyscope.contract.keys import KeyId
 
 Show = Literal["max", "min", "80-95", "50-80", "0-50", "random", "silent"]
 SHOWS: tuple[Show, ...] = get_args(Show)

@@ -6,10 +6,10 @@ import plotly.graph_objects as go
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from app import drawing, queries
-from app.dependencies import Cursor, Layer, OpenRun
-from app.pages import formats
-from app.runs import Run
+from keyscope.app import drawing, queries
+from keyscope.app.dependencies import Cursor, Layer, OpenRun
+from keyscope.app.pages import formats
+from keyscope.app.runs import Run
 
 router = APIRouter()
 

@@ -6,12 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from app.dependencies import Cursor, OpenRun
-from app.findings.finding import Finding, Verdict
-from app.findings.report import findings
-from app.pages.analyses import analysis_state
-from app.pages.links import Links
-from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.dependencies import Cursor, OpenRun
+from keyscope.app.findings.finding import Finding, Verdict
+from keyscope.app.findings.report import findings
+from keyscope.app.pages.analyses import analysis_state
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
 
 router = APIRouter()
 

@@ -7,15 +7,15 @@ import plotly.graph_objects as go
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from app import drawing_firing as drawing
-from app.dependencies import Cursor, OpenRun
-from app.drawing_firing import Found
-from app.findings import firing as claims
-from app.pages import formats
-from app.pages.analysis_page import Subject, respond_with_analysis
-from app.pages.firing_blocks import blocks
-from app.pages.render import MaskText
-from app.queries.firing import layer_numbers
+from keyscope.app import drawing_firing as drawing
+from keyscope.app.dependencies import Cursor, OpenRun
+from keyscope.app.drawing_firing import Found
+from keyscope.app.findings import firing as claims
+from keyscope.app.pages import formats
+from keyscope.app.pages.analysis_page import Subject, respond_with_analysis
+from keyscope.app.pages.firing_blocks import blocks
+from keyscope.app.pages.render import MaskText
+from keyscope.app.queries.firing import layer_numbers
 
 router = APIRouter()
 FigureName = Literal[

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 
 import duckdb
 
-from app import drawing_firing as drawing
-from app.pages import formats
-from app.pages.blocks import EMPTY, Block, Cell, Column, Figure, Row, with_interval
-from app.pages.links import Links
-from app.queries.firing import (
+from keyscope.app import drawing_firing as drawing
+from keyscope.app.pages import formats
+from keyscope.app.pages.blocks import EMPTY, Block, Cell, Column, Figure, Row, with_interval
+from keyscope.app.pages.links import Links
+from keyscope.app.queries.firing import (
     LayerNumber,
     Which,
     detectors,
@@ -17,9 +17,9 @@ from app.queries.firing import (
     positional_keys,
     telling_keys,
 )
-from app.runs import Run
-from contract.analyses.firing import CONTROLS, COUNTED, GROUPS, MEASURES
-from contract.keys import KeyId
+from keyscope.app.runs import Run
+from keyscope.contract.analyses.firing import CONTROLS, COUNTED, GROUPS, MEASURES
+from keyscope.contract.keys import KeyId
 
 Show = Callable[[float], str]
 LISTED = 20

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from app.queries import Token
+from keyscope.app.queries import Token
 
 BEFORE = 28
 """Characters of a line shown before its trigger token in a table."""

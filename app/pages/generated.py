@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from app.pages import formats
-from contract.wire import BRANCHES, Applied, BranchResult, CodeOutcome, GenerateAnswer, GeneratedToken
+from keyscope.app.pages import formats
+from keyscope.contract.wire import BRANCHES, Applied, BranchResult, CodeOutcome, GenerateAnswer, GeneratedToken
 
 
 @dataclass(frozen=True, slots=True)

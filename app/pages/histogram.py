@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.pages import formats
-from contract import bins
+from keyscope.app.pages import formats
+from keyscope.contract import bins
 
 WIDTH, HEIGHT = 320, 96
 _FOOT, _HEAD = 14, 4
@@ -46,7 +46,7 @@ class Drawing:
 
 
 def draw(counts: Sequence[int]) -> Drawing | None:
-    """The histogram of `counts` per bin of `contract.bins`; None where nothing was counted."""
+    """The histogram of `counts` per bin of `keyscope.contract.bins`; None where nothing was counted."""
     filled = [at for at, count in enumerate(counts) if count]
     if not filled:
         return None

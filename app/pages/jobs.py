@@ -8,19 +8,19 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
-from app import jobs
-from app.accounts.identity import Labeler
-from app.dependencies import LiveWorkers, OpenRun
-from app.live import Workers
-from app.pages import formats
-from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, Page, basket_of, respond
-from app.pages.returning import way_back
-from app.runs import Run
-from app.where_from import path_of
-from contract.analyses.kinds import KINDS
-from contract.errors import KeyscopeError
-from contract.wire import ACTIVE_JOB, Job, JobOptions
+from keyscope.app import jobs
+from keyscope.app.accounts.identity import Labeler
+from keyscope.app.dependencies import LiveWorkers, OpenRun
+from keyscope.app.live import Workers
+from keyscope.app.pages import formats
+from keyscope.app.pages.links import Basket, Links
+from keyscope.app.pages.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.pages.returning import way_back
+from keyscope.app.runs import Run
+from keyscope.app.where_from import path_of
+from keyscope.contract.analyses.kinds import KINDS
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.wire import ACTIVE_JOB, Job, JobOptions
 
 router = APIRouter()
 

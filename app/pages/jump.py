@@ -5,14 +5,14 @@ import re
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse
 
-from app import queries
-from app.dependencies import Runs
-from app.errors import Exists, NotFound
-from app.pages.links import Links
-from app.pages.render import MaskText, basket_of
-from app.queries import parse_token
-from app.runs import Registry, Run
-from contract.keys import InvalidKey, KeyId
+from keyscope.app import queries
+from keyscope.app.dependencies import Runs
+from keyscope.app.errors import Exists, NotFound
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.render import MaskText, basket_of
+from keyscope.app.queries import parse_token
+from keyscope.app.runs import Registry, Run
+from keyscope.contract.keys import InvalidKey, KeyId
 
 router = APIRouter()
 

@@ -7,27 +7,27 @@ import duckdb
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from app import queries
-from app.accounts.identity import Visitor
-from app.dependencies import Cursor, Key, LabelsDatabase, OpenRun
-from app.errors import InvalidParameter
-from app.labels.repository import Target
-from app.pages import bars, discussion_box, examples, formats, histogram, label_box
-from app.pages.bars import Bar
-from app.pages.discussion_box import Discussion
-from app.pages.examples import HELP, SHOWS, TITLES, Card
-from app.pages.key_firing import FiringOfKey, firing_of_key
-from app.pages.key_syntax import SyntaxOfKey, syntax_of_key
-from app.pages.label_box import LabelBox
-from app.pages.links import Links
-from app.pages.render import Frame, Help, Page, basket_of, respond
-from app.pages.state import KeyState, Projection
-from app.pages.statistics import GROUPS
-from app.queries import LanguageStatistics, Statistics, Token
-from app.queries.concepts import KeyConcept, concepts_of_key
-from app.runs import Run
-from contract.keys import KeyId
-from contract.manifest import Manifest
+from keyscope.app import queries
+from keyscope.app.accounts.identity import Visitor
+from keyscope.app.dependencies import Cursor, Key, LabelsDatabase, OpenRun
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels.repository import Target
+from keyscope.app.pages import bars, discussion_box, examples, formats, histogram, label_box
+from keyscope.app.pages.bars import Bar
+from keyscope.app.pages.discussion_box import Discussion
+from keyscope.app.pages.examples import HELP, SHOWS, TITLES, Card
+from keyscope.app.pages.key_firing import FiringOfKey, firing_of_key
+from keyscope.app.pages.key_syntax import SyntaxOfKey, syntax_of_key
+from keyscope.app.pages.label_box import LabelBox
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.pages.state import KeyState, Projection
+from keyscope.app.pages.statistics import GROUPS
+from keyscope.app.queries import LanguageStatistics, Statistics, Token
+from keyscope.app.queries.concepts import KeyConcept, concepts_of_key
+from keyscope.app.runs import Run
+from keyscope.contract.keys import KeyId
+from keyscope.contract.manifest import Manifest
 
 router = APIRouter()
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import duckdb
 
-from app.pages import formats
-from app.queries.firing import RANGES, DetectedToken, KeyFiring, LanguageRates, key_firing
-from app.queries.tokens import Vocabulary
-from contract.analyses.firing import CLASSES, LEVELS, SHAPES
-from contract.keys import KeyId
+from keyscope.app.pages import formats
+from keyscope.app.queries.firing import RANGES, DetectedToken, KeyFiring, LanguageRates, key_firing
+from keyscope.app.queries.tokens import Vocabulary
+from keyscope.contract.analyses.firing import CLASSES, LEVELS, SHAPES
+from keyscope.contract.keys import KeyId
 
 WIDTH, HEIGHT = 300, 36
 """Of the drawing by window position."""

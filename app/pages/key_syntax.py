@@ -6,11 +6,11 @@ from itertools import groupby
 
 import duckdb
 
-from app.pages import formats
-from app.pages.agreement_blocks import ROLE_TITLES
-from app.queries.syntax import KeySyntax, ProfileRow, key_syntax
-from contract.analyses.syntax import ASPECTS, KEY_MEASURES, NOWHERE
-from contract.keys import KeyId
+from keyscope.app.pages import formats
+from keyscope.app.pages.agreement_blocks import ROLE_TITLES
+from keyscope.app.queries.syntax import KeySyntax, ProfileRow, key_syntax
+from keyscope.contract.analyses.syntax import ASPECTS, KEY_MEASURES, NOWHERE
+from keyscope.contract.keys import KeyId
 
 SURE = 0.05
 """Largest q of what is called more than a few tokens that happen to be so."""

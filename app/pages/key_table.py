@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from app.pages.statistics import GROUPS, OVERVIEW, Statistic, statistic
-from app.queries import KeyRow
-from app.queries.layers import Order
+from keyscope.app.pages.statistics import GROUPS, OVERVIEW, Statistic, statistic
+from keyscope.app.queries import KeyRow
+from keyscope.app.queries.layers import Order
 
 Sorted = Literal["ascending", "descending"] | None
 VIEWS = (OVERVIEW, *GROUPS)

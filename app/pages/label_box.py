@@ -6,11 +6,12 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.accounts.identity import Person, Role
-from app.labels import repository
-from app.labels.database import Database, DatabaseUnavailable
-from app.labels.models import Kind, Label
-from app.labels.repository import Target
+from keyscope.app.accounts.identity import Person
+from keyscope.app.accounts.roles import Role
+from keyscope.app.labels import repository
+from keyscope.app.labels.database import Database, DatabaseUnavailable
+from keyscope.app.labels.models import Kind, Label
+from keyscope.app.labels.repository import Target
 
 CONFIDENCES = {0.25: "a guess", 0.5: "likely", 0.75: "rather sure", 1.0: "certain"}
 """Confidences that the form offers, in words."""

@@ -4,12 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.accounts.identity import Person, Role, require
-from app.errors import InvalidParameter
-from app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
-from app.labels.models import Evidence, Kind
-from app.labels.people import person_name
-from app.labels.repository import Judgement
+from keyscope.app.accounts.identity import Person, require
+from keyscope.app.accounts.roles import Role
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
+from keyscope.app.labels.models import Evidence, Kind
+from keyscope.app.labels.people import person_name
+from keyscope.app.labels.repository import Judgement
 
 Place = Annotated[str, Field(pattern="^[0-9a-f]{64}:[0-9]{1,9}$")]
 """A trigger, as `label_box.place` writes it."""

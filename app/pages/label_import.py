@@ -8,18 +8,18 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from fastapi.responses import HTMLResponse
 
-from app.accounts.identity import Admin, Visitor, needs
-from app.accounts.roles import Role
-from app.dependencies import LabelsDatabase, Runs
-from app.errors import InvalidParameter
-from app.labels.import_files import format_of
-from app.labels.importing import ImportRefused, Outcome, Problem, import_upload
-from app.labels.records import NEEDED
-from app.pages.links import Links
-from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
-from app.runs import Registry
-from app.security import MAX_BODY_BYTES, BodyTooLarge
-from contract.errors import KeyscopeError
+from keyscope.app.accounts.identity import Admin, Visitor, needs
+from keyscope.app.accounts.roles import Role
+from keyscope.app.dependencies import LabelsDatabase, Runs
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels.import_files import format_of
+from keyscope.app.labels.importing import ImportRefused, Outcome, Problem, import_upload
+from keyscope.app.labels.records import NEEDED
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.runs import Registry
+from keyscope.app.security import MAX_BODY_BYTES, BodyTooLarge
+from keyscope.contract.errors import KeyscopeError
 
 MAX_FILE_BYTES = MAX_BODY_BYTES // 10**6 * 10**6
 """Whole megabytes, which leaves the form around the file room in a request."""

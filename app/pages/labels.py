@@ -6,19 +6,19 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.accounts.by_word import remember
-from app.accounts.identity import Person, Visitor
-from app.dependencies import Key, LabelsDatabase, OpenRun
-from app.labels import repository
-from app.labels.database import Database
-from app.labels.repository import LabelChanged, Target
-from app.pages.label_box import ShownLabel, shown
-from app.pages.label_form import LabelForm
-from app.pages.links import Links
-from app.pages.render import Frame, Help, Page, basket_of, respond
-from app.pages.state import KeyState
-from app.runs import Run
-from contract.keys import KeyId
+from keyscope.app.accounts.by_word import remember
+from keyscope.app.accounts.identity import Person, Visitor
+from keyscope.app.dependencies import Key, LabelsDatabase, OpenRun
+from keyscope.app.labels import repository
+from keyscope.app.labels.database import Database
+from keyscope.app.labels.repository import LabelChanged, Target
+from keyscope.app.pages.label_box import ShownLabel, shown
+from keyscope.app.pages.label_form import LabelForm
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.pages.state import KeyState
+from keyscope.app.runs import Run
+from keyscope.contract.keys import KeyId
 
 router = APIRouter()
 

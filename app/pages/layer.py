@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app import queries
-from app.dependencies import Cursor, Layer, OpenRun
-from app.pages import formats
-from app.pages.key_table import (
+from keyscope.app import queries
+from keyscope.app.dependencies import Cursor, Layer, OpenRun
+from keyscope.app.pages import formats
+from keyscope.app.pages.key_table import (
     VIEW,
     Choice,
     Column,
@@ -23,10 +23,10 @@ from app.pages.key_table import (
     statistic_columns,
     view_choices,
 )
-from app.pages.links import Links, Parameters
-from app.pages.render import Frame, Help, Page, basket_of, respond
-from app.queries import LayerFilter, LayerSort, LayerSummary, Vocabulary, parse_token
-from app.runs import Run
+from keyscope.app.pages.links import Links, Parameters
+from keyscope.app.pages.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.queries import LayerFilter, LayerSort, LayerSummary, Vocabulary, parse_token
+from keyscope.app.runs import Run
 
 router = APIRouter()
 

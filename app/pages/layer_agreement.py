@@ -8,13 +8,13 @@ import plotly.graph_objects as go
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from app import drawing_agreement as drawing
-from app.dependencies import Cursor, OpenRun
-from app.findings import agreement as claims
-from app.pages.agreement_blocks import ROLE_TITLES, blocks
-from app.pages.analysis_page import Subject, respond_with_analysis
-from app.pages.render import MaskText
-from app.queries.layer_agreement import (
+from keyscope.app import drawing_agreement as drawing
+from keyscope.app.dependencies import Cursor, OpenRun
+from keyscope.app.findings import agreement as claims
+from keyscope.app.pages.agreement_blocks import ROLE_TITLES, blocks
+from keyscope.app.pages.analysis_page import Subject, respond_with_analysis
+from keyscope.app.pages.render import MaskText
+from keyscope.app.queries.layer_agreement import (
     PartEstimate,
     context_estimates,
     key_estimates,

@@ -9,22 +9,22 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from app.accounts.identity import needs
-from app.accounts.roles import Role
-from app.activations import read_activations
-from app.dependencies import LabelsDatabase, LiveWorkers, Runs
-from app.labels.database import Database
-from app.live import LiveStatus, Workers
-from app.pages.code import SHADES
-from app.pages.links import Links
-from app.pages.prompts import PROMPTS
-from app.pages.reading import Reader, ReadingKey, chosen_run, probability
-from app.pages.render import Frame, Help, Page, basket_of, respond
-from app.pages.typed import Typed
-from app.runs import Run
-from contract.errors import KeyscopeError
-from contract.manifest import Manifest
-from contract.wire import ActivationsRequest, LensAnswer, LensCell, LensRequest
+from keyscope.app.accounts.identity import needs
+from keyscope.app.accounts.roles import Role
+from keyscope.app.activations import read_activations
+from keyscope.app.dependencies import LabelsDatabase, LiveWorkers, Runs
+from keyscope.app.labels.database import Database
+from keyscope.app.live import LiveStatus, Workers
+from keyscope.app.pages.code import SHADES
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.prompts import PROMPTS
+from keyscope.app.pages.reading import Reader, ReadingKey, chosen_run, probability
+from keyscope.app.pages.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.pages.typed import Typed
+from keyscope.app.runs import Run
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.manifest import Manifest
+from keyscope.contract.wire import ActivationsRequest, LensAnswer, LensCell, LensRequest
 
 router = APIRouter(dependencies=[needs(Role.LABELER)])  # it costs compute
 

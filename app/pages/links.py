@@ -6,9 +6,9 @@ from functools import cached_property
 from fastapi import Request
 from starlette.datastructures import URL
 
-from app.accounts.identity import Person
-from app.addresses import Addresses
-from contract.keys import KeyId, Mask, format_basket
+from keyscope.app.accounts.identity import Person
+from keyscope.app.addresses import Addresses
+from keyscope.contract.keys import KeyId, Mask, format_basket
 
 Parameters = dict[str, object]
 LONGEST_BASKET = 4000

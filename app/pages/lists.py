@@ -9,20 +9,21 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from app import queries
-from app.accounts.identity import Labeler, Person, Role, Visitor
-from app.api.lists import ListId, check_keys
-from app.dependencies import LabelsDatabase, Runs
-from app.labels import lists
-from app.labels.lists import Summary
-from app.labels.team_models import KeyList, ListEntry
-from app.pages.baskets import shortened
-from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
-from app.pages.team import chosen_run
-from app.runs import Registry, Run
-from contract.keys import KeyId, Mask, parse_basket
-from contract.manifest import Manifest
+from keyscope.app import queries
+from keyscope.app.accounts.identity import Labeler, Person, Visitor
+from keyscope.app.accounts.roles import Role
+from keyscope.app.api.lists import ListId, check_keys
+from keyscope.app.dependencies import LabelsDatabase, Runs
+from keyscope.app.labels import lists
+from keyscope.app.labels.lists import Summary
+from keyscope.app.labels.team_models import KeyList, ListEntry
+from keyscope.app.pages.baskets import shortened
+from keyscope.app.pages.links import Basket, Links
+from keyscope.app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.pages.team import chosen_run
+from keyscope.app.runs import Registry, Run
+from keyscope.contract.keys import KeyId, Mask, parse_basket
+from keyscope.contract.manifest import Manifest
 
 PAGE = 200
 """Keys of a list on one page."""

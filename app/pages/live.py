@@ -9,26 +9,26 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from app import queries
-from app.accounts.identity import needs
-from app.accounts.roles import Role
-from app.activations import read_activations
-from app.dependencies import LabelsDatabase, LiveWorkers, Runs
-from app.errors import NotFound
-from app.labels.database import Database
-from app.live import LiveStatus, Workers
-from app.pages import generated
-from app.pages.baskets import shortened
-from app.pages.generated import Outcome
-from app.pages.links import Links
-from app.pages.prompts import PROMPTS
-from app.pages.render import Frame, Help, Page, basket_of, respond
-from app.pages.typed import Typed
-from app.runs import Registry, Run
-from contract.errors import KeyscopeError
-from contract.keys import InvalidMask, KeyId, Mask, parse_basket, unique_masks
-from contract.manifest import Manifest
-from contract.wire import ActivationsRequest, Alternative, GenerateRequest, KeyActivity, MaskItem
+from keyscope.app import queries
+from keyscope.app.accounts.identity import needs
+from keyscope.app.accounts.roles import Role
+from keyscope.app.activations import read_activations
+from keyscope.app.dependencies import LabelsDatabase, LiveWorkers, Runs
+from keyscope.app.errors import NotFound
+from keyscope.app.labels.database import Database
+from keyscope.app.live import LiveStatus, Workers
+from keyscope.app.pages import generated
+from keyscope.app.pages.baskets import shortened
+from keyscope.app.pages.generated import Outcome
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.prompts import PROMPTS
+from keyscope.app.pages.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.pages.typed import Typed
+from keyscope.app.runs import Registry, Run
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.keys import InvalidMask, KeyId, Mask, parse_basket, unique_masks
+from keyscope.contract.manifest import Manifest
+from keyscope.contract.wire import ActivationsRequest, Alternative, GenerateRequest, KeyActivity, MaskItem
 
 router = APIRouter(dependencies=[needs(Role.LABELER)])  # it costs compute
 

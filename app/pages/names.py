@@ -7,12 +7,12 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict
 
-from app.accounts import by_word
-from app.accounts.identity import Visitor
-from app.labels.people import person_name
-from app.pages.links import Links
-from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
-from app.pages.returning import way_back
+from keyscope.app.accounts import by_word
+from keyscope.app.accounts.identity import Visitor
+from keyscope.app.labels.people import person_name
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.pages.returning import way_back
 
 router = APIRouter()
 

@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app import queries
-from app.dependencies import Cursor, OpenRun
-from app.pages.links import Links
-from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
-from app.queries import KeyRow, LayerSummary
+from keyscope.app import queries
+from keyscope.app.dependencies import Cursor, OpenRun
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.queries import KeyRow, LayerSummary
 
 router = APIRouter()
 

@@ -10,15 +10,15 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
-from app.accounts import invitations, people
-from app.accounts.identity import AtBrowser, needs
-from app.accounts.models import Account
-from app.accounts.roles import Role
-from app.dependencies import LabelsDatabase, RowId
-from app.labels.database import Database
-from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, Page, respond
-from contract.errors import KeyscopeError
+from keyscope.app.accounts import invitations, people
+from keyscope.app.accounts.identity import AtBrowser, needs
+from keyscope.app.accounts.models import Account
+from keyscope.app.accounts.roles import Role
+from keyscope.app.dependencies import LabelsDatabase, RowId
+from keyscope.app.labels.database import Database
+from keyscope.app.pages.links import Basket, Links
+from keyscope.app.pages.render import Frame, Help, Page, respond
+from keyscope.contract.errors import KeyscopeError
 
 router = APIRouter(prefix="/people", dependencies=[needs(Role.ADMIN)])
 

@@ -10,21 +10,21 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from app.accounts import admission, joining, people, sessions
-from app.accounts import sign_in as entrance
-from app.accounts.identity import AtBrowser, Person, Visitor
-from app.accounts.oidc import Flow, Identity, Provider, ProviderRefused
-from app.accounts.roles import Role
-from app.accounts.sign_in import Origin
-from app.dependencies import LabelsDatabase, SettingsOf
-from app.errors import NotFound
-from app.labels.database import Database
-from app.pages import account
-from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, Page, respond
-from app.pages.returning import way_back
-from app.pages.sign_in import RequestOrigin, signed_in
-from contract.errors import KeyscopeError
+from keyscope.app.accounts import admission, joining, people, sessions
+from keyscope.app.accounts import sign_in as entrance
+from keyscope.app.accounts.identity import AtBrowser, Person, Visitor
+from keyscope.app.accounts.oidc import Flow, Identity, Provider, ProviderRefused
+from keyscope.app.accounts.roles import Role
+from keyscope.app.accounts.sign_in import Origin
+from keyscope.app.dependencies import LabelsDatabase, SettingsOf
+from keyscope.app.errors import NotFound
+from keyscope.app.labels.database import Database
+from keyscope.app.pages import account
+from keyscope.app.pages.links import Basket, Links
+from keyscope.app.pages.render import Frame, Help, Page, respond
+from keyscope.app.pages.returning import way_back
+from keyscope.app.pages.sign_in import RequestOrigin, signed_in
+from keyscope.contract.errors import KeyscopeError
 
 COOKIE = "keyscope-provider"
 COOKIE_SECONDS = 600

@@ -7,19 +7,20 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from app import queries
-from app.accounts.identity import Labeler, NameNeeded, Person, Role, Visitor, require
-from app.dependencies import LabelsDatabase, Runs
-from app.labels import leases, lists, repository
-from app.labels.database import Database
-from app.labels.models import Label
-from app.labels.queue import Offer, Strategy, next_key
-from app.labels.repository import LabelChanged, Target
-from app.pages.label_box import box
-from app.pages.label_form import LabelForm
-from app.pages.labels import Change
-from app.pages.links import Links
-from app.pages.queue_page import (
+from keyscope.app import queries
+from keyscope.app.accounts.identity import Labeler, NameNeeded, Person, Visitor, require
+from keyscope.app.accounts.roles import Role
+from keyscope.app.dependencies import LabelsDatabase, Runs
+from keyscope.app.labels import leases, lists, repository
+from keyscope.app.labels.database import Database
+from keyscope.app.labels.models import Label
+from keyscope.app.labels.queue import Offer, Strategy, next_key
+from keyscope.app.labels.repository import LabelChanged, Target
+from keyscope.app.pages.label_box import box
+from keyscope.app.pages.label_form import LabelForm
+from keyscope.app.pages.labels import Change
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.queue_page import (
     ACTIONS,
     STRATEGIES,
     Choice,
@@ -30,9 +31,9 @@ from app.pages.queue_page import (
     StartPage,
     load_last,
 )
-from app.pages.render import Frame, basket_of, respond
-from app.runs import Registry, Run
-from contract.keys import KeyId
+from keyscope.app.pages.render import Frame, basket_of, respond
+from keyscope.app.runs import Registry, Run
+from keyscope.contract.keys import KeyId
 
 router = APIRouter()
 State = Annotated[QueueState, Query()]

@@ -7,18 +7,18 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, model_validator
 from sqlalchemy.orm import Session
 
-from app.labels import repository
-from app.labels.lists import Summary
-from app.labels.models import Label
-from app.labels.queue import Offer, Strategy, Wanted
-from app.labels.repository import Target
-from app.pages.key import KeyDrawing, KeyPage
-from app.pages.label_box import Action, LabelBox, ShownLabel, shown
-from app.pages.links import Links
-from app.pages.render import Help, Page
-from app.pages.state import KeyState
-from contract.keys import KeyId
-from contract.manifest import Manifest
+from keyscope.app.labels import repository
+from keyscope.app.labels.lists import Summary
+from keyscope.app.labels.models import Label
+from keyscope.app.labels.queue import Offer, Strategy, Wanted
+from keyscope.app.labels.repository import Target
+from keyscope.app.pages.key import KeyDrawing, KeyPage
+from keyscope.app.pages.label_box import Action, LabelBox, ShownLabel, shown
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.render import Help, Page
+from keyscope.app.pages.state import KeyState
+from keyscope.contract.keys import KeyId
+from keyscope.contract.manifest import Manifest
 
 TRIGGERS = 10
 """Triggers shown of a key; its own page has all."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 from starlette.concurrency import run_in_threadpool
 
-from app.pages import formats
-from app.pages.links import Links
-from app.runs import Registry, Run
-from contract.keys import KeyId
-from contract.wire import ActivationsAnswer, Alternative, KeyActivity, TextToken
+from keyscope.app.pages import formats
+from keyscope.app.pages.links import Links
+from keyscope.app.runs import Registry, Run
+from keyscope.contract.keys import KeyId
+from keyscope.contract.wire import ActivationsAnswer, Alternative, KeyActivity, TextToken
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from fastapi import Query, Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
-from app.pages.baskets import read_basket
-from app.pages.formats import FILTERS
-from app.pages.links import Basket, Links
-from contract.manifest import Manifest
+from keyscope.app.pages.baskets import read_basket
+from keyscope.app.pages.formats import FILTERS
+from keyscope.app.pages.links import Basket, Links
+from keyscope.contract.manifest import Manifest
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from app.pages import (
+from keyscope.app.pages import (
     activations,
     activity,
     concept,

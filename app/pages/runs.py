@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from app.dependencies import Runs
-from app.pages.links import Links
-from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
-from app.runs import Unreadable
-from contract.manifest import Manifest
+from keyscope.app.dependencies import Runs
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.runs import Unreadable
+from keyscope.contract.manifest import Manifest
 
 router = APIRouter()
 

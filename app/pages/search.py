@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import Field
 
-from app.dependencies import Cursor, LabelsDatabase, OpenRun
-from app.pages import formats
-from app.pages.key_table import (
+from keyscope.app.dependencies import Cursor, LabelsDatabase, OpenRun
+from keyscope.app.pages import formats
+from keyscope.app.pages.key_table import (
     VIEW,
     Choice,
     Column,
@@ -23,17 +23,17 @@ from app.pages.key_table import (
     statistic_columns,
     view_choices,
 )
-from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, Page, basket_of, respond
-from app.pages.statistics import Statistic
-from app.queries.criteria import ANY_SHAPE, NUMERIC, Between
-from app.queries.search import Found, Hit, known_concepts, search
-from app.queries.tokens import Vocabulary, parse_token
-from app.runs import Run
-from app.search import Number, SearchParameters, build_search, format_ranges
-from contract.analyses.firing import CLASSES, SHAPES
-from contract.analyses.syntax import ROLES
-from contract.keys import KeyId, Mask
+from keyscope.app.pages.links import Basket, Links
+from keyscope.app.pages.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.pages.statistics import Statistic
+from keyscope.app.queries.criteria import ANY_SHAPE, NUMERIC, Between
+from keyscope.app.queries.search import Found, Hit, known_concepts, search
+from keyscope.app.queries.tokens import Vocabulary, parse_token
+from keyscope.app.runs import Run
+from keyscope.app.search import Number, SearchParameters, build_search, format_ranges
+from keyscope.contract.analyses.firing import CLASSES, SHAPES
+from keyscope.contract.analyses.syntax import ROLES
+from keyscope.contract.keys import KeyId, Mask
 
 router = APIRouter()
 

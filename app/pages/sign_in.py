@@ -8,17 +8,17 @@ from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict
 
-from app.accounts import admission, passwords, sessions
-from app.accounts import sign_in as entrance
-from app.accounts.identity import AtBrowser, Person, Visitor
-from app.accounts.sign_in import Origin
-from app.dependencies import LabelsDatabase, SettingsOf
-from app.error_handlers import describe
-from app.labels.database import Database
-from app.pages.links import Basket, Links
-from app.pages.render import Frame, Help, Page, respond
-from app.pages.returning import way_back
-from contract.errors import KeyscopeError
+from keyscope.app.accounts import admission, passwords, sessions
+from keyscope.app.accounts import sign_in as entrance
+from keyscope.app.accounts.identity import AtBrowser, Person, Visitor
+from keyscope.app.accounts.sign_in import Origin
+from keyscope.app.dependencies import LabelsDatabase, SettingsOf
+from keyscope.app.error_handlers import describe
+from keyscope.app.labels.database import Database
+from keyscope.app.pages.links import Basket, Links
+from keyscope.app.pages.render import Frame, Help, Page, respond
+from keyscope.app.pages.returning import way_back
+from keyscope.contract.errors import KeyscopeError
 
 router = APIRouter()
 

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from app.pages.examples import Show
+from keyscope.app.pages.examples import Show
 
 Projection = Literal["normed", "raw"]
 

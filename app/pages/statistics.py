@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from app.pages import formats
-from app.queries import Statistics, Vocabulary
-from contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
-from contract.tables import Column
+from keyscope.app.pages import formats
+from keyscope.app.queries import Statistics, Vocabulary
+from keyscope.contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
+from keyscope.contract.tables import Column
 
 _COLUMNS = {column.name: column for column in (*MOMENTS, *KEY_STATISTICS, *WEIGHT_STATISTICS)}
 _SHARES = {

@@ -8,20 +8,20 @@ import plotly.graph_objects as go
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from app import drawing_syntax as drawing
-from app.dependencies import Cursor, LabelsDatabase, OpenRun
-from app.findings import syntax as claims
-from app.labels.database import Database, DatabaseUnavailable
-from app.labels.models import Kind
-from app.labels.repository import keys_of_kind
-from app.pages.analysis_page import Subject, respond_with_analysis
-from app.pages.render import MaskText
-from app.pages.syntax_blocks import blocks
-from app.pages.syntax_values import NODES, most_common, role_titles
-from app.queries.syntax import layer_measures, layer_values
-from app.runs import Run
-from contract.analyses.syntax import ROLES
-from contract.keys import KeyId
+from keyscope.app import drawing_syntax as drawing
+from keyscope.app.dependencies import Cursor, LabelsDatabase, OpenRun
+from keyscope.app.findings import syntax as claims
+from keyscope.app.labels.database import Database, DatabaseUnavailable
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.repository import keys_of_kind
+from keyscope.app.pages.analysis_page import Subject, respond_with_analysis
+from keyscope.app.pages.render import MaskText
+from keyscope.app.pages.syntax_blocks import blocks
+from keyscope.app.pages.syntax_values import NODES, most_common, role_titles
+from keyscope.app.queries.syntax import layer_measures, layer_values
+from keyscope.app.runs import Run
+from keyscope.contract.analyses.syntax import ROLES
+from keyscope.contract.keys import KeyId
 
 router = APIRouter()
 FigureName = Literal[

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import duckdb
 
-from app.labels.models import Kind
-from app.pages.blocks import Block
-from app.pages.links import Links
-from app.pages.syntax_keys import KeyBlocks
-from app.pages.syntax_layers import LayerBlocks
-from app.pages.syntax_links import SyntaxLinks
-from app.pages.syntax_values import ValueBlocks
-from app.runs import Run
-from contract.keys import KeyId
+from keyscope.app.labels.models import Kind
+from keyscope.app.pages.blocks import Block
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.syntax_keys import KeyBlocks
+from keyscope.app.pages.syntax_layers import LayerBlocks
+from keyscope.app.pages.syntax_links import SyntaxLinks
+from keyscope.app.pages.syntax_values import ValueBlocks
+from keyscope.app.runs import Run
+from keyscope.contract.keys import KeyId
 
 
 def blocks(

@@ -1,8 +1,8 @@
 """The cells of the tables about syntax."""
 
-from app.pages import formats
-from app.pages.blocks import EMPTY, Cell, Format, with_interval
-from app.queries.syntax import BaseRate, LayerMeasure, LayerValue, Measure
+from keyscope.app.pages import formats
+from keyscope.app.pages.blocks import EMPTY, Cell, Format, with_interval
+from keyscope.app.queries.syntax import BaseRate, LayerMeasure, LayerValue, Measure
 
 
 def pair(found: Measure | None, show: Format, control: bool) -> list[Cell]:

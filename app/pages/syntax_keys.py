@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 import duckdb
 import numpy as np
 
-from app.labels.models import Kind
-from app.pages import formats
-from app.pages.blocks import Block, Cell, Column, Row
-from app.pages.syntax_cells import percent, two
-from app.pages.syntax_links import SyntaxLinks
-from app.pages.syntax_values import role_titles
-from app.queries.syntax import described_keys, extreme_keys, scores
-from contract.analyses.syntax import LAYER_MEASURES
-from contract.keys import KeyId
+from keyscope.app.labels.models import Kind
+from keyscope.app.pages import formats
+from keyscope.app.pages.blocks import Block, Cell, Column, Row
+from keyscope.app.pages.syntax_cells import percent, two
+from keyscope.app.pages.syntax_links import SyntaxLinks
+from keyscope.app.pages.syntax_values import role_titles
+from keyscope.app.queries.syntax import described_keys, extreme_keys, scores
+from keyscope.contract.analyses.syntax import LAYER_MEASURES
+from keyscope.contract.keys import KeyId
 
 LISTED = 12
 """Keys in a list of those that stand out."""

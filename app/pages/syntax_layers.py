@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import duckdb
 
-from app import drawing_syntax as drawing
-from app.pages import formats
-from app.pages.blocks import EMPTY, Block, Cell, Column, Format, Row
-from app.pages.syntax_cells import pair, percent, spread_of, two, with_sign
-from app.pages.syntax_links import SyntaxLinks
-from app.queries.syntax import Measure, layer_measures, trends
-from contract.analyses.syntax import LAYER_MEASURES
+from keyscope.app import drawing_syntax as drawing
+from keyscope.app.pages import formats
+from keyscope.app.pages.blocks import EMPTY, Block, Cell, Column, Format, Row
+from keyscope.app.pages.syntax_cells import pair, percent, spread_of, two, with_sign
+from keyscope.app.pages.syntax_links import SyntaxLinks
+from keyscope.app.queries.syntax import Measure, layer_measures, trends
+from keyscope.contract.analyses.syntax import LAYER_MEASURES
 
 _TREND = "upper half less lower"
 _ON_SCORE = (

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from app.pages.blocks import Cell, Figure, Row
-from app.pages.links import Links
-from app.runs import Run
-from contract.keys import KeyId
+from keyscope.app.pages.blocks import Cell, Figure, Row
+from keyscope.app.pages.links import Links
+from keyscope.app.runs import Run
+from keyscope.contract.keys import KeyId
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import duckdb
 
-from app.pages import formats
-from app.pages.agreement_blocks import ROLE_TITLES
-from app.pages.blocks import Block, Column, Row
-from app.pages.syntax_cells import rate, value_cells
-from app.pages.syntax_links import SyntaxLinks
-from app.queries.syntax import LayerValue, base_rates, layer_values
-from contract.analyses.syntax import ASPECTS, ROLES
+from keyscope.app.pages import formats
+from keyscope.app.pages.agreement_blocks import ROLE_TITLES
+from keyscope.app.pages.blocks import Block, Column, Row
+from keyscope.app.pages.syntax_cells import rate, value_cells
+from keyscope.app.pages.syntax_links import SyntaxLinks
+from keyscope.app.queries.syntax import LayerValue, base_rates, layer_values
+from keyscope.contract.analyses.syntax import ASPECTS, ROLES
 
 NODES = 24
 """Node types in a table."""

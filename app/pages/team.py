@@ -9,20 +9,21 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 
-from app.accounts.identity import Role, Visitor
-from app.dependencies import LabelsDatabase, Runs
-from app.drawing_parts import by_layer
-from app.labels import adjudication, agreement
-from app.labels.adjudication import Disagreement
-from app.labels.agreement import LayerKinds, LayerProgress, Pair, Said
-from app.labels.database import DatabaseUnavailable
-from app.labels.models import Kind
-from app.labels.statistics import Estimate
-from app.pages.links import Links
-from app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
-from app.queries.syntax import scores_by_layer
-from app.runs import Registry, Run
-from contract.manifest import Manifest
+from keyscope.app.accounts.identity import Visitor
+from keyscope.app.accounts.roles import Role
+from keyscope.app.dependencies import LabelsDatabase, Runs
+from keyscope.app.drawing_parts import by_layer
+from keyscope.app.labels import adjudication, agreement
+from keyscope.app.labels.adjudication import Disagreement
+from keyscope.app.labels.agreement import LayerKinds, LayerProgress, Pair, Said
+from keyscope.app.labels.database import DatabaseUnavailable
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.statistics import Estimate
+from keyscope.app.pages.links import Links
+from keyscope.app.pages.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.queries.syntax import scores_by_layer
+from keyscope.app.runs import Registry, Run
+from keyscope.contract.manifest import Manifest
 
 router = APIRouter()
 

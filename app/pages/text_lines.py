@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.queries import Token
-from app.queries.tokens import decode
+from keyscope.app.queries import Token
+from keyscope.app.queries.tokens import decode
 
 Href = Callable[[int, int], str]
 """Where choosing the tokens from the first to the last leads."""

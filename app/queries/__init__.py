@@ -4,10 +4,10 @@ Functions take a cursor of their own and values, never a request. Numbers that a
 architecture, no tokens of a language) are None, never NaN.
 """
 
-from app.queries.addresses import check_key, check_layer, neighbours, random_key
-from app.queries.examples import Example, WindowToken, example_counts, key_samples, key_triggers
-from app.queries.key_rows import CodeLine, KeyRow
-from app.queries.keys import (
+from keyscope.app.queries.addresses import check_key, check_layer, neighbours, random_key
+from keyscope.app.queries.examples import Example, WindowToken, example_counts, key_samples, key_triggers
+from keyscope.app.queries.key_rows import CodeLine, KeyRow
+from keyscope.app.queries.keys import (
     Histogram,
     LanguageStatistics,
     TokenCount,
@@ -19,7 +19,7 @@ from app.queries.keys import (
     language_statistics,
     value_tokens,
 )
-from app.queries.layers import (
+from keyscope.app.queries.layers import (
     SORT_COLUMNS,
     LayerFilter,
     LayerMap,
@@ -29,10 +29,10 @@ from app.queries.layers import (
     layer_page,
     layers_firing_on,
 )
-from app.queries.overview import LayerSummary, layer_summaries, specific_keys, strongest_keys
-from app.queries.percentiles import percentiles
-from app.queries.tokens import Token, Vocabulary, load_vocabulary, parse_token
-from app.queries.values import Statistics
+from keyscope.app.queries.overview import LayerSummary, layer_summaries, specific_keys, strongest_keys
+from keyscope.app.queries.percentiles import percentiles
+from keyscope.app.queries.tokens import Token, Vocabulary, load_vocabulary, parse_token
+from keyscope.app.queries.values import Statistics
 
 __all__ = [
     "SORT_COLUMNS",

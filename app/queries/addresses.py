@@ -3,9 +3,9 @@
 import random
 from dataclasses import dataclass
 
-from app.errors import UnknownKey, UnknownLayer
-from contract.keys import KeyId
-from contract.manifest import Manifest
+from keyscope.app.errors import UnknownKey, UnknownLayer
+from keyscope.contract.keys import KeyId
+from keyscope.contract.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from typing import Any, Literal, get_args
 
 import duckdb
 
-from app.queries.layers import Order
-from app.queries.values import Statistics, clean, named, rows, select, without_nan
-from contract.analyses.concepts import AUROC_LEVELS, KEY_SCORES, PICKERS
-from contract.keys import KeyId
+from keyscope.app.queries.layers import Order
+from keyscope.app.queries.values import Statistics, clean, named, rows, select, without_nan
+from keyscope.contract.analyses.concepts import AUROC_LEVELS, KEY_SCORES, PICKERS
+from keyscope.contract.keys import KeyId
 
 Picker = Literal["any_hit", "fdr", "auroc", "causal"]
 assert get_args(Picker) == PICKERS

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal, Protocol
 
-from app.errors import InvalidParameter
-from app.queries.firing import RANGES
-from app.queries.keys import STATISTICS
-from app.queries.layers import Order
-from app.queries.tokens import Vocabulary
-from contract.analyses.firing import CLASSES, SHAPES
-from contract.keys import KeyId
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.queries.firing import RANGES
+from keyscope.app.queries.keys import STATISTICS
+from keyscope.app.queries.layers import Order
+from keyscope.app.queries.tokens import Vocabulary
+from keyscope.contract.analyses.firing import CLASSES, SHAPES
+from keyscope.contract.keys import KeyId
 
 Direction = Literal["promoted", "suppressed"]
 NUMERIC = {column.name: column for column in STATISTICS if column.type in ("FLOAT", "UBIGINT")} | RANGES

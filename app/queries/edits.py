@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import duckdb
 
-from app.errors import NotFound
-from app.queries.values import rows
-from contract.analyses.edit import MEASURES
-from contract.keys import KeyId, Mask
+from keyscope.app.errors import NotFound
+from keyscope.app.queries.values import rows
+from keyscope.contract.analyses.edit import MEASURES
+from keyscope.contract.keys import KeyId, Mask
 
 _EDIT = "edit, concept, title, languages, picker, factor, share, keys, draws, tau, windows, general_windows"
 _CHANGES = ", ".join(f"{measure}, {measure}_change, {measure}_low, {measure}_high" for measure in MEASURES)

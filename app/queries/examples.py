@@ -7,9 +7,9 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from app.queries.tokens import Token, Vocabulary, decode
-from app.queries.values import clean, rows
-from contract.keys import KeyId
+from keyscope.app.queries.tokens import Token, Vocabulary, decode
+from keyscope.app.queries.values import clean, rows
+from keyscope.contract.keys import KeyId
 
 _COLUMNS = (
     'e.language, e.rank, e.coefficient, e.position, e.line, e."column", e.scale, e.context, '

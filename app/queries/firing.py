@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import duckdb
 
-from app.queries.tokens import Token, Vocabulary
-from app.queries.values import Statistics, clean, named, rows, select
-from contract.analyses.firing import TABLES
-from contract.keys import KeyId
+from keyscope.app.queries.tokens import Token, Vocabulary
+from keyscope.app.queries.values import Statistics, clean, named, rows, select
+from keyscope.contract.analyses.firing import TABLES
+from keyscope.contract.keys import KeyId
 
 KEY_COLUMNS = TABLES[0].columns[2:]
 """What is said of a key."""

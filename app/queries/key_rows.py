@@ -6,11 +6,11 @@ from typing import Any
 
 import duckdb
 
-from app.queries.examples import window_texts
-from app.queries.keys import STATISTICS, TokenLogit
-from app.queries.tokens import Token, Vocabulary
-from app.queries.values import Statistics, named, rows, select
-from contract.keys import KeyId
+from keyscope.app.queries.examples import window_texts
+from keyscope.app.queries.keys import STATISTICS, TokenLogit
+from keyscope.app.queries.tokens import Token, Vocabulary
+from keyscope.app.queries.values import Statistics, named, rows, select
+from keyscope.contract.keys import KeyId
 
 _AMONG = 'SEMI JOIN (SELECT unnest(?::USMALLINT[]) AS layer, unnest(?::UINTEGER[]) AS "index") USING (layer, "index")'
 """Only the keys whose layers and indices are given."""

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import duckdb
 
-from app.queries.tokens import Token, Vocabulary
-from app.queries.values import Statistics, named, rows, select
-from contract.keys import KeyId
-from contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
+from keyscope.app.queries.tokens import Token, Vocabulary
+from keyscope.app.queries.values import Statistics, named, rows, select
+from keyscope.contract.keys import KeyId
+from keyscope.contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
 
 STATISTICS = WEIGHT_STATISTICS + MOMENTS + KEY_STATISTICS
 _OF_KEY = 'WHERE layer = ? AND "index" = ?'
@@ -30,7 +30,7 @@ class LanguageStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Coefficients of one language per bin of `contract.bins`."""
+    """Coefficients of one language per bin of `keyscope.contract.bins`."""
 
     language: str
     tokens: list[int]

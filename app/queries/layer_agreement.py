@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from app.queries.values import rows
+from keyscope.app.queries.values import rows
 
 _ESTIMATE = "estimate, low, high, n, files"
 _LAYERS = f"""

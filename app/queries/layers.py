@@ -5,11 +5,11 @@ from typing import Literal
 
 import duckdb
 
-from app.errors import InvalidParameter
-from app.queries.key_rows import KeyRow, key_rows
-from app.queries.keys import STATISTICS
-from app.queries.tokens import Vocabulary, parse_token
-from app.queries.values import clean, rows, without_nan
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.queries.key_rows import KeyRow, key_rows
+from keyscope.app.queries.keys import STATISTICS
+from keyscope.app.queries.tokens import Vocabulary, parse_token
+from keyscope.app.queries.values import clean, rows, without_nan
 
 SORT_COLUMNS = ("index", *(column.name for column in STATISTICS))
 """What a layer can be sorted by."""

@@ -6,7 +6,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from contract.keys import KeyId
+from keyscope.contract.keys import KeyId
 
 Order = npt.NDArray[np.int64]
 """Keys one after another, each as layer times 2³² plus index."""

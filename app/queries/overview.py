@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import duckdb
 
-from app.queries.key_rows import KeyRow, key_rows
-from app.queries.tokens import Vocabulary
-from app.queries.values import clean, rows
+from keyscope.app.queries.key_rows import KeyRow, key_rows
+from keyscope.app.queries.tokens import Vocabulary
+from keyscope.app.queries.values import clean, rows
 
 _LAYERS = """
     SELECT layer, count(*), count(*) FILTER (WHERE dead),

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import duckdb
 import numpy as np
 
-from app.queries.keys import histograms
-from contract import bins
-from contract.keys import KeyId
+from keyscope.app.queries.keys import histograms
+from keyscope.contract import bins
+from keyscope.contract.keys import KeyId
 
 _EDGES = bins.edges()
 

@@ -8,14 +8,14 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from app.errors import InvalidParameter
-from app.queries.criteria import Criterion
-from app.queries.key_rows import KeyRow, rows_of
-from app.queries.keys import STATISTICS
-from app.queries.layers import SORT_COLUMNS, Order
-from app.queries.tokens import Vocabulary
-from app.queries.values import clean, rows, select, without_nan
-from contract.keys import KeyId
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.queries.criteria import Criterion
+from keyscope.app.queries.key_rows import KeyRow, rows_of
+from keyscope.app.queries.keys import STATISTICS
+from keyscope.app.queries.layers import SORT_COLUMNS, Order
+from keyscope.app.queries.tokens import Vocabulary
+from keyscope.app.queries.values import clean, rows, select, without_nan
+from keyscope.contract.keys import KeyId
 
 Measure = float | int | None
 _FLOATS = {column.name for column in STATISTICS if column.type == "FLOAT"}

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import duckdb
 
-from app.queries.tokens import Token, Vocabulary
-from app.queries.values import Statistics, clean, named, rows, select
-from contract.analyses.syntax import KEY_MEASURES
-from contract.keys import KeyId
+from keyscope.app.queries.tokens import Token, Vocabulary
+from keyscope.app.queries.values import Statistics, clean, named, rows, select
+from keyscope.contract.analyses.syntax import KEY_MEASURES
+from keyscope.contract.keys import KeyId
 
 _ESTIMATE = "low, high, control, control_low, control_high"
 _LAYERS = f"""

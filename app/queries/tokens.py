@@ -7,7 +7,7 @@ from functools import cached_property
 
 import duckdb
 
-from app.queries.values import rows
+from keyscope.app.queries.values import rows
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _CONTINUATION = bytes(range(0x80, 0xC0))

@@ -6,7 +6,7 @@ from typing import Any
 
 import duckdb
 
-from contract.tables import Column
+from keyscope.contract.tables import Column
 
 Value = float | int | str | bool | None
 Statistics = dict[str, Value]

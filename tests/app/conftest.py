@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from app.accounts import people
-from app.accounts.passwords import hash_password
-from app.accounts.roles import Role
-from app.labels.database import Database, upgrade
-from app.main import create_app
-from app.runs import Registry, Run
-from app.settings import Settings
+from keyscope.app.accounts import people
+from keyscope.app.accounts.passwords import hash_password
+from keyscope.app.accounts.roles import Role
+from keyscope.app.labels.database import Database, upgrade
+from keyscope.app.main import create_app
+from keyscope.app.runs import Registry, Run
+from keyscope.app.settings import Settings
 from tests.postgres import NoServer, Server, postgresql
 from tests.runs import Shape, build_run
 

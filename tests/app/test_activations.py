@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.queries.percentiles import percentile
-from app.settings import Settings
-from contract import bins
+from keyscope.app.main import create_app
+from keyscope.app.queries.percentiles import percentile
+from keyscope.app.settings import Settings
+from keyscope.contract import bins
 from tests.app.scripted_worker import ScriptedWorker
 from tests.serving import serving
 

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.pages.blocks import Cell
-from app.settings import Settings
+from keyscope.app.main import create_app
+from keyscope.app.pages.blocks import Cell
+from keyscope.app.settings import Settings
 from tests.edits import LOOPS, NUMPY, PROMPT, MadeEdit, write_edit
 from tests.fake_worker import FakeWorker
 from tests.serving import serving

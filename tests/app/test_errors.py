@@ -3,9 +3,9 @@ import pytest
 from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 
-from app import queries
-from app.main import create_app
-from app.settings import Settings
+from keyscope.app import queries
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -88,7 +88,7 @@ def test_what_was_typed_is_escaped_on_the_page(client: TestClient):
 
 
 def test_a_page_that_cannot_be_drawn_still_says_what_happened(client: TestClient, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("app.pages.errors.respond", lambda *_: 1 / 0)
+    monkeypatch.setattr("keyscope.app.pages.errors.respond", lambda *_: 1 / 0)
     answer = client.get("/runs/nope", headers=HTML)
     assert answer.status_code == 404
     assert "there is no run 'nope'" in answer.text

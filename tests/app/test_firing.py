@@ -12,15 +12,15 @@ import duckdb
 import pytest
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.pages import formats
-from app.pages.blocks import EMPTY
-from app.pages.firing import FigureName
-from app.pages.key_firing import HEIGHT
-from app.settings import Settings
-from contract.analyses.files import analysis_path
-from contract.analyses.firing import CENSUS, GROUPS, MEASURES, UNGROUPED
-from contract.keys import KeyId
+from keyscope.app.main import create_app
+from keyscope.app.pages import formats
+from keyscope.app.pages.blocks import EMPTY
+from keyscope.app.pages.firing import FigureName
+from keyscope.app.pages.key_firing import HEIGHT
+from keyscope.app.settings import Settings
+from keyscope.contract.analyses.files import analysis_path
+from keyscope.contract.analyses.firing import CENSUS, GROUPS, MEASURES, UNGROUPED
+from keyscope.contract.keys import KeyId
 from tests.firing_analysis import (
     BUCKETS,
     CONTROLLED,

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.settings import Settings
-from contract.wire import ErrorAnswer, WorkerJob
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
+from keyscope.contract.wire import ErrorAnswer, WorkerJob
 from tests.fake_worker import HALF, FakeWorker, made_job
 from tests.serving import serving
 

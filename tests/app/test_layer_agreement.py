@@ -10,10 +10,10 @@ from typing import get_args
 import pytest
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.pages.layer_agreement import FigureName
-from app.settings import Settings
-from contract.analyses.agreement import LAYER_MEASURES
+from keyscope.app.main import create_app
+from keyscope.app.pages.layer_agreement import FigureName
+from keyscope.app.settings import Settings
+from keyscope.contract.analyses.agreement import LAYER_MEASURES
 from tests.analyses import SIZES, agreement_of, estimate, write_agreement
 
 LAYERS = 2

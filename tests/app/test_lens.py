@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.settings import Settings
-from contract.wire import ErrorAnswer
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
+from keyscope.contract.wire import ErrorAnswer
 from tests.fake_worker import TEXT, FakeWorker
 from tests.serving import serving
 

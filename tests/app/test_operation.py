@@ -1,7 +1,7 @@
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.settings import Settings
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
 
 
 def test_health_says_the_version_and_the_number_of_runs(client: TestClient):

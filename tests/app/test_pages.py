@@ -11,35 +11,35 @@ import markupsafe
 import pytest
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.pages.account import AccountPage
-from app.pages.activations import ActivationsPage
-from app.pages.activity import ActivityPage
-from app.pages.analysis_page import AnalysisPage
-from app.pages.concept import ConceptPage
-from app.pages.concepts import ConceptsPage
-from app.pages.edits import ConceptEditsPage, EditPage, EditsPage
-from app.pages.errors import ErrorPage
-from app.pages.findings import FindingsPage
-from app.pages.jobs import JobsPage
-from app.pages.key import KeyPage
-from app.pages.label_import import ImportPage
-from app.pages.labels import ConflictPage
-from app.pages.layer import LayerPage
-from app.pages.lens import LensPage
-from app.pages.lists import ListPage, ListsPage
-from app.pages.live import LivePage
-from app.pages.names import NamePage
-from app.pages.overview import OverviewPage
-from app.pages.people import PeoplePage
-from app.pages.provider import JoiningPage
-from app.pages.queue_page import LastPage, QueuePage, StartPage
-from app.pages.render import TEMPLATES, Help, Page, environment
-from app.pages.runs import RunsPage
-from app.pages.search import SearchPage
-from app.pages.sign_in import InvitationPage, SignInPage
-from app.pages.team import LabelsPage
-from app.settings import Settings
+from keyscope.app.main import create_app
+from keyscope.app.pages.account import AccountPage
+from keyscope.app.pages.activations import ActivationsPage
+from keyscope.app.pages.activity import ActivityPage
+from keyscope.app.pages.analysis_page import AnalysisPage
+from keyscope.app.pages.concept import ConceptPage
+from keyscope.app.pages.concepts import ConceptsPage
+from keyscope.app.pages.edits import ConceptEditsPage, EditPage, EditsPage
+from keyscope.app.pages.errors import ErrorPage
+from keyscope.app.pages.findings import FindingsPage
+from keyscope.app.pages.jobs import JobsPage
+from keyscope.app.pages.key import KeyPage
+from keyscope.app.pages.label_import import ImportPage
+from keyscope.app.pages.labels import ConflictPage
+from keyscope.app.pages.layer import LayerPage
+from keyscope.app.pages.lens import LensPage
+from keyscope.app.pages.lists import ListPage, ListsPage
+from keyscope.app.pages.live import LivePage
+from keyscope.app.pages.names import NamePage
+from keyscope.app.pages.overview import OverviewPage
+from keyscope.app.pages.people import PeoplePage
+from keyscope.app.pages.provider import JoiningPage
+from keyscope.app.pages.queue_page import LastPage, QueuePage, StartPage
+from keyscope.app.pages.render import TEMPLATES, Help, Page, environment
+from keyscope.app.pages.runs import RunsPage
+from keyscope.app.pages.search import SearchPage
+from keyscope.app.pages.sign_in import InvitationPage, SignInPage
+from keyscope.app.pages.team import LabelsPage
+from keyscope.app.settings import Settings
 
 PAGES: list[tuple[str, str, type[Page]]] = [
     ("/", "runs.html", RunsPage),

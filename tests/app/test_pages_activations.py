@@ -7,12 +7,12 @@ from unittest.mock import Mock
 import pytest
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.pages.text_lines import text_lines
-from app.queries import Token
-from app.settings import Settings
-from contract.keys import KeyId
-from contract.wire import ErrorAnswer
+from keyscope.app.main import create_app
+from keyscope.app.pages.text_lines import text_lines
+from keyscope.app.queries import Token
+from keyscope.app.settings import Settings
+from keyscope.contract.keys import KeyId
+from keyscope.contract.wire import ErrorAnswer
 from tests.fake_worker import FakeWorker
 from tests.serving import serving
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from app.pages.code import SHADES, Line, code_lines, shade
-from app.queries import Example, Token, WindowToken, key_triggers
-from app.queries.examples import window_tokens
-from app.runs import Run
-from contract.keys import KeyId
+from keyscope.app.pages.code import SHADES, Line, code_lines, shade
+from keyscope.app.queries import Example, Token, WindowToken, key_triggers
+from keyscope.app.queries.examples import window_tokens
+from keyscope.app.runs import Run
+from keyscope.contract.keys import KeyId
 from tests.runs import FILES
 
 SCALE = 2.0

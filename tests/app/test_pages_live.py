@@ -12,10 +12,10 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.pages.render import respond
-from app.settings import Settings
-from contract.wire import ErrorAnswer
+from keyscope.app.main import create_app
+from keyscope.app.pages.render import respond
+from keyscope.app.settings import Settings
+from keyscope.contract.wire import ErrorAnswer
 from tests.fake_worker import FIRST_DIVERGENCE, FakeWorker
 from tests.serving import serving
 
@@ -57,7 +57,7 @@ def test_other_requests_are_answered_while_the_page_is_drawn(
             asyncio.get_running_loop()
         return respond(*arguments)
 
-    monkeypatch.setattr("app.pages.live.respond", draws)
+    monkeypatch.setattr("keyscope.app.pages.live.respond", draws)
     assert reader.get("/live?run=alpha").status_code == 200
 
 

@@ -5,13 +5,13 @@ import re
 
 import pytest
 
-from app import drawing
-from app.pages import bars, formats, histogram
-from app.pages.statistics import GROUPS, OVERVIEW, statistic
-from app.queries import SORT_COLUMNS, LayerMap, LayerSummary, Token, TokenLogit, ValueTokens
-from app.runs import Run
-from contract import bins
-from contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
+from keyscope.app import drawing
+from keyscope.app.pages import bars, formats, histogram
+from keyscope.app.pages.statistics import GROUPS, OVERVIEW, statistic
+from keyscope.app.queries import SORT_COLUMNS, LayerMap, LayerSummary, Token, TokenLogit, ValueTokens
+from keyscope.app.runs import Run
+from keyscope.contract import bins
+from keyscope.contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
 
 
 @pytest.mark.parametrize(

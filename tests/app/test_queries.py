@@ -4,15 +4,15 @@ import random
 import numpy as np
 import pytest
 
-from app import queries
-from app.errors import InvalidParameter, UnknownKey, UnknownLayer
-from app.queries.examples import context_coefficients, window_tokens
-from app.queries.key_rows import _code_line
-from app.queries.tokens import Token, Vocabulary
-from app.runs import Run
-from contract.bins import N_BINS
-from contract.keys import KeyId
-from contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
+from keyscope.app import queries
+from keyscope.app.errors import InvalidParameter, UnknownKey, UnknownLayer
+from keyscope.app.queries.examples import context_coefficients, window_tokens
+from keyscope.app.queries.key_rows import _code_line
+from keyscope.app.queries.tokens import Token, Vocabulary
+from keyscope.app.runs import Run
+from keyscope.contract.bins import N_BINS
+from keyscope.contract.keys import KeyId
+from keyscope.contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
 from tests.runs import FILES
 
 KEY = KeyId(1, 2)

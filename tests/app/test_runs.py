@@ -8,9 +8,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from app.errors import UnknownRun
-from app.runs import Registry
-from contract.runfile import RunFileError
+from keyscope.app.errors import UnknownRun
+from keyscope.app.runs import Registry
+from keyscope.contract.runfile import RunFileError
 from tests.runs import Shape, build_run
 
 

@@ -13,8 +13,8 @@ import duckdb
 import pytest
 from fastapi.testclient import TestClient
 
-from app.errors import InvalidParameter
-from app.queries.criteria import (
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.queries.criteria import (
     About,
     Among,
     Between,
@@ -27,12 +27,12 @@ from app.queries.criteria import (
     Prefers,
     Writes,
 )
-from app.queries.search import Search, known_concepts, search
-from app.queries.tokens import load_vocabulary, parse_token
-from app.runs import Run
-from app.search import SearchParameters, format_ranges
-from contract.keys import KeyId
-from contract.runfile import open_run
+from keyscope.app.queries.search import Search, known_concepts, search
+from keyscope.app.queries.tokens import load_vocabulary, parse_token
+from keyscope.app.runs import Run
+from keyscope.app.search import SearchParameters, format_ranges
+from keyscope.contract.keys import KeyId
+from keyscope.contract.runfile import open_run
 from tests.concepts import LOOPS, write_concepts
 from tests.syntax_analysis import write_syntax
 

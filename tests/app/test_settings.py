@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings
+from keyscope.app.settings import Settings
 
 
 def test_every_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch):

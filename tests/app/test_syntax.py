@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.pages.syntax import FigureName
-from app.queries.syntax import layer_measures, scores, scores_by_layer
-from app.settings import Settings
-from contract.analyses.files import analysis_path
-from contract.analyses.syntax import ASPECTS, LAYER_MEASURES, ROLES
-from contract.keys import KeyId
-from contract.runfile import open_run
+from keyscope.app.main import create_app
+from keyscope.app.pages.syntax import FigureName
+from keyscope.app.queries.syntax import layer_measures, scores, scores_by_layer
+from keyscope.app.settings import Settings
+from keyscope.contract.analyses.files import analysis_path
+from keyscope.contract.analyses.syntax import ASPECTS, LAYER_MEASURES, ROLES
+from keyscope.contract.keys import KeyId
+from keyscope.contract.runfile import open_run
 from tests.syntax_analysis import (
     KEY_DISTINCT_Q,
     KEY_Q,

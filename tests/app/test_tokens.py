@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.queries.tokens import Token, Vocabulary, decode, parse_token
+from keyscope.app.queries.tokens import Token, Vocabulary, decode, parse_token
 
 
 def test_a_token_of_whole_characters_is_its_text():

@@ -17,11 +17,11 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from app.accounts.by_word import COOKIE
-from app.main import create_app
-from app.settings import Settings
-from contract.runfile import open_run, read_manifest
-from contract.wire import WorkerJob
+from keyscope.app.accounts.by_word import COOKIE
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
+from keyscope.contract.runfile import open_run, read_manifest
+from keyscope.contract.wire import WorkerJob
 from tests.analyses import write_agreement
 from tests.chromium import launch
 from tests.concepts import write_concepts

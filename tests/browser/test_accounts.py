@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.accounts import people
-from app.accounts.passwords import hash_password
-from app.accounts.roles import Role
-from app.main import create_app
-from app.settings import Settings
+from keyscope.app.accounts import people
+from keyscope.app.accounts.passwords import hash_password
+from keyscope.app.accounts.roles import Role
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
 from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider
 from tests.browser.conftest import TELEPHONE, Site, Visitor
 from tests.fake_worker import FakeWorker

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from contract.wire import ErrorAnswer
+from keyscope.contract.wire import ErrorAnswer
 from tests.browser.conftest import Visitor
 from tests.fake_worker import FakeWorker
 

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from contract.concepts import SHIPPED, Concept, InvalidConcept, define
-from contract.patterns import Regex, identifier_spans
+from keyscope.contract.concepts import SHIPPED, Concept, InvalidConcept, define
+from keyscope.contract.patterns import Regex, identifier_spans
 
 
 def concept(**pattern: object) -> Concept:

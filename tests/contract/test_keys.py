@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.keys import InvalidKey, InvalidMask, KeyId, Mask, format_basket, parse_basket, unique_masks
+from keyscope.contract.keys import InvalidKey, InvalidMask, KeyId, Mask, format_basket, parse_basket, unique_masks
 
 KEYS = st.builds(KeyId, st.integers(0, 999_999), st.integers(0, 999_999_999))
 FACTORS = st.floats(allow_nan=False, allow_infinity=False)

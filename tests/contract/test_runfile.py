@@ -6,9 +6,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from contract import bins
-from contract.manifest import CorpusFacts, LanguageCounts, Manifest, ModelFacts, Provenance, RunSettings
-from contract.runfile import (
+from keyscope.contract import bins
+from keyscope.contract.manifest import CorpusFacts, LanguageCounts, Manifest, ModelFacts, Provenance, RunSettings
+from keyscope.contract.runfile import (
     DERIVED,
     SCHEMA_VERSION,
     TABLES,
@@ -19,7 +19,7 @@ from contract.runfile import (
     read_manifest,
     write_manifest,
 )
-from contract.tables import FileExists
+from keyscope.contract.tables import FileExists
 from tests.runs import build_run
 
 MANIFEST = Manifest(

@@ -1,7 +1,7 @@
 import pytest
 
-from worker.cache import default_cache
-from worker.corpus.gather import GatherSettings
+from keyscope.worker.cache import default_cache
+from keyscope.worker.corpus.gather import GatherSettings
 
 
 @pytest.mark.parametrize(

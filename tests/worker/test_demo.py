@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from contract.manifest import RunSettings
+from keyscope.contract.manifest import RunSettings
+from keyscope.worker import demo
+from keyscope.worker.corpus.demo import DemoSource, DemoSources
+from keyscope.worker.demo import PortTaken, Prepared, choose_ports, locate_model, prepare, services
+from keyscope.worker.progress import Silent
 from tests.processes import KEYSCOPE, answers, children, free_port, is_alive, wait_until
 from tests.worker.models import save_tiny
-from worker import demo
-from worker.corpus.demo import DemoSource, DemoSources
-from worker.demo import PortTaken, Prepared, choose_ports, locate_model, prepare, services
-from worker.progress import Silent
 
 
 class Notes(Silent):
@@ -58,7 +58,7 @@ def requests(monkeypatch, tmp_path):
         path.write_text("a run")
         return path
 
-    monkeypatch.setattr("worker.precompute.run.precompute", precompute)
+    monkeypatch.setattr("keyscope.worker.precompute.run.precompute", precompute)
     return asked
 
 
@@ -109,9 +109,9 @@ def test_a_cached_run_is_found_without_torch(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
-from worker import demo
-from worker.corpus.demo import DemoSources
-from worker.progress import Silent
+from keyscope.worker import demo
+from keyscope.worker.corpus.demo import DemoSources
+from keyscope.worker.progress import Silent
 demo.demo_sources = lambda *_args, **_more: DemoSources([], {{}})
 runs = Path({str(tmp_path)!r})
 settings = demo.RunSettings(files_per_language=20)

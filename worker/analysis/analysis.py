@@ -9,9 +9,9 @@ import duckdb
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from worker.analysis.subject import Subject
-from worker.precompute.shard import plan_shards
-from worker.progress import Advance
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.precompute.shard import plan_shards
+from keyscope.worker.progress import Advance
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 """The result of a step: named arrays, without objects."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from contract.keys import KeyId
-from worker.analysis.lens import read_residual
-from worker.model.code_model import CodeModel
-from worker.model.taps import read_coefficients
+from keyscope.contract.keys import KeyId
+from keyscope.worker.analysis.lens import read_residual
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.taps import read_coefficients
 
 
 @dataclass(frozen=True)

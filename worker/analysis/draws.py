@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.bootstrap import LEVEL, Interval
+from keyscope.worker.analysis.bootstrap import LEVEL, Interval
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """What can go wrong before and while a run is analysed."""
 
-from contract.errors import KeyscopeError
+from keyscope.contract.errors import KeyscopeError
 
 
 class UnknownAnalysis(KeyscopeError):

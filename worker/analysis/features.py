@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worker.model.code_model import CodeModel
+from keyscope.worker.model.code_model import CodeModel
 
 
 class FeatureCounts:

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from contract.analyses.kinds import KINDS
-from worker.analysis.analysis import Analysis, Settings
-from worker.analysis.errors import InvalidSetting, UnknownAnalysis
+from keyscope.contract.analyses.kinds import KINDS
+from keyscope.worker.analysis.analysis import Analysis, Settings
+from keyscope.worker.analysis.errors import InvalidSetting, UnknownAnalysis
 
 
 def make_analysis(kind: str, settings: Mapping[str, Any]) -> Analysis:
@@ -22,7 +22,7 @@ def make_analysis(kind: str, settings: Mapping[str, Any]) -> Analysis:
     """
     if kind not in KINDS:
         raise UnknownAnalysis(f"there is no analysis {kind!r}: choose one of {', '.join(KINDS)}")
-    make: Callable[[Mapping[str, Any]], Analysis] = import_module(f"worker.analysis.{kind}").make
+    make: Callable[[Mapping[str, Any]], Analysis] = import_module(f"keyscope.worker.analysis.{kind}").make
     try:
         return make(settings)
     except ValidationError as error:

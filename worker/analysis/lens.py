@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from worker.model.code_model import CodeModel
+from keyscope.worker.model.code_model import CodeModel
 
 _CHUNK_BYTES = 64 << 20
 """Memory for the logits of one chunk of positions."""

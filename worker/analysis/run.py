@@ -15,23 +15,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from contract.analyses.files import (
+from keyscope.contract.analyses.files import (
     analysis_folder,
     analysis_path,
     publish_analysis,
     read_analyses,
     write_analysis_manifest,
 )
-from contract.analyses.kinds import SCHEMA_VERSION
-from contract.analyses.manifest import AnalysisManifest
-from contract.runfile import open_run
-from contract.tables import FileExists
-from worker.analysis.analysis import STEPS, Analysis, Arrays, Step
-from worker.analysis.subject import DISK_REMEDY, Subject
-from worker.precompute.disk import locked, readable_disk_errors
-from worker.precompute.provenance import LIBRARIES, device_name
-from worker.precompute.windows import Batch, batches
-from worker.progress import Advance
+from keyscope.contract.analyses.kinds import SCHEMA_VERSION
+from keyscope.contract.analyses.manifest import AnalysisManifest
+from keyscope.contract.runfile import open_run
+from keyscope.contract.tables import FileExists
+from keyscope.worker.analysis.analysis import STEPS, Analysis, Arrays, Step
+from keyscope.worker.analysis.subject import DISK_REMEDY, Subject
+from keyscope.worker.precompute.disk import locked, readable_disk_errors
+from keyscope.worker.precompute.provenance import LIBRARIES, device_name
+from keyscope.worker.precompute.windows import Batch, batches
+from keyscope.worker.progress import Advance
 
 _SECONDS = "_seconds"
 TIMED_BATCHES = range(3, 13)

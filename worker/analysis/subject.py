@@ -8,18 +8,24 @@ from pathlib import Path
 
 import duckdb
 
-from contract.analyses.files import analysis_folder
-from contract.manifest import Manifest
-from contract.runfile import open_run, read_manifest
-from worker.analysis.errors import OtherCorpus
-from worker.model.code_model import CodeModel
-from worker.model.load import load_model
-from worker.model.source import ModelSource
-from worker.precompute.corpus import corpus_folder, gather_settings, prepare_corpus, prepared_corpus, procedure_of
-from worker.precompute.disk import locked, readable_disk_errors
-from worker.precompute.errors import OtherModel
-from worker.precompute.token_store import TokenStore, open_tokens
-from worker.progress import Progress
+from keyscope.contract.analyses.files import analysis_folder
+from keyscope.contract.manifest import Manifest
+from keyscope.contract.runfile import open_run, read_manifest
+from keyscope.worker.analysis.errors import OtherCorpus
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.load import load_model
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.precompute.corpus import (
+    corpus_folder,
+    gather_settings,
+    prepare_corpus,
+    prepared_corpus,
+    procedure_of,
+)
+from keyscope.worker.precompute.disk import locked, readable_disk_errors
+from keyscope.worker.precompute.errors import OtherModel
+from keyscope.worker.precompute.token_store import TokenStore, open_tokens
+from keyscope.worker.progress import Progress
 
 DISK_REMEDY = "free space or let it be written to, then give the command again"
 

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worker.analysis.subject import Subject
-from worker.model.code_model import CodeModel
-from worker.model.taps import read_coefficients
-from worker.precompute.windows import Batch, batches
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.taps import read_coefficients
+from keyscope.worker.precompute.windows import Batch, batches
 
 IntArray = npt.NDArray[np.int64]
 

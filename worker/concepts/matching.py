@@ -6,11 +6,11 @@ from functools import lru_cache, partial
 import numpy as np
 import numpy.typing as npt
 
-from contract.concepts import Concept, InvalidConcept, Pattern
-from contract.patterns import Regex, Span
-from worker.precompute.token_store import TokenStore
-from worker.syntax.grammars import grammar
-from worker.syntax.queries import InvalidQuery, captures, check_query
+from keyscope.contract.concepts import Concept, InvalidConcept, Pattern
+from keyscope.contract.patterns import Regex, Span
+from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.syntax.grammars import grammar
+from keyscope.worker.syntax.queries import InvalidQuery, captures, check_query
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -3,10 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 
-from contract.concepts import Concept
-from worker.concepts.matching import token_mask
-from worker.precompute.token_store import TokenStore
-from worker.precompute.windows import mix
+from keyscope.contract.concepts import Concept
+from keyscope.worker.concepts.matching import token_mask
+from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.precompute.windows import mix
 
 _SALT = np.uint64(0x5EED_0F_F11E5)
 

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from worker.corpus.directory import LEFT_OUT
-from worker.corpus.files import MAX_BYTES, Skip, Skipped, printable
-from worker.corpus.interface import Listed, SourceUnreadable
-from worker.corpus.languages import language_of
-from worker.corpus.spool import Extent, Spool
+from keyscope.worker.corpus.directory import LEFT_OUT
+from keyscope.worker.corpus.files import MAX_BYTES, Skip, Skipped, printable
+from keyscope.worker.corpus.interface import Listed, SourceUnreadable
+from keyscope.worker.corpus.languages import language_of
+from keyscope.worker.corpus.spool import Extent, Spool
 
 ZIP_SUFFIXES = (".zip", ".whl", ".jar")
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz")

@@ -4,9 +4,9 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from worker.corpus.duplicates import Clusters
-from worker.corpus.files import Skip, Skipped, read_text
-from worker.corpus.spool import Extent, Spool
+from keyscope.worker.corpus.duplicates import Clusters
+from keyscope.worker.corpus.files import Skip, Skipped, read_text
+from keyscope.worker.corpus.spool import Extent, Spool
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from worker.corpus.files import MAX_BYTES, Skip, Skipped, printable
-from worker.corpus.interface import Listed
-from worker.corpus.languages import language_of
+from keyscope.worker.corpus.files import MAX_BYTES, Skip, Skipped, printable
+from keyscope.worker.corpus.interface import Listed
+from keyscope.worker.corpus.languages import language_of
 
 LEFT_OUT = frozenset({".git", ".hg", ".svn", ".bzr", ".jj", "CVS", "__pycache__", "node_modules"})
 """Directories never entered: what version control and package managers keep there is no code of the project."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from contract.errors import KeyscopeError
+from keyscope.contract.errors import KeyscopeError
 
 TIMEOUT = 900
 """Seconds a download may take."""

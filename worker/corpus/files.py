@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from worker.corpus.generated import is_generated
+from keyscope.worker.corpus.generated import is_generated
 
 MAX_BYTES = 1_000_000
 """Larger files are left out: they are tables and fixtures rather than code that someone wrote."""

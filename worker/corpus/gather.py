@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from contract.errors import KeyscopeError
-from worker.cache import default_cache
-from worker.corpus.collector import Collector, KeptFile
-from worker.corpus.files import Skip, Skipped, SourceFile
-from worker.corpus.interface import Listed, Streamed
-from worker.corpus.languages import SUFFIXES, check_languages, language_of
-from worker.corpus.sources import open_sources
-from worker.corpus.spool import Spool
+from keyscope.contract.errors import KeyscopeError
+from keyscope.worker.cache import default_cache
+from keyscope.worker.corpus.collector import Collector, KeptFile
+from keyscope.worker.corpus.files import Skip, Skipped, SourceFile
+from keyscope.worker.corpus.interface import Listed, Streamed
+from keyscope.worker.corpus.languages import SUFFIXES, check_languages, language_of
+from keyscope.worker.corpus.sources import open_sources
+from keyscope.worker.corpus.spool import Spool
 
 
 class NoFiles(KeyscopeError):

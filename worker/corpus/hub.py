@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from worker.corpus.files import Skip
-from worker.corpus.interface import Record, SourceNotFound, SourceUnreadable, Streamed, UnsupportedSource
-from worker.corpus.tables import Columns
+from keyscope.worker.corpus.files import Skip
+from keyscope.worker.corpus.interface import Record, SourceNotFound, SourceUnreadable, Streamed, UnsupportedSource
+from keyscope.worker.corpus.tables import Columns
 
 
 class HubDataset(Streamed):

@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from contract.errors import KeyscopeError
-from worker.corpus.files import MAX_BYTES, Skip
+from keyscope.contract.errors import KeyscopeError
+from keyscope.worker.corpus.files import MAX_BYTES, Skip
 
 ACCEPTED = (
     "a directory, an archive (.zip .whl .jar .tar .tar.gz .tgz .tar.xz), "

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from os.path import splitext
 
-from contract.errors import KeyscopeError
+from keyscope.contract.errors import KeyscopeError
 
 SUFFIXES = {"python": ".py", "java": ".java", "go": ".go"}
 """Language → suffix of its files; suffixes are compared without regard to case."""

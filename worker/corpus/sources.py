@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
-from worker.corpus.archives import TAR_SUFFIXES, ZIP_SUFFIXES, TarArchive, ZipArchive
-from worker.corpus.demo import DemoSource, demo_sources
-from worker.corpus.directory import Directory
-from worker.corpus.files import MAX_BYTES, printable
-from worker.corpus.hub import HubDataset
-from worker.corpus.interface import ACCEPTED, Listed, Source, SourceNotFound, UnsupportedSource
-from worker.corpus.tables import JSON_SUFFIXES, PARQUET_SUFFIXES, JsonLines, Parquet
+from keyscope.worker.corpus.archives import TAR_SUFFIXES, ZIP_SUFFIXES, TarArchive, ZipArchive
+from keyscope.worker.corpus.demo import DemoSource, demo_sources
+from keyscope.worker.corpus.directory import Directory
+from keyscope.worker.corpus.files import MAX_BYTES, printable
+from keyscope.worker.corpus.hub import HubDataset
+from keyscope.worker.corpus.interface import ACCEPTED, Listed, Source, SourceNotFound, UnsupportedSource
+from keyscope.worker.corpus.tables import JSON_SUFFIXES, PARQUET_SUFFIXES, JsonLines, Parquet
 
 DEMO = "demo"
 HUB = "hf:"

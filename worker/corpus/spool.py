@@ -8,7 +8,7 @@ from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO
 
-from contract.errors import KeyscopeError
+from keyscope.contract.errors import KeyscopeError
 
 
 class ScratchUnwritable(KeyscopeError):

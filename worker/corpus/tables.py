@@ -8,9 +8,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, cast
 
-from worker.corpus.files import MAX_BYTES, Skip, printable
-from worker.corpus.interface import Record, SourceUnreadable, Streamed, UnsupportedSource
-from worker.corpus.languages import SUFFIXES, language_of
+from keyscope.worker.corpus.files import MAX_BYTES, Skip, printable
+from keyscope.worker.corpus.interface import Record, SourceUnreadable, Streamed, UnsupportedSource
+from keyscope.worker.corpus.languages import SUFFIXES, language_of
 
 JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 PARQUET_SUFFIXES = (".parquet",)

@@ -4,11 +4,11 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from contract.wire import ActivationsAnswer, ActivationsOptions, Alternative, KeyActivity, Span, TextNode
-from worker.analysis.contributions import read_position, strongest
-from worker.live.token_text import TokenText
-from worker.model.code_model import CodeModel
-from worker.syntax.trees import node_spans
+from keyscope.contract.wire import ActivationsAnswer, ActivationsOptions, Alternative, KeyActivity, Span, TextNode
+from keyscope.worker.analysis.contributions import read_position, strongest
+from keyscope.worker.live.token_text import TokenText
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.syntax.trees import node_spans
 
 _NEXT = 10
 """Next tokens listed."""

@@ -1,9 +1,9 @@
 """Whether a request may be done at all, before it waits for its turn."""
 
-from contract.keys import Mask
-from contract.wire import Limits, WorkerActivations, WorkerGenerate, WorkerLens
-from worker.live.activations import TextTask
-from worker.live.errors import (
+from keyscope.contract.keys import Mask
+from keyscope.contract.wire import Limits, WorkerActivations, WorkerGenerate, WorkerLens
+from keyscope.worker.live.activations import TextTask
+from keyscope.worker.live.errors import (
     EmptyPrompt,
     NoSuchLayer,
     OtherWeights,
@@ -12,12 +12,12 @@ from worker.live.errors import (
     TooManyNewTokens,
     UnknownToken,
 )
-from worker.live.generation import Task
-from worker.live.lens import LensTask
-from worker.live.settings import WorkerSettings
-from worker.live.token_text import TokenText
-from worker.model.code_model import CodeModel
-from worker.model.keys import check_key
+from keyscope.worker.live.generation import Task
+from keyscope.worker.live.lens import LensTask
+from keyscope.worker.live.settings import WorkerSettings
+from keyscope.worker.live.token_text import TokenText
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.keys import check_key
 
 
 class Admission:

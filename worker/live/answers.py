@@ -9,9 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from contract.errors import KeyscopeError
-from contract.wire import ErrorAnswer
-from worker.live.errors import Busy, InternalError, InvalidRequest, Unauthorised
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.wire import ErrorAnswer
+from keyscope.worker.live.errors import Busy, InternalError, InvalidRequest, Unauthorised
 
 _SHOWN = 3
 _SHOWN_LENGTH = 60

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from contract.errors import KeyscopeError
-from worker.live.errors import DeviceFailed, OutOfMemory, QueueFull, QueueTimeout, WorkerStopping
-from worker.live.failures import release_memory, understand
-from worker.live.metrics import Metrics
-from worker.live.ticket import Cancelled, E, Ticket, Work
+from keyscope.contract.errors import KeyscopeError
+from keyscope.worker.live.errors import DeviceFailed, OutOfMemory, QueueFull, QueueTimeout, WorkerStopping
+from keyscope.worker.live.failures import release_memory, understand
+from keyscope.worker.live.metrics import Metrics
+from keyscope.worker.live.ticket import Cancelled, E, Ticket, Work
 
 EXIT_DEVICE_FAILED = 70
 _SECONDS_TO_ANSWER = 0.5

@@ -1,6 +1,6 @@
 """What a live request can be refused for, or fail of."""
 
-from contract.errors import KeyscopeError
+from keyscope.contract.errors import KeyscopeError
 
 
 class Unauthorised(KeyscopeError):

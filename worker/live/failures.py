@@ -5,8 +5,8 @@ import logging
 
 import torch
 
-from contract.errors import KeyscopeError
-from worker.live.errors import DeviceFailed, InternalError, OutOfMemory
+from keyscope.contract.errors import KeyscopeError
+from keyscope.worker.live.errors import DeviceFailed, InternalError, OutOfMemory
 
 log = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from contract.keys import Mask
-from contract.wire import BRANCHES, Alternative, Applied, Branch, DoneEvent, TokenEvent
-from worker.live.outcome import outcome
-from worker.live.sampling import choose, uniform
-from worker.live.token_text import TokenText
-from worker.model.code_model import CodeModel
-from worker.model.errors import LogitsNotFinite, MaskNotApplied
-from worker.model.taps import MaskReport, mask_coefficients
+from keyscope.contract.keys import Mask
+from keyscope.contract.wire import BRANCHES, Alternative, Applied, Branch, DoneEvent, TokenEvent
+from keyscope.worker.live.outcome import outcome
+from keyscope.worker.live.sampling import choose, uniform
+from keyscope.worker.live.token_text import TokenText
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.errors import LogitsNotFinite, MaskNotApplied
+from keyscope.worker.model.taps import MaskReport, mask_coefficients
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from worker.live.answers import error_response
-from worker.live.errors import BodyTooLarge, Unauthorised
+from keyscope.worker.live.answers import error_response
+from keyscope.worker.live.errors import BodyTooLarge, Unauthorised
 
 
 class TokenGuard:

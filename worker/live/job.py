@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from contract.errors import KeyscopeError
-from contract.wire import ACTIVE_JOB, Job, JobOptions, JobProgress, JobState
-from worker.analysis.analysis import Analysis
-from worker.analysis.errors import AnalysisCancelled
-from worker.live.ticket import Cancelled
-from worker.progress import Advance, Pace
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.wire import ACTIVE_JOB, Job, JobOptions, JobProgress, JobState
+from keyscope.worker.analysis.analysis import Analysis
+from keyscope.worker.analysis.errors import AnalysisCancelled
+from keyscope.worker.live.ticket import Cancelled
+from keyscope.worker.progress import Advance, Pace
 
 _NOTES = 20
 Lend = Callable[[Callable[[], bool]], AbstractContextManager[Callable[[], None]]]

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from contract.wire import ErrorAnswer, JobAnswer, JobsAnswer, WorkerJob
-from worker.live.jobs import Jobs
+from keyscope.contract.wire import ErrorAnswer, JobAnswer, JobsAnswer, WorkerJob
+from keyscope.worker.live.jobs import Jobs
 
 _MEANINGS = {
     401: "The token is missing or wrong",

@@ -5,18 +5,26 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from contract.errors import KeyscopeError
-from contract.tables import SUFFIX
-from contract.wire import Job, WorkerJob
-from worker.analysis.errors import AnalysisCancelled
-from worker.analysis.kinds import make_analysis
-from worker.analysis.run import analyse
-from worker.analysis.subject import open_subject
-from worker.live.engine import Engine
-from worker.live.errors import DeviceFailed, JobsFull, NoJobs, OtherWeights, OutOfMemory, UnknownJob, UnknownRun
-from worker.live.failures import release_memory, understand
-from worker.live.job import RunningJob
-from worker.model.code_model import CodeModel
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.tables import SUFFIX
+from keyscope.contract.wire import Job, WorkerJob
+from keyscope.worker.analysis.errors import AnalysisCancelled
+from keyscope.worker.analysis.kinds import make_analysis
+from keyscope.worker.analysis.run import analyse
+from keyscope.worker.analysis.subject import open_subject
+from keyscope.worker.live.engine import Engine
+from keyscope.worker.live.errors import (
+    DeviceFailed,
+    JobsFull,
+    NoJobs,
+    OtherWeights,
+    OutOfMemory,
+    UnknownJob,
+    UnknownRun,
+)
+from keyscope.worker.live.failures import release_memory, understand
+from keyscope.worker.live.job import RunningJob
+from keyscope.worker.model.code_model import CodeModel
 
 KEPT = 50
 """Ended jobs that are still told of."""

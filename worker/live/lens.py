@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from contract.wire import LensAnswer, LensCell
-from worker.analysis.lens import LayerPass, in_chunks, read_layers
-from worker.live.token_text import TokenText
-from worker.model.code_model import CodeModel
+from keyscope.contract.wire import LensAnswer, LensCell
+from keyscope.worker.analysis.lens import LayerPass, in_chunks, read_layers
+from keyscope.worker.live.token_text import TokenText
+from keyscope.worker.model.code_model import CodeModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from contract.wire import DoneEvent, TokenEvent
+from keyscope.contract.wire import DoneEvent, TokenEvent
 
 _REFERENCE = "#/components/schemas/{model}"
 _EVENTS: tuple[type[BaseModel], ...] = (TokenEvent, DoneEvent)

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from tree_sitter import Node, TreeCursor
 
-from contract.wire import BRANCHES, Branch, CodeBranch, CodeOutcome
-from worker.syntax.grammars import LANGUAGES, grammar
-from worker.syntax.outline import parse
+from keyscope.contract.wire import BRANCHES, Branch, CodeBranch, CodeOutcome
+from keyscope.worker.syntax.grammars import LANGUAGES, grammar
+from keyscope.worker.syntax.outline import parse
 
 
 class _Reading(NamedTuple):

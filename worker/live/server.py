@@ -19,8 +19,8 @@ from sse_starlette import EventSourceResponse
 from starlette.middleware import Middleware
 from starlette.types import Receive, Scope, Send
 
-from contract.errors import KeyscopeError
-from contract.wire import (
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.wire import (
     BRANCHES,
     ActivationsAnswer,
     Branch,
@@ -36,21 +36,21 @@ from contract.wire import (
     WorkerInfo,
     WorkerLens,
 )
-from worker.live import answers, job_routes
-from worker.live.activations import ActivationReader, TextTask
-from worker.live.admission import Admission
-from worker.live.engine import Engine
-from worker.live.errors import ClientGone, WorkerStopping
-from worker.live.generation import Generator, Task
-from worker.live.guard import BodyLimit, TokenGuard
-from worker.live.jobs import Jobs
-from worker.live.lens import LensReader, LensTask
-from worker.live.metrics import Metrics
-from worker.live.openapi import describe
-from worker.live.settings import WorkerSettings
-from worker.live.ticket import Work
-from worker.model.code_model import CodeModel
-from worker.model.load import load_model
+from keyscope.worker.live import answers, job_routes
+from keyscope.worker.live.activations import ActivationReader, TextTask
+from keyscope.worker.live.admission import Admission
+from keyscope.worker.live.engine import Engine
+from keyscope.worker.live.errors import ClientGone, WorkerStopping
+from keyscope.worker.live.generation import Generator, Task
+from keyscope.worker.live.guard import BodyLimit, TokenGuard
+from keyscope.worker.live.jobs import Jobs
+from keyscope.worker.live.lens import LensReader, LensTask
+from keyscope.worker.live.metrics import Metrics
+from keyscope.worker.live.openapi import describe
+from keyscope.worker.live.settings import WorkerSettings
+from keyscope.worker.live.ticket import Work
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.load import load_model
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from worker.model.source import DEFAULT_CACHE, ModelSource
+from keyscope.worker.model.source import DEFAULT_CACHE, ModelSource
 
 MIN_MASKS = 4096
 """Every worker takes at least so many masks."""

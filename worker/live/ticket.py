@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Generic, TypeVar
 
-from contract.errors import KeyscopeError
+from keyscope.contract.errors import KeyscopeError
 
 E = TypeVar("E")
 Work = Callable[[Callable[[E], None]], E]

@@ -5,8 +5,8 @@ from itertools import accumulate
 
 from transformers import PreTrainedTokenizerFast
 
-from contract.wire import Alternative, TextToken
-from worker.model.vocabulary import token_bytes
+from keyscope.contract.wire import Alternative, TextToken
+from keyscope.worker.model.vocabulary import token_bytes
 
 
 class TokenText:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from transformers.activations import ACT2FN
 
-from contract.keys import KeyId, Mask
-from worker.model.code_model import CodeModel, FeedForward
-from worker.model.errors import ModelCheckFailed
-from worker.model.taps import mask_coefficients, read_coefficients
+from keyscope.contract.keys import KeyId, Mask
+from keyscope.worker.model.code_model import CodeModel, FeedForward
+from keyscope.worker.model.errors import ModelCheckFailed
+from keyscope.worker.model.taps import mask_coefficients, read_coefficients
 
 PROMPT = "def add(left, right):\n    return left + right\n"
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10, torch.bfloat16: 0.25, torch.float16: 0.02}

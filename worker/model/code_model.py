@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.pytorch_utils import Conv1D
 
-from contract.manifest import ModelFacts
-from worker.model.families import Family
+from keyscope.contract.manifest import ModelFacts
+from keyscope.worker.model.families import Family
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What can go wrong with a model."""
 
-from contract.errors import KeyscopeError
+from keyscope.contract.errors import KeyscopeError
 
 
 class ModelNotFound(KeyscopeError):

@@ -2,14 +2,14 @@
 
 The coefficient of a key is the input of the down projection; masking it equals zeroing the key's row and bias, or the
 value's column. To add an architecture, add its `model_type` here and a tiny configuration to the tests: loading proves
-the entry by experiment (`worker.model.check`).
+the entry by experiment (`keyscope.worker.model.check`).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from worker.model.errors import UnknownArchitecture
+from keyscope.worker.model.errors import UnknownArchitecture
 
 
 @dataclass(frozen=True, slots=True)

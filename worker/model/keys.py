@@ -1,8 +1,8 @@
 """Which keys a model has."""
 
-from contract.keys import KeyId
-from contract.manifest import ModelFacts
-from worker.model.errors import UnknownKey
+from keyscope.contract.keys import KeyId
+from keyscope.contract.manifest import ModelFacts
+from keyscope.worker.model.errors import UnknownKey
 
 
 def check_key(facts: ModelFacts, key: KeyId) -> None:

@@ -12,14 +12,14 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 
-from contract.manifest import ModelFacts
-from worker.model.check import PROMPT, TOLERANCE, check_model
-from worker.model.code_model import CodeModel, FeedForward
-from worker.model.errors import DeviceUnavailable, ModelCheckFailed, ModelUnreadable
-from worker.model.families import Family, family_of
-from worker.model.source import ModelSource
-from worker.model.vocabulary import prefix_ids, vocabulary_size
-from worker.model.weights import Weights, find_weights, read_model
+from keyscope.contract.manifest import ModelFacts
+from keyscope.worker.model.check import PROMPT, TOLERANCE, check_model
+from keyscope.worker.model.code_model import CodeModel, FeedForward
+from keyscope.worker.model.errors import DeviceUnavailable, ModelCheckFailed, ModelUnreadable
+from keyscope.worker.model.families import Family, family_of
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.model.vocabulary import prefix_ids, vocabulary_size
+from keyscope.worker.model.weights import Weights, find_weights, read_model
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in TOLERANCE}
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.cache import default_cache
+from keyscope.worker.cache import default_cache
 
 DEFAULT_CACHE = default_cache()
 

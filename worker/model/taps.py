@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from contract.keys import Mask
-from worker.model.code_model import CodeModel, FeedForward
-from worker.model.errors import MaskNotApplied
+from keyscope.contract.keys import Mask
+from keyscope.worker.model.code_model import CodeModel, FeedForward
+from keyscope.worker.model.errors import MaskNotApplied
 
 Consume = Callable[[int, Tensor], None]
 Change = Callable[[Tensor], Tensor]

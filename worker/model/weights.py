@@ -17,7 +17,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 )
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from worker.model.errors import ModelNotFound, ModelUnreadable
+from keyscope.worker.model.errors import ModelNotFound, ModelUnreadable
 
 _ORIGIN = "keyscope-origin.json"
 _NOT_WEIGHTS = ["*.msgpack", "*.h5", "*.ot", "*.onnx", "*.onnx_data", "onnx/*", "*.gguf", "*.tflite", "*.mlmodel"]

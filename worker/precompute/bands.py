@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from contract import bins
-from worker.precompute.partial import Entries
-from worker.precompute.sampling import RANDOM_GROUPS
+from keyscope.contract import bins
+from keyscope.worker.precompute.partial import Entries
+from keyscope.worker.precompute.sampling import RANDOM_GROUPS
 
 BANDS = ("0-50", "50-80", "80-95", "random", "silent")
 PER_BAND = 8

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from contract.manifest import RunSettings
-from worker.model.code_model import CodeModel
-from worker.precompute import sampling
-from worker.precompute.best import BestEntries, Candidates
-from worker.precompute.moments import HistogramAccumulator, MomentsAccumulator
-from worker.precompute.presets import PROCEDURES
-from worker.precompute.spool import ContextSpool
-from worker.precompute.token_store import TokenStore
-from worker.precompute.windows import Batch, token_noise, window_noise
+from keyscope.contract.manifest import RunSettings
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.precompute import sampling
+from keyscope.worker.precompute.best import BestEntries, Candidates
+from keyscope.worker.precompute.moments import HistogramAccumulator, MomentsAccumulator
+from keyscope.worker.precompute.presets import PROCEDURES
+from keyscope.worker.precompute.spool import ContextSpool
+from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.precompute.windows import Batch, token_noise, window_noise
 
 _BLOCK = 16
 """Tokens a block: a maximum is located by its block's maximum first, which is cheaper than an argmax of all tokens."""

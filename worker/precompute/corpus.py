@@ -7,12 +7,12 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from contract.analyses.files import analysis_folder
-from contract.manifest import CorpusFacts, LanguageCounts, RunSettings
-from worker.corpus.gather import GatherSettings, NoFiles, gather
-from worker.precompute.presets import PROCEDURES, Procedure
-from worker.precompute.token_store import TokenStore, open_tokens, write_tokens
-from worker.progress import Progress
+from keyscope.contract.analyses.files import analysis_folder
+from keyscope.contract.manifest import CorpusFacts, LanguageCounts, RunSettings
+from keyscope.worker.corpus.gather import GatherSettings, NoFiles, gather
+from keyscope.worker.precompute.presets import PROCEDURES, Procedure
+from keyscope.worker.precompute.token_store import TokenStore, open_tokens, write_tokens
+from keyscope.worker.progress import Progress
 
 _FACTS = "corpus.json"
 

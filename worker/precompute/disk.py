@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from worker.precompute.errors import OutputUnwritable, UnfinishedRun
+from keyscope.worker.precompute.errors import OutputUnwritable, UnfinishedRun
 
 _OUR_DISK = {
     errno.ENOSPC,

@@ -1,6 +1,6 @@
 """What can go wrong in a precompute."""
 
-from contract.errors import KeyscopeError
+from keyscope.contract.errors import KeyscopeError
 
 
 class OutputUnwritable(KeyscopeError):

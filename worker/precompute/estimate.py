@@ -5,14 +5,14 @@ import time
 import numpy as np
 import torch
 
-from contract import bins
-from contract.manifest import RunSettings
-from contract.tables import WRITER_BYTES
-from worker.model.code_model import CodeModel
-from worker.precompute import sampling
-from worker.precompute.collect import polarities
-from worker.precompute.token_store import TokenStore
-from worker.precompute.values import LISTED
+from keyscope.contract import bins
+from keyscope.contract.manifest import RunSettings
+from keyscope.contract.tables import WRITER_BYTES
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.precompute import sampling
+from keyscope.worker.precompute.collect import polarities
+from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.precompute.values import LISTED
 
 _BYTES_PER_ENTRY = 16
 _BYTES_PER_BIN = 8

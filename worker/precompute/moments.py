@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from contract import bins
+from keyscope.contract import bins
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -59,7 +59,7 @@ class Moments:
         )
 
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The columns of `contract.runfile.MOMENTS`; what is not defined (no tokens, no variance) is NaN."""
+        """The columns of `keyscope.contract.runfile.MOMENTS`; what is not defined (no tokens, no variance) is NaN."""
         with np.errstate(divide="ignore", invalid="ignore"):
             variance = self.m2 / self.n
             flat = variance <= 0
@@ -147,7 +147,7 @@ def bin_of(coefficients: Tensor) -> Tensor:
 
 
 class HistogramAccumulator:
-    """Counts per key and bin of `contract.bins`, on the device."""
+    """Counts per key and bin of `keyscope.contract.bins`, on the device."""
 
     def __init__(self, keys: int, device: torch.device) -> None:
         self._first = torch.arange(keys, device=device) * bins.N_BINS

@@ -10,13 +10,13 @@ import numpy.typing as npt
 import torch
 import zstandard
 
-from contract import bins
-from worker.precompute.best import NO_FILE, BestEntries
-from worker.precompute.collect import Collector
-from worker.precompute.disk import allocate
-from worker.precompute.moments import Moments
-from worker.precompute.sampling import N_GROUPS
-from worker.precompute.spool import ContextSpool
+from keyscope.contract import bins
+from keyscope.worker.precompute.best import NO_FILE, BestEntries
+from keyscope.worker.precompute.collect import Collector
+from keyscope.worker.precompute.disk import allocate
+from keyscope.worker.precompute.moments import Moments
+from keyscope.worker.precompute.sampling import N_GROUPS
+from keyscope.worker.precompute.spool import ContextSpool
 
 
 @dataclass(frozen=True, slots=True)

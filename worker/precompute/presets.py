@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from contract.errors import KeyscopeError
-from contract.manifest import Preset
-from worker.model.code_model import CodeModel
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.manifest import Preset
+from keyscope.worker.model.code_model import CodeModel
 
 
 class PresetUnfit(KeyscopeError):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from contract.manifest import Provenance
+from keyscope.contract.manifest import Provenance
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")
 

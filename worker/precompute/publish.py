@@ -10,20 +10,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from contract.manifest import RunSettings
-from contract.runfile import table, write_derived
-from worker.model.code_model import CodeModel
-from worker.model.vocabulary import token_bytes
-from worker.precompute.bands import BANDS, cut_bands, rank_in
-from worker.precompute.collect import polarities
-from worker.precompute.moments import Moments
-from worker.precompute.partial import Entries, Partial, partial_name
-from worker.precompute.sampling import SLOTS
-from worker.precompute.shard import Shard
-from worker.precompute.token_store import TokenStore
-from worker.precompute.values import ValueReader, ValueTokens
-from worker.progress import Advance
-from worker.rows import Array, Columns, insert
+from keyscope.contract.manifest import RunSettings
+from keyscope.contract.runfile import table, write_derived
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.vocabulary import token_bytes
+from keyscope.worker.precompute.bands import BANDS, cut_bands, rank_in
+from keyscope.worker.precompute.collect import polarities
+from keyscope.worker.precompute.moments import Moments
+from keyscope.worker.precompute.partial import Entries, Partial, partial_name
+from keyscope.worker.precompute.sampling import SLOTS
+from keyscope.worker.precompute.shard import Shard
+from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.precompute.values import ValueReader, ValueTokens
+from keyscope.worker.progress import Advance
+from keyscope.worker.rows import Array, Columns, insert
 
 FIRES_ON = 20
 """Fires-on tokens stored per key."""

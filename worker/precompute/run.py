@@ -10,25 +10,31 @@ from pathlib import Path
 
 import duckdb
 
-from contract.manifest import CorpusFacts, Manifest, RunSettings, Verification
-from contract.runfile import SCHEMA_VERSION, create, write_manifest
-from contract.tables import SUFFIX, FileExists
-from worker.model.code_model import CodeModel
-from worker.model.load import load_model
-from worker.model.source import ModelSource
-from worker.precompute.corpus import gather_settings, keep_corpus, prepare_corpus, prepared_corpus, procedure_of
-from worker.precompute.disk import locked, readable_disk_errors
-from worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
-from worker.precompute.estimate import estimate
-from worker.precompute.partial import completed
-from worker.precompute.presets import check_preset
-from worker.precompute.provenance import provenance
-from worker.precompute.publish import Publisher
-from worker.precompute.shard import Shard, plan_shards
-from worker.precompute.shards import ShardWork, run_shards
-from worker.precompute.token_store import TokenStore, open_tokens
-from worker.precompute.verify import verify
-from worker.progress import Progress
+from keyscope.contract.manifest import CorpusFacts, Manifest, RunSettings, Verification
+from keyscope.contract.runfile import SCHEMA_VERSION, create, write_manifest
+from keyscope.contract.tables import SUFFIX, FileExists
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.load import load_model
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.precompute.corpus import (
+    gather_settings,
+    keep_corpus,
+    prepare_corpus,
+    prepared_corpus,
+    procedure_of,
+)
+from keyscope.worker.precompute.disk import locked, readable_disk_errors
+from keyscope.worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
+from keyscope.worker.precompute.estimate import estimate
+from keyscope.worker.precompute.partial import completed
+from keyscope.worker.precompute.presets import check_preset
+from keyscope.worker.precompute.provenance import provenance
+from keyscope.worker.precompute.publish import Publisher
+from keyscope.worker.precompute.shard import Shard, plan_shards
+from keyscope.worker.precompute.shards import ShardWork, run_shards
+from keyscope.worker.precompute.token_store import TokenStore, open_tokens
+from keyscope.worker.precompute.verify import verify
+from keyscope.worker.progress import Progress
 
 VERIFIED_KEYS = 50
 """Keys computed again before a run is published, one trigger each."""

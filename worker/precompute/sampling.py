@@ -2,14 +2,14 @@
 
 For each key every window has one number, its largest coefficient. Windows are grouped by that number, by half
 octaves, and in each group the few with the highest random priority stay, one a file; further groups ignore the number and draw from
-all windows. At the end rank bands and a random band are cut from what stayed (`worker.precompute.bands`).
+all windows. At the end rank bands and a random band are cut from what stayed (`keyscope.worker.precompute.bands`).
 """
 
 import torch
 from torch import Tensor
 
-from contract import bins
-from worker.precompute.moments import bin_of
+from keyscope.contract import bins
+from keyscope.worker.precompute.moments import bin_of
 
 RANDOM_GROUPS = 4
 SLOTS = 3

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contract.manifest import RunSettings
-from worker.model.code_model import CodeModel
-from worker.model.taps import read_before_activation, read_coefficients
-from worker.precompute.collect import Collector
-from worker.precompute.errors import OutOfDeviceMemory
-from worker.precompute.partial import write_partial
-from worker.precompute.presets import PROCEDURES
-from worker.precompute.token_store import TokenStore
-from worker.precompute.windows import batches
-from worker.progress import Advance
+from keyscope.contract.manifest import RunSettings
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.taps import read_before_activation, read_coefficients
+from keyscope.worker.precompute.collect import Collector
+from keyscope.worker.precompute.errors import OutOfDeviceMemory
+from keyscope.worker.precompute.partial import write_partial
+from keyscope.worker.precompute.presets import PROCEDURES
+from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.precompute.windows import batches
+from keyscope.worker.progress import Advance
 
 
 @dataclass(frozen=True, slots=True)

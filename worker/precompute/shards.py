@@ -15,15 +15,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from contract.manifest import RunSettings
-from worker.model.code_model import CodeModel
-from worker.model.load import load_model
-from worker.model.source import ModelSource
-from worker.precompute.collect import polarities
-from worker.precompute.partial import Partial, completed, partial_name, raise_floor
-from worker.precompute.shard import Shard, ShardRunner
-from worker.precompute.token_store import TokenStore, open_tokens
-from worker.progress import Advance, Progress
+from keyscope.contract.manifest import RunSettings
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.load import load_model
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.precompute.collect import polarities
+from keyscope.worker.precompute.partial import Partial, completed, partial_name, raise_floor
+from keyscope.worker.precompute.shard import Shard, ShardRunner
+from keyscope.worker.precompute.token_store import TokenStore, open_tokens
+from keyscope.worker.progress import Advance, Progress
 
 FloorArrays = dict[str, npt.NDArray[np.float32]]
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from worker.precompute.disk import allocate
+from keyscope.worker.precompute.disk import allocate
 
 
 class ContextSpool:

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from worker.corpus.files import SourceFile
-from worker.model.vocabulary import token_bytes
-from worker.precompute.presets import STRICT, Procedure
-from worker.progress import Advance
+from keyscope.worker.corpus.files import SourceFile
+from keyscope.worker.model.vocabulary import token_bytes
+from keyscope.worker.precompute.presets import STRICT, Procedure
+from keyscope.worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
 

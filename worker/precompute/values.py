@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from contract.runfile import WEIGHT_STATISTICS
-from worker.model.code_model import CodeModel, FeedForward
+from keyscope.contract.runfile import WEIGHT_STATISTICS
+from keyscope.worker.model.code_model import CodeModel, FeedForward
 
 LISTED = 20
 """Promoted and suppressed tokens stored per key and projection."""

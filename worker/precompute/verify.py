@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.activations import ACT2FN
 
-from contract.keys import KeyId
-from contract.manifest import Manifest, Verification
-from contract.runfile import open_run, read_manifest
-from worker.model.load import DTYPES, find_device
-from worker.model.source import DEFAULT_CACHE
-from worker.model.weights import find_weights
-from worker.precompute.errors import OtherModel, VerificationFailed
-from worker.progress import Progress
+from keyscope.contract.keys import KeyId
+from keyscope.contract.manifest import Manifest, Verification
+from keyscope.contract.runfile import open_run, read_manifest
+from keyscope.worker.model.load import DTYPES, find_device
+from keyscope.worker.model.source import DEFAULT_CACHE
+from keyscope.worker.model.weights import find_weights
+from keyscope.worker.precompute.errors import OtherModel, VerificationFailed
+from keyscope.worker.progress import Progress
 
 RELATIVE = {"float64": 1e-7, "float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
 """Allowed difference per size of the coefficient, by dtype."""

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worker.precompute.token_store import TokenStore
+from keyscope.worker.precompute.token_store import TokenStore
 
 
 @dataclass(frozen=True, slots=True, order=True)

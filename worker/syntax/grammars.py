@@ -14,7 +14,7 @@ import tree_sitter_java
 import tree_sitter_python
 from tree_sitter import Language
 
-from worker.syntax.role import Role
+from keyscope.worker.syntax.role import Role
 
 _DEFINED, _USED, _IMPORTED = Role.IDENTIFIER_DEFINED, Role.IDENTIFIER_USED, Role.IDENTIFIER_IMPORTED
 _CALL, _ATTRIBUTE, _TYPE = Role.CALL_TARGET, Role.ATTRIBUTE, Role.TYPE

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from worker.syntax.grammars import Grammar
-from worker.syntax.role import Role, code_of
+from keyscope.worker.syntax.grammars import Grammar
+from keyscope.worker.syntax.role import Role, code_of
 
 SCOPES = ("module", "class", "function", "method", "constructor", "lambda")
 """What can enclose code; a function right inside a class is a method."""

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from tree_sitter import Parser, Tree, TreeCursor
 
-from worker.syntax.grammars import grammar
-from worker.syntax.judge import Judge, Verdict
+from keyscope.worker.syntax.grammars import grammar
+from keyscope.worker.syntax.judge import Judge, Verdict
 
 IntArray = npt.NDArray[np.int64]
 NONE = -1

@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from worker.syntax.outline import outline
-from worker.syntax.role import Role, code_of
+from keyscope.worker.syntax.outline import outline
+from keyscope.worker.syntax.role import Role, code_of
 
 __all__ = ["Role", "continues", "first_visible", "token_roles"]
 

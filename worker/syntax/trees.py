@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from worker.syntax.grammars import grammar
-from worker.syntax.outline import NONE, Outline, outline
-from worker.syntax.queries import InvalidQuery, QueryTooBroad, captures, check_query
-from worker.syntax.role import Role, code_of
+from keyscope.worker.syntax.grammars import grammar
+from keyscope.worker.syntax.outline import NONE, Outline, outline
+from keyscope.worker.syntax.queries import InvalidQuery, QueryTooBroad, captures, check_query
+from keyscope.worker.syntax.role import Role, code_of
 
 __all__ = [
     "InvalidQuery",

@@ -6,9 +6,9 @@ from fastapi.testclient import TestClient
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from app.accounts import passwords
-from app.main import create_app
-from app.settings import Settings
+from keyscope.app.accounts import passwords
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
 from tests.app.accounts.office import Office
 from tests.app.accounts.provider import FakeProvider
 from tests.serving import serving

@@ -6,10 +6,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from app.accounts import admission, invitations, people, sessions, tokens
-from app.accounts.passwords import hash_password
-from app.accounts.roles import Role
-from app.labels.database import Database
+from keyscope.app.accounts import admission, invitations, people, sessions, tokens
+from keyscope.app.accounts.passwords import hash_password
+from keyscope.app.accounts.roles import Role
+from keyscope.app.labels.database import Database
 
 PASSWORD = "correct horse battery"
 

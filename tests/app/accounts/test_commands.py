@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from keyscope import cli
+from keyscope.cli.main import cli
 
 
 @pytest.fixture(autouse=True)

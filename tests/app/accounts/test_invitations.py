@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from sqlalchemy import update
 
-from app.accounts.models import Invitation
+from keyscope.app.accounts.models import Invitation
 from tests.app.accounts.office import PASSWORD, Office, is_signed_in, sign_in
 
 NEW = "another long password"

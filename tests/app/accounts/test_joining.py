@@ -11,10 +11,10 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from app.accounts import joining, people
-from app.accounts.oidc import Flow, Identity
-from app.pages.provider import COOKIE
-from app.settings import Settings
+from keyscope.app.accounts import joining, people
+from keyscope.app.accounts.oidc import Flow, Identity
+from keyscope.app.pages.provider import COOKIE
+from keyscope.app.settings import Settings
 from tests.app.accounts.office import PASSWORD, Office, is_signed_in, sign_in
 from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider, vouched
 

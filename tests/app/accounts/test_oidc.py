@@ -10,19 +10,19 @@ from httpx2 import Response
 from joserfc.jwk import OctKey, RSAKey
 from sqlalchemy.orm import Session
 
-from app.accounts import people
-from app.accounts.identity import Person
-from app.accounts.oidc import Identity, ProviderIncomplete
-from app.accounts.roles import Role
-from app.concepts.repository import save_concept
-from app.labels import adjudication, comments, lists, repository
-from app.labels.database import Database
-from app.labels.models import Kind
-from app.labels.repository import Judgement, Target
-from app.main import create_app
-from app.settings import Settings
-from contract.concepts import define
-from contract.keys import KeyId
+from keyscope.app.accounts import people
+from keyscope.app.accounts.identity import Person
+from keyscope.app.accounts.oidc import Identity, ProviderIncomplete
+from keyscope.app.accounts.roles import Role
+from keyscope.app.concepts.repository import save_concept
+from keyscope.app.labels import adjudication, comments, lists, repository
+from keyscope.app.labels.database import Database
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.repository import Judgement, Target
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
+from keyscope.contract.concepts import define
+from keyscope.contract.keys import KeyId
 from tests.app.accounts.office import Office, is_signed_in
 from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider, vouched
 

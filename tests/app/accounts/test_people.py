@@ -5,12 +5,12 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
-from app.accounts import people
-from app.accounts.models import Account
-from app.accounts.people import LastAdmin, folded
-from app.accounts.roles import Role
-from app.main import create_app
-from app.settings import Settings
+from keyscope.app.accounts import people
+from keyscope.app.accounts.models import Account
+from keyscope.app.accounts.people import LastAdmin, folded
+from keyscope.app.accounts.roles import Role
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
 from tests.app.accounts.office import Office, is_signed_in, sign_in
 
 HOSTILE = '<script>alert("x")</script>'

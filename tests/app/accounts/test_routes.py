@@ -7,9 +7,9 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from httpx2 import Response
 
-from app.accounts.roles import Role
-from app.main import create_app
-from app.settings import Settings
+from keyscope.app.accounts.roles import Role
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
 from tests.app.accounts.office import Office
 
 EVERYBODY = """

@@ -9,10 +9,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 from sqlalchemy.pool import QueuePool
 
-from app.accounts.models import ApiToken, BrowserSession
-from app.labels.changes import KeyChanges
-from app.main import create_app
-from app.settings import Settings
+from keyscope.app.accounts.models import ApiToken, BrowserSession
+from keyscope.app.labels.changes import KeyChanges
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
 from tests.app.accounts.office import PASSWORD, Office
 from tests.app.listening import PATIENCE, Listener, until
 from tests.serving import serving

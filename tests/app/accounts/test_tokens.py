@@ -5,8 +5,8 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
-from app.accounts.credentials import digest
-from app.accounts.models import Account, ApiToken
+from keyscope.app.accounts.credentials import digest
+from keyscope.app.accounts.models import Account, ApiToken
 from tests.app.accounts.office import Office
 
 BASKET = {"masks": [{"key": "L0.K1"}]}

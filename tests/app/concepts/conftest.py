@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.settings import Settings
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
 from tests.concepts import write_concepts
 
 LAYERS, KEYS = 2, 6

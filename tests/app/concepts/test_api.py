@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from contract.concepts import define
+from keyscope.contract.concepts import define
 from tests.app.concepts.conftest import KEYS, LAYERS
 from tests.concepts import score, write_concepts
 

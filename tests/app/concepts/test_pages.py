@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from app.drawing_concepts import hits_by_layer
-from app.queries.concepts import ConceptLayer
+from keyscope.app.drawing_concepts import hits_by_layer
+from keyscope.app.queries.concepts import ConceptLayer
 from tests.concepts import EXAMPLE, LOOPS
 
 LIST = "/runs/alpha/concepts"

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.concepts.repository import (
+from keyscope.app.concepts.repository import (
     ConceptChanged,
     KnownConcept,
     NameTaken,
@@ -14,9 +14,9 @@ from app.concepts.repository import (
     save_concept,
     versions,
 )
-from app.labels.database import Database
-from contract.concepts import SHIPPED, Concept, define
-from contract.errors import KeyscopeError
+from keyscope.app.labels.database import Database
+from keyscope.contract.concepts import SHIPPED, Concept, define
+from keyscope.contract.errors import KeyscopeError
 
 
 def concept(name: str = "mine", regex: str = "a+", title: str = "Mine") -> Concept:

@@ -11,12 +11,12 @@ from fastapi.testclient import TestClient
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from app.findings import agreement, concepts, firing, run_file, syntax
-from app.findings.finding import Measured, Rate, Verdict, judged, rank_correlation, tried
-from app.findings.report import CLAIMS, findings, markdown
-from contract.analyses.kinds import KINDS
-from contract.manifest import Manifest
-from contract.runfile import TABLES, open_run, read_manifest
+from keyscope.app.findings import agreement, concepts, firing, run_file, syntax
+from keyscope.app.findings.finding import Measured, Rate, Verdict, judged, rank_correlation, tried
+from keyscope.app.findings.report import CLAIMS, findings, markdown
+from keyscope.contract.analyses.kinds import KINDS
+from keyscope.contract.manifest import Manifest
+from keyscope.contract.runfile import TABLES, open_run, read_manifest
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings
+from keyscope.app.settings import Settings
 
 
 @pytest.fixture

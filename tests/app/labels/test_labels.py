@@ -9,10 +9,10 @@ import duckdb
 import pytest
 from fastapi.testclient import TestClient
 
-from app.labels import repository
-from app.labels.database import downgrade, upgrade
-from app.main import create_app
-from app.settings import Settings
+from keyscope.app.labels import repository
+from keyscope.app.labels.database import downgrade, upgrade
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
 
 V1 = "/api/v1"
 URL = f"{V1}/runs/alpha/keys/L1.K2/labels"

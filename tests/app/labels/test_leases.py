@@ -3,10 +3,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.labels import leases
-from app.labels.database import Database
-from app.labels.repository import Target
-from contract.keys import KeyId
+from keyscope.app.labels import leases
+from keyscope.app.labels.database import Database
+from keyscope.app.labels.repository import Target
+from keyscope.contract.keys import KeyId
 
 TARGET = Target("a" * 64, KeyId(1, 2))
 OTHER = Target("a" * 64, KeyId(1, 3))

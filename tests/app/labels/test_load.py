@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.keys import KeyId
+from keyscope.contract.keys import KeyId
 from tests.labelers import Load, label_server
 
 KEYS = [KeyId(layer, index) for layer in range(2) for index in range(6)]

@@ -1,11 +1,11 @@
 """Labels of many keys at once, on both kinds of database."""
 
-from app.labels import repository
-from app.labels.database import Database
-from app.labels.many import labels_of_keys
-from app.labels.models import Kind
-from app.labels.repository import Judgement, Target
-from contract.keys import KeyId
+from keyscope.app.labels import repository
+from keyscope.app.labels.database import Database
+from keyscope.app.labels.many import labels_of_keys
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.repository import Judgement, Target
+from keyscope.contract.keys import KeyId
 
 WEIGHTS, OTHER = "a" * 64, "b" * 64
 

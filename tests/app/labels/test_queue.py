@@ -9,16 +9,17 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from app.accounts.identity import Person, Role
-from app.errors import InvalidParameter
-from app.labels import adjudication, leases, lists, repository
-from app.labels.database import Database
-from app.labels.models import Kind
-from app.labels.queue import ORDERS_KEPT, Strategy, Wanted, _whole, next_key
-from app.labels.repository import Judgement, Target
-from app.queries import orders
-from app.runs import Registry, Run
-from contract.keys import KeyId
+from keyscope.app.accounts.identity import Person
+from keyscope.app.accounts.roles import Role
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels import adjudication, leases, lists, repository
+from keyscope.app.labels.database import Database
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.queue import ORDERS_KEPT, Strategy, Wanted, _whole, next_key
+from keyscope.app.labels.repository import Judgement, Target
+from keyscope.app.queries import orders
+from keyscope.app.runs import Registry, Run
+from keyscope.contract.keys import KeyId
 
 Give = Callable[..., None]
 SAMPLE = Wanted(Strategy.SAMPLE)

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from app.accounts.identity import Person, Role
-from app.settings import Settings
+from keyscope.app.accounts.identity import Person
+from keyscope.app.accounts.roles import Role
+from keyscope.app.settings import Settings
 
 ADA, BEN = Person("Ada", Role.ADMIN), Person("Ben", Role.LABELER)
 

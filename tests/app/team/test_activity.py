@@ -1,12 +1,12 @@
 import pytest
 
-from app.errors import InvalidParameter
-from app.labels import activity, adjudication, comments, lists, repository
-from app.labels.activity import Filter
-from app.labels.database import Database
-from app.labels.models import Kind
-from app.labels.repository import Judgement, Target
-from contract.keys import KeyId
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels import activity, adjudication, comments, lists, repository
+from keyscope.app.labels.activity import Filter
+from keyscope.app.labels.database import Database
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.repository import Judgement, Target
+from keyscope.contract.keys import KeyId
 from tests.app.team.conftest import ADA, BEN
 
 WEIGHTS = "a" * 64

@@ -3,13 +3,13 @@ from datetime import datetime, timedelta, tzinfo
 
 import pytest
 
-from app.errors import InvalidParameter
-from app.labels import adjudication, agreement, repository
-from app.labels.adjudication import AdjudicationChanged
-from app.labels.database import Database
-from app.labels.models import Kind
-from app.labels.repository import Judgement, Target
-from contract.keys import KeyId
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels import adjudication, agreement, repository
+from keyscope.app.labels.adjudication import AdjudicationChanged
+from keyscope.app.labels.database import Database
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.repository import Judgement, Target
+from keyscope.contract.keys import KeyId
 
 WEIGHTS = "a" * 64
 TARGET = Target(WEIGHTS, KeyId(1, 2))

@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.labels import adjudication, changes, comments, repository
-from app.labels.changes import KeyChanges
-from app.labels.database import Database
-from app.labels.models import Kind
-from app.labels.repository import Judgement, Target
-from contract.keys import KeyId
+from keyscope.app.labels import adjudication, changes, comments, repository
+from keyscope.app.labels.changes import KeyChanges
+from keyscope.app.labels.database import Database
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.repository import Judgement, Target
+from keyscope.contract.keys import KeyId
 
 PATIENCE = 60
 """Seconds that a test waits, for the machine may be busy, for what takes none."""

@@ -1,12 +1,12 @@
 import pytest
 
-from app.accounts.identity import Forbidden
-from app.errors import InvalidParameter
-from app.labels import comments
-from app.labels.comments import CommentChanged, UnknownComment
-from app.labels.database import Database
-from app.labels.repository import Target
-from contract.keys import KeyId
+from keyscope.app.accounts.identity import Forbidden
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels import comments
+from keyscope.app.labels.comments import CommentChanged, UnknownComment
+from keyscope.app.labels.database import Database
+from keyscope.app.labels.repository import Target
+from keyscope.contract.keys import KeyId
 
 TARGET = Target("a" * 64, KeyId(1, 2))
 ELSEWHERE = Target("a" * 64, KeyId(1, 3))

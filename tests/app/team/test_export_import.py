@@ -7,12 +7,12 @@ import duckdb
 import pytest
 from fastapi.testclient import TestClient
 
-from app.exports import Sheet, to_json_lines
-from app.labels import importing, records, repository
-from app.labels.database import Database, upgrade
-from app.labels.import_files import Format
-from app.labels.importing import ImportRefused, import_file
-from app.runs import Registry
+from keyscope.app.exports import Sheet, to_json_lines
+from keyscope.app.labels import importing, records, repository
+from keyscope.app.labels.database import Database, upgrade
+from keyscope.app.labels.import_files import Format
+from keyscope.app.labels.importing import ImportRefused, import_file
+from keyscope.app.runs import Registry
 
 V1 = "/api/v1"
 ADA, BEN = {"X-Keyscope-Person": "Ada"}, {"X-Keyscope-Person": "Ben"}

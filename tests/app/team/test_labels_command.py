@@ -4,15 +4,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import keyscope
-from app.labels.database import Database
-from app.labels.models import Kind
-from app.labels.repository import Judgement, Target, put_label
-from contract.keys import KeyId
+from keyscope.app.labels.database import Database
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.repository import Judgement, Target, put_label
+from keyscope.cli.main import cli
+from keyscope.contract.keys import KeyId
 
 
 def labels(command: str, file: Path, *more: object) -> Result:
-    return CliRunner().invoke(keyscope.cli, ["labels", command, str(file), *map(str, more)])
+    return CliRunner().invoke(cli, ["labels", command, str(file), *map(str, more)])
 
 
 @pytest.fixture

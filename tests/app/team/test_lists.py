@@ -3,12 +3,13 @@ import threading
 import pytest
 from sqlalchemy.orm import Session
 
-from app.accounts.identity import Forbidden, Person, Role
-from app.errors import InvalidParameter
-from app.labels import lists
-from app.labels.database import Database
-from app.labels.lists import ListChanged, UnknownList
-from contract.keys import KeyId
+from keyscope.app.accounts.identity import Forbidden, Person
+from keyscope.app.accounts.roles import Role
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels import lists
+from keyscope.app.labels.database import Database
+from keyscope.app.labels.lists import ListChanged, UnknownList
+from keyscope.contract.keys import KeyId
 from tests.app.team.conftest import ADA, BEN
 
 WEIGHTS = "a" * 64

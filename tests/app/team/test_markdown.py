@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.labels import markdown
-from app.labels.markdown import mentioned, render
+from keyscope.app.labels import markdown
+from keyscope.app.labels.markdown import mentioned, render
 
 HOSTILE = [
     "<script>alert(1)</script>",

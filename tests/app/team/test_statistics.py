@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats import inter_rater
 
-from app.labels import statistics
-from app.labels.statistics import MISSING, Estimate, cohen_kappa, confusion, fleiss_kappa, krippendorff_alpha
+from keyscope.app.labels import statistics
+from keyscope.app.labels.statistics import MISSING, Estimate, cohen_kappa, confusion, fleiss_kappa, krippendorff_alpha
 
 KINDS = 4
 tables = (

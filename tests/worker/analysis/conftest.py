@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from keyscope.worker.analysis.subject import Subject, open_subject
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.progress import Silent
 from tests.worker.models import save_tiny
 from tests.worker.precompute.corpora import run, write_corpus
-from worker.analysis.subject import Subject, open_subject
-from worker.model.source import ModelSource
-from worker.progress import Silent
 
 
 @pytest.fixture(scope="session")

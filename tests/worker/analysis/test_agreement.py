@@ -14,20 +14,20 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from contract.analyses.agreement import CONTEXT_MEASURES, LAYER_MEASURES, SHARED_OUT, TOKEN_MEASURES
-from contract.runfile import open_run, read_manifest
+from keyscope.contract.analyses.agreement import CONTEXT_MEASURES, LAYER_MEASURES, SHARED_OUT, TOKEN_MEASURES
+from keyscope.contract.runfile import open_run, read_manifest
+from keyscope.worker.analysis.agreement.agreement import Agreement
+from keyscope.worker.analysis.agreement.plan import AgreementSettings, chosen_targets, chosen_windows, context_sizes
+from keyscope.worker.analysis.bootstrap import FEWEST_FILES
+from keyscope.worker.analysis.run import analyse
+from keyscope.worker.analysis.subject import Subject, open_subject
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.progress import Silent
+from keyscope.worker.syntax.role import ROLES
+from keyscope.worker.syntax.roles import continues, token_roles
 from tests.worker.models import save
 from tests.worker.planted import plant_detector, plant_value, quiet_model, shuffled
 from tests.worker.precompute.corpora import SETTINGS, run, write_corpus
-from worker.analysis.agreement.agreement import Agreement
-from worker.analysis.agreement.plan import AgreementSettings, chosen_targets, chosen_windows, context_sizes
-from worker.analysis.bootstrap import FEWEST_FILES
-from worker.analysis.run import analyse
-from worker.analysis.subject import Subject, open_subject
-from worker.model.source import ModelSource
-from worker.progress import Silent
-from worker.syntax.role import ROLES
-from worker.syntax.roles import continues, token_roles
 
 ALL = AgreementSettings(tokens=0, targets=40)
 WINDOW = SETTINGS.window

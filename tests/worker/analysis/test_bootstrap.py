@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.analysis.bootstrap import FEWEST_FILES, difference_interval, ratio_interval
+from keyscope.worker.analysis.bootstrap import FEWEST_FILES, difference_interval, ratio_interval
 
 FILES = 60
 DRAW = np.random.default_rng(1)

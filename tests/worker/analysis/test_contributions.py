@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from keyscope.worker.analysis.contributions import direction, layer_contributions, read_position, strongest
+from keyscope.worker.analysis.lens import lens, read_residual
+from keyscope.worker.model.load import load_model
+from keyscope.worker.model.source import ModelSource
 from tests.worker.models import save_tiny
-from worker.analysis.contributions import direction, layer_contributions, read_position, strongest
-from worker.analysis.lens import lens, read_residual
-from worker.model.load import load_model
-from worker.model.source import ModelSource
 
 TEXT = "def add(left, right):\n    return left"
 KINDS = ["codegen", "gpt2", "llama", "gpt_neox-sequential"]

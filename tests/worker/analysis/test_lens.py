@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from keyscope.worker.analysis.lens import LayerPass, lens, normed_lens, read_layers, top_tokens
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.load import load_model
+from keyscope.worker.model.source import ModelSource
 from tests.worker.models import TINY, save_tiny
-from worker.analysis.lens import LayerPass, lens, normed_lens, read_layers, top_tokens
-from worker.model.code_model import CodeModel
-from worker.model.load import load_model
-from worker.model.source import ModelSource
 
 TEXT = "def add(left, right):\n    return left + right"
 

@@ -12,24 +12,24 @@ import numpy as np
 import pytest
 import torch
 
-from contract.analyses import kinds
-from contract.analyses.files import analysis_folder, analysis_path, read_analyses
-from contract.runfile import open_run
-from contract.tables import KEY, Column, FileExists, Table
+from keyscope.contract.analyses import kinds
+from keyscope.contract.analyses.files import analysis_folder, analysis_path, read_analyses
+from keyscope.contract.runfile import open_run
+from keyscope.contract.tables import KEY, Column, FileExists, Table
+from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Settings, Step, file_steps
+from keyscope.worker.analysis.errors import InvalidSetting, OtherCorpus, UnknownAnalysis
+from keyscope.worker.analysis.features import FeatureCounts
+from keyscope.worker.analysis.kinds import make_analysis
+from keyscope.worker.analysis.run import analyse
+from keyscope.worker.analysis.subject import Subject, open_subject
+from keyscope.worker.analysis.walk import forward, walk
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.model.taps import read_coefficients
+from keyscope.worker.precompute.corpus import corpus_folder
+from keyscope.worker.precompute.errors import OtherModel, OutputUnwritable
+from keyscope.worker.progress import Advance, Silent
+from keyscope.worker.rows import insert
 from tests.worker.models import save_tiny
-from worker.analysis.analysis import Analysis, Arrays, Results, Settings, Step, file_steps
-from worker.analysis.errors import InvalidSetting, OtherCorpus, UnknownAnalysis
-from worker.analysis.features import FeatureCounts
-from worker.analysis.kinds import make_analysis
-from worker.analysis.run import analyse
-from worker.analysis.subject import Subject, open_subject
-from worker.analysis.walk import forward, walk
-from worker.model.source import ModelSource
-from worker.model.taps import read_coefficients
-from worker.precompute.corpus import corpus_folder
-from worker.precompute.errors import OtherModel, OutputUnwritable
-from worker.progress import Advance, Silent
-from worker.rows import insert
 
 FIRING = Table("counted", (*KEY, Column("fires", "UBIGINT"), Column("strongly", "UBIGINT")), ("layer", "index"))
 

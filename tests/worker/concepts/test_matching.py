@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contract.concepts import SHIPPED, Concept, InvalidConcept, define
+from keyscope.contract.concepts import SHIPPED, Concept, InvalidConcept, define
+from keyscope.worker.concepts.matching import check, spans, token_mask, tokens_in
+from keyscope.worker.concepts.sites import sites, split
+from keyscope.worker.corpus.files import SourceFile
+from keyscope.worker.precompute.token_store import TokenStore, open_tokens, write_tokens
 from tests.worker.models import tiny_tokenizer
-from worker.concepts.matching import check, spans, token_mask, tokens_in
-from worker.concepts.sites import sites, split
-from worker.corpus.files import SourceFile
-from worker.precompute.token_store import TokenStore, open_tokens, write_tokens
 
 NAMED = {each.name: each for each in SHIPPED}
 PYTHON = '''\

@@ -5,10 +5,10 @@ import zipfile
 
 import pytest
 
+from keyscope.worker.corpus.archives import TarArchive, ZipArchive
+from keyscope.worker.corpus.files import MAX_BYTES, Skip, Skipped
+from keyscope.worker.corpus.interface import SourceUnreadable
 from tests.worker.corpus.trees import LANGUAGES, write_tar, write_zip
-from worker.corpus.archives import TarArchive, ZipArchive
-from worker.corpus.files import MAX_BYTES, Skip, Skipped
-from worker.corpus.interface import SourceUnreadable
 
 FILES = {
     "folder.py/": "",

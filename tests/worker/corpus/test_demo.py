@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from keyscope.worker.corpus import demo
+from keyscope.worker.corpus.demo import demo_sources
+from keyscope.worker.corpus.downloads import DownloadFailed
 from tests.worker.corpus.trees import code, gather_from, write_tar, write_tree, write_zip
-from worker.corpus import demo
-from worker.corpus.demo import demo_sources
-from worker.corpus.downloads import DownloadFailed
 
 
 @pytest.fixture

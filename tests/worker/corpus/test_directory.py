@@ -3,9 +3,9 @@ import subprocess
 
 import pytest
 
+from keyscope.worker.corpus.directory import Directory
+from keyscope.worker.corpus.files import MAX_BYTES, Skip, Skipped
 from tests.worker.corpus.trees import LANGUAGES, write_tree
-from worker.corpus.directory import Directory
-from worker.corpus.files import MAX_BYTES, Skip, Skipped
 
 
 def paths(root, **options) -> list[str]:

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from worker.corpus import downloads
-from worker.corpus.downloads import Archive, DownloadFailed, fetch, npm_pack, pip_download
+from keyscope.worker.corpus import downloads
+from keyscope.worker.corpus.downloads import Archive, DownloadFailed, fetch, npm_pack, pip_download
 
 CONTENT = b"the archive"
 

@@ -1,7 +1,7 @@
 import numpy as np
 
+from keyscope.worker.corpus.duplicates import Clusters, word_shingles
 from tests.worker.corpus.trees import code
-from worker.corpus.duplicates import Clusters, word_shingles
 
 LICENCE = "/*\n" + "".join(f" * word{n} of a long licence text\n" for n in range(60)) + " */\n"
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.corpus.files import MAX_BYTES, MAX_LINE, Skip, Skipped, printable, read_text
+from keyscope.worker.corpus.files import MAX_BYTES, MAX_LINE, Skip, Skipped, printable, read_text
 
 
 @pytest.mark.parametrize(

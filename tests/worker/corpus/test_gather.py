@@ -5,9 +5,9 @@ import tracemalloc
 
 import pytest
 
+from keyscope.worker.corpus.gather import GatherSettings, NoFiles, gather
+from keyscope.worker.corpus.interface import SourceNotFound
 from tests.worker.corpus.trees import code, gather_from, identities, write_tar, write_tree, write_zip
-from worker.corpus.gather import GatherSettings, NoFiles, gather
-from worker.corpus.interface import SourceNotFound
 
 
 def write_lines(path, rows):

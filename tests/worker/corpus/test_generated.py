@@ -1,6 +1,6 @@
 import pytest
 
-from worker.corpus.generated import HEAD, is_generated
+from keyscope.worker.corpus.generated import HEAD, is_generated
 
 LICENCE = "/*\n * Copyright Someone.\n * Licensed under terms.\n */\n"
 

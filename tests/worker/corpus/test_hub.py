@@ -3,9 +3,9 @@ import sys
 
 import pytest
 
+from keyscope.worker.corpus.hub import HubDataset
+from keyscope.worker.corpus.interface import Record, SourceNotFound, SourceUnreadable, UnsupportedSource
 from tests.worker.corpus.trees import LANGUAGES
-from worker.corpus.hub import HubDataset
-from worker.corpus.interface import Record, SourceNotFound, SourceUnreadable, UnsupportedSource
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import pytest
 
-from worker.corpus.languages import UnknownLanguage, check_languages, language_of
+from keyscope.worker.corpus.languages import UnknownLanguage, check_languages, language_of
 
 
 def test_the_suffix_decides_whatever_its_case():

@@ -2,13 +2,13 @@ from contextlib import contextmanager
 
 import pytest
 
+from keyscope.worker.corpus.archives import TarArchive, ZipArchive
+from keyscope.worker.corpus.directory import Directory
+from keyscope.worker.corpus.hub import HubDataset
+from keyscope.worker.corpus.interface import SourceNotFound, UnsupportedSource
+from keyscope.worker.corpus.sources import open_source, open_sources
+from keyscope.worker.corpus.tables import JsonLines, Parquet
 from tests.worker.corpus.trees import write_tree, write_zip
-from worker.corpus.archives import TarArchive, ZipArchive
-from worker.corpus.directory import Directory
-from worker.corpus.hub import HubDataset
-from worker.corpus.interface import SourceNotFound, UnsupportedSource
-from worker.corpus.sources import open_source, open_sources
-from worker.corpus.tables import JsonLines, Parquet
 
 
 @contextmanager

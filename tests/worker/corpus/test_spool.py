@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.corpus.spool import ScratchUnwritable, Spool
+from keyscope.worker.corpus.spool import ScratchUnwritable, Spool
 
 
 def test_what_was_appended_is_read_back_in_any_order(tmp_path):

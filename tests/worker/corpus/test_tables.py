@@ -6,11 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from keyscope.worker.corpus import tables
+from keyscope.worker.corpus.files import Skip
+from keyscope.worker.corpus.interface import Record, SourceUnreadable, UnsupportedSource
+from keyscope.worker.corpus.tables import JsonLines, Parquet
 from tests.worker.corpus.trees import LANGUAGES
-from worker.corpus import tables
-from worker.corpus.files import Skip
-from worker.corpus.interface import Record, SourceUnreadable, UnsupportedSource
-from worker.corpus.tables import JsonLines, Parquet
 
 ROWS = [
     {"content": "a = 1\r\n", "path": "src/a.py", "repo": "me/one", "lang": "Python", "size": 7},

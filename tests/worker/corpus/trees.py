@@ -6,7 +6,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from worker.corpus.gather import Gathered, GatherSettings, gather
+from keyscope.worker.corpus.gather import Gathered, GatherSettings, gather
 
 LANGUAGES = ("python", "java", "go")
 

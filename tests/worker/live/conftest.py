@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from keyscope.worker.live.generation import Generator
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.load import load_model
+from keyscope.worker.model.source import ModelSource
 from tests.worker.live.driving import NANO
 from tests.worker.models import save_tiny
-from worker.live.generation import Generator
-from worker.model.code_model import CodeModel
-from worker.model.load import load_model
-from worker.model.source import ModelSource
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import httpx
 from fastapi import FastAPI
 from torch import nn
 
-from contract.keys import Mask
-from contract.wire import BRANCHES, Branch, DoneEvent, TokenEvent
-from worker.live.generation import Generator, Task
-from worker.live.server import Service, create_worker_app
-from worker.live.settings import WorkerSettings
+from keyscope.contract.keys import Mask
+from keyscope.contract.wire import BRANCHES, Branch, DoneEvent, TokenEvent
+from keyscope.worker.live.generation import Generator, Task
+from keyscope.worker.live.server import Service, create_worker_app
+from keyscope.worker.live.settings import WorkerSettings
 
 NANO = Path(__file__).parents[3] / "models" / "codegen-nano"
 PROMPT = "import numpy as np\n\n\ndef identity(n):\n    return "

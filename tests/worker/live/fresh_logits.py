@@ -5,9 +5,9 @@ import sys
 
 import torch
 
-from worker.model.code_model import CodeModel
-from worker.model.load import load_model
-from worker.model.source import ModelSource
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.load import load_model
+from keyscope.worker.model.source import ModelSource
 
 TEXT = "import os\n\n\nclass Reader:\n    def __init__(self, path):\n        self.path = path\n"
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from contract.wire import ActivationsAnswer
+from keyscope.contract.wire import ActivationsAnswer
 from tests.worker.live.driving import NANO, PROMPT, Worker, running_worker
 
 pytestmark = pytest.mark.anyio

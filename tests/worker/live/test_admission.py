@@ -2,17 +2,17 @@ from typing import Any
 
 import pytest
 
-from contract.errors import KeyscopeError
-from contract.keys import InvalidMask, KeyId, Mask
-from contract.wire import WorkerGenerate
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.keys import InvalidMask, KeyId, Mask
+from keyscope.contract.wire import WorkerGenerate
+from keyscope.worker.live.admission import Admission
+from keyscope.worker.live.errors import EmptyPrompt, OtherWeights, PromptTooLong, TooManyMasks, TooManyNewTokens
+from keyscope.worker.live.generation import Task
+from keyscope.worker.live.settings import WorkerSettings
+from keyscope.worker.live.token_text import TokenText
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.errors import UnknownKey
 from tests.worker.models import CONTEXT, KEYS, LAYERS
-from worker.live.admission import Admission
-from worker.live.errors import EmptyPrompt, OtherWeights, PromptTooLong, TooManyMasks, TooManyNewTokens
-from worker.live.generation import Task
-from worker.live.settings import WorkerSettings
-from worker.live.token_text import TokenText
-from worker.model.code_model import CodeModel
-from worker.model.errors import UnknownKey
 
 
 def admit(model: CodeModel, settings: dict[str, Any] | None = None, **request: Any) -> Task:

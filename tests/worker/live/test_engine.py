@@ -9,10 +9,17 @@ from contextlib import asynccontextmanager
 import pytest
 import torch
 
-from worker.live.engine import EXIT_DEVICE_FAILED, Engine
-from worker.live.errors import DeviceFailed, InternalError, OutOfMemory, QueueFull, QueueTimeout, WorkerStopping
-from worker.live.metrics import Metrics
-from worker.live.ticket import Cancelled, Ticket
+from keyscope.worker.live.engine import EXIT_DEVICE_FAILED, Engine
+from keyscope.worker.live.errors import (
+    DeviceFailed,
+    InternalError,
+    OutOfMemory,
+    QueueFull,
+    QueueTimeout,
+    WorkerStopping,
+)
+from keyscope.worker.live.metrics import Metrics
+from keyscope.worker.live.ticket import Cancelled, Ticket
 
 pytestmark = pytest.mark.anyio
 Emit = Callable[[int], None]
@@ -186,7 +193,7 @@ async def test_memory_is_released_after_the_failed_work_has_let_go_of_it(monkeyp
         held.add(tensor)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("worker.live.engine.release_memory", lambda: alive.append(len(held) > 0))
+    monkeypatch.setattr("keyscope.worker.live.engine.release_memory", lambda: alive.append(len(held) > 0))
     async with running_engine() as (engine, _, _):
         with pytest.raises(OutOfMemory):
             await all_events(engine.submit(fail, 1))

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from contract.keys import KeyId, Mask
-from contract.wire import BRANCHES
+from keyscope.contract.keys import KeyId, Mask
+from keyscope.contract.wire import BRANCHES
+from keyscope.worker.live.generation import Generator, Task, first_divergence
+from keyscope.worker.live.sampling import uniform
+from keyscope.worker.live.ticket import Cancelled
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.errors import LogitsNotFinite, MaskNotApplied
+from keyscope.worker.model.load import load_model
+from keyscope.worker.model.source import ModelSource
 from tests.worker.live.chance import chi_square, limit
 from tests.worker.live.driving import NANO, PROMPT, Generated, generate
 from tests.worker.models import CODE, EOS, TINY, relu_model, save, save_tiny
-from worker.live.generation import Generator, Task, first_divergence
-from worker.live.sampling import uniform
-from worker.live.ticket import Cancelled
-from worker.model.code_model import CodeModel
-from worker.model.errors import LogitsNotFinite, MaskNotApplied
-from worker.model.load import load_model
-from worker.model.source import ModelSource
 
 MANY = tuple(Mask(KeyId(layer, index)) for layer in range(8) for index in range(0, 640, 8))
 

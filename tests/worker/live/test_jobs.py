@@ -16,20 +16,20 @@ import numpy as np
 import pytest
 import torch
 
-from contract.analyses import kinds
-from contract.analyses.files import analysis_path
-from contract.runfile import open_run
-from contract.tables import Column, Table
+from keyscope.contract.analyses import kinds
+from keyscope.contract.analyses.files import analysis_path
+from keyscope.contract.runfile import open_run
+from keyscope.contract.tables import Column, Table
+from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Settings, Step, file_steps
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.walk import forward, walk
+from keyscope.worker.progress import Advance
+from keyscope.worker.rows import insert
 from tests.worker.live.driving import Worker, count_hooks, running_worker
 from tests.worker.live.test_server import assert_refused
 from tests.worker.models import save_tiny
 from tests.worker.precompute.corpora import run as compute_run
 from tests.worker.precompute.corpora import write_corpus
-from worker.analysis.analysis import Analysis, Arrays, Results, Settings, Step, file_steps
-from worker.analysis.subject import Subject
-from worker.analysis.walk import forward, walk
-from worker.progress import Advance
-from worker.rows import insert
 
 pytestmark = pytest.mark.anyio
 SUMS = Table("sums", (Column("step", "VARCHAR"), Column("total", "DOUBLE")), ("step",))
@@ -87,9 +87,9 @@ def make(settings: Mapping[str, Any]) -> Analysis:
 
 @pytest.fixture(autouse=True)
 def known_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("worker.analysis.summing")
+    module = ModuleType("keyscope.worker.analysis.summing")
     module.make = make  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "worker.analysis.summing", module)
+    monkeypatch.setitem(sys.modules, "keyscope.worker.analysis.summing", module)
     monkeypatch.setitem(kinds.KINDS, "summing", (SUMS,))
     for name, value in {"pace": threading.Semaphore(0), "held": False, "steps_run": 0}.items():
         monkeypatch.setattr(Summing, name, value)

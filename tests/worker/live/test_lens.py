@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from contract.wire import LensAnswer
+from keyscope.contract.wire import LensAnswer
 from tests.worker.live.driving import NANO, PROMPT, running_worker
 from tests.worker.models import save_tiny
 

@@ -4,12 +4,12 @@ import random
 
 import pytest
 
-from app.pages.prompts import PROMPTS
-from contract.keys import KeyId, Mask
-from contract.wire import CodeOutcome
+from keyscope.app.pages.prompts import PROMPTS
+from keyscope.contract.keys import KeyId, Mask
+from keyscope.contract.wire import CodeOutcome
+from keyscope.worker.live.generation import Generator
+from keyscope.worker.live.outcome import edit_distance, likeliest_language, outcome
 from tests.worker.live.driving import generate
-from worker.live.generation import Generator
-from worker.live.outcome import edit_distance, likeliest_language, outcome
 
 UNFINISHED = {
     "python": "def f(n):\n    return np.zeros(n)\n\n\ndef g(x):\n    if x ==",

@@ -20,8 +20,8 @@ from tests.worker.live.driving import NANO, PROMPT
 ROOT = Path(__file__).parents[3]
 TOKEN = "a secret"
 SERVE = (
-    "import sys, uvicorn; from worker.live.server import create_worker_app; "
-    "from worker.live.settings import WorkerSettings; "
+    "import sys, uvicorn; from keyscope.worker.live.server import create_worker_app; "
+    "from keyscope.worker.live.settings import WorkerSettings; "
     "uvicorn.run(create_worker_app(WorkerSettings()), port=int(sys.argv[1]), timeout_graceful_shutdown=5)"
 )
 

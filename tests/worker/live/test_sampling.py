@@ -2,8 +2,8 @@ from collections import Counter
 
 import torch
 
+from keyscope.worker.live.sampling import choose, uniform
 from tests.worker.live.chance import chi_square, limit
-from worker.live.sampling import choose, uniform
 
 
 def test_draws_are_below_one_and_depend_on_seed_and_step_alone() -> None:

@@ -10,11 +10,11 @@ import httpx
 import pytest
 import torch
 
-from contract.wire import GenerateAnswer, TokenEvent, WorkerInfo
+from keyscope.contract.wire import GenerateAnswer, TokenEvent, WorkerInfo
+from keyscope.worker.live.server import create_worker_app
+from keyscope.worker.live.settings import WorkerSettings
+from keyscope.worker.model.errors import ModelNotFound
 from tests.worker.live.driving import NANO, PROMPT, Worker, events, running_worker, vanish
-from worker.live.server import create_worker_app
-from worker.live.settings import WorkerSettings
-from worker.model.errors import ModelNotFound
 
 pytestmark = pytest.mark.anyio
 STREAM = "text/event-stream"

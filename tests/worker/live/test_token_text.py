@@ -2,9 +2,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from keyscope.worker.live.token_text import TokenText
+from keyscope.worker.model.vocabulary import prefix_ids
 from tests.worker.models import CODE, EOS, tiny_tokenizer
-from worker.live.token_text import TokenText
-from worker.model.vocabulary import prefix_ids
 
 
 def text_of(bos: bool) -> TokenText:

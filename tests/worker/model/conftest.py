@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.load import load_model
+from keyscope.worker.model.source import ModelSource
 from tests.worker.models import TINY, save_tiny
-from worker.model.code_model import CodeModel
-from worker.model.load import load_model
-from worker.model.source import ModelSource
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+from keyscope.worker.model.check import check_model
+from keyscope.worker.model.code_model import CodeModel, FeedForward
+from keyscope.worker.model.errors import ModelCheckFailed
+from keyscope.worker.model.families import FAMILIES
+from keyscope.worker.model.load import load_model
+from keyscope.worker.model.source import ModelSource
 from tests.worker.models import save_tiny
-from worker.model.check import check_model
-from worker.model.code_model import CodeModel, FeedForward
-from worker.model.errors import ModelCheckFailed
-from worker.model.families import FAMILIES
-from worker.model.load import load_model
-from worker.model.source import ModelSource
 
 LoadTiny = Callable[[str], CodeModel]
 
@@ -40,7 +40,7 @@ def test_a_mask_that_does_nothing_fails_in_every_type(
 ) -> None:
     folder = save_tiny(tmp_path, "codegen")
     load_model(ModelSource(str(folder), dtype=dtype))
-    monkeypatch.setattr("worker.model.check.mask_coefficients", lambda *_: nullcontext())
+    monkeypatch.setattr("keyscope.worker.model.check.mask_coefficients", lambda *_: nullcontext())
     with pytest.raises(ModelCheckFailed, match="zeroing its value"):
         load_model(ModelSource(str(folder), dtype=dtype))
 

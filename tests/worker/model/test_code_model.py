@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.load import load_model
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.model.taps import read_coefficients
 from tests.worker.models import CODE, save_tiny
-from worker.model.code_model import CodeModel
-from worker.model.load import load_model
-from worker.model.source import ModelSource
-from worker.model.taps import read_coefficients
 
 
 def test_normed_projections_of_all_keys_add_up_to_what_the_down_projection_does_to_the_logits(tiny: CodeModel) -> None:

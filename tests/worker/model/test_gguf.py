@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from keyscope.worker.model.load import load_model
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.model.vocabulary import token_bytes
 from tests.worker.models import CODE, CONTEXT, HEADS, KEYS, LAYERS, WIDTH, tiny_model, tiny_tokenizer
-from worker.model.load import load_model
-from worker.model.source import ModelSource
-from worker.model.vocabulary import token_bytes
 
 
 def write_gguf(file: Path, model: nn.Module) -> None:

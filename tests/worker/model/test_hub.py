@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from worker.model import weights
-from worker.model.errors import ModelNotFound
-from worker.model.weights import find_weights
+from keyscope.worker.model import weights
+from keyscope.worker.model.errors import ModelNotFound
+from keyscope.worker.model.weights import find_weights
 
 
 def test_a_hub_out_of_reach_is_said_in_one_sentence(monkeypatch, tmp_path: Path) -> None:

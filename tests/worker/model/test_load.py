@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import OPTConfig, OPTForCausalLM
 
+from keyscope.worker.model.errors import DeviceUnavailable, ModelNotFound, ModelUnreadable, UnknownArchitecture
+from keyscope.worker.model.families import FAMILIES
+from keyscope.worker.model.load import find_device, load_model
+from keyscope.worker.model.source import ModelSource
 from tests.worker.models import KEYS, LAYERS, TINY, WIDTH, relu_model, save, save_tiny, tiny_tokenizer
-from worker.model.errors import DeviceUnavailable, ModelNotFound, ModelUnreadable, UnknownArchitecture
-from worker.model.families import FAMILIES
-from worker.model.load import find_device, load_model
-from worker.model.source import ModelSource
 
 GATED = {"llama", "mistral", "qwen2", "qwen3"}
 PARALLEL = {"codegen", "gptj", "gpt_neox", "phi"}

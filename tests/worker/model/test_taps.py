@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from contract.keys import KeyId, Mask
+from keyscope.contract.keys import KeyId, Mask
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.errors import MaskNotApplied
+from keyscope.worker.model.taps import change_coefficients, mask_coefficients, read_coefficients
 from tests.worker.live.driving import count_hooks
 from tests.worker.models import CODE, KEYS, LAYERS
-from worker.model.code_model import CodeModel
-from worker.model.errors import MaskNotApplied
-from worker.model.taps import change_coefficients, mask_coefficients, read_coefficients
 
 LoadTiny = Callable[[str], CodeModel]
 MASKS = [Mask(KeyId(0, 3)), Mask(KeyId(1, 0)), Mask(KeyId(1, 47)), Mask(KeyId(2, 20))]

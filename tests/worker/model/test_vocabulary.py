@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
+from keyscope.worker.model.vocabulary import prefix_ids, token_bytes, vocabulary_size
 from tests.worker.models import CODE, EOS, tiny_tokenizer
-from worker.model.vocabulary import prefix_ids, token_bytes, vocabulary_size
 
 TOKENIZER = tiny_tokenizer()
 BYTES = token_bytes(TOKENIZER)

@@ -3,10 +3,10 @@
 import random
 from pathlib import Path
 
-from contract.manifest import RunSettings
-from worker.model.source import ModelSource
-from worker.precompute.run import PrecomputeRequest, precompute
-from worker.progress import Silent
+from keyscope.contract.manifest import RunSettings
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.precompute.run import PrecomputeRequest, precompute
+from keyscope.worker.progress import Silent
 
 WORDS = [
     "def",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import duckdb
 
-from contract.runfile import TABLES
+from keyscope.contract.runfile import TABLES
 
 
 def all_rows(path: Path) -> dict[str, list[tuple[object, ...]]]:

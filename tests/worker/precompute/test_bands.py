@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from contract import bins
-from worker.precompute.bands import BANDS, PER_BAND, cut_bands
-from worker.precompute.partial import Entries
-from worker.precompute.sampling import (
+from keyscope.contract import bins
+from keyscope.worker.precompute.bands import BANDS, PER_BAND, cut_bands
+from keyscope.worker.precompute.partial import Entries
+from keyscope.worker.precompute.sampling import (
     N_GROUPS,
     RANDOM_GROUPS,
     SILENT_GROUP,

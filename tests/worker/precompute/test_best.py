@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from worker.precompute.best import NO_FILE, BestEntries, Candidates
+from keyscope.worker.precompute.best import NO_FILE, BestEntries, Candidates
 
 LISTS, SLOTS = 7, 4
 CPU = torch.device("cpu")

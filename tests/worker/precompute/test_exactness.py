@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from contract import bins
-from contract.manifest import RunSettings
+from keyscope.contract import bins
+from keyscope.contract.manifest import RunSettings
+from keyscope.worker.corpus.generated import is_generated
 from tests.worker.models import KEYS, LAYERS, save_tiny
 from tests.worker.precompute.brute_force import (
     Places,
@@ -19,7 +20,6 @@ from tests.worker.precompute.brute_force import (
     stored_triggers,
 )
 from tests.worker.precompute.corpora import SETTINGS, run, write_corpus
-from worker.corpus.generated import is_generated
 
 NANO = Path(__file__).parents[3] / "models" / "codegen-nano"
 SUFFIX = {"python": ".py", "go": ".go"}

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from scipy import stats
 
-from contract import bins
-from worker.precompute.moments import HistogramAccumulator, Moments, MomentsAccumulator, bin_of
+from keyscope.contract import bins
+from keyscope.worker.precompute.moments import HistogramAccumulator, Moments, MomentsAccumulator, bin_of
 
 CPU = torch.device("cpu")
 

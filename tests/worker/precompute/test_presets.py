@@ -8,17 +8,17 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from contract.manifest import RunSettings
-from contract.runfile import open_run, read_manifest
+from keyscope.contract.manifest import RunSettings
+from keyscope.contract.runfile import open_run, read_manifest
+from keyscope.worker.analysis.subject import open_subject
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.precompute.corpus import corpus_folder
+from keyscope.worker.precompute.presets import PROCEDURES, PresetUnfit
+from keyscope.worker.precompute.verify import verify_run
+from keyscope.worker.progress import Silent
 from tests.worker.models import KEYS, LAYERS, save_tiny
 from tests.worker.precompute.brute_force import assert_same_triggers, read_everything, stored_triggers
 from tests.worker.precompute.corpora import SETTINGS, run, write_corpus
-from worker.analysis.subject import open_subject
-from worker.model.source import ModelSource
-from worker.precompute.corpus import corpus_folder
-from worker.precompute.presets import PROCEDURES, PresetUnfit
-from worker.precompute.verify import verify_run
-from worker.progress import Silent
 
 PAPER = RunSettings(preset="paper2023", window=40, stride=40, top_k=6, context=4)
 GEVA = SETTINGS.model_copy(update={"preset": "geva2021", "top_k": 7})

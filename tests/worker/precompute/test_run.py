@@ -12,23 +12,23 @@ import numpy as np
 import pytest
 import torch
 
-from contract.runfile import open_run, read_manifest
-from contract.tables import FileExists
-from tests.worker.models import save_tiny
-from tests.worker.precompute.corpora import SETTINGS, request, run, write_corpus
-from tests.worker.precompute.rows import all_rows
-from worker.model.code_model import CodeModel
-from worker.precompute import publish
-from worker.precompute.errors import (
+from keyscope.contract.runfile import open_run, read_manifest
+from keyscope.contract.tables import FileExists
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.precompute import publish
+from keyscope.worker.precompute.errors import (
     OutOfDeviceMemory,
     OutputUnwritable,
     UnfinishedRun,
     VerificationFailed,
     WindowTooLong,
 )
-from worker.precompute.run import precompute
-from worker.precompute.spool import ContextSpool
-from worker.progress import Silent
+from keyscope.worker.precompute.run import precompute
+from keyscope.worker.precompute.spool import ContextSpool
+from keyscope.worker.progress import Silent
+from tests.worker.models import save_tiny
+from tests.worker.precompute.corpora import SETTINGS, request, run, write_corpus
+from tests.worker.precompute.rows import all_rows
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_resuming_from_another_directory_reads_the_corpus_of_that_one(
     monkeypatch.chdir(tmp_path / "here")
     interrupted = Mock(side_effect=KeyboardInterrupt)
     with monkeypatch.context() as patch:
-        patch.setattr("worker.precompute.run.run_shards", interrupted)
+        patch.setattr("keyscope.worker.precompute.run.run_shards", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(model, Path("src"), tmp_path / "runs")
     monkeypatch.chdir(tmp_path / "there")
@@ -226,7 +226,7 @@ def test_a_window_that_does_not_fit_alone_is_one_sentence(
     def never(*_args: object) -> None:
         raise torch.OutOfMemoryError("made up")
 
-    monkeypatch.setattr("worker.precompute.shard.read_coefficients", never)
+    monkeypatch.setattr("keyscope.worker.precompute.shard.read_coefficients", never)
     with pytest.raises(OutOfDeviceMemory, match="one window of 32 tokens"):
         run(model, corpus, tmp_path)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from keyscope.worker.corpus.files import SourceFile
+from keyscope.worker.model.vocabulary import token_bytes
+from keyscope.worker.precompute.token_store import TokenStore, open_tokens, write_tokens
+from keyscope.worker.precompute.windows import batches, token_noise, window_noise, windows_of
 from tests.worker.models import tiny_tokenizer
-from worker.corpus.files import SourceFile
-from worker.model.vocabulary import token_bytes
-from worker.precompute.token_store import TokenStore, open_tokens, write_tokens
-from worker.precompute.windows import batches, token_noise, window_noise, windows_of
 
 TEXTS = [
     "def f(x):\n\treturn x\n",

@@ -8,11 +8,11 @@ import torch
 from scipy import stats
 from transformers import AutoModelForCausalLM
 
-from contract.runfile import WEIGHT_STATISTICS
+from keyscope.contract.runfile import WEIGHT_STATISTICS
+from keyscope.worker.model.load import load_model
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.precompute.values import LISTED, ValueReader
 from tests.worker.models import save_tiny
-from worker.model.load import load_model
-from worker.model.source import ModelSource
-from worker.precompute.values import LISTED, ValueReader
 
 
 def _parts(model: torch.nn.Module, kind: str) -> dict[str, np.ndarray]:

@@ -5,12 +5,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from contract.manifest import Verification
+from keyscope.contract.manifest import Verification
+from keyscope.worker.precompute.errors import OtherModel
+from keyscope.worker.precompute.verify import verify_run
+from keyscope.worker.progress import Silent
 from tests.worker.models import save_tiny
 from tests.worker.precompute.corpora import run, write_corpus
-from worker.precompute.errors import OtherModel
-from worker.precompute.verify import verify_run
-from worker.progress import Silent
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from worker.syntax.roles import Role, continues, token_roles
+from keyscope.worker.syntax.roles import Role, continues, token_roles
 
 PYTHON = '''import numpy as np
 from a.b import c

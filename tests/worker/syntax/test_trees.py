@@ -2,16 +2,9 @@
 
 import pytest
 
-from worker.syntax.judge import SCOPES
-from worker.syntax.outline import NONE, outline
-from worker.syntax.trees import (
-    InvalidQuery,
-    QueryTooBroad,
-    captures,
-    enclosing_function,
-    node_spans,
-    nodes_at,
-)
+from keyscope.worker.syntax.judge import SCOPES
+from keyscope.worker.syntax.outline import NONE, outline
+from keyscope.worker.syntax.trees import InvalidQuery, QueryTooBroad, captures, enclosing_function, node_spans, nodes_at
 
 CODE = b"class A:\n    def f(self):\n        if x:\n            return g(1, [h for h in y])\n\nk = lambda z: z\n"
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from worker.analysis.agreement.agreement import Agreement
-from worker.analysis.agreement.plan import AgreementSettings
+from keyscope.worker.analysis.agreement.agreement import Agreement
+from keyscope.worker.analysis.agreement.plan import AgreementSettings
 
 __all__ = ["make"]
 

@@ -8,10 +8,10 @@ import duckdb
 import numpy as np
 import torch
 
-from worker.analysis.agreement.contexts import read_contexts
-from worker.analysis.agreement.outcomes import Sums, half_a_window_away, outcomes
-from worker.analysis.agreement.parts import NextTokens
-from worker.analysis.agreement.plan import (
+from keyscope.worker.analysis.agreement.contexts import read_contexts
+from keyscope.worker.analysis.agreement.outcomes import Sums, half_a_window_away, outcomes
+from keyscope.worker.analysis.agreement.parts import NextTokens
+from keyscope.worker.analysis.agreement.plan import (
     STEP_TARGETS,
     AgreementSettings,
     Targets,
@@ -20,15 +20,15 @@ from worker.analysis.agreement.plan import (
     context_sizes,
     window_steps,
 )
-from worker.analysis.agreement.reading import read
-from worker.analysis.agreement.rows import write_contexts, write_keys, write_layers
-from worker.analysis.agreement.values import ValueTops, read_values, value_tops
-from worker.analysis.analysis import Analysis, Arrays, Results, Step
-from worker.analysis.subject import Subject
-from worker.analysis.walk import IntArray, Places, places
-from worker.precompute.token_store import TokenStore
-from worker.precompute.windows import Window, in_batches
-from worker.progress import Advance
+from keyscope.worker.analysis.agreement.reading import read
+from keyscope.worker.analysis.agreement.rows import write_contexts, write_keys, write_layers
+from keyscope.worker.analysis.agreement.values import ValueTops, read_values, value_tops
+from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Step
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.walk import IntArray, Places, places
+from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.precompute.windows import Window, in_batches
+from keyscope.worker.progress import Advance
 
 Work = Callable[[Results, Advance], Arrays]
 

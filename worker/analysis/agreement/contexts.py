@@ -8,11 +8,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worker.analysis.agreement.plan import Targets
-from worker.analysis.analysis import Arrays
-from worker.analysis.lens import LayerPass, lens, normed_lens, read_layers, top_tokens
-from worker.analysis.subject import Subject
-from worker.progress import Advance
+from keyscope.worker.analysis.agreement.plan import Targets
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.lens import LayerPass, lens, normed_lens, read_layers, top_tokens
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.progress import Advance
 
 
 def read_contexts(subject: Subject, targets: Targets, sizes: Sequence[int], advance: Advance) -> Arrays:

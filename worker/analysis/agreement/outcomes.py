@@ -7,11 +7,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from contract.analyses.agreement import LAYER_MEASURES
-from worker.analysis.agreement.parts import PARTS
-from worker.analysis.agreement.reading import Reading
-from worker.analysis.analysis import Arrays
-from worker.analysis.walk import IntArray, Places
+from keyscope.contract.analyses.agreement import LAYER_MEASURES
+from keyscope.worker.analysis.agreement.parts import PARTS
+from keyscope.worker.analysis.agreement.reading import Reading
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.walk import IntArray, Places
 
 MEASURES = (
     *((name, "") for name in LAYER_MEASURES),

@@ -6,10 +6,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.walk import IntArray, Places
-from worker.precompute.token_store import TokenStore
-from worker.syntax.role import ROLES
-from worker.syntax.roles import continues, token_roles
+from keyscope.worker.analysis.walk import IntArray, Places
+from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.syntax.role import ROLES
+from keyscope.worker.syntax.roles import continues, token_roles
 
 POSITIONS = (0, 4, 16, 64, 256)
 """Where the parts of the split by position begin."""

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from worker.analysis.analysis import Seed, Settings
-from worker.analysis.subject import Subject
-from worker.model.code_model import CodeModel
-from worker.precompute.token_store import TokenStore
-from worker.precompute.windows import Window, window_noise, windows_of
+from keyscope.worker.analysis.analysis import Seed, Settings
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.precompute.windows import Window, window_noise, windows_of
 
 READING_OPERATIONS = 30e12
 """Arithmetic spent on reading tokens where nobody says how many; some minutes on two cores."""

@@ -7,11 +7,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from worker.analysis.agreement.values import ValueTops
-from worker.analysis.lens import LayerPass, in_chunks, lens, normed_lens, read_layers, top_tokens
-from worker.analysis.walk import Places
-from worker.model.code_model import CodeModel
-from worker.precompute.windows import Batch
+from keyscope.worker.analysis.agreement.values import ValueTops
+from keyscope.worker.analysis.lens import LayerPass, in_chunks, lens, normed_lens, read_layers, top_tokens
+from keyscope.worker.analysis.walk import Places
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.precompute.windows import Batch
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from contract.analyses.agreement import SHARED_OUT, TABLES
-from contract.tables import Table
-from worker.analysis.agreement.outcomes import MEASURES, SPLIT_MEASURES
-from worker.analysis.agreement.parts import PARTS
-from worker.analysis.agreement.values import PROJECTIONS
-from worker.analysis.analysis import Arrays
-from worker.analysis.bootstrap import Interval, ratio_interval
-from worker.rows import insert
+from keyscope.contract.analyses.agreement import SHARED_OUT, TABLES
+from keyscope.contract.tables import Table
+from keyscope.worker.analysis.agreement.outcomes import MEASURES, SPLIT_MEASURES
+from keyscope.worker.analysis.agreement.parts import PARTS
+from keyscope.worker.analysis.agreement.values import PROJECTIONS
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.bootstrap import Interval, ratio_interval
+from keyscope.worker.rows import insert
 
 TENTHS = 10
 _LAYERS, _CONTEXTS, _KEYS = TABLES

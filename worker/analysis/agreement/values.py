@@ -8,11 +8,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worker.analysis.analysis import Arrays
-from worker.analysis.lens import in_chunks
-from worker.analysis.subject import Subject
-from worker.model.code_model import CodeModel
-from worker.progress import Advance
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.lens import in_chunks
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
 PROJECTIONS = {"normed": True, "raw": False}

@@ -1,5 +1,5 @@
 """Which keys detect concepts: by what they fire on, by their triggers against chance, and by what they give."""
 
-from worker.analysis.concepts.analysis import make
+from keyscope.worker.analysis.concepts.analysis import make
 
 __all__ = ["make"]

@@ -8,22 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contract.concepts import Concept, InvalidConcept
-from worker.analysis.analysis import Analysis, Arrays, Results, Step
-from worker.analysis.concepts import census
-from worker.analysis.concepts.causal import Gifts
-from worker.analysis.concepts.errors import NothingToPickOn
-from worker.analysis.concepts.levels import SHARES, FloatArray, key_levels
-from worker.analysis.concepts.places import Places, token_table
-from worker.analysis.concepts.rows import Found, write_rows
-from worker.analysis.concepts.settings import ConceptSettings
-from worker.analysis.features import FeatureCounts
-from worker.analysis.subject import Subject
-from worker.analysis.walk import forward, places, walk
-from worker.concepts.matching import check
-from worker.concepts.sites import split
-from worker.precompute.windows import in_batches
-from worker.progress import Advance
+from keyscope.contract.concepts import Concept, InvalidConcept
+from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Step
+from keyscope.worker.analysis.concepts import census
+from keyscope.worker.analysis.concepts.causal import Gifts
+from keyscope.worker.analysis.concepts.errors import NothingToPickOn
+from keyscope.worker.analysis.concepts.levels import SHARES, FloatArray, key_levels
+from keyscope.worker.analysis.concepts.places import Places, token_table
+from keyscope.worker.analysis.concepts.rows import Found, write_rows
+from keyscope.worker.analysis.concepts.settings import ConceptSettings
+from keyscope.worker.analysis.features import FeatureCounts
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.walk import forward, places, walk
+from keyscope.worker.concepts.matching import check
+from keyscope.worker.concepts.sites import split
+from keyscope.worker.precompute.windows import in_batches
+from keyscope.worker.progress import Advance
 
 CENSUS = "census"
 MOST_STEPS = 16

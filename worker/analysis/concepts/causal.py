@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worker.analysis.walk import Places
-from worker.model.code_model import CodeModel
-from worker.model.taps import read_coefficients
-from worker.precompute.windows import Batch
+from keyscope.worker.analysis.walk import Places
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.taps import read_coefficients
+from keyscope.worker.precompute.windows import Batch
 
 
 class Gifts:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from contract.concepts import Concept
-from worker.analysis.analysis import Arrays
-from worker.analysis.concepts.places import both, find, shuffle, token_table
-from worker.precompute.token_store import TokenStore
-from worker.precompute.windows import Window, mix
-from worker.progress import Advance
+from keyscope.contract.concepts import Concept
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.concepts.places import both, find, shuffle, token_table
+from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.precompute.windows import Window, mix
+from keyscope.worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]

@@ -1,6 +1,6 @@
 """Why keys of concepts cannot be looked for."""
 
-from contract.errors import KeyscopeError
+from keyscope.contract.errors import KeyscopeError
 
 
 class NothingToPickOn(KeyscopeError):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.concepts.lines import RADIUS
-from worker.analysis.concepts.places import Places
-from worker.precompute.token_store import TokenStore
+from keyscope.worker.analysis.concepts.lines import RADIUS
+from keyscope.worker.analysis.concepts.places import Places
+from keyscope.worker.precompute.token_store import TokenStore
 
 PER_LANGUAGE = 5
 LONGEST_MATCH = 400

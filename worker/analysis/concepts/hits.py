@@ -7,10 +7,10 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from contract.manifest import Manifest
-from worker.analysis.bootstrap import Interval, ratio_interval
-from worker.analysis.concepts.lines import Lines
-from worker.precompute.token_store import TokenStore
+from keyscope.contract.manifest import Manifest
+from keyscope.worker.analysis.bootstrap import Interval, ratio_interval
+from keyscope.worker.analysis.concepts.lines import Lines
+from keyscope.worker.precompute.token_store import TokenStore
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]

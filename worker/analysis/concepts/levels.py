@@ -4,8 +4,8 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from contract import bins
-from contract.manifest import Manifest
+from keyscope.contract import bins
+from keyscope.contract.manifest import Manifest
 
 FloatArray = npt.NDArray[np.float32]
 SHARES = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.concepts.places import Places
-from worker.precompute.token_store import TokenStore
+from keyscope.worker.analysis.concepts.places import Places
+from keyscope.worker.precompute.token_store import TokenStore
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]

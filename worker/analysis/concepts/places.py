@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from contract.concepts import Concept
-from contract.patterns import Span
-from worker.analysis.analysis import Arrays
-from worker.concepts.matching import merged, spans, tokens_in
-from worker.precompute.token_store import TokenStore
-from worker.progress import Advance
+from keyscope.contract.concepts import Concept
+from keyscope.contract.patterns import Span
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.concepts.matching import merged, spans, tokens_in
+from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]

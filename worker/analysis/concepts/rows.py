@@ -8,20 +8,20 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from contract.analyses.concepts import AUROC_LEVELS, PICKERS, TABLES
-from contract.concepts import Concept
-from contract.tables import Table
-from worker.analysis.analysis import Arrays, Step
-from worker.analysis.bootstrap import ratio_interval
-from worker.analysis.concepts.chance import any_hit, benjamini_hochberg, log_tail
-from worker.analysis.concepts.examples import examples
-from worker.analysis.concepts.hits import base_rates, read_triggers, token_lines
-from worker.analysis.concepts.lines import Lines, lines_of, near
-from worker.analysis.concepts.places import Places
-from worker.analysis.concepts.scores import Counts, auroc, detection, lots, rank
-from worker.analysis.concepts.settings import ConceptSettings
-from worker.analysis.subject import Subject
-from worker.rows import Columns, insert
+from keyscope.contract.analyses.concepts import AUROC_LEVELS, PICKERS, TABLES
+from keyscope.contract.concepts import Concept
+from keyscope.contract.tables import Table
+from keyscope.worker.analysis.analysis import Arrays, Step
+from keyscope.worker.analysis.bootstrap import ratio_interval
+from keyscope.worker.analysis.concepts.chance import any_hit, benjamini_hochberg, log_tail
+from keyscope.worker.analysis.concepts.examples import examples
+from keyscope.worker.analysis.concepts.hits import base_rates, read_triggers, token_lines
+from keyscope.worker.analysis.concepts.lines import Lines, lines_of, near
+from keyscope.worker.analysis.concepts.places import Places
+from keyscope.worker.analysis.concepts.scores import Counts, auroc, detection, lots, rank
+from keyscope.worker.analysis.concepts.settings import ConceptSettings
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.rows import Columns, insert
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

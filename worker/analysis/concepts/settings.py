@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, computed_field, model_validator
 
-from contract.concepts import SHIPPED, Concept, define
-from worker.analysis.analysis import Seed, Settings
+from keyscope.contract.concepts import SHIPPED, Concept, define
+from keyscope.worker.analysis.analysis import Seed, Settings
 
 _SHIPPED = {concept.name: concept for concept in SHIPPED}
 

@@ -1,5 +1,5 @@
 """What masking a concept's keys does to the concept and to everything else, beside masks of other keys."""
 
-from worker.analysis.edit.analysis import make
+from keyscope.worker.analysis.edit.analysis import make
 
 __all__ = ["make"]

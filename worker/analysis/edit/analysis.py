@@ -6,18 +6,18 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from contract.concepts import Concept
-from worker.analysis.analysis import Analysis, Arrays, Results, Step
-from worker.analysis.edit import keys as choice
-from worker.analysis.edit.conditions import Condition, conditions
-from worker.analysis.edit.measure import coefficients_on, measure
-from worker.analysis.edit.places import Cells, Chosen, choose
-from worker.analysis.edit.rows import Measured, write_rows
-from worker.analysis.edit.settings import EditSettings
-from worker.analysis.subject import Subject
-from worker.concepts.matching import check
-from worker.precompute.windows import Window
-from worker.progress import Advance
+from keyscope.contract.concepts import Concept
+from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Step
+from keyscope.worker.analysis.edit import keys as choice
+from keyscope.worker.analysis.edit.conditions import Condition, conditions
+from keyscope.worker.analysis.edit.measure import coefficients_on, measure
+from keyscope.worker.analysis.edit.places import Cells, Chosen, choose
+from keyscope.worker.analysis.edit.rows import Measured, write_rows
+from keyscope.worker.analysis.edit.settings import EditSettings
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.concepts.matching import check
+from keyscope.worker.precompute.windows import Window
+from keyscope.worker.progress import Advance
 
 KEYS, RANGE = "keys", "range"
 WINDOWS_PER_STEP = 32

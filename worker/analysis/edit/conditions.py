@@ -8,9 +8,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worker.analysis.edit.keys import FloatArray, IntArray
-from worker.model.code_model import CodeModel
-from worker.model.taps import Change
+from keyscope.worker.analysis.edit.keys import FloatArray, IntArray
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.taps import Change
 
 Range = tuple[FloatArray, FloatArray]
 """Least and greatest coefficient of each masked key that is still scaled."""

@@ -1,6 +1,6 @@
 """Why an edit cannot be measured."""
 
-from contract.errors import KeyscopeError
+from keyscope.contract.errors import KeyscopeError
 
 
 class ConceptNotComputed(KeyscopeError):

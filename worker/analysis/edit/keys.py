@@ -7,12 +7,12 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from contract.analyses.edit import BASKET
-from contract.concepts import Concept
-from worker.analysis.edit.errors import ConceptNotComputed, NothingToMask
-from worker.analysis.edit.settings import EditSettings
-from worker.analysis.subject import Subject
-from worker.model.keys import check_key
+from keyscope.contract.analyses.edit import BASKET
+from keyscope.contract.concepts import Concept
+from keyscope.worker.analysis.edit.errors import ConceptNotComputed, NothingToMask
+from keyscope.worker.analysis.edit.settings import EditSettings
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.model.keys import check_key
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

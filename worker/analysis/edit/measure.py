@@ -7,17 +7,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contract.analyses.edit import MEASURES
-from worker.analysis.analysis import Arrays
-from worker.analysis.edit.conditions import Condition
-from worker.analysis.edit.keys import IntArray
-from worker.analysis.edit.places import CONCEPT, Cells
-from worker.analysis.edit.scores import ACCURACY, LOSS, FloatArray, score
-from worker.analysis.subject import Subject
-from worker.analysis.walk import forward, places
-from worker.model.taps import Change, change_coefficients
-from worker.precompute.windows import Batch, Window, in_batches
-from worker.progress import Advance
+from keyscope.contract.analyses.edit import MEASURES
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.edit.conditions import Condition
+from keyscope.worker.analysis.edit.keys import IntArray
+from keyscope.worker.analysis.edit.places import CONCEPT, Cells
+from keyscope.worker.analysis.edit.scores import ACCURACY, LOSS, FloatArray, score
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.walk import forward, places
+from keyscope.worker.model.taps import Change, change_coefficients
+from keyscope.worker.precompute.windows import Batch, Window, in_batches
+from keyscope.worker.progress import Advance
 
 PROMPTS = 4
 """Places of a step that are kept to be shown."""

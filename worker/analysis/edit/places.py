@@ -7,13 +7,13 @@ from itertools import zip_longest
 import numpy as np
 import numpy.typing as npt
 
-from contract.concepts import Concept
-from worker.analysis.edit.errors import NothingToMeasure
-from worker.analysis.subject import Subject
-from worker.concepts.matching import token_mask
-from worker.concepts.sites import split
-from worker.precompute.token_store import TokenStore
-from worker.precompute.windows import Window, mix, window_noise, windows_of
+from keyscope.contract.concepts import Concept
+from keyscope.worker.analysis.edit.errors import NothingToMeasure
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.concepts.matching import token_mask
+from keyscope.worker.concepts.sites import split
+from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.precompute.windows import Window, mix, window_noise, windows_of
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]

@@ -9,16 +9,16 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from contract.analyses.edit import CONTROLS, MEASURES, TABLES
-from worker.analysis.analysis import Arrays
-from worker.analysis.bootstrap import difference_interval, ratio_interval
-from worker.analysis.edit.conditions import Condition
-from worker.analysis.edit.keys import IntArray, KeyTable
-from worker.analysis.edit.places import CONCEPT, GENERAL, NEAR, Cells
-from worker.analysis.edit.scores import RANK, FloatArray
-from worker.analysis.edit.settings import EditSettings
-from worker.analysis.subject import Subject
-from worker.rows import Columns, insert
+from keyscope.contract.analyses.edit import CONTROLS, MEASURES, TABLES
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.bootstrap import difference_interval, ratio_interval
+from keyscope.worker.analysis.edit.conditions import Condition
+from keyscope.worker.analysis.edit.keys import IntArray, KeyTable
+from keyscope.worker.analysis.edit.places import CONCEPT, GENERAL, NEAR, Cells
+from keyscope.worker.analysis.edit.scores import RANK, FloatArray
+from keyscope.worker.analysis.edit.settings import EditSettings
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.rows import Columns, insert
 
 PROMPTS = 5
 _TABLES = {table.name: table for table in TABLES}

@@ -5,9 +5,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from contract.analyses.edit import MEASURES
-from worker.model.code_model import CodeModel
-from worker.model.errors import LogitsNotFinite
+from keyscope.contract.analyses.edit import MEASURES
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.errors import LogitsNotFinite
 
 FloatArray = npt.NDArray[np.float64]
 ACCURACY, LOSS, RANK = range(len(MEASURES))

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from contract.analyses.edit import BASKET
-from contract.concepts import SHIPPED
-from contract.keys import Mask, format_basket, parse_basket
-from worker.analysis.analysis import Seed, Settings
+from keyscope.contract.analyses.edit import BASKET
+from keyscope.contract.concepts import SHIPPED
+from keyscope.contract.keys import Mask, format_basket, parse_basket
+from keyscope.worker.analysis.analysis import Seed, Settings
 
 _PARTS = {concept.name: concept.part for concept in SHIPPED}
 _HASH = 6

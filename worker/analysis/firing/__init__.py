@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from worker.analysis.firing.analysis import Firing
-from worker.analysis.firing.settings import FiringSettings
+from keyscope.worker.analysis.firing.analysis import Firing
+from keyscope.worker.analysis.firing.settings import FiringSettings
 
 __all__ = ["make"]
 

@@ -8,18 +8,18 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.analysis import Analysis, Arrays, Results, Step
-from worker.analysis.bootstrap import FEWEST_FILES
-from worker.analysis.firing.blocks import Blocks, block_steps
-from worker.analysis.firing.corpus import Corpus, Counted
-from worker.analysis.firing.counting import StepCounts, of_layer
-from worker.analysis.firing.draws import Drawn, draw_languages, draw_layer, draw_tokens, read_draws
-from worker.analysis.firing.levels import Levels, read_levels
-from worker.analysis.firing.own_tokens import listed_tokens, read_own_tokens
-from worker.analysis.firing.rows import write_rows
-from worker.analysis.firing.settings import FiringSettings
-from worker.analysis.subject import Subject
-from worker.progress import Advance
+from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Step
+from keyscope.worker.analysis.bootstrap import FEWEST_FILES
+from keyscope.worker.analysis.firing.blocks import Blocks, block_steps
+from keyscope.worker.analysis.firing.corpus import Corpus, Counted
+from keyscope.worker.analysis.firing.counting import StepCounts, of_layer
+from keyscope.worker.analysis.firing.draws import Drawn, draw_languages, draw_layer, draw_tokens, read_draws
+from keyscope.worker.analysis.firing.levels import Levels, read_levels
+from keyscope.worker.analysis.firing.own_tokens import listed_tokens, read_own_tokens
+from keyscope.worker.analysis.firing.rows import write_rows
+from keyscope.worker.analysis.firing.settings import FiringSettings
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
 _LANGUAGES = "draws-languages"

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.analysis import Results, Step
-from worker.analysis.bootstrap import FEWEST_FILES
-from worker.analysis.draws import drawn_within
-from worker.analysis.subject import Subject
+from keyscope.worker.analysis.analysis import Results, Step
+from keyscope.worker.analysis.bootstrap import FEWEST_FILES
+from keyscope.worker.analysis.draws import drawn_within
+from keyscope.worker.analysis.subject import Subject
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

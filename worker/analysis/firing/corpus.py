@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.firing.levels import Levels
-from worker.analysis.subject import Subject
+from keyscope.worker.analysis.firing.levels import Levels
+from keyscope.worker.analysis.subject import Subject
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -9,17 +9,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from contract import bins
-from worker.analysis.analysis import Arrays
-from worker.analysis.features import FeatureCounts
-from worker.analysis.firing.levels import Levels
-from worker.analysis.firing.positions import bucket_of
-from worker.analysis.subject import Subject
-from worker.analysis.walk import Places, forward, walk
-from worker.model.code_model import CodeModel
-from worker.precompute.moments import bin_of
-from worker.precompute.windows import Batch, window_noise
-from worker.progress import Advance
+from keyscope.contract import bins
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.features import FeatureCounts
+from keyscope.worker.analysis.firing.levels import Levels
+from keyscope.worker.analysis.firing.positions import bucket_of
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.walk import Places, forward, walk
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.precompute.moments import bin_of
+from keyscope.worker.precompute.windows import Batch, window_noise
+from keyscope.worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
 FILES_AT_ONCE = 32

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.firing.settings import FiringSettings
+from keyscope.worker.analysis.firing.settings import FiringSettings
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]

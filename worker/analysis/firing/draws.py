@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.analysis import Arrays
-from worker.analysis.draws import spread_about
-from worker.analysis.firing import languages
-from worker.analysis.firing.blocks import Blocks
-from worker.analysis.firing.counting import LEVELS, of_layer
-from worker.analysis.firing.detectors import detected, occurrences_of
-from worker.analysis.firing.own_tokens import OwnTokens, mean_logits
-from worker.analysis.firing.positions import mutual_information
-from worker.analysis.firing.settings import FiringSettings
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.draws import spread_about
+from keyscope.worker.analysis.firing import languages
+from keyscope.worker.analysis.firing.blocks import Blocks
+from keyscope.worker.analysis.firing.counting import LEVELS, of_layer
+from keyscope.worker.analysis.firing.detectors import detected, occurrences_of
+from keyscope.worker.analysis.firing.own_tokens import OwnTokens, mean_logits
+from keyscope.worker.analysis.firing.positions import mutual_information
+from keyscope.worker.analysis.firing.settings import FiringSettings
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

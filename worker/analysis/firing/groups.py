@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contract.analyses.firing import HIGHEST, UNGROUPED
-from worker.analysis.bootstrap import ratio
-from worker.analysis.firing.draws import Drawn, Which, ends_about
+from keyscope.contract.analyses.firing import HIGHEST, UNGROUPED
+from keyscope.worker.analysis.bootstrap import ratio
+from keyscope.worker.analysis.firing.draws import Drawn, Which, ends_about
 
 FloatArray = npt.NDArray[np.float64]
 Row = dict[str, Any]
 
 
 def groups_of(n_layers: int) -> dict[str, slice]:
-    """Which layers are in each group, as `contract.analyses.firing.GROUPS` has them; a group of none is left out."""
+    """Which layers are in each group, as `keyscope.contract.analyses.firing.GROUPS` has them; a group of none is left out."""
     half, third = n_layers // 2, max(1, n_layers // 3)
     groups = {
         "all layers": slice(n_layers),

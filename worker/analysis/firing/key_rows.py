@@ -5,12 +5,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from contract import bins
-from contract.analyses.firing import TABLES
-from worker.analysis.firing import languages, positions
-from worker.analysis.firing.counting import LEVELS
-from worker.analysis.firing.keys import Keys
-from worker.rows import Columns, insert
+from keyscope.contract import bins
+from keyscope.contract.analyses.firing import TABLES
+from keyscope.worker.analysis.firing import languages, positions
+from keyscope.worker.analysis.firing.counting import LEVELS
+from keyscope.worker.analysis.firing.keys import Keys
+from keyscope.worker.rows import Columns, insert
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

@@ -5,12 +5,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.firing import languages, positions
-from worker.analysis.firing.corpus import Corpus, Counted
-from worker.analysis.firing.counting import LEVELS
-from worker.analysis.firing.detectors import detected, occurrences_of
-from worker.analysis.firing.settings import FiringSettings
-from worker.analysis.firing.weights import Weights, classes, gaussian_weights, own_logits, read_weights
+from keyscope.worker.analysis.firing import languages, positions
+from keyscope.worker.analysis.firing.corpus import Corpus, Counted
+from keyscope.worker.analysis.firing.counting import LEVELS
+from keyscope.worker.analysis.firing.detectors import detected, occurrences_of
+from keyscope.worker.analysis.firing.settings import FiringSettings
+from keyscope.worker.analysis.firing.weights import Weights, classes, gaussian_weights, own_logits, read_weights
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from worker.analysis.concepts.chance import benjamini_hochberg
-from worker.analysis.firing.settings import FiringSettings
+from keyscope.worker.analysis.concepts.chance import benjamini_hochberg
+from keyscope.worker.analysis.firing.settings import FiringSettings
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

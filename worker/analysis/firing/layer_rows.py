@@ -4,14 +4,14 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from contract.analyses.firing import TABLES
-from worker.analysis.bootstrap import Interval, ratio, ratio_interval
-from worker.analysis.firing.corpus import Corpus, Counted
-from worker.analysis.firing.detectors import new_tokens
-from worker.analysis.firing.draws import Drawn, ends_about
-from worker.analysis.firing.groups import Row, grouped, groups_of
-from worker.analysis.firing.keys import Keys
-from worker.rows import Columns, insert
+from keyscope.contract.analyses.firing import TABLES
+from keyscope.worker.analysis.bootstrap import Interval, ratio, ratio_interval
+from keyscope.worker.analysis.firing.corpus import Corpus, Counted
+from keyscope.worker.analysis.firing.detectors import new_tokens
+from keyscope.worker.analysis.firing.draws import Drawn, ends_about
+from keyscope.worker.analysis.firing.groups import Row, grouped, groups_of
+from keyscope.worker.analysis.firing.keys import Keys
+from keyscope.worker.rows import Columns, insert
 
 BoolArray = npt.NDArray[np.bool_]
 _LAYERS, _GROUPS = TABLES[-2:]

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from contract.manifest import Manifest
-from worker.analysis.concepts.levels import key_levels
-from worker.model.code_model import CodeModel
+from keyscope.contract.manifest import Manifest
+from keyscope.worker.analysis.concepts.levels import key_levels
+from keyscope.worker.model.code_model import CodeModel
 
 FloatArray = npt.NDArray[np.float32]
 _EXTREMES = 'SELECT minimum, maximum FROM keys WHERE layer = ? ORDER BY "index"'

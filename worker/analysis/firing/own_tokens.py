@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.firing.blocks import Blocks
-from worker.analysis.firing.weights import token_logits
-from worker.analysis.subject import Subject
-from worker.analysis.syntax.triggers import stored_examples
+from keyscope.worker.analysis.firing.blocks import Blocks
+from keyscope.worker.analysis.firing.weights import token_logits
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.syntax.triggers import stored_examples
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

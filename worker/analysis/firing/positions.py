@@ -45,7 +45,7 @@ def _x_ln_x(counts: FloatArray) -> FloatArray:
 def shapes(rates: npt.ArrayLike) -> npt.NDArray[np.str_]:
     """Where keys fire more, by the stretches of buckets over halfway between a key's extremes, [keys, buckets] → [keys].
 
-    The names are those of `contract.analyses.firing.SHAPES`.
+    The names are those of `keyscope.contract.analyses.firing.SHAPES`.
     """
     values = np.asarray(rates, np.float64)
     high = values > (values.min(axis=1, keepdims=True) + values.max(axis=1, keepdims=True)) / 2

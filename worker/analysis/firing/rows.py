@@ -3,15 +3,15 @@
 import duckdb
 import numpy as np
 
-from contract.analyses.firing import TABLES
-from worker.analysis.firing import positions
-from worker.analysis.firing.corpus import Corpus, Counted
-from worker.analysis.firing.draws import Drawn
-from worker.analysis.firing.key_rows import write_keys
-from worker.analysis.firing.keys import Keys
-from worker.analysis.firing.layer_rows import write_layers
-from worker.analysis.firing.settings import FiringSettings
-from worker.rows import insert
+from keyscope.contract.analyses.firing import TABLES
+from keyscope.worker.analysis.firing import positions
+from keyscope.worker.analysis.firing.corpus import Corpus, Counted
+from keyscope.worker.analysis.firing.draws import Drawn
+from keyscope.worker.analysis.firing.key_rows import write_keys
+from keyscope.worker.analysis.firing.keys import Keys
+from keyscope.worker.analysis.firing.layer_rows import write_layers
+from keyscope.worker.analysis.firing.settings import FiringSettings
+from keyscope.worker.rows import insert
 
 _BUCKETS = TABLES[3]
 

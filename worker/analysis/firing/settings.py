@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from worker.analysis.analysis import Seed, Settings
+from keyscope.worker.analysis.analysis import Seed, Settings
 
 
 class FiringSettings(Settings):

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from worker.analysis.firing.settings import FiringSettings
-from worker.model.code_model import CodeModel, FeedForward
-from worker.precompute.values import cosine_moments
+from keyscope.worker.analysis.firing.settings import FiringSettings
+from keyscope.worker.model.code_model import CodeModel, FeedForward
+from keyscope.worker.precompute.values import cosine_moments
 
 FloatArray = npt.NDArray[np.float64]
 _CHUNK_BYTES = 64 << 20

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from contract.analyses.syntax import ASPECTS
-from worker.analysis.syntax.places import PlaceMap
-from worker.precompute.token_store import TokenStore
+from keyscope.contract.analyses.syntax import ASPECTS
+from keyscope.worker.analysis.syntax.places import PlaceMap
+from keyscope.worker.precompute.token_store import TokenStore
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

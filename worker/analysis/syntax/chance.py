@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from worker.precompute.token_store import TokenStore
+from keyscope.worker.precompute.token_store import TokenStore
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -6,17 +6,17 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from contract.analyses.syntax import ASPECTS
-from worker.analysis.analysis import Arrays
-from worker.analysis.subject import Subject
-from worker.analysis.syntax.alike import Alike, units
-from worker.analysis.syntax.chance import Chance
-from worker.analysis.syntax.concentration import Groups, ngrams
-from worker.analysis.syntax.measures import MEASURES, Measured, Mutated, family, layer_means
-from worker.analysis.syntax.places import PlaceMap
-from worker.analysis.syntax.profiles import Profiles, profile
-from worker.analysis.syntax.triggers import Examples, firing_samples, strongest_triggers
-from worker.precompute.token_store import TokenStore
+from keyscope.contract.analyses.syntax import ASPECTS
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.syntax.alike import Alike, units
+from keyscope.worker.analysis.syntax.chance import Chance
+from keyscope.worker.analysis.syntax.concentration import Groups, ngrams
+from keyscope.worker.analysis.syntax.measures import MEASURES, Measured, Mutated, family, layer_means
+from keyscope.worker.analysis.syntax.places import PlaceMap
+from keyscope.worker.analysis.syntax.profiles import Profiles, profile
+from keyscope.worker.analysis.syntax.triggers import Examples, firing_samples, strongest_triggers
+from keyscope.worker.precompute.token_store import TokenStore
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from contract.analyses.syntax import FAMILIES, LAYER_MEASURES, ROLES
-from worker.analysis.bootstrap import ratio
-from worker.analysis.syntax.concentration import Groups
+from keyscope.contract.analyses.syntax import FAMILIES, LAYER_MEASURES, ROLES
+from keyscope.worker.analysis.bootstrap import ratio
+from keyscope.worker.analysis.syntax.concentration import Groups
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -13,13 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worker.analysis.analysis import Arrays
-from worker.analysis.subject import Subject
-from worker.analysis.syntax.triggers import Examples
-from worker.model.taps import read_coefficients
-from worker.precompute.token_store import TokenStore
-from worker.precompute.windows import mix
-from worker.progress import Advance
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.syntax.triggers import Examples
+from keyscope.worker.model.taps import read_coefficients
+from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.precompute.windows import mix
+from keyscope.worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

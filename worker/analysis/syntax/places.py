@@ -7,14 +7,14 @@ from functools import cache, cached_property
 import numpy as np
 import numpy.typing as npt
 
-from contract.analyses.syntax import ASPECTS, NOWHERE
-from worker.analysis.analysis import Arrays
-from worker.precompute.token_store import TokenStore
-from worker.syntax.grammars import grammar
-from worker.syntax.judge import SCOPES
-from worker.syntax.outline import NONE, Outline, outline
-from worker.syntax.role import ROLES, Role
-from worker.syntax.roles import first_visible, token_roles
+from keyscope.contract.analyses.syntax import ASPECTS, NOWHERE
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.syntax.grammars import grammar
+from keyscope.worker.syntax.judge import SCOPES
+from keyscope.worker.syntax.outline import NONE, Outline, outline
+from keyscope.worker.syntax.role import ROLES, Role
+from keyscope.worker.syntax.roles import first_visible, token_roles
 
 IntArray = npt.NDArray[np.int64]
 _FIELDS = ("role", "node", "inside", "statement", "expression", "declaration", "scope")

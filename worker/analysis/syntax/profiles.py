@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.syntax.alike import Once, log_tail_of_sum
-from worker.analysis.syntax.concentration import Groups
+from keyscope.worker.analysis.syntax.alike import Once, log_tail_of_sum
+from keyscope.worker.analysis.syntax.concentration import Groups
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

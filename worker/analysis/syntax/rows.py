@@ -7,15 +7,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from contract.analyses.syntax import ASPECTS, FAMILIES, KEY_MEASURES, TABLES
-from worker.analysis.analysis import Arrays
-from worker.analysis.bootstrap import LEVEL, ratio_interval
-from worker.analysis.concepts.chance import benjamini_hochberg
-from worker.analysis.draws import spread_about
-from worker.analysis.syntax.base import counts_by_file
-from worker.analysis.syntax.layer import Corpus
-from worker.analysis.syntax.measures import MEASURES
-from worker.rows import Columns, insert
+from keyscope.contract.analyses.syntax import ASPECTS, FAMILIES, KEY_MEASURES, TABLES
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.bootstrap import LEVEL, ratio_interval
+from keyscope.worker.analysis.concepts.chance import benjamini_hochberg
+from keyscope.worker.analysis.draws import spread_about
+from keyscope.worker.analysis.syntax.base import counts_by_file
+from keyscope.worker.analysis.syntax.layer import Corpus
+from keyscope.worker.analysis.syntax.measures import MEASURES
+from keyscope.worker.rows import Columns, insert
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -7,18 +7,24 @@ import duckdb
 import numpy as np
 from pydantic import Field
 
-from worker.analysis.analysis import Analysis, Arrays, Results, Seed, Settings, Step, file_steps
-from worker.analysis.subject import Subject
-from worker.analysis.syntax.alike import alike_units
-from worker.analysis.syntax.base import base_rates
-from worker.analysis.syntax.chance import Chance
-from worker.analysis.syntax.layer import Corpus, read_layer
-from worker.analysis.syntax.measures import Mutated
-from worker.analysis.syntax.mutation import relative_changes
-from worker.analysis.syntax.places import merge_places, read_places
-from worker.analysis.syntax.rows import write_base, write_keys, write_layer_values, write_layers, write_profiles
-from worker.analysis.syntax.triggers import Examples, mutated_triggers
-from worker.progress import Advance
+from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Seed, Settings, Step, file_steps
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.syntax.alike import alike_units
+from keyscope.worker.analysis.syntax.base import base_rates
+from keyscope.worker.analysis.syntax.chance import Chance
+from keyscope.worker.analysis.syntax.layer import Corpus, read_layer
+from keyscope.worker.analysis.syntax.measures import Mutated
+from keyscope.worker.analysis.syntax.mutation import relative_changes
+from keyscope.worker.analysis.syntax.places import merge_places, read_places
+from keyscope.worker.analysis.syntax.rows import (
+    write_base,
+    write_keys,
+    write_layer_values,
+    write_layers,
+    write_profiles,
+)
+from keyscope.worker.analysis.syntax.triggers import Examples, mutated_triggers
+from keyscope.worker.progress import Advance
 
 _CHOSEN = "chosen"
 _MOST_STEPS = 64

@@ -6,8 +6,8 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from worker.analysis.analysis import Arrays
-from worker.analysis.subject import Subject
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.subject import Subject
 
 IntArray = npt.NDArray[np.int64]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from contract.concepts import Concept, define
-from contract.manifest import RunSettings
+from keyscope.contract.concepts import Concept, define
+from keyscope.contract.manifest import RunSettings
+from keyscope.worker.analysis.subject import Subject, open_subject
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.progress import Silent
 from tests.worker.precompute.corpora import WORDS, run
-from worker.analysis.subject import Subject, open_subject
-from worker.model.source import ModelSource
-from worker.progress import Silent
 
 SETTINGS = RunSettings(window=32, stride=32, top_k=20, context=4, keep_duplicates=True)
 PLAIN = [word for word in WORDS if "#" not in word and word.isascii()]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from worker.analysis.concepts.chance import any_hit, benjamini_hochberg, log_tail
+from keyscope.worker.analysis.concepts.chance import any_hit, benjamini_hochberg, log_tail
 
 
 def exact_mass(n: int, rate: Fraction) -> list[Fraction]:

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from contract.concepts import Concept, define
-from contract.keys import KeyId, Mask
-from contract.runfile import open_run
+from keyscope.contract.concepts import Concept, define
+from keyscope.contract.keys import KeyId, Mask
+from keyscope.contract.runfile import open_run
+from keyscope.worker.analysis.concepts import make
+from keyscope.worker.analysis.concepts.analysis import ConceptAnalysis
+from keyscope.worker.analysis.concepts.chance import any_hit, log_tail
+from keyscope.worker.analysis.run import analyse
+from keyscope.worker.analysis.subject import Subject, open_subject
+from keyscope.worker.concepts.sites import split
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.model.taps import mask_coefficients, read_coefficients
+from keyscope.worker.progress import Silent
 from tests.worker.models import save_tiny
 from tests.worker.precompute.corpora import run, write_corpus
-from worker.analysis.concepts import make
-from worker.analysis.concepts.analysis import ConceptAnalysis
-from worker.analysis.concepts.chance import any_hit, log_tail
-from worker.analysis.run import analyse
-from worker.analysis.subject import Subject, open_subject
-from worker.concepts.sites import split
-from worker.model.source import ModelSource
-from worker.model.taps import mask_coefficients, read_coefficients
-from worker.progress import Silent
 
 WINDOW = 32
 CONCEPT = define(

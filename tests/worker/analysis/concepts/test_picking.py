@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contract.runfile import open_run
+from keyscope.contract.runfile import open_run
+from keyscope.worker.analysis.concepts import analysis as concepts
+from keyscope.worker.analysis.concepts.errors import NothingToPickOn
+from keyscope.worker.analysis.run import analyse
+from keyscope.worker.analysis.subject import Subject, open_subject
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.progress import Silent
 from tests.worker.models import save_tiny
 from tests.worker.precompute.corpora import run, write_corpus
-from worker.analysis.concepts import analysis as concepts
-from worker.analysis.concepts.errors import NothingToPickOn
-from worker.analysis.run import analyse
-from worker.analysis.subject import Subject, open_subject
-from worker.model.source import ModelSource
-from worker.precompute.token_store import TokenStore
-from worker.progress import Silent
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from contract.concepts import Concept
-from contract.runfile import open_run
+from keyscope.contract.concepts import Concept
+from keyscope.contract.runfile import open_run
+from keyscope.worker.analysis.concepts import make
+from keyscope.worker.analysis.run import analyse
+from keyscope.worker.analysis.subject import Subject
 from tests.worker.analysis.concepts.conftest import computed
 from tests.worker.models import save, tiny_tokenizer
 from tests.worker.planted import blind, plant_concept, quiet_model, shuffled
-from worker.analysis.concepts import make
-from worker.analysis.run import analyse
-from worker.analysis.subject import Subject
 
 CARRIERS = [(0, 3), (1, 7), (2, 40)]
 

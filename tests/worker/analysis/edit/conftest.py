@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from contract.analyses.files import publish_analysis, write_analysis_manifest
-from contract.analyses.kinds import SCHEMA_VERSION
-from contract.analyses.manifest import AnalysisManifest
-from contract.concepts import Concept, define
-from contract.runfile import open_run, read_manifest
+from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
+from keyscope.contract.analyses.kinds import SCHEMA_VERSION
+from keyscope.contract.analyses.manifest import AnalysisManifest
+from keyscope.contract.concepts import Concept, define
+from keyscope.contract.runfile import open_run, read_manifest
+from keyscope.worker.analysis.subject import Subject, open_subject
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.progress import Silent
 from tests.worker.models import save, tiny_tokenizer
 from tests.worker.planted import plant_detector, plant_value, quiet_model
 from tests.worker.precompute.corpora import run as compute_run
-from worker.analysis.subject import Subject, open_subject
-from worker.model.source import ModelSource
-from worker.progress import Silent
 
 LAYER = 1
 CARRIERS = (5, 11, 20, 33)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from worker.analysis.edit.errors import NothingToMask
-from worker.analysis.edit.keys import KeyTable, matched_controls, random_controls
+from keyscope.worker.analysis.edit.errors import NothingToMask
+from keyscope.worker.analysis.edit.keys import KeyTable, matched_controls, random_controls
 
 LAYERS, KEYS = 3, 200
 RANDOM = np.random.default_rng(0)

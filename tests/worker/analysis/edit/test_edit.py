@@ -10,21 +10,21 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from contract.analyses.files import analysis_path
-from contract.runfile import open_run
+from keyscope.contract.analyses.files import analysis_path
+from keyscope.contract.runfile import open_run
+from keyscope.worker.analysis.edit.analysis import EditAnalysis
+from keyscope.worker.analysis.edit.errors import ConceptNotComputed, NothingToMask
+from keyscope.worker.analysis.edit.settings import EditSettings
+from keyscope.worker.analysis.errors import InvalidSetting
+from keyscope.worker.analysis.kinds import make_analysis
+from keyscope.worker.analysis.run import analyse
+from keyscope.worker.analysis.subject import Subject, open_subject
+from keyscope.worker.concepts.matching import token_mask
+from keyscope.worker.concepts.sites import split
+from keyscope.worker.model.errors import UnknownKey
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.progress import Silent
 from tests.worker.analysis.edit.conftest import CARRIERS, LAYER, MAIL, MONEY, OTHERS
-from worker.analysis.edit.analysis import EditAnalysis
-from worker.analysis.edit.errors import ConceptNotComputed, NothingToMask
-from worker.analysis.edit.settings import EditSettings
-from worker.analysis.errors import InvalidSetting
-from worker.analysis.kinds import make_analysis
-from worker.analysis.run import analyse
-from worker.analysis.subject import Subject, open_subject
-from worker.concepts.matching import token_mask
-from worker.concepts.sites import split
-from worker.model.errors import UnknownKey
-from worker.model.source import ModelSource
-from worker.progress import Silent
 
 SETTINGS = {
     "concept": MAIL.part,

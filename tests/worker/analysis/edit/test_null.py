@@ -5,17 +5,17 @@ from pathlib import Path
 
 from torch import nn
 
-from app.edits import Judgement, judge
-from app.queries.edits import list_edits
-from contract.analyses.edit import MEASURES
-from contract.runfile import open_run
+from keyscope.app.edits import Judgement, judge
+from keyscope.app.queries.edits import list_edits
+from keyscope.contract.analyses.edit import MEASURES
+from keyscope.contract.runfile import open_run
+from keyscope.worker.analysis.kinds import make_analysis
+from keyscope.worker.analysis.run import analyse
+from keyscope.worker.analysis.subject import open_subject
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.progress import Silent
 from tests.worker.analysis.edit.conftest import MAIL, computed, planted_model
 from tests.worker.planted import shuffled
-from worker.analysis.kinds import make_analysis
-from worker.analysis.run import analyse
-from worker.analysis.subject import open_subject
-from worker.model.source import ModelSource
-from worker.progress import Silent
 
 SETTINGS = {"concept": MAIL.part, "picker": "auroc", "share": 4 / 144, "doses": f"{4 / 144}", "draws": 20}
 COPIES = 2

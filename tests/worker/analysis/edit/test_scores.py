@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
+from keyscope.worker.analysis.edit.scores import score
+from keyscope.worker.analysis.kinds import make_analysis
+from keyscope.worker.analysis.run import analyse
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.model.errors import LogitsNotFinite
 from tests.worker.analysis.edit.conftest import LAYER, MAIL
-from worker.analysis.edit.scores import score
-from worker.analysis.kinds import make_analysis
-from worker.analysis.run import analyse
-from worker.analysis.subject import Subject
-from worker.model.errors import LogitsNotFinite
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -3,14 +3,14 @@
 import numpy as np
 import torch
 
-from contract import bins
-from worker.analysis.firing.analysis import candidates
-from worker.analysis.firing.counting import StepCounts, of_layer
-from worker.analysis.firing.levels import read_levels
-from worker.analysis.firing.positions import bucket_of
-from worker.analysis.subject import Subject
-from worker.model.taps import read_coefficients
-from worker.precompute.windows import Window, window_noise
+from keyscope.contract import bins
+from keyscope.worker.analysis.firing.analysis import candidates
+from keyscope.worker.analysis.firing.counting import StepCounts, of_layer
+from keyscope.worker.analysis.firing.levels import read_levels
+from keyscope.worker.analysis.firing.positions import bucket_of
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.model.taps import read_coefficients
+from keyscope.worker.precompute.windows import Window, window_noise
 
 WINDOW, BUCKETS = 32, 4
 

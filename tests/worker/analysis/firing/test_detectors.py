@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from worker.analysis.firing.detectors import detected, new_tokens, occurrences_of
-from worker.analysis.firing.settings import FiringSettings
+from keyscope.worker.analysis.firing.detectors import detected, new_tokens, occurrences_of
+from keyscope.worker.analysis.firing.settings import FiringSettings
 
 OCCURRENCES = np.array([100, 100, 100, 5, 1000, 40, 40, 40, 40, 40])
 

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker.analysis.analysis import Arrays
-from worker.analysis.bootstrap import ratio
-from worker.analysis.draws import drawn_within, spread_about
-from worker.analysis.firing.analysis import candidates
-from worker.analysis.firing.blocks import BLOCKS, Blocks, block_steps
-from worker.analysis.firing.counting import StepCounts, of_layer
-from worker.analysis.firing.draws import Drawn, draw_languages, draw_layer, draw_tokens, read_draws
-from worker.analysis.firing.levels import read_levels
-from worker.analysis.firing.own_tokens import LISTED, listed_tokens, read_own_tokens
-from worker.analysis.firing.settings import FiringSettings
-from worker.analysis.subject import Subject
+from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.bootstrap import ratio
+from keyscope.worker.analysis.draws import drawn_within, spread_about
+from keyscope.worker.analysis.firing.analysis import candidates
+from keyscope.worker.analysis.firing.blocks import BLOCKS, Blocks, block_steps
+from keyscope.worker.analysis.firing.counting import StepCounts, of_layer
+from keyscope.worker.analysis.firing.draws import Drawn, draw_languages, draw_layer, draw_tokens, read_draws
+from keyscope.worker.analysis.firing.levels import read_levels
+from keyscope.worker.analysis.firing.own_tokens import LISTED, listed_tokens, read_own_tokens
+from keyscope.worker.analysis.firing.settings import FiringSettings
+from keyscope.worker.analysis.subject import Subject
 
 DRAWS, BUCKETS = 6, 4
 SETTINGS = FiringSettings(
@@ -178,7 +178,7 @@ def test_every_measure_of_a_draw_is_that_of_its_files(
     subject: Subject, blocks: Blocks, plain: Callable[[int], Plain], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # keys are drawn in several parts
-    monkeypatch.setattr("worker.analysis.firing.blocks._CELLS", DRAWS * 500)
+    monkeypatch.setattr("keyscope.worker.analysis.firing.blocks._CELLS", DRAWS * 500)
     by_layer = [layer_draws(subject, blocks, layer) for layer in range(3)]
     tokens = draw_tokens([arrays for _, arrays in by_layer], DRAWS, subject.model.facts.vocabulary)
     expected: dict[tuple[str, str, str], list[list[float]]] = {}

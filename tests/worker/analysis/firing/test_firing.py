@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from contract.analyses.firing import CENSUS, MEASURES
-from contract.manifest import RunSettings
-from contract.runfile import open_run
+from keyscope.contract.analyses.firing import CENSUS, MEASURES
+from keyscope.contract.manifest import RunSettings
+from keyscope.contract.runfile import open_run
+from keyscope.worker.analysis.kinds import make_analysis
+from keyscope.worker.analysis.run import analyse
+from keyscope.worker.analysis.subject import open_subject
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.progress import Silent
 from tests.worker.models import save, tiny_model, tiny_tokenizer
 from tests.worker.planted import shuffled
 from tests.worker.precompute.corpora import run
-from worker.analysis.kinds import make_analysis
-from worker.analysis.run import analyse
-from worker.analysis.subject import open_subject
-from worker.model.source import ModelSource
-from worker.progress import Silent
 
 SETTINGS = RunSettings(window=32, stride=32, top_k=5, context=4, keep_duplicates=True, histogram_every=1)
 FILES = 40

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from contract.analyses.firing import GROUPS
-from worker.analysis.firing.groups import grouped, groups_of, together
+from keyscope.contract.analyses.firing import GROUPS
+from keyscope.worker.analysis.firing.groups import grouped, groups_of, together
 
 
 def _row(measure: str, layer: int, estimate: float, n: int, control: str = "") -> dict[str, object]:

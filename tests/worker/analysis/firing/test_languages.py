@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.analysis.firing.languages import dealt_anew, entropy, identify, rates_differ, specific
+from keyscope.worker.analysis.firing.languages import dealt_anew, entropy, identify, rates_differ, specific
 
 
 def test_entropy_is_none_for_one_language_and_largest_for_all_alike() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.analysis.firing.positions import bucket_of, mutual_information, shapes
+from keyscope.worker.analysis.firing.positions import bucket_of, mutual_information, shapes
 
 
 def entropies_of_samples(fired: np.ndarray, tokens: np.ndarray) -> tuple[float, int]:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from contract.manifest import RunSettings
+from keyscope.contract.manifest import RunSettings
+from keyscope.worker.analysis.subject import Subject, open_subject
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.precompute.run import PrecomputeRequest, precompute
+from keyscope.worker.progress import Silent
 from tests.worker.analysis.syntax.plants import WINDOW, Plants, code
-from worker.analysis.subject import Subject, open_subject
-from worker.model.source import ModelSource
-from worker.precompute.run import PrecomputeRequest, precompute
-from worker.progress import Silent
 
 KEYWORDS = (
     " return",

@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from contract.analyses.syntax import ASPECTS
+from keyscope.contract.analyses.syntax import ASPECTS
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.syntax.alike import FEWEST, Alike, alike_units, log_tail_of_sum, units
+from keyscope.worker.analysis.syntax.places import PlaceMap, merge_places, read_places
+from keyscope.worker.precompute.token_store import TokenStore
 from tests.worker.analysis.syntax.conftest import SETTINGS, OpenPlanted
-from worker.analysis.subject import Subject
-from worker.analysis.syntax.alike import FEWEST, Alike, alike_units, log_tail_of_sum, units
-from worker.analysis.syntax.places import PlaceMap, merge_places, read_places
-from worker.precompute.token_store import TokenStore
 
 KINDS = ("token", "before", "position")
 KEYS = 3000

@@ -7,14 +7,14 @@ import pytest
 import torch
 from scipy import stats
 
-from worker.analysis.subject import Subject
-from worker.analysis.syntax.chance import Chance
-from worker.analysis.syntax.concentration import Groups, ngrams
-from worker.analysis.syntax.measures import score
-from worker.analysis.syntax.mutation import relative_changes
-from worker.analysis.syntax.profiles import log_tail
-from worker.analysis.syntax.triggers import mutated_triggers, strongest_triggers
-from worker.model.taps import read_coefficients
+from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.syntax.chance import Chance
+from keyscope.worker.analysis.syntax.concentration import Groups, ngrams
+from keyscope.worker.analysis.syntax.measures import score
+from keyscope.worker.analysis.syntax.mutation import relative_changes
+from keyscope.worker.analysis.syntax.profiles import log_tail
+from keyscope.worker.analysis.syntax.triggers import mutated_triggers, strongest_triggers
+from keyscope.worker.model.taps import read_coefficients
 
 KEY = np.repeat([0, 2, 3], [10, 1, 40])
 CODE = np.concatenate([[7] * 6 + [1] * 3 + [9], [5], np.arange(40)])

@@ -7,14 +7,14 @@ import duckdb
 import numpy as np
 import pytest
 
-from contract.analyses.files import analysis_path
-from contract.runfile import open_run
-from contract.tables import KEY
+from keyscope.contract.analyses.files import analysis_path
+from keyscope.contract.runfile import open_run
+from keyscope.contract.tables import KEY
+from keyscope.worker.analysis.kinds import make_analysis
+from keyscope.worker.analysis.run import analyse
+from keyscope.worker.analysis.subject import Subject
 from tests.worker.analysis.syntax.conftest import BIGRAM, DETECTOR, EVERYWHERE, FILES, KEYWORD, OpenPlanted
 from tests.worker.analysis.syntax.plants import KEYS, LAYERS
-from worker.analysis.kinds import make_analysis
-from worker.analysis.run import analyse
-from worker.analysis.subject import Subject
 
 SETTINGS = {"draws": 20, "controls": 4}
 SHALLOW = 0.2

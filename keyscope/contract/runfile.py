@@ -6,10 +6,10 @@ from pathlib import Path
 import duckdb
 from pydantic import ValidationError
 
-from contract.analyses.files import attach_analyses
-from contract.errors import KeyscopeError
-from contract.manifest import Manifest
-from contract.tables import KEY, Column, Table, attach, first_line, publish
+from keyscope.contract.analyses.files import attach_analyses
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.manifest import Manifest
+from keyscope.contract.tables import KEY, Column, Table, attach, first_line, publish
 
 SCHEMA_VERSION = 1
 

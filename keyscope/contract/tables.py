@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from contract.errors import KeyscopeError
+from keyscope.contract.errors import KeyscopeError
 
 SUFFIX = ".duckdb"
 WRITER_BYTES = 2_000_000_000

@@ -1,6 +1,6 @@
 """Layer agreement: how far each layer's prediction is that of the whole model, by context size too."""
 
-from contract.tables import Column, Table
+from keyscope.contract.tables import Column, Table
 
 LAYER_MEASURES = {
     "residual": "The top token of the residual after the layer, through final norm and head, is the model's own",

@@ -15,19 +15,19 @@ import typer
 from pydantic import BaseModel, ValidationError
 from typer.core import TyperGroup
 
-from app.accounts.roles import Role
-from app.settings import Settings as ServerSettings
-from contract.errors import KeyscopeError
-from contract.manifest import Preset, RunSettings
-from worker.live.settings import WorkerSettings
-from worker.model.source import ModelSource
+from keyscope.app.accounts.roles import Role
+from keyscope.app.settings import Settings as ServerSettings
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.manifest import Preset, RunSettings
+from keyscope.worker.live.settings import WorkerSettings
+from keyscope.worker.model.source import ModelSource
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from sqlalchemy.orm import Session
 
-    from app.labels.database import Database
-    from app.labels.import_files import Format
+    from keyscope.app.labels.database import Database
+    from keyscope.app.labels.import_files import Format
 
 FAILED = 1
 INTERRUPTED = 130
@@ -104,7 +104,7 @@ def _complain(sentence: str) -> None:
 def _stop_with_input(wanted: bool) -> None:
     """Start the watch before anything slow is imported."""
     if wanted:
-        from worker.supervise import stop_with_input
+        from keyscope.worker.supervise import stop_with_input
 
         stop_with_input()
 
@@ -140,10 +140,10 @@ def demo(
     ] = None,
 ) -> None:
     """Show real keys in the browser: compute a run over installed code, unless it is there, and serve it."""
-    from app.labels.database import upgrade
-    from worker.console import told
-    from worker.demo import choose_ports, prepare, services
-    from worker.supervise import supervise
+    from keyscope.app.labels.database import upgrade
+    from keyscope.worker.console import told
+    from keyscope.worker.demo import choose_ports, prepare, services
+    from keyscope.worker.supervise import supervise
 
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts what it puts into the background deaf to SIGINT
         signal.signal(number, signal.default_int_handler)
@@ -190,11 +190,11 @@ def precompute(
     as_json: Json = False,
 ) -> None:
     """Compute a run: one model over one corpus, published as one file."""
-    from worker.console import told
-    from worker.demo import locate_model
-    from worker.precompute.presets import PROCEDURES
-    from worker.precompute.run import PrecomputeRequest
-    from worker.precompute.run import precompute as compute
+    from keyscope.worker.console import told
+    from keyscope.worker.demo import locate_model
+    from keyscope.worker.precompute.presets import PROCEDURES
+    from keyscope.worker.precompute.run import PrecomputeRequest
+    from keyscope.worker.precompute.run import precompute as compute
 
     settings = _fill(
         RunSettings,
@@ -238,10 +238,10 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Compute random keys again by plain transformers and compare; exit code 1 over the tolerance."""
-    from contract.runfile import open_run, read_manifest
-    from worker.console import told
-    from worker.demo import locate_model
-    from worker.precompute.verify import verify_run
+    from keyscope.contract.runfile import open_run, read_manifest
+    from keyscope.worker.console import told
+    from keyscope.worker.demo import locate_model
+    from keyscope.worker.precompute.verify import verify_run
 
     with open_run(run) as connection:
         manifest = read_manifest(connection)
@@ -262,8 +262,8 @@ def verify(
 @cli.command()
 def inspect(run: RunFile, as_json: Json = False) -> None:
     """Show what a run is: its manifest and the rows of its tables."""
-    from contract.runfile import TABLES, open_run, read_manifest
-    from worker.summary import print_summary
+    from keyscope.contract.runfile import TABLES, open_run, read_manifest
+    from keyscope.worker.summary import print_summary
 
     with open_run(run) as connection:
         manifest = read_manifest(connection)
@@ -293,12 +293,12 @@ def analyse(
     as_json: Json = False,
 ) -> None:
     """Analyse a run; the result is a file beside it, which the pages show. Interrupted, it goes on where it stopped."""
-    from contract.runfile import open_run, read_manifest
-    from worker.analysis.kinds import make_analysis
-    from worker.analysis.run import analyse as compute
-    from worker.analysis.subject import open_subject
-    from worker.console import told
-    from worker.demo import locate_model
+    from keyscope.contract.runfile import open_run, read_manifest
+    from keyscope.worker.analysis.kinds import make_analysis
+    from keyscope.worker.analysis.run import analyse as compute
+    from keyscope.worker.analysis.subject import open_subject
+    from keyscope.worker.console import told
+    from keyscope.worker.demo import locate_model
 
     given = _assignments(settings or [])
     if kind == "concepts":
@@ -322,8 +322,8 @@ def analyse(
 @cli.command()
 def report(run: RunFile, as_json: Json = False) -> None:
     """Try the claims of the literature on a run and its analyses; the answer is a Markdown table."""
-    from app.findings.report import findings, markdown
-    from contract.runfile import open_run, read_manifest
+    from keyscope.app.findings.report import findings, markdown
+    from keyscope.contract.runfile import open_run, read_manifest
 
     with open_run(run) as connection:
         found = findings(connection.cursor(), read_manifest(connection))
@@ -354,8 +354,8 @@ def serve(
     stop_with_input: StopWithInput = False,
 ) -> None:
     """Serve the pages and the JSON API; needs no torch."""
-    from app.accounts.exposure import check_exposure
-    from app.main import create_app
+    from keyscope.app.accounts.exposure import check_exposure
+    from keyscope.app.main import create_app
 
     settings = _fill(
         ServerSettings,
@@ -382,7 +382,7 @@ def worker(
     stop_with_input: StopWithInput = False,
 ) -> None:
     """Serve a model: generations with masks for the live page, and analyses of runs."""
-    from worker.live.server import create_worker_app
+    from keyscope.worker.live.server import create_worker_app
 
     settings = _fill(
         WorkerSettings,
@@ -400,7 +400,7 @@ def worker(
 @database.command("upgrade")
 def upgrade_database(database_url: Annotated[str | None, _field(ServerSettings, "database_url")] = None) -> None:
     """Bring the labels database to this version's schema."""
-    from app.labels.database import upgrade
+    from keyscope.app.labels.database import upgrade
 
     upgrade(_fill(ServerSettings, database_url=database_url).labels_url)
     typer.echo("the labels database is up to date")
@@ -420,9 +420,9 @@ def export_labels(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Write every label with its history, and every decision on a disputed key."""
-    from app.exports import Sheet, save
-    from app.labels import records
-    from app.labels.models import Kind
+    from keyscope.app.exports import Sheet, save
+    from keyscope.app.labels import records
+    from keyscope.app.labels.models import Kind
 
     settings = _fill(ServerSettings, runs=runs, database_url=database_url)
     if kind is not None and kind not in list(Kind):
@@ -447,8 +447,8 @@ def import_labels(
     as_json: Json = False,
 ) -> None:
     """Take an export in: every row or none, and nothing twice."""
-    from app.labels.importing import ImportRefused, import_file
-    from app.runs import Registry
+    from keyscope.app.labels.importing import ImportRefused, import_file
+    from keyscope.app.runs import Registry
 
     settings = _fill(ServerSettings, runs=runs, database_url=database_url)
     registry = Registry(settings.runs)
@@ -469,8 +469,8 @@ def import_labels(
 
 
 def _label_format(path: Path) -> "Format":
-    from app.errors import InvalidParameter
-    from app.labels.import_files import format_of
+    from keyscope.app.errors import InvalidParameter
+    from keyscope.app.labels.import_files import format_of
 
     try:
         return format_of(path.name)
@@ -491,8 +491,8 @@ def _with_definition(given: dict[str, str], server: ServerSettings) -> dict[str,
     name = given.get("concept")
     if not name or "definition" in given:
         return given
-    from app.concepts.repository import get_concept
-    from app.labels.database import Database
+    from keyscope.app.concepts.repository import get_concept
+    from keyscope.app.labels.database import Database
 
     database = Database(server.labels_url)
     try:
@@ -510,8 +510,8 @@ def add_user(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Make an account with a password of your choice."""
-    from app.accounts import people
-    from app.accounts.passwords import hash_password
+    from keyscope.app.accounts import people
+    from keyscope.app.accounts.passwords import hash_password
 
     if password_stdin:
         password = sys.stdin.readline().rstrip("\n")
@@ -531,7 +531,7 @@ def invite_user(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Print a link by which the person, with an account or yet without, chooses a password, once."""
-    from app.accounts import invitations, people
+    from keyscope.app.accounts import invitations, people
 
     settings = _fill(ServerSettings, database_url=database_url)
     base = url or f"http://{settings.host}:{settings.port}{settings.root_path}"
@@ -548,7 +548,7 @@ def invite_user(
 @users.command("list")
 def list_users(database_url: DatabaseUrl = None, as_json: Json = False) -> None:
     """Show who has an account."""
-    from app.accounts import people
+    from keyscope.app.accounts import people
 
     with _labels(database_url) as labels:
         accounts = labels.read(people.everyone)
@@ -566,7 +566,7 @@ def list_users(database_url: DatabaseUrl = None, as_json: Json = False) -> None:
 @users.command("role")
 def change_role(name: PersonName, role: Role, database_url: DatabaseUrl = None) -> None:
     """Give a person another role."""
-    from app.accounts import people
+    from keyscope.app.accounts import people
 
     with _labels(database_url) as labels:
         labels.write(lambda session: people.set_role(session, people.get(session, name), role))
@@ -575,7 +575,7 @@ def change_role(name: PersonName, role: Role, database_url: DatabaseUrl = None) 
 @users.command("disable")
 def disable_user(name: PersonName, database_url: DatabaseUrl = None) -> None:
     """Forbid a person to sign in; sessions and tokens end, labels stay."""
-    from app.accounts import people
+    from keyscope.app.accounts import people
 
     with _labels(database_url) as labels:
         labels.write(lambda session: people.disable(session, people.get(session, name)))
@@ -584,7 +584,7 @@ def disable_user(name: PersonName, database_url: DatabaseUrl = None) -> None:
 @users.command("enable")
 def enable_user(name: PersonName, database_url: DatabaseUrl = None) -> None:
     """Allow a person to sign in again."""
-    from app.accounts import people
+    from keyscope.app.accounts import people
 
     with _labels(database_url) as labels:
         labels.write(lambda session: people.enable(people.get(session, name)))
@@ -592,7 +592,7 @@ def enable_user(name: PersonName, database_url: DatabaseUrl = None) -> None:
 
 @contextmanager
 def _labels(database_url: str | None) -> "Iterator[Database]":
-    from app.labels.database import Database
+    from keyscope.app.labels.database import Database
 
     opened = Database(_fill(ServerSettings, database_url=database_url).labels_url)
     try:
@@ -635,7 +635,3 @@ class _Startup:
 
 def _print_json(**fields: object) -> None:
     typer.echo(json.dumps({"ok": True} | fields, default=str))
-
-
-if __name__ == "__main__":
-    main()

@@ -8,10 +8,10 @@ from pathlib import Path
 import duckdb
 from pydantic import ValidationError
 
-from contract.analyses.kinds import KINDS, SCHEMA_VERSION
-from contract.analyses.manifest import AnalysisManifest
-from contract.manifest import Manifest
-from contract.tables import SUFFIX, Column, Table, attach, first_line, publish
+from keyscope.contract.analyses.kinds import KINDS, SCHEMA_VERSION
+from keyscope.contract.analyses.manifest import AnalysisManifest
+from keyscope.contract.manifest import Manifest
+from keyscope.contract.tables import SUFFIX, Column, Table, attach, first_line, publish
 
 _NAME = re.compile(rf"([a-z]+)(?:\.([a-z0-9-]+))?{re.escape(SUFFIX)}")
 MANIFEST = Table("manifest", (Column("schema_version", "UINTEGER"), Column("document", "VARCHAR")), ())

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from contract.errors import KeyscopeError
-from contract.patterns import Regex, is_identifier
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.patterns import Regex, is_identifier
 
 LONGEST_NAME = 40
 MOST_IDENTIFIERS = 500

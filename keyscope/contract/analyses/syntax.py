@@ -1,6 +1,6 @@
 """Syntax trees over the triggers: what kinds of code a key fires on, and how far from shallow to semantic it is."""
 
-from contract.tables import KEY, Column, Table
+from keyscope.contract.tables import KEY, Column, Table
 
 ASPECTS = {
     "role": "What the token is: keyword, operator, name that is defined, used or called, part of a string, …",

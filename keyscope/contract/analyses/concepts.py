@@ -3,7 +3,7 @@
 Everything by which keys are picked comes from one half of the files; the other half is held out to measure on.
 """
 
-from contract.tables import KEY, Column, Table
+from keyscope.contract.tables import KEY, Column, Table
 
 PICKERS = ("any_hit", "fdr", "auroc", "causal")
 """Ways to pick the keys of a concept, each with a column `rank_PICKER`."""

@@ -1,6 +1,6 @@
 """When keys fire: position, language, token detectors, dead keys; and what their weights say of them."""
 
-from contract.tables import KEY, Column, Table
+from keyscope.contract.tables import KEY, Column, Table
 
 LEVELS = {
     "fires": "The coefficient is above 0",

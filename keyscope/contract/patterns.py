@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import re2
 
-from contract.errors import KeyscopeError
+from keyscope.contract.errors import KeyscopeError
 
 LONGEST_REGEX = 2000
 """Characters of an expression."""

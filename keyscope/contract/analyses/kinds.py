@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from contract.analyses import agreement, concepts, edit, firing, syntax
-from contract.tables import Table
+from keyscope.contract.analyses import agreement, concepts, edit, firing, syntax
+from keyscope.contract.tables import Table
 
 SCHEMA_VERSION = 1
 """Of the tables of every kind; raised when one of them changes."""

@@ -3,8 +3,8 @@
 All on held-out files. A place is a token that the model predicts from the tokens before it in its window.
 """
 
-from contract.analyses.concepts import PICKERS
-from contract.tables import KEY, Column, Table
+from keyscope.contract.analyses.concepts import PICKERS
+from keyscope.contract.tables import KEY, Column, Table
 
 BASKET = "basket"
 EDIT_PICKERS = (*PICKERS, BASKET)

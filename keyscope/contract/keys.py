@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from contract.errors import KeyscopeError
+from keyscope.contract.errors import KeyscopeError
 
 _NAME = re.compile(r"L(0|[1-9][0-9]{0,5})\.K(0|[1-9][0-9]{0,8})", re.ASCII | re.IGNORECASE)
 

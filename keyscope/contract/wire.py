@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from contract.keys import KeyId, Mask, unique_masks
+from keyscope.contract.keys import KeyId, Mask, unique_masks
 
 Branch = Literal["baseline", "masked"]
 BRANCHES: tuple[Branch, Branch] = ("baseline", "masked")

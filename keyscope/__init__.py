@@ -1,0 +1,1 @@
+"""Keyscope: browse, label and mask the feed-forward neurons (keys) of code language models."""
