@@ -6,7 +6,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from keyscope.app.dependencies import Runs
+from keyscope.app.web.dependencies import Runs
 
 router = APIRouter(tags=["operation"])
 

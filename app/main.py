@@ -12,24 +12,25 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware import Middleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from keyscope.app import docs, error_handlers, health, metrics
+from keyscope.app import health, metrics
 from keyscope.app.accounts import people
 from keyscope.app.accounts.admission import AdmitSignedIn
 from keyscope.app.accounts.by_word import AdmitByWord
 from keyscope.app.accounts.oidc import provider_of
-from keyscope.app.addresses import Addresses
 from keyscope.app.api.router import router as api_router
-from keyscope.app.error_handlers import CatchUnexpected
+from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.labels.changes import KeyChanges
-from keyscope.app.labels.database import Database, DatabaseUnavailable
-from keyscope.app.live import Workers
+from keyscope.app.live.client import Workers
 from keyscope.app.metrics import CountRequests, Metrics
-from keyscope.app.pages import accounts
-from keyscope.app.pages.errors import error_page
+from keyscope.app.pages.accounts import router as accounts
 from keyscope.app.pages.router import router as pages_router
 from keyscope.app.runs import Registry
-from keyscope.app.security import BodyLimit, PathPrefix, SecurityHeaders, refuse_cross_site
 from keyscope.app.settings import Settings
+from keyscope.app.web import docs, error_handlers
+from keyscope.app.web.addresses import Addresses
+from keyscope.app.web.error_handlers import CatchUnexpected
+from keyscope.app.web.error_pages import error_page
+from keyscope.app.web.security import BodyLimit, PathPrefix, SecurityHeaders, refuse_cross_site
 
 STATIC = Path(__file__).parents[1] / "static"
 DESCRIPTION = "Keys of code language models: their triggers, statistics and values, labels of them, and live masking."

@@ -14,7 +14,7 @@ from prometheus_client import (
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keyscope.app.accounts.identity import Visitor, require
-from keyscope.app.accounts.roles import Role
+from keyscope.app.roles import Role
 
 router = APIRouter(tags=["operation"])
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from keyscope.app.accounts.roles import Role
+from keyscope.app.roles import Role
 
 
 def _split(value: Any) -> Any:

@@ -7,11 +7,11 @@ from typing import Any, Literal
 import duckdb
 
 from keyscope.app import queries
-from keyscope.app.exports import Sheet
 from keyscope.app.queries.keys import STATISTICS
 from keyscope.app.queries.search import Search, found_statistics
 from keyscope.app.queries.values import clean
 from keyscope.app.runs import Run
+from keyscope.app.table_files import Sheet
 from keyscope.contract import bins
 from keyscope.contract.keys import KeyId
 from keyscope.contract.runfile import MOMENTS

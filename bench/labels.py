@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from keyscope.app.labels.database import upgrade
+from keyscope.app.database.engine import upgrade
 from keyscope.contract.keys import KeyId
 from tests.labelers import RUN, Load, label_server
 from tests.postgres import postgresql

@@ -16,7 +16,7 @@ import typer
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from keyscope.app.accounts.by_word import COOKIE
-from keyscope.app.labels.database import upgrade
+from keyscope.app.database.engine import upgrade
 from tests.chromium import launch
 from tests.labelers import label_server
 

@@ -4,8 +4,8 @@ from alembic import context
 
 from keyscope.app.accounts import models as account_models  # noqa: F401 - makes its tables known
 from keyscope.app.concepts import models as concept_models  # noqa: F401 - makes its tables known
+from keyscope.app.database.engine import database_url, make_engine
 from keyscope.app.labels import team_models  # noqa: F401 - makes its tables known
-from keyscope.app.labels.database import database_url, make_engine
 from keyscope.app.labels.models import Base
 from keyscope.app.settings import Settings
 

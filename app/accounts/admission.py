@@ -14,11 +14,11 @@ from keyscope.app.accounts import sessions, tokens
 from keyscope.app.accounts.identity import NotSignedIn, Person, TokenExpired, require
 from keyscope.app.accounts.models import ApiToken, BrowserSession
 from keyscope.app.accounts.presence import Presence
-from keyscope.app.accounts.roles import Role
-from keyscope.app.error_handlers import wants_json
-from keyscope.app.labels.database import Database, DatabaseUnavailable
-from keyscope.app.security import SAFE_METHODS
-from keyscope.app.where_from import path_of
+from keyscope.app.database.engine import Database, DatabaseUnavailable
+from keyscope.app.roles import Role
+from keyscope.app.web.error_handlers import wants_json
+from keyscope.app.web.security import SAFE_METHODS
+from keyscope.app.web.where_from import path_of
 
 COOKIE = "keyscope-session"
 SEEN_EVERY = timedelta(minutes=5)

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from keyscope.app.accounts.identity import NAME_HEADER, Person
-from keyscope.app.accounts.roles import Role
+from keyscope.app.accounts.names import person_name
 from keyscope.app.errors import InvalidParameter
-from keyscope.app.labels.people import person_name
+from keyscope.app.roles import Role
 from keyscope.contract.errors import KeyscopeError
 
 COOKIE = "keyscope-person"

@@ -7,7 +7,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from keyscope.app.accounts.presence import Presence
-from keyscope.app.accounts.roles import Role
+from keyscope.app.roles import Role
 from keyscope.contract.errors import KeyscopeError
 
 NAME_HEADER = "X-Keyscope-Person"

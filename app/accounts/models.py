@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from sqlalchemy import Double, Enum, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from keyscope.app.accounts.roles import Role
 from keyscope.app.labels.models import Base, Moment
+from keyscope.app.roles import Role
 
 _ROLE = Enum(Role, native_enum=False, length=20, values_callable=lambda roles: [role.value for role in roles])
 

@@ -10,13 +10,13 @@ from sqlalchemy.orm import Session
 
 from keyscope.app.accounts import sessions, tokens
 from keyscope.app.accounts.models import Account
+from keyscope.app.accounts.names import person_name
 from keyscope.app.accounts.oidc import Identity
-from keyscope.app.accounts.roles import Role
 from keyscope.app.concepts.models import ConceptVersion
 from keyscope.app.errors import InvalidParameter, NotFound
 from keyscope.app.labels.models import Label
-from keyscope.app.labels.people import person_name
 from keyscope.app.labels.team_models import Adjudication, Comment, KeyList, ListEntry
+from keyscope.app.roles import Role
 from keyscope.contract.errors import KeyscopeError
 
 LONGEST_FOLDED = 400

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from sqlalchemy.orm import Session
 
 from keyscope.app.accounts import sessions, tokens
-from keyscope.app.accounts.roles import Role
-from keyscope.app.labels.wanted import MOST
+from keyscope.app.database.many_keys import MOST
+from keyscope.app.roles import Role
 
 
 @dataclass(frozen=True, slots=True)

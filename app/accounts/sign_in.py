@@ -8,7 +8,7 @@ from keyscope.app.accounts import invitations, people, sessions, throttle
 from keyscope.app.accounts.identity import SignedIn
 from keyscope.app.accounts.models import Account
 from keyscope.app.accounts.passwords import hash_password, is_password
-from keyscope.app.labels.database import Database
+from keyscope.app.database.engine import Database
 from keyscope.contract.errors import KeyscopeError
 
 

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from keyscope.app.accounts.credentials import TOKEN_PREFIX, digest, new_secret
 from keyscope.app.accounts.models import Account, ApiToken
-from keyscope.app.accounts.roles import Role
+from keyscope.app.accounts.names import person_name
 from keyscope.app.errors import InvalidParameter
-from keyscope.app.labels.people import person_name
+from keyscope.app.roles import Role
 
 MOST = 50
 

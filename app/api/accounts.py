@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from keyscope.app.accounts.identity import Visitor
-from keyscope.app.accounts.roles import Role
-from keyscope.app.api.models import failures
+from keyscope.app.roles import Role
+from keyscope.app.web.shapes import failures
 
 router = APIRouter(tags=["people"])
 

@@ -5,9 +5,9 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from keyscope.app.api.models import failures
-from keyscope.app.dependencies import LabelsDatabase
 from keyscope.app.labels import repository
+from keyscope.app.web.dependencies import LabelsDatabase
+from keyscope.app.web.shapes import failures
 from keyscope.contract.keys import KeyId, Mask, format_basket, unique_masks
 from keyscope.contract.wire import MaskItem
 

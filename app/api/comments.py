@@ -7,16 +7,16 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from keyscope.app.accounts.identity import Admin, Labeler, Visitor
-from keyscope.app.accounts.roles import Role
-from keyscope.app.api import models
 from keyscope.app.api.labels import WRITING, Done, LabelledKey
-from keyscope.app.dependencies import LabelsDatabase, RowId
 from keyscope.app.labels import activity, adjudication, comments, markdown
 from keyscope.app.labels.activity import Event, What
 from keyscope.app.labels.comments import Written
 from keyscope.app.labels.fields import Description
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.team_models import Adjudication, CommentText
+from keyscope.app.roles import Role
+from keyscope.app.web import shapes as models
+from keyscope.app.web.dependencies import LabelsDatabase, RowId
 
 READING = models.OF_A_RUN | models.failures(503)
 CHANGING = WRITING | models.failures(409)

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 
 from keyscope.app import queries, sheets
-from keyscope.app.api import models
-from keyscope.app.dependencies import Cursor, Filter, Key, Layer, OpenRun, Runs, Sort
-from keyscope.app.exports import MEDIA_TYPES, Format, Sheet, respond
-from keyscope.app.search import Searched
+from keyscope.app.table_files import MEDIA_TYPES, Format, Sheet, respond
+from keyscope.app.web import shapes as models
+from keyscope.app.web.dependencies import Cursor, Filter, Key, Layer, OpenRun, Runs, Sort
+from keyscope.app.web.search_query import Searched
 
 Wanted = Annotated[Format, Query(description="csv or parquet")]
 ALL = 2**31

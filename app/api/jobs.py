@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
-from keyscope.app import jobs
 from keyscope.app.accounts.identity import Labeler
-from keyscope.app.api.models import failures
-from keyscope.app.dependencies import LiveWorkers, Runs
+from keyscope.app.live import jobs
+from keyscope.app.web.dependencies import LiveWorkers, Runs
+from keyscope.app.web.shapes import failures
 from keyscope.contract.wire import JobAnswer, JobOptions, JobsAnswer
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])

@@ -7,11 +7,12 @@ import duckdb
 from fastapi import APIRouter
 
 from keyscope.app import queries
-from keyscope.app.api import models, shapes
-from keyscope.app.dependencies import Cursor, Key, LabelsDatabase, OpenRun
-from keyscope.app.labels.database import DatabaseUnavailable
+from keyscope.app.database.engine import DatabaseUnavailable
 from keyscope.app.labels.repository import Target, current_labels
 from keyscope.app.runs import Run
+from keyscope.app.web import shapes as models
+from keyscope.app.web import shaping as shapes
+from keyscope.app.web.dependencies import Cursor, Key, LabelsDatabase, OpenRun
 from keyscope.contract import bins
 from keyscope.contract.keys import KeyId
 

@@ -8,14 +8,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from keyscope.app.accounts.identity import Admin
-from keyscope.app.api import models
-from keyscope.app.dependencies import LabelsDatabase, Runs
-from keyscope.app.exports import MEDIA_TYPES, Sheet, respond_from_disk
 from keyscope.app.labels import importing, records
 from keyscope.app.labels.import_files import Format
 from keyscope.app.labels.importing import ImportRefused
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.records import Filter, RecordKind
+from keyscope.app.table_files import MEDIA_TYPES, Sheet, respond_from_disk
+from keyscope.app.web import shapes as models
+from keyscope.app.web.dependencies import LabelsDatabase, Runs
 from keyscope.contract.wire import ErrorAnswer
 
 router = APIRouter(tags=["labels"])

@@ -6,12 +6,13 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from keyscope.app.accounts.identity import Labeler
-from keyscope.app.api import models, shapes
-from keyscope.app.dependencies import Key, LabelsDatabase, OpenRun
 from keyscope.app.labels import repository
 from keyscope.app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
 from keyscope.app.labels.models import Evidence, Kind
 from keyscope.app.labels.repository import Judgement, Target
+from keyscope.app.web import shapes as models
+from keyscope.app.web import shaping as shapes
+from keyscope.app.web.dependencies import Key, LabelsDatabase, OpenRun
 
 WRITING = models.OF_A_RUN | models.failures(403, 503)
 router = APIRouter(tags=["labels"])

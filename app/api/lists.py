@@ -10,13 +10,13 @@ from sqlalchemy.orm import Session
 
 from keyscope.app import queries
 from keyscope.app.accounts.identity import Labeler, Visitor
-from keyscope.app.api import models
 from keyscope.app.api.labels import Done
-from keyscope.app.dependencies import LabelsDatabase, OpenRun, Runs
 from keyscope.app.labels import lists
 from keyscope.app.labels.lists import Summary
 from keyscope.app.labels.team_models import ListEntry
 from keyscope.app.runs import Registry
+from keyscope.app.web import shapes as models
+from keyscope.app.web.dependencies import LabelsDatabase, OpenRun, Runs
 from keyscope.contract.keys import KeyId
 from keyscope.contract.wire import KeyName
 

@@ -12,12 +12,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from keyscope.app.accounts.identity import needs
-from keyscope.app.accounts.roles import Role
-from keyscope.app.activations import read_activations
-from keyscope.app.api.models import OF_A_RUN, Responses, failures
-from keyscope.app.dependencies import LabelsDatabase, LiveWorkers, Runs
-from keyscope.app.live import State, for_worker
-from keyscope.app.relay import relay_events, unless_gone
+from keyscope.app.live.activations import read_activations
+from keyscope.app.live.client import State, for_worker
+from keyscope.app.live.relay import relay_events, unless_gone
+from keyscope.app.roles import Role
+from keyscope.app.web.dependencies import LabelsDatabase, LiveWorkers, Runs
+from keyscope.app.web.shapes import OF_A_RUN, Responses, failures
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.wire import (
     ActivationsAnswer,

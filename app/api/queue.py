@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from keyscope.app.accounts.identity import Labeler
 from keyscope.app.api.labels import WRITING, Done, LabelledKey
-from keyscope.app.dependencies import LabelsDatabase, OpenRun
 from keyscope.app.labels import leases
 from keyscope.app.labels.queue import Strategy, Wanted, next_key
+from keyscope.app.web.dependencies import LabelsDatabase, OpenRun
 from keyscope.contract.errors import KeyscopeError
 
 router = APIRouter(tags=["labels"])

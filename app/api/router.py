@@ -3,29 +3,29 @@
 from fastapi import APIRouter
 
 from keyscope.app.accounts.identity import CREDENTIALS
+from keyscope.app.analyses.agreement import api as layer_agreement
+from keyscope.app.analyses.concepts import api as concepts
+from keyscope.app.analyses.edits import api as edits
+from keyscope.app.analyses.firing import api as firing
+from keyscope.app.analyses.syntax import api as syntax
 from keyscope.app.api import (
     accounts,
-    agreement,
     baskets,
     comments,
-    concepts,
-    edits,
     exports,
-    findings,
-    firing,
     jobs,
     keys,
     label_exports,
     labels,
-    layer_agreement,
     lists,
     live,
     queue,
     runs,
     search,
-    syntax,
 )
-from keyscope.app.api.models import failures
+from keyscope.app.api import annotator_agreement as agreement
+from keyscope.app.findings import api as findings
+from keyscope.app.web.shapes import failures
 
 router = APIRouter(prefix="/api/v1", dependencies=CREDENTIALS, responses=failures(401))
 for room in (

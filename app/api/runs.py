@@ -7,8 +7,9 @@ from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 
 from keyscope.app import queries
-from keyscope.app.api import models, shapes
-from keyscope.app.dependencies import Cursor, Filter, Layer, OpenRun, Runs, Sort
+from keyscope.app.web import shapes as models
+from keyscope.app.web import shaping as shapes
+from keyscope.app.web.dependencies import Cursor, Filter, Layer, OpenRun, Runs, Sort
 
 MAX_LIMIT = 1000
 RUN_FILE = "application/vnd.duckdb"

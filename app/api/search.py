@@ -4,10 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from keyscope.app.api import models, shapes
-from keyscope.app.dependencies import Cursor, OpenRun
 from keyscope.app.queries.search import search
-from keyscope.app.search import Searched, UnknownTokens
+from keyscope.app.web import shapes as models
+from keyscope.app.web import shaping as shapes
+from keyscope.app.web.dependencies import Cursor, OpenRun
+from keyscope.app.web.search_query import Searched, UnknownTokens
 
 MAX_LIMIT = 1000
 router = APIRouter(tags=["search"])

@@ -6,7 +6,7 @@ import duckdb
 
 from keyscope.app.concepts import repository
 from keyscope.app.concepts.repository import KnownConcept, UnknownConcept
-from keyscope.app.labels.database import Database, DatabaseUnavailable
+from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.queries.values import rows
 from keyscope.contract.concepts import InvalidConcept, define
 

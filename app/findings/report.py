@@ -1,7 +1,11 @@
 """All claims tried on a run."""
 
-from keyscope.app.findings import agreement, concepts, firing, run_file, syntax
-from keyscope.app.findings.finding import Claim, Cursor, Finding, tried
+from keyscope.app.analyses.agreement import claims as agreement
+from keyscope.app.analyses.claim import Claim, Cursor, Finding, tried
+from keyscope.app.analyses.concepts import claims as concepts
+from keyscope.app.analyses.firing import claims as firing
+from keyscope.app.analyses.syntax import claims as syntax
+from keyscope.app.findings import run_file
 from keyscope.contract.manifest import Manifest
 
 CLAIMS: tuple[Claim, ...] = tuple(

@@ -2,7 +2,7 @@
 
 from math import nan
 
-from keyscope.app.findings.finding import Claim, Cursor, Measured, Rate, Z, judged
+from keyscope.app.analyses.claim import Claim, Cursor, Measured, Rate, Z, judged
 from keyscope.app.queries.values import rows
 from keyscope.contract.manifest import Manifest
 

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from keyscope.app.errors import InvalidParameter
-from keyscope.app.labels.agreement import Said
+from keyscope.app.labels.annotator_agreement import Said
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.repository import Target
 from keyscope.app.labels.team_models import Adjudication

@@ -18,11 +18,11 @@ from starlette.concurrency import run_in_threadpool
 
 from keyscope.app.accounts import presence
 from keyscope.app.accounts.presence import Presence
-from keyscope.app.labels.database import Database, DatabaseUnavailable
+from keyscope.app.database.engine import Database, DatabaseUnavailable
+from keyscope.app.database.many_keys import MOST, is_wanted, wanted_keys
 from keyscope.app.labels.models import Label
 from keyscope.app.labels.repository import Target
 from keyscope.app.labels.team_models import Adjudication, Comment, CommentText
-from keyscope.app.labels.wanted import MOST, is_wanted, wanted_keys
 from keyscope.contract.keys import KeyId
 
 Thing = TypeVar("Thing")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import duckdb
 
 from keyscope.app.errors import InvalidParameter
-from keyscope.app.exports import from_cell
+from keyscope.app.table_files import from_cell
 
 Format = Literal["csv", "jsonl", "parquet"]
 Row = tuple[int, dict[str, Any] | str]

@@ -16,14 +16,14 @@ from typing import Any
 from sqlalchemy import false, select, text, update
 from sqlalchemy.orm import Session
 
+from keyscope.app.database.engine import Database
+from keyscope.app.database.many_keys import MOST, is_wanted, wanted_keys
 from keyscope.app.labels import records
-from keyscope.app.labels.database import Database
 from keyscope.app.labels.import_files import Format, read_rows
 from keyscope.app.labels.models import Label
 from keyscope.app.labels.records import Record
 from keyscope.app.labels.repository import Target
 from keyscope.app.labels.team_models import Adjudication
-from keyscope.app.labels.wanted import MOST, is_wanted, wanted_keys
 from keyscope.app.runs import Registry
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.keys import KeyId

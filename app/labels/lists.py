@@ -8,9 +8,9 @@ from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from keyscope.app.accounts.identity import Forbidden, Person
-from keyscope.app.accounts.roles import Role
 from keyscope.app.errors import InvalidParameter, NotFound
 from keyscope.app.labels.team_models import KeyList, ListEntry
+from keyscope.app.roles import Role
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.keys import KeyId
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from keyscope.app.database.many_keys import MOST, is_wanted, wanted_keys
 from keyscope.app.labels.models import Label
-from keyscope.app.labels.wanted import MOST, is_wanted, wanted_keys
 from keyscope.contract.keys import KeyId
 
 

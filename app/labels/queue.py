@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import ColumnElement, Select, case, func, select
 from sqlalchemy.orm import Session
 
+from keyscope.app.database.engine import Database
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.labels import adjudication, leases, lists
-from keyscope.app.labels.database import Database
 from keyscope.app.labels.models import Label
 from keyscope.app.labels.repository import Target
 from keyscope.app.queries import orders

@@ -19,10 +19,10 @@ from pydantic import (
 from sqlalchemy import Select, and_, select
 from sqlalchemy.orm import Session, aliased
 
+from keyscope.app.accounts.names import person_name
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
 from keyscope.app.labels.models import Evidence, Kind, Label
-from keyscope.app.labels.people import person_name
 from keyscope.app.labels.repository import Target
 from keyscope.app.labels.team_models import Adjudication
 from keyscope.contract.keys import KeyId

@@ -15,7 +15,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from typer.core import TyperGroup
 
-from keyscope.app.accounts.roles import Role
+from keyscope.app.roles import Role
 from keyscope.app.settings import Settings as ServerSettings
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import Preset, RunSettings
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from sqlalchemy.orm import Session
 
-    from keyscope.app.labels.database import Database
+    from keyscope.app.database.engine import Database
     from keyscope.app.labels.import_files import Format
 
 FAILED = 1
@@ -140,7 +140,7 @@ def demo(
     ] = None,
 ) -> None:
     """Show real keys in the browser: compute a run over installed code, unless it is there, and serve it."""
-    from keyscope.app.labels.database import upgrade
+    from keyscope.app.database.engine import upgrade
     from keyscope.worker.console import told
     from keyscope.worker.demo import choose_ports, prepare, services
     from keyscope.worker.supervise import supervise
@@ -400,7 +400,7 @@ def worker(
 @database.command("upgrade")
 def upgrade_database(database_url: Annotated[str | None, _field(ServerSettings, "database_url")] = None) -> None:
     """Bring the labels database to this version's schema."""
-    from keyscope.app.labels.database import upgrade
+    from keyscope.app.database.engine import upgrade
 
     upgrade(_fill(ServerSettings, database_url=database_url).labels_url)
     typer.echo("the labels database is up to date")
@@ -420,9 +420,9 @@ def export_labels(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Write every label with its history, and every decision on a disputed key."""
-    from keyscope.app.exports import Sheet, save
     from keyscope.app.labels import records
     from keyscope.app.labels.models import Kind
+    from keyscope.app.table_files import Sheet, save
 
     settings = _fill(ServerSettings, runs=runs, database_url=database_url)
     if kind is not None and kind not in list(Kind):
@@ -492,7 +492,7 @@ def _with_definition(given: dict[str, str], server: ServerSettings) -> dict[str,
     if not name or "definition" in given:
         return given
     from keyscope.app.concepts.repository import get_concept
-    from keyscope.app.labels.database import Database
+    from keyscope.app.database.engine import Database
 
     database = Database(server.labels_url)
     try:
@@ -592,7 +592,7 @@ def enable_user(name: PersonName, database_url: DatabaseUrl = None) -> None:
 
 @contextmanager
 def _labels(database_url: str | None) -> "Iterator[Database]":
-    from keyscope.app.labels.database import Database
+    from keyscope.app.database.engine import Database
 
     opened = Database(_fill(ServerSettings, database_url=database_url).labels_url)
     try:

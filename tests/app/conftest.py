@@ -8,9 +8,9 @@ from fastapi.testclient import TestClient
 
 from keyscope.app.accounts import people
 from keyscope.app.accounts.passwords import hash_password
-from keyscope.app.accounts.roles import Role
-from keyscope.app.labels.database import Database, upgrade
+from keyscope.app.database.engine import Database, upgrade
 from keyscope.app.main import create_app
+from keyscope.app.roles import Role
 from keyscope.app.runs import Registry, Run
 from keyscope.app.settings import Settings
 from tests.postgres import NoServer, Server, postgresql

@@ -11,8 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from keyscope.app.main import create_app
-from keyscope.app.pages.blocks import Cell
 from keyscope.app.settings import Settings
+from keyscope.app.web.sections import Cell
 from tests.edits import LOOPS, NUMPY, PROMPT, MadeEdit, write_edit
 from tests.fake_worker import FakeWorker
 from tests.serving import serving

@@ -88,7 +88,7 @@ def test_what_was_typed_is_escaped_on_the_page(client: TestClient):
 
 
 def test_a_page_that_cannot_be_drawn_still_says_what_happened(client: TestClient, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("keyscope.app.pages.errors.respond", lambda *_: 1 / 0)
+    monkeypatch.setattr("keyscope.app.web.error_pages.respond", lambda *_: 1 / 0)
     answer = client.get("/runs/nope", headers=HTML)
     assert answer.status_code == 404
     assert "there is no run 'nope'" in answer.text

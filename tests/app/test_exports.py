@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.responses import StreamingResponse
 
-from keyscope.app.exports import FORMULA_STARTS, Sheet, respond, to_csv, to_json_lines, to_parquet
+from keyscope.app.table_files import FORMULA_STARTS, Sheet, respond, to_csv, to_json_lines, to_parquet
 
 V1 = "/api/v1"
 TABLES = ["statistics", "languages", "histograms", "triggers", "samples", "fires_on", "value_tokens"]

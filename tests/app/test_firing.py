@@ -12,12 +12,12 @@ import duckdb
 import pytest
 from fastapi.testclient import TestClient
 
+from keyscope.app.analyses.firing.key_part import HEIGHT
+from keyscope.app.analyses.firing.page import FigureName
 from keyscope.app.main import create_app
-from keyscope.app.pages import formats
-from keyscope.app.pages.blocks import EMPTY
-from keyscope.app.pages.firing import FigureName
-from keyscope.app.pages.key_firing import HEIGHT
 from keyscope.app.settings import Settings
+from keyscope.app.web import formats
+from keyscope.app.web.sections import EMPTY
 from keyscope.contract.analyses.files import analysis_path
 from keyscope.contract.analyses.firing import CENSUS, GROUPS, MEASURES, UNGROUPED
 from keyscope.contract.keys import KeyId

@@ -10,8 +10,8 @@ from typing import get_args
 import pytest
 from fastapi.testclient import TestClient
 
+from keyscope.app.analyses.agreement.page import FigureName
 from keyscope.app.main import create_app
-from keyscope.app.pages.layer_agreement import FigureName
 from keyscope.app.settings import Settings
 from keyscope.contract.analyses.agreement import LAYER_MEASURES
 from tests.analyses import SIZES, agreement_of, estimate, write_agreement

@@ -223,7 +223,7 @@ def test_each_run_finds_the_worker_with_its_weights(settings: Settings, live: Se
 def test_the_status_says_who_would_generate_and_whether_it_is_busy(
     live_client: TestClient, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("keyscope.app.live.FRESH_SECONDS", 0)
+    monkeypatch.setattr("keyscope.app.live.client.FRESH_SECONDS", 0)
     ready = live_client.get(STATUS).json()
     worker.info = {**worker.info, "running": True, "waiting": 2}
     busy = live_client.get(STATUS).json()

@@ -11,35 +11,35 @@ import markupsafe
 import pytest
 from fastapi.testclient import TestClient
 
+from keyscope.app.analyses.concepts.list_page import ConceptsPage
+from keyscope.app.analyses.concepts.page import ConceptPage
+from keyscope.app.analyses.edits.page import ConceptEditsPage, EditPage, EditsPage
+from keyscope.app.analyses.page import AnalysisPage
+from keyscope.app.findings.page import FindingsPage
 from keyscope.app.main import create_app
-from keyscope.app.pages.account import AccountPage
-from keyscope.app.pages.activations import ActivationsPage
-from keyscope.app.pages.activity import ActivityPage
-from keyscope.app.pages.analysis_page import AnalysisPage
-from keyscope.app.pages.concept import ConceptPage
-from keyscope.app.pages.concepts import ConceptsPage
-from keyscope.app.pages.edits import ConceptEditsPage, EditPage, EditsPage
-from keyscope.app.pages.errors import ErrorPage
-from keyscope.app.pages.findings import FindingsPage
-from keyscope.app.pages.jobs import JobsPage
-from keyscope.app.pages.key import KeyPage
-from keyscope.app.pages.label_import import ImportPage
-from keyscope.app.pages.labels import ConflictPage
-from keyscope.app.pages.layer import LayerPage
-from keyscope.app.pages.lens import LensPage
-from keyscope.app.pages.lists import ListPage, ListsPage
-from keyscope.app.pages.live import LivePage
-from keyscope.app.pages.names import NamePage
-from keyscope.app.pages.overview import OverviewPage
-from keyscope.app.pages.people import PeoplePage
-from keyscope.app.pages.provider import JoiningPage
-from keyscope.app.pages.queue_page import LastPage, QueuePage, StartPage
-from keyscope.app.pages.render import TEMPLATES, Help, Page, environment
-from keyscope.app.pages.runs import RunsPage
-from keyscope.app.pages.search import SearchPage
-from keyscope.app.pages.sign_in import InvitationPage, SignInPage
-from keyscope.app.pages.team import LabelsPage
+from keyscope.app.pages.accounts.account import AccountPage
+from keyscope.app.pages.accounts.names import NamePage
+from keyscope.app.pages.accounts.people import PeoplePage
+from keyscope.app.pages.accounts.provider import JoiningPage
+from keyscope.app.pages.accounts.sign_in import InvitationPage, SignInPage
+from keyscope.app.pages.keys.key import KeyPage
+from keyscope.app.pages.keys.label_changes import ConflictPage
+from keyscope.app.pages.keys.layer import LayerPage
+from keyscope.app.pages.keys.overview import OverviewPage
+from keyscope.app.pages.keys.runs import RunsPage
+from keyscope.app.pages.keys.search import SearchPage
+from keyscope.app.pages.labels.activity import ActivityPage
+from keyscope.app.pages.labels.label_import import ImportPage
+from keyscope.app.pages.labels.lists import ListPage, ListsPage
+from keyscope.app.pages.labels.page import LabelsPage
+from keyscope.app.pages.labels.queue_page import LastPage, QueuePage, StartPage
+from keyscope.app.pages.live.activations import ActivationsPage
+from keyscope.app.pages.live.jobs import JobsPage
+from keyscope.app.pages.live.lens import LensPage
+from keyscope.app.pages.live.page import LivePage
 from keyscope.app.settings import Settings
+from keyscope.app.web.error_pages import ErrorPage
+from keyscope.app.web.render import TEMPLATES, Help, Page, environment
 
 PAGES: list[tuple[str, str, type[Page]]] = [
     ("/", "runs.html", RunsPage),

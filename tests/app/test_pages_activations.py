@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from keyscope.app.main import create_app
-from keyscope.app.pages.text_lines import text_lines
+from keyscope.app.pages.live.text_lines import text_lines
 from keyscope.app.queries import Token
 from keyscope.app.settings import Settings
 from keyscope.contract.keys import KeyId

@@ -10,11 +10,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from keyscope.app.main import create_app
-from keyscope.app.pages import formats
-from keyscope.app.pages.key_table import pager
 from keyscope.app.queries import LayerSort, fires_on, key_triggers, layer_page, layers_firing_on
 from keyscope.app.runs import Run
 from keyscope.app.settings import Settings
+from keyscope.app.web import formats
+from keyscope.app.web.key_table import pager
 from keyscope.contract.keys import KeyId
 
 KEY_LINK = re.compile(r'<th scope="row"><a class="mono" href="[^"]*/keys/(L\d+\.K\d+)')
@@ -136,7 +136,7 @@ def test_an_unknown_token_is_said_to_be_none(reader: TestClient) -> None:
 
 
 def test_a_layer_is_paged(reader: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keyscope.app.pages.layer.PAGE_SIZE", 4)
+    monkeypatch.setattr("keyscope.app.pages.keys.layer.PAGE_SIZE", 4)
     first = reader.get("/runs/alpha/layers/0").text
     assert len(keys_of(first)) == 4
     after = html.unescape(re.search(r'rel="next" href="([^"]+)"', first)[1])  # type: ignore[index]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from keyscope.app.pages.code import SHADES, Line, code_lines, shade
 from keyscope.app.queries import Example, Token, WindowToken, key_triggers
 from keyscope.app.queries.examples import window_tokens
 from keyscope.app.runs import Run
+from keyscope.app.web.code import SHADES, Line, code_lines, shade
 from keyscope.contract.keys import KeyId
 from tests.runs import FILES
 

@@ -13,8 +13,8 @@ from fastapi.responses import HTMLResponse
 from fastapi.testclient import TestClient
 
 from keyscope.app.main import create_app
-from keyscope.app.pages.render import respond
 from keyscope.app.settings import Settings
+from keyscope.app.web.render import respond
 from keyscope.contract.wire import ErrorAnswer
 from tests.fake_worker import FIRST_DIVERGENCE, FakeWorker
 from tests.serving import serving
@@ -57,7 +57,7 @@ def test_other_requests_are_answered_while_the_page_is_drawn(
             asyncio.get_running_loop()
         return respond(*arguments)
 
-    monkeypatch.setattr("keyscope.app.pages.live.respond", draws)
+    monkeypatch.setattr("keyscope.app.pages.live.page.respond", draws)
     assert reader.get("/live?run=alpha").status_code == 200
 
 

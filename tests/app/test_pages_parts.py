@@ -5,11 +5,12 @@ import re
 
 import pytest
 
-from keyscope.app import drawing
-from keyscope.app.pages import bars, formats, histogram
-from keyscope.app.pages.statistics import GROUPS, OVERVIEW, statistic
+from keyscope.app.pages.keys import bars, histogram
+from keyscope.app.pages.keys import figures as drawing
 from keyscope.app.queries import SORT_COLUMNS, LayerMap, LayerSummary, Token, TokenLogit, ValueTokens
 from keyscope.app.runs import Run
+from keyscope.app.web import formats
+from keyscope.app.web.statistics import GROUPS, OVERVIEW, statistic
 from keyscope.contract import bins
 from keyscope.contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
 

@@ -30,7 +30,7 @@ from keyscope.app.queries.criteria import (
 from keyscope.app.queries.search import Search, known_concepts, search
 from keyscope.app.queries.tokens import load_vocabulary, parse_token
 from keyscope.app.runs import Run
-from keyscope.app.search import SearchParameters, format_ranges
+from keyscope.app.web.search_query import SearchParameters, format_ranges
 from keyscope.contract.keys import KeyId
 from keyscope.contract.runfile import open_run
 from tests.concepts import LOOPS, write_concepts

@@ -4,8 +4,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from keyscope.app.main import create_app
-from keyscope.app.security import MAX_BODY_BYTES
 from keyscope.app.settings import Settings
+from keyscope.app.web.security import MAX_BODY_BYTES
 
 BASKET = {"masks": [{"key": "L0.K1"}]}
 URLS = ["/", "/api/v1/runs", "/api/v1/nothing", "/static/js/docs.js", "/docs", "/healthz", "/metrics", "/runs/nope"]

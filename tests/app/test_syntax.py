@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from keyscope.app.analyses.syntax.page import FigureName
 from keyscope.app.main import create_app
-from keyscope.app.pages.syntax import FigureName
 from keyscope.app.queries.syntax import layer_measures, scores, scores_by_layer
 from keyscope.app.settings import Settings
 from keyscope.contract.analyses.files import analysis_path

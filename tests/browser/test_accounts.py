@@ -7,8 +7,8 @@ from playwright.sync_api import Page, expect
 
 from keyscope.app.accounts import people
 from keyscope.app.accounts.passwords import hash_password
-from keyscope.app.accounts.roles import Role
 from keyscope.app.main import create_app
+from keyscope.app.roles import Role
 from keyscope.app.settings import Settings
 from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider
 from tests.browser.conftest import TELEPHONE, Site, Visitor

@@ -8,8 +8,8 @@ from httpx2 import Response
 
 from keyscope.app.accounts import admission, invitations, people, sessions, tokens
 from keyscope.app.accounts.passwords import hash_password
-from keyscope.app.accounts.roles import Role
-from keyscope.app.labels.database import Database
+from keyscope.app.database.engine import Database
+from keyscope.app.roles import Role
 
 PASSWORD = "correct horse battery"
 

@@ -13,7 +13,7 @@ from httpx2 import Response
 
 from keyscope.app.accounts import joining, people
 from keyscope.app.accounts.oidc import Flow, Identity
-from keyscope.app.pages.provider import COOKIE
+from keyscope.app.pages.accounts.provider import COOKIE
 from keyscope.app.settings import Settings
 from tests.app.accounts.office import PASSWORD, Office, is_signed_in, sign_in
 from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider, vouched

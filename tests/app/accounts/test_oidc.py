@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 from keyscope.app.accounts import people
 from keyscope.app.accounts.identity import Person
 from keyscope.app.accounts.oidc import Identity, ProviderIncomplete
-from keyscope.app.accounts.roles import Role
 from keyscope.app.concepts.repository import save_concept
+from keyscope.app.database.engine import Database
 from keyscope.app.labels import adjudication, comments, lists, repository
-from keyscope.app.labels.database import Database
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.repository import Judgement, Target
 from keyscope.app.main import create_app
+from keyscope.app.roles import Role
 from keyscope.app.settings import Settings
 from keyscope.contract.concepts import define
 from keyscope.contract.keys import KeyId

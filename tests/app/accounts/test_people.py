@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from keyscope.app.accounts import people
 from keyscope.app.accounts.models import Account
 from keyscope.app.accounts.people import LastAdmin, folded
-from keyscope.app.accounts.roles import Role
 from keyscope.app.main import create_app
+from keyscope.app.roles import Role
 from keyscope.app.settings import Settings
 from tests.app.accounts.office import Office, is_signed_in, sign_in
 

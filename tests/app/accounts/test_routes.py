@@ -7,8 +7,8 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from httpx2 import Response
 
-from keyscope.app.accounts.roles import Role
 from keyscope.app.main import create_app
+from keyscope.app.roles import Role
 from keyscope.app.settings import Settings
 from tests.app.accounts.office import Office
 

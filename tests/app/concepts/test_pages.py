@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from keyscope.app.drawing_concepts import hits_by_layer
+from keyscope.app.analyses.concepts.figures import hits_by_layer
 from keyscope.app.queries.concepts import ConceptLayer
 from tests.concepts import EXAMPLE, LOOPS
 

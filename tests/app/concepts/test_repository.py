@@ -14,7 +14,7 @@ from keyscope.app.concepts.repository import (
     save_concept,
     versions,
 )
-from keyscope.app.labels.database import Database
+from keyscope.app.database.engine import Database
 from keyscope.contract.concepts import SHIPPED, Concept, define
 from keyscope.contract.errors import KeyscopeError
 

@@ -11,8 +11,12 @@ from fastapi.testclient import TestClient
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from keyscope.app.findings import agreement, concepts, firing, run_file, syntax
-from keyscope.app.findings.finding import Measured, Rate, Verdict, judged, rank_correlation, tried
+from keyscope.app.analyses.agreement import claims as agreement
+from keyscope.app.analyses.claim import Measured, Rate, Verdict, judged, rank_correlation, tried
+from keyscope.app.analyses.concepts import claims as concepts
+from keyscope.app.analyses.firing import claims as firing
+from keyscope.app.analyses.syntax import claims as syntax
+from keyscope.app.findings import run_file
 from keyscope.app.findings.report import CLAIMS, findings, markdown
 from keyscope.contract.analyses.kinds import KINDS
 from keyscope.contract.manifest import Manifest

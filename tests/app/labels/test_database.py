@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import inspect, text
 from sqlalchemy.orm import Session
 
-from keyscope.app.labels.database import (
+from keyscope.app.database.engine import (
     BUSY_SECONDS,
     ConnectionLost,
     Database,
@@ -248,7 +248,7 @@ def test_a_connection_lost_in_the_commit_is_an_error_for_it_may_have_been_made(r
 
 
 def test_a_locked_database_is_one_sentence(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("keyscope.app.labels.database.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("keyscope.app.database.engine.BUSY_SECONDS", 0.1)
     database = Database(sqlite_url)
     with (
         locked(sqlite_url, "BEGIN IMMEDIATE"),
@@ -348,7 +348,7 @@ def impatient(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     """Have a database give up a locked file at once, by connections of its own; those that it has are closed."""
     database.close()
     with monkeypatch.context() as patch:
-        patch.setattr("keyscope.app.labels.database.BUSY_SECONDS", 0.1)
+        patch.setattr("keyscope.app.database.engine.BUSY_SECONDS", 0.1)
         patch.setattr(database, "engine", make_engine(database.url))
         yield
         database.close()

@@ -4,7 +4,7 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 
-from keyscope.app.pages.label_box import LabelBox
+from keyscope.app.pages.keys.label_box import LabelBox
 
 ADDRESS = "/runs/alpha/keys/L0.K1"
 SHA = "a" * 64

@@ -9,8 +9,8 @@ import duckdb
 import pytest
 from fastapi.testclient import TestClient
 
+from keyscope.app.database.engine import downgrade, upgrade
 from keyscope.app.labels import repository
-from keyscope.app.labels.database import downgrade, upgrade
 from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
 

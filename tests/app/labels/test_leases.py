@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from keyscope.app.database.engine import Database
 from keyscope.app.labels import leases
-from keyscope.app.labels.database import Database
 from keyscope.app.labels.repository import Target
 from keyscope.contract.keys import KeyId
 

@@ -1,7 +1,7 @@
 """Labels of many keys at once, on both kinds of database."""
 
+from keyscope.app.database.engine import Database
 from keyscope.app.labels import repository
-from keyscope.app.labels.database import Database
 from keyscope.app.labels.many import labels_of_keys
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.repository import Judgement, Target

@@ -10,14 +10,14 @@ import duckdb
 import pytest
 
 from keyscope.app.accounts.identity import Person
-from keyscope.app.accounts.roles import Role
+from keyscope.app.database.engine import Database
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.labels import adjudication, leases, lists, repository
-from keyscope.app.labels.database import Database
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.queue import ORDERS_KEPT, Strategy, Wanted, _whole, next_key
 from keyscope.app.labels.repository import Judgement, Target
 from keyscope.app.queries import orders
+from keyscope.app.roles import Role
 from keyscope.app.runs import Registry, Run
 from keyscope.contract.keys import KeyId
 

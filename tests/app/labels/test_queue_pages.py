@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from keyscope.app.pages.queue_page import TRIGGERS, Last
+from keyscope.app.pages.labels.queue_page import TRIGGERS, Last
 
 QUEUE = "/labels/queue"
 SAMPLE = f"{QUEUE}?run=alpha&strategy=sample"

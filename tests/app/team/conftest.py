@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from keyscope.app.accounts.identity import Person
-from keyscope.app.accounts.roles import Role
+from keyscope.app.roles import Role
 from keyscope.app.settings import Settings
 
 ADA, BEN = Person("Ada", Role.ADMIN), Person("Ben", Role.LABELER)

@@ -1,9 +1,9 @@
 import pytest
 
+from keyscope.app.database.engine import Database
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.labels import activity, adjudication, comments, lists, repository
 from keyscope.app.labels.activity import Filter
-from keyscope.app.labels.database import Database
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.repository import Judgement, Target
 from keyscope.contract.keys import KeyId

@@ -3,10 +3,11 @@ from datetime import datetime, timedelta, tzinfo
 
 import pytest
 
+from keyscope.app.database.engine import Database
 from keyscope.app.errors import InvalidParameter
-from keyscope.app.labels import adjudication, agreement, repository
+from keyscope.app.labels import adjudication, repository
+from keyscope.app.labels import annotator_agreement as agreement
 from keyscope.app.labels.adjudication import AdjudicationChanged
-from keyscope.app.labels.database import Database
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.repository import Judgement, Target
 from keyscope.contract.keys import KeyId

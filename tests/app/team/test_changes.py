@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from keyscope.app.database.engine import Database
 from keyscope.app.labels import adjudication, changes, comments, repository
 from keyscope.app.labels.changes import KeyChanges
-from keyscope.app.labels.database import Database
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.repository import Judgement, Target
 from keyscope.contract.keys import KeyId

@@ -1,10 +1,10 @@
 import pytest
 
 from keyscope.app.accounts.identity import Forbidden
+from keyscope.app.database.engine import Database
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.labels import comments
 from keyscope.app.labels.comments import CommentChanged, UnknownComment
-from keyscope.app.labels.database import Database
 from keyscope.app.labels.repository import Target
 from keyscope.contract.keys import KeyId
 

@@ -7,12 +7,12 @@ import duckdb
 import pytest
 from fastapi.testclient import TestClient
 
-from keyscope.app.exports import Sheet, to_json_lines
+from keyscope.app.database.engine import Database, upgrade
 from keyscope.app.labels import importing, records, repository
-from keyscope.app.labels.database import Database, upgrade
 from keyscope.app.labels.import_files import Format
 from keyscope.app.labels.importing import ImportRefused, import_file
 from keyscope.app.runs import Registry
+from keyscope.app.table_files import Sheet, to_json_lines
 
 V1 = "/api/v1"
 ADA, BEN = {"X-Keyscope-Person": "Ada"}, {"X-Keyscope-Person": "Ben"}

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from keyscope.app.database.engine import Database, upgrade
 from keyscope.app.labels import importing
-from keyscope.app.labels.database import Database, upgrade
-from keyscope.app.pages import label_import
+from keyscope.app.pages.labels import label_import
 from keyscope.app.runs import Registry
 from tests.app.team.test_export_import import ADA, BEN, FORMATS, export, label, rows, without_ids
 

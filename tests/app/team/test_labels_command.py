@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from keyscope.app.labels.database import Database
+from keyscope.app.database.engine import Database
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.repository import Judgement, Target, put_label
 from keyscope.cli.main import cli

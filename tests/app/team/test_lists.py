@@ -4,11 +4,11 @@ import pytest
 from sqlalchemy.orm import Session
 
 from keyscope.app.accounts.identity import Forbidden, Person
-from keyscope.app.accounts.roles import Role
+from keyscope.app.database.engine import Database
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.labels import lists
-from keyscope.app.labels.database import Database
 from keyscope.app.labels.lists import ListChanged, UnknownList
+from keyscope.app.roles import Role
 from keyscope.contract.keys import KeyId
 from tests.app.team.conftest import ADA, BEN
 

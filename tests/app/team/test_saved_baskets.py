@@ -10,11 +10,11 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
+from keyscope.app.database.engine import Database
 from keyscope.app.labels import repository
-from keyscope.app.labels.database import Database
-from keyscope.app.pages.baskets import read_basket, shortened
-from keyscope.app.pages.links import Basket
 from keyscope.app.settings import Settings
+from keyscope.app.web.baskets import read_basket, shortened
+from keyscope.app.web.links import Basket
 from keyscope.contract.keys import InvalidKey, InvalidMask, KeyId, Mask
 
 KEYS = [KeyId(0, 1), KeyId(1, 2), KeyId(0, 3)]
@@ -83,7 +83,7 @@ def test_changes_that_cannot_be_read_are_refused(database: Database, changes: st
 
 def test_only_a_basket_that_is_too_long_is_saved(database: Database, monkeypatch: pytest.MonkeyPatch):
     assert shortened(database, Basket("alpha", MASKS)) == Basket("alpha", MASKS)
-    monkeypatch.setattr("keyscope.app.pages.links.LONGEST_BASKET", 10)
+    monkeypatch.setattr("keyscope.app.web.links.LONGEST_BASKET", 10)
     short = shortened(database, Basket("alpha", MASKS))
     assert str(short) == keep(database, MASKS)
     monkeypatch.undo()
@@ -164,7 +164,7 @@ def test_a_saved_basket_is_changed_by_name_and_factor_on_the_live_page(client: T
 
 
 def test_a_basket_too_long_for_an_address_goes_by_its_id(client: TestClient, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("keyscope.app.pages.links.LONGEST_BASKET", 10)
+    monkeypatch.setattr("keyscope.app.web.links.LONGEST_BASKET", 10)
     ada = {"X-Keyscope-Person": "Ada"}
     form = {"run": "alpha", "name": "brackets", "keys": "L1.K2 L0.K1 L0.K3"}
     made = client.post("/lists", data=form, headers=ada, follow_redirects=False).headers["location"]

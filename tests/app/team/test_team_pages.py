@@ -9,10 +9,10 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from keyscope.app.labels.agreement import KINDS, LayerKinds
+from keyscope.app.labels.annotator_agreement import KINDS, LayerKinds
 from keyscope.app.main import create_app
-from keyscope.app.pages.lists import parse_keys
-from keyscope.app.pages.team import kinds_by_layer
+from keyscope.app.pages.labels.lists import parse_keys
+from keyscope.app.pages.labels.page import kinds_by_layer
 from keyscope.app.settings import Settings
 from keyscope.contract.keys import KeyId
 from tests.app.listening import PATIENCE, Listener, until
@@ -124,12 +124,12 @@ def test_an_automatic_score_stands_beside_the_labels_where_there_is_one():
 
 
 def test_labels_that_cannot_be_read_are_said_so(client: TestClient, monkeypatch: pytest.MonkeyPatch):
-    from keyscope.app.labels.database import DatabaseUnavailable
+    from keyscope.app.database.engine import DatabaseUnavailable
 
     def unavailable(*_: object) -> None:
         raise DatabaseUnavailable("the labels database is away")
 
-    monkeypatch.setattr("keyscope.app.pages.team.agreement.load", unavailable)
+    monkeypatch.setattr("keyscope.app.pages.labels.page.agreement.load", unavailable)
     assert "the labels database is away" in page(client, "/labels?run=alpha")
 
 

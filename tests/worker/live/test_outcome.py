@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from keyscope.app.pages.prompts import PROMPTS
+from keyscope.app.pages.live.prompts import PROMPTS
 from keyscope.contract.keys import KeyId, Mask
 from keyscope.contract.wire import CodeOutcome
 from keyscope.worker.live.generation import Generator

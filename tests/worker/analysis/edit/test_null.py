@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from keyscope.app.edits import Judgement, judge
+from keyscope.app.analyses.edits.judging import Judgement, judge
 from keyscope.app.queries.edits import list_edits
 from keyscope.contract.analyses.edit import MEASURES
 from keyscope.contract.runfile import open_run

@@ -1,0 +1,1 @@
+"""Layer agreement: how far the prediction of each layer is that of the whole model."""

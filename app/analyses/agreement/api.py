@@ -1,0 +1,157 @@
+"""Layer agreement of a run, and the tables of its analyses as files."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from keyscope.app.analyses.sheets import analysis_sheet, check_computed
+from keyscope.app.api.exports import OF_A_RUN, Wanted
+from keyscope.app.queries.agreement import (
+    ByLayer,
+    ContextEstimates,
+    Estimate,
+    context_estimates,
+    key_estimates,
+    layer_estimates,
+    token_estimates,
+)
+from keyscope.app.table_files import respond
+from keyscope.app.web import shapes as models
+from keyscope.app.web.dependencies import Cursor, OpenRun
+from keyscope.contract.analyses.agreement import CONTEXT_MEASURES, CONTROLS, LAYER_MEASURES, TOKEN_MEASURES
+
+router = APIRouter(tags=["analyses"])
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class MeasuredShape(_Shape):
+    """A number with its 95 % interval by bootstrap over files."""
+
+    value: float
+    low: float | None = Field(description="None, as the other end, with too few files for an interval")
+    high: float | None
+    n: int = Field(description="Tokens, or keys, that it rests on")
+    files: int = Field(description="Files that these are in")
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> "MeasuredShape":
+        """The shape of an estimate."""
+        return cls(**asdict(estimate))
+
+
+class AgreeingLayer(_Shape):
+    """One layer against the model's output; shares from 0 to 1, every token counting once."""
+
+    layer: int
+    residual: float = Field(description=LAYER_MEASURES["residual"])
+    ff: float = Field(description=LAYER_MEASURES["ff"])
+    value: float = Field(description=LAYER_MEASURES["value"])
+    measures: dict[str, MeasuredShape] = Field(description="These and all others, by name, with their intervals")
+    controls: dict[str, dict[str, MeasuredShape]] = Field(description="What chance gives: by control, then by name")
+    keys: dict[str, MeasuredShape] = Field(
+        description="Key-value agreement: of the token after a key's strongest trigger and its value's top token"
+    )
+    keys_permuted: dict[str, MeasuredShape] = Field(description="The same with each value dealt to another key")
+
+
+class ContextLayer(_Shape):
+    """One layer with one size of context."""
+
+    layer: int
+    residual: float = Field(description=CONTEXT_MEASURES["residual"])
+    residual_full: float = Field(description=CONTEXT_MEASURES["residual_full"])
+    measures: dict[str, MeasuredShape]
+
+
+class AgreeingContext(_Shape):
+    """One size of context."""
+
+    size: int = Field(description="Tokens of context")
+    layers: list[ContextLayer]
+    measures: dict[str, MeasuredShape] = Field(description="What is measured once for a token")
+
+
+class PartShape(MeasuredShape):
+    """A measure of some of the tokens."""
+
+    split: str
+    part: str
+
+
+class LayerAgreementAnswer(_Shape):
+    """How far each layer's prediction is that of the whole model."""
+
+    ok: Literal[True] = True
+    layers: list[AgreeingLayer]
+    contexts: list[AgreeingContext]
+    depth: list[PartShape] = Field(description=f"{TOKEN_MEASURES['depth']}; by all splits of the tokens")
+    help: dict[str, str] = Field(description="What each measure and control is")
+
+
+@router.get("/runs/{run}/agreement", responses=models.OF_A_RUN)
+def show_layer_agreement(run: OpenRun, cursor: Cursor) -> LayerAgreementAnswer:
+    """Agreement of every layer with the model's output, by size of context too; 404 while it is not computed."""
+    check_computed(run, "agreement")
+    found, keys = layer_estimates(cursor), key_estimates(cursor).layers
+    return LayerAgreementAnswer(
+        layers=[_layer(layer, found, keys) for layer in found.get(("residual", ""), {})],
+        contexts=[_context(each) for each in context_estimates(cursor)],
+        depth=[
+            PartShape(split=each.split, part=each.part, **asdict(each.estimate))
+            for each in token_estimates(cursor, "depth")
+        ],
+        help=LAYER_MEASURES | TOKEN_MEASURES | CONTEXT_MEASURES | CONTROLS,
+    )
+
+
+@router.get("/runs/{run}/export/analyses/{table}", responses=OF_A_RUN, response_class=Response)
+def export_analysis_table(
+    run: OpenRun,
+    cursor: Cursor,
+    table: Annotated[str, Path(description="Name of the table, such as agreement_contexts")],
+    format: Wanted = "csv",
+) -> Response:
+    """A whole table of an analysis."""
+    return respond(analysis_sheet(run, cursor, table), format)
+
+
+def _layer(
+    layer: int, found: Mapping[tuple[str, str], ByLayer], keys: Mapping[tuple[str, str], ByLayer]
+) -> AgreeingLayer:
+    controls: dict[str, dict[str, MeasuredShape]] = {name: {} for name in CONTROLS}
+    for (measure, control), by_layer in found.items():
+        if control and layer in by_layer:
+            controls[control][measure] = MeasuredShape.of(by_layer[layer])
+    measures = _measures({name: by_layer for (name, control), by_layer in found.items() if not control}, layer)
+    return AgreeingLayer(
+        layer=layer,
+        residual=measures["residual"].value,
+        ff=measures["ff"].value,
+        value=measures["value"].value,
+        measures=measures,
+        controls=controls,
+        keys=_measures({name: by_layer for (name, control), by_layer in keys.items() if not control}, layer),
+        keys_permuted=_measures({name: by_layer for (name, control), by_layer in keys.items() if control}, layer),
+    )
+
+
+def _context(found: ContextEstimates) -> AgreeingContext:
+    layers = []
+    for layer in found.layers["residual"]:
+        measures = _measures(found.layers, layer)
+        full = measures["residual_full"].value
+        layers.append(
+            ContextLayer(layer=layer, residual=measures["residual"].value, residual_full=full, measures=measures)
+        )
+    whole = {name: MeasuredShape.of(estimate) for name, estimate in found.whole.items()}
+    return AgreeingContext(size=found.size, layers=layers, measures=whole)
+
+
+def _measures(found: Mapping[str, ByLayer], layer: int) -> dict[str, MeasuredShape]:
+    return {name: MeasuredShape.of(by_layer[layer]) for name, by_layer in found.items() if layer in by_layer}

@@ -1,0 +1,1 @@
+"""Concepts in a run: where their patterns match and which keys detect them."""

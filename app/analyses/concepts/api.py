@@ -1,0 +1,254 @@
+"""Concepts: defined, listed, and in a run with the keys that detect them."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from keyscope.app.accounts.identity import Labeler
+from keyscope.app.analyses.edits.api import EditShape, edits_of
+from keyscope.app.concepts import repository
+from keyscope.app.concepts.lookup import all_concepts, find_concept
+from keyscope.app.concepts.repository import KnownConcept
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.queries.concepts import (
+    ASCENDING,
+    SORTS,
+    ConceptKey,
+    ConceptLayer,
+    ConceptSummary,
+    concept_keys,
+    concept_languages,
+    concept_layers,
+    concept_summaries,
+)
+from keyscope.app.queries.layers import Order
+from keyscope.app.web import shapes as models
+from keyscope.app.web.dependencies import Cursor, LabelsDatabase, OpenRun
+from keyscope.contract.concepts import Pattern, define
+
+router = APIRouter(tags=["concepts"])
+WRITING = models.OF_A_RUN | models.failures(403, 409, 503)
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ConceptBody(_Shape):
+    """A concept as a person defines it: patterns by language, or the one pattern of one language."""
+
+    name: str = Field(description="Letters a to z, digits and single hyphens")
+    title: str = Field("", description="The name where it is left out")
+    description: str = ""
+    patterns: dict[str, Pattern] = Field(default_factory=dict, description="By language")
+    language: str | None = Field(None, description="Language of the one pattern below")
+    regex: str | None = Field(None, description="An expression in RE2's syntax")
+    identifiers: list[str] | None = Field(None, description="Whole identifiers, outside comments and strings")
+    query: str | None = Field(None, description="A tree-sitter query; everything it captures")
+    based_on: int = Field(0, ge=0, description="Version that this changes; 0 for a new concept")
+
+    @model_validator(mode="after")
+    def _check(self) -> "ConceptBody":
+        single = self.regex is not None or self.identifiers is not None or self.query is not None
+        if single != (self.language is not None):
+            raise ValueError("a pattern and its language come together")
+        return self
+
+    def by_language(self) -> dict[str, Any]:
+        """All patterns."""
+        written: dict[str, Any] = {
+            name: pattern.model_dump(exclude_none=True) for name, pattern in self.patterns.items()
+        }
+        if self.language is not None:
+            given = {"regex": self.regex, "identifiers": self.identifiers, "query": self.query}
+            written[self.language] = {kind: value for kind, value in given.items() if value is not None}
+        return written
+
+
+class ConceptShape(_Shape):
+    """A concept's definition."""
+
+    name: str
+    title: str
+    description: str
+    patterns: dict[str, Pattern]
+    sha256: str = Field(description="Of the patterns")
+    version: int = Field(description="0 for one that is shipped")
+    person: str | None
+    created_at: datetime | None
+    computed: bool = Field(description="Whether its keys are known in this run, as it is defined now")
+
+    @classmethod
+    def of(cls, known: KnownConcept, computed: bool) -> "ConceptShape":
+        """The shape of a concept."""
+        concept = known.concept
+        return cls(
+            name=concept.name,
+            title=concept.title,
+            description=concept.description,
+            patterns=dict(concept.patterns),
+            sha256=concept.sha256,
+            version=known.version,
+            person=known.person,
+            created_at=known.created_at,
+            computed=computed,
+        )
+
+
+class ConceptsAnswer(_Shape):
+    """All concepts."""
+
+    ok: Literal[True] = True
+    concepts: list[ConceptShape]
+    problem: str | None = Field(description="Why saved concepts are missing, where they are")
+
+
+class ConceptAnswer(_Shape):
+    """A concept just saved."""
+
+    ok: Literal[True] = True
+    concept: ConceptShape
+
+
+class ConceptLanguageShape(_Shape):
+    """A concept in one language, in files that are not held out."""
+
+    language: str
+    files: int
+    files_with: int
+    matches: int
+    tokens: int
+    concept_tokens: int
+    base_rate: float | None = Field(description="Share of tokens with a match within two lines: the chance of a hit")
+    base_rate_low: float | None
+    base_rate_high: float | None
+
+
+class LayerCounts(_Shape):
+    """Keys of a layer; shares with their 95 % interval by bootstrap over files."""
+
+    any_hit: int
+    expected: float = Field(description="Keys with any hit by chance")
+    expected_low: float
+    expected_high: float
+    significant: int = Field(description="Keys with more hits than chance gives, false discovery rate controlled")
+    auroc: dict[int, int] = Field(description="Keys with an AUROC above each level, in per cent")
+    hit_share: float | None
+    hit_share_low: float | None
+    hit_share_high: float | None
+    chance_share: float | None = Field(description="Share of triggers with a hit by chance: the base rates")
+    chance_share_low: float | None
+    chance_share_high: float | None
+
+
+class ConceptLayerShape(LayerCounts):
+    """One layer."""
+
+    layer: int
+    keys: int
+    triggers: int
+    control: LayerCounts = Field(description="The same for a shuffled copy of the concept")
+
+
+class ConceptKeyShape(_Shape):
+    """A key with its scores."""
+
+    key: str
+    precision: float | None
+    recall: float | None
+    lift: float | None
+    auroc: float | None
+    p: float
+    q: float
+    scores: dict[str, models.Value] = Field(description="All scores, under the names of the exported table")
+
+
+class ConceptInRun(_Shape):
+    """A concept in a run."""
+
+    ok: Literal[True] = True
+    concept: ConceptShape
+    summary: dict[str, models.Value] | None = Field(description="In numbers over all layers; null while not computed")
+    languages: list[ConceptLanguageShape]
+    keys: list[ConceptKeyShape]
+    by_layer: list[ConceptLayerShape]
+    edits: list[EditShape] = Field(description="Edits of it that were measured")
+
+
+@router.get("/runs/{run}/concepts", responses=models.OF_A_RUN)
+def list_concepts(run: OpenRun, cursor: Cursor, database: LabelsDatabase) -> ConceptsAnswer:
+    """Shipped and saved concepts, and which of them are computed in this run."""
+    known, problem = all_concepts(cursor, database)
+    computed = concept_summaries(cursor)
+    shapes = [ConceptShape.of(each, each.concept.part in computed) for each in known]
+    return ConceptsAnswer(concepts=shapes, problem=problem)
+
+
+@router.post("/runs/{run}/concepts", status_code=201, responses=WRITING)
+def define_concept(
+    run: OpenRun, cursor: Cursor, body: ConceptBody, person: Labeler, database: LabelsDatabase
+) -> ConceptAnswer:
+    """Define a concept, or a new version of one; concepts belong to all runs."""
+    concept = define(
+        {
+            "name": body.name,
+            "title": body.title or body.name,
+            "description": body.description,
+            "patterns": body.by_language(),
+        }
+    )
+    known = database.write(lambda session: repository.save_concept(session, concept, person.name, body.based_on))
+    return ConceptAnswer(concept=ConceptShape.of(known, concept.part in concept_summaries(cursor)))
+
+
+@router.get("/runs/{run}/concepts/{name}", responses=models.OF_A_RUN)
+def show_concept(
+    run: OpenRun,
+    name: str,
+    cursor: Cursor,
+    database: LabelsDatabase,
+    sort: Annotated[str, Query(description="A score; p by default")] = "p",
+    order: Annotated[Order | None, Query(description="The better end first by default")] = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> ConceptInRun:
+    """A concept with its keys, its layers and its edits; empty lists while it is not computed."""
+    if sort not in SORTS:
+        raise InvalidParameter(f"keys of a concept cannot be sorted by {sort!r}: choose one of {', '.join(SORTS)}")
+    known = find_concept(cursor, database, name)
+    part = known.concept.part
+    found = concept_summaries(cursor).get(part)
+    better: Order = "asc" if sort in ASCENDING else "desc"
+    layers, control = concept_layers(cursor, part)
+    return ConceptInRun(
+        concept=ConceptShape.of(known, found is not None),
+        summary=None if found is None else _summary(found),
+        languages=[ConceptLanguageShape(**asdict(each)) for each in concept_languages(cursor, part)],
+        keys=[_key(each) for each in concept_keys(cursor, part, sort, order or better, limit, offset)],
+        by_layer=[_layer(layer, copy) for layer, copy in zip(layers, control, strict=True)],
+        edits=edits_of(cursor, part),
+    )
+
+
+def _summary(found: ConceptSummary) -> dict[str, models.Value]:
+    return {name: value for name, value in asdict(found).items() if name not in ("part", "name", "title")}
+
+
+def _key(found: ConceptKey) -> ConceptKeyShape:
+    named = {name: found.scores[name] for name in ("precision", "recall", "lift", "auroc", "p", "q")}
+    return ConceptKeyShape.model_validate({"key": str(found.key), **named, "scores": found.scores})
+
+
+def _layer(layer: ConceptLayer, control: ConceptLayer) -> ConceptLayerShape:
+    names = LayerCounts.model_fields
+    counts, copied = asdict(layer), asdict(control)
+    return ConceptLayerShape(
+        layer=layer.layer,
+        keys=layer.keys,
+        triggers=layer.triggers,
+        control=LayerCounts(**{name: copied[name] for name in names}),
+        **{name: counts[name] for name in names},
+    )

@@ -1,0 +1,272 @@
+"""`/runs/{run}/concepts/{concept}`: one concept in one run: its matches, the keys that detect it, and what chance gives."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import duckdb
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from keyscope.app.accounts.identity import Visitor
+from keyscope.app.analyses.concepts import figures as drawing
+from keyscope.app.analyses.concepts.form import KINDS
+from keyscope.app.analyses.concepts.state import state_of
+from keyscope.app.analyses.state import AnalysisState
+from keyscope.app.concepts import repository
+from keyscope.app.concepts.lookup import find_concept
+from keyscope.app.concepts.repository import KnownConcept
+from keyscope.app.database.engine import Database, DatabaseUnavailable
+from keyscope.app.queries.concepts import (
+    ASCENDING,
+    SORTS,
+    ConceptExample,
+    ConceptKey,
+    ConceptLanguage,
+    ConceptLayer,
+    ConceptSummary,
+    Overlap,
+    Picker,
+    concept_examples,
+    concept_keys,
+    concept_languages,
+    concept_layers,
+    concept_summaries,
+    count_concept_keys,
+    first_keys,
+    overlaps,
+)
+from keyscope.app.queries.key_rows import rows_of
+from keyscope.app.queries.layers import Order
+from keyscope.app.roles import Role
+from keyscope.app.runs import Run
+from keyscope.app.web import formats
+from keyscope.app.web.baskets import shortened
+from keyscope.app.web.dependencies import Cursor, LabelsDatabase, OpenRun
+from keyscope.app.web.key_table import Column, Pager, Row, pager, sorting
+from keyscope.app.web.links import Basket, Links
+from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
+from keyscope.contract.analyses.concepts import KEY_SCORES
+from keyscope.contract.keys import Mask
+
+router = APIRouter()
+
+PAGE_SIZE = 25
+PICKERS: dict[Picker, tuple[str, str]] = {
+    "fdr": ("significant", "Keys with more hits than chance gives, false discovery rate controlled, by p-value"),
+    "auroc": ("AUROC", "All keys by how well their coefficient tells the concept's tokens from others"),
+    "causal": ("causal", "All keys by what they give to the prediction of the concept's tokens"),
+    "any_hit": (
+        "any hit",
+        "Keys with a hit among their triggers, the rule of the paper; it has no order, so lots are drawn",
+    ),
+}
+"""Pickers by name, with their title and what they are."""
+TITLES = {
+    "rank_fdr": "by p",
+    "rank_auroc": "by AUROC",
+    "rank_causal": "by causal",
+    "log_odds_z": "log odds z",
+    "auroc": "AUROC",
+}
+COLUMNS = (
+    "hits",
+    "triggers",
+    "q",
+    "precision",
+    "recall",
+    "lift",
+    "auroc",
+    "log_odds_z",
+    "causal",
+    "rank_fdr",
+    "rank_auroc",
+    "rank_causal",
+)
+"""Columns of the table, in order."""
+SHARES = ("precision", "recall")
+
+
+class ConceptState(BaseModel):
+    """The state of the page, as it stands in the address."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    picker: Picker = "fdr"
+    sort: str = Field("", pattern=f"^({'|'.join(SORTS)})?$")
+    order: Literal["asc", "desc"] = "asc"
+    offset: int = Field(0, ge=0, le=2**31)
+    n: int = Field(20, ge=1, le=2000)
+    mask: str = ""
+
+    def query(self, **changes: object) -> dict[str, Any]:
+        """The address's parameters after the changes, defaults and the basket left out."""
+        return self.model_copy(update=changes).model_dump(exclude_defaults=True, exclude={"mask"})
+
+    @property
+    def sorted_by(self) -> str:
+        """What the keys are sorted by: the picker's rank where nothing else is asked for."""
+        return self.sort or f"rank_{self.picker}"
+
+
+@dataclass(frozen=True, slots=True)
+class PickerTab:
+    """A picker to choose."""
+
+    name: Picker
+    title: str
+    help: str
+    current: bool
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPattern:
+    """The concept's pattern in one language."""
+
+    language: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptPage(Page):
+    """What the page of a concept shows."""
+
+    known: Annotated[KnownConcept, Help("The concept, and who defined it when")]
+    state: Annotated[ConceptState, Help("Picker, sorting and place, as in the address")]
+    patterns: Annotated[list[ShownPattern], Help("What is of the concept, by language")]
+    versions: Annotated[list[KnownConcept], Help("Every version of the definition, the latest first")]
+    change_href: Annotated[str, Help("Address of the form with this concept in it")]
+    compute_href: Annotated[str, Help("Where the form that computes a saved concept is sent to")]
+    may_start: Annotated[bool, Help("Whether who looks may have it computed")]
+    analysis: Annotated[AnalysisState, Help("How the concept's keys were found, or how to find them")]
+    found: Annotated[ConceptSummary | None, Help("The concept in numbers; None while it is not computed")]
+    languages: Annotated[list[ConceptLanguage], Help("The concept by language")]
+    layers: Annotated[list[tuple[ConceptLayer, ConceptLayer]], Help("Each layer, and the same for a shuffled copy")]
+    examples: Annotated[list[ConceptExample], Help("Some matches in their code")]
+    pickers: Annotated[list[PickerTab], Help("Ways to pick the concept's keys")]
+    columns: Annotated[list[Column], Help("Columns of the table of keys")]
+    rows: Annotated[list[Row], Help("Keys on this page of the table")]
+    pager: Annotated[Pager, Help("Which of the keys that are stored for the concept are shown")]
+    exports: Annotated[dict[str, str], Help("Addresses of the keys of all concepts as files")]
+    overlaps: Annotated[list[Overlap], Help("How many of their first keys every two pickers share")]
+    basket: Annotated[list[Mask], Help("The first keys of the picker, to be masked")]
+    try_href: Annotated[str, Help("Where the first keys are masked and a prompt with the concept is tried")]
+
+
+@router.get("/runs/{run}/concepts/{concept}", name="concept_page")
+def concept_page(
+    request: Request,
+    run: OpenRun,
+    concept: str,
+    cursor: Cursor,
+    database: LabelsDatabase,
+    visitor: Visitor,
+    state: Annotated[ConceptState, Query()],
+) -> HTMLResponse:
+    """One concept."""
+    known = find_concept(cursor, database, concept)
+    links = Links(request, basket_of(request, run.run_id, state.mask))
+    part, found = known.concept.part, concept_summaries(cursor).get(known.concept.part)
+
+    def href(**changes: object) -> str:
+        return links.concept(run.run_id, concept, **state.query(**changes))
+
+    keys = concept_keys(cursor, part, state.sorted_by, state.order, PAGE_SIZE, state.offset)
+    page = ConceptPage(
+        frame=Frame(f"{known.concept.title} · {run.run_id}", links, run.manifest, here="runs", section="concepts_page"),
+        known=known,
+        state=state,
+        patterns=[
+            ShownPattern(language, KINDS[each.kind], each.text) for language, each in known.concept.patterns.items()
+        ],
+        versions=_versions(database, known),
+        change_href=links.concepts(run.run_id, **{"copy_of" if known.shipped else "change": concept}) + "#define",
+        compute_href=links.of_run("compute_concept", run.run_id),
+        may_start=visitor is None or visitor.role.may(Role.LABELER),
+        analysis=state_of(run, known.concept),
+        found=found,
+        languages=concept_languages(cursor, part),
+        layers=list(zip(*concept_layers(cursor, part), strict=True)),
+        examples=concept_examples(cursor, part),
+        pickers=[
+            PickerTab(picker, title, help, picker == state.picker, href(picker=picker, sort="", order="asc", offset=0))
+            for picker, (title, help) in PICKERS.items()
+        ],
+        columns=[_column(each, state, href) for each in COLUMNS],
+        rows=_rows(run, cursor, keys),
+        pager=pager(count_concept_keys(cursor, part), len(keys), state.offset, PAGE_SIZE, href),
+        exports=links.exports("export_analysis_table", run=run.run_id, table="concept_keys"),
+        overlaps=overlaps(cursor, part, state.n),
+        basket=[Mask(key) for key in first_keys(cursor, part, state.picker, state.n)],
+        try_href=links.to("try_concept", run=run.run_id, concept=concept),
+    )
+    return respond(request, "concept.html", page)
+
+
+@router.post("/runs/{run}/concepts/{concept}/try", name="try_concept")
+def try_concept(
+    request: Request,
+    run: OpenRun,
+    concept: str,
+    cursor: Cursor,
+    database: LabelsDatabase,
+    picker: Annotated[Picker, Query()] = "fdr",
+    n: Annotated[int, Query(ge=1, le=2000)] = 20,
+    example: Annotated[int, Query(ge=0)] = 0,
+) -> RedirectResponse:
+    """Mask the first keys of a picker on the live page, with a prompt that ends in a match of the concept."""
+    part = find_concept(cursor, database, concept).concept.part
+    masks = tuple(Mask(key) for key in first_keys(cursor, part, picker, n))
+    prompts = [each.before + each.match for each in concept_examples(cursor, part)]
+    links = Links(request, shortened(database, Basket(run.run_id, masks)))
+    return RedirectResponse(links.live(run.run_id, prompt=prompts[example] if example < len(prompts) else ""), 303)
+
+
+@router.get("/runs/{run}/concepts/{concept}/figures/{figure}", name="concept_figure")
+def concept_figure(
+    run: OpenRun,
+    concept: str,
+    cursor: Cursor,
+    database: LabelsDatabase,
+    figure: Literal["any_hit", "detectors", "hits"],
+) -> Response:
+    """The concept by layer: keys with any hit, keys that detect it, or the share of triggers with a hit."""
+    layers, control = concept_layers(cursor, find_concept(cursor, database, concept).concept.part)
+    if figure == "any_hit":
+        drawn = drawing.any_hit_by_layer(layers)
+    elif figure == "detectors":
+        drawn = drawing.detectors_by_layer(layers, control)
+    else:
+        drawn = drawing.hits_by_layer(layers)
+    return Response(drawn.to_json(), media_type="application/json")
+
+
+def _versions(database: Database, known: KnownConcept) -> list[KnownConcept]:
+    try:
+        return list(database.read(lambda session: repository.versions(session, known.concept.name)))
+    except DatabaseUnavailable:
+        return []
+
+
+def _column(name: str, state: ConceptState, href: Any) -> Column:
+    column = next(column for column in KEY_SCORES if column.name == name)
+    title = TITLES.get(name, name)
+    first: Order = "asc" if name in ASCENDING else "desc"
+    return Column(title, column.help, True, *sorting(name, state.sorted_by, state.order, href, first))
+
+
+def _rows(run: Run, cursor: duckdb.DuckDBPyConnection, keys: list[ConceptKey]) -> list[Row]:
+    shown = rows_of(cursor, run.vocabulary, [each.key for each in keys])
+    return [
+        Row(row, [_written(name, each.scores[name]) for name in COLUMNS]) for row, each in zip(shown, keys, strict=True)
+    ]
+
+
+def _written(name: str, value: Any) -> str:
+    if name in SHARES:
+        return formats.share(value)
+    if isinstance(value, int):
+        return formats.count(value)
+    return formats.number(value)

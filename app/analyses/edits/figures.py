@@ -1,0 +1,85 @@
+"""The Plotly figure of an edit: what growing masks do, with what other keys do at the main dose."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from keyscope.app.queries.edits import Control, Effect
+from keyscope.app.web.drawing import interval_bars, interval_words
+
+TITLES = {
+    ("concept", ""): "the concept's places",
+    ("near", ""): "other places of the same windows",
+    ("general", ""): "code without the concept",
+}
+AXES = {
+    "accuracy": ("change of accuracy, in points", 100.0, ".1f"),
+    "loss": ("change of loss, in nats", 1.0, ".3f"),
+}
+DASHES = {"random": "dot", "matched": "dash"}
+
+
+def doses(effects: Sequence[Effect], controls: Sequence[Control], measure: str) -> go.Figure:
+    """Change at every dose with its interval; horizontal lines where controls of the main dose lie on average.
+
+    Args:
+        effects: all groups at all doses.
+        controls: those of the concept's places.
+        measure: accuracy or loss.
+    """
+    title, scale, digits = AXES[measure]
+    figure = go.Figure()
+    for place, name in TITLES.items():
+        line = [each for each in effects if (each.group, each.name) == place and each.places]
+        if line:
+            figure.add_trace(_line(line, measure, name, scale, digits))
+    span = [min(each.keys for each in effects), max(each.keys for each in effects)] if effects else []
+    for control in controls:
+        if control.measure == measure:
+            figure.add_trace(_control(control, span, scale, digits))
+    figure.update_xaxes(title="keys masked", type="log", tickvals=sorted({each.keys for each in effects}))
+    figure.update_yaxes(title=title)
+    figure.update_layout(showlegend=True, hovermode="closest")
+    return figure
+
+
+def _line(line: Sequence[Effect], measure: str, name: str, scale: float, digits: str) -> go.Scatter:
+    changes = [each.measures[measure] for each in line]
+    middle = [scale * (each.change or 0.0) for each in changes]
+    lows = [None if each.low is None else scale * each.low for each in changes]
+    highs = [None if each.high is None else scale * each.high for each in changes]
+    return go.Scatter(
+        x=[each.keys for each in line],
+        y=middle,
+        error_y=interval_bars(middle, lows, highs),
+        name=name,
+        mode="lines+markers",
+        hovertext=[
+            f"{interval_words(low, high, f'+{digits}')}; {each.places:,} places in {each.files:,} files"
+            for each, low, high in zip(line, lows, highs, strict=True)
+        ],
+        hovertemplate=f"{name}<br>%{{x}} keys: %{{y:+{digits}}}<br>%{{hovertext}}<extra></extra>",
+    )
+
+
+def _control(control: Control, span: Sequence[int], scale: float, digits: str) -> go.Scatter:
+    """The controls' mean as a line, and the range of their draws as bars at its ends."""
+    name = f"{control.control} keys at the concept's places"
+    mean, low, high = scale * control.mean, scale * control.smallest, scale * control.largest
+    return go.Scatter(
+        x=list(span),
+        y=[mean] * len(span),
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [high - mean] * len(span),
+            "arrayminus": [mean - low] * len(span),
+            "thickness": 1,
+        },
+        name=name,
+        mode="lines",
+        line={"dash": DASHES[control.control], "width": 1},
+        hovertemplate=(
+            f"{name}, {control.draws} draws<br>mean %{{y:+{digits}}}, from {low:+{digits}} to {high:+{digits}}<extra></extra>"
+        ),
+    )

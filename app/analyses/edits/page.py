@@ -1,0 +1,221 @@
+"""Edits: the form that starts one and those of a concept on its page; `/runs/{run}/edits` and one by itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import duckdb
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from keyscope.app.accounts.identity import Labeler
+from keyscope.app.analyses.edits import figures as drawing
+from keyscope.app.analyses.edits import judging as edits
+from keyscope.app.analyses.edits.sections import MEASURES, Headline, blocks, headline
+from keyscope.app.concepts.lookup import find_concept
+from keyscope.app.live import jobs
+from keyscope.app.queries import edits as queries
+from keyscope.app.queries.concepts import concept_summaries
+from keyscope.app.queries.edits import Edit, Prompt
+from keyscope.app.web.baskets import shortened
+from keyscope.app.web.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun
+from keyscope.app.web.links import Basket, Links
+from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.returning import way_back
+from keyscope.app.web.sections import Block
+from keyscope.contract.analyses.edit import BASKET
+from keyscope.contract.analyses.manifest import AnalysisManifest
+from keyscope.contract.keys import Mask
+from keyscope.contract.wire import JobOptions
+
+router = APIRouter()
+
+PICKERS = {
+    "causal": "causal: giving most to the concept's tokens",
+    "auroc": "AUROC: best at telling the concept's tokens from others",
+    "fdr": "significant: more hits than chance, by p-value",
+    "any_hit": "any hit among the triggers, by lot",
+    BASKET: "the keys in your basket",
+}
+KEYS_SHOWN = 40
+
+
+class EditForm(BaseModel):
+    """An edit as the form asks for it; shares are in per cent."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    picker: Literal["any_hit", "fdr", "auroc", "causal", "basket"] = "causal"
+    percent: float = Field(1.0, gt=0, le=100, allow_inf_nan=False)
+    factor: float = Field(0.0, ge=-100, le=100, allow_inf_nan=False)
+    draws: int = Field(20, ge=2, le=1000)
+    tokens: int = Field(30_000, ge=1000, le=100_000_000)
+    mask: str = ""
+    """The basket."""
+    next: str = ""
+
+    def settings(self, concept: str) -> dict[str, Any]:
+        """What the analysis is asked for; a basket has its own factors."""
+        asked: dict[str, Any] = {"concept": concept, "picker": self.picker, "draws": self.draws, "tokens": self.tokens}
+        if self.picker == BASKET:
+            return {**asked, "basket": self.mask}
+        return {**asked, "share": self.percent / 100, "factor": self.factor}
+
+
+@dataclass(frozen=True, slots=True)
+class ShownEdit:
+    """One edit in a list."""
+
+    edit: Edit
+    headlines: list[Headline]
+    """By accuracy and by loss."""
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptEditsPage(Page):
+    """What is shown of a concept's edits, on a page of its own and as a part of the concept's."""
+
+    title: Annotated[str, Help("What people call the concept")]
+    ready: Annotated[bool, Help("Whether the concept's keys are known, so that they can be masked")]
+    edits: Annotated[list[ShownEdit], Help("The concept's edits that have been measured")]
+    form: Annotated[EditForm, Help("What the form that starts another begins with")]
+    pickers: Annotated[dict[str, str], Help("Ways to pick the keys, with what each is")]
+    start_href: Annotated[str, Help("Where the form is sent to")]
+    jobs_href: Annotated[str, Help("Address of the jobs that measure edits of the concept")]
+    concept_href: Annotated[str, Help("Address of the concept's page")]
+
+
+@dataclass(frozen=True, slots=True)
+class EditsPage(Page):
+    """What the list of a run's edits shows."""
+
+    edits: Annotated[list[ShownEdit], Help("Every edit that has been measured")]
+
+
+@dataclass(frozen=True, slots=True)
+class EditPage(Page):
+    """What the page of an edit shows."""
+
+    edit: Annotated[Edit, Help("What was masked, and how much was measured")]
+    headlines: Annotated[list[Headline], Help("What came of it, by accuracy and by loss")]
+    blocks: Annotated[list[Block], Help("Figures and tables")]
+    masks: Annotated[list[tuple[Mask, str]], Help("The first masked keys, each with its address")]
+    prompts: Annotated[list[Prompt], Help("Code to try it on, where it does most harm first")]
+    try_href: Annotated[str, Help("Where the form that tries it is sent to")]
+    concept_href: Annotated[str, Help("Address of the concept's page")]
+    made: Annotated[AnalysisManifest | None, Help("How it was computed")]
+
+
+@router.get("/runs/{run}/concepts/{concept}/edits", name="concept_edits_page")
+def concept_edits_page(
+    request: Request, run: OpenRun, concept: str, cursor: Cursor, database: LabelsDatabase, mask: MaskText = ""
+) -> HTMLResponse:
+    """The edits of a concept, and the form that starts another."""
+    known = find_concept(cursor, database, concept).concept
+    links = Links(request, basket_of(request, run.run_id, mask))
+    page = ConceptEditsPage(
+        frame=Frame(
+            f"Edits of {known.title} · {run.run_id}", links, run.manifest, here="runs", section="concepts_page"
+        ),
+        title=known.title,
+        ready=known.part in concept_summaries(cursor),
+        edits=_shown(cursor, links, run.run_id, queries.list_edits(cursor, known.part)),
+        form=EditForm(picker="basket" if links.basket else "causal", mask=links.basket.text),
+        pickers={picker: title for picker, title in PICKERS.items() if picker != BASKET or links.basket},
+        start_href=links.to("start_edit", run=run.run_id, concept=concept),
+        jobs_href=links.jobs(run.run_id, kind="edit", about=known.part),
+        concept_href=links.concept(run.run_id, concept),
+    )
+    return respond(request, "concept_edits.html", page)
+
+
+@router.get("/runs/{run}/edits", name="edits_page")
+def edits_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = "") -> HTMLResponse:
+    """All edits of a run."""
+    links = Links(request, basket_of(request, run.run_id, mask))
+    page = EditsPage(
+        frame=Frame(f"Edits · {run.run_id}", links, run.manifest, here="runs", section="edits_page"),
+        edits=_shown(cursor, links, run.run_id, queries.list_edits(cursor)),
+    )
+    return respond(request, "edits.html", page)
+
+
+@router.get("/runs/{run}/edits/{edit}", name="edit_page")
+def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, mask: MaskText = "") -> HTMLResponse:
+    """One edit."""
+    links = Links(request, basket_of(request, run.run_id, mask))
+    found = queries.get_edit(cursor, edit)
+    masks = queries.masks(cursor, found)
+    page = EditPage(
+        frame=Frame(f"Edit of {found.title} · {run.run_id}", links, run.manifest, here="runs", section="edits_page"),
+        edit=found,
+        headlines=_headlines(cursor, found),
+        blocks=blocks(cursor, links, run.run_id, found),
+        masks=[(each, links.key(run.run_id, each.key)) for each in masks[:KEYS_SHOWN]],
+        prompts=queries.prompts(cursor, edit),
+        try_href=links.to("try_edit", run=run.run_id, edit=edit),
+        concept_href=links.concept(run.run_id, found.concept.rpartition("-")[0]),
+        made=run.analyses.get(("edit", edit)),
+    )
+    return respond(request, "edit.html", page)
+
+
+@router.get("/runs/{run}/edits/{edit}/figures/{measure}", name="edit_figure")
+def edit_figure(run: OpenRun, cursor: Cursor, edit: str, measure: Literal["accuracy", "loss"]) -> Response:
+    """Dose and response by one measure."""
+    found = queries.get_edit(cursor, edit)
+    controls = [each for each in queries.controls(cursor, found.edit) if each.group == "concept"]
+    drawn = drawing.doses(queries.effects(cursor, found.edit, "dose"), controls, measure)
+    return Response(drawn.to_json(), media_type="application/json")
+
+
+@router.post("/runs/{run}/concepts/{concept}/edits", name="start_edit")
+async def start_edit(
+    request: Request,
+    run: OpenRun,
+    concept: str,
+    cursor: Cursor,
+    database: LabelsDatabase,
+    workers: LiveWorkers,
+    person: Labeler,
+    form: Annotated[EditForm, Form()],
+) -> RedirectResponse:
+    """Have an edit of a concept measured, and go on to where its progress is shown.
+
+    Raises:
+        UnknownConcept: there is none of that name.
+        NoJobs, WorkerUnavailable, WorkerRefused, WorkerFailed: nothing was started.
+    """
+    known = await run_in_threadpool(find_concept, cursor, database, concept)
+    asked = JobOptions(run=run.run_id, kind="edit", settings=form.settings(known.concept.part))
+    await jobs.start_job(workers, run.manifest, asked)
+    return RedirectResponse(way_back(request, form.next), status_code=303)
+
+
+@router.post("/runs/{run}/edits/{edit}/try", name="try_edit")
+def try_edit(
+    request: Request,
+    run: OpenRun,
+    cursor: Cursor,
+    database: LabelsDatabase,
+    edit: str,
+    prompt: Annotated[int, Query(ge=0)] = 0,
+) -> RedirectResponse:
+    """Mask the edit's keys on the live page, with code in which a token of the concept comes next."""
+    found = queries.get_edit(cursor, edit)
+    prompts = queries.prompts(cursor, edit)
+    text = prompts[prompt].prompt if prompt < len(prompts) else ""
+    basket = Basket(run.run_id, tuple(queries.masks(cursor, found)))
+    links = Links(request, shortened(database, basket))
+    return RedirectResponse(links.live(run.run_id, prompt=text, max_new_tokens=24), status_code=303)
+
+
+def _shown(cursor: duckdb.DuckDBPyConnection, links: Links, run_id: str, found: Sequence[Edit]) -> list[ShownEdit]:
+    return [ShownEdit(each, _headlines(cursor, each), links.edit(run_id, each.edit)) for each in found]
+
+
+def _headlines(cursor: duckdb.DuckDBPyConnection, edit: Edit) -> list[Headline]:
+    return [headline(edit, edits.judge(cursor, edit, measure)) for measure in MEASURES]

@@ -1,0 +1,1 @@
+"""Firing: when keys fire, and what their weights are for."""

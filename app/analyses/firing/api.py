@@ -1,0 +1,148 @@
+"""When the keys of a run fire, layer by layer and key by key."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Literal, TypeVar
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from keyscope.app.analyses.sheets import check_computed
+from keyscope.app.queries.firing import DetectedToken, LayerNumber, Which, group_numbers, key_firing, layer_numbers
+from keyscope.app.web import shapes as models
+from keyscope.app.web import shaping as shapes
+from keyscope.app.web.dependencies import Cursor, Key, OpenRun
+from keyscope.contract.analyses.firing import CENSUS, CONTROLS, COUNTED, GROUPS, LEVELS, MEASURES
+
+router = APIRouter(tags=["analyses"])
+Place = TypeVar("Place", int, str)
+"""A layer, or the name of a group of layers."""
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NumberShape(_Shape):
+    """A number of a layer."""
+
+    value: float
+    low: float | None = Field(
+        description="Lower end of its 95 % interval, by bootstrap over files; null for what follows from weights alone (see "
+        "census), for the controls drawn and gaussian, and where there are too few files"
+    )
+    high: float | None
+    n: int = Field(description="Keys, or what `counted` says")
+
+
+class FiringNumbers(_Shape):
+    """What is said of one layer, or of several together."""
+
+    measures: dict[str, NumberShape]
+    controls: dict[str, dict[str, NumberShape]] = Field(description="What chance gives: by control, then by measure")
+    by_language: dict[str, dict[str, NumberShape]] = Field(description="By language, then by measure")
+
+
+class FiringLayer(FiringNumbers):
+    """One layer."""
+
+    layer: int
+
+
+class FiringGroup(FiringNumbers):
+    """Layers together."""
+
+    layers: str = Field(description="One of those in `help`")
+
+
+class FiringAnswer(_Shape):
+    """When keys fire, by layer."""
+
+    ok: Literal[True] = True
+    layers: list[FiringLayer]
+    groups: list[FiringGroup] = Field(
+        description="Over several layers: the mean over their keys; of `best_f1` the highest"
+    )
+    help: dict[str, str] = Field(description="What each measure, control, level and group of layers is")
+    counted: dict[str, str] = Field(description="What n counts, of measures for which it is not the layer's keys")
+    census: list[str] = Field(description="Measures of all the layer's keys by their weights, which have no interval")
+
+
+class KeyLanguage(_Shape):
+    """A key in one language."""
+
+    language: str
+    fires: float | None = Field(description="Share of the language's tokens on which it fires")
+    strong: float | None = Field(description="The same of firing strongly")
+    f1: float | None = Field(description="F1 of telling the language by its mean over a file, on held-out files")
+
+
+class DetectedShape(models.TokenShape):
+    """A token that a key detects."""
+
+    occurrences: int = Field(description="Of the token in the corpus")
+    fired: int = Field(description="Those of them on which the key fires")
+    share: float = Field(description="Of all the key's firing")
+
+
+class KeyFiringAnswer(_Shape):
+    """When one key fires."""
+
+    ok: Literal[True] = True
+    key: str
+    stats: dict[str, models.Value]
+    languages: list[KeyLanguage]
+    positions: dict[str, list[float]] = Field(description="Firing rate by bucket of window positions, for each level")
+    detects: list[DetectedShape] = Field(description="The tokens it detects, at the level `detector_level`")
+
+
+@router.get("/runs/{run}/firing", responses=models.OF_A_RUN)
+def show_firing(run: OpenRun, cursor: Cursor) -> FiringAnswer:
+    """Every measure of every layer; 404 while the analysis is not computed."""
+    check_computed(run, "firing")
+    found, together = layer_numbers(cursor), group_numbers(cursor)
+    there = [name for name in GROUPS if any(name in groups for groups in together.values())]
+    return FiringAnswer(
+        layers=[FiringLayer(layer=layer, **_numbers(layer, found)) for layer in range(run.manifest.model.n_layers)],
+        groups=[FiringGroup(layers=name, **_numbers(name, together)) for name in there],
+        help=MEASURES | CONTROLS | LEVELS | GROUPS,
+        counted=COUNTED,
+        census=list(CENSUS),
+    )
+
+
+@router.get("/runs/{run}/keys/{key}/firing", responses=models.OF_A_RUN)
+def show_key_firing(run: OpenRun, cursor: Cursor, key: Key) -> KeyFiringAnswer:
+    """When one key fires; 404 while the analysis is not computed."""
+    check_computed(run, "firing")
+    found = key_firing(cursor, run.vocabulary, key)
+    assert found is not None
+    return KeyFiringAnswer(
+        key=str(key),
+        stats=found.columns,
+        languages=[KeyLanguage(**asdict(each)) for each in found.languages],
+        positions=found.positions,
+        detects=[_detected(each) for each in found.tokens],
+    )
+
+
+def _numbers(place: Place, found: Mapping[Which, Mapping[Place, LayerNumber]]) -> dict[str, Any]:
+    measures: dict[str, NumberShape] = {}
+    controls: dict[str, dict[str, NumberShape]] = {}
+    languages: dict[str, dict[str, NumberShape]] = {}
+    for (measure, control, part), numbers in found.items():
+        if place not in numbers:
+            continue
+        number = NumberShape(**asdict(numbers[place]))
+        if control and not part:
+            controls.setdefault(control, {})[measure] = number
+        elif part and not control:
+            languages.setdefault(part, {})[measure] = number
+        elif not part:
+            measures[measure] = number
+    return {"measures": measures, "controls": controls, "by_language": languages}
+
+
+def _detected(found: DetectedToken) -> DetectedShape:
+    values: dict[str, Any] = shapes.token(found.token)
+    return DetectedShape(**values, occurrences=found.occurrences, fired=found.fired, share=found.share)

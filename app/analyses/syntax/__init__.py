@@ -1,0 +1,1 @@
+"""Syntax: what kinds of code keys fire on."""

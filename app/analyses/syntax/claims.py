@@ -1,0 +1,103 @@
+"""Claims about what is stored in which layer, on the analysis `syntax`."""
+
+from keyscope.app.analyses.claim import Claim, Cursor, Measured, Rate, judged
+from keyscope.app.queries.values import rows
+from keyscope.contract.manifest import Manifest
+
+_TREND = """
+    SELECT keys, difference, low, high, control, control_low, control_high FROM syntax_trends
+    WHERE measure = ? AND difference IS NOT NULL AND low IS NOT NULL"""
+_LAYERS = "SELECT mean, low, high FROM syntax_layers WHERE measure = ? AND mean IS NOT NULL AND low IS NOT NULL ORDER BY layer"
+
+
+def _trend(cursor: Cursor, measure: str, sign: int, what: str) -> tuple[str, bool, bool] | None:
+    """A measure's change from the lower to the upper half of layers: in words, as claimed, the other way."""
+    found = rows(cursor, _TREND, [measure])
+    if not found:
+        return None
+    keys, *numbers = found[0]
+    change, chance = Rate.of(numbers[:3]), numbers[4:]
+    if None in chance:
+        chance = [0.0, 0.0]
+    as_claimed = change.low > max(0, chance[1]) if sign > 0 else change.high < min(0, chance[0])
+    otherwise = change.high < min(0, chance[0]) if sign > 0 else change.low > max(0, chance[1])
+    text = f"{what} {change.change(3)}, by chance {chance[0]:+.3f} to {chance[1]:+.3f}; n = {keys:,} keys"
+    return text, as_claimed, otherwise
+
+
+def shallow(cursor: Cursor, manifest: Manifest) -> Measured | None:
+    """Concentration on one token, and entropy of the trigger tokens, by depth."""
+    share = _trend(cursor, "token_share", -1, "share of a key's triggers on its commonest token")
+    entropy = _trend(cursor, "entropy", 1, "relative entropy of its trigger tokens")
+    if share is None or entropy is None:
+        return None
+    return Measured(
+        f"upper half of layers less lower half: {share[0]}; {entropy[0]}",
+        judged(share[1] and entropy[1], share[2] and entropy[2]),
+    )
+
+
+def locality(cursor: Cursor, manifest: Manifest) -> Measured | None:
+    """What dropping the last, the first or a random token does to a key."""
+    last, first, other = (
+        [Rate.of(row) for row in rows(cursor, _LAYERS, [f"drop_{which}"])] for which in ("last", "first", "random")
+    )
+    trend = _trend(cursor, "drop_last", 1, "upper half less lower half")
+    if not last or not first or not other or trend is None:
+        return None
+    strongest = all(
+        one.estimate < min(two.estimate, three.estimate) for one, two, three in zip(last, first, other, strict=True)
+    )
+    return Measured(
+        f"relative change without the last token: {last[0].number()} in layer 0, {last[-1].number()} in the last layer "
+        f"({trend[0]}); without the first {first[0].number()} and {first[-1].number()}; without a random one "
+        f"{other[0].number()} and {other[-1].number()}",
+        judged(strongest and last[0].high < -0.4 and trend[1], not strongest or trend[2]),
+    )
+
+
+def families(cursor: Cursor, manifest: Manifest) -> Measured | None:
+    """Where keys of keywords and operators are, and where keys of names."""
+    grammar = _trend(cursor, "grammar", -1, "keys of keywords, operators and punctuation")
+    names = _trend(cursor, "names", 1, "keys of names, calls, attributes and types")
+    if grammar is None or names is None:
+        return None
+    return Measured(
+        f"share of keys, upper half of layers less lower half: {grammar[0]}; {names[0]}",
+        judged(grammar[1] and names[1], grammar[2] and names[2]),
+    )
+
+
+CLAIMS = (
+    Claim(
+        2,
+        "From shallow to semantic",
+        "Lower layers hold keywords and n-grams, higher ones more abstract patterns (Haider et al. 2024; Geva et al. 2021)",
+        "Expected: in the upper half of layers a smaller share of triggers on one token, and a higher entropy, both by "
+        "more than the control's range. Contrary: both the other way.",
+        "syntax",
+        "syntax_page",
+        shallow,
+    ),
+    Claim(
+        3,
+        "The last token counts most, less so with depth",
+        "Without the trigger token a key of a low layer loses about two thirds of its coefficient, one of the top about "
+        "a fifth; the first and a random token count little (Geva et al. 2021)",
+        "Expected: the last token counts most in every layer, takes more than 40 % in layer 0, and less in the upper half "
+        "of layers, beyond the control's range. Contrary: it does not count most, or counts more in the upper half.",
+        "syntax",
+        "syntax_page",
+        locality,
+    ),
+    Claim(
+        5,
+        "Grammar low, names high",
+        "Keys of keywords and operators lie low, keys of library and domain terms higher",
+        "Expected: fewer keys of grammar and more of names in the upper half of layers, both by more than the control's "
+        "range. Contrary: both the other way.",
+        "syntax",
+        "syntax_page",
+        families,
+    ),
+)

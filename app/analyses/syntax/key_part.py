@@ -1,0 +1,119 @@
+"""What the page of a key says about syntax: what its triggers have in common, and how shallow it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import duckdb
+
+from keyscope.app.analyses.agreement.sections import ROLE_TITLES
+from keyscope.app.queries.syntax import KeySyntax, ProfileRow, key_syntax
+from keyscope.app.web import formats
+from keyscope.contract.analyses.syntax import ASPECTS, KEY_MEASURES, NOWHERE
+from keyscope.contract.keys import KeyId
+
+SURE = 0.05
+"""Largest q of what is called more than a few tokens that happen to be so."""
+_TITLES = {
+    "score": "score",
+    "token_share": "on its commonest token",
+    "bigram_share": "on its commonest two",
+    "tokens_to_cover": "tokens for 95 %",
+    "bigrams_to_cover": "two tokens for 95 %",
+    "drop_last": "without the trigger token",
+    "drop_first": "without the first token",
+    "drop_random": "without a random token",
+}
+_HELP = {column.name: column.help for column in KEY_MEASURES}
+_SHARES = frozenset({"token_share", "bigram_share", "drop_last", "drop_first", "drop_random"})
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A number with its name and what it is."""
+
+    title: str
+    help: str
+    value: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One of the commonest values of an aspect."""
+
+    title: str
+    share: str
+    base: str
+    samples: str
+    about: str
+    """Everything known of it, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aspect:
+    """What a key's triggers are on, in one aspect."""
+
+    name: str
+    help: str
+    sure: bool
+    """The commonest value is more than a few tokens, neighbours or positions that happen to be so."""
+    values: Sequence[Value]
+
+
+@dataclass(frozen=True, slots=True)
+class SyntaxOfKey:
+    """The section of a key's page."""
+
+    triggers: int
+    measures: Sequence[Measured]
+    aspects: Sequence[Aspect]
+
+
+def syntax_of_key(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> SyntaxOfKey | None:
+    """The section; None while the analysis is not there or the key has no triggers."""
+    found = key_syntax(cursor, key)
+    if found is None or not found.profile:
+        return None
+    by_aspect = {aspect: list(rows) for aspect, rows in groupby(found.profile, key=lambda row: row.aspect)}
+    # an aspect of which there is nothing but that there is no such node is not worth its place
+    told = [name for name in ASPECTS if any(row.value != NOWHERE for row in by_aspect.get(name, ()))]
+    aspects = [_aspect(name, by_aspect[name]) for name in told]
+    return SyntaxOfKey(
+        triggers=int(found.measures["triggers"] or 0),
+        measures=_measures(found),
+        aspects=aspects,
+    )
+
+
+def _measures(found: KeySyntax) -> list[Measured]:
+    shown = []
+    for name, title in _TITLES.items():
+        value = found.measures.get(name)
+        if isinstance(value, int | float):
+            shown.append(Measured(title, _HELP[name], _show(name, value), f"help-syntax-{name}"))
+    return shown
+
+
+def _show(name: str, value: float) -> str:
+    if name in _SHARES:
+        return formats.share(value) if value >= 0 else f"\N{MINUS SIGN}{formats.share(-value)}"
+    return formats.number(value)
+
+
+def _aspect(name: str, found: Sequence[ProfileRow]) -> Aspect:
+    sure = found[0].distinct_q is not None and found[0].distinct_q <= SURE
+    return Aspect(name, ASPECTS[name], sure, [_value(each) for each in found])
+
+
+def _value(row: ProfileRow) -> Value:
+    about = (
+        f"{row.triggers} triggers, {formats.number(row.lift)} times what is usual; "
+        f"{formats.share(row.sample_share)} of its samples"
+    )
+    if row.q is not None:
+        about += f"; q {formats.number(row.q)}, {formats.number(row.distinct_q)} with equal tokens counted once"
+    title = f"no {row.aspect}" if row.value == NOWHERE else row.value
+    if row.aspect == "role":
+        title = ROLE_TITLES.get(row.value, row.value)
+    return Value(title, formats.share(row.share), formats.share(row.base), formats.share(row.sample_share), about)

@@ -1,0 +1,53 @@
+"""The claims of the literature, each tried on a run."""
+
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from keyscope.app.analyses.claim import Verdict
+from keyscope.app.findings.report import findings
+from keyscope.app.web import shapes as models
+from keyscope.app.web.dependencies import Cursor, OpenRun
+
+router = APIRouter(tags=["analyses"])
+
+
+class FindingShape(BaseModel):
+    """A claim and how it fared."""
+
+    number: int = Field(description="Claims of one number are about one experiment")
+    title: str
+    says: str = Field(description="What is claimed, in words")
+    rule: str = Field(description="When a run counts as showing it, and when as showing the contrary")
+    analysis: str | None = Field(description="Kind of analysis that has the figures; null where the run file has them")
+    measured: str = Field(description="Figures with their intervals and n; empty where they are not computed")
+    parts: list[str] = Field(description="The same of each thing that the claim was tried on, such as each edit")
+    verdict: Verdict
+
+
+class FindingsAnswer(BaseModel):
+    """Every claim, tried on a run."""
+
+    ok: Literal[True] = True
+    findings: list[FindingShape]
+
+
+@router.get("/runs/{run}/findings", responses=models.OF_A_RUN)
+def list_findings(run: OpenRun, cursor: Cursor) -> FindingsAnswer:
+    """Every claim, tried where its figures are computed."""
+    return FindingsAnswer(
+        findings=[
+            FindingShape(
+                number=each.claim.number,
+                title=each.claim.title,
+                says=each.claim.says,
+                rule=each.claim.rule,
+                analysis=each.claim.kind,
+                measured=each.measured.text,
+                parts=list(each.measured.parts),
+                verdict=each.measured.verdict,
+            )
+            for each in findings(cursor, run.manifest)
+        ]
+    )

@@ -1,0 +1,60 @@
+"""`/runs/{run}/findings`: the claims of the literature, each tried on this run."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+
+from keyscope.app.analyses.claim import Finding, Verdict
+from keyscope.app.analyses.state import analysis_state
+from keyscope.app.findings.report import findings
+from keyscope.app.web.dependencies import Cursor, OpenRun
+from keyscope.app.web.links import Links
+from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A finding, and where its figures are drawn or what computes them."""
+
+    finding: Finding
+    href: str
+    command: str | None
+    """Computes the figures, where they are not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindingsPage(Page):
+    """Every claim with its rule, figures and verdict."""
+
+    findings: Annotated[list[Shown], Help("Every claim, tried where its figures are there")]
+    counts: Annotated[dict[Verdict, int], Help("How many claims have each verdict")]
+
+
+@router.get("/runs/{run}/findings", name="findings_page")
+def findings_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = "") -> HTMLResponse:
+    """The claims of the literature, tried on a run."""
+    links = Links(request, basket_of(request, run.run_id, mask))
+    found = findings(cursor, run.manifest)
+
+    def shown(finding: Finding) -> Shown:
+        kind = finding.claim.kind
+        missing = finding.measured.verdict is Verdict.MISSING and kind is not None
+        command = analysis_state(run, kind).command if missing and kind else None
+        return Shown(finding, links.of_run(finding.claim.page, run.run_id), command)
+
+    page = FindingsPage(
+        frame=Frame(
+            title=f"Findings · {run.run_id}",
+            links=links,
+            run=run.manifest,
+            here="runs",
+            section="findings_page",
+        ),
+        findings=[shown(finding) for finding in found],
+        counts={verdict: sum(each.measured.verdict is verdict for each in found) for verdict in Verdict},
+    )
+    return respond(request, "findings.html", page)

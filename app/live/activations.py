@@ -1,0 +1,60 @@
+"""The keys behind a token: what the worker reads, with how rare it is in the run's corpus and what people say of it."""
+
+import logging
+
+import duckdb
+from starlette.concurrency import run_in_threadpool
+
+from keyscope.app.database.engine import Database, DatabaseUnavailable
+from keyscope.app.labels.many import labels_of_keys
+from keyscope.app.live.client import Workers
+from keyscope.app.queries import percentiles
+from keyscope.app.runs import Run
+from keyscope.contract.keys import KeyId
+from keyscope.contract.wire import ActivationsAnswer, ActivationsRequest, KeyLabel
+
+log = logging.getLogger(__name__)
+Labels = dict[KeyId, list[KeyLabel]]
+
+
+async def read_activations(
+    run: Run, workers: Workers, asked: ActivationsRequest, database: Database | None = None
+) -> ActivationsAnswer:
+    """The keys behind a token of a text, each with the percentile of its coefficient and, from a database, its labels.
+
+    Raises:
+        WorkerUnavailable, WorkerOtherWeights, WorkerRefused, WorkerFailed: nothing was read.
+    """
+    answer = await workers.activations(run.manifest, asked)
+
+    def with_what_is_known() -> ActivationsAnswer:
+        keys = [KeyId.parse(each.key) for each in answer.keys]
+        labels = _labels(database, run.manifest.model.weights_sha256, keys) if database else {}
+        with run.reading() as cursor:
+            return _with_what_is_known(cursor, answer, labels)
+
+    return await run_in_threadpool(with_what_is_known)
+
+
+def _labels(database: Database, weights_sha256: str, keys: list[KeyId]) -> Labels:
+    """Labels by key; none while the database does not answer, for the keys are worth seeing without."""
+    try:
+        found = database.read(lambda session: labels_of_keys(session, weights_sha256, keys))
+        return {
+            key: [KeyLabel(person=each.person, kind=each.kind, description=each.description) for each in labels]
+            for key, labels in found.items()
+        }
+    except DatabaseUnavailable as error:
+        log.warning("keys are shown without labels: %s", error)
+        return {}
+
+
+def _with_what_is_known(
+    cursor: duckdb.DuckDBPyConnection, answer: ActivationsAnswer, labels: Labels
+) -> ActivationsAnswer:
+    found = percentiles(cursor, {KeyId.parse(each.key): each.coefficient for each in answer.keys})
+    keys = []
+    for each in answer.keys:
+        key = KeyId.parse(each.key)
+        keys.append(each.model_copy(update={"percentile": found.get(key), "labels": labels.get(key, [])}))
+    return answer.model_copy(update={"keys": keys})

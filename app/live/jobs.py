@@ -1,0 +1,107 @@
+"""Jobs of the live workers: analyses of runs, asked for, looked at and stopped from here."""
+
+from keyscope.app.errors import NotFound
+from keyscope.app.live.client import Method, Worker, WorkerRefused, Workers, WorkerUnavailable, whole
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.manifest import Manifest
+from keyscope.contract.wire import Job, JobAnswer, JobOptions, JobsAnswer, WorkerInfo, WorkerJob
+
+_JSON = "application/json"
+
+
+class NoJobs(KeyscopeError):
+    """No live worker with the run's weights computes analyses."""
+
+    code = "no_jobs"
+    status = 409
+
+
+class UnknownJob(NotFound):
+    """No live worker knows of the job."""
+
+    code = "unknown_job"
+
+
+async def may_start(workers: Workers, manifest: Manifest) -> bool:
+    """Whether a worker is there that computes analyses of a run."""
+    try:
+        await _computing(workers, manifest)
+    except KeyscopeError:
+        return False
+    return True
+
+
+async def start_job(workers: Workers, manifest: Manifest, asked: JobOptions) -> Job:
+    """Ask for an analysis of a run.
+
+    Raises:
+        NoJobs: there are workers, but none computes analyses of this run.
+        WorkerUnavailable, WorkerRefused, WorkerFailed: nothing was started.
+    """
+    worker = await _computing(workers, manifest)
+    wanted = WorkerJob(**asked.model_dump(), weights_sha256=manifest.model.weights_sha256)
+    return (await whole(worker.ask("jobs", wanted, _JSON), JobAnswer)).job
+
+
+async def list_jobs(workers: Workers, run: str | None = None) -> list[Job]:
+    """Jobs of all workers that answer, of one run or of all, the latest first."""
+    found = []
+    for worker, info in (await workers.all())[0]:
+        if info.jobs:
+            found += (await whole(worker.ask("jobs", None, _JSON, "GET"), JobsAnswer)).jobs
+    wanted = [job for job in found if run is None or job.run == run]
+    return sorted(wanted, key=lambda job: job.submitted, reverse=True)
+
+
+async def get_job(workers: Workers, name: str) -> Job:
+    """How far a job is.
+
+    Raises:
+        UnknownJob: no worker that answers knows of it.
+        WorkerUnavailable, WorkerFailed: nobody can say.
+    """
+    return await _of_any(workers, name, "GET")
+
+
+async def cancel_job(workers: Workers, name: str) -> Job:
+    """Stop a job; what it has done is kept.
+
+    Raises:
+        UnknownJob: no worker that answers knows of it.
+        WorkerUnavailable, WorkerFailed: nobody can say.
+    """
+    return await _of_any(workers, name, "DELETE")
+
+
+async def _of_any(workers: Workers, name: str, method: Method) -> Job:
+    if name.isalnum() and name.isascii():
+        for worker in await _all_computing(workers):
+            try:
+                return (await whole(worker.ask(f"jobs/{name}", None, _JSON, method), JobAnswer)).job
+            except WorkerRefused as refusal:
+                if refusal.status != NotFound.status:
+                    raise
+    raise UnknownJob(f"there is no job {name!r}: jobs are forgotten when their worker starts again")
+
+
+async def _all_computing(workers: Workers) -> list[Worker]:
+    found, problems = await workers.all()
+    if not found and problems:
+        raise WorkerUnavailable("; ".join(problems))
+    return [worker for worker, info in found if info.jobs]
+
+
+async def _computing(workers: Workers, manifest: Manifest) -> Worker:
+    await workers.find(manifest)  # has the better sentence where no worker fits at all
+    found, _ = await workers.all()
+    fitting = [worker for worker, info in found if _computes(info, manifest)]
+    if not fitting:
+        raise NoJobs(
+            f"the live worker of {manifest.run_id} computes no analyses: start `keyscope worker` with --runs, or use the "
+            "command"
+        )
+    return fitting[0]
+
+
+def _computes(info: WorkerInfo, manifest: Manifest) -> bool:
+    return info.jobs and info.weights_sha256 == manifest.model.weights_sha256

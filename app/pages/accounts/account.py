@@ -1,0 +1,206 @@
+"""`/account`: what belongs to the one who has signed in: password, identity at the provider, sessions and tokens."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import BaseModel, ConfigDict
+
+from keyscope.app.accounts import passwords, people, sessions, tokens
+from keyscope.app.accounts import sign_in as entrance
+from keyscope.app.accounts.identity import AtBrowser, SignedIn
+from keyscope.app.accounts.models import Account, ApiToken, BrowserSession
+from keyscope.app.accounts.tokens import Lifetime
+from keyscope.app.database.engine import Database
+from keyscope.app.pages.accounts.browsers import browser_name
+from keyscope.app.pages.accounts.sign_in import RequestOrigin
+from keyscope.app.roles import Role
+from keyscope.app.web.dependencies import LabelsDatabase, RowId
+from keyscope.app.web.links import Basket, Links
+from keyscope.app.web.render import Frame, Help, Page, respond
+from keyscope.contract.errors import KeyscopeError
+
+router = APIRouter(prefix="/account")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSession:
+    """A browser that is signed in."""
+
+    id: int
+    browser: str
+    created_at: datetime
+    seen_at: datetime
+    here: bool
+    """The one that asks."""
+
+    @classmethod
+    def of(cls, found: BrowserSession, here: int) -> "ShownSession":
+        """What is shown of a session."""
+        return cls(found.id, browser_name(found.browser), found.created_at, found.seen_at, found.id == here)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownProvider:
+    """The OpenID provider, as one's account stands to it."""
+
+    joined: str | None
+    """Host of the provider whom the person signs in with."""
+    subject: str | None
+    """The provider's name for the person."""
+    to_join: str | None
+    """Host of the provider with whom an identity can be joined; None where there is none, or one is joined."""
+
+    @classmethod
+    def of(cls, account: Account, issuer: str | None) -> "ShownProvider | None":
+        """What is shown; None where there is nothing to join or to part from."""
+        if account.issuer is None and issuer is None:
+            return None
+        joined = urlsplit(account.issuer).netloc if account.issuer else None
+        return cls(joined, account.subject, urlsplit(issuer).netloc if issuer and not account.issuer else None)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPage(Page):
+    """What the account page shows."""
+
+    name: Annotated[str, Help("Name, as labels bear it")]
+    role: Annotated[Role, Help("What the person may do")]
+    roles: Annotated[list[Role], Help("Roles that a token may have")]
+    lifetimes: Annotated[list[Lifetime], Help("When a token may expire")]
+    lifetime: Annotated[Lifetime, Help("The one of these that is chosen at first")]
+    has_password: Annotated[bool, Help("Whether the person signs in with a password")]
+    shortest: Annotated[int, Help("Characters that a password needs")]
+    provider: Annotated[ShownProvider | None, Help("The OpenID provider; None without one")]
+    sessions: Annotated[list[ShownSession], Help("Browsers that are signed in")]
+    tokens: Annotated[list[ApiToken], Help("Tokens of programs")]
+    new_token: Annotated[str | None, Help("A token just made; it is never shown again")]
+    done: Annotated[str | None, Help("What was just done")]
+    problem: Annotated[str | None, Help("Why it could not be done")]
+
+
+class PasswordForm(BaseModel):
+    """The present password and the next."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    old: str = ""
+    new: str = ""
+
+
+class TokenForm(BaseModel):
+    """A token to make."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = ""
+    role: Role = Role.VIEWER
+    lifetime: Lifetime = Lifetime.QUARTER
+
+
+@router.get("", name="account_page")
+def account_page(request: Request, database: LabelsDatabase, me: AtBrowser) -> HTMLResponse:
+    """Password, sessions and tokens."""
+    return _page(request, database, me)
+
+
+@router.post("/password", name="change_password")
+def change_password(
+    request: Request,
+    form: Annotated[PasswordForm, Form()],
+    database: LabelsDatabase,
+    me: AtBrowser,
+    origin: RequestOrigin,
+) -> HTMLResponse:
+    """Change the password, and sign out everywhere but here."""
+    try:
+        entrance.change_password(database, me, form.old, form.new, origin)
+    except KeyscopeError as error:
+        return refused(request, database, me, error)
+    return _page(request, database, me, done="your password is changed, and you are signed out everywhere else")
+
+
+@router.post("/sessions/{session}/end", name="end_session")
+def end_session(request: Request, session: RowId, database: LabelsDatabase, me: AtBrowser) -> RedirectResponse:
+    """Sign one browser out."""
+    database.write(lambda transaction: sessions.end(transaction, me.account_id, session))
+    return _again(request)
+
+
+@router.post("/sessions/end", name="end_sessions")
+def end_sessions(request: Request, database: LabelsDatabase, me: AtBrowser) -> RedirectResponse:
+    """Sign every browser out, this one included."""
+    database.write(lambda transaction: sessions.end_all(transaction, me.account_id))
+    return _again(request)
+
+
+@router.post("/tokens", name="create_token")
+def create_token(
+    request: Request, form: Annotated[TokenForm, Form()], database: LabelsDatabase, me: AtBrowser
+) -> HTMLResponse:
+    """Make a token and show it, this once."""
+    try:
+        secret = database.write(
+            lambda session: tokens.create(
+                session, people.by_id(session, me.account_id), form.name, form.role, form.lifetime
+            )
+        )
+    except KeyscopeError as error:
+        return refused(request, database, me, error)
+    return _page(request, database, me, new_token=secret)
+
+
+@router.post("/tokens/{token}/revoke", name="revoke_token")
+def revoke_token(request: Request, token: RowId, database: LabelsDatabase, me: AtBrowser) -> RedirectResponse:
+    """End a token."""
+    database.write(lambda session: tokens.revoke(session, me.account_id, token))
+    return _again(request)
+
+
+def refused(request: Request, database: Database, me: SignedIn, error: KeyscopeError) -> HTMLResponse:
+    """The page, with why something could not be done."""
+    wrong = isinstance(error, entrance.WrongPassword)
+    problem = "that is not your present password" if wrong else error.detail
+    return _page(request, database, me, problem=problem, status=error.status)
+
+
+def _page(
+    request: Request,
+    database: Database,
+    me: SignedIn,
+    *,
+    new_token: str | None = None,
+    done: str | None = None,
+    problem: str | None = None,
+    status: int = 200,
+) -> HTMLResponse:
+    with database.transaction() as session:
+        account = people.by_id(session, me.account_id)
+        open_sessions = sessions.of_account(session, me.account_id)
+        own_tokens = tokens.of_account(session, me.account_id)
+    page = AccountPage(
+        frame=Frame(title="Account", links=Links(request, Basket()), run=None, here="visitor"),
+        name=account.name,
+        role=account.role,
+        roles=[role for role in Role if account.role.may(role)],
+        lifetimes=list(Lifetime),
+        lifetime=TokenForm().lifetime,
+        has_password=account.password_hash is not None,
+        shortest=passwords.SHORTEST,
+        provider=ShownProvider.of(account, request.app.state.settings.oidc_issuer),
+        sessions=[ShownSession.of(each, me.session_id) for each in open_sessions],
+        tokens=own_tokens,
+        new_token=new_token,
+        done=done,
+        problem=problem,
+    )
+    response = respond(request, "account.html", page, status)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _again(request: Request) -> RedirectResponse:
+    return RedirectResponse(request.url_for("account_page").path, status_code=303)

@@ -1,0 +1,55 @@
+"""`/name`: what somebody is called where nobody signs in, asked once and kept in a cookie."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import BaseModel, ConfigDict
+
+from keyscope.app.accounts import by_word
+from keyscope.app.accounts.identity import Visitor
+from keyscope.app.accounts.names import person_name
+from keyscope.app.web.links import Links
+from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.returning import way_back
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class NamePage(Page):
+    """What the page about one's name shows."""
+
+    name: Annotated[str, Help("Name as it is now")]
+    next: Annotated[str, Help("Address to go on to")]
+
+
+class NameForm(BaseModel):
+    """A name."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = ""
+    next: str = ""
+
+
+@router.get("/name", name="name_page")
+def name_page(request: Request, visitor: Visitor, next: str = "", run: str = "", mask: MaskText = "") -> HTMLResponse:
+    """The form."""
+    links = Links(request, basket_of(request, run or None, mask))
+    frame = Frame(title="Your name", links=links, run=None, here="visitor")
+    onward = way_back(request, next or links.runs())
+    return respond(request, "name.html", NamePage(frame, visitor.name if visitor else "", onward))
+
+
+@router.post("/name", name="give_name")
+def give_name(request: Request, form: Annotated[NameForm, Form()]) -> RedirectResponse:
+    """Remember the name and go on to where the person came from.
+
+    Raises:
+        InvalidParameter: it cannot be a name.
+    """
+    response = RedirectResponse(way_back(request, form.next), status_code=303)
+    by_word.remember(response, person_name(form.name))
+    return response

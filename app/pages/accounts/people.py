@@ -1,0 +1,171 @@
+"""`/people`: who may sign in and what they may do, for admins."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy.orm import Session
+
+from keyscope.app.accounts import invitations, people
+from keyscope.app.accounts.identity import AtBrowser, needs
+from keyscope.app.accounts.models import Account
+from keyscope.app.database.engine import Database
+from keyscope.app.roles import Role
+from keyscope.app.web.dependencies import LabelsDatabase, RowId
+from keyscope.app.web.links import Basket, Links
+from keyscope.app.web.render import Frame, Help, Page, respond
+from keyscope.contract.errors import KeyscopeError
+
+router = APIRouter(prefix="/people", dependencies=[needs(Role.ADMIN)])
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPerson:
+    """A person as admins see them."""
+
+    id: int
+    name: str
+    role: Role
+    signs_in: str
+    """How they sign in, or why they do not."""
+    disabled: bool
+    created_at: datetime
+
+    @classmethod
+    def of(cls, account: Account) -> "ShownPerson":
+        """What is shown of an account."""
+        return cls(
+            account.id, account.name, account.role, _signs_in(account), bool(account.disabled_at), account.created_at
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NewInvitation:
+    """An invitation just made."""
+
+    name: str
+    link: str
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeoplePage(Page):
+    """What the people page shows."""
+
+    people: Annotated[list[ShownPerson], Help("Everybody with an account, by name")]
+    roles: Annotated[list[Role], Help("Roles to choose from")]
+    invitation: Annotated[NewInvitation | None, Help("An invitation just made; its link is never shown again")]
+    problem: Annotated[str | None, Help("Why something could not be done")]
+
+
+class PersonForm(BaseModel):
+    """Somebody to invite."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = ""
+    role: Role = Role.VIEWER
+
+
+class RoleForm(BaseModel):
+    """Another role."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    role: Role
+
+
+@router.get("", name="people_page")
+def people_page(request: Request, database: LabelsDatabase) -> HTMLResponse:
+    """Everybody."""
+    return _page(request, database)
+
+
+@router.post("", name="add_person")
+def add_person(
+    request: Request, form: Annotated[PersonForm, Form()], database: LabelsDatabase, me: AtBrowser
+) -> HTMLResponse:
+    """Make an account and show the link by which its person chooses a password, this once."""
+    return _invite(request, database, lambda session: people.add(session, form.name, form.role))
+
+
+@router.post("/{person}/invitation", name="invite_person")
+def invite_person(request: Request, person: RowId, database: LabelsDatabase, me: AtBrowser) -> HTMLResponse:
+    """Show a link by which the person chooses a password anew, this once."""
+    return _invite(request, database, lambda session: people.by_id(session, person))
+
+
+@router.post("/{person}/role", name="set_role")
+def set_role(
+    request: Request,
+    person: RowId,
+    form: Annotated[RoleForm, Form()],
+    database: LabelsDatabase,
+    me: AtBrowser,
+) -> Response:
+    """Give another role."""
+    return _change(request, database, person, lambda session, account: people.set_role(session, account, form.role))
+
+
+@router.post("/{person}/disable", name="disable_person")
+def disable_person(request: Request, person: RowId, database: LabelsDatabase, me: AtBrowser) -> Response:
+    """Forbid signing in."""
+    return _change(request, database, person, people.disable)
+
+
+@router.post("/{person}/enable", name="enable_person")
+def enable_person(request: Request, person: RowId, database: LabelsDatabase, me: AtBrowser) -> Response:
+    """Allow signing in again."""
+    return _change(request, database, person, lambda session, account: people.enable(account))
+
+
+def _invite(request: Request, database: Database, choose: Callable[[Session], Account]) -> HTMLResponse:
+    def invite(session: Session) -> tuple[Account, str]:
+        account = choose(session)
+        return account, invitations.invite(session, account)
+
+    try:
+        account, code = database.write(invite)
+    except KeyscopeError as error:
+        return _page(request, database, problem=error)
+    link = invitations.link(str(request.url_for("invitation_page")), account.name, code)
+    return _page(request, database, NewInvitation(account.name, link, invitations.LASTS.days))
+
+
+def _change(request: Request, database: Database, person: int, change: Callable[[Session, Account], None]) -> Response:
+    try:
+        database.write(lambda session: change(session, people.by_id(session, person)))
+    except KeyscopeError as error:
+        return _page(request, database, problem=error)
+    return RedirectResponse(request.url_for("people_page").path, status_code=303)
+
+
+def _page(
+    request: Request,
+    database: Database,
+    invitation: NewInvitation | None = None,
+    problem: KeyscopeError | None = None,
+) -> HTMLResponse:
+    with database.transaction() as session:
+        everyone = [ShownPerson.of(account) for account in people.everyone(session)]
+    page = PeoplePage(
+        frame=Frame(title="People", links=Links(request, Basket()), run=None, here="visitor"),
+        people=everyone,
+        roles=list(Role),
+        invitation=invitation,
+        problem=problem.detail if problem else None,
+    )
+    response = respond(request, "people.html", page, problem.status if problem else 200)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _signs_in(account: Account) -> str:
+    if account.disabled_at:
+        return "disabled"
+    ways = [way for way, has in (("a password", account.password_hash), ("the provider", account.issuer)) if has]
+    return f"with {' or '.join(ways)}" if ways else "not yet: invited"

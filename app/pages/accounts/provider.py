@@ -1,0 +1,190 @@
+"""`/sign-in/provider`: to the OpenID provider and back, to sign in or to join an identity to one's account."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.responses import RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from keyscope.app.accounts import admission, joining, people, sessions
+from keyscope.app.accounts import sign_in as entrance
+from keyscope.app.accounts.identity import AtBrowser, Person, Visitor
+from keyscope.app.accounts.oidc import Flow, Identity, Provider, ProviderRefused
+from keyscope.app.accounts.sign_in import Origin
+from keyscope.app.database.engine import Database
+from keyscope.app.errors import NotFound
+from keyscope.app.pages.accounts import account
+from keyscope.app.pages.accounts.sign_in import RequestOrigin, signed_in
+from keyscope.app.roles import Role
+from keyscope.app.web.dependencies import LabelsDatabase, SettingsOf
+from keyscope.app.web.links import Basket, Links
+from keyscope.app.web.render import Frame, Help, Page, respond
+from keyscope.app.web.returning import way_back
+from keyscope.contract.errors import KeyscopeError
+
+COOKIE = "keyscope-provider"
+COOKIE_SECONDS = 600
+router = APIRouter()
+
+
+def _provider(request: Request) -> Provider:
+    provider: Provider | None = request.app.state.provider
+    if provider is None:
+        raise NotFound("people sign in with a password here")
+    return provider
+
+
+OpenIdProvider = Annotated[Provider, Depends(_provider)]
+
+
+@dataclass(frozen=True, slots=True)
+class JoiningPage(Page):
+    """The last page before the provider."""
+
+    name: Annotated[str, Help("Account that an identity is about to be joined to")]
+    provider: Annotated[str, Help("Host of the provider")]
+    address: Annotated[str, Help("Where the provider asks who it is")]
+
+
+class JoinForm(BaseModel):
+    """The password of the account."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    password: str = ""
+
+
+@router.get("/sign-in/provider", name="begin_with_provider")
+async def begin(request: Request, provider: OpenIdProvider, next: str = "") -> RedirectResponse:
+    """Send the browser to the provider."""
+    address, flow = await provider.begin(_return_address(request), way_back(request, next))
+    response = RedirectResponse(address, status_code=303)
+    _keep(request, response, flow)
+    return response
+
+
+@router.post("/account/provider/join", name="join_identity")
+async def begin_joining(
+    request: Request,
+    form: Annotated[JoinForm, Form()],
+    provider: OpenIdProvider,
+    database: LabelsDatabase,
+    me: AtBrowser,
+    origin: RequestOrigin,
+) -> Response:
+    """Show the way to the provider, from where an identity is brought back to be joined.
+
+    A page rather than a redirect, for browsers let no form lead to another site.
+    """
+    try:
+        await run_in_threadpool(entrance.confirm, database, me, form.password, origin)
+        await run_in_threadpool(database.read, lambda session: joining.check_free(people.by_id(session, me.account_id)))
+    except KeyscopeError as error:
+        return await run_in_threadpool(account.refused, request, database, me, error)
+    address, flow = await provider.begin(_return_address(request), "")
+    frame = Frame(title="Join an identity", links=Links(request, Basket()), run=None, here="visitor")
+    host = urlsplit(provider.issuer).netloc
+    response = respond(request, "joining.html", JoiningPage(frame, me.person.name, host, address))
+    response.headers["Cache-Control"] = "no-store"
+    _keep(request, response, joining.for_joining(flow, request.cookies[admission.COOKIE]))
+    return response
+
+
+@router.post("/account/provider/part", name="part_from_identity")
+def part(request: Request, database: LabelsDatabase, me: AtBrowser) -> Response:
+    """Part the account from its identity."""
+    try:
+        database.write(lambda session: joining.part(session, me.account_id))
+    except KeyscopeError as error:
+        return account.refused(request, database, me, error)
+    return RedirectResponse(_account_page(request), status_code=303)
+
+
+@router.get("/sign-in/provider/return", name="return_from_provider")
+async def finish(
+    request: Request,
+    provider: OpenIdProvider,
+    settings: SettingsOf,
+    database: LabelsDatabase,
+    visitor: Visitor,
+    origin: RequestOrigin,
+    code: str = "",
+    state: str = "",
+    error: str = "",
+) -> Response:
+    """Begin a session for who comes back from the provider, or join who they are there to their account.
+
+    Raises:
+        ProviderFailed, ProviderRefused: the provider does not say who it is, or they may not come in.
+        IdentityTaken: the identity is another account's, or the account has another identity.
+    """
+    if error or not code:
+        raise ProviderRefused(f"the provider did not sign you in ({error or 'no code'}): begin again")
+    flow = _kept(request)
+    joins = _joining(request, visitor, flow) if flow.joins else None
+    identity = await provider.finish(_return_address(request), flow, code, state)
+    if joins is not None:
+        await run_in_threadpool(database.write, lambda session: joining.join(session, joins, identity))
+        response: Response = RedirectResponse(_account_page(request), status_code=303)
+    else:
+        secret = await run_in_threadpool(_begin_session, database, identity, settings.oidc_role, origin)
+        onward = way_back(request, flow.next)
+        response = await run_in_threadpool(signed_in, request, database, visitor, secret, onward)
+    response.delete_cookie(COOKIE, path=_cookie_path(request))
+    return response
+
+
+def _joining(request: Request, visitor: Person | None, flow: Flow) -> int:
+    """The account that the identity is to be joined to: the one of the session in which it was asked for."""
+    secret = request.cookies.get(admission.COOKIE, "")
+    if (
+        visitor is None
+        or visitor.account_id is None
+        or visitor.session_id is None
+        or not joining.began_in(flow, secret)
+    ):
+        raise ProviderRefused("joining an identity did not begin in this session: begin again on your account's page")
+    return visitor.account_id
+
+
+def _begin_session(database: Database, identity: Identity, role: Role, origin: Origin) -> str:
+    account = database.write(lambda session: people.from_provider(session, identity, role))
+    if account.disabled_at:
+        raise ProviderRefused(f"{account.name} may not sign in: ask an admin")
+    return database.write(lambda session: sessions.begin(session, account.id, origin.browser))
+
+
+def _keep(request: Request, response: Response, flow: Flow) -> None:
+    response.set_cookie(
+        COOKIE,
+        urlsafe_b64encode(flow.model_dump_json().encode()).decode(),
+        max_age=COOKIE_SECONDS,
+        path=_cookie_path(request),
+        secure=request.url.scheme == "https",
+        httponly=True,
+        # It comes back by a link on another site, which a strict cookie would not survive.
+        samesite="lax",
+    )
+
+
+def _kept(request: Request) -> Flow:
+    try:
+        return Flow.model_validate_json(urlsafe_b64decode(request.cookies.get(COOKIE, "")))
+    except (ValidationError, ValueError) as error:
+        raise ProviderRefused("this sign-in did not begin in this browser, or took too long: begin again") from error
+
+
+def _cookie_path(request: Request) -> str:
+    return request.url_for("begin_with_provider").path
+
+
+def _return_address(request: Request) -> str:
+    return str(request.url_for("return_from_provider"))
+
+
+def _account_page(request: Request) -> str:
+    return f"{request.url_for('account_page').path}#provider"

@@ -1,0 +1,163 @@
+"""`/sign-in`, `/sign-out` and `/invitation`: how a browser comes to belong to a person, and how it ceases to."""
+
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict
+
+from keyscope.app.accounts import admission, passwords, sessions
+from keyscope.app.accounts import sign_in as entrance
+from keyscope.app.accounts.identity import AtBrowser, Person, Visitor
+from keyscope.app.accounts.sign_in import Origin
+from keyscope.app.database.engine import Database
+from keyscope.app.web.dependencies import LabelsDatabase, SettingsOf
+from keyscope.app.web.error_handlers import describe
+from keyscope.app.web.links import Basket, Links
+from keyscope.app.web.render import Frame, Help, Page, respond
+from keyscope.app.web.returning import way_back
+from keyscope.contract.errors import KeyscopeError
+
+router = APIRouter()
+
+
+def _origin(request: Request) -> Origin:
+    address = request.client.host if request.client else "unknown"
+    return Origin(address, request.headers.get("user-agent", "unknown"))
+
+
+RequestOrigin = Annotated[Origin, Depends(_origin)]
+"""Where a request comes from."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignInPage(Page):
+    """What the sign-in page shows."""
+
+    name: Annotated[str, Help("Name as it was typed")]
+    next: Annotated[str, Help("Address to go on to")]
+    provider: Annotated[str | None, Help("Where signing in with the provider begins; None without one")]
+    problem: Annotated[str | None, Help("Why signing in did not work, where it was tried")]
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationPage(Page):
+    """What an invitation leads to."""
+
+    name: Annotated[str, Help("Name that the invitation is for")]
+    code: Annotated[str, Help("Code as it was sent, to be tried again")]
+    shortest: Annotated[int, Help("Characters that a password needs")]
+    problem: Annotated[str | None, Help("Why the invitation could not be accepted, where it was tried")]
+
+
+class SignInForm(BaseModel):
+    """Name and password."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = ""
+    password: str = ""
+    next: str = ""
+
+
+class InvitationForm(BaseModel):
+    """A code from a link, and the password chosen."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = ""
+    code: str = ""
+    password: str = ""
+
+
+@router.get("/sign-in", name="sign_in_page")
+def sign_in_page(request: Request, settings: SettingsOf, visitor: Visitor, next: str = "") -> Response:
+    """The form; who has signed in already goes on."""
+    if visitor is not None:
+        return RedirectResponse(way_back(request, next), status_code=303)
+    return _sign_in_page(request, settings.oidc_issuer, SignInForm(next=next))
+
+
+@router.post("/sign-in", name="sign_in")
+def sign_in(
+    request: Request,
+    form: Annotated[SignInForm, Form()],
+    settings: SettingsOf,
+    database: LabelsDatabase,
+    visitor: Visitor,
+    origin: RequestOrigin,
+) -> Response:
+    """Begin a session and go on to where the person came from."""
+    try:
+        secret = entrance.sign_in(database, form.name, form.password, origin)
+    except KeyscopeError as error:
+        return _sign_in_page(request, settings.oidc_issuer, form, error)
+    return signed_in(request, database, visitor, secret, way_back(request, form.next))
+
+
+@router.post("/sign-out", name="sign_out")
+def sign_out(request: Request, database: LabelsDatabase, me: AtBrowser) -> RedirectResponse:
+    """End this browser's session."""
+    database.write(lambda session: sessions.end(session, me.account_id, me.session_id))
+    response = RedirectResponse(request.url_for("sign_in_page").path, status_code=303)
+    admission.forget(request, response)
+    return response
+
+
+@router.get("/invitation", name="invitation_page")
+def invitation_page(request: Request, name: str = "") -> HTMLResponse:
+    """The form; a script of ours fills in the code that stands behind the # of the link."""
+    return _invitation_page(request, InvitationForm(name=name))
+
+
+@router.post("/invitation", name="accept_invitation")
+def accept_invitation(
+    request: Request,
+    form: Annotated[InvitationForm, Form()],
+    database: LabelsDatabase,
+    visitor: Visitor,
+    origin: RequestOrigin,
+) -> Response:
+    """Choose a password and begin a session."""
+    try:
+        secret = entrance.accept_invitation(database, form.name, form.code, form.password, origin)
+    except KeyscopeError as error:
+        return _invitation_page(request, form, error)
+    return signed_in(request, database, visitor, secret, request.url_for("account_page").path)
+
+
+def signed_in(request: Request, database: Database, before: Person | None, secret: str, onward: str) -> Response:
+    """Give the browser its new session, end the one it had, and go on."""
+    if before is not None and (presence := before.presence) is not None:
+        database.write(lambda session: sessions.end_of(session, presence.secret_sha256))
+    response = RedirectResponse(onward, status_code=303)
+    admission.remember(request, response, secret)
+    return response
+
+
+def _sign_in_page(
+    request: Request, issuer: str | None, form: SignInForm, problem: KeyscopeError | None = None
+) -> HTMLResponse:
+    frame = Frame(title="Sign in", links=Links(request, Basket()), run=None, here="visitor")
+    onward = way_back(request, form.next)
+    provider = f"{frame.links.to('begin_with_provider')}?{urlencode({'next': onward})}" if issuer else None
+    page = SignInPage(frame, form.name, onward, provider, problem.detail if problem else None)
+    return _answer(request, "sign_in.html", page, problem)
+
+
+def _invitation_page(request: Request, form: InvitationForm, problem: KeyscopeError | None = None) -> HTMLResponse:
+    frame = Frame(title="Invitation", links=Links(request, Basket()), run=None, here="visitor")
+    detail = problem.detail if problem else None
+    page = InvitationPage(frame, form.name, form.code, passwords.SHORTEST, detail)
+    return _answer(request, "invitation.html", page, problem)
+
+
+def _answer(request: Request, template: str, page: Page, problem: KeyscopeError | None) -> HTMLResponse:
+    if problem is None:
+        return respond(request, template, page)
+    failure = describe(problem)
+    response = respond(request, template, page, failure.status)
+    response.headers.update(failure.headers)
+    return response

@@ -1,0 +1,263 @@
+"""`/runs/{run}/keys/{key}`: one key, its triggers as real code, its statistics and what its value writes."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import duckdb
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+
+from keyscope.app import queries
+from keyscope.app.accounts.identity import Visitor
+from keyscope.app.analyses.firing.key_part import FiringOfKey, firing_of_key
+from keyscope.app.analyses.syntax.key_part import SyntaxOfKey, syntax_of_key
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels.repository import Target
+from keyscope.app.pages.keys import bars, discussion_box, examples, histogram, label_box
+from keyscope.app.pages.keys.bars import Bar
+from keyscope.app.pages.keys.discussion_box import Discussion
+from keyscope.app.pages.keys.examples import HELP, SHOWS, TITLES, Card
+from keyscope.app.pages.keys.label_box import LabelBox
+from keyscope.app.pages.keys.state import KeyState, Projection
+from keyscope.app.queries import LanguageStatistics, Statistics, Token
+from keyscope.app.queries.concepts import KeyConcept, concepts_of_key
+from keyscope.app.runs import Run
+from keyscope.app.web import formats
+from keyscope.app.web.dependencies import Cursor, Key, LabelsDatabase, OpenRun
+from keyscope.app.web.links import Links
+from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.web.statistics import GROUPS
+from keyscope.contract.keys import KeyId
+from keyscope.contract.manifest import Manifest
+
+router = APIRouter()
+
+NEGATIVE_SHARE = 0.1
+"""Share of the scale from which coefficients below 0 are worth a scale of their own."""
+
+PROJECTIONS: dict[Projection, str] = {
+    "normed": "Through the final norm's gain: the logits this key adds for each unit of its coefficient.",
+    "raw": "The value times the output embedding, as earlier work shows it, without the final norm.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """A choice, how many examples stand behind it, and its address."""
+
+    title: str
+    help: str
+    count: int | None
+    current: bool
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A neighbouring key and the arrow that leads to it."""
+
+    arrow: str
+    pressed: str
+    title: str
+    href: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A statistic written out."""
+
+    title: str
+    help: str
+    value: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage(Page):
+    """What the page of a key shows."""
+
+    key: Annotated[KeyId, Help("The key")]
+    statistics: Annotated[Statistics, Help("Every statistic under its column's name")]
+    steps: Annotated[list[Step], Help("The keys beside this one and at its place in the layers below and above")]
+    masked: Annotated[bool, Help("Whether the key is in the basket")]
+    mask_href: Annotated[str, Help("Address of this page with the key put into the basket, or taken out")]
+    masked_links: Annotated[Links, Help("Addresses that carry the basket with this key in it")]
+    languages: Annotated[list[Tab], Help("Languages to show examples of")]
+    shows: Annotated[list[Tab], Help("Kinds of examples: strongest, most negative, bands, random, silent")]
+    about: Annotated[str, Help("What the examples shown are")]
+    cards: Annotated[list[Card], Help("The examples, each as code")]
+    scale: Annotated[float, Help("Coefficient of the deepest shade: the key's largest absolute value")]
+    two_sided: Annotated[bool, Help("Whether coefficients below 0 are deep enough to be seen")]
+    top_token: Annotated[str | None, Help("Commonest trigger token, white space shown")]
+    fires_on: Annotated[list[Bar], Help("Tokens the key fires on, counted over the stored triggers and samples")]
+    promoted: Annotated[list[Bar], Help("Tokens whose logits the value raises most")]
+    suppressed: Annotated[list[Bar], Help("Tokens whose logits the value lowers most")]
+    projections: Annotated[list[Tab], Help("How the value is projected on the vocabulary")]
+    histogram: Annotated[histogram.Drawing | None, Help("Coefficients of sampled tokens of all languages")]
+    concepts: Annotated[list[KeyConcept], Help("Concepts that the key detects, the surest first")]
+    syntax: Annotated[SyntaxOfKey | None, Help("What its triggers have in common; None while that is not analysed")]
+    firing: Annotated[FiringOfKey | None, Help("When it fires; None while that is not analysed")]
+    labels: Annotated[LabelBox, Help("Everyone's labels of the key, and the form for one's own")]
+    by_language: Annotated[list[LanguageStatistics], Help("Moments per language")]
+    groups: Annotated[list[tuple[str, list[Fact]]], Help("Every statistic, by group")]
+    discussion: Annotated[Discussion | None, Help("Decisions, comments and lists; None in the labelling queue")]
+
+
+@router.get("/runs/{run}/keys/{key}", name="key_page")
+def key_page(
+    request: Request,
+    run: OpenRun,
+    key: Key,
+    cursor: Cursor,
+    visitor: Visitor,
+    database: LabelsDatabase,
+    state: Annotated[KeyState, Query()],
+) -> HTMLResponse:
+    """One key."""
+    links = Links(request, basket_of(request, run.run_id, state.mask))
+    target = Target(run.manifest.model.weights_sha256, key)
+    box = label_box.box(database, target, links.label(run.run_id, key, **state.query()), visitor)
+
+    def href(name: str, **place: object) -> str:
+        return links.key_form(name, run.run_id, key, state.query(), **place)
+
+    discussion = discussion_box.box(database, target, visitor, href)
+    return respond(request, "key.html", KeyDrawing(run, key, cursor, state, links).page(box, discussion))
+
+
+class KeyDrawing:
+    """A page about one key in the making: what its parts share."""
+
+    limit: int | None = None
+    """How many examples are drawn; None for all."""
+
+    def __init__(self, run: Run, key: KeyId, cursor: duckdb.DuckDBPyConnection, state: KeyState, links: Links) -> None:
+        self.run, self.key, self.cursor, self.state, self.links = run, key, cursor, state, links
+        self.statistics = queries.key_statistics(cursor, key)
+        self.counts = queries.example_counts(cursor, key)
+        self.language = _language(run.manifest, state, self.statistics)
+
+    def page(self, box: LabelBox, discussion: Discussion | None = None) -> KeyPage:
+        """Everything, with the labels of the key and what the team does with it."""
+        run, key, links, state = self.run, self.key, self.links, self.state
+        scale = examples.scale_of(self.statistics)
+        found = examples.load(self.cursor, run.vocabulary, key, self.language, state.show)
+        value = queries.value_tokens(self.cursor, run.vocabulary, key)[state.projection]
+        promoted, suppressed = bars.of_value(value, self._layer_firing_on)
+        fires_on = queries.fires_on(self.cursor, run.vocabulary, key)
+        top_token = self.statistics.get("top_token_id")
+        return KeyPage(
+            frame=Frame(title=f"{key} · {run.run_id}", links=links, run=run.manifest, here="runs"),
+            key=key,
+            statistics=self.statistics,
+            steps=self._steps(),
+            masked=key in links.basket,
+            mask_href=self._href(links.with_basket(links.basket.toggled(key))),
+            masked_links=links.with_basket(links.basket.holding(key)),
+            languages=self._languages(),
+            shows=self._shows(),
+            about=HELP[state.show],
+            cards=examples.cards(found[: self.limit], scale, cut=run.manifest.settings.preset == "geva2021"),
+            scale=scale,
+            two_sided=_number(self.statistics, "minimum") < -NEGATIVE_SHARE * scale,
+            top_token=formats.token(run.vocabulary[top_token]) if isinstance(top_token, int) else None,
+            fires_on=bars.of_counts(fires_on, self._layer_firing_on),
+            promoted=promoted,
+            suppressed=suppressed,
+            projections=[
+                Tab(name, help, None, name == state.projection, self._href(projection=name))
+                for name, help in PROJECTIONS.items()
+            ],
+            histogram=self._histogram(),
+            concepts=concepts_of_key(self.cursor, key),
+            syntax=syntax_of_key(self.cursor, key),
+            firing=firing_of_key(self.cursor, run.vocabulary, key),
+            labels=box,
+            by_language=queries.language_statistics(self.cursor, key),
+            groups=self._groups(),
+            discussion=discussion,
+        )
+
+    def _href(self, links: Links | None = None, key: KeyId | None = None, **changes: object) -> str:
+        return (links or self.links).key(self.run.run_id, key or self.key, **self.state.query(**changes))
+
+    def _layer_firing_on(self, token: Token) -> str:
+        """The address of the keys of this layer that fire on a token."""
+        return self.links.layer(self.run.run_id, self.key.layer, fires_on=token.notation)
+
+    def _steps(self) -> list[Step]:
+        beside = queries.neighbours(self.run.manifest, self.key)
+        arrows = (
+            ("←", "ArrowLeft", "previous key", beside.previous),
+            ("→", "ArrowRight", "next key", beside.next),
+            ("↑", "ArrowUp", "layer above", beside.above),
+            ("↓", "ArrowDown", "layer below", beside.below),
+        )
+        return [
+            Step(arrow, pressed, f"{title}: {key}", self._href(key=key)) if key else Step(arrow, pressed, title, None)
+            for arrow, pressed, title, key in arrows
+        ]
+
+    def _languages(self) -> list[Tab]:
+        return [
+            Tab(
+                title=formats.language(language),
+                help="",
+                count=self.counts.get((language, self.state.show), 0),
+                current=language == self.language,
+                href=self._href(language=language),
+            )
+            for language in self.run.manifest.languages
+        ]
+
+    def _shows(self) -> list[Tab]:
+        """Every kind of examples; negative triggers only where the run has such."""
+        has_negative = any(kind == "min" for _, kind in self.counts)
+        return [
+            Tab(
+                title=TITLES[show],
+                help=HELP[show],
+                count=self.counts.get((self.language, show), 0),
+                current=show == self.state.show,
+                href=self._href(show=show),
+            )
+            for show in SHOWS
+            if show != "min" or has_negative
+        ]
+
+    def _histogram(self) -> histogram.Drawing | None:
+        by_language = [each.tokens for each in queries.histograms(self.cursor, self.key)]
+        return histogram.draw([sum(counts) for counts in zip(*by_language, strict=True)])
+
+    def _groups(self) -> list[tuple[str, list[Fact]]]:
+        return [
+            (
+                group.title,
+                [
+                    Fact(each.title, each.help, each.show(self.statistics, self.run.vocabulary), f"help-{each.name}")
+                    for each in group.statistics
+                    if self.statistics.get(each.name) is not None
+                ],
+            )
+            for group in GROUPS
+        ]
+
+
+def _language(manifest: Manifest, state: KeyState, statistics: Statistics) -> str:
+    """The language to show: the one asked for, else the one in which the key fires most.
+
+    Raises:
+        InvalidParameter: the run has no such language.
+    """
+    if not state.language:
+        top = statistics.get("top_language")
+        return top if isinstance(top, str) else manifest.languages[0]
+    if state.language not in manifest.languages:
+        known = ", ".join(manifest.languages)
+        raise InvalidParameter(f"{manifest.run_id} has no language {state.language!r}: it has {known}")
+    return state.language
+
+
+def _number(statistics: Statistics, name: str) -> float:
+    value = statistics.get(name)
+    return float(value) if isinstance(value, int | float) else 0.0

@@ -1,0 +1,172 @@
+"""What people say about a key, as its pages show it: everyone's labels, their history, and where one's own starts."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from keyscope.app.accounts.identity import Person
+from keyscope.app.database.engine import Database, DatabaseUnavailable
+from keyscope.app.labels import repository
+from keyscope.app.labels.models import Kind, Label
+from keyscope.app.labels.repository import Target
+from keyscope.app.roles import Role
+
+CONFIDENCES = {0.25: "a guess", 0.5: "likely", 0.75: "rather sure", 1.0: "certain"}
+"""Confidences that the form offers, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownLabel:
+    """What one person says."""
+
+    id: int
+    person: str
+    kind: Kind
+    description: str
+    confidence: float | None
+    tags: list[str]
+    evidence: list[str]
+    """Triggers it rests on, each as `place` writes it."""
+    given: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A label was given, or taken back."""
+
+    moment: datetime
+    taken_back: bool
+    label: ShownLabel
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A button of the form."""
+
+    value: str
+    title: str
+    pressed: str = ""
+    """Key of the keyboard that presses it."""
+
+
+SAVE, CHANGE = Action("save", "save"), Action("save", "change my label")
+TAKE_BACK, UNDO = Action("retract", "take it back"), Action("undo", "undo my last change")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelBox:
+    """The labels of a key, and what the form for one's own starts with."""
+
+    person: str
+    """Name of who looks, empty where they have not said."""
+    may_label: bool
+    href: str
+    """Where the form is sent to."""
+    problem: str | None = None
+    """Why the labels could not be read, where they could not."""
+    labels: list[ShownLabel] = field(default_factory=list)
+    mine: ShownLabel | None = None
+    start: ShownLabel | None = None
+    """What the form starts with: one's own label, or the one just undone."""
+    blind: bool = False
+    """Others' labels are hidden until one's own is saved."""
+    history: list[Event] = field(default_factory=list)
+    """Everything that was ever said, the latest first."""
+    tags: list[str] = field(default_factory=list)
+    """Tags to suggest."""
+    actions: tuple[Action, ...] = (SAVE,)
+    kinds: tuple[Kind, ...] = tuple(Kind)
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """Triggers that labels rest on, each with the names of the people."""
+        people: dict[str, list[str]] = {}
+        for label in self.labels:
+            for each in label.evidence:
+                people.setdefault(each, []).append(label.person)
+        return {each: ", ".join(names) for each, names in people.items()}
+
+    @property
+    def ticked(self) -> list[str]:
+        """Triggers that the form starts with."""
+        return self.start.evidence if self.start else []
+
+    @property
+    def confidences(self) -> dict[float, str]:
+        """Confidences to choose from, the one the form starts with included."""
+        given = self.start.confidence if self.start else None
+        return CONFIDENCES if given is None else {given: f"{100 * given:.3g} %"} | CONFIDENCES
+
+
+def place(file_sha256: str, offset: int) -> str:
+    """A place in a corpus file as forms send it."""
+    return f"{file_sha256}:{offset}"
+
+
+def box(
+    database: Database,
+    target: Target,
+    href: str,
+    visitor: Person | None,
+    blind: bool = False,
+    undone: int | None = None,
+    actions: tuple[Action, ...] | None = None,
+) -> LabelBox:
+    """The labels of a key; a database that does not answer leaves the rest of the page as it is.
+
+    `undone` is the id of a label that its person has just taken back, to start from it again.
+    """
+    person = visitor.name if visitor else ""
+    may_label = visitor is None or visitor.role.may(Role.LABELER)
+
+    def load(session: Session) -> tuple[list[Label], list[str]]:
+        tags = repository.known_tags(session, target.weights_sha256)
+        return repository.history(session, target), [tag for tag, _ in tags]
+
+    try:
+        rows, tags = database.read(load)
+    except DatabaseUnavailable as error:
+        return LabelBox(person, may_label, href, problem=error.detail)
+    said = [row for row in rows if row.person == person]
+    mine = next((shown(row) for row in said if row.current), None)
+    again = next((shown(row) for row in said if row.id == undone), None)
+    hidden = blind and mine is None
+    seen = [] if hidden else rows
+    return LabelBox(
+        person=person,
+        may_label=may_label,
+        href=href,
+        labels=sorted((shown(row) for row in seen if row.current), key=lambda label: label.person),
+        mine=mine,
+        start=mine or again,
+        blind=hidden,
+        history=events(seen),
+        tags=tags,
+        actions=actions or (CHANGE if mine else SAVE, *([TAKE_BACK] if mine else []), *([UNDO] if said else [])),
+    )
+
+
+def shown(label: Label) -> ShownLabel:
+    """A label as pages show it."""
+    return ShownLabel(
+        id=label.id,
+        person=label.person,
+        kind=label.kind,
+        description=label.description,
+        confidence=label.confidence,
+        tags=label.tags,
+        evidence=[place(each["file_sha256"], each["offset"]) for each in label.evidence],
+        given=label.created_at,
+    )
+
+
+def events(rows: Iterable[Label]) -> list[Event]:
+    """What happened, the latest first, from labels in that order."""
+    found = []
+    for row in rows:
+        if row.superseded_at is not None and row.retracted:
+            found.append(Event(row.superseded_at, True, shown(row)))
+        found.append(Event(row.created_at, False, shown(row)))
+    return sorted(found, key=lambda event: event.moment, reverse=True)

@@ -1,0 +1,117 @@
+"""Labels on the page of a key: given, taken back, undone, and chosen between where two changes meet."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from keyscope.app.accounts.by_word import remember
+from keyscope.app.accounts.identity import Person, Visitor
+from keyscope.app.database.engine import Database
+from keyscope.app.labels import repository
+from keyscope.app.labels.repository import LabelChanged, Target
+from keyscope.app.pages.keys.label_box import ShownLabel, shown
+from keyscope.app.pages.keys.label_form import LabelForm
+from keyscope.app.pages.keys.state import KeyState
+from keyscope.app.runs import Run
+from keyscope.app.web.dependencies import Key, LabelsDatabase, OpenRun
+from keyscope.app.web.links import Links
+from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
+from keyscope.contract.keys import KeyId
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictPage(Page):
+    """What is shown where one's own label has changed since the form was opened."""
+
+    key: Annotated[KeyId, Help("The key")]
+    saved: Annotated[ShownLabel | None, Help("One's own label as it is now; None where it was taken back")]
+    sent: Annotated[LabelForm, Help("What the form says, which is not saved")]
+    evidence: Annotated[list[str], Help("Triggers that the form's label rests on")]
+    save_href: Annotated[str, Help("Where the form's label is sent to be saved after all")]
+    keep_href: Annotated[str, Help("Where the label as it is now is kept")]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A form that one person has sent about one key."""
+
+    run: Run
+    key: KeyId
+    form: LabelForm
+    person: Person
+
+    @property
+    def target(self) -> Target:
+        """What the label is about."""
+        return Target(self.run.manifest.model.weights_sha256, self.key)
+
+    def apply(self, database: Database) -> int:
+        """Make the change; answers the id of the person's label after it, 0 for none.
+
+        Raises:
+            InvalidParameter: no kind is chosen.
+            NoLabel: there is nothing to take back or to undo.
+            LabelChanged: the label is another one than the form was opened on.
+        """
+        target, name, based_on = self.target, self.person.name, self.form.based_on
+        match self.form.action:
+            case "retract":
+                database.write(lambda session: repository.retract_label(session, target, name, based_on))
+                return 0
+            case "undo":
+                label = database.write(lambda session: repository.undo(session, target, name, based_on))
+                return label.id if label else 0
+            case _:
+                said = self.form.judgement()
+                return database.write(lambda session: repository.put_label(session, target, name, said, based_on)).id
+
+    def conflict(self, links: Links, database: Database, save_href: str, keep_href: str) -> ConflictPage:
+        """Both versions, to choose from."""
+        current = database.read(lambda session: repository.current_label(session, self.target, self.person.name))
+        manifest, judgement = self.run.manifest, self.form.judgement()
+        return ConflictPage(
+            frame=Frame(title=f"{self.key}: two labels", links=links, run=manifest, here="runs"),
+            key=self.key,
+            saved=shown(current) if current else None,
+            sent=self.form,
+            evidence=[f"{each.file_sha256}:{each.offset}" for each in judgement.evidence],
+            save_href=save_href,
+            keep_href=keep_href,
+        )
+
+
+@router.post("/runs/{run}/keys/{key}/label", name="give_label")
+def give_label(
+    request: Request,
+    run: OpenRun,
+    key: Key,
+    visitor: Visitor,
+    database: LabelsDatabase,
+    state: Annotated[KeyState, Query()],
+    form: Annotated[LabelForm, Form()],
+) -> Response:
+    """Give a label, take it back or undo the last change, and show the key again.
+
+    Raises:
+        InvalidParameter: the name is none, or no kind is chosen.
+        NoLabel: there is nothing to take back or to undo.
+        LabelChanged: what was to be taken back or undone is another label by now.
+    """
+    change = Change(run, key, form, form.sender(visitor))
+    links = Links(request, basket_of(request, run.run_id, state.mask))
+    page = links.key(run.run_id, key, **state.query()) + "#labels"
+    try:
+        change.apply(database)
+    except LabelChanged:
+        if form.action != "save":
+            raise
+        save = links.label(run.run_id, key, **state.query())
+        return respond(request, "label_conflict.html", change.conflict(links, database, save, page), 409)
+    response = RedirectResponse(page, status_code=303)
+    if visitor is None:
+        remember(response, change.person.name)
+    return response

@@ -1,0 +1,163 @@
+"""`/runs/{run}/layers/{layer}`: all keys of a layer, on a map and in a table that sorts, filters and pages."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import duckdb
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from keyscope.app import queries
+from keyscope.app.queries import LayerFilter, LayerSort, LayerSummary, Vocabulary, parse_token
+from keyscope.app.runs import Run
+from keyscope.app.web import formats
+from keyscope.app.web.dependencies import Cursor, Layer, OpenRun
+from keyscope.app.web.key_table import (
+    VIEW,
+    Choice,
+    Column,
+    Href,
+    Pager,
+    Row,
+    pager,
+    shown_statistics,
+    statistic_columns,
+    view_choices,
+)
+from keyscope.app.web.links import Links, Parameters
+from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
+
+router = APIRouter()
+
+PAGE_SIZE = 100
+SIMILAR = 8
+"""Tokens offered beside the one filtered by."""
+Percent = Annotated[
+    Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(lambda text: None if text == "" else text)
+]
+"""A percentage of a form, None where its field was left empty."""
+
+
+class LayerState(BaseModel):
+    """The state of a layer's page, as it stands in the address."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    sort: str = "maximum"
+    order: Literal["asc", "desc"] = "desc"
+    columns: str = Field("overview", pattern=VIEW)
+    language: str = ""
+    rate_from: Percent = None
+    rate_to: Percent = None
+    fires_on: str = ""
+    offset: int = Field(0, ge=0, le=2**31)
+    mask: str = ""
+
+    def query(self, **changes: object) -> dict[str, Any]:
+        """The address's parameters after the changes, defaults and the basket left out."""
+        return self.model_copy(update=changes).model_dump(exclude_defaults=True, exclude={"mask"})
+
+    @property
+    def where(self) -> LayerFilter:
+        """The filter; percentages become shares."""
+        return LayerFilter(
+            language=self.language or None,
+            min_firing_rate=None if self.rate_from is None else self.rate_from / 100,
+            max_firing_rate=None if self.rate_to is None else self.rate_to / 100,
+            token=self.fires_on or None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPage(Page):
+    """What the page of a layer shows."""
+
+    layer: Annotated[int, Help("The layer, from 0")]
+    summary: Annotated[LayerSummary, Help("The layer in numbers")]
+    state: Annotated[LayerState, Help("Sorting, filters and place, as in the address")]
+    views: Annotated[list[Choice], Help("Groups of columns to choose from")]
+    columns: Annotated[list[Column], Help("Columns of the table")]
+    rows: Annotated[list[Row], Help("Keys on this page of the table")]
+    pager: Annotated[Pager, Help("Which of the keys that pass the filters are shown")]
+    similar: Annotated[list[Choice], Help("Tokens written like the one filtered by, differing in white space or case")]
+    firing_layers: Annotated[list[Choice], Help("Layers with keys that fire on the token filtered by, and how many")]
+    token_known: Annotated[bool, Help("False where the tokenizer has no token as filtered by")]
+    exports: Annotated[dict[str, str], Help("Addresses of the table, filtered and sorted, as CSV and Parquet")]
+    below: Annotated[str | None, Help("Address of the layer below")]
+    above: Annotated[str | None, Help("Address of the layer above")]
+
+
+@router.get("/runs/{run}/layers/{layer}", name="layer_page")
+def layer_page(
+    request: Request, run: OpenRun, layer: Layer, cursor: Cursor, state: Annotated[LayerState, Query()]
+) -> HTMLResponse:
+    """All keys of a layer."""
+    links = Links(request, basket_of(request, run.run_id, state.mask))
+    sort = LayerSort(state.sort, state.order)
+    found = queries.layer_page(cursor, run.vocabulary, layer, state.where, sort, PAGE_SIZE, state.offset)
+    shown = shown_statistics(state.columns, state.sort)
+
+    def href(**changes: object) -> str:
+        return links.layer(run.run_id, layer, **state.query(**changes))
+
+    def beside(other: int) -> str | None:
+        return links.layer(run.run_id, other, **state.query(offset=0)) if 0 <= other < n_layers else None
+
+    n_layers = run.manifest.model.n_layers
+    page = LayerPage(
+        frame=Frame(title=f"Layer {layer} · {run.run_id}", links=links, run=run.manifest, here="runs"),
+        layer=layer,
+        summary=queries.layer_summaries(cursor)[layer],
+        state=state,
+        views=view_choices(state.columns, href),
+        columns=statistic_columns(shown, state.sort, state.order, href),
+        rows=[Row(row, [each.show(row.statistics, run.vocabulary) for each in shown]) for row in found.rows],
+        pager=pager(found.total, len(found.rows), state.offset, PAGE_SIZE, href),
+        similar=_similar(run.vocabulary, state, href),
+        firing_layers=_firing_layers(run, layer, cursor, state, links),
+        token_known=found.token_known,
+        exports=links.exports("export_layer_keys", _export_query(state), run=run.run_id, layer=layer),
+        below=beside(layer - 1),
+        above=beside(layer + 1),
+    )
+    return respond(request, "layer.html", page)
+
+
+def _similar(vocabulary: Vocabulary, state: LayerState, href: Href) -> list[Choice]:
+    if not state.fires_on:
+        return []
+    wanted = parse_token(state.fires_on)
+    return [
+        Choice(formats.token(token), href(fires_on=token.notation, offset=0), token.bytes == wanted)
+        for token in vocabulary.alike(wanted)[:SIMILAR]
+    ]
+
+
+def _firing_layers(
+    run: Run, layer: int, cursor: duckdb.DuckDBPyConnection, state: LayerState, links: Links
+) -> list[Choice]:
+    if not state.fires_on:
+        return []
+    counts = queries.layers_firing_on(cursor, run.vocabulary, state.fires_on)
+    return [
+        Choice(
+            f"L{number}: {formats.count(keys)}",
+            links.layer(run.run_id, number, **state.query(offset=0)),
+            number == layer,
+        )
+        for number, keys in counts.items()
+    ]
+
+
+def _export_query(state: LayerState) -> Parameters:
+    """The filters and the order as the export takes them."""
+    where = state.where
+    return {
+        "language": where.language,
+        "min_firing_rate": where.min_firing_rate,
+        "max_firing_rate": where.max_firing_rate,
+        "token": where.token,
+        "sort": state.sort,
+        "order": state.order,
+    }

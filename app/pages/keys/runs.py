@@ -1,0 +1,38 @@
+"""`/`: the runs there are, and the files that are none."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+
+from keyscope.app.runs import Unreadable
+from keyscope.app.web.dependencies import Runs
+from keyscope.app.web.links import Links
+from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.contract.manifest import Manifest
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class RunsPage(Page):
+    """What the list of runs shows."""
+
+    runs: Annotated[list[Manifest], Help("Manifests of the runs that can be read, by name")]
+    unreadable: Annotated[list[Unreadable], Help("Files that cannot be shown, each with the reason")]
+    directory: Annotated[str, Help("Directory the server looks in")]
+
+
+@router.get("/", name="runs_page")
+def runs_page(request: Request, registry: Runs, run: str = "", mask: MaskText = "") -> HTMLResponse:
+    """The list of runs; a basket is kept for the run it belongs to."""
+    readable, unreadable = registry.all()
+    links = Links(request, basket_of(request, run or None, mask))
+    page = RunsPage(
+        frame=Frame(title="Runs", links=links, run=None, here="runs"),
+        runs=[run.manifest for run in readable],
+        unreadable=unreadable,
+        directory=str(registry.directory.absolute()),
+    )
+    return respond(request, "runs.html", page)

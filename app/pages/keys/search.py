@@ -1,0 +1,276 @@
+"""`/runs/{run}/search`: the keys of a run that promote, suppress or fire on tokens, or whose numbers lie in ranges."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+from pydantic import Field
+
+from keyscope.app.queries.criteria import ANY_SHAPE, NUMERIC, Between
+from keyscope.app.queries.search import Found, Hit, known_concepts, search
+from keyscope.app.queries.tokens import Vocabulary, parse_token
+from keyscope.app.runs import Run
+from keyscope.app.web import formats
+from keyscope.app.web.dependencies import Cursor, LabelsDatabase, OpenRun
+from keyscope.app.web.key_table import (
+    VIEW,
+    Choice,
+    Column,
+    Href,
+    Pager,
+    Row,
+    pager,
+    shown_statistics,
+    sorting,
+    statistic_columns,
+    view_choices,
+)
+from keyscope.app.web.links import Basket, Links
+from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.web.search_query import Number, SearchParameters, build_search, format_ranges
+from keyscope.app.web.statistics import Statistic
+from keyscope.contract.analyses.firing import CLASSES, SHAPES
+from keyscope.contract.analyses.syntax import ROLES
+from keyscope.contract.keys import KeyId, Mask
+
+router = APIRouter()
+
+PAGE_SIZE = 50
+MASKED = 200
+"""Keys found that one click puts into the basket, which stands in every address."""
+LISTED = 1000
+"""Keys found that one click puts into a new list."""
+SIMILAR = 8
+"""Tokens offered beside one that was asked for."""
+BAR = 46
+"""Height of the tallest bar, in pixels."""
+TOKENS = {
+    "q": "fires on or promotes",
+    "promotes": "promotes",
+    "suppresses": "suppresses",
+    "fires_on": "fires on",
+    "detects": "detects",
+}
+"""Fields that take a token, and what keys do with it."""
+MEASURES = {
+    "fires_on": ("times on it", "Stored triggers and samples of the key on the token"),
+    "promoted_logit": ("logit", "What one unit of the coefficient adds to the token's logit"),
+    "promoted_rank": ("place", "Place of the token among those the value promotes"),
+    "suppressed_logit": ("logit", "What one unit of the coefficient takes off the token's logit"),
+    "suppressed_rank": ("place", "Place of the token among those the value suppresses"),
+    "detected": ("occurrences", "Occurrences of the token in the corpus on which the key fires"),
+    "role_share": ("of triggers", "Share of the key's triggers with the role"),
+    "position_nats": ("nats on position", "What the key's firing says of the position in the window, in nats"),
+    "concept_precision": ("precision", "Share of the tokens the key fires strongly on that are of the concept"),
+}
+"""What criteria measure: the title for people and what it is."""
+SHARES = {"role_share", "concept_precision"}
+SIGNED = {"promoted_logit", "suppressed_logit", "own_logit"}
+
+
+class SearchState(SearchParameters):
+    """The state of the page, as it stands in the address; the form sends a further range apart from the others."""
+
+    columns: str = Field("overview", pattern=VIEW)
+    offset: int = Field(0, ge=0, le=2**31)
+    mask: str = ""
+    statistic: str = ""
+    low: Number = None
+    high: Number = None
+
+    def settled(self) -> "SearchState":
+        """The state with the form's own range among the others.
+
+        Raises:
+            InvalidParameter: there is no such statistic.
+        """
+        kept = self.between()
+        if self.statistic and (self.low is not None or self.high is not None):
+            added = Between(self.statistic, self.low, self.high)
+            kept = [*(each for each in kept if each.statistic != self.statistic), added]
+        return self.model_copy(update={"ranges": format_ranges(kept), "statistic": "", "low": None, "high": None})
+
+    def query(self, **changes: object) -> dict[str, Any]:
+        """The address's parameters after the changes, defaults and the basket left out."""
+        return self.model_copy(update=changes).model_dump(mode="json", exclude_defaults=True, exclude={"mask"})
+
+
+@dataclass(frozen=True, slots=True)
+class TokenNote:
+    """A token that was asked for."""
+
+    does: str
+    """What the keys do with it."""
+    token: str
+    known: bool
+    """False where the tokenizer has no such token, so that no key is found."""
+    alike: list[Choice]
+    """Tokens written like it, differing in white space or case."""
+
+
+@dataclass(frozen=True, slots=True)
+class RangeChip:
+    """A range in force, and the address without it."""
+
+    text: str
+    without: str
+
+
+@dataclass(frozen=True, slots=True)
+class LayerBar:
+    """How many keys of a layer were found, and the address that narrows the search to it."""
+
+    layer: int
+    keys: int
+    height: int
+    href: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage(Page):
+    """What the page of a search shows."""
+
+    state: Annotated[SearchState, Help("Criteria, order and place, as in the address")]
+    asked: Annotated[bool, Help("Whether there is any criterion")]
+    notes: Annotated[list[TokenNote], Help("The tokens asked for")]
+    ranges: Annotated[list[RangeChip], Help("The ranges of statistics in force")]
+    statistics: Annotated[list[Statistic], Help("Statistics that a range can be asked of")]
+    roles: Annotated[tuple[str, ...], Help("Roles in code that triggers can have, by the analysis of syntax")]
+    concepts: Annotated[list[str], Help("Concepts whose keys are known, by their analyses")]
+    shapes: Annotated[Mapping[str, str], Help("Where in the window positional keys fire more, and what that means")]
+    classes: Annotated[Mapping[str, str], Help("What keys are by their weights, and what that means")]
+    by_layer: Annotated[list[LayerBar], Help("How many keys were found in each layer")]
+    views: Annotated[list[Choice], Help("Groups of columns to choose from")]
+    columns: Annotated[list[Column], Help("Columns of the table: what the criteria measured, then statistics")]
+    rows: Annotated[list[Row], Help("Keys on this page of the table")]
+    pager: Annotated[Pager, Help("Which of the keys found are shown")]
+    to_mask: Annotated[int, Help("How many of the keys found, from the first, are masked together")]
+    mask_href: Annotated[str, Help("Address of the live page with these in the basket")]
+    to_list: Annotated[list[KeyId], Help("The keys found, from the first, that a new list is made of")]
+    exports: Annotated[dict[str, str], Help("Addresses of all keys found as CSV and Parquet")]
+
+
+@router.get("/runs/{run}/search", name="search_page")
+def search_page(
+    request: Request, run: OpenRun, cursor: Cursor, database: LabelsDatabase, state: Annotated[SearchState, Query()]
+) -> Response:
+    """Search a run."""
+    settled = state.settled()
+    links = Links(request, basket_of(request, run.run_id, state.mask))
+    if settled != state or "" in request.query_params.values():
+        # An address says only what was chosen, so that it is short and the same for the same search.
+        return RedirectResponse(links.search(run.run_id, **settled.query()), status_code=303)
+    wanted = build_search(settled, run, database)
+    found = search(cursor, run.vocabulary, wanted, limit=PAGE_SIZE, offset=settled.offset, named=max(MASKED, LISTED))
+    return respond(request, "search.html", _page(run, links, settled, found, known_concepts(cursor)))
+
+
+def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: list[str]) -> SearchPage:
+    def href(**changes: object) -> str:
+        return links.search(run.run_id, **state.query(**changes))
+
+    shown = shown_statistics(state.columns, found.sort)
+    measures = list(found.measures)
+    to_mask = found.names(0, MASKED)
+    return SearchPage(
+        frame=Frame(
+            title=f"Search · {run.run_id}",
+            links=links,
+            run=run.manifest,
+            here="runs",
+            section="search_page",
+        ),
+        state=state,
+        asked=bool(state.criteria(run.manifest.model.n_layers) or state.label),
+        notes=_notes(state, run.vocabulary, href),
+        ranges=_chips(state, href),
+        statistics=[Statistic(column) for column in NUMERIC.values()],
+        roles=ROLES,
+        concepts=concepts,
+        shapes={ANY_SHAPE: "It is over the threshold, wherever it fires more", **SHAPES},
+        classes=CLASSES,
+        by_layer=_bars(found.by_layer(run.manifest.model.n_layers), state, href),
+        views=view_choices(state.columns, href),
+        columns=[
+            *(_measure_column(name, found, href) for name in measures),
+            *statistic_columns(shown, found.sort, found.order, href),
+        ],
+        rows=[_row(hit, measures, shown, run.vocabulary) for hit in found.hits],
+        pager=pager(found.total, len(found.hits), state.offset, PAGE_SIZE, href),
+        to_mask=len(to_mask),
+        mask_href=links.with_basket(_with(links.basket, run.run_id, to_mask)).live(run.run_id),
+        to_list=found.names(0, LISTED),
+        exports=links.exports("export_search", state.query(columns="overview", offset=0), run=run.run_id),
+    )
+
+
+def _notes(state: SearchState, vocabulary: Vocabulary, href: Href) -> list[TokenNote]:
+    notes = []
+    for name, does in TOKENS.items():
+        if typed := getattr(state, name):
+            wanted = parse_token(typed)
+            alike = [
+                Choice(formats.token(token), href(**{name: token.notation}, offset=0), token.bytes == wanted)
+                for token in vocabulary.alike(wanted)[:SIMILAR]
+            ]
+            notes.append(TokenNote(does, typed, bool(vocabulary.ids(wanted)), alike))
+    return notes
+
+
+def _chips(state: SearchState, href: Href) -> list[RangeChip]:
+    ranges = state.between()
+    return [
+        RangeChip(_written(each), href(ranges=format_ranges([other for other in ranges if other != each]), offset=0))
+        for each in ranges
+    ]
+
+
+def _written(each: Between) -> str:
+    title = Statistic(NUMERIC[each.statistic]).title
+    if each.high is None:
+        return f"{title} ≥ {formats.number(each.low)}"
+    if each.low is None:
+        return f"{title} ≤ {formats.number(each.high)}"
+    return f"{formats.number(each.low)} ≤ {title} ≤ {formats.number(each.high)}"
+
+
+def _bars(by_layer: list[int], state: SearchState, href: Href) -> list[LayerBar]:
+    largest = max([*by_layer, 1])
+    chosen = state.layer_from if state.layer_from == state.layer_to else None
+    return [
+        LayerBar(
+            layer,
+            keys,
+            -(-BAR * keys // largest),
+            href(layer_from=layer, layer_to=layer, offset=0),
+            layer == chosen,
+        )
+        for layer, keys in enumerate(by_layer)
+    ]
+
+
+def _measure_column(name: str, found: Found, href: Href) -> Column:
+    title, help = MEASURES[name] if name in MEASURES else (Statistic(NUMERIC[name]).title, NUMERIC[name].help)
+    return Column(title, help, True, *sorting(name, found.sort, found.order, href, found.measures[name]))
+
+
+def _row(hit: Hit, measures: list[str], shown: list[Statistic], vocabulary: Vocabulary) -> Row:
+    values = [_measured(name, hit.measures[name]) for name in measures]
+    return Row(hit.row, values + [each.show(hit.row.statistics, vocabulary) for each in shown])
+
+
+def _measured(name: str, value: float | int | None) -> str:
+    if not isinstance(value, float):
+        return formats.count(value)
+    if name in SIGNED:
+        return formats.signed(value)
+    return formats.share(value) if name in SHARES else formats.number(value)
+
+
+def _with(basket: Basket, run_id: str, keys: list[KeyId]) -> Basket:
+    """The basket with keys put into it, or one of these alone where it belongs to another run."""
+    old = basket if basket.run_id == run_id else Basket(run_id)
+    return replace(old, masks=(*old.masks, *(Mask(key) for key in keys if key not in old)))

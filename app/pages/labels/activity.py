@@ -1,0 +1,100 @@
+"""`/activity`: what happened lately."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+from markupsafe import Markup
+
+from keyscope.app.accounts.identity import Visitor
+from keyscope.app.labels import activity, markdown
+from keyscope.app.labels.activity import Event, Filter, What
+from keyscope.app.pages.labels.page import chosen_run
+from keyscope.app.web.dependencies import LabelsDatabase, Runs
+from keyscope.app.web.links import Links
+from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.contract.manifest import Manifest
+
+VERBS = {
+    What.LABEL: "labelled",
+    What.RETRACTION: "took back their label of",
+    What.ADJUDICATION: "decided on",
+    What.COMMENT: "commented on",
+    What.LIST: "made the list",
+}
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class ShownEvent:
+    """One thing that somebody did."""
+
+    event: Event
+    verb: str
+    title: str
+    """The key, or the list's name."""
+    href: str
+    words: Markup | str
+    """What was said; comments as sanitised HTML."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityPage(Page):
+    """What the page of recent activity shows."""
+
+    runs: Annotated[list[Manifest], Help("Runs to choose from")]
+    events: Annotated[list[ShownEvent], Help("What happened to the run's keys, the latest first")]
+    person: Annotated[str, Help("Only what this person did; empty for all")]
+    mine: Annotated[bool, Help("Only comments that mention the visitor")]
+    later: Annotated[str | None, Help("Address of what happened before that")]
+
+
+@router.get("/activity", name="activity_page")
+def activity_page(
+    request: Request,
+    registry: Runs,
+    database: LabelsDatabase,
+    visitor: Visitor,
+    run: str = "",
+    person: str = "",
+    mine: bool = False,
+    before: str = "",
+    mask: MaskText = "",
+) -> HTMLResponse:
+    """Labels, decisions, comments and lists, the latest first."""
+    chosen, manifests = chosen_run(registry, run)
+    links = Links(request, basket_of(request, chosen.run_id if chosen else None, mask))
+    name = visitor.name if visitor else None
+    wanted = Filter(
+        viewer=name,
+        person=person or None,
+        mentioning=name if mine else None,
+        weights_sha256=chosen.manifest.model.weights_sha256 if chosen else None,
+        before=before,
+    )
+    nobody = mine and name is None
+    events = [] if nobody else database.read(lambda session: activity.recent(session, wanted))
+    more = len(events) == activity.PAGE
+    query = {"person": person, "mine": "true" if mine else None, "before": events[-1].cursor if more else None}
+    page = ActivityPage(
+        frame=Frame("Activity", links, chosen.manifest if chosen else None, here="labels"),
+        runs=manifests,
+        events=[_shown(each, links, chosen.run_id) for each in events] if chosen else [],
+        person=person,
+        mine=mine,
+        later=links.team("activity_page", chosen.run_id, **query) if more and chosen else None,
+    )
+    return respond(request, "activity.html", page)
+
+
+def _shown(event: Event, links: Links, run_id: str) -> ShownEvent:
+    verb = VERBS[event.what]
+    if event.what is What.ADJUDICATION and event.kind is None:
+        verb = "opened again"
+    if event.key is None:
+        return ShownEvent(event, verb, event.text, links.list(event.id, run_id), "")
+    places = {What.COMMENT: f"#comment-{event.id}", What.ADJUDICATION: "#decision"}
+    href = links.key(run_id, event.key) + places.get(event.what, "#labels")
+    words = markdown.render(event.text) if event.what is What.COMMENT else event.text
+    return ShownEvent(event, verb, str(event.key), href, words)

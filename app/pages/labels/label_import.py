@@ -1,0 +1,122 @@
+"""`/labels/import`: an export taken in by a form, which first says what that would do, and then does it, every row or none."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, File, Form, Query, Request, UploadFile
+from fastapi.responses import HTMLResponse
+
+from keyscope.app.accounts.identity import Admin, Visitor, needs
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels.import_files import format_of
+from keyscope.app.labels.importing import ImportRefused, Outcome, Problem, import_upload
+from keyscope.app.labels.records import NEEDED
+from keyscope.app.roles import Role
+from keyscope.app.runs import Registry
+from keyscope.app.web.dependencies import LabelsDatabase, Runs
+from keyscope.app.web.links import Links
+from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.security import MAX_BODY_BYTES, BodyTooLarge
+from keyscope.contract.errors import KeyscopeError
+
+MAX_FILE_BYTES = MAX_BODY_BYTES // 10**6 * 10**6
+"""Whole megabytes, which leaves the form around the file room in a request."""
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A file that was looked through, and perhaps taken in."""
+
+    name: str
+    sha256: str
+    outcome: Outcome
+    imported: bool
+    """Whether it was taken in; otherwise the outcome is what that would do."""
+    another: bool
+    """Whether it was to be taken in, but is another file than the one looked through before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPage(Page):
+    """What the import page shows."""
+
+    may_import: Annotated[bool, Help("Whether the visitor may import: an admin, known by name")]
+    most: Annotated[int, Help("Bytes that a file may have")]
+    needed: Annotated[Sequence[str], Help("Columns that no file may lack")]
+    checked: Annotated[Checked | None, Help("The file that was sent, where every row of it is good")]
+    problem: Annotated[str | None, Help("Why nothing was imported")]
+    problems: Annotated[list[Problem], Help("What is wrong with single rows, the first of them, by line")]
+
+
+@router.get("/labels/import", name="import_page", dependencies=[needs(Role.ADMIN)])
+def import_page(request: Request, runs: Runs, visitor: Visitor, run: str = "", mask: MaskText = "") -> HTMLResponse:
+    """The form."""
+    return _page(request, runs, run, mask, may_import=visitor is not None)
+
+
+@router.post("/labels/import", name="import_form")
+def import_form(
+    request: Request,
+    _admin: Admin,
+    database: LabelsDatabase,
+    runs: Runs,
+    file: Annotated[UploadFile | None, File()] = None,
+    action: Annotated[Literal["check", "import"], Form()] = "check",
+    checked: Annotated[str, Form(max_length=64)] = "",
+    run: Annotated[str, Query()] = "",
+    mask: MaskText = "",
+) -> HTMLResponse:
+    """Say what the file would do; where that was said of this very file before, do it."""
+    try:
+        name, content = _content(file)
+        sha256 = hashlib.sha256(content).hexdigest()
+        imported = action == "import" and checked == sha256
+        outcome = import_upload(database, runs, content, format_of(name), dry_run=not imported)
+    except KeyscopeError as error:
+        return _page(request, runs, run, mask, error)
+    another = action == "import" and not imported
+    return _page(request, runs, run, mask, checked=Checked(name, sha256, outcome, imported, another))
+
+
+def _content(file: UploadFile | None) -> tuple[str, bytes]:
+    """The name and the bytes of a file.
+
+    Raises:
+        InvalidParameter: none was chosen.
+        BodyTooLarge: it is too large.
+    """
+    if file is None or not file.filename:
+        raise InvalidParameter("no file was sent: choose one that ends in .csv, .jsonl or .parquet")
+    size = file.size or 0
+    if size > MAX_FILE_BYTES:
+        raise BodyTooLarge(
+            f"{file.filename} has {size:,} bytes, the limit is {MAX_FILE_BYTES:,}: "
+            "split it, or run `keyscope labels import FILE`, which has none"
+        )
+    return file.filename, file.file.read()
+
+
+def _page(
+    request: Request,
+    runs: Registry,
+    run: str,
+    mask: str,
+    error: KeyscopeError | None = None,
+    *,
+    checked: Checked | None = None,
+    may_import: bool = True,
+) -> HTMLResponse:
+    links = Links(request, basket_of(request, run or None, mask))
+    page = ImportPage(
+        frame=Frame("Import labels", links, runs.get(run).manifest if run else None, here="labels"),
+        may_import=may_import,
+        most=MAX_FILE_BYTES,
+        needed=NEEDED,
+        checked=checked,
+        problem=error.detail if error else None,
+        problems=error.problems if isinstance(error, ImportRefused) else [],
+    )
+    return respond(request, "import.html", page, error.status if error else 200)

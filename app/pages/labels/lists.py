@@ -1,0 +1,318 @@
+"""`/lists` and `/lists/{list}`: keys put together under a name, with a note on each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from keyscope.app import queries
+from keyscope.app.accounts.identity import Labeler, Person, Visitor
+from keyscope.app.api.lists import ListId, check_keys
+from keyscope.app.labels import lists
+from keyscope.app.labels.lists import Summary
+from keyscope.app.labels.team_models import KeyList, ListEntry
+from keyscope.app.pages.labels.page import chosen_run
+from keyscope.app.roles import Role
+from keyscope.app.runs import Registry, Run
+from keyscope.app.web.baskets import shortened
+from keyscope.app.web.dependencies import LabelsDatabase, Runs
+from keyscope.app.web.links import Basket, Links
+from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.contract.keys import KeyId, Mask, parse_basket
+from keyscope.contract.manifest import Manifest
+
+PAGE = 200
+"""Keys of a list on one page."""
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class ListsPage(Page):
+    """What the page of all lists shows."""
+
+    runs: Annotated[list[Manifest], Help("Runs to choose from")]
+    lists: Annotated[list[Summary], Help("Lists of keys of the run's weights that the visitor may see")]
+    put_away: Annotated[list[Summary], Help("Lists that the visitor has put away")]
+    may_write: Annotated[bool, Help("Whether the visitor may make lists")]
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage(Page):
+    """What the page of one list shows."""
+
+    list: Annotated[KeyList, Help("The list")]
+    entries: Annotated[Sequence[ListEntry], Help("Its keys with their notes, one page of them")]
+    first: Annotated[int, Help("Place of the first of them, from 0")]
+    total: Annotated[int, Help("All its keys")]
+    may_write: Annotated[bool, Help("Whether the visitor may put keys in, take them out and write notes")]
+    may_rename: Annotated[bool, Help("Whether the visitor may rename it and put it away")]
+    earlier: Annotated[str | None, Help("Address of the page before")]
+    later: Annotated[str | None, Help("Address of the page after")]
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class Place(BaseModel):
+    """The run and the basket with which a list is looked at, as in the address."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    run: str = ""
+    mask: str = ""
+
+
+At = Annotated[Place, Query()]
+
+
+class NewListForm(_Form):
+    """A list to make."""
+
+    run: str
+    name: str = ""
+    keys: str = ""
+    """Names of keys, with white space or commas between them; factors of a basket are left out."""
+    private: bool = False
+
+
+class ListForm(_Form):
+    """A list's name, and the version the form was opened on."""
+
+    name: str = ""
+    private: bool = False
+    seen: int = Field(1, ge=1)
+
+
+class KeysForm(_Form):
+    """Keys to put into a list."""
+
+    keys: str = ""
+    note: str = ""
+
+
+class EntryForm(_Form):
+    """A change of one key of a list; the button says which."""
+
+    key: str
+    note: str = ""
+    seen: int = Field(1, ge=1)
+    """Version of the note."""
+    place: int = Field(0, ge=0)
+    """Where the key was shown, to come back to."""
+    order: int = Field(1, ge=1)
+    """Version of the list's order."""
+    action: Annotated[str, Field(pattern="^(note|up|down|remove)$")] = "note"
+
+
+@router.get("/lists", name="lists_page")
+def lists_page(
+    request: Request, registry: Runs, database: LabelsDatabase, visitor: Visitor, run: str = "", mask: MaskText = ""
+) -> HTMLResponse:
+    """Every list of keys of a run's weights, and a form to make one."""
+    chosen, manifests = chosen_run(registry, run)
+    name = visitor.name if visitor else None
+    links = Links(request, basket_of(request, chosen.run_id if chosen else None, mask))
+
+    def load(session: Session) -> tuple[list[Summary], list[Summary]]:
+        weights = chosen.manifest.model.weights_sha256 if chosen else None
+        return lists.visible_lists(session, name, weights), lists.put_away_lists(session, name)
+
+    visible, put_away = database.read(load)
+    page = ListsPage(
+        frame=Frame("Lists", links, chosen.manifest if chosen else None, here="labels"),
+        runs=manifests,
+        lists=visible,
+        put_away=put_away,
+        may_write=_may_write(visitor),
+    )
+    return respond(request, "lists.html", page)
+
+
+@router.post("/lists", name="make_list_form")
+def make_list(
+    request: Request,
+    registry: Runs,
+    database: LabelsDatabase,
+    person: Labeler,
+    form: Annotated[NewListForm, Form()],
+    mask: MaskText = "",
+) -> RedirectResponse:
+    """Make a list and show it."""
+    manifest = registry.get(form.run).manifest
+    keys = parse_keys(form.keys)
+    for key in keys:
+        queries.check_key(manifest, key)
+    weights = manifest.model.weights_sha256
+    made = database.write(
+        lambda session: lists.make_list(session, person, weights, form.name, keys, not form.private).id
+    )
+    return _to_list(request, made, Place(run=form.run, mask=mask))
+
+
+@router.get("/lists/{list}", name="list_page")
+def list_page(
+    request: Request,
+    list_id: ListId,
+    registry: Runs,
+    database: LabelsDatabase,
+    visitor: Visitor,
+    run: str = "",
+    mask: MaskText = "",
+    offset: Annotated[int, Query(ge=0)] = 0,
+) -> HTMLResponse:
+    """The keys of a list."""
+
+    def load(session: Session) -> tuple[KeyList, Sequence[ListEntry]]:
+        return lists.get_list(session, list_id, visitor.name if visitor else None), lists.entries(session, list_id)
+
+    found, entries = database.read(load)
+    chosen = _run_of(registry, found, run)
+    run_id = chosen.run_id if chosen else None
+    links = Links(request, basket_of(request, run_id, mask if run in ("", run_id) else ""))
+
+    def turn(to: int) -> str | None:
+        return links.list(list_id, run_id, offset=to or None) if 0 <= to < len(entries) else None
+
+    page = ListPage(
+        frame=Frame(found.name, links, chosen.manifest if chosen else None, here="labels"),
+        list=found,
+        entries=entries[offset : offset + PAGE],
+        first=offset,
+        total=len(entries),
+        may_write=_may_write(visitor),
+        may_rename=_may_write(visitor)
+        and visitor is not None
+        and (visitor.name == found.owner or visitor.role.may(Role.ADMIN)),
+        earlier=turn(offset - PAGE),
+        later=turn(offset + PAGE),
+    )
+    return respond(request, "list.html", page)
+
+
+@router.post("/lists/{list}", name="rename_list_form")
+def rename_list(
+    request: Request,
+    list_id: ListId,
+    database: LabelsDatabase,
+    person: Labeler,
+    form: Annotated[ListForm, Form()],
+    at: At,
+) -> RedirectResponse:
+    """Rename a list, or change who sees it."""
+    said = form.name, not form.private, form.seen
+    database.write(lambda session: lists.rename_list(session, list_id, person, *said))
+    return _to_list(request, list_id, at)
+
+
+@router.post("/lists/{list}/put-away", name="put_list_away_form")
+def put_list_away(
+    request: Request, list_id: ListId, database: LabelsDatabase, person: Labeler, at: At
+) -> RedirectResponse:
+    """Put a list away and show the others."""
+    database.write(lambda session: lists.put_away(session, list_id, person))
+    return RedirectResponse(_links(request, at).team("lists_page", at.run or None), 303)
+
+
+@router.post("/lists/{list}/restore", name="bring_list_back_form")
+def bring_list_back(
+    request: Request, list_id: ListId, database: LabelsDatabase, person: Labeler, at: At
+) -> RedirectResponse:
+    """Bring a list back and show it."""
+    database.write(lambda session: lists.bring_back(session, list_id, person))
+    return _to_list(request, list_id, at)
+
+
+@router.post("/lists/{list}/keys", name="add_keys_form")
+def add_keys(
+    request: Request,
+    list_id: ListId,
+    registry: Runs,
+    database: LabelsDatabase,
+    person: Labeler,
+    form: Annotated[KeysForm, Form()],
+    at: At,
+) -> RedirectResponse:
+    """Put keys at the end of a list."""
+    keys = parse_keys(form.keys)
+    check_keys(registry, database, list_id, person.name, keys)
+    database.write(lambda session: lists.add_keys(session, list_id, person, keys, form.note))
+    return _to_list(request, list_id, at)
+
+
+@router.post("/lists/{list}/entry", name="change_entry_form")
+def change_entry(
+    request: Request,
+    list_id: ListId,
+    database: LabelsDatabase,
+    person: Labeler,
+    form: Annotated[EntryForm, Form()],
+    at: At,
+) -> RedirectResponse:
+    """Write a note on a key of a list, move it by one place, or take it out."""
+    key = KeyId.parse(form.key)
+
+    def change(session: Session) -> None:
+        match form.action:
+            case "remove":
+                lists.remove_key(session, list_id, person, key)
+            case "note":
+                lists.set_note(session, list_id, person, key, form.note, form.seen)
+            case direction:
+                by = 1 if direction == "down" else -1
+                lists.shift_key(session, list_id, person, key, by, form.order)
+
+    database.write(change)
+    return _to_list(request, list_id, at, offset=form.place // PAGE * PAGE or None)
+
+
+@router.post("/lists/{list}/mask", name="mask_list_form")
+def mask_list(
+    request: Request, list_id: ListId, registry: Runs, database: LabelsDatabase, visitor: Visitor, run: str = ""
+) -> RedirectResponse:
+    """Mask all keys of a list on the live page; a basket too long for an address is saved first."""
+    name = visitor.name if visitor else None
+    found = database.read(lambda session: lists.get_list(session, list_id, name))
+    masks = [Mask(key) for key in database.read(lambda session: lists.list_keys(session, list_id, name))]
+    chosen = _run_of(registry, found, run)
+    run_id = chosen.run_id if chosen else None
+    basket = shortened(database, Basket(run_id, tuple(masks)))
+    return RedirectResponse(Links(request, basket).live(run_id), 303)
+
+
+def parse_keys(text: str) -> list[KeyId]:
+    """The keys in a text as people paste it: names, or a basket, with white space, commas or semicolons between them.
+
+    Raises:
+        InvalidKey, InvalidMask: a part of it is none.
+    """
+    return [mask.key for mask in parse_basket(",".join(text.replace(";", " ").replace(",", " ").split()))]
+
+
+def _may_write(visitor: Person | None) -> bool:
+    return visitor is not None and visitor.role.may(Role.LABELER)
+
+
+def _run_of(registry: Registry, found: KeyList, wanted: str) -> Run | None:
+    """The run wanted, where it is of the list's weights, else the first that is.
+
+    Raises:
+        UnknownRun: there is no run of the name wanted.
+    """
+    run = registry.get(wanted) if wanted else None
+    if run is not None and run.manifest.model.weights_sha256 == found.weights_sha256:
+        return run
+    return registry.with_weights(found.weights_sha256)
+
+
+def _links(request: Request, at: Place) -> Links:
+    """Addresses that carry the basket as it came, unread."""
+    return Links(request, Basket(at.run or None), at.mask)
+
+
+def _to_list(request: Request, list_id: int, at: Place, **query: object) -> RedirectResponse:
+    return RedirectResponse(_links(request, at).list(list_id, at.run or None, **query), 303)

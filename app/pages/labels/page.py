@@ -1,0 +1,198 @@
+"""`/labels`: how far the labelling of a model's keys is, how far people agree, and where they do not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import plotly.graph_objects as go
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import HTMLResponse
+from sqlalchemy.orm import Session
+
+from keyscope.app.accounts.identity import Visitor
+from keyscope.app.database.engine import DatabaseUnavailable
+from keyscope.app.labels import adjudication
+from keyscope.app.labels import annotator_agreement as agreement
+from keyscope.app.labels.adjudication import Disagreement
+from keyscope.app.labels.annotator_agreement import LayerKinds, LayerProgress, Pair, Said
+from keyscope.app.labels.models import Kind
+from keyscope.app.labels.statistics import Estimate
+from keyscope.app.queries.syntax import scores_by_layer
+from keyscope.app.roles import Role
+from keyscope.app.runs import Registry, Run
+from keyscope.app.web.dependencies import LabelsDatabase, Runs
+from keyscope.app.web.drawing import by_layer
+from keyscope.app.web.links import Links
+from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.contract.manifest import Manifest
+
+router = APIRouter()
+
+PAGE = 50
+"""Disagreements on one page."""
+COLOURS = {Kind.SYNTACTIC: "--cool", Kind.SEMANTIC: "--heat", Kind.MIXED: "--third", Kind.UNCLEAR: "--edge"}
+"""Design tokens of the kinds, as their chips have them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Two people's labels of the keys that both labelled."""
+
+    first: str
+    second: str
+    rows: Sequence[tuple[Kind, Sequence[int]]]
+    """What the first says, and of those keys how many the second calls each kind."""
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsPage(Page):
+    """What the page of a model's labels shows."""
+
+    runs: Annotated[list[Manifest], Help("Runs to choose from")]
+    problem: Annotated[str | None, Help("Why the labels could not be read, where they could not")]
+    said: Annotated[Said | None, Help("The current labels; None without a run or without an answer")]
+    progress: Annotated[list[LayerProgress], Help("How far each layer is")]
+    pairs: Annotated[list[Pair], Help("Pairs of people with Cohen's kappa, those with most keys in common first")]
+    n_pairs: Annotated[int, Help("Pairs that have keys in common, listed or not")]
+    overall: Annotated[
+        list[tuple[str, str, Estimate]], Help("Name, what it is, and value of statistics over all people")
+    ]
+    confusion: Annotated[Confusion | None, Help("Two people side by side; None where nobody shares a key with another")]
+    kinds: Annotated[tuple[Kind, ...], Help("The kinds, in their order")]
+    disagreements: Annotated[list[Disagreement], Help("Keys with labels of several kinds, one page of them")]
+    n_disagreements: Annotated[int, Help("All of them")]
+    n_open: Annotated[int, Help("Those on which nobody has decided")]
+    earlier: Annotated[str | None, Help("Address of the page of disagreements before")]
+    later: Annotated[str | None, Help("Address of the page of disagreements after")]
+    may_import: Annotated[bool, Help("Whether labels can be imported by the visitor, or by who says their name")]
+
+
+@router.get("/labels", name="labels_page")
+def labels_page(
+    request: Request,
+    registry: Runs,
+    database: LabelsDatabase,
+    visitor: Visitor,
+    run: str = "",
+    first: Annotated[str, Query(description="Person in the rows of the confusion")] = "",
+    second: Annotated[str, Query(description="Person in its columns")] = "",
+    offset: Annotated[int, Query(ge=0)] = 0,
+    mask: MaskText = "",
+) -> HTMLResponse:
+    """Progress, agreement and disagreements of the current labels of a run's weights."""
+    chosen, manifests = chosen_run(registry, run)
+    links = Links(request, basket_of(request, chosen.run_id if chosen else None, mask))
+    frame = Frame("Labels", links, chosen.manifest if chosen else None, here="labels")
+    problem, said = None, None
+    disputed: list[Disagreement] = []
+    try:
+        if chosen:
+            said, disputed = database.read(lambda session: _load(session, chosen.manifest.model.weights_sha256))
+    except DatabaseUnavailable as error:
+        problem = error.detail
+    pairs, n_pairs = agreement.pairs(said) if said else ([], 0)
+
+    def turn(to: int) -> str | None:
+        inside = 0 <= to < len(disputed)
+        query = {"first": first, "second": second, "offset": to or None}
+        return (
+            links.team("labels_page", chosen.run_id if chosen else None, **query) + "#disagreements" if inside else None
+        )
+
+    page = LabelsPage(
+        frame=frame,
+        runs=manifests,
+        problem=problem,
+        said=said,
+        progress=agreement.progress(said, chosen.manifest.model.keys_per_layer) if said and chosen else [],
+        pairs=pairs,
+        n_pairs=n_pairs,
+        overall=_overall(said) if said else [],
+        confusion=_confusion(said, first, second, pairs) if said else None,
+        kinds=agreement.KINDS,
+        disagreements=disputed[offset : offset + PAGE],
+        n_disagreements=len(disputed),
+        n_open=sum(each.decision is None for each in disputed),
+        earlier=turn(offset - PAGE),
+        later=turn(offset + PAGE),
+        may_import=visitor is None or visitor.role.may(Role.ADMIN),
+    )
+    return respond(request, "labels.html", page)
+
+
+@router.get("/labels/figures/kinds", name="kinds_figure")
+def kinds_figure(registry: Runs, database: LabelsDatabase, run: str) -> Response:
+    """The kinds of the current labels by layer, as Plotly JSON."""
+    opened = registry.get(run)
+    model = opened.manifest.model
+    said = database.read(lambda session: agreement.load(session, model.weights_sha256))
+    with opened.reading() as cursor:
+        scores = scores_by_layer(cursor)
+    figure = kinds_by_layer(agreement.kinds_by_layer(said, model.n_layers), scores or None)
+    return Response(figure.to_json(), media_type="application/json")
+
+
+def kinds_by_layer(layers: Sequence[LayerKinds], scores: Mapping[int, float] | None = None) -> go.Figure:
+    """Share of each kind among the labels of every layer; where known, beside it the layers' score between syntactic,
+    0, and semantic, 1, that follows from the triggers alone."""
+    numbers = [layer.layer for layer in layers]
+    totals = [sum(layer.counts.values()) for layer in layers]
+    figure = go.Figure(
+        [
+            go.Bar(
+                x=numbers,
+                y=[layer.counts[kind] / total if total else None for layer, total in zip(layers, totals, strict=True)],
+                customdata=numbers,
+                text=[f"{layer.counts[kind]} of {total}" for layer, total in zip(layers, totals, strict=True)],
+                textposition="none",
+                name=kind.value,
+                meta={"colour": COLOURS[kind]},
+                hovertemplate=f"layer %{{x}}<br>%{{y:.0%}} {kind.value}, %{{text}} labels<extra></extra>",
+            )
+            for kind in agreement.KINDS
+        ]
+    )
+    if scores:
+        figure.add_scatter(
+            x=list(scores),
+            y=list(scores.values()),
+            customdata=list(scores),
+            mode="lines+markers",
+            name="automatic score",
+            hovertemplate="layer %{x}<br>automatic score %{y:.2f}<extra></extra>",
+        )
+    figure.update_yaxes(tickformat=".0%", range=[0, 1])
+    return by_layer(figure, barmode="stack", showlegend=True, bargap=0.25)
+
+
+def chosen_run(registry: Registry, run: str) -> tuple[Run | None, list[Manifest]]:
+    """The run that is asked for, else the first there is; and all to choose from.
+
+    Raises:
+        UnknownRun: there is no run of that name.
+    """
+    runs, _ = registry.all()
+    return registry.get(run) if run else next(iter(runs), None), [each.manifest for each in runs]
+
+
+def _load(session: Session, weights_sha256: str) -> tuple[Said, list[Disagreement]]:
+    said = agreement.load(session, weights_sha256)
+    return said, adjudication.disagreements(session, weights_sha256, said)
+
+
+def _overall(said: Said) -> list[tuple[str, str, Estimate]]:
+    return [
+        ("Krippendorff’s α", "nominal, over the keys with two labels or more", agreement.alpha(said)),
+        ("Fleiss’ κ", "over the keys that everybody labelled", agreement.fleiss(said)),
+    ]
+
+
+def _confusion(said: Said, first: str, second: str, pairs: Sequence[Pair]) -> Confusion | None:
+    """The two people asked for, where both have labels, else the pair with most keys in common."""
+    if not {first, second} <= set(said.people):
+        if not pairs:
+            return None
+        first, second = pairs[0].first, pairs[0].second
+    table = agreement.confusion(said, first, second)
+    return Confusion(first, second, list(zip(agreement.KINDS, table, strict=True)), sum(map(sum, table)))

@@ -1,0 +1,170 @@
+"""What the labelling queue shows: its choices, a key to label, and the label given before."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+from sqlalchemy.orm import Session
+
+from keyscope.app.labels import repository
+from keyscope.app.labels.lists import Summary
+from keyscope.app.labels.models import Label
+from keyscope.app.labels.queue import Offer, Strategy, Wanted
+from keyscope.app.labels.repository import Target
+from keyscope.app.pages.keys.key import KeyDrawing, KeyPage
+from keyscope.app.pages.keys.label_box import Action, LabelBox, ShownLabel, shown
+from keyscope.app.pages.keys.state import KeyState
+from keyscope.app.web.links import Links
+from keyscope.app.web.render import Help, Page
+from keyscope.contract.keys import KeyId
+from keyscope.contract.manifest import Manifest
+
+TRIGGERS = 10
+"""Triggers shown of a key; its own page has all."""
+ACTIONS = (Action("save", "save and next", "Enter"), Action("skip", "skip", "s"))
+STRATEGIES = {
+    Strategy.SAMPLE: "A sample: keys at random, one of each layer in turn",
+    Strategy.IMPACT: "High impact: the keys that write most on average first",
+    Strategy.DISAGREEING: "Disagreement: keys on which people’s kinds differ",
+    Strategy.UNSURE: "Low confidence: keys with a label its author was not sure of",
+    Strategy.LIST: "A saved list, in its order",
+}
+_LARGEST = 2**31 - 1
+Id = Annotated[
+    Annotated[int, Field(ge=0, le=_LARGEST)] | None, BeforeValidator(lambda text: None if text == "" else text)
+]
+"""A number of a form, None where its field was left empty."""
+
+
+class QueueState(KeyState):
+    """The state of the queue, as it stands in its address."""
+
+    run: str = ""
+    strategy: Strategy | None = None
+    seed: int = Field(0, ge=0, le=_LARGEST)
+    people: int = Field(1, ge=1, le=100)
+    list: Id = None
+    blind: bool = False
+    key: str = ""
+    last: Id = None
+    """Id of the label one has just given, shown beside the next key."""
+    undone: Id = None
+    """Id of the label that was just taken back, to start from again."""
+
+    mask_run: str = ""
+    """The run of the basket, where another may be chosen in the same form."""
+
+    @model_validator(mode="after")
+    def _drop_the_basket_of_another_run(self) -> Self:
+        if self.mask_run not in ("", self.run):
+            self.mask = ""
+        self.mask_run = ""
+        return self
+
+    def wanted(self, strategy: Strategy) -> Wanted:
+        """Which keys the queue goes through."""
+        return Wanted(strategy, self.seed, self.people, self.list)
+
+    def rest(self, **changes: object) -> dict[str, Any]:
+        """The parameters of the address without those about one key."""
+        of_a_key = {"key": "", "last": None, "undone": None, "language": "", "show": "max", "projection": "normed"}
+        return self.query(**{**of_a_key, **changes})
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The label one has just given, and what others say of that key."""
+
+    label: ShownLabel
+    key: KeyId
+    href: str
+    """The key's page."""
+    others: list[ShownLabel]
+    undo_href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A strategy to choose."""
+
+    value: Strategy
+    words: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StartPage(Page):
+    """What is shown before the first key, and after the last."""
+
+    runs: Annotated[list[Manifest], Help("Runs whose keys can be labelled")]
+    strategies: Annotated[list[Choice], Help("What to label next")]
+    lists: Annotated[list[Summary], Help("Saved lists that the visitor may see")]
+    state: Annotated[QueueState, Help("What is chosen so far")]
+    offer: Annotated[Offer | None, Help("What is left, where the queue has come to its end for now")]
+    last: Annotated[Last | None, Help("The label just given")]
+    again: Annotated[str, Help("Address of the queue, to look again")]
+
+
+@dataclass(frozen=True, slots=True)
+class LastPage(Page):
+    """What a script is told of a label that was saved: the rest of the page it has already."""
+
+    last: Annotated[Last | None, Help("The label just given")]
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePage(KeyPage):
+    """A key to label: the context of its own page, and the queue's."""
+
+    strategy: Annotated[str, Help("What the queue goes through, in words")]
+    change_href: Annotated[str, Help("Where another queue is chosen")]
+    next_href: Annotated[str, Help("Where the key after this one is fetched from")]
+    lease_href: Annotated[str, Help("Where the lease on this key is renewed and given back")]
+    key_href: Annotated[str, Help("The key's own page")]
+    holder: Annotated[str | None, Help("Who else is labelling this key now")]
+    last: Annotated[Last | None, Help("The label just given")]
+
+
+class QueueDrawing(KeyDrawing):
+    """A key to label in the making; its tabs lead back to the queue."""
+
+    limit = TRIGGERS
+    state: QueueState
+
+    def queue_page(self, box: LabelBox, strategy: Strategy, holder: str | None, last: Last | None) -> QueuePage:
+        """Everything, with the labels of the key and the label given before."""
+        run, key, links, state = self.run.run_id, self.key, self.links, self.state
+        page = self.page(box)
+        shared = {each.name: getattr(page, each.name) for each in fields(page)}
+        shared["frame"] = replace(page.frame, here="labels")
+        return QueuePage(
+            **shared,
+            strategy=STRATEGIES[strategy],
+            change_href=links.queue(**state.rest(strategy=None)),
+            next_href=links.queue(**state.rest()),
+            lease_href=links.to("renew_lease", run=run, key=key),
+            key_href=links.key(run, key),
+            holder=holder,
+            last=last,
+        )
+
+    def _href(self, links: Links | None = None, key: KeyId | None = None, **changes: object) -> str:
+        return (links or self.links).queue(**self.state.query(key=str(key or self.key), **changes))
+
+
+def load_last(state: QueueState, weights_sha256: str, person: str, links: Links) -> Callable[[Session], Last | None]:
+    """Reads the label one has just given; None where there is none, or it is no longer what one says."""
+
+    def load(session: Session) -> Last | None:
+        label = repository.label_of(session, weights_sha256, person, state.last) if state.last else None
+        if label is None or not label.current:
+            return None
+        labels = repository.current_labels(session, Target(weights_sha256, label.key))
+        return _last(label, [shown(each) for each in labels if each.person != person], state, links)
+
+    return load
+
+
+def _last(label: Label, others: list[ShownLabel], state: QueueState, links: Links) -> Last:
+    return Last(shown(label), label.key, links.key(state.run, label.key), others, links.queue_undo(**state.rest()))

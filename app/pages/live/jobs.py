@@ -1,0 +1,212 @@
+"""`/runs/{run}/jobs`: analyses of a run that a worker computes, with their progress; started and stopped by forms."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
+
+from keyscope.app.accounts.identity import Labeler
+from keyscope.app.live import jobs
+from keyscope.app.live.client import Workers
+from keyscope.app.runs import Run
+from keyscope.app.web import formats
+from keyscope.app.web.dependencies import LiveWorkers, OpenRun
+from keyscope.app.web.links import Basket, Links
+from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.web.returning import way_back
+from keyscope.app.web.where_from import path_of
+from keyscope.contract.analyses.kinds import KINDS
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.wire import ACTIVE_JOB, Job, JobOptions
+
+router = APIRouter()
+
+BY_FORM = ("edit",)
+"""Kinds that have a form of their own, for they cannot do without settings."""
+STATES = {
+    "queued": "waits for its turn",
+    "running": "is being computed",
+    "done": "is done",
+    "failed": "failed",
+    "cancelled": "was stopped",
+}
+
+
+class JobsState(BaseModel):
+    """Which jobs of a run are shown, as it stands in the address."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    kind: str = ""
+    about: str = ""
+    """Concept the jobs are about."""
+    watching: str = ""
+    """Jobs that were not done when the page was drawn, with commas."""
+    mask: str = ""
+
+
+class StartForm(BaseModel):
+    """An analysis to compute with its default settings."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    kind: str = ""
+    next: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownJob:
+    """One job as it is drawn."""
+
+    id: str
+    title: str
+    state: str
+    said: str
+    """Its state in words."""
+    active: bool
+    done: float
+    """0 to 1."""
+    amount: str
+    """How far it is, how fast it goes and how long it will take."""
+    detail: str | None
+    """Why it failed."""
+    note: str | None
+    """The last thing it had to say."""
+    cancel_href: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobsPage(Page):
+    """What the page of a run's jobs shows."""
+
+    jobs: Annotated[list[ShownJob], Help("Jobs that wait, run or lately ended, the latest first")]
+    poll_href: Annotated[str | None, Help("Address to ask again while a job is not done; None when all are")]
+    start: Annotated[list[str], Help("Kinds of analyses that are not there and can be started")]
+    start_href: Annotated[str, Help("Where the form that starts one is sent to")]
+    next: Annotated[str, Help("Where that form leads back to")]
+    part: Annotated[bool, Help("Whether these are some of the run's jobs only, shown inside another page")]
+    problem: Annotated[str | None, Help("Why nobody can say which jobs there are")]
+
+
+@router.get("/runs/{run}/jobs", name="jobs_page")
+async def jobs_page(
+    request: Request, run: OpenRun, workers: LiveWorkers, state: Annotated[JobsState, Query()]
+) -> HTMLResponse:
+    """The jobs of a run, or those of one kind or about one concept; a watcher whose job is done reloads its page."""
+    found, problem = await _found(workers, run, state)
+    links = Links(request, await run_in_threadpool(basket_of, request, run.run_id, state.mask))
+    active = [job.id for job in found if job.state in ACTIVE_JOB]
+    watched = [job for job in found if job.id in state.watching.split(",")]
+    page = JobsPage(
+        frame=Frame(
+            title=f"Jobs · {run.run_id}",
+            links=links,
+            run=run.manifest,
+            here="runs",
+            section="jobs_page",
+        ),
+        jobs=[_shown(job, links) for job in found],
+        poll_href=_address(links, run, state.model_copy(update={"watching": ",".join(active)})) if active else None,
+        start=await _startable(workers, run, state, found),
+        start_href=links.to("start_job", run=run.run_id),
+        next=_shown_on(request),
+        part=bool(state.kind or state.about),
+        problem=problem,
+    )
+    response = respond(request, "jobs.html", page)
+    if any(job.state == "done" for job in watched):
+        response.headers["HX-Refresh"] = "true"
+    return response
+
+
+@router.post("/runs/{run}/jobs", name="start_job")
+async def start_job(
+    request: Request, run: OpenRun, workers: LiveWorkers, person: Labeler, form: Annotated[StartForm, Form()]
+) -> RedirectResponse:
+    """Start an analysis with its default settings, and go on to where its progress is shown.
+
+    Raises:
+        NoJobs, WorkerUnavailable, WorkerRefused, WorkerFailed: nothing was started.
+    """
+    await jobs.start_job(workers, run.manifest, JobOptions(run=run.run_id, kind=form.kind))
+    return RedirectResponse(_next(request, run, form.next), status_code=303)
+
+
+@router.post("/runs/{run}/jobs/{job}/cancel", name="cancel_job")
+async def cancel_job(
+    request: Request, run: OpenRun, job: str, workers: LiveWorkers, person: Labeler, form: Annotated[StartForm, Form()]
+) -> RedirectResponse:
+    """Stop a job.
+
+    Raises:
+        UnknownJob, WorkerUnavailable, WorkerFailed: there is nothing to stop.
+    """
+    await jobs.cancel_job(workers, job)
+    return RedirectResponse(_next(request, run, form.next), status_code=303)
+
+
+async def _found(workers: Workers, run: Run, state: JobsState) -> tuple[list[Job], str | None]:
+    try:
+        found = await jobs.list_jobs(workers, run.run_id)
+    except KeyscopeError as error:
+        return [], error.detail
+    chosen = [job for job in found if state.kind in ("", job.kind) and state.about in ("", job.settings.get("concept"))]
+    return chosen, None
+
+
+async def _startable(workers: Workers, run: Run, state: JobsState, found: list[Job]) -> list[str]:
+    """Kinds that could be started: not computed, not under way, and not in need of settings."""
+    under_way = {job.kind for job in found if job.state in ACTIVE_JOB}
+    there = {kind for kind, _ in run.analyses}
+    missing = [
+        kind for kind in KINDS if kind not in under_way | there and kind not in BY_FORM and state.kind in ("", kind)
+    ]
+    return missing if missing and await jobs.may_start(workers, run.manifest) else []
+
+
+def _shown(job: Job, links: Links) -> ShownJob:
+    progress = job.progress
+    said = STATES[job.state]
+    if job.state == "queued" and job.ahead > 1:
+        said = f"waits behind {job.ahead - 1} others"
+    about = job.settings.get("concept")
+    return ShownJob(
+        id=job.id,
+        title=f"{job.kind} of {about}" if about else job.kind,
+        state=job.state,
+        said=said,
+        active=job.state in ACTIVE_JOB,
+        done=progress.done / progress.total if progress and progress.total else 0.0,
+        amount=_amount(job),
+        detail=job.detail,
+        note=job.notes[-1] if job.notes else None,
+        cancel_href=links.to("cancel_job", run=job.run, job=job.id),
+    )
+
+
+def _amount(job: Job) -> str:
+    """`analysing edit: 12,300 of 45,000 tokens, 3,200 a second, 2 min left`."""
+    progress = job.progress
+    if progress is None:
+        return ""
+    total = f" of {formats.count(round(progress.total))}" if progress.total else ""
+    rate = f", {formats.number(progress.rate)} a second" if progress.rate else ""
+    left = f", {formats.duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
+    return f"{progress.stage}: {formats.count(round(progress.done))}{total} {progress.unit}{rate}{left}"
+
+
+def _address(links: Links, run: Run, state: JobsState) -> str:
+    return links.jobs(run.run_id, **state.model_dump(exclude_defaults=True, exclude={"mask"}))
+
+
+def _shown_on(request: Request) -> str:
+    """The page on which the jobs are shown: this one, or the one that has this one's fragment in it."""
+    return path_of(request.headers.get("HX-Current-URL", "")) or path_of(str(request.url))
+
+
+def _next(request: Request, run: Run, wanted: str) -> str:
+    own = Links(request, Basket()).jobs(run.run_id)
+    return way_back(request, wanted) if wanted else own

@@ -1,0 +1,226 @@
+"""`/lens`: one prompt through the logit lens, token by token and layer by layer, and the keys behind each cell."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from keyscope.app.accounts.identity import needs
+from keyscope.app.database.engine import Database
+from keyscope.app.live.activations import read_activations
+from keyscope.app.live.client import LiveStatus, Workers
+from keyscope.app.pages.live.prompts import PROMPTS
+from keyscope.app.pages.live.reading import Reader, ReadingKey, chosen_run, probability
+from keyscope.app.roles import Role
+from keyscope.app.runs import Run
+from keyscope.app.web.code import SHADES
+from keyscope.app.web.dependencies import LabelsDatabase, LiveWorkers, Runs
+from keyscope.app.web.links import Links
+from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.web.typed import Typed
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.manifest import Manifest
+from keyscope.contract.wire import ActivationsRequest, LensAnswer, LensCell, LensRequest
+
+router = APIRouter(dependencies=[needs(Role.LABELER)])  # it costs compute
+
+COLUMNS, MOST_COLUMNS = 24, 128
+LISTED = 10
+"""Tokens listed for a cell."""
+WRITERS = 20
+"""Keys listed behind a cell."""
+
+
+class LensState(BaseModel):
+    """The state of the page, as it stands in the address."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    run: str = ""
+    prompt: Typed = ""
+    last: int = Field(COLUMNS, ge=1, le=MOST_COLUMNS)
+    """How many of the prompt's last tokens are looked at."""
+    layer: int | None = Field(None, ge=0)
+    """The cell whose keys are asked for: its layer, and its token."""
+    at: int | None = Field(None, ge=0)
+    mask: str = ""
+
+    def query(self, **changes: object) -> dict[str, Any]:
+        """The address's parameters, defaults, the run and the basket left out."""
+        return self.model_copy(update=changes).model_dump(exclude_defaults=True, exclude={"run", "mask"})
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What the model would say after a token if it ended after a layer."""
+
+    token: str
+    probability: str
+    css: str
+    """Its shade, the deeper the more probable; `own` where it is the token of the whole model."""
+    title: str
+    """The most probable tokens, one a line."""
+    label: str
+    href: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GridRow:
+    """One layer."""
+
+    layer: int
+    href: str
+    cells: list[Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A prompt through the lens."""
+
+    tokens: list[str]
+    """The tokens looked at, one a column."""
+    left_out: int
+    """Tokens before the first of them."""
+    rows: list[GridRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """The keys that wrote most towards the token of a cell."""
+
+    layer: int
+    after: str
+    """Token after which it is said."""
+    target: str
+    probability: str
+    keys: list[ReadingKey]
+
+
+@dataclass(frozen=True, slots=True)
+class LensPage(Page):
+    """What the lens page shows."""
+
+    state: Annotated[LensState, Help("Prompt and chosen cell, as in the address")]
+    runs: Annotated[list[tuple[Manifest, str]], Help("Runs to choose from, each with its address")]
+    status: Annotated[LiveStatus | None, Help("Whether the run's model can read now; None without a run")]
+    status_href: Annotated[str, Help("Address of this page, to ask for the status again")]
+    examples: Annotated[list[tuple[str, list[tuple[str, str]]]], Help("Prompts to try by language: title and address")]
+    grid: Annotated[Grid | None, Help("Tokens and layers; None without a prompt")]
+    writers: Annotated[Writers | None, Help("Keys behind the chosen cell; None while none is chosen")]
+    problem: Annotated[str | None, Help("Why the prompt was not read, where it was not")]
+
+
+@router.get("/lens", name="lens_page")
+async def lens_page(
+    request: Request,
+    registry: Runs,
+    workers: LiveWorkers,
+    database: LabelsDatabase,
+    state: Annotated[LensState, Query()],
+) -> HTMLResponse:
+    """A prompt through the logit lens."""
+    runs, run = await chosen_run(registry, state.run)
+    basket = await run_in_threadpool(basket_of, request, run.run_id if run else None, state.mask)
+    links = Links(request, basket)
+    grid, writers, problem = None, None, None
+    if run is not None and state.prompt:
+        try:
+            grid, writers = await _read(run, workers, database, state, links)
+        except KeyscopeError as error:
+            problem = error.detail
+    page = LensPage(
+        frame=Frame("Logit lens", links, run.manifest if run else None, here="runs", section="lens_page"),
+        state=state,
+        runs=[(each.manifest, links.lens(each.run_id, **state.query(layer=None, at=None))) for each in runs],
+        status=await workers.status(run.manifest) if run else None,
+        status_href=links.lens(run.run_id if run else None),
+        examples=_examples(run.manifest, links) if run else [],
+        grid=grid,
+        writers=writers,
+        problem=problem,
+    )
+    return respond(request, "lens.html", page)
+
+
+async def _read(
+    run: Run, workers: Workers, database: Database, state: LensState, links: Links
+) -> tuple[Grid, Writers | None]:
+    asked = LensRequest(run=run.run_id, text=state.prompt, top=LISTED, last=state.last)
+    answer = await workers.lens(run.manifest, asked)
+    reader = Reader(run, links, lambda other: other.lens(run.run_id, **state.query()))
+    grid = _grid(answer, state, reader)
+    chosen = _chosen(answer, state)
+    if chosen is None or state.layer is None or state.at is None:
+        return grid, None
+    target = chosen.top[0]
+    keys = await read_activations(
+        run,
+        workers,
+        ActivationsRequest(
+            run=run.run_id,
+            text=state.prompt,
+            token_index=state.at,
+            layer=state.layer,
+            target=target.token_id,
+            limit=WRITERS,
+        ),
+        database,
+    )
+    after = reader.token(answer.tokens[state.at])
+    said = reader.token(target)
+    return grid, Writers(state.layer, after, said, probability(target.logprob), reader.keys(keys))
+
+
+def _chosen(answer: LensAnswer, state: LensState) -> LensCell | None:
+    """The cell asked for, where the grid has it."""
+    if state.layer is None or state.at is None or not answer.first <= state.at < len(answer.tokens):
+        return None
+    return answer.cells[state.layer][state.at - answer.first] if state.layer < len(answer.cells) else None
+
+
+def _grid(answer: LensAnswer, state: LensState, reader: Reader) -> Grid:
+    tokens = [reader.token(token) for token in answer.tokens[answer.first :]]
+    own = [cell.top[0].token_id for cell in answer.cells[-1]]
+    rows = []
+    for layer, cells in enumerate(answer.cells):
+        shown = []
+        for at, (cell, token) in enumerate(zip(cells, tokens, strict=True), start=answer.first):
+            agrees = cell.top[0].token_id == own[at - answer.first]
+            shown.append(_cell(cell, layer, at, token, agrees, state, reader))
+        rows.append(GridRow(layer, reader.links.layer(reader.run.run_id, layer), shown))
+    return Grid(tokens, answer.first, rows)
+
+
+def _cell(cell: LensCell, layer: int, at: int, token: str, agrees: bool, state: LensState, reader: Reader) -> Cell:
+    best = cell.top[0]
+    level = round(SHADES * math.exp(best.logprob))
+    said, share = reader.token(best), probability(best.logprob)
+    listed = [f"{reader.token(each)}\t{probability(each.logprob)}" for each in cell.top]
+    head = f"layer {layer} after {token}"
+    if not agrees:
+        listed.append(f"the model’s own token has rank {cell.rank}, {probability(cell.logprob)}")
+    return Cell(
+        token=said,
+        probability=share,
+        css=" ".join(["t", *([f"s{level}"] if level else []), *(["own"] if agrees else [])]),
+        title="\n".join([head, *listed]),
+        label=f"{said} {share}, {head}",
+        href=reader.links.lens(reader.run.run_id, **state.query(layer=layer, at=at)) + "#writers",
+        current=(state.layer, state.at) == (layer, at),
+    )
+
+
+def _examples(manifest: Manifest, links: Links) -> list[tuple[str, list[tuple[str, str]]]]:
+    return [
+        (
+            language,
+            [(title, links.lens(manifest.run_id, prompt=prompt)) for title, prompt in PROMPTS[language].items()],
+        )
+        for language in manifest.languages
+        if language in PROMPTS
+    ]

@@ -1,0 +1,283 @@
+"""`/live`: mask keys and regenerate, baseline and masked side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from keyscope.app import queries
+from keyscope.app.accounts.identity import needs
+from keyscope.app.database.engine import Database
+from keyscope.app.errors import NotFound
+from keyscope.app.live.activations import read_activations
+from keyscope.app.live.client import LiveStatus, Workers
+from keyscope.app.pages.live import generated
+from keyscope.app.pages.live.generated import Outcome
+from keyscope.app.pages.live.prompts import PROMPTS
+from keyscope.app.roles import Role
+from keyscope.app.runs import Registry, Run
+from keyscope.app.web.baskets import shortened
+from keyscope.app.web.dependencies import LabelsDatabase, LiveWorkers, Runs
+from keyscope.app.web.links import Links
+from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.web.typed import Typed
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.keys import InvalidMask, KeyId, Mask, parse_basket, unique_masks
+from keyscope.contract.manifest import Manifest
+from keyscope.contract.wire import ActivationsRequest, Alternative, GenerateRequest, KeyActivity, MaskItem
+
+router = APIRouter(dependencies=[needs(Role.LABELER)])  # it costs compute
+
+
+class LiveState(BaseModel):
+    """The state of the page, as it stands in the address or in its form."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    run: str = ""
+    prompt: Typed = ""
+    max_new_tokens: int = Field(48, ge=1)
+    temperature: float = Field(0.0, ge=0, le=10, allow_inf_nan=False)
+    seed: int = Field(0, ge=0, lt=2**63)
+    top_logprobs: int = Field(5, ge=0, le=50)
+    mask: str = ""
+    key: list[str] = Field(default_factory=list)
+    """The masked keys as the form lists them, beside their factors."""
+    factor: list[float] = Field(default_factory=list)
+    add: str = ""
+    """Keys to put into the basket, as in an address."""
+    remove: str = ""
+    """A key to take out of it."""
+    onward: Literal["live", "lens"] = "live"
+    """The page that a form leads to."""
+    behind: int = Field(0, ge=0, le=500)
+    """How many keys behind the prompt's next token to list."""
+
+    @property
+    def edits_basket(self) -> bool:
+        """Whether a form was sent, so that the basket in the address is to be made anew."""
+        return bool(self.key or self.add or self.remove)
+
+    def masks(self, given: Sequence[Mask]) -> tuple[Mask, ...]:
+        """The masks of the address, with what the form adds and removes.
+
+        Raises:
+            InvalidMask, InvalidKey: a key or a factor cannot be read, or a key has two factors.
+        """
+        if len(self.key) != len(self.factor):
+            raise InvalidMask(f"{len(self.key)} keys came with {len(self.factor)} factors: give each key its own")
+        listed = [Mask(KeyId.parse(key), factor) for key, factor in zip(self.key, self.factor, strict=True)]
+        added = {mask.key: mask for mask in parse_basket(self.add)}
+        kept = [mask for mask in unique_masks([*given, *listed]) if mask.key not in added]
+        return tuple(mask for mask in [*kept, *added.values()] if str(mask.key) != self.remove)
+
+    def query(self, **changes: object) -> dict[str, Any]:
+        """The address's parameters, defaults, the run and the basket left out."""
+        form = {"run", "mask", "key", "factor", "add", "remove", "onward"}
+        return self.model_copy(update=changes).model_dump(exclude_defaults=True, exclude=form)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt to try."""
+
+    title: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Giver:
+    """A key behind the next token."""
+
+    activity: KeyActivity
+    href: str
+    masked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """The keys that gave most to the token the model would say next."""
+
+    target: Alternative
+    keys: list[Giver]
+    mask_all: str
+    """Address of this page with all of them masked as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class LivePage(Page):
+    """What the live page shows."""
+
+    state: Annotated[LiveState, Help("Prompt and sampling settings, as in the address")]
+    runs: Annotated[list[tuple[Manifest, str]], Help("Runs to choose from, each with its address")]
+    status: Annotated[LiveStatus | None, Help("Whether the run's model can generate now; None without a run")]
+    status_href: Annotated[str, Help("Address of this page, to ask for the status again")]
+    examples: Annotated[list[tuple[str, list[Example]]], Help("Prompts to try, by language of the run")]
+    behind: Annotated[Behind | None, Help("The keys behind the prompt's next token, where they were asked for")]
+    outcome: Annotated[Outcome | None, Help("Both branches, where the form was sent without a script")]
+    problem: Annotated[str | None, Help("Why nothing was generated, where it was asked for")]
+
+
+@router.get("/live", name="live_page")
+async def live_page(
+    request: Request,
+    registry: Runs,
+    workers: LiveWorkers,
+    state: Annotated[LiveState, Query()],
+) -> Response:
+    """The form; a form that edits the basket leads to the address with the new one."""
+    visit = await run_in_threadpool(_visit, request, registry, workers, state)
+    if state.edits_basket:
+        return RedirectResponse(visit.links.live(visit.run_id, **state.query()), status_code=303)
+    try:
+        return await visit.page(problem=visit.wrong_mask(), behind=await visit.keys_behind())
+    except KeyscopeError as error:
+        return await visit.page(problem=error.detail)
+
+
+@router.post("/live", name="live_generate")
+async def live_generate(
+    request: Request,
+    registry: Runs,
+    workers: LiveWorkers,
+    database: LabelsDatabase,
+    state: Annotated[LiveState, Form()],
+) -> Response:
+    """Both branches, for browsers without scripts; with them the page reads the stream by itself."""
+    visit = await run_in_threadpool(_shortened_visit, request, registry, workers, state, database)
+    if visit.run is None or not state.prompt:
+        return await visit.page(problem="write a prompt to continue" if visit.run else "there is no run yet")
+    try:
+        answer = await workers.generate(visit.run.manifest, visit.generate_request(visit.run))
+    except KeyscopeError as error:
+        return await visit.page(problem=error.detail)
+    return await visit.page(outcome=generated.outcome(state.prompt, answer))
+
+
+@router.post("/live/masks", name="edit_masks")
+async def edit_masks(
+    request: Request,
+    registry: Runs,
+    workers: LiveWorkers,
+    database: LabelsDatabase,
+    state: Annotated[LiveState, Form()],
+) -> RedirectResponse:
+    """Go on with the masks that the form lists, adds and removes, which are saved where an address cannot hold them."""
+    visit = await run_in_threadpool(_shortened_visit, request, registry, workers, state, database)
+    if state.onward == "lens":
+        return RedirectResponse(visit.links.lens(visit.run_id, prompt=state.prompt), status_code=303)
+    return RedirectResponse(visit.links.live(visit.run_id, **state.query()), status_code=303)
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """One request of the page: what it asks for and of whom."""
+
+    request: Request
+    runs: list[Run]
+    run: Run | None
+    workers: Workers
+    state: LiveState
+    links: Links
+
+    @property
+    def run_id(self) -> str | None:
+        return self.run.run_id if self.run else None
+
+    def wrong_mask(self) -> str | None:
+        """What is wrong with a masked key that the run has not."""
+        try:
+            for mask in self.links.basket.masks:
+                if self.run:
+                    queries.check_key(self.run.manifest, mask.key)
+        except NotFound as error:
+            return error.detail
+        return None
+
+    def generate_request(self, run: Run) -> GenerateRequest:
+        return GenerateRequest(
+            run=run.run_id,
+            prompt=self.state.prompt,
+            masks=[MaskItem(key=str(mask.key), factor=mask.factor) for mask in self.links.basket.masks],
+            max_new_tokens=self.state.max_new_tokens,
+            temperature=self.state.temperature,
+            seed=self.state.seed,
+            top_logprobs=self.state.top_logprobs,
+        )
+
+    async def keys_behind(self) -> Behind | None:
+        """The keys that gave most to the next token, where they are asked for.
+
+        Raises:
+            WorkerUnavailable, WorkerOtherWeights, WorkerRefused, WorkerFailed: nothing was read.
+        """
+        if self.run is None or not self.state.behind or not self.state.prompt:
+            return None
+        asked = ActivationsRequest(run=self.run.run_id, text=self.state.prompt, limit=self.state.behind)
+        answer = await read_activations(self.run, self.workers, asked)
+        run_id, basket = self.run.run_id, self.links.basket
+        keys = [KeyId.parse(each.key) for each in answer.keys]
+        everything = replace(basket, run_id=run_id).holding(*keys)
+        return Behind(
+            target=answer.target,
+            keys=[
+                Giver(activity, self.links.key(run_id, key), key in basket)
+                for activity, key in zip(answer.keys, keys, strict=True)
+            ],
+            mask_all=self.links.with_basket(everything).live(run_id, **self.state.query(behind=0)),
+        )
+
+    async def page(
+        self, outcome: Outcome | None = None, problem: str | None = None, behind: Behind | None = None
+    ) -> HTMLResponse:
+        manifest = self.run.manifest if self.run else None
+        page = LivePage(
+            frame=Frame(title="Mask and regenerate", links=self.links, run=manifest, here="live"),
+            state=self.state,
+            runs=[(run.manifest, self.links.live(run.run_id, **self.state.query())) for run in self.runs],
+            status=await self.workers.status(manifest) if manifest else None,
+            status_href=self.links.live(self.run_id),
+            examples=_examples(manifest, self.state, self.links) if manifest else [],
+            behind=behind,
+            outcome=outcome,
+            problem=problem,
+        )
+        # A large basket takes its time to draw.
+        return await run_in_threadpool(respond, self.request, "live.html", page)
+
+
+def _visit(request: Request, registry: Registry, workers: Workers, state: LiveState) -> _Visit:
+    """The visit to the run named, else to the first that can be read.
+
+    Raises:
+        UnknownRun: there is no run of that name.
+        InvalidMask, InvalidKey, UnknownBasket, DatabaseUnavailable: the basket cannot be read.
+    """
+    runs, _ = registry.all()
+    run = registry.get(state.run) if state.run else next(iter(runs), None)
+    given = basket_of(request, run.run_id if run else None, state.mask)
+    links = Links(request, replace(given, masks=state.masks(given.masks)))
+    return _Visit(request, runs, run, workers, state, links)
+
+
+def _shortened_visit(
+    request: Request, registry: Registry, workers: Workers, state: LiveState, database: Database
+) -> _Visit:
+    """The same with a basket that an address can carry, for the masks that a form sends stand in none."""
+    visit = _visit(request, registry, workers, state)
+    return replace(visit, links=visit.links.with_basket(shortened(database, visit.links.basket)))
+
+
+def _examples(manifest: Manifest, state: LiveState, links: Links) -> list[tuple[str, list[Example]]]:
+    def example(title: str, prompt: str) -> Example:
+        return Example(title, links.live(manifest.run_id, **state.query(prompt=prompt)))
+
+    return [
+        (language, [example(title, prompt) for title, prompt in PROMPTS[language].items()])
+        for language in manifest.languages
+        if language in PROMPTS
+    ]

@@ -1,0 +1,85 @@
+"""What the pages share on which a run's model reads a text: the run, its tokens, and keys with what to do about them."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from starlette.concurrency import run_in_threadpool
+
+from keyscope.app.runs import Registry, Run
+from keyscope.app.web import formats
+from keyscope.app.web.links import Links
+from keyscope.contract.keys import KeyId
+from keyscope.contract.wire import ActivationsAnswer, Alternative, KeyActivity, TextToken
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingKey:
+    """A key that wrote something, and what can be done about it."""
+
+    activity: KeyActivity
+    layer: int
+    token: str
+    """Token it fired at."""
+    href: str
+    masked: bool
+    mask_href: str
+    """The same page with the key put into the basket, or taken out of it."""
+    live_href: str
+    """The text up to the last token looked at, to be continued without the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A run's tokens, and addresses of a page about a text."""
+
+    run: Run
+    links: Links
+    here: Callable[[Links], str]
+    """The page's own address, carrying the basket of the links."""
+
+    def token(self, token: TextToken | Alternative) -> str:
+        """A token as lists show it."""
+        return formats.token(self.run.vocabulary[token.token_id])
+
+    def text(self, tokens: Sequence[TextToken]) -> str:
+        """The text that tokens are of; a character whose rest is left out is left out too."""
+        known = (self.run.vocabulary[token.token_id] for token in tokens)
+        return b"".join(token.bytes for token in known if not token.special).decode(errors="ignore")
+
+    def keys(self, answer: ActivationsAnswer) -> list[ReadingKey]:
+        """The keys of an answer."""
+        text = self.text(answer.tokens[: answer.token_index + 1])
+        links = self.links.with_basket(replace(self.links.basket, run_id=self.run.run_id))
+        found = []
+        for each in answer.keys:
+            key = KeyId.parse(each.key)
+            found.append(
+                ReadingKey(
+                    activity=each,
+                    layer=key.layer,
+                    token=self.token(answer.tokens[each.token_index]),
+                    href=self.links.key(self.run.run_id, key),
+                    masked=key in links.basket,
+                    mask_href=self.here(links.toggling(key)),
+                    live_href=links.with_key(key).live(self.run.run_id, prompt=text),
+                )
+            )
+        return found
+
+
+async def chosen_run(registry: Registry, run_id: str) -> tuple[list[Run], Run | None]:
+    """All runs, and the one named, else the first that can be read.
+
+    Raises:
+        UnknownRun: there is no run of that name.
+    """
+    runs, _ = await run_in_threadpool(registry.all)
+    if run_id:
+        return runs, await run_in_threadpool(registry.get, run_id)
+    return runs, next(iter(runs), None)
+
+
+def probability(logprob: float) -> str:
+    """A log-probability as a percentage."""
+    return formats.share(math.exp(logprob))

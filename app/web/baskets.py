@@ -1,0 +1,43 @@
+"""The basket in an address: its masks written out, or the id of a saved one and what was put in and taken out since.
+
+`0123456789abcdef0123,L1.K2:0,-L3.K4` is a saved basket with `L1.K2` put in and `L3.K4` taken out, so links change a basket
+of any length without saving anything.
+"""
+
+from dataclasses import replace
+
+from keyscope.app.database.engine import Database
+from keyscope.app.labels import repository
+from keyscope.app.web.links import TAKEN_OUT, Basket, Saved
+from keyscope.contract.keys import KeyId, parse_basket
+
+
+def read_basket(database: Database, run_id: str | None, text: str) -> Basket:
+    """The basket that an address carries.
+
+    Raises:
+        InvalidMask, InvalidKey: it cannot be read.
+        UnknownBasket: none of that id was saved.
+        DatabaseUnavailable: whether it was saved cannot be said.
+    """
+    name, *changes = (part.strip() for part in text.split(","))
+    if not repository.is_basket_id(name):
+        return Basket(run_id, tuple(parse_basket(text)))
+    saved = Saved(name, tuple(database.read(lambda session: repository.load_basket(session, name))))
+    taken_out = {KeyId.parse(part.removeprefix(TAKEN_OUT)) for part in changes if part.startswith(TAKEN_OUT)}
+    put_in = parse_basket(",".join(part for part in changes if not part.startswith(TAKEN_OUT)))
+    changed = taken_out | {mask.key for mask in put_in}
+    return Basket(run_id, (*(mask for mask in saved.masks if mask.key not in changed), *put_in), saved)
+
+
+def shortened(database: Database, basket: Basket) -> Basket:
+    """The same basket, saved where it is too long to be written out.
+
+    Raises:
+        DatabaseUnavailable: it cannot be saved.
+    """
+    written_out = replace(basket, saved=None)
+    if not written_out.is_long:
+        return written_out
+    name = database.write(lambda session: repository.save_basket(session, basket.masks).id)
+    return replace(basket, saved=Saved(name, basket.masks))

@@ -1,0 +1,102 @@
+"""What an endpoint may ask for by the type of its parameter: the runs, one run, a cursor, a key, a filter."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import duckdb
+from fastapi import Depends, Path, Query, Request
+
+from keyscope.app import queries
+from keyscope.app.database.engine import Database
+from keyscope.app.live.client import Workers
+from keyscope.app.queries.layers import Order
+from keyscope.app.runs import Registry, Run
+from keyscope.app.settings import Settings
+from keyscope.contract.keys import KeyId
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _registry(request: Request) -> Registry:
+    registry: Registry = request.app.state.registry
+    return registry
+
+
+RowId = Annotated[int, Path(ge=1, lt=2**31)]
+"""Number of a row of the labels database, as its columns can hold it."""
+SettingsOf = Annotated[Settings, Depends(_settings)]
+Runs = Annotated[Registry, Depends(_registry)]
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+def _workers(request: Request) -> Workers:
+    workers: Workers = request.app.state.workers
+    return workers
+
+
+LabelsDatabase = Annotated[Database, Depends(_database)]
+LiveWorkers = Annotated[Workers, Depends(_workers)]
+
+
+def _run(run: Annotated[str, Path(description="Name of the run: its file without .duckdb")], registry: Runs) -> Run:
+    return registry.get(run)
+
+
+OpenRun = Annotated[Run, Depends(_run)]
+"""The run named in the path; UnknownRun where there is none."""
+
+
+def _cursor(run: OpenRun) -> Iterator[duckdb.DuckDBPyConnection]:
+    with run.reading() as cursor:
+        yield cursor
+
+
+def _layer(layer: Annotated[int, Path(description="Layer, from 0")], run: OpenRun) -> int:
+    queries.check_layer(run.manifest, layer)
+    return layer
+
+
+def _key(key: Annotated[str, Path(description="Name of the key, such as L5.K312")], run: OpenRun) -> KeyId:
+    parsed = KeyId.parse(key)
+    queries.check_key(run.manifest, parsed)
+    return parsed
+
+
+Cursor = Annotated[duckdb.DuckDBPyConnection, Depends(_cursor)]
+"""A cursor on the run named in the path, closed after the request."""
+Layer = Annotated[int, Depends(_layer)]
+"""The layer named in the path; UnknownLayer where the run has none such."""
+Key = Annotated[KeyId, Depends(_key)]
+"""The key named in the path; InvalidKey where it is no name, UnknownLayer or UnknownKey where the run has none such."""
+
+
+def _filter(
+    language: Annotated[str | None, Query(description="Only keys that fire most often in this language")] = None,
+    min_firing_rate: Annotated[float | None, Query(ge=0, le=1, allow_inf_nan=False)] = None,
+    max_firing_rate: Annotated[float | None, Query(ge=0, le=1, allow_inf_nan=False)] = None,
+    token: Annotated[
+        str | None,
+        Query(description=r"Only keys that fire on exactly this token; \n, \t, \r, \\ and \xE2 stand for bytes"),
+    ] = None,
+) -> queries.LayerFilter:
+    return queries.LayerFilter(language, min_firing_rate, max_firing_rate, token)
+
+
+def _sort(
+    sort: Annotated[str, Query(description="index, or the name of a statistic")] = "contribution",
+    order: Annotated[Order, Query()] = "desc",
+) -> queries.LayerSort:
+    return queries.LayerSort(sort, order)
+
+
+Filter = Annotated[queries.LayerFilter, Depends(_filter)]
+"""Which keys of a layer, from the address."""
+Sort = Annotated[queries.LayerSort, Depends(_sort)]
+"""In which order, from the address; InvalidParameter where there is no such column."""

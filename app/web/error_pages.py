@@ -1,0 +1,48 @@
+"""Every failure as a page, or as a fragment for htmx, with the way on from it."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+
+from keyscope.app.web.error_handlers import Failure
+from keyscope.app.web.links import Basket, Links
+from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.web.security import SAFE_METHODS
+from keyscope.app.web.where_from import path_of
+from keyscope.contract.errors import KeyscopeError
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorPage(Page):
+    """What a failure shows."""
+
+    failure: Annotated[Failure, Help("What went wrong, and what there is instead")]
+    asked: Annotated[str, Help("Address that was asked for, or the page whose form was sent, to come back to")]
+
+
+def error_page(request: Request, failure: Failure) -> HTMLResponse:
+    """Draw a failure."""
+    links = Links(request, _basket(request))
+    frame = Frame(title=failure.title, links=links, run=None, here="")
+    response = respond(
+        request, "error.html", ErrorPage(frame=frame, failure=failure, asked=_asked(request)), failure.status
+    )
+    # Whatever part of a page the request was for, it is the error that is shown there.
+    response.headers["HX-Reselect"] = "#error"
+    return response
+
+
+def _basket(request: Request) -> Basket:
+    """The basket in the address; none where that, or its run, is what is wrong."""
+    run_id = request.path_params.get("run") or request.query_params.get("run")
+    try:
+        known = run_id in request.app.state.registry.run_ids()
+        return basket_of(request, run_id, request.query_params.get("mask", "")) if known else Basket()
+    except KeyscopeError:
+        return Basket()
+
+
+def _asked(request: Request) -> str:
+    return path_of(str(request.url) if request.method in SAFE_METHODS else request.headers.get("referer", ""))

@@ -1,0 +1,142 @@
+"""What keeps hostile text and foreign sites out: response headers, and a guard before every change.
+
+All of it is plain ASGI: it passes each chunk of a stream on as it comes.
+"""
+
+import re
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from keyscope.app.web.where_from import host_of
+from keyscope.contract.errors import KeyscopeError
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+MAX_BODY_BYTES = 8 * 2**20
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*", re.ASCII)
+
+
+class CrossSiteRequest(KeyscopeError):
+    """A page of another site tried to change something here."""
+
+    code = "cross_site_request"
+    status = 403
+
+
+class BodyTooLarge(KeyscopeError):
+    """A request carries more than the server reads."""
+
+    code = "body_too_large"
+    status = 413
+
+
+class SecurityHeaders:
+    """Puts `HEADERS` on every response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, with the headers added to what comes back."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class PathPrefix:
+    """Makes every address begin with the path under which a reverse proxy publishes the server.
+
+    The prefix is a setting, or the header `X-Forwarded-Prefix` of a trusted proxy. Proxies that strip it from the path
+    and proxies that leave it there both work.
+    """
+
+    def __init__(self, app: ASGIApp, prefix: str, trusted_hosts: list[str]) -> None:
+        self.app = app
+        self.prefix = prefix.rstrip("/")
+        # as for the other headers of a proxy: addresses, networks or an asterisk
+        self.trusted_hosts = ProxyHeadersMiddleware(app, trusted_hosts).trusted_hosts  # type: ignore[arg-type]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with its path and root path as ASGI wants them: the path holds the root path."""
+        prefix = self._prefix(scope) if scope["type"] == "http" else ""
+        if prefix:
+            path = scope["path"]
+            below = path == prefix or path.startswith(prefix + "/")
+            scope = {**scope, "root_path": prefix, "path": path if below else prefix + path}
+        await self.app(scope, receive, send)
+
+    def _prefix(self, scope: Scope) -> str:
+        client = scope.get("client")
+        if client is not None and client[0] in self.trusted_hosts:
+            forwarded = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
+            if forwarded and _PREFIX.fullmatch(forwarded):
+                return forwarded
+        return self.prefix
+
+
+async def refuse_cross_site(request: Request) -> None:
+    """Nothing, for a request that reads, or that a page of ours or a program sends.
+
+    Browsers say by `Sec-Fetch-Site`, older ones by `Origin`, whose page a request comes from; programs send neither.
+
+    Raises:
+        CrossSiteRequest: a page of another site sent a request that changes something.
+    """
+    if request.method in SAFE_METHODS:
+        return
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        ours = site in ("same-origin", "none")
+    else:
+        ours = origin is None or host_of(origin) == request.headers.get("host")
+    if not ours:
+        raise CrossSiteRequest(
+            f"{request.method} {request.url.path} came from another site ({origin or site}): use Keyscope's own pages, "
+            "or a program that sends no Origin"
+        )
+
+
+class BodyLimit:
+    """Refuses requests with more than `MAX_BODY_BYTES`, announced or not."""
+
+    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and count its body as it comes."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        self._check(int(Headers(scope=scope).get("content-length", "0")))
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                self._check(received)
+            return message
+
+        await self.app(scope, counted, send)
+
+    def _check(self, size: int) -> None:
+        if size > self.limit:
+            raise BodyTooLarge(f"the request has {size:,} bytes or more, the limit is {self.limit:,}")

@@ -1,0 +1,106 @@
+"""From what the queries answer to the shapes of the JSON API."""
+
+from typing import Any
+
+from keyscope.app import queries
+from keyscope.app.labels.models import Evidence, Label
+from keyscope.app.queries.search import Hit
+from keyscope.app.web import shapes as models
+
+
+def token(value: queries.Token) -> dict[str, Any]:
+    """The fields of `models.TokenShape`."""
+    return {"token": value.text, "token_hex": value.hex, "token_id": value.token_id}
+
+
+def logits(values: list[queries.TokenLogit]) -> list[models.TokenLogitShape]:
+    """Tokens with their logits."""
+    return [models.TokenLogitShape(**token(each.token), logit=each.logit) for each in values]
+
+
+def counts(values: list[queries.TokenCount]) -> list[models.TokenCountShape]:
+    """Tokens with their counts."""
+    return [models.TokenCountShape(**token(each.token), count=each.count) for each in values]
+
+
+def key_in_table(row: queries.KeyRow) -> models.KeyInTable:
+    """A key in a list."""
+    return models.KeyInTable(
+        key=str(row.key),
+        layer=row.key.layer,
+        index=row.key.index,
+        stats=row.statistics,
+        top_trigger=None if row.top is None else _code_line(row.top),
+        promoted=logits(row.promoted),
+    )
+
+
+def found_key(hit: Hit) -> models.FoundKey:
+    """A key found by a search."""
+    return models.FoundKey(**key_in_table(hit.row).model_dump(), measures=hit.measures)
+
+
+def trigger(example: queries.Example) -> models.TriggerShape:
+    """A trigger."""
+    return models.TriggerShape.model_validate({**_example(example), "polarity": example.polarity})
+
+
+def sample(example: queries.Example) -> models.SampleShape:
+    """A sample of a band."""
+    return models.SampleShape.model_validate({**_example(example), "band": example.band, "quantile": example.quantile})
+
+
+def value_tokens(value: queries.ValueTokens) -> models.ValueTokensShape:
+    """What a value writes."""
+    return models.ValueTokensShape(promoted=logits(value.promoted), suppressed=logits(value.suppressed))
+
+
+def _code_line(line: queries.CodeLine) -> models.CodeLineShape:
+    return models.CodeLineShape(
+        **token(line.token),
+        language=line.language,
+        coefficient=line.coefficient,
+        path=line.path,
+        line=line.line,
+        column=line.column,
+        before=line.before,
+        text=line.text,
+        after=line.after,
+    )
+
+
+def _example(example: queries.Example) -> dict[str, Any]:
+    return {
+        "language": example.language,
+        "rank": example.rank,
+        "coefficient": example.coefficient,
+        "source": example.source,
+        "path": example.path,
+        "file_sha256": example.file_sha256,
+        "line": example.line,
+        "column": example.column,
+        "start": example.start,
+        "trigger_index": example.trigger_index,
+        "token_ids": [drawn.token.token_id for drawn in example.tokens],
+        "tokens": [drawn.token.text for drawn in example.tokens],
+        "token_hex": [drawn.token.hex for drawn in example.tokens],
+        "coefficients": [drawn.coefficient for drawn in example.tokens],
+    }
+
+
+def label(value: Label) -> models.LabelShape:
+    """A label."""
+    return models.LabelShape(
+        id=value.id,
+        person=value.person,
+        key=str(value.key),
+        kind=value.kind,
+        description=value.description,
+        confidence=value.confidence,
+        tags=value.tags,
+        evidence=[Evidence.model_validate(each) for each in value.evidence],
+        created_at=value.created_at,
+        current=value.current,
+        superseded_at=value.superseded_at,
+        retracted=value.retracted,
+    )
