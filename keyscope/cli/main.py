@@ -104,7 +104,7 @@ def _complain(sentence: str) -> None:
 def _stop_with_input(wanted: bool) -> None:
     """Start the watch before anything slow is imported."""
     if wanted:
-        from keyscope.worker.supervise import stop_with_input
+        from keyscope.cli.supervise import stop_with_input
 
         stop_with_input()
 
@@ -141,9 +141,9 @@ def demo(
 ) -> None:
     """Show real keys in the browser: compute a run over installed code, unless it is there, and serve it."""
     from keyscope.app.database.engine import upgrade
-    from keyscope.worker.console import told
-    from keyscope.worker.demo import choose_ports, prepare, services
-    from keyscope.worker.supervise import supervise
+    from keyscope.cli.console import told
+    from keyscope.cli.demo import choose_ports, prepare, services
+    from keyscope.cli.supervise import supervise
 
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts what it puts into the background deaf to SIGINT
         signal.signal(number, signal.default_int_handler)
@@ -190,8 +190,8 @@ def precompute(
     as_json: Json = False,
 ) -> None:
     """Compute a run: one model over one corpus, published as one file."""
-    from keyscope.worker.console import told
-    from keyscope.worker.demo import locate_model
+    from keyscope.cli.console import told
+    from keyscope.cli.demo import locate_model
     from keyscope.worker.precompute.presets import PROCEDURES
     from keyscope.worker.precompute.run import PrecomputeRequest
     from keyscope.worker.precompute.run import precompute as compute
@@ -238,9 +238,9 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Compute random keys again by plain transformers and compare; exit code 1 over the tolerance."""
+    from keyscope.cli.console import told
+    from keyscope.cli.demo import locate_model
     from keyscope.contract.runfile import open_run, read_manifest
-    from keyscope.worker.console import told
-    from keyscope.worker.demo import locate_model
     from keyscope.worker.precompute.verify import verify_run
 
     with open_run(run) as connection:
@@ -262,8 +262,8 @@ def verify(
 @cli.command()
 def inspect(run: RunFile, as_json: Json = False) -> None:
     """Show what a run is: its manifest and the rows of its tables."""
+    from keyscope.cli.summary import print_summary
     from keyscope.contract.runfile import TABLES, open_run, read_manifest
-    from keyscope.worker.summary import print_summary
 
     with open_run(run) as connection:
         manifest = read_manifest(connection)
@@ -293,12 +293,12 @@ def analyse(
     as_json: Json = False,
 ) -> None:
     """Analyse a run; the result is a file beside it, which the pages show. Interrupted, it goes on where it stopped."""
+    from keyscope.cli.console import told
+    from keyscope.cli.demo import locate_model
     from keyscope.contract.runfile import open_run, read_manifest
     from keyscope.worker.analysis.kinds import make_analysis
     from keyscope.worker.analysis.run import analyse as compute
     from keyscope.worker.analysis.subject import open_subject
-    from keyscope.worker.console import told
-    from keyscope.worker.demo import locate_model
 
     given = _assignments(settings or [])
     if kind == "concepts":

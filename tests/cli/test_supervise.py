@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keyscope.worker.supervise import Service, ServiceFailed, supervise
+from keyscope.cli.supervise import Service, ServiceFailed, supervise
 from tests.processes import free_port, is_alive, wait_until
 
 CHILD = """

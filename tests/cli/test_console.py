@@ -4,8 +4,8 @@ import json
 import pytest
 from rich.console import Console
 
-from keyscope.worker import console
-from keyscope.worker.console import JsonLines, Lines, duration, short, told
+from keyscope.cli import console
+from keyscope.cli.console import JsonLines, Lines, duration, short, told
 
 
 @pytest.fixture

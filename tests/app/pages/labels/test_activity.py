@@ -7,7 +7,7 @@ from keyscope.app.labels.activity import Filter
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.repository import Judgement, Target
 from keyscope.contract.keys import KeyId
-from tests.app.team.conftest import ADA, BEN
+from tests.app.people import ADA, BEN
 
 WEIGHTS = "a" * 64
 TARGET = Target(WEIGHTS, KeyId(1, 2))

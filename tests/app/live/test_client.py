@@ -304,7 +304,7 @@ def test_a_worker_killed_mid_stream_is_said_and_works_again_when_it_is_back(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "tests.app.scripted_worker", str(port), weights["alpha"]]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     live = settings.model_copy(update={"worker_urls": [f"http://127.0.0.1:{port}"]})
     with serving(create_app(live)) as url, httpx.Client(base_url=url, timeout=20, trust_env=False) as client:
 

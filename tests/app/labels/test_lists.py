@@ -10,7 +10,7 @@ from keyscope.app.labels import lists
 from keyscope.app.labels.lists import ListChanged, UnknownList
 from keyscope.app.roles import Role
 from keyscope.contract.keys import KeyId
-from tests.app.team.conftest import ADA, BEN
+from tests.app.people import ADA, BEN
 
 WEIGHTS = "a" * 64
 KEYS = [KeyId(1, 3), KeyId(0, 2), KeyId(1, 0)]

@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from keyscope.contract.concepts import define
-from tests.app.concepts.conftest import KEYS, LAYERS
+from tests.app.analyses.concepts.conftest import KEYS, LAYERS
 from tests.concepts import score, write_concepts
 
 ADDRESS = "/api/v1/runs/alpha/concepts"

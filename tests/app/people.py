@@ -1,0 +1,6 @@
+"""Two people of a team, whom tests of labels and pages share."""
+
+from keyscope.app.accounts.identity import Person
+from keyscope.app.roles import Role
+
+ADA, BEN = Person("Ada", Role.ADMIN), Person("Ben", Role.LABELER)
