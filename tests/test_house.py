@@ -61,7 +61,7 @@ def test_imports_are_absolute():
 @pytest.mark.parametrize("room", ["app", "contract"])
 def test_pages_and_contract_load_without_torch(room):
     imports = (
-        "import keyscope.app.main, keyscope.app.labels.database"
+        "import keyscope.app.main, keyscope.app.database.engine"
         if room == "app"
         else "import keyscope.contract.runfile, keyscope.contract.wire"
     )

@@ -57,4 +57,4 @@ def findings_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText
         findings=[shown(finding) for finding in found],
         counts={verdict: sum(each.measured.verdict is verdict for each in found) for verdict in Verdict},
     )
-    return respond(request, "findings.html", page)
+    return respond(request, "analyses/findings.html", page)

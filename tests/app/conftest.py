@@ -1,4 +1,3 @@
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,15 +7,12 @@ from fastapi.testclient import TestClient
 
 from keyscope.app.accounts import people
 from keyscope.app.accounts.passwords import hash_password
-from keyscope.app.database.engine import Database, upgrade
 from keyscope.app.main import create_app
 from keyscope.app.roles import Role
 from keyscope.app.runs import Registry, Run
 from keyscope.app.settings import Settings
-from tests.postgres import NoServer, Server, postgresql
 from tests.runs import Shape, build_run
 
-SHARED = "keyscope"
 PASSWORD = "correct horse battery"
 
 
@@ -101,50 +97,3 @@ def alpha(registry: Registry) -> Run:
 @pytest.fixture
 def gated(registry: Registry) -> Run:
     return registry.get("gated")
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Server]:
-    """A PostgreSQL server with one database of this version's schema, `SHARED`, which every test leaves as it was."""
-    try:
-        with postgresql() as server:
-            server.create(SHARED)
-            upgrade(server.url(SHARED))
-            yield server
-    except NoServer as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file of this version's schema, to be copied."""
-    path = tmp_path_factory.mktemp("sqlite") / "labels.sqlite"
-    upgrade(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture
-def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
-    """The address of an empty labels database of this version's schema in a file."""
-    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'labels.sqlite')}"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of an empty labels database of this version's schema, once of either kind."""
-    if request.param == "sqlite":
-        yield request.getfixturevalue("sqlite_url")
-        return
-    server: Server = request.getfixturevalue("postgres")
-    yield server.url(SHARED)
-    server.empty(SHARED)
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    """An empty labels database, once of either kind."""
-    database = Database(database_url)
-    yield database
-    database.close()

@@ -10,7 +10,7 @@ from tests.processes import free_port, is_alive, wait_until
 
 CHILD = """
 import http.server, os, pathlib, sys, threading
-from keyscope.worker.supervise import stop_with_input
+from keyscope.cli.supervise import stop_with_input
 port, marker, lives = int(sys.argv[1]), pathlib.Path(sys.argv[2]), float(sys.argv[3])
 with marker.open("a") as file:
     print(os.getpid(), file=file)
@@ -102,7 +102,7 @@ def test_services_end_when_the_one_who_started_them_is_killed(tmp_path):
     child = service(tmp_path, "server")
     parent = f"""
 from pathlib import Path
-from keyscope.worker.supervise import Service, supervise
+from keyscope.cli.supervise import Service, supervise
 supervise([Service("server", {child.command!r}, {child.health_url!r}, Path({str(child.log)!r}))], lambda: None, print)
 """
     process = subprocess.Popen([sys.executable, "-c", parent])

@@ -40,7 +40,7 @@ FigureName = Literal[
     "keys_by_layer",
     "keys_by_tenth",
 ]
-SUBJECT = Subject("agreement", "Layer agreement", "layer_agreement.html", claims.CLAIMS)
+SUBJECT = Subject("agreement", "Layer agreement", "analyses/layer_agreement.html", claims.CLAIMS)
 
 
 @router.get("/runs/{run}/agreement", name="agreement_page")

@@ -156,7 +156,7 @@ def _page(
         may_define=True if visitor is None else visitor.role.may(Role.LABELER),
         problem=problem.detail if problem else unread,
     )
-    return respond(request, "concepts.html", page, problem.status if problem else 200)
+    return respond(request, "analyses/concepts.html", page, problem.status if problem else 200)
 
 
 def _row(known: KnownConcept, found: dict[str, ConceptSummary], run: Run, links: Links) -> ConceptRow:

@@ -202,7 +202,7 @@ def concept_page(
         basket=[Mask(key) for key in first_keys(cursor, part, state.picker, state.n)],
         try_href=links.to("try_concept", run=run.run_id, concept=concept),
     )
-    return respond(request, "concept.html", page)
+    return respond(request, "analyses/concept.html", page)
 
 
 @router.post("/runs/{run}/concepts/{concept}/try", name="try_concept")

@@ -129,7 +129,7 @@ def concept_edits_page(
         jobs_href=links.jobs(run.run_id, kind="edit", about=known.part),
         concept_href=links.concept(run.run_id, concept),
     )
-    return respond(request, "concept_edits.html", page)
+    return respond(request, "analyses/concept_edits.html", page)
 
 
 @router.get("/runs/{run}/edits", name="edits_page")
@@ -140,7 +140,7 @@ def edits_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = 
         frame=Frame(f"Edits · {run.run_id}", links, run.manifest, here="runs", section="edits_page"),
         edits=_shown(cursor, links, run.run_id, queries.list_edits(cursor)),
     )
-    return respond(request, "edits.html", page)
+    return respond(request, "analyses/edits.html", page)
 
 
 @router.get("/runs/{run}/edits/{edit}", name="edit_page")
@@ -160,7 +160,7 @@ def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, mask: M
         concept_href=links.concept(run.run_id, found.concept.rpartition("-")[0]),
         made=run.analyses.get(("edit", edit)),
     )
-    return respond(request, "edit.html", page)
+    return respond(request, "analyses/edit.html", page)
 
 
 @router.get("/runs/{run}/edits/{edit}/figures/{measure}", name="edit_figure")

@@ -22,7 +22,7 @@ FigureName = Literal[
     "active", "detectors", "tokens", "suppression", "positions", "languages", "best_f1", "classes", "cosines"
 ]
 Titles = dict[str, str]
-SUBJECT = Subject("firing", "When keys fire", "firing.html", claims.CLAIMS)
+SUBJECT = Subject("firing", "When keys fire", "analyses/firing.html", claims.CLAIMS)
 
 
 @router.get("/runs/{run}/firing", name="firing_page")

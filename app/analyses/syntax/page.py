@@ -27,7 +27,7 @@ router = APIRouter()
 FigureName = Literal[
     "score", "entropy", "locality", "concentration", "families", "family_chance", "role_lifts", "node_lifts"
 ]
-SUBJECT = Subject("syntax", "Syntax", "syntax.html", claims.CLAIMS)
+SUBJECT = Subject("syntax", "Syntax", "analyses/syntax.html", claims.CLAIMS)
 
 
 @router.get("/runs/{run}/syntax", name="syntax_page")

@@ -197,7 +197,7 @@ def _page(
         done=done,
         problem=problem,
     )
-    response = respond(request, "account.html", page, status)
+    response = respond(request, "accounts/account.html", page, status)
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -40,7 +40,7 @@ def name_page(request: Request, visitor: Visitor, next: str = "", run: str = "",
     links = Links(request, basket_of(request, run or None, mask))
     frame = Frame(title="Your name", links=links, run=None, here="visitor")
     onward = way_back(request, next or links.runs())
-    return respond(request, "name.html", NamePage(frame, visitor.name if visitor else "", onward))
+    return respond(request, "accounts/name.html", NamePage(frame, visitor.name if visitor else "", onward))
 
 
 @router.post("/name", name="give_name")

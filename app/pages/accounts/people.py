@@ -159,7 +159,7 @@ def _page(
         invitation=invitation,
         problem=problem.detail if problem else None,
     )
-    response = respond(request, "people.html", page, problem.status if problem else 200)
+    response = respond(request, "accounts/people.html", page, problem.status if problem else 200)
     response.headers["Cache-Control"] = "no-store"
     return response
 

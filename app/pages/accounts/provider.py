@@ -88,7 +88,7 @@ async def begin_joining(
     address, flow = await provider.begin(_return_address(request), "")
     frame = Frame(title="Join an identity", links=Links(request, Basket()), run=None, here="visitor")
     host = urlsplit(provider.issuer).netloc
-    response = respond(request, "joining.html", JoiningPage(frame, me.person.name, host, address))
+    response = respond(request, "accounts/joining.html", JoiningPage(frame, me.person.name, host, address))
     response.headers["Cache-Control"] = "no-store"
     _keep(request, response, joining.for_joining(flow, request.cookies[admission.COOKIE]))
     return response

@@ -144,14 +144,14 @@ def _sign_in_page(
     onward = way_back(request, form.next)
     provider = f"{frame.links.to('begin_with_provider')}?{urlencode({'next': onward})}" if issuer else None
     page = SignInPage(frame, form.name, onward, provider, problem.detail if problem else None)
-    return _answer(request, "sign_in.html", page, problem)
+    return _answer(request, "accounts/sign_in.html", page, problem)
 
 
 def _invitation_page(request: Request, form: InvitationForm, problem: KeyscopeError | None = None) -> HTMLResponse:
     frame = Frame(title="Invitation", links=Links(request, Basket()), run=None, here="visitor")
     detail = problem.detail if problem else None
     page = InvitationPage(frame, form.name, form.code, passwords.SHORTEST, detail)
-    return _answer(request, "invitation.html", page, problem)
+    return _answer(request, "accounts/invitation.html", page, problem)
 
 
 def _answer(request: Request, template: str, page: Page, problem: KeyscopeError | None) -> HTMLResponse:

@@ -122,7 +122,7 @@ def key_page(
         return links.key_form(name, run.run_id, key, state.query(), **place)
 
     discussion = discussion_box.box(database, target, visitor, href)
-    return respond(request, "key.html", KeyDrawing(run, key, cursor, state, links).page(box, discussion))
+    return respond(request, "keys/key.html", KeyDrawing(run, key, cursor, state, links).page(box, discussion))
 
 
 class KeyDrawing:

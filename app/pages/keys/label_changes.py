@@ -110,7 +110,7 @@ def give_label(
         if form.action != "save":
             raise
         save = links.label(run.run_id, key, **state.query())
-        return respond(request, "label_conflict.html", change.conflict(links, database, save, page), 409)
+        return respond(request, "keys/label_conflict.html", change.conflict(links, database, save, page), 409)
     response = RedirectResponse(page, status_code=303)
     if visitor is None:
         remember(response, change.person.name)

@@ -121,7 +121,7 @@ def layer_page(
         below=beside(layer - 1),
         above=beside(layer + 1),
     )
-    return respond(request, "layer.html", page)
+    return respond(request, "keys/layer.html", page)
 
 
 def _similar(vocabulary: Vocabulary, state: LayerState, href: Href) -> list[Choice]:

@@ -39,7 +39,7 @@ def run_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = ""
         strongest=queries.strongest_keys(cursor, run.vocabulary, STARTS),
         size=run.path.stat().st_size,
     )
-    return respond(request, "overview.html", page)
+    return respond(request, "keys/overview.html", page)
 
 
 @router.get("/runs/{run}/random", name="random_key_page")

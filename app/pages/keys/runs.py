@@ -35,4 +35,4 @@ def runs_page(request: Request, registry: Runs, run: str = "", mask: MaskText = 
         unreadable=unreadable,
         directory=str(registry.directory.absolute()),
     )
-    return respond(request, "runs.html", page)
+    return respond(request, "keys/runs.html", page)

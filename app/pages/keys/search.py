@@ -165,7 +165,7 @@ def search_page(
         return RedirectResponse(links.search(run.run_id, **settled.query()), status_code=303)
     wanted = build_search(settled, run, database)
     found = search(cursor, run.vocabulary, wanted, limit=PAGE_SIZE, offset=settled.offset, named=max(MASKED, LISTED))
-    return respond(request, "search.html", _page(run, links, settled, found, known_concepts(cursor)))
+    return respond(request, "keys/search.html", _page(run, links, settled, found, known_concepts(cursor)))
 
 
 def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: list[str]) -> SearchPage:

@@ -85,7 +85,7 @@ def activity_page(
         mine=mine,
         later=links.team("activity_page", chosen.run_id, **query) if more and chosen else None,
     )
-    return respond(request, "activity.html", page)
+    return respond(request, "labels/activity.html", page)
 
 
 def _shown(event: Event, links: Links, run_id: str) -> ShownEvent:

@@ -119,4 +119,4 @@ def _page(
         problem=error.detail if error else None,
         problems=error.problems if isinstance(error, ImportRefused) else [],
     )
-    return respond(request, "import.html", page, error.status if error else 200)
+    return respond(request, "labels/import.html", page, error.status if error else 200)

@@ -130,7 +130,7 @@ def lists_page(
         put_away=put_away,
         may_write=_may_write(visitor),
     )
-    return respond(request, "lists.html", page)
+    return respond(request, "labels/lists.html", page)
 
 
 @router.post("/lists", name="make_list_form")
@@ -191,7 +191,7 @@ def list_page(
         earlier=turn(offset - PAGE),
         later=turn(offset + PAGE),
     )
-    return respond(request, "list.html", page)
+    return respond(request, "labels/list.html", page)
 
 
 @router.post("/lists/{list}", name="rename_list_form")

@@ -118,7 +118,7 @@ def labels_page(
         later=turn(offset + PAGE),
         may_import=visitor is None or visitor.role.may(Role.ADMIN),
     )
-    return respond(request, "labels.html", page)
+    return respond(request, "labels/labels.html", page)
 
 
 @router.get("/labels/figures/kinds", name="kinds_figure")

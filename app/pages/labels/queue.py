@@ -93,7 +93,7 @@ def queue_answer(
                 raise
             here = state.query()
             page = change.conflict(links, database, links.queue_answer(**here), links.queue(**here))
-            return respond(request, "label_conflict.html", page, 409)
+            return respond(request, "keys/label_conflict.html", page, 409)
         database.write(lambda session: leases.release(session, change.target, person.name))
     if "HX-Request" in request.headers:
         return _Desk(request, run, state.model_copy(update={"last": last}), links, database, person).tell()
@@ -150,12 +150,14 @@ class _Desk:
         labels = box(self.database, target, href, self.person, state.blind, state.undone, ACTIONS)
         with self.run.reading() as cursor:
             drawing = QueueDrawing(self.run, key, cursor, state, self.links)
-            return respond(self.request, "queue.html", drawing.queue_page(labels, strategy, holder, self._last()))
+            return respond(
+                self.request, "labels/queue.html", drawing.queue_page(labels, strategy, holder, self._last())
+            )
 
     def tell(self) -> HTMLResponse:
         """The label just given, alone."""
         frame = Frame(title="Labelled", links=self.links, run=self.run.manifest, here="labels")
-        return respond(self.request, "queue_last.html", LastPage(frame=frame, last=self._last()))
+        return respond(self.request, "labels/queue_last.html", LastPage(frame=frame, last=self._last()))
 
     def _last(self) -> Last | None:
         return self.database.read(load_last(self.state, self.weights, self.person.name, self.links))
@@ -188,7 +190,7 @@ def _start(
         last=last,
         again=links.queue(**state.rest()),
     )
-    return respond(request, "queue_start.html", page)
+    return respond(request, "labels/queue_start.html", page)
 
 
 def _labeler(visitor: Person | None) -> Person:

@@ -135,7 +135,7 @@ async def activations_page(
         looked=looked,
         problem=problem,
     )
-    return respond(request, "activations.html", page)
+    return respond(request, "live/activations.html", page)
 
 
 async def _look(run: Run, workers: Workers, database: Database, state: ActivationsState, links: Links) -> Looked:

@@ -116,7 +116,7 @@ async def jobs_page(
         part=bool(state.kind or state.about),
         problem=problem,
     )
-    response = respond(request, "jobs.html", page)
+    response = respond(request, "live/jobs.html", page)
     if any(job.state == "done" for job in watched):
         response.headers["HX-Refresh"] = "true"
     return response

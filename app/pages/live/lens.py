@@ -144,7 +144,7 @@ async def lens_page(
         writers=writers,
         problem=problem,
     )
-    return respond(request, "lens.html", page)
+    return respond(request, "live/lens.html", page)
 
 
 async def _read(

@@ -247,7 +247,7 @@ class _Visit:
             problem=problem,
         )
         # A large basket takes its time to draw.
-        return await run_in_threadpool(respond, self.request, "live.html", page)
+        return await run_in_threadpool(respond, self.request, "live/live.html", page)
 
 
 def _visit(request: Request, registry: Registry, workers: Workers, state: LiveState) -> _Visit:

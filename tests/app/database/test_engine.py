@@ -28,7 +28,7 @@ from keyscope.app.database.engine import (
 from keyscope.app.labels.models import Base
 from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
-from tests.app.conftest import SHARED
+from tests.conftest import SHARED
 from tests.postgres import Server
 
 INSERT = "INSERT INTO baskets VALUES (:name, 'L0.K0:0', '2026-01-01')"

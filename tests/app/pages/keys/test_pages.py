@@ -42,54 +42,54 @@ from keyscope.app.web.error_pages import ErrorPage
 from keyscope.app.web.render import TEMPLATES, Help, Page, environment
 
 PAGES: list[tuple[str, str, type[Page]]] = [
-    ("/", "runs.html", RunsPage),
-    ("/runs/alpha", "overview.html", OverviewPage),
-    ("/runs/alpha/layers/1", "layer.html", LayerPage),
-    ("/runs/alpha/layers/1?fires_on=self&columns=weights&sort=bias", "layer.html", LayerPage),
-    ("/runs/alpha/search?fires_on=return&ranges=mean::5&mask=L0.K1:0.5", "search.html", SearchPage),
-    ("/runs/gated/search", "search.html", SearchPage),
-    ("/runs/alpha/keys/L1.K3", "key.html", KeyPage),
-    ("/runs/gated/keys/L2.K0?language=go&show=min&projection=raw&mask=L0.K1:0.5", "key.html", KeyPage),
-    ("/live?run=alpha&prompt=def&mask=L0.K1:0", "live.html", LivePage),
-    ("/lens?run=alpha&mask=L0.K1:0", "lens.html", LensPage),
-    ("/activations?run=alpha&mask=L0.K1:0", "activations.html", ActivationsPage),
-    ("/runs/alpha/agreement", "layer_agreement.html", AnalysisPage),
-    ("/runs/alpha/firing", "firing.html", AnalysisPage),
-    ("/runs/alpha/syntax", "syntax.html", AnalysisPage),
-    ("/runs/alpha/concepts", "concepts.html", ConceptsPage),
-    ("/runs/alpha/concepts/numpy?mask=L0.K1:0.5", "concept.html", ConceptPage),
-    ("/runs/alpha/edits", "edits.html", EditsPage),
-    ("/runs/alpha/findings?mask=L0.K1:0.5", "findings.html", FindingsPage),
-    ("/runs/alpha/jobs", "jobs.html", JobsPage),
+    ("/", "keys/runs.html", RunsPage),
+    ("/runs/alpha", "keys/overview.html", OverviewPage),
+    ("/runs/alpha/layers/1", "keys/layer.html", LayerPage),
+    ("/runs/alpha/layers/1?fires_on=self&columns=weights&sort=bias", "keys/layer.html", LayerPage),
+    ("/runs/alpha/search?fires_on=return&ranges=mean::5&mask=L0.K1:0.5", "keys/search.html", SearchPage),
+    ("/runs/gated/search", "keys/search.html", SearchPage),
+    ("/runs/alpha/keys/L1.K3", "keys/key.html", KeyPage),
+    ("/runs/gated/keys/L2.K0?language=go&show=min&projection=raw&mask=L0.K1:0.5", "keys/key.html", KeyPage),
+    ("/live?run=alpha&prompt=def&mask=L0.K1:0", "live/live.html", LivePage),
+    ("/lens?run=alpha&mask=L0.K1:0", "live/lens.html", LensPage),
+    ("/activations?run=alpha&mask=L0.K1:0", "live/activations.html", ActivationsPage),
+    ("/runs/alpha/agreement", "analyses/layer_agreement.html", AnalysisPage),
+    ("/runs/alpha/firing", "analyses/firing.html", AnalysisPage),
+    ("/runs/alpha/syntax", "analyses/syntax.html", AnalysisPage),
+    ("/runs/alpha/concepts", "analyses/concepts.html", ConceptsPage),
+    ("/runs/alpha/concepts/numpy?mask=L0.K1:0.5", "analyses/concept.html", ConceptPage),
+    ("/runs/alpha/edits", "analyses/edits.html", EditsPage),
+    ("/runs/alpha/findings?mask=L0.K1:0.5", "analyses/findings.html", FindingsPage),
+    ("/runs/alpha/jobs", "live/jobs.html", JobsPage),
     ("/runs/nowhere", "error.html", ErrorPage),
-    ("/name", "name.html", NamePage),
-    ("/sign-in", "sign_in.html", SignInPage),
-    ("/invitation?name=Ben", "invitation.html", InvitationPage),
-    ("/account", "account.html", AccountPage),
-    ("/people", "people.html", PeoplePage),
-    ("/labels", "labels.html", LabelsPage),
-    ("/labels/import", "import.html", ImportPage),
-    ("/labels?run=gated&mask=L0.K1:0.5", "labels.html", LabelsPage),
-    ("/lists?run=alpha&mask=L0.K1:0.5", "lists.html", ListsPage),
-    ("/activity?run=alpha", "activity.html", ActivityPage),
-    ("/labels/queue", "queue_start.html", StartPage),
-    ("/labels/queue?run=alpha&strategy=sample&blind=true&key=L1.K3&mask=L0.K1:0.5", "queue.html", QueuePage),
+    ("/name", "accounts/name.html", NamePage),
+    ("/sign-in", "accounts/sign_in.html", SignInPage),
+    ("/invitation?name=Ben", "accounts/invitation.html", InvitationPage),
+    ("/account", "accounts/account.html", AccountPage),
+    ("/people", "accounts/people.html", PeoplePage),
+    ("/labels", "labels/labels.html", LabelsPage),
+    ("/labels/import", "labels/import.html", ImportPage),
+    ("/labels?run=gated&mask=L0.K1:0.5", "labels/labels.html", LabelsPage),
+    ("/lists?run=alpha&mask=L0.K1:0.5", "labels/lists.html", ListsPage),
+    ("/activity?run=alpha", "labels/activity.html", ActivityPage),
+    ("/labels/queue", "labels/queue_start.html", StartPage),
+    ("/labels/queue?run=alpha&strategy=sample&blind=true&key=L1.K3&mask=L0.K1:0.5", "labels/queue.html", QueuePage),
 ]
 AFTER_A_FORM: list[tuple[str, type[Page]]] = [
-    ("concept_edits.html", ConceptEditsPage),
-    ("edit.html", EditPage),
-    ("joining.html", JoiningPage),
-    ("label_conflict.html", ConflictPage),
-    ("list.html", ListPage),
-    ("queue_last.html", LastPage),
+    ("analyses/concept_edits.html", ConceptEditsPage),
+    ("analyses/edit.html", EditPage),
+    ("accounts/joining.html", JoiningPage),
+    ("keys/label_conflict.html", ConflictPage),
+    ("labels/list.html", ListPage),
+    ("labels/queue_last.html", LastPage),
 ]
 """Pages that need a form sent or an analysis computed, drawn by the tests of their rooms."""
-UNDER_A_NAME = ("import.html", "queue.html")
+UNDER_A_NAME = ("labels/import.html", "labels/queue.html")
 WHERE_PEOPLE_SIGN_IN = {
-    "sign_in.html": "stranger",
-    "invitation.html": "stranger",
-    "account.html": "admin",
-    "people.html": "admin",
+    "accounts/sign_in.html": "stranger",
+    "accounts/invitation.html": "stranger",
+    "accounts/account.html": "admin",
+    "accounts/people.html": "admin",
 }
 EVERY_PAGE = pytest.mark.parametrize(("address", "template", "context"), PAGES, ids=[page[0] for page in PAGES])
 
@@ -160,11 +160,11 @@ def test_a_page_has_no_inline_style_script_or_handler(
 
 
 def test_every_template_is_a_page_or_is_included_by_one() -> None:
-    sources = {path.name: path.read_text() for path in Path(TEMPLATES).glob("*.html")}
+    sources = {str(path.relative_to(TEMPLATES)): path.read_text() for path in Path(TEMPLATES).rglob("*.html")}
     drawn = {page[-2] for page in [*PAGES, *AFTER_A_FORM]} | {"base.html", "docs.html"}
     for name in sources:
         included = any(f'"{name}"' in source for source in sources.values())
-        assert name in drawn or (name.startswith("_") and included), f"nothing draws {name}"
+        assert name in drawn or (Path(name).name.startswith("_") and included), f"nothing draws {name}"
 
 
 def test_hostile_text_of_the_corpus_is_escaped(reader: TestClient) -> None:
