@@ -171,7 +171,7 @@ def concept_page(
     part, found = known.concept.part, concept_summaries(cursor).get(known.concept.part)
 
     def href(**changes: object) -> str:
-        return links.concept(run.run_id, concept, **state.query(**changes))
+        return links.page("concept_page", run=run.run_id, concept=concept, **state.query(**changes))
 
     keys = concept_keys(cursor, part, state.sorted_by, state.order, PAGE_SIZE, state.offset)
     page = ConceptPage(
@@ -182,8 +182,9 @@ def concept_page(
             ShownPattern(language, KINDS[each.kind], each.text) for language, each in known.concept.patterns.items()
         ],
         versions=_versions(database, known),
-        change_href=links.concepts(run.run_id, **{"copy_of" if known.shipped else "change": concept}) + "#define",
-        compute_href=links.of_run("compute_concept", run.run_id),
+        change_href=links.page("concepts_page", run=run.run_id, **{"copy_of" if known.shipped else "change": concept})
+        + "#define",
+        compute_href=links.page("compute_concept", run=run.run_id),
         may_start=visitor is None or visitor.role.may(Role.LABELER),
         analysis=state_of(run, known.concept),
         found=found,

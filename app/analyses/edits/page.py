@@ -126,8 +126,8 @@ def concept_edits_page(
         form=EditForm(picker="basket" if links.basket else "causal", mask=links.basket.text),
         pickers={picker: title for picker, title in PICKERS.items() if picker != BASKET or links.basket},
         start_href=links.to("start_edit", run=run.run_id, concept=concept),
-        jobs_href=links.jobs(run.run_id, kind="edit", about=known.part),
-        concept_href=links.concept(run.run_id, concept),
+        jobs_href=links.page("jobs_page", run=run.run_id, kind="edit", about=known.part),
+        concept_href=links.page("concept_page", run=run.run_id, concept=concept),
     )
     return respond(request, "analyses/concept_edits.html", page)
 
@@ -157,7 +157,7 @@ def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, mask: M
         masks=[(each, links.key(run.run_id, each.key)) for each in masks[:KEYS_SHOWN]],
         prompts=queries.prompts(cursor, edit),
         try_href=links.to("try_edit", run=run.run_id, edit=edit),
-        concept_href=links.concept(run.run_id, found.concept.rpartition("-")[0]),
+        concept_href=links.page("concept_page", run=run.run_id, concept=found.concept.rpartition("-")[0]),
         made=run.analyses.get(("edit", edit)),
     )
     return respond(request, "analyses/edit.html", page)
@@ -214,7 +214,9 @@ def try_edit(
 
 
 def _shown(cursor: duckdb.DuckDBPyConnection, links: Links, run_id: str, found: Sequence[Edit]) -> list[ShownEdit]:
-    return [ShownEdit(each, _headlines(cursor, each), links.edit(run_id, each.edit)) for each in found]
+    return [
+        ShownEdit(each, _headlines(cursor, each), links.page("edit_page", run=run_id, edit=each.edit)) for each in found
+    ]
 
 
 def _headlines(cursor: duckdb.DuckDBPyConnection, edit: Edit) -> list[Headline]:

@@ -63,5 +63,5 @@ def _target(run: Run, links: Links, typed: str) -> str:
         return links.layer(run.run_id, number)
     for text in (typed, typed.translate(_SHOWN)):
         if text and run.vocabulary.ids(parse_token(text)):
-            return links.search(run.run_id, q=text)
+            return links.page("search_page", run=run.run_id, q=text)
     raise NothingFound(f"nothing in {run.run_id} is called {typed!r}: {_WHAT_TO_TYPE}", exists)

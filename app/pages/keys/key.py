@@ -116,10 +116,10 @@ def key_page(
     """One key."""
     links = Links(request, basket_of(request, run.run_id, state.mask))
     target = Target(run.manifest.model.weights_sha256, key)
-    box = label_box.box(database, target, links.label(run.run_id, key, **state.query()), visitor)
+    box = label_box.box(database, target, links.page("give_label", run=run.run_id, key=key, **state.query()), visitor)
 
     def href(name: str, **place: object) -> str:
-        return links.key_form(name, run.run_id, key, state.query(), **place)
+        return links.page(name, run=run.run_id, key=key, **place, **state.query())
 
     discussion = discussion_box.box(database, target, visitor, href)
     return respond(request, "keys/key.html", KeyDrawing(run, key, cursor, state, links).page(box, discussion))

@@ -109,7 +109,7 @@ def give_label(
     except LabelChanged:
         if form.action != "save":
             raise
-        save = links.label(run.run_id, key, **state.query())
+        save = links.page("give_label", run=run.run_id, key=key, **state.query())
         return respond(request, "keys/label_conflict.html", change.conflict(links, database, save, page), 409)
     response = RedirectResponse(page, status_code=303)
     if visitor is None:

@@ -25,7 +25,7 @@ from keyscope.app.web.key_table import (
     statistic_columns,
     view_choices,
 )
-from keyscope.app.web.links import Links, Parameters
+from keyscope.app.web.links import Links
 from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
 
 router = APIRouter()
@@ -117,7 +117,7 @@ def layer_page(
         similar=_similar(run.vocabulary, state, href),
         firing_layers=_firing_layers(run, layer, cursor, state, links),
         token_known=found.token_known,
-        exports=links.exports("export_layer_keys", _export_query(state), run=run.run_id, layer=layer),
+        exports=links.exports("export_layer_keys", run=run.run_id, layer=layer, **_export_query(state)),
         below=beside(layer - 1),
         above=beside(layer + 1),
     )
@@ -150,7 +150,7 @@ def _firing_layers(
     ]
 
 
-def _export_query(state: LayerState) -> Parameters:
+def _export_query(state: LayerState) -> dict[str, object]:
     """The filters and the order as the export takes them."""
     where = state.where
     return {

@@ -162,7 +162,7 @@ def search_page(
     links = Links(request, basket_of(request, run.run_id, state.mask))
     if settled != state or "" in request.query_params.values():
         # An address says only what was chosen, so that it is short and the same for the same search.
-        return RedirectResponse(links.search(run.run_id, **settled.query()), status_code=303)
+        return RedirectResponse(links.page("search_page", run=run.run_id, **settled.query()), status_code=303)
     wanted = build_search(settled, run, database)
     found = search(cursor, run.vocabulary, wanted, limit=PAGE_SIZE, offset=settled.offset, named=max(MASKED, LISTED))
     return respond(request, "keys/search.html", _page(run, links, settled, found, known_concepts(cursor)))
@@ -170,7 +170,7 @@ def search_page(
 
 def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: list[str]) -> SearchPage:
     def href(**changes: object) -> str:
-        return links.search(run.run_id, **state.query(**changes))
+        return links.page("search_page", run=run.run_id, **state.query(**changes))
 
     shown = shown_statistics(state.columns, found.sort)
     measures = list(found.measures)
@@ -203,7 +203,7 @@ def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: li
         to_mask=len(to_mask),
         mask_href=links.with_basket(_with(links.basket, run.run_id, to_mask)).live(run.run_id),
         to_list=found.names(0, LISTED),
-        exports=links.exports("export_search", state.query(columns="overview", offset=0), run=run.run_id),
+        exports=links.exports("export_search", run=run.run_id, **state.query(columns="overview", offset=0)),
     )
 
 

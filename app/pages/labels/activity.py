@@ -83,7 +83,7 @@ def activity_page(
         events=[_shown(each, links, chosen.run_id) for each in events] if chosen else [],
         person=person,
         mine=mine,
-        later=links.team("activity_page", chosen.run_id, **query) if more and chosen else None,
+        later=links.page("activity_page", run=chosen.run_id, **query) if more and chosen else None,
     )
     return respond(request, "labels/activity.html", page)
 
@@ -93,7 +93,7 @@ def _shown(event: Event, links: Links, run_id: str) -> ShownEvent:
     if event.what is What.ADJUDICATION and event.kind is None:
         verb = "opened again"
     if event.key is None:
-        return ShownEvent(event, verb, event.text, links.list(event.id, run_id), "")
+        return ShownEvent(event, verb, event.text, links.page("list_page", list=event.id, run=run_id), "")
     places = {What.COMMENT: f"#comment-{event.id}", What.ADJUDICATION: "#decision"}
     href = links.key(run_id, event.key) + places.get(event.what, "#labels")
     words = markdown.render(event.text) if event.what is What.COMMENT else event.text

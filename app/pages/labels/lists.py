@@ -176,7 +176,7 @@ def list_page(
     links = Links(request, basket_of(request, run_id, mask if run in ("", run_id) else ""))
 
     def turn(to: int) -> str | None:
-        return links.list(list_id, run_id, offset=to or None) if 0 <= to < len(entries) else None
+        return links.page("list_page", list=list_id, run=run_id, offset=to or None) if 0 <= to < len(entries) else None
 
     page = ListPage(
         frame=Frame(found.name, links, chosen.manifest if chosen else None, here="labels"),
@@ -215,7 +215,7 @@ def put_list_away(
 ) -> RedirectResponse:
     """Put a list away and show the others."""
     database.write(lambda session: lists.put_away(session, list_id, person))
-    return RedirectResponse(_links(request, at).team("lists_page", at.run or None), 303)
+    return RedirectResponse(_links(request, at).page("lists_page", run=at.run or None), 303)
 
 
 @router.post("/lists/{list}/restore", name="bring_list_back_form")
@@ -315,4 +315,4 @@ def _links(request: Request, at: Place) -> Links:
 
 
 def _to_list(request: Request, list_id: int, at: Place, **query: object) -> RedirectResponse:
-    return RedirectResponse(_links(request, at).list(list_id, at.run or None, **query), 303)
+    return RedirectResponse(_links(request, at).page("list_page", list=list_id, run=at.run or None, **query), 303)

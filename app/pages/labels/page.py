@@ -97,7 +97,9 @@ def labels_page(
         inside = 0 <= to < len(disputed)
         query = {"first": first, "second": second, "offset": to or None}
         return (
-            links.team("labels_page", chosen.run_id if chosen else None, **query) + "#disagreements" if inside else None
+            links.page("labels_page", run=chosen.run_id if chosen else None, **query) + "#disagreements"
+            if inside
+            else None
         )
 
     page = LabelsPage(

@@ -62,7 +62,7 @@ def queue_page(request: Request, registry: Runs, visitor: Visitor, database: Lab
     offer = next_key(database, run, state.wanted(state.strategy), person.name)
     if offer.key is None:
         return _start(request, registry, visitor, database, state, links, offer)
-    return _see(links.queue(**state.rest(key=str(offer.key), last=state.last)))
+    return _see(links.page("queue_page", **state.rest(key=str(offer.key), last=state.last)))
 
 
 @router.post("/labels/queue", name="queue_answer")
@@ -92,12 +92,14 @@ def queue_answer(
             if form.action != "save":
                 raise
             here = state.query()
-            page = change.conflict(links, database, links.queue_answer(**here), links.queue(**here))
+            page = change.conflict(
+                links, database, links.page("queue_answer", **here), links.page("queue_page", **here)
+            )
             return respond(request, "keys/label_conflict.html", page, 409)
         database.write(lambda session: leases.release(session, change.target, person.name))
     if "HX-Request" in request.headers:
         return _Desk(request, run, state.model_copy(update={"last": last}), links, database, person).tell()
-    return _see(links.queue(**state.rest(last=last)))
+    return _see(links.page("queue_page", **state.rest(last=last)))
 
 
 @router.post("/labels/queue/undo", name="queue_undo")
@@ -128,7 +130,7 @@ def queue_undo(
     label, before = database.write(undo)
     links = Links(request, basket_of(request, run.run_id, state.mask))
     last = before.id if before else None
-    return _see(links.queue(**state.rest(key=str(label.key), undone=label.id, last=last)))
+    return _see(links.page("queue_page", **state.rest(key=str(label.key), undone=label.id, last=last)))
 
 
 class _Desk:
@@ -146,7 +148,7 @@ class _Desk:
         target, state, name = Target(self.weights, key), self.state, self.person.name
         mine = self.database.write(lambda session: leases.take(session, target, name))
         holder = None if mine else self.database.read(lambda session: leases.holder(session, target))
-        href = self.links.queue_answer(**state.query())
+        href = self.links.page("queue_answer", **state.query())
         labels = box(self.database, target, href, self.person, state.blind, state.undone, ACTIONS)
         with self.run.reading() as cursor:
             drawing = QueueDrawing(self.run, key, cursor, state, self.links)
@@ -188,7 +190,7 @@ def _start(
         state=state,
         offer=offer,
         last=last,
-        again=links.queue(**state.rest()),
+        again=links.page("queue_page", **state.rest()),
     )
     return respond(request, "labels/queue_start.html", page)
 

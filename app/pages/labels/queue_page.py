@@ -141,8 +141,8 @@ class QueueDrawing(KeyDrawing):
         return QueuePage(
             **shared,
             strategy=STRATEGIES[strategy],
-            change_href=links.queue(**state.rest(strategy=None)),
-            next_href=links.queue(**state.rest()),
+            change_href=links.page("queue_page", **state.rest(strategy=None)),
+            next_href=links.page("queue_page", **state.rest()),
             lease_href=links.to("renew_lease", run=run, key=key),
             key_href=links.key(run, key),
             holder=holder,
@@ -150,7 +150,7 @@ class QueueDrawing(KeyDrawing):
         )
 
     def _href(self, links: Links | None = None, key: KeyId | None = None, **changes: object) -> str:
-        return (links or self.links).queue(**self.state.query(key=str(key or self.key), **changes))
+        return (links or self.links).page("queue_page", **self.state.query(key=str(key or self.key), **changes))
 
 
 def load_last(state: QueueState, weights_sha256: str, person: str, links: Links) -> Callable[[Session], Last | None]:
@@ -167,4 +167,6 @@ def load_last(state: QueueState, weights_sha256: str, person: str, links: Links)
 
 
 def _last(label: Label, others: list[ShownLabel], state: QueueState, links: Links) -> Last:
-    return Last(shown(label), label.key, links.key(state.run, label.key), others, links.queue_undo(**state.rest()))
+    return Last(
+        shown(label), label.key, links.key(state.run, label.key), others, links.page("queue_undo", **state.rest())
+    )

@@ -128,9 +128,9 @@ async def activations_page(
     page = ActivationsPage(
         frame=Frame("Keys on my code", links, manifest, here="runs", section="activations_page"),
         state=state,
-        runs=[(each.manifest, links.activations(each.run_id, **state.query())) for each in runs],
+        runs=[(each.manifest, links.page("activations_page", run=each.run_id, **state.query())) for each in runs],
         status=await workers.status(run.manifest) if run else None,
-        status_href=links.activations(run.run_id if run else None),
+        status_href=links.page("activations_page", run=run.run_id if run else None),
         examples=_examples(run.manifest, links) if run else [],
         looked=looked,
         problem=problem,
@@ -155,7 +155,7 @@ async def _look(run: Run, workers: Workers, database: Database, state: Activatio
         language=state.language or None,
     )
     answer = await read_activations(run, workers, asked, database)
-    reader = Reader(run, links, lambda other: other.activations(run.run_id, **state.query()))
+    reader = Reader(run, links, lambda other: other.page("activations_page", run=run.run_id, **state.query()))
     return _looked(answer, state, reader)
 
 
@@ -181,7 +181,7 @@ def _looked(answer: ActivationsAnswer, state: ActivationsState, reader: Reader) 
     run = reader.run
 
     def choose(first: int, last: int) -> str:
-        return reader.links.activations(run.run_id, **state.query(first=first, last=last)) + "#looked"
+        return reader.links.page("activations_page", run=run.run_id, **state.query(first=first, last=last)) + "#looked"
 
     tokens = [run.vocabulary[token.token_id] for token in answer.tokens]
     first, last = (answer.span.first, answer.span.last) if answer.span else (answer.token_index, answer.token_index)
@@ -211,7 +211,7 @@ def _next(answer: ActivationsAnswer, state: ActivationsState, reader: Reader) ->
         notation = reader.run.vocabulary[each.token_id].notation
 
         def leads(changes: dict[str, str]) -> str:
-            return reader.links.activations(reader.run.run_id, **state.query(**changes)) + "#looked"
+            return reader.links.page("activations_page", run=reader.run.run_id, **state.query(**changes)) + "#looked"
 
         found.append(
             NextToken(
@@ -232,7 +232,7 @@ def _examples(manifest: Manifest, links: Links) -> list[tuple[str, list[tuple[st
         (
             language,
             [
-                (title, links.activations(manifest.run_id, text=text, language=language))
+                (title, links.page("activations_page", run=manifest.run_id, text=text, language=language))
                 for title, text in PROMPTS[language].items()
             ],
         )

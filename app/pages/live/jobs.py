@@ -199,7 +199,7 @@ def _amount(job: Job) -> str:
 
 
 def _address(links: Links, run: Run, state: JobsState) -> str:
-    return links.jobs(run.run_id, **state.model_dump(exclude_defaults=True, exclude={"mask"}))
+    return links.page("jobs_page", run=run.run_id, **state.model_dump(exclude_defaults=True, exclude={"mask"}))
 
 
 def _shown_on(request: Request) -> str:
@@ -208,5 +208,5 @@ def _shown_on(request: Request) -> str:
 
 
 def _next(request: Request, run: Run, wanted: str) -> str:
-    own = Links(request, Basket()).jobs(run.run_id)
+    own = Links(request, Basket()).page("jobs_page", run=run.run_id)
     return way_back(request, wanted) if wanted else own

@@ -136,9 +136,12 @@ async def lens_page(
     page = LensPage(
         frame=Frame("Logit lens", links, run.manifest if run else None, here="runs", section="lens_page"),
         state=state,
-        runs=[(each.manifest, links.lens(each.run_id, **state.query(layer=None, at=None))) for each in runs],
+        runs=[
+            (each.manifest, links.page("lens_page", run=each.run_id, **state.query(layer=None, at=None)))
+            for each in runs
+        ],
         status=await workers.status(run.manifest) if run else None,
-        status_href=links.lens(run.run_id if run else None),
+        status_href=links.page("lens_page", run=run.run_id if run else None),
         examples=_examples(run.manifest, links) if run else [],
         grid=grid,
         writers=writers,
@@ -152,7 +155,7 @@ async def _read(
 ) -> tuple[Grid, Writers | None]:
     asked = LensRequest(run=run.run_id, text=state.prompt, top=LISTED, last=state.last)
     answer = await workers.lens(run.manifest, asked)
-    reader = Reader(run, links, lambda other: other.lens(run.run_id, **state.query()))
+    reader = Reader(run, links, lambda other: other.page("lens_page", run=run.run_id, **state.query()))
     grid = _grid(answer, state, reader)
     chosen = _chosen(answer, state)
     if chosen is None or state.layer is None or state.at is None:
@@ -210,7 +213,7 @@ def _cell(cell: LensCell, layer: int, at: int, token: str, agrees: bool, state: 
         css=" ".join(["t", *([f"s{level}"] if level else []), *(["own"] if agrees else [])]),
         title="\n".join([head, *listed]),
         label=f"{said} {share}, {head}",
-        href=reader.links.lens(reader.run.run_id, **state.query(layer=layer, at=at)) + "#writers",
+        href=reader.links.page("lens_page", run=reader.run.run_id, **state.query(layer=layer, at=at)) + "#writers",
         current=(state.layer, state.at) == (layer, at),
     )
 
@@ -219,7 +222,10 @@ def _examples(manifest: Manifest, links: Links) -> list[tuple[str, list[tuple[st
     return [
         (
             language,
-            [(title, links.lens(manifest.run_id, prompt=prompt)) for title, prompt in PROMPTS[language].items()],
+            [
+                (title, links.page("lens_page", run=manifest.run_id, prompt=prompt))
+                for title, prompt in PROMPTS[language].items()
+            ],
         )
         for language in manifest.languages
         if language in PROMPTS

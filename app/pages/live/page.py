@@ -169,7 +169,7 @@ async def edit_masks(
     """Go on with the masks that the form lists, adds and removes, which are saved where an address cannot hold them."""
     visit = await run_in_threadpool(_shortened_visit, request, registry, workers, state, database)
     if state.onward == "lens":
-        return RedirectResponse(visit.links.lens(visit.run_id, prompt=state.prompt), status_code=303)
+        return RedirectResponse(visit.links.page("lens_page", run=visit.run_id, prompt=state.prompt), status_code=303)
     return RedirectResponse(visit.links.live(visit.run_id, **state.query()), status_code=303)
 
 
