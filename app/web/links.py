@@ -134,7 +134,7 @@ class Links:
     Parameters that the route's path does not name go into the query; None and "" are left out.
     """
 
-    def __init__(self, request: Request, basket: Basket, mask: str | None = None) -> None:
+    def __init__(self, request: Request, basket: Basket = Basket(), mask: str | None = None) -> None:
         self._request = request
         self._addresses: Addresses = request.app.state.addresses
         self._prefix = request.base_url.path.rstrip("/")

@@ -146,7 +146,7 @@ def _page(
     known, unread = all_concepts(cursor, database)
     found = concept_summaries(cursor)
     page = ConceptsPage(
-        frame=Frame(f"Concepts · {run.run_id}", links, run.manifest, here="runs", section="concepts_page"),
+        frame=Frame.of_run("Concepts", links, run.manifest, "concepts_page"),
         analysis=state_of(run),
         rows=[_row(each, found, run, links) for each in known],
         form=form,
