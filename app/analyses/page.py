@@ -49,7 +49,7 @@ def respond_with_analysis(
     state = analysis_state(run, subject.kind)
     there = state.manifest is not None
     page = AnalysisPage(
-        frame=Frame(subject.title, links, run.manifest, here="runs", section=f"{subject.kind}_page"),
+        frame=Frame.of_run(subject.title, links, run.manifest, f"{subject.kind}_page"),
         analysis=state,
         findings=tried(subject.claims, cursor, run.manifest) if there else [],
         blocks=blocks(links) if there else [],

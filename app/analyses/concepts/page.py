@@ -45,7 +45,7 @@ from keyscope.app.web.baskets import shortened
 from keyscope.app.web.dependencies import Cursor, LabelsDatabase, OpenRun
 from keyscope.app.web.key_table import Column, Pager, Row, pager, sorting
 from keyscope.app.web.links import Basket, Links
-from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.web.render import Crumb, Frame, Help, Page, basket_of, respond
 from keyscope.contract.analyses.concepts import KEY_SCORES
 from keyscope.contract.keys import Mask
 
@@ -171,19 +171,21 @@ def concept_page(
     part, found = known.concept.part, concept_summaries(cursor).get(known.concept.part)
 
     def href(**changes: object) -> str:
-        return links.concept(run.run_id, concept, **state.query(**changes))
+        return links.page("concept_page", run=run.run_id, concept=concept, **state.query(**changes))
 
     keys = concept_keys(cursor, part, state.sorted_by, state.order, PAGE_SIZE, state.offset)
+    above = Crumb("concepts", links.page("concepts_page", run=run.run_id))
     page = ConceptPage(
-        frame=Frame(f"{known.concept.title} · {run.run_id}", links, run.manifest, here="runs", section="concepts_page"),
+        frame=Frame.of_run(known.concept.title, links, run.manifest, "concepts_page", above),
         known=known,
         state=state,
         patterns=[
             ShownPattern(language, KINDS[each.kind], each.text) for language, each in known.concept.patterns.items()
         ],
         versions=_versions(database, known),
-        change_href=links.concepts(run.run_id, **{"copy_of" if known.shipped else "change": concept}) + "#define",
-        compute_href=links.of_run("compute_concept", run.run_id),
+        change_href=links.page("concepts_page", run=run.run_id, **{"copy_of" if known.shipped else "change": concept})
+        + "#define",
+        compute_href=links.page("compute_concept", run=run.run_id),
         may_start=visitor is None or visitor.role.may(Role.LABELER),
         analysis=state_of(run, known.concept),
         found=found,

@@ -21,9 +21,9 @@ from keyscope.app.queries.concepts import concept_summaries
 from keyscope.app.queries.edits import Edit, Prompt
 from keyscope.app.web.baskets import shortened
 from keyscope.app.web.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun
+from keyscope.app.web.forms import way_back
 from keyscope.app.web.links import Basket, Links
-from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
-from keyscope.app.web.returning import way_back
+from keyscope.app.web.render import Crumb, Frame, Help, MaskText, Page, basket_of, respond
 from keyscope.app.web.sections import Block
 from keyscope.contract.analyses.edit import BASKET
 from keyscope.contract.analyses.manifest import AnalysisManifest
@@ -116,9 +116,10 @@ def concept_edits_page(
     """The edits of a concept, and the form that starts another."""
     known = find_concept(cursor, database, concept).concept
     links = Links(request, basket_of(request, run.run_id, mask))
+    concept_href = links.page("concept_page", run=run.run_id, concept=concept)
     page = ConceptEditsPage(
-        frame=Frame(
-            f"Edits of {known.title} · {run.run_id}", links, run.manifest, here="runs", section="concepts_page"
+        frame=Frame.of_run(
+            f"Edits of {known.title}", links, run.manifest, "concepts_page", Crumb(known.title, concept_href)
         ),
         title=known.title,
         ready=known.part in concept_summaries(cursor),
@@ -126,8 +127,8 @@ def concept_edits_page(
         form=EditForm(picker="basket" if links.basket else "causal", mask=links.basket.text),
         pickers={picker: title for picker, title in PICKERS.items() if picker != BASKET or links.basket},
         start_href=links.to("start_edit", run=run.run_id, concept=concept),
-        jobs_href=links.jobs(run.run_id, kind="edit", about=known.part),
-        concept_href=links.concept(run.run_id, concept),
+        jobs_href=links.page("jobs_page", run=run.run_id, kind="edit", about=known.part),
+        concept_href=concept_href,
     )
     return respond(request, "analyses/concept_edits.html", page)
 
@@ -137,7 +138,7 @@ def edits_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = 
     """All edits of a run."""
     links = Links(request, basket_of(request, run.run_id, mask))
     page = EditsPage(
-        frame=Frame(f"Edits · {run.run_id}", links, run.manifest, here="runs", section="edits_page"),
+        frame=Frame.of_run("Edits", links, run.manifest, "edits_page"),
         edits=_shown(cursor, links, run.run_id, queries.list_edits(cursor)),
     )
     return respond(request, "analyses/edits.html", page)
@@ -149,15 +150,18 @@ def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, mask: M
     links = Links(request, basket_of(request, run.run_id, mask))
     found = queries.get_edit(cursor, edit)
     masks = queries.masks(cursor, found)
+    concept = {"run": run.run_id, "concept": found.concept.rpartition("-")[0]}
+    concept_href = links.page("concept_page", **concept)
+    crumbs = Crumb(found.title, concept_href), Crumb("edits", links.page("concept_edits_page", **concept))
     page = EditPage(
-        frame=Frame(f"Edit of {found.title} · {run.run_id}", links, run.manifest, here="runs", section="edits_page"),
+        frame=Frame.of_run(f"Edit of {found.title}", links, run.manifest, "edits_page", *crumbs),
         edit=found,
         headlines=_headlines(cursor, found),
         blocks=blocks(cursor, links, run.run_id, found),
         masks=[(each, links.key(run.run_id, each.key)) for each in masks[:KEYS_SHOWN]],
         prompts=queries.prompts(cursor, edit),
         try_href=links.to("try_edit", run=run.run_id, edit=edit),
-        concept_href=links.concept(run.run_id, found.concept.rpartition("-")[0]),
+        concept_href=concept_href,
         made=run.analyses.get(("edit", edit)),
     )
     return respond(request, "analyses/edit.html", page)
@@ -214,7 +218,9 @@ def try_edit(
 
 
 def _shown(cursor: duckdb.DuckDBPyConnection, links: Links, run_id: str, found: Sequence[Edit]) -> list[ShownEdit]:
-    return [ShownEdit(each, _headlines(cursor, each), links.edit(run_id, each.edit)) for each in found]
+    return [
+        ShownEdit(each, _headlines(cursor, each), links.page("edit_page", run=run_id, edit=each.edit)) for each in found
+    ]
 
 
 def _headlines(cursor: duckdb.DuckDBPyConnection, edit: Edit) -> list[Headline]:

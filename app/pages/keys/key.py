@@ -25,7 +25,7 @@ from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.app.web.dependencies import Cursor, Key, LabelsDatabase, OpenRun
 from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.web.render import Crumb, Frame, Help, Page, RunLinks, respond
 from keyscope.app.web.statistics import GROUPS
 from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import Manifest
@@ -112,14 +112,14 @@ def key_page(
     visitor: Visitor,
     database: LabelsDatabase,
     state: Annotated[KeyState, Query()],
+    links: RunLinks,
 ) -> HTMLResponse:
     """One key."""
-    links = Links(request, basket_of(request, run.run_id, state.mask))
     target = Target(run.manifest.model.weights_sha256, key)
-    box = label_box.box(database, target, links.label(run.run_id, key, **state.query()), visitor)
+    box = label_box.box(database, target, links.page("give_label", run=run.run_id, key=key, **state.query()), visitor)
 
     def href(name: str, **place: object) -> str:
-        return links.key_form(name, run.run_id, key, state.query(), **place)
+        return links.page(name, run=run.run_id, key=key, **place, **state.query())
 
     discussion = discussion_box.box(database, target, visitor, href)
     return respond(request, "keys/key.html", KeyDrawing(run, key, cursor, state, links).page(box, discussion))
@@ -146,8 +146,9 @@ class KeyDrawing:
         promoted, suppressed = bars.of_value(value, self._layer_firing_on)
         fires_on = queries.fires_on(self.cursor, run.vocabulary, key)
         top_token = self.statistics.get("top_token_id")
+        layer = Crumb(f"layer {key.layer}", links.layer(run.run_id, key.layer))
         return KeyPage(
-            frame=Frame(title=f"{key} · {run.run_id}", links=links, run=run.manifest, here="runs"),
+            frame=Frame.of_run(str(key), links, run.manifest, "", layer),
             key=key,
             statistics=self.statistics,
             steps=self._steps(),

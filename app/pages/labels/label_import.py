@@ -16,8 +16,7 @@ from keyscope.app.labels.records import NEEDED
 from keyscope.app.roles import Role
 from keyscope.app.runs import Registry
 from keyscope.app.web.dependencies import LabelsDatabase, Runs
-from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.render import Frame, Help, MaskText, Page, links_of, respond
 from keyscope.app.web.security import MAX_BODY_BYTES, BodyTooLarge
 from keyscope.contract.errors import KeyscopeError
 
@@ -109,7 +108,7 @@ def _page(
     checked: Checked | None = None,
     may_import: bool = True,
 ) -> HTMLResponse:
-    links = Links(request, basket_of(request, run or None, mask))
+    links = links_of(request, run or None, mask)
     page = ImportPage(
         frame=Frame("Import labels", links, runs.get(run).manifest if run else None, here="labels"),
         may_import=may_import,

@@ -19,11 +19,9 @@ from keyscope.app.labels.models import Kind
 from keyscope.app.labels.statistics import Estimate
 from keyscope.app.queries.syntax import scores_by_layer
 from keyscope.app.roles import Role
-from keyscope.app.runs import Registry, Run
 from keyscope.app.web.dependencies import LabelsDatabase, Runs
 from keyscope.app.web.drawing import by_layer
-from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.render import ChosenRun, Frame, Help, Page, respond
 from keyscope.contract.manifest import Manifest
 
 router = APIRouter()
@@ -71,41 +69,36 @@ class LabelsPage(Page):
 @router.get("/labels", name="labels_page")
 def labels_page(
     request: Request,
-    registry: Runs,
+    chosen: ChosenRun,
     database: LabelsDatabase,
     visitor: Visitor,
-    run: str = "",
     first: Annotated[str, Query(description="Person in the rows of the confusion")] = "",
     second: Annotated[str, Query(description="Person in its columns")] = "",
     offset: Annotated[int, Query(ge=0)] = 0,
-    mask: MaskText = "",
 ) -> HTMLResponse:
     """Progress, agreement and disagreements of the current labels of a run's weights."""
-    chosen, manifests = chosen_run(registry, run)
-    links = Links(request, basket_of(request, chosen.run_id if chosen else None, mask))
-    frame = Frame("Labels", links, chosen.manifest if chosen else None, here="labels")
+    manifest = chosen.manifest
     problem, said = None, None
     disputed: list[Disagreement] = []
     try:
-        if chosen:
-            said, disputed = database.read(lambda session: _load(session, chosen.manifest.model.weights_sha256))
+        if manifest:
+            said, disputed = database.read(lambda session: _load(session, manifest.model.weights_sha256))
     except DatabaseUnavailable as error:
         problem = error.detail
     pairs, n_pairs = agreement.pairs(said) if said else ([], 0)
 
     def turn(to: int) -> str | None:
-        inside = 0 <= to < len(disputed)
+        if not 0 <= to < len(disputed):
+            return None
         query = {"first": first, "second": second, "offset": to or None}
-        return (
-            links.team("labels_page", chosen.run_id if chosen else None, **query) + "#disagreements" if inside else None
-        )
+        return chosen.links.page("labels_page", run=chosen.run_id, **query) + "#disagreements"
 
     page = LabelsPage(
-        frame=frame,
-        runs=manifests,
+        frame=Frame("Labels", chosen.links, manifest, here="labels"),
+        runs=chosen.manifests,
         problem=problem,
         said=said,
-        progress=agreement.progress(said, chosen.manifest.model.keys_per_layer) if said and chosen else [],
+        progress=agreement.progress(said, manifest.model.keys_per_layer) if said and manifest else [],
         pairs=pairs,
         n_pairs=n_pairs,
         overall=_overall(said) if said else [],
@@ -164,16 +157,6 @@ def kinds_by_layer(layers: Sequence[LayerKinds], scores: Mapping[int, float] | N
         )
     figure.update_yaxes(tickformat=".0%", range=[0, 1])
     return by_layer(figure, barmode="stack", showlegend=True, bargap=0.25)
-
-
-def chosen_run(registry: Registry, run: str) -> tuple[Run | None, list[Manifest]]:
-    """The run that is asked for, else the first there is; and all to choose from.
-
-    Raises:
-        UnknownRun: there is no run of that name.
-    """
-    runs, _ = registry.all()
-    return registry.get(run) if run else next(iter(runs), None), [each.manifest for each in runs]
 
 
 def _load(session: Session, weights_sha256: str) -> tuple[Said, list[Disagreement]]:
