@@ -65,6 +65,11 @@ def team(client: TestClient) -> TestClient:
     return client
 
 
+def database_of(client: TestClient) -> Database:
+    database: Database = client.app.state.database
+    return database
+
+
 def export(client: TestClient, format: str = "jsonl", **filters: object) -> bytes:
     answer = client.get(f"{V1}/labels/export", params={"format": format, **filters})
     assert answer.status_code == 200, answer.text
@@ -101,14 +106,12 @@ def taken_in(directory: Path, registry: Registry, content: bytes, format: Format
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_an_export_taken_into_an_empty_database_is_exported_equal(team: TestClient, format: str, database_url: str):
+def test_an_export_taken_into_an_empty_database_is_exported_equal(team: TestClient, format: str):
     before, content = rows(team), export(team, format)
     assert len(before) == 4 + len(HOSTILE) + 3
-    database = Database(database_url)
-    with database.engine.begin() as connection:
+    with database_of(team).engine.begin() as connection:
         for table in ("labels", "adjudications"):
             connection.exec_driver_sql(f"DELETE FROM {table}")
-    database.close()
     assert rows(team) == []
     done = send(team, content, format)
     assert done == {"ok": True, "dry_run": False, "added": len(before), "changed": 0, "unchanged": 0}
@@ -139,19 +142,17 @@ def test_an_older_export_takes_nothing_away(team: TestClient):
     assert rows(team) == before
 
 
-def test_a_later_export_goes_on_where_this_database_stopped(team: TestClient, database_url: str):
+def test_a_later_export_goes_on_where_this_database_stopped(team: TestClient):
     label(team, "L1.K2", BEN, "unclear")
     decide(team, "L1.K2", None, 3)
     later = rows(team)
-    database = Database(database_url)
-    with database.engine.begin() as connection:
+    with database_of(team).engine.begin() as connection:
         # back to the state before: the last label and the last decision were never made
         connection.exec_driver_sql("DELETE FROM labels WHERE id = (SELECT max(id) FROM labels)")
         connection.exec_driver_sql(
             "UPDATE labels SET superseded_at = NULL WHERE person = 'Ben' AND layer = 1 AND key_index = 2"
         )
         connection.exec_driver_sql("DELETE FROM adjudications WHERE number = 4")
-    database.close()
     done = send(team, "\n".join(map(json.dumps, later)).encode())
     assert (done["added"], done["changed"]) == (2, 1)
     assert without_ids(rows(team)) == without_ids(later)
@@ -227,7 +228,7 @@ def test_history_and_export_are_in_the_order_of_time_after_an_import(client: Tes
 
 
 def test_the_label_before_another_was_given_before_it_although_it_was_imported_later(
-    client: TestClient, database: Database
+    client: TestClient,
 ):
     label(client, "L1.K2", ADA, "mixed")
     [now] = rows(client)
@@ -235,7 +236,7 @@ def test_the_label_before_another_was_given_before_it_although_it_was_imported_l
     send(client, json.dumps(gone).encode())
     number = {row["key"]: row["id"] for row in rows(client)}
     weights = now["weights_sha256"]
-    with database.transaction() as session:
+    with database_of(client).transaction() as session:
         before = {key: repository.label_before(session, weights, "Ada", number[key]) for key in number}
     assert {key: each and str(each.key) for key, each in before.items()} == {"L1.K2": "L0.K1", "L0.K1": None}
 

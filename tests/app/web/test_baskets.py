@@ -3,7 +3,6 @@
 import html
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -12,7 +11,6 @@ from httpx2 import Response
 
 from keyscope.app.database.engine import Database
 from keyscope.app.labels import repository
-from keyscope.app.settings import Settings
 from keyscope.app.web.baskets import read_basket, shortened
 from keyscope.app.web.links import Basket
 from keyscope.contract.keys import InvalidKey, InvalidMask, KeyId, Mask
@@ -20,12 +18,6 @@ from keyscope.contract.keys import InvalidKey, InvalidMask, KeyId, Mask
 KEYS = [KeyId(0, 1), KeyId(1, 2), KeyId(0, 3)]
 MASKS = (Mask(KEYS[0]), Mask(KEYS[1], 0.5), Mask(KEYS[2]))
 NEW = KeyId(1, 4)
-
-
-@pytest.fixture
-def settings(runs_dir: Path, sqlite_url: str) -> Settings:
-    """Pages show what the room below answers, which is tested on both kinds of database."""
-    return Settings(runs=runs_dir, database_url=sqlite_url)
 
 
 @pytest.fixture
