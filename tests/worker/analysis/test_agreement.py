@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from keyscope.contract.analyses.agreement import CONTEXT_MEASURES, LAYER_MEASURES, SHARED_OUT, TOKEN_MEASURES
 from keyscope.contract.runfile import open_run, read_manifest
-from keyscope.worker.analysis.agreement.agreement import Agreement
+from keyscope.worker.analysis.agreement.analysis import Agreement
 from keyscope.worker.analysis.agreement.plan import AgreementSettings, chosen_targets, chosen_windows, context_sizes
 from keyscope.worker.analysis.bootstrap import FEWEST_FILES
 from keyscope.worker.analysis.run import analyse
