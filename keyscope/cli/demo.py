@@ -18,7 +18,7 @@ from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import RunSettings
 from keyscope.contract.runfile import SCHEMA_VERSION
 from keyscope.worker.corpus.demo import DemoSources, demo_sources
-from keyscope.worker.corpus.downloads import Archive, fetch, pip_download
+from keyscope.worker.downloads import Archive, fetch, pip_download
 from keyscope.worker.model.source import DEFAULT_CACHE, ModelSource
 from keyscope.worker.progress import Progress
 
