@@ -31,7 +31,6 @@ cli = typer.Typer(
     cls=Commands,
     help="Browse, label and mask the feed-forward neurons (keys) of code language models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

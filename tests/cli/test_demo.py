@@ -1,9 +1,11 @@
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,6 +17,8 @@ from keyscope.worker.corpus.demo import DemoSource, DemoSources
 from keyscope.worker.progress import Silent
 from tests.processes import KEYSCOPE, answers, children, free_port, is_alive, wait_until
 from tests.worker.models import save_tiny
+
+ROOT = Path(__file__).parents[2]
 
 
 class Notes(Silent):
@@ -107,6 +111,7 @@ def test_a_cached_run_is_found_without_torch(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
+from pathlib import Path
 from keyscope.cli import demo_run as demo
 from keyscope.worker.model.known import NANO
 from keyscope.worker.corpus.demo import DemoSources
@@ -150,6 +155,27 @@ def test_server_and_worker_share_a_secret_that_is_on_no_command_line(tmp_path):
     assert not any(secret in argument for service in (worker, server) for argument in service.command)
     assert worker.restarts == 1
     assert server.restarts is None
+
+
+@pytest.mark.parametrize("path", [[ROOT], [".", ROOT]])
+def test_services_start_where_other_packages_have_our_rooms_names(tmp_path, path):
+    for name in ("app", "worker", "contract"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('somebody else')\n")
+    if "." not in path:  # where it is asked for, the current folder may hide the installed package
+        (tmp_path / "keyscope.py").write_text("raise ImportError('somebody else')\n")
+    command = services(Prepared(tmp_path / "run.duckdb", "some/model"), tmp_path, 8000, 8001)[1].command
+    listing = [
+        *command[: command.index("serve")],
+        "users",
+        "list",
+        "--json",
+        "--database-url",
+        "sqlite:///labels.sqlite",
+    ]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))}
+    listed = subprocess.run(listing, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert json.loads(listed.stdout) == {"ok": True, "people": []}, listed.stderr
 
 
 def test_the_demo_serves_keys_and_ctrl_c_leaves_nothing_behind(tmp_path):
