@@ -8,6 +8,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from keyscope.app.settings import Settings as ServerSettings
+from keyscope.contract.validation import reason
 from keyscope.worker.live.settings import WorkerSettings
 
 FAILED = 1
@@ -37,7 +38,7 @@ def fill(kind: type[M], /, **given: object) -> M:
         variable = f"{kind.model_config.get('env_prefix', '')}{name.upper()}"
         is_option = given.get(name) is not None or first["type"] == "missing"
         hint = f"--{name.replace('_', '-')}" if is_option else variable
-        raise typer.BadParameter(first["msg"], param_hint=hint) from error
+        raise typer.BadParameter(reason(first), param_hint=hint) from error
 
 
 def complain(sentence: str) -> None:
