@@ -26,6 +26,7 @@ from keyscope.app.labels.models import Evidence, Kind, Label
 from keyscope.app.labels.repository import Target
 from keyscope.app.labels.team_models import Adjudication
 from keyscope.contract.keys import KeyId
+from keyscope.contract.validation import sentence
 from keyscope.contract.wire import KeyName
 
 RecordKind = Literal["label", "adjudication"]
@@ -130,7 +131,7 @@ def read(values: dict[str, Any]) -> Record | str:
     try:
         return Record.model_validate(values)
     except ValidationError as error:
-        return "; ".join(_clause(wrong) for wrong in error.errors())
+        return sentence(error.errors())
 
 
 def rows(session: Session, chosen: Filter) -> Iterator[list[object]]:
@@ -192,13 +193,3 @@ def _row(each: Label | Adjudication, record: RecordKind, until: datetime | None)
         None if until is None else until.isoformat(),
         label.retracted if label else False,
     ]
-
-
-def _clause(wrong: Any) -> str:
-    place = ".".join(str(part) for part in wrong["loc"])
-    message = wrong["msg"].removeprefix("Value error, ")
-    if not place:
-        return str(message)
-    value = wrong.get("input")
-    got = f", got {value!r:.100}" if isinstance(value, str | int | float) and wrong["type"] != "missing" else ""
-    return f"{place}: {message}{got}"

@@ -17,8 +17,9 @@ from keyscope.app.roles import Role
 from keyscope.app.runs import Registry
 from keyscope.app.web.dependencies import LabelsDatabase, Runs
 from keyscope.app.web.render import Frame, Help, MaskText, Page, links_of, respond
-from keyscope.app.web.security import MAX_BODY_BYTES, BodyTooLarge
+from keyscope.app.web.security import MAX_BODY_BYTES
 from keyscope.contract.errors import KeyscopeError
+from keyscope.serving.bodies import BodyTooLarge
 
 MAX_FILE_BYTES = MAX_BODY_BYTES // 10**6 * 10**6
 """Whole megabytes, which leaves the form around the file room in a request."""
