@@ -14,8 +14,6 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from keyscope.app import health, metrics
 from keyscope.app.accounts import people
-from keyscope.app.accounts.admission import AdmitSignedIn
-from keyscope.app.accounts.by_word import AdmitByWord
 from keyscope.app.accounts.oidc import provider_of
 from keyscope.app.api.router import router as api_router
 from keyscope.app.database.engine import Database, DatabaseUnavailable
@@ -28,6 +26,8 @@ from keyscope.app.runs import Registry
 from keyscope.app.settings import Settings
 from keyscope.app.web import docs, error_handlers
 from keyscope.app.web.addresses import Addresses
+from keyscope.app.web.admission import AdmitSignedIn
+from keyscope.app.web.by_word import AdmitByWord
 from keyscope.app.web.error_handlers import CatchUnexpected
 from keyscope.app.web.error_pages import error_page
 from keyscope.app.web.security import BodyLimit, PathPrefix, SecurityHeaders, refuse_cross_site

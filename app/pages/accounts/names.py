@@ -7,9 +7,9 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict
 
-from keyscope.app.accounts import by_word
 from keyscope.app.accounts.identity import Visitor
 from keyscope.app.accounts.names import person_name
+from keyscope.app.web import by_word
 from keyscope.app.web.links import Links
 from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
 from keyscope.app.web.returning import way_back

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict
 
-from keyscope.app.accounts import admission, passwords, sessions
+from keyscope.app.accounts import passwords, sessions
 from keyscope.app.accounts import sign_in as entrance
 from keyscope.app.accounts.identity import AtBrowser, Person, Visitor
 from keyscope.app.accounts.sign_in import Origin
 from keyscope.app.database.engine import Database
+from keyscope.app.web import admission
 from keyscope.app.web.dependencies import LabelsDatabase, SettingsOf
 from keyscope.app.web.error_handlers import describe
 from keyscope.app.web.links import Basket, Links

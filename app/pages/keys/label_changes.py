@@ -6,7 +6,6 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from keyscope.app.accounts.by_word import remember
 from keyscope.app.accounts.identity import Person, Visitor
 from keyscope.app.database.engine import Database
 from keyscope.app.labels import repository
@@ -15,6 +14,7 @@ from keyscope.app.pages.keys.label_box import ShownLabel, shown
 from keyscope.app.pages.keys.label_form import LabelForm
 from keyscope.app.pages.keys.state import KeyState
 from keyscope.app.runs import Run
+from keyscope.app.web.by_word import remember
 from keyscope.app.web.dependencies import Key, LabelsDatabase, OpenRun
 from keyscope.app.web.links import Links
 from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
