@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from keyscope.app import health, metrics
 from keyscope.app.accounts import people
 from keyscope.app.accounts.oidc import provider_of
+from keyscope.app.api.openapi import describe
 from keyscope.app.api.router import router as api_router
 from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.labels.changes import KeyChanges
@@ -77,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(BodyLimit),
         ],
     )
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]
     app.state.addresses = Addresses(app)
     app.state.settings = settings
     app.state.metrics = counters

@@ -7,6 +7,7 @@ from fastapi import Request
 from starlette.datastructures import URL
 
 from keyscope.app.accounts.identity import Person
+from keyscope.app.table_files import FORMATS, PAGE_FORMATS
 from keyscope.app.web.addresses import Addresses
 from keyscope.contract.keys import KeyId, Mask, format_basket
 
@@ -224,9 +225,10 @@ class Links:
         """A list, or where one of its forms is sent to, by its route."""
         return self._carrying(run_id, name, {"run": run_id, **query}, list=list_id)
 
-    def export_labels(self, run_id: str, format: str) -> str:
-        """Everything that was said of the keys of a run's weights, as a file."""
-        return str(URL(self._to("export_labels")).include_query_params(run=run_id, format=format))
+    def export_labels(self, run_id: str) -> dict[str, str]:
+        """The labels of a run's weights in every format, by the format's title."""
+        address = URL(self._to("export_labels")).include_query_params(run=run_id)
+        return {each.title: str(address.include_query_params(format=name)) for name, each in FORMATS.items()}
 
     def queue(self, run: str | None = None, **query: object) -> str:
         """The labelling queue."""
@@ -281,9 +283,9 @@ class Links:
         return self._to("jump")
 
     def exports(self, name: str, query: Parameters | None = None, **parameters: object) -> dict[str, str]:
-        """A table as CSV and as Parquet, by the name of its format."""
+        """A table in the formats for pages, by the format's title."""
         address = URL(self._to(name, **parameters)).include_query_params(**_given(query))
-        return {format: str(address.include_query_params(format=format)) for format in ("csv", "parquet")}
+        return {FORMATS[name].title: str(address.include_query_params(format=name)) for name in PAGE_FORMATS}
 
     def key_table(self, run_id: str, key: KeyId, table: str) -> dict[str, str]:
         """One table of a key's page as CSV and as Parquet."""

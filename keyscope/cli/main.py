@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from keyscope.app.database.engine import Database
-    from keyscope.app.labels.import_files import Format
+    from keyscope.app.table_files import Format
 
 FAILED = 1
 INTERRUPTED = 130
@@ -470,7 +470,7 @@ def import_labels(
 
 def _label_format(path: Path) -> "Format":
     from keyscope.app.errors import InvalidParameter
-    from keyscope.app.labels.import_files import format_of
+    from keyscope.app.table_files import format_of
 
     try:
         return format_of(path.name)

@@ -78,7 +78,7 @@ class Change:
             key=self.key,
             saved=shown(current) if current else None,
             sent=self.form,
-            evidence=[f"{each.file_sha256}:{each.offset}" for each in judgement.evidence],
+            evidence=[str(each) for each in judgement.evidence],
             save_href=save_href,
             keep_href=keep_href,
         )
