@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,9 +14,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from keyscope.app import health, metrics
 from keyscope.app.accounts import people
-from keyscope.app.accounts.admission import AdmitSignedIn
-from keyscope.app.accounts.by_word import AdmitByWord
 from keyscope.app.accounts.oidc import provider_of
+from keyscope.app.api.openapi import describe
 from keyscope.app.api.router import router as api_router
 from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.labels.changes import KeyChanges
@@ -27,6 +27,8 @@ from keyscope.app.runs import Registry
 from keyscope.app.settings import Settings
 from keyscope.app.web import docs, error_handlers
 from keyscope.app.web.addresses import Addresses
+from keyscope.app.web.admission import AdmitSignedIn
+from keyscope.app.web.by_word import AdmitByWord
 from keyscope.app.web.error_handlers import CatchUnexpected
 from keyscope.app.web.error_pages import error_page
 from keyscope.app.web.security import MAX_BODY_BYTES, PathPrefix, SecurityHeaders, refuse_cross_site
@@ -74,6 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(CountedBody, limit=MAX_BODY_BYTES),
         ],
     )
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]
     app.state.addresses = Addresses(app)
     app.state.settings = settings
     app.state.metrics = counters

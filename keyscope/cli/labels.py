@@ -11,7 +11,7 @@ from keyscope.cli.db import open_labels
 from keyscope.cli.options import DatabaseUrl, Json, RunsDirectory, fill, print_json
 
 if TYPE_CHECKING:
-    from keyscope.app.labels.import_files import Format
+    from keyscope.app.table_files import Format
 
 group = typer.Typer(help="What people said about keys, as files.", no_args_is_help=True)
 
@@ -80,7 +80,7 @@ def import_labels(
 
 def _format_of(path: Path) -> "Format":
     from keyscope.app.errors import InvalidParameter
-    from keyscope.app.labels.import_files import format_of
+    from keyscope.app.table_files import format_of
 
     try:
         return format_of(path.name)

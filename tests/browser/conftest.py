@@ -17,9 +17,9 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from keyscope.app.accounts.by_word import COOKIE
 from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
+from keyscope.app.web.by_word import COOKIE
 from keyscope.contract.runfile import open_run, read_manifest
 from keyscope.contract.wire import WorkerJob
 from tests.analyses import write_agreement

@@ -7,10 +7,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from keyscope.app.accounts import admission, invitations, people, sessions, tokens
+from keyscope.app.accounts import invitations, people, sessions, tokens
 from keyscope.app.accounts.passwords import hash_password
 from keyscope.app.database.engine import Database
 from keyscope.app.roles import Role
+from keyscope.app.web import admission
 
 PASSWORD = "correct horse battery"
 

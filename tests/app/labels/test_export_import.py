@@ -9,10 +9,9 @@ from fastapi.testclient import TestClient
 
 from keyscope.app.database.engine import Database, upgrade
 from keyscope.app.labels import importing, records, repository
-from keyscope.app.labels.import_files import Format
 from keyscope.app.labels.importing import ImportRefused, import_file
 from keyscope.app.runs import Registry
-from keyscope.app.table_files import Sheet, to_json_lines
+from keyscope.app.table_files import Format, Sheet, to_json_lines
 
 V1 = "/api/v1"
 ADA, BEN = {"X-Keyscope-Person": "Ada"}, {"X-Keyscope-Person": "Ben"}
@@ -354,13 +353,13 @@ def test_one_person_has_one_current_label_of_a_key(client: TestClient):
 @pytest.mark.parametrize(
     ("format", "content", "words"),
     [
-        ("csv", b"person,key\r\nAda\r\n", "another number of cells"),
-        ("csv", b"person,tags\r\nAda,[\r\n", "tags and evidence are JSON"),
+        ("csv", b"person,key\r\nAda\r\n", "it does not have 2 cells"),
+        ("csv", b"person,tags\r\nAda,[\r\n", "tags and evidence must be JSON"),
         ("csv", b"person\r\n\xff\xfe\r\n", "no CSV in UTF-8"),
         ("csv", b'person\r\n"open', "no CSV"),
         ("jsonl", b"\xff\n", "no JSON"),
         ("jsonl", b"[" * 100_000, "no JSON"),
-        ("parquet", b"PAR1 this is none", "no Parquet file"),
+        ("parquet", b"PAR1 this is none", "not Parquet"),
     ],
 )
 def test_a_file_that_is_none_is_said_so(tmp_path: Path, format: Format, content: bytes, words: str):

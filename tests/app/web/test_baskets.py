@@ -9,8 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
+from keyscope.app.baskets import save_basket
 from keyscope.app.database.engine import Database
-from keyscope.app.labels import repository
 from keyscope.app.web.baskets import read_basket, shortened
 from keyscope.app.web.links import Basket
 from keyscope.contract.keys import InvalidKey, InvalidMask, KeyId, Mask
@@ -38,7 +38,7 @@ def mask_of(address: str) -> str:
 
 
 def keep(database: Database, masks: Sequence[Mask]) -> str:
-    return database.write(lambda session: repository.save_basket(session, masks).id)
+    return database.write(lambda session: save_basket(session, masks))
 
 
 def test_a_saved_basket_changed_key_by_key_is_read_as_it_was_written(database: Database):

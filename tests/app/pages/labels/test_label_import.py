@@ -103,7 +103,7 @@ def test_wrong_rows_are_told_by_line_and_nothing_is_imported(team: TestClient, l
     told = dict(re.findall(r'<th scope="row" class="n">(\d+)</th><td class="wrap">([^<]+)</td>', answer.text))
     assert told.keys() == {"2", "3"}
     assert "<b>mixt" not in answer.text
-    assert "this is no JSON" in told["3"]
+    assert "it is not JSON" in told["3"]
     assert 'name="checked"' not in answer.text
     assert rows(team) == []
 
@@ -128,10 +128,10 @@ def test_what_is_there_already_is_not_offered_again(team: TestClient):
 @pytest.mark.parametrize(
     ("name", "content", "shown"),
     [
-        ("labels.xlsx", b"x", "labels.xlsx ends neither in .csv nor .jsonl nor .parquet"),
+        ("labels.xlsx", b"x", "labels.xlsx does not end in .csv or .jsonl or .parquet"),
         ("", b"", "no file was sent"),
-        ("<b>.csv", b"person\n\xff", "this is no CSV in UTF-8"),
-        ("labels.parquet", b"no Parquet", "this is no Parquet file"),
+        ("<b>.csv", b"person\n\xff", "the file is not CSV in UTF-8"),
+        ("labels.parquet", b"no Parquet", "the file is not Parquet"),
     ],
 )
 def test_a_file_that_is_none_is_refused_on_the_form(team: TestClient, name: str, content: bytes, shown: str):
