@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from keyscope.app import queries, sheets
+from keyscope.app.analyses.sheets import analysis_sheet
 from keyscope.app.table_files import MEDIA_TYPES, Format, Sheet, respond
 from keyscope.app.web import shapes as models
 from keyscope.app.web.dependencies import Cursor, Filter, Key, Layer, OpenRun, Runs, Sort
@@ -72,3 +73,14 @@ def export_key_table(
 ) -> Response:
     """One table of a key's page."""
     return respond(sheets.key_sheet(run, cursor, key, table), format)
+
+
+@router.get("/runs/{run}/export/analyses/{table}", responses=OF_A_RUN)
+def export_analysis_table(
+    run: OpenRun,
+    cursor: Cursor,
+    table: Annotated[str, Path(description="Name of the table, such as agreement_contexts")],
+    format: Wanted = "csv",
+) -> Response:
+    """A whole table of an analysis."""
+    return respond(analysis_sheet(run, cursor, table), format)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from keyscope.app.labels import statistics
 from keyscope.app.labels.models import Kind, Label
-from keyscope.app.labels.statistics import MISSING, Estimate, Ratings
+from keyscope.app.labels.statistics import MISSING, Ratings, Statistic
 from keyscope.contract.keys import KeyId
 
 KINDS = tuple(Kind)
@@ -59,7 +59,7 @@ class Pair:
 
     first: str
     second: str
-    kappa: Estimate
+    kappa: Statistic
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +129,12 @@ def pairs(said: Said) -> tuple[list[Pair], int]:
     ], len(found)
 
 
-def fleiss(said: Said, people: Sequence[str] | None = None) -> Estimate:
+def fleiss(said: Said, people: Sequence[str] | None = None) -> Statistic:
     """Fleiss' κ of these people, of all where none are named."""
     return statistics.fleiss_kappa(_narrowed(said, people), len(KINDS))
 
 
-def alpha(said: Said, people: Sequence[str] | None = None) -> Estimate:
+def alpha(said: Said, people: Sequence[str] | None = None) -> Statistic:
     """Krippendorff's α of these people, of all where none are named."""
     return statistics.krippendorff_alpha(_narrowed(said, people), len(KINDS))
 

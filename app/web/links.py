@@ -15,18 +15,6 @@ LONGEST_BASKET = 4000
 """Characters of a basket in an address; longer ones are saved and go by their id."""
 TAKEN_OUT = "-"
 """What stands before a key that was taken out of a saved basket."""
-SECTIONS = (
-    ("run_page", "overview"),
-    ("search_page", "search"),
-    ("syntax_page", "syntax"),
-    ("agreement_page", "agreement"),
-    ("firing_page", "firing"),
-    ("concepts_page", "concepts"),
-    ("edits_page", "edits"),
-    ("findings_page", "findings"),
-    ("jobs_page", "jobs"),
-)
-"""Pages about a whole run, by the name of their route and their title, in the order of the navigation."""
 LIVE_SECTIONS = (("lens_page", "lens"), ("activations_page", "my code"))
 """Pages on which a run's model reads a text, which have the run among their parameters."""
 
@@ -180,7 +168,8 @@ class Links:
 
     def sections(self, run_id: str) -> list[Section]:
         """The pages about a whole run."""
-        return [Section(name, title, self._carrying(run_id, name, run=run_id)) for name, title in SECTIONS] + [
+        of_run: list[tuple[str, str]] = self._request.app.state.run_sections
+        return [Section(name, title, self._carrying(run_id, name, run=run_id)) for name, title in of_run] + [
             Section(name, title, self._carrying(run_id, name, {"run": run_id})) for name, title in LIVE_SECTIONS
         ]
 
@@ -195,10 +184,6 @@ class Links:
     def search(self, run_id: str, **query: object) -> str:
         """The keys of a run that meet some criteria."""
         return self._carrying(run_id, "search_page", query, run=run_id)
-
-    def firing(self, run_id: str) -> str:
-        """When the keys of a run fire."""
-        return self._carrying(run_id, "firing_page", run=run_id)
 
     def key(self, run_id: str, key: KeyId, **query: object) -> str:
         """A key."""

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from keyscope.app.roles import Role
 from keyscope.app.settings import Settings as ServerSettings
+from keyscope.contract.analyses.kinds import KINDS
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import Preset, RunSettings
 from keyscope.worker.live.settings import WorkerSettings
@@ -278,7 +279,7 @@ def inspect(run: RunFile, as_json: Json = False) -> None:
 @cli.command()
 def analyse(
     run: RunFile,
-    kind: Annotated[str, typer.Argument(help="syntax, firing, agreement, concepts or edit")],
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}")],
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the analysis; repeatable")
     ] = None,
