@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from keyscope.app.labels import statistics
 from keyscope.app.labels.models import Kind, Label
-from keyscope.app.labels.statistics import MISSING, Estimate, Ratings
+from keyscope.app.labels.statistics import MISSING, Ratings, Statistic
 from keyscope.contract.keys import KeyId
 
 KINDS = tuple(Kind)
@@ -58,7 +58,7 @@ class Pair:
 
     first: str
     second: str
-    kappa: Estimate
+    kappa: Statistic
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +128,12 @@ def pairs(said: Said) -> tuple[list[Pair], int]:
     ], len(found)
 
 
-def fleiss(said: Said, people: Sequence[str] | None = None) -> Estimate:
+def fleiss(said: Said, people: Sequence[str] | None = None) -> Statistic:
     """Fleiss' κ of these people, or of everybody."""
     return statistics.fleiss_kappa(_narrowed(said, people), len(KINDS))
 
 
-def alpha(said: Said, people: Sequence[str] | None = None) -> Estimate:
+def alpha(said: Said, people: Sequence[str] | None = None) -> Statistic:
     """Krippendorff's α of these people, or of everybody."""
     return statistics.krippendorff_alpha(_narrowed(said, people), len(KINDS))
 

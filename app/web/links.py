@@ -15,20 +15,8 @@ LONGEST_BASKET = 4000
 """Characters of a basket in an address; longer ones are saved and go by their id."""
 TAKEN_OUT = "-"
 """What stands before a key that was taken out of a saved basket."""
-SECTIONS = (
-    ("run_page", "overview"),
-    ("search_page", "search"),
-    ("syntax_page", "syntax"),
-    ("agreement_page", "agreement"),
-    ("firing_page", "firing"),
-    ("concepts_page", "concepts"),
-    ("edits_page", "edits"),
-    ("findings_page", "findings"),
-    ("jobs_page", "jobs"),
-    ("lens_page", "lens"),
-    ("activations_page", "my code"),
-)
-"""Pages about a whole run, by the name of their route and their title, in the order of the navigation."""
+LIVE_SECTIONS = (("lens_page", "lens"), ("activations_page", "my code"))
+"""Pages on which a run's model reads a text, which have the run among their parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +166,8 @@ class Links:
 
     def sections(self, run_id: str) -> list[Section]:
         """The pages about a whole run."""
-        return [Section(name, title, self.page(name, run=run_id)) for name, title in SECTIONS]
+        of_run: list[tuple[str, str]] = self._request.app.state.run_sections
+        return [Section(name, title, self.page(name, run=run_id)) for name, title in (*of_run, *LIVE_SECTIONS)]
 
     def layer(self, run_id: str, layer: int, **query: object) -> str:
         """The keys of a layer."""

@@ -20,6 +20,7 @@ from keyscope.cli.options import (
     print_json,
     setting,
 )
+from keyscope.contract.analyses.kinds import KINDS
 from keyscope.contract.manifest import Preset, RunSettings
 from keyscope.worker.live.settings import WorkerSettings
 from keyscope.worker.model.source import ModelSource
@@ -138,7 +139,7 @@ def inspect(run: RunFile, as_json: Json = False) -> None:
 
 def analyse(
     run: RunFile,
-    kind: Annotated[str, typer.Argument(help="syntax, firing, agreement, concepts or edit")],
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}")],
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the analysis; repeatable")
     ] = None,

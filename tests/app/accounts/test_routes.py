@@ -50,7 +50,7 @@ GET /runs/{run}/concepts/{concept}/edits
 GET /runs/{run}/concepts/{concept}/figures/{figure}
 GET /runs/{run}/edits
 GET /runs/{run}/edits/{edit}
-GET /runs/{run}/edits/{edit}/figures/{measure}
+GET /runs/{run}/edits/{edit}/figures/{figure}
 GET /runs/{run}/figures/{measure}
 GET /runs/{run}/findings
 GET /runs/{run}/firing
