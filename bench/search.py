@@ -19,7 +19,7 @@ import typer
 from keyscope.app.queries.criteria import About, Between, Criterion, Dead, FiresOn, InLayers, Prefers, Writes
 from keyscope.app.queries.search import Search, search
 from keyscope.app.queries.tokens import Vocabulary, load_vocabulary
-from keyscope.contract.runfile import DERIVED, create, open_run, table, write_derived, write_manifest
+from keyscope.contract.runfile import DERIVED, KEYS, create, open_run, write_derived, write_manifest
 from tests.contract.test_runfile import MANIFEST
 
 VOCABULARY = 51_200
@@ -107,7 +107,7 @@ def _build(path: Path, layers: int, keys: int) -> float:
         connection.execute(
             f'CREATE TEMP TABLE names AS SELECT n // {keys} AS layer, n % {keys} AS "index", n FROM range({layers * keys}) t(n)'
         )
-        columns = ", ".join(_made(column.name, column.type) for column in table("keys").columns[2:])
+        columns = ", ".join(_made(column.name, column.type) for column in KEYS.columns[2:])
         connection.execute(f'INSERT INTO keys SELECT layer, "index", {columns} FROM names ORDER BY n')
         for layer in range(layers):
             _write_layer(connection, layer)

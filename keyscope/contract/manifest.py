@@ -53,7 +53,7 @@ class CorpusFacts(_Record):
     skipped: dict[str, int] = Field(default_factory=dict, description="Files left out, counted by reason")
 
 
-class RunSettings(_Record):
+class RunSettings(_Record, frozen=True):
     """Everything that decides which rows a run has, model and corpus aside."""
 
     preset: Preset = "strict"

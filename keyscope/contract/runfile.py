@@ -1,6 +1,7 @@
 """The run file: its tables, how it comes to exist only when complete, and how it is opened with its analyses."""
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -9,9 +10,10 @@ from pydantic import ValidationError
 from keyscope.contract.analyses.files import attach_analyses
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import Manifest
-from keyscope.contract.tables import KEY, Column, Table, attach, first_line, publish
+from keyscope.contract.tables import KEY, MANIFEST, Column, Table, attach, first_line, publish, stored_columns
 
 SCHEMA_VERSION = 1
+"""Raised only when a column or table changes its meaning: readers see new ones as NULL or empty in older files."""
 
 
 class RunFileError(KeyscopeError):
@@ -101,102 +103,116 @@ _EXAMPLE = (
     ),
 )
 
-TABLES = (
-    Table("manifest", (Column("schema_version", "UINTEGER"), Column("document", "VARCHAR")), ()),
-    Table("keys", KEY + WEIGHT_STATISTICS + MOMENTS + KEY_STATISTICS, ("layer", "index")),
-    Table("language_statistics", (*KEY, Column("language", "VARCHAR"), *MOMENTS), ("layer", "index", "language")),
-    Table(
-        "histograms",
-        (
-            *KEY,
-            Column("language", "VARCHAR"),
-            Column("tokens", "UBIGINT[]", "Coefficients of sampled tokens per bin of contract.bins"),
-            Column("windows", "UBIGINT[]", "Largest coefficients of all windows per bin"),
-        ),
-        ("layer", "index", "language"),
-    ),
-    Table(
-        "triggers",
-        (*KEY, Column("language", "VARCHAR"), Column("polarity", "VARCHAR"), Column("rank", "USMALLINT"), *_EXAMPLE),
-        ("layer", "index", "language", "polarity", "rank"),
-    ),
-    Table(
-        "samples",
-        (
-            *KEY,
-            Column("language", "VARCHAR"),
-            Column(
-                "band",
-                "VARCHAR",
-                "80-95, 50-80 or 0-50 (rank in % among windows the key fires in), random (any window) or silent (it fires nowhere)",
-            ),
-            Column("rank", "USMALLINT"),
-            *_EXAMPLE,
-            Column(
-                "quantile",
-                "FLOAT",
-                "Share, among windows the key fires in, of those with a smaller largest coefficient; 0 where it is silent",
-            ),
-        ),
-        ("layer", "index", "language", "band", "rank"),
-    ),
-    Table(
-        "fires_on",
-        (
-            *KEY,
-            Column("rank", "USMALLINT"),
-            Column("token_id", "INTEGER"),
-            Column("count", "UINTEGER", "Stored triggers and samples with a coefficient above 0 on this token"),
-        ),
-        ("layer", "index", "rank"),
-    ),
-    Table(
-        "value_tokens",
-        (
-            *KEY,
-            Column("projection", "VARCHAR", "normed: through the final norm's gain, L(v); raw: E v"),
-            Column("direction", "VARCHAR", "promoted or suppressed"),
-            Column("rank", "USMALLINT"),
-            Column("token_id", "INTEGER"),
-            Column("logit", "FLOAT"),
-        ),
-        ("layer", "index", "projection", "direction", "rank"),
-    ),
-    Table(
-        "windows",
-        (
-            Column("window_id", "UINTEGER"),
-            Column("file_id", "UINTEGER"),
-            Column("start", "UINTEGER", "Index of the window's first token in its file, BOS not counted"),
-            Column("line", "UINTEGER", "Line of that token, from 1"),
-            Column("column", "UINTEGER", "Column of that token in characters, from 0"),
-            Column("token_ids", "INTEGER[]"),
-        ),
-        ("window_id",),
-    ),
-    Table(
-        "files",
-        (
-            Column("file_id", "UINTEGER"),
-            Column("language", "VARCHAR"),
-            Column("source", "VARCHAR"),
-            Column("path", "VARCHAR"),
-            Column("sha256", "VARCHAR"),
-            Column("n_tokens", "UINTEGER"),
-        ),
-        ("file_id",),
-    ),
-    Table(
-        "tokens",
-        (
-            Column("token_id", "INTEGER"),
-            Column("bytes", "BLOB", "The token's exact bytes"),
-            Column("special", "BOOLEAN", "A control token, never part of a file"),
-            Column("count", "UBIGINT", "Occurrences in the corpus"),
-        ),
-        ("token_id",),
-    ),
+KEYS = Table("keys", KEY + WEIGHT_STATISTICS + MOMENTS + KEY_STATISTICS, ("layer", "index"))
+LANGUAGE_STATISTICS = Table(
+    "language_statistics", (*KEY, Column("language", "VARCHAR"), *MOMENTS), ("layer", "index", "language")
 )
+HISTOGRAMS = Table(
+    "histograms",
+    (
+        *KEY,
+        Column("language", "VARCHAR"),
+        Column("tokens", "UBIGINT[]", "Coefficients of sampled tokens per bin of contract.bins"),
+        Column("windows", "UBIGINT[]", "Largest coefficients of all windows per bin"),
+    ),
+    ("layer", "index", "language"),
+)
+TRIGGERS = Table(
+    "triggers",
+    (*KEY, Column("language", "VARCHAR"), Column("polarity", "VARCHAR"), Column("rank", "USMALLINT"), *_EXAMPLE),
+    ("layer", "index", "language", "polarity", "rank"),
+)
+SAMPLES = Table(
+    "samples",
+    (
+        *KEY,
+        Column("language", "VARCHAR"),
+        Column(
+            "band",
+            "VARCHAR",
+            "80-95, 50-80 or 0-50 (rank in % among windows the key fires in), random (any window) or silent (it fires nowhere)",
+        ),
+        Column("rank", "USMALLINT"),
+        *_EXAMPLE,
+        Column(
+            "quantile",
+            "FLOAT",
+            "Share, among windows the key fires in, of those with a smaller largest coefficient; 0 where it is silent",
+        ),
+    ),
+    ("layer", "index", "language", "band", "rank"),
+)
+FIRES_ON = Table(
+    "fires_on",
+    (
+        *KEY,
+        Column("rank", "USMALLINT"),
+        Column("token_id", "INTEGER"),
+        Column("count", "UINTEGER", "Stored triggers and samples with a coefficient above 0 on this token"),
+    ),
+    ("layer", "index", "rank"),
+)
+VALUE_TOKENS = Table(
+    "value_tokens",
+    (
+        *KEY,
+        Column("projection", "VARCHAR", "normed: through the final norm's gain, L(v); raw: E v"),
+        Column("direction", "VARCHAR", "promoted or suppressed"),
+        Column("rank", "USMALLINT"),
+        Column("token_id", "INTEGER"),
+        Column("logit", "FLOAT"),
+    ),
+    ("layer", "index", "projection", "direction", "rank"),
+)
+WINDOWS = Table(
+    "windows",
+    (
+        Column("window_id", "UINTEGER"),
+        Column("file_id", "UINTEGER"),
+        Column("start", "UINTEGER", "Index of the window's first token in its file, BOS not counted"),
+        Column("line", "UINTEGER", "Line of that token, from 1"),
+        Column("column", "UINTEGER", "Column of that token in characters, from 0"),
+        Column("token_ids", "INTEGER[]"),
+    ),
+    ("window_id",),
+)
+FILES = Table(
+    "files",
+    (
+        Column("file_id", "UINTEGER"),
+        Column("language", "VARCHAR"),
+        Column("source", "VARCHAR"),
+        Column("path", "VARCHAR"),
+        Column("sha256", "VARCHAR"),
+        Column("n_tokens", "UINTEGER"),
+    ),
+    ("file_id",),
+)
+TOKENS = Table(
+    "tokens",
+    (
+        Column("token_id", "INTEGER"),
+        Column("bytes", "BLOB", "The token's exact bytes"),
+        Column("special", "BOOLEAN", "A control token, never part of a file"),
+        Column("count", "UBIGINT", "Occurrences in the corpus"),
+    ),
+    ("token_id",),
+)
+
+TABLES = (
+    MANIFEST,
+    KEYS,
+    LANGUAGE_STATISTICS,
+    HISTOGRAMS,
+    TRIGGERS,
+    SAMPLES,
+    FIRES_ON,
+    VALUE_TOKENS,
+    WINDOWS,
+    FILES,
+    TOKENS,
+)
+"""What a precompute writes."""
 
 TOKEN_KEYS = Table(
     "token_keys",
@@ -252,9 +268,9 @@ DERIVED = ((TOKEN_KEYS, _OF_VALUES_AND_TRIGGERS), (KEY_SUMMARIES, _OF_KEYS))
 """Tables that follow from the others and are there to be read fast, each with the SELECT that gives its rows."""
 
 
-def table(name: str) -> Table:
-    """The table of that name."""
-    return next(table for table in TABLES if table.name == name)
+_FILE = "run_file"
+"""The name a run file is attached under."""
+_ROWID = Column("rowid", "BIGINT")
 
 
 def create(path: Path) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
@@ -270,21 +286,22 @@ def write_derived(connection: duckdb.DuckDBPyConnection) -> None:
     """Write the tables that follow from the others; to be called once, when all of these are written."""
     for table, select in DERIVED:
         order = ", ".join(f'"{column}"' for column in table.sorted_by)
-        connection.execute(f"INSERT INTO {table.name} SELECT * FROM ({select}) ORDER BY {order}")  # noqa: S608
+        connection.execute(f"INSERT INTO {table.name} BY NAME SELECT * FROM ({select}) ORDER BY {order}")  # noqa: S608
 
 
 def write_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
     """Write the manifest row; to be called once, before the file is published."""
-    connection.execute("INSERT INTO manifest VALUES (?, ?)", [SCHEMA_VERSION, manifest.model_dump_json()])
+    insert = "INSERT INTO manifest (schema_version, document) VALUES (?, ?)"
+    connection.execute(insert, [SCHEMA_VERSION, manifest.model_dump_json()])
 
 
 def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnection:
     """Open a run file and its analyses for reading only, with no way to other files and the configuration locked.
 
-    Every table of the run and of each kind of analysis is there under its name: a view of the file or files that have
-    it, or an empty table while the analysis is not computed. The table `analyses` says what was found. The run's own
-    tables are in the database `run` as well, where rows have their `rowid`. One connection serves a process; take a
-    `.cursor()` for each request.
+    Every table of the run and of each kind of analysis is there under its name with all columns of the contract: NULL
+    where a file is older than the column, empty where it is older than the table or the analysis is not computed. The
+    table `analyses` lists the analyses found. The run's own tables are in the schema `run` as well, with their `rowid`.
+    One connection serves a process; take a `.cursor()` for each request.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -297,11 +314,9 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     config: dict[str, str | bool | int | float | list[str]] = {} if threads is None else {"threads": threads}
     connection = duckdb.connect(":memory:", config=config)
     try:
-        _attach(connection, path, "run")
+        _attach(connection, path)
         _check_version(connection, path)
-        for each in TABLES:
-            connection.execute(f"CREATE VIEW {each.name} AS SELECT * FROM run.{each.name}")  # noqa: S608 - our own names
-        _lay_derived(connection)
+        _lay_views(connection)
         attach_analyses(connection, path)
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -314,24 +329,29 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     return connection
 
 
-def _lay_derived(connection: duckdb.DuckDBPyConnection) -> None:
-    """The derived tables where the file has them; of files written before there were any, the SELECTs that give them."""
-    find = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'run'"
-    there = {name for (name,) in connection.execute(find).fetchall()}
-    for table, select in DERIVED:
-        source = f"SELECT * FROM run.{table.name}" if table.name in there else select  # noqa: S608 - our own names
-        connection.execute(f"CREATE VIEW {table.name} AS {source}")
-
-
-def _attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None:
+def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     try:
-        attach(connection, path, name)
+        attach(connection, path, _FILE)
     except duckdb.Error as error:
         raise RunFileError(f"{path.name} cannot be read as a run file: {first_line(error)}") from error
 
 
+def _lay_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Lay the contract's tables over what the file has: `run.NAME` with `rowid`, and `NAME` without."""
+    stored = stored_columns(connection, _FILE)
+    connection.execute("CREATE SCHEMA run")
+    for each in TABLES:
+        with_rowid = replace(each, columns=(_ROWID, *each.columns))
+        connection.execute(f"CREATE VIEW run.{each.name} AS {with_rowid.select_from(_FILE, stored)}")
+        connection.execute(f"CREATE VIEW {each.name} AS {each.select_from(_FILE, stored)}")
+    for each, select in DERIVED:
+        # computed where the file is older than the table or one of its columns: slower, and never NULL
+        complete = stored.get(each.name, set()).issuperset(each.names)
+        connection.execute(f"CREATE VIEW {each.name} AS {each.select_from(_FILE, stored) if complete else select}")
+
+
 def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    row = connection.execute("SELECT schema_version FROM run.manifest").fetchone()
+    row = connection.execute(f"SELECT schema_version FROM {_FILE}.manifest").fetchone()  # noqa: S608
     if row is None:
         raise RunFileError(f"{path.name} has no manifest, so it is no run file of Keyscope")
     if row[0] != SCHEMA_VERSION:

@@ -1,7 +1,7 @@
 """Tables as DuckDB keeps them, and the rule by which every file of ours comes to exist only when it is complete."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +49,24 @@ class Table:
         columns = ", ".join(f'"{column.name}" {column.type}' for column in self.columns)
         return f"CREATE TABLE {self.name} ({columns})"
 
+    def select_from(self, database: str, stored: Mapping[str, Set[str]]) -> str:
+        """A SELECT of exactly these columns from a file that may be older than some of them.
+
+        A column declared after the file was written reads as NULL, a table declared later as empty. `stored` is what
+        `stored_columns` found in the file.
+        """
+        there = stored.get(self.name, frozenset())
+        columns = ", ".join(
+            f'"{column.name}"' if column.name in there else f'NULL::{column.type} AS "{column.name}"'
+            for column in self.columns
+        )
+        return f"SELECT {columns} FROM {database}.{self.name}" if there else f"SELECT {columns} WHERE false"  # noqa: S608
+
 
 KEY = (Column("layer", "USMALLINT"), Column("index", "UINTEGER"))
 """The columns that name a key."""
+MANIFEST = Table("manifest", (Column("schema_version", "UINTEGER"), Column("document", "VARCHAR")), ())
+"""The one row that says what a file is; `document` is JSON."""
 
 
 @contextmanager
@@ -90,6 +105,12 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None
     """Attach a file for reading only."""
     quoted = str(path).replace("'", "''")
     connection.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY, TYPE duckdb)")
+
+
+def stored_columns(connection: duckdb.DuckDBPyConnection, database: str) -> dict[str, set[str]]:
+    """The columns each table of an attached file has, by the table's name; DuckDB gives every table a `rowid`."""
+    query = "SELECT table_name, list(column_name) FROM duckdb_columns() WHERE database_name = ? GROUP BY ALL"
+    return {name: {*columns, "rowid"} for name, columns in connection.execute(query, [database]).fetchall()}
 
 
 def first_line(error: Exception) -> str:

@@ -3,12 +3,10 @@
 All on held-out files. A place is a token that the model predicts from the tokens before it in its window.
 """
 
-from keyscope.contract.analyses.concepts import PICKERS
 from keyscope.contract.tables import KEY, Column, Table
 
 BASKET = "basket"
-EDIT_PICKERS = (*PICKERS, BASKET)
-"""Where an edit's keys come from: a concept's ranking, or a basket that somebody put together."""
+"""The picker of an edit whose keys are a person's own basket; the others, `concepts.PICKERS`, take a concept's ranking."""
 CONTROLS = ("random", "matched")
 """Other keys masked for comparison: any of the same layers, and such that fire as often and write as much."""
 MEASURES = ("accuracy", "loss", "rank")
@@ -27,12 +25,12 @@ _GROUP = (
 _CONDITION = Column("condition", "USMALLINT", "0 masks nothing")
 
 
-def _measured(name: str, type: str, help: str, change: str) -> tuple[Column, ...]:
+def _measured(name: str, kind: str, about: str, change: str) -> tuple[Column, ...]:
     return (
-        Column(name, type, help),
-        Column(f"{name}_change", type, change),
-        Column(f"{name}_low", type, "Lower end of the change's 95 % interval, by bootstrap over files"),
-        Column(f"{name}_high", type, "Upper end"),
+        Column(name, kind, about),
+        Column(f"{name}_change", kind, change),
+        Column(f"{name}_low", kind, "Lower end of the change's 95 % interval, by bootstrap over files"),
+        Column(f"{name}_high", kind, "Upper end of that interval"),
     )
 
 

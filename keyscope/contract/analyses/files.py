@@ -1,7 +1,7 @@
 """The files of analyses beside a run: `NAME.analysis/KIND.duckdb`, or `KIND.PART.duckdb` where there are several."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -11,10 +11,9 @@ from pydantic import ValidationError
 from keyscope.contract.analyses.kinds import KINDS, SCHEMA_VERSION
 from keyscope.contract.analyses.manifest import AnalysisManifest
 from keyscope.contract.manifest import Manifest
-from keyscope.contract.tables import SUFFIX, Column, Table, attach, first_line, publish
+from keyscope.contract.tables import MANIFEST, SUFFIX, Column, Table, attach, first_line, publish, stored_columns
 
 _NAME = re.compile(rf"([a-z]+)(?:\.([a-z0-9-]+))?{re.escape(SUFFIX)}")
-MANIFEST = Table("manifest", (Column("schema_version", "UINTEGER"), Column("document", "VARCHAR")), ())
 ANALYSES = Table(
     "analyses",
     (
@@ -61,7 +60,8 @@ def publish_analysis(
 
 def write_analysis_manifest(connection: duckdb.DuckDBPyConnection, manifest: AnalysisManifest) -> None:
     """Write the manifest row; to be called once, before the file is published."""
-    connection.execute("INSERT INTO manifest VALUES (?, ?)", [SCHEMA_VERSION, manifest.model_dump_json()])
+    insert = "INSERT INTO manifest (schema_version, document) VALUES (?, ?)"
+    connection.execute(insert, [SCHEMA_VERSION, manifest.model_dump_json()])
 
 
 def attach_analyses(connection: duckdb.DuckDBPyConnection, run: Path) -> None:
@@ -87,7 +87,7 @@ def attach_analyses(connection: duckdb.DuckDBPyConnection, run: Path) -> None:
         attached[kind].append(name)
     for kind, tables in KINDS.items():
         for table in tables:
-            connection.execute(_view(table, attached[kind]))
+            connection.execute(_view(connection, table, attached[kind]))
 
 
 def read_analyses(connection: duckdb.DuckDBPyConnection) -> list[AnalysisManifest]:
@@ -108,13 +108,6 @@ def _usable(connection: duckdb.DuckDBPyConnection, name: str, kind: str, run: Ma
     Raises:
         ValueError: the analysis belongs to another run or was written by another version.
     """
-    query = "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = ?"
-    there = set(connection.execute(query, [name]).fetchall())
-    lacking = [
-        f"{table.name}.{column}" for table in KINDS[kind] for column in table.names if (table.name, column) not in there
-    ]
-    if lacking:
-        raise ValueError(f"it has no {', '.join(lacking[:3])}, as this Keyscope expects: compute it again")
     row = connection.execute(f"SELECT schema_version, document FROM {name}.manifest").fetchone()  # noqa: S608 - our own name
     if row is None:
         raise ValueError("it has no manifest")
@@ -126,18 +119,15 @@ def _usable(connection: duckdb.DuckDBPyConnection, name: str, kind: str, run: Ma
         manifest = AnalysisManifest.model_validate_json(row[1])
     except ValidationError as error:
         raise ValueError(f"{error.error_count()} fields of its manifest are wrong") from error
+    if manifest.kind != kind:
+        raise ValueError(f"it holds an analysis of the kind {manifest.kind}")
     if (manifest.weights_sha256, manifest.corpus_sha256) != (run.model.weights_sha256, run.corpus.sha256):
         raise ValueError(f"it belongs to another run, {manifest.run_id}")
     return str(row[1])
 
 
-def _view(table: Table, files: Sequence[str]) -> str:
+def _view(connection: duckdb.DuckDBPyConnection, table: Table, files: Sequence[str]) -> str:
     if not files:
         return table.ddl()
-    return f"CREATE VIEW {table.name} AS {' UNION ALL '.join(_selects(table, files))}"
-
-
-def _selects(table: Table, files: Sequence[str]) -> Iterator[str]:
-    columns = ", ".join(f'"{name}"' for name in table.names)
-    for name in files:
-        yield f"SELECT {columns} FROM {name}.{table.name}"  # noqa: S608 - our own names
+    selects = (table.select_from(name, stored_columns(connection, name)) for name in files)
+    return f"CREATE VIEW {table.name} AS {' UNION ALL '.join(selects)}"

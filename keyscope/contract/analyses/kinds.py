@@ -6,7 +6,7 @@ from keyscope.contract.analyses import agreement, concepts, edit, firing, syntax
 from keyscope.contract.tables import Table
 
 SCHEMA_VERSION = 1
-"""Of the tables of every kind; raised when one of them changes."""
+"""Of the tables of every kind; raised only when a column or table changes its meaning."""
 
 KINDS: Mapping[str, tuple[Table, ...]] = {
     "syntax": syntax.TABLES,
