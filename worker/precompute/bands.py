@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keyscope.contract import bins
-from keyscope.worker.precompute.partial import Entries
+from keyscope.worker.precompute.entries import Entries
 from keyscope.worker.precompute.sampling import RANDOM_GROUPS
 
 BANDS = ("0-50", "50-80", "80-95", "random", "silent")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NO_FILE = torch.iinfo(torch.int32).max
+NO_OWNER = torch.iinfo(torch.int32).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,14 +14,14 @@ class Candidates:
 
     lists: Tensor
     scores: Tensor
-    files: Tensor
+    owners: Tensor
     positions: Tensor
     values: Tensor
 
     def take(self, chosen: Tensor) -> "Candidates":
         """Those at the given indices."""
         return Candidates(
-            self.lists[chosen], self.scores[chosen], self.files[chosen], self.positions[chosen], self.values[chosen]
+            self.lists[chosen], self.scores[chosen], self.owners[chosen], self.positions[chosen], self.values[chosen]
         )
 
 
@@ -41,26 +41,31 @@ class BestEntries:
         """Start empty; entries scoring below `floor` [lists] are known not to be needed and are not kept."""
         shape = (lists, slots)
         self.scores = torch.full(shape, -torch.inf, device=device)
-        self.files = torch.full(shape, NO_FILE, dtype=torch.int32, device=device)
+        self.owners = torch.full(shape, NO_OWNER, dtype=torch.int32, device=device)
         self.positions = torch.zeros(shape, dtype=torch.int32, device=device)
         self.values = torch.zeros(shape, device=device)
         self.floor = torch.full((lists,), -torch.inf, device=device) if floor is None else floor
         self._worst_score = torch.full((lists,), -torch.inf, device=device)
-        self._worst_file = torch.full((lists,), NO_FILE, dtype=torch.int32, device=device)
+        self._worst_owner = torch.full((lists,), NO_OWNER, dtype=torch.int32, device=device)
         self._worst_slot = torch.zeros(lists, dtype=torch.int64, device=device)
 
-    def wants(self, scores: Tensor, files: Tensor, lists: Tensor | None = None) -> Tensor:
+    @property
+    def n_filled(self) -> int:
+        """Entries kept."""
+        return int((self.owners != NO_OWNER).sum())
+
+    def wants(self, scores: Tensor, owners: Tensor, lists: Tensor | None = None) -> Tensor:
         """Which candidates might get in: better than the list's last entry and not below its floor.
 
         Args:
             scores: [..., lists] where `lists` is left out, any shape otherwise.
-            files: broadcastable to `scores`.
+            owners: broadcastable to `scores`.
             lists: the list of each candidate, of the shape of `scores`.
         """
         worst = self._worst_score if lists is None else self._worst_score[lists]
-        worst_file = self._worst_file if lists is None else self._worst_file[lists]
+        worst_owner = self._worst_owner if lists is None else self._worst_owner[lists]
         floor = self.floor if lists is None else self.floor[lists]
-        return ((scores > worst) | ((scores == worst) & (files < worst_file))) & (scores >= floor)
+        return ((scores > worst) | ((scores == worst) & (owners < worst_owner))) & (scores >= floor)
 
     def offer(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
         """Keep what is good enough.
@@ -79,15 +84,15 @@ class BestEntries:
     def _offer_distinct(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
         """Offer candidates of lists that are all different."""
         lists = candidates.lists
-        same = self.files[lists] == candidates.files[:, None]
+        same = self.owners[lists] == candidates.owners[:, None]
         slot = torch.where(same.any(dim=1), same.to(torch.int8).argmax(dim=1), self._worst_slot[lists])
         replaces_own = candidates.scores > self.scores[lists, slot]
         accepted = torch.where(
-            same.any(dim=1), replaces_own, self.wants(candidates.scores, candidates.files, lists)
+            same.any(dim=1), replaces_own, self.wants(candidates.scores, candidates.owners, lists)
         ).nonzero()[:, 0]
         lists, slot = lists[accepted], slot[accepted]
         self.scores[lists, slot] = candidates.scores[accepted]
-        self.files[lists, slot] = candidates.files[accepted]
+        self.owners[lists, slot] = candidates.owners[accepted]
         self.positions[lists, slot] = candidates.positions[accepted]
         self.values[lists, slot] = candidates.values[accepted]
         self._find_worst(lists)
@@ -96,10 +101,10 @@ class BestEntries:
     def _find_worst(self, lists: Tensor) -> None:
         scores = self.scores[lists]
         worst = scores.amin(dim=1)
-        files = torch.where(scores == worst[:, None], self.files[lists], -1)
+        owners = torch.where(scores == worst[:, None], self.owners[lists], -1)
         self._worst_score[lists] = worst
-        self._worst_file[lists] = files.amax(dim=1)
-        self._worst_slot[lists] = files.argmax(dim=1)
+        self._worst_owner[lists] = owners.amax(dim=1)
+        self._worst_slot[lists] = owners.argmax(dim=1)
 
 
 def _turns(lists: Tensor) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """What happens to the coefficients of every layer in the forward pass: reduced at once, never kept."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from torch.nn import functional
 from keyscope.contract.manifest import RunSettings
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute import sampling
-from keyscope.worker.precompute.best import BestEntries, Candidates
+from keyscope.worker.precompute.best import NO_OWNER, BestEntries, Candidates
+from keyscope.worker.precompute.entries import Entries
 from keyscope.worker.precompute.moments import HistogramAccumulator, MomentsAccumulator
 from keyscope.worker.precompute.presets import PROCEDURES
 from keyscope.worker.precompute.spool import ContextSpool
@@ -73,6 +75,8 @@ class Collector:
             scratch: an empty folder for contexts.
         """
         self._prefix = len(model.facts.bos)
+        self._first_keys = model.first_keys
+        self._every_token = PROCEDURES[settings.preset].every_token
         self._store = store
         self._settings = settings
         self._device = model.device
@@ -89,14 +93,27 @@ class Collector:
             for each in model.layers
         ]
 
-    def file_and_position(
-        self, files: npt.NDArray[np.int32], positions: npt.NDArray[np.int32]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Where triggers stand, whose entries are keyed by file or, where every token competes, by token number."""
-        if not PROCEDURES[self._settings.preset].every_token:
-            return files, positions
-        found = np.searchsorted(self._store.offsets, files, side="right") - 1
-        return found.astype(np.int32), (files - self._store.offsets[found]).astype(np.int32)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The polarities collected, and `samples`."""
+        return tuple(self.layers[0].lists)
+
+    def count(self, name: str) -> int:
+        """Entries of all layers under one of `names`."""
+        return sum(layer.lists[name].n_filled for layer in self.layers)
+
+    def entries(self, name: str) -> Iterator[Entries]:
+        """The entries under one of `names`, one layer after another."""
+        for number, layer in enumerate(self.layers):
+            entries = layer.entries(name, int(self._first_keys[number]))
+            yield self._placed(entries) if self._every_token and name != "samples" else entries
+
+    def _placed(self, entries: Entries) -> Entries:
+        """Turn owners that are token numbers back into files and positions."""
+        number = entries.file
+        file = np.searchsorted(self._store.offsets, number, side="right") - 1
+        position = (number - self._store.offsets[file]).astype(np.int32)
+        return replace(entries, file=file.astype(np.int32), position=position)
 
     def start(self, batch: Batch) -> None:
         """Say which windows the next forward runs over."""
@@ -150,9 +167,10 @@ class LayerCollector:
         self.keys = keys
         self.best = {name: BestEntries(keys, settings.top_k, device, floor) for name, floor in floors.items()}
         self.samples = BestEntries(keys * sampling.N_GROUPS, sampling.SLOTS, device)
+        self.lists = {**self.best, "samples": self.samples}
         self.spools = {
             name: ContextSpool(scratch / f"{layer}-{name}.contexts", entries.scores.numel(), width)
-            for name, entries in (*self.best.items(), ("samples", self.samples))
+            for name, entries in self.lists.items()
         }
         self.moments = MomentsAccumulator(keys, device)
         self.token_histogram = HistogramAccumulator(keys, device)
@@ -173,6 +191,24 @@ class LayerCollector:
             else:
                 self._add_entries(name, best, signed, rows)
         self._add_samples(extremes, rows)
+
+    def entries(self, name: str, first_key: int) -> Entries:
+        """What has been collected under `name`; the layer's keys count from `first_key`."""
+        best = self.lists[name]
+        lists, slots = (best.owners != NO_OWNER).nonzero(as_tuple=True)
+        contexts, scale = self.spools[name].read((lists * best.owners.shape[1] + slots).cpu().numpy())
+        number = lists.cpu().numpy()
+        groups = sampling.N_GROUPS if name == "samples" else 1
+        return Entries(
+            key=first_key + number // groups,
+            group=(number % groups).astype(np.int8),
+            score=best.scores[lists, slots].cpu().numpy(),
+            file=best.owners[lists, slots].cpu().numpy(),
+            position=best.positions[lists, slots].cpu().numpy(),
+            value=best.values[lists, slots].cpu().numpy(),
+            scale=scale,
+            contexts=contexts,
+        )
 
     def _add_statistics(self, coefficients: Tensor, rows: _Rows, largest: Tensor) -> None:
         tokens = coefficients.reshape(-1, self.keys)

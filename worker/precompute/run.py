@@ -27,13 +27,14 @@ from keyscope.worker.precompute.disk import locked, readable_disk_errors
 from keyscope.worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
 from keyscope.worker.precompute.estimate import estimate
 from keyscope.worker.precompute.partial import completed
-from keyscope.worker.precompute.pool import ShardWork, run_shards
+from keyscope.worker.precompute.plan import Shard, ShardWork, plan_shards
+from keyscope.worker.precompute.pool import run_shards
 from keyscope.worker.precompute.presets import check_preset
 from keyscope.worker.precompute.provenance import provenance
 from keyscope.worker.precompute.publish import Publisher
-from keyscope.worker.precompute.runner import Shard, plan_shards
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
 from keyscope.worker.precompute.verify import verify
+from keyscope.worker.precompute.windows import default_batch
 from keyscope.worker.progress import Progress
 
 VERIFIED_KEYS = 50
@@ -87,7 +88,7 @@ class _Run:
         self.started = datetime.now(UTC)
         self.settings = request.settings.model_copy(update={"dtype": str(model.dtype).removeprefix("torch.")})
         self.work = request.out / ".work"
-        self.batch = request.batch or (8 if model.device.type == "cpu" else 32)
+        self.batch = request.batch or default_batch(model.device)
 
     def compute(self) -> Path:
         self.work.mkdir(parents=True, exist_ok=True)

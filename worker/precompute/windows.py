@@ -41,6 +41,11 @@ class Batch:
         return sum(window.length for window in self.windows)
 
 
+def default_batch(device: torch.device) -> int:
+    """Windows in one forward unless the user says otherwise: few on a CPU, where more only take memory."""
+    return 8 if device.type == "cpu" else 32
+
+
 def windows_of(file: int, n_tokens: int, size: int) -> list[Window]:
     """Consecutive spans of `size` tokens from the file's first; the last one may be shorter."""
     return [Window(file, start, min(size, n_tokens - start)) for start in range(0, n_tokens, size)]
