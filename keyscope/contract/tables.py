@@ -1,4 +1,4 @@
-"""Tables as DuckDB keeps them, and the rule by which every file of ours comes to exist only when it is complete."""
+"""Tables as DuckDB stores them, and publishing a file only when it is complete."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -12,11 +12,11 @@ from keyscope.contract.errors import KeyscopeError
 
 SUFFIX = ".duckdb"
 WRITER_BYTES = 2_000_000_000
-"""Memory that DuckDB may take while a file is written."""
+"""DuckDB's memory limit while it writes a file."""
 
 
 class FileExists(KeyscopeError):
-    """A published file of that name is already there."""
+    """A published file of that name already exists."""
 
     code = "file_exists"
     status = 409
@@ -24,7 +24,7 @@ class FileExists(KeyscopeError):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its DuckDB type and, for people, what its number is."""
+    """One column: its name, its DuckDB type and the help text that pages show."""
 
     name: str
     type: str
@@ -33,7 +33,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table of the run file; rows are written in the order of `sorted_by`."""
+    """One table; its rows are written in the order of `sorted_by`."""
 
     name: str
     columns: tuple[Column, ...]
@@ -41,11 +41,9 @@ class Table:
 
     @property
     def names(self) -> list[str]:
-        """Column names in order."""
         return [column.name for column in self.columns]
 
     def ddl(self) -> str:
-        """The CREATE TABLE statement."""
         columns = ", ".join(f'"{column.name}" {column.type}' for column in self.columns)
         return f"CREATE TABLE {self.name} ({columns})"
 
@@ -66,26 +64,26 @@ class Table:
 KEY = (Column("layer", "USMALLINT"), Column("index", "UINTEGER"))
 """The columns that name a key."""
 MANIFEST = Table("manifest", (Column("schema_version", "UINTEGER"), Column("document", "VARCHAR")), ())
-"""The one row that says what a file is; `document` is JSON."""
+"""One row that identifies a file; `document` is JSON."""
 
 
 @contextmanager
 def publish(path: Path, tables: Sequence[Table], replace: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Write a file: empty tables on entry, published under its final name on a clean exit.
+    """Create a file: empty tables on entry, published under its final name on a clean exit.
 
-    Everything is written to `NAME.duckdb.part`; on exit it is checkpointed, closed, synced and renamed, so a file with
-    its final name is complete. After an error the part is removed and nothing else is touched. Readers of a file that
-    is replaced keep the one they opened.
+    Everything is written to `NAME.duckdb.part`, which is checkpointed, closed, synced and renamed on exit: a file with
+    its final name is complete. After an error the part is removed and nothing else is touched. Readers of a replaced
+    file keep the one they opened.
 
     Raises:
-        FileExists: there is a file of that name, and it is not to be replaced.
+        FileExists: a file of that name exists and `replace` is false.
     """
     if path.exists() and not replace:
-        raise FileExists(f"{path} is already there; such files are never overwritten: move it away to compute it again")
+        raise FileExists(f"{path} already exists and is never overwritten: move it away to compute it again")
     part = path.with_name(path.name + ".part")
     _remove(part)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # without a limit DuckDB keeps what it has written in most of the machine's memory
+    # without a limit DuckDB caches what it has written until most of the machine's memory is full
     connection = duckdb.connect(str(part), config={"memory_limit": f"{WRITER_BYTES}B"})
     try:
         for each in tables:
@@ -102,7 +100,7 @@ def publish(path: Path, tables: Sequence[Table], replace: bool = False) -> Itera
 
 
 def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None:
-    """Attach a file for reading only."""
+    """Attach a file read-only."""
     quoted = str(path).replace("'", "''")
     connection.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY, TYPE duckdb)")
 
@@ -114,7 +112,7 @@ def stored_columns(connection: duckdb.DuckDBPyConnection, database: str) -> dict
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without its explanations."""
+    """The first line of an error's message: DuckDB adds hints and candidates on the next."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
