@@ -1,4 +1,4 @@
-"""The immutable result of one shard: entries with their contexts, and mergeable statistics, as plain arrays on disk."""
+"""The immutable result of one shard on disk: entries with their contexts, and mergeable statistics, as plain arrays."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
@@ -32,7 +32,7 @@ def write_partial(folder: Path, collector: Collector) -> None:
 
 
 class Partial:
-    """A complete partial result, opened for reading by slices of keys."""
+    """A complete partial result, read by ranges of keys."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -63,9 +63,9 @@ class Partial:
 
 
 def raise_floor(kept: torch.Tensor, keys: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> torch.Tensor:
-    """Fold a partial's scores into the best scores so far, [keys, k] float32, -inf where fewer are known.
+    """Fold a shard's scores into the best scores so far, [keys, k] float32 in falling order, -inf if fewer are known.
 
-    The last column's minimum is each key's floor: entries below it cannot be among the k best of all shards.
+    The last column is each key's floor: an entry below it cannot be among the k best of all shards.
     """
     k = kept.shape[1]
     new = np.flatnonzero(np.diff(keys, prepend=-1))
@@ -76,7 +76,7 @@ def raise_floor(kept: torch.Tensor, keys: npt.NDArray[np.int64], scores: npt.NDA
 
 
 def _write_entries(part: Path, name: str, total: int, layers: Iterable[Entries]) -> None:
-    """Write one layer's entries after another, so that no more than one layer's are in memory."""
+    """Write entries layer by layer, so only one layer's are in memory."""
     writers: dict[str, npt.NDArray[Any]] = {}
     done = 0
     for entries in layers:
@@ -113,7 +113,7 @@ def _load_compressed(path: Path) -> npt.NDArray[np.uint32]:
 
 
 def completed(folder: Path, n_shards: int) -> Iterator[int]:
-    """Numbers of the shards whose partial results are complete."""
+    """Numbers of the shards with complete partial results."""
     return (number for number in range(n_shards) if (folder / partial_name(number)).is_dir())
 
 

@@ -1,4 +1,4 @@
-"""The one ordered merge: partial results of all shards → the rows of the run file, layer by layer."""
+"""The one ordered merge: partial results of all shards become the rows of the run file, layer by layer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ FIRES_ON_LISTED = 20
 
 @dataclass(frozen=True)
 class _LanguageRows:
-    """What one language gives for one layer."""
+    """The rows of one language and layer, merged over its shards."""
 
     language: str
     triggers: Mapping[str, Entries]
@@ -55,7 +55,7 @@ class _LanguageRows:
 
 
 class Publisher:
-    """Writes all tables but the manifest from the partial results of a run's shards."""
+    """Writes all tables except the manifest from the partial results of a run's shards."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Publisher:
         self._won = np.zeros(self._first_windows[-1], dtype=bool)
 
     def write(self, advance: Advance) -> None:
-        """Write everything, one step of progress a layer."""
+        """Write everything; progress advances by one per layer."""
         counts = self._store.token_counts(self._model.facts.vocabulary)
         self._write_tokens(counts)
         self._write_files()
@@ -133,7 +133,7 @@ class Publisher:
         self._insert(HISTOGRAMS, *parts, ordered=True)
 
     def _language_rows(self, language: str, windows: npt.NDArray[np.int64], first: int, last: int) -> _LanguageRows:
-        """Merge the shards' entries of one language for a layer's keys, and sort its samples into bands."""
+        """Merge the shards' entries of one language for a layer's keys, and cut its samples into bands."""
         partials = self._partials[language]
         triggers = {
             polarity: Entries.join([part.entries(polarity, first, last) for part in partials]).best(self._top_k)
@@ -143,7 +143,7 @@ class Publisher:
         return _LanguageRows(language, triggers, *cut_bands(samples, triggers["max"], windows, first))
 
     def _write_examples(self, layer: int, rows: list[_LanguageRows]) -> Entries:
-        """Write a layer's triggers, samples and fires-on tokens; give the strongest triggers of all languages."""
+        """Write a layer's triggers, samples and fires-on tokens; return the strongest triggers over all languages."""
         triggers = [
             (name, polarity, entries)
             for each in rows
@@ -186,7 +186,7 @@ class Publisher:
         }
 
     def _write_fires_on(self, layer: int, entries: Entries) -> None:
-        """Count the tokens of stored triggers and samples on which a key fires; a place stored twice counts once."""
+        """Count the tokens on which a key fires in its stored triggers and samples; a place stored twice counts once."""
         fires = entries.value > 0
         places = self._store.offsets[entries.file[fires]] + entries.position[fires]
         pairs = np.unique(np.stack([entries.key[fires], places]), axis=1)
@@ -200,12 +200,13 @@ class Publisher:
         self._insert(FIRES_ON, {**columns, "rank": rank[kept] + 1, "token_id": token[kept], "count": count[kept]})
 
     def _trigger_summaries(self, strongest: Entries, values: list[ValueTokens], first: int, last: int) -> Columns:
-        """Columns on the trigger tokens of each key and on the tokens after them; NaN or null without triggers."""
+        """Columns about the trigger tokens of each key and the tokens after them; NaN or NULL without triggers."""
         keys = last - first
         key = strongest.key - first
         at = self._store.offsets[strongest.file] + strongest.position
         n = np.bincount(key, minlength=keys)
         tokens, counts = np.unique(np.stack([key, self._store.token_ids[at]]), axis=1, return_counts=True)
+        # most common first, ties by token id, so equal runs agree
         order = np.lexsort((tokens[1], -counts, tokens[0]))
         commonest = order[rank_in(tokens[0][order]) == 0]
         top_token = np.full(keys, -1, dtype=np.int64)
@@ -215,12 +216,13 @@ class Publisher:
 
         promoted = next(each for each in values if (each.projection, each.direction) == (self._projection, "promoted"))
         has_next = strongest.position + 1 < self._store.lengths[strongest.file]
+        # the store is one array: the token after a file's last one would be the next file's first
         following = self._store.token_ids[np.where(has_next, at + 1, at)]
         agrees = has_next & (following == promoted.token_ids[key, 0])
         top_agrees = np.zeros(keys, dtype=bool)
         best = rank_in(strongest.key) == 0
         top_agrees[key[best]] = agrees[best]
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # 0/0 for keys without triggers: NaN, which insert() turns into NULL
             return {
                 "distinct_tokens": np.bincount(tokens[0], minlength=keys) / n,
                 "top_token_id": pa.array(top_token, mask=n == 0),
@@ -267,7 +269,7 @@ class Publisher:
         self._insert(FILES, {**columns, "file_id": np.arange(listing.num_rows)})
 
     def _write_windows(self) -> None:
-        """Write each window an example stands in, once; its id is its number among all windows of the corpus."""
+        """Write each window with a stored example once; its id is its number among all windows of the corpus."""
         prefix = np.array(self._model.facts.bos, dtype=np.int32)
         won = np.flatnonzero(self._won)
         for start in range(0, len(won), 8192):
@@ -294,16 +296,16 @@ class Publisher:
         return {"layer": np.full(len(keys), layer), "index": keys - self._first_keys[layer]}
 
     def _insert(self, table: Table, *parts: Columns, ordered: bool = False) -> None:
-        """Append rows of one layer as they come, or in the table's order."""
+        """Append rows as they are, or sorted in the table's order."""
         insert(self._connection, table, *parts, order=table.sorted_by if ordered else ())
 
 
 def _summaries(weights: Mapping[str, Array], total: Mapping[str, Array], languages: Mapping[str, Moments]) -> Columns:
-    """Columns that follow from moments and lengths."""
+    """Columns computed from moments and lengths; languages count alike, however many tokens they have."""
     rates = np.stack([each.firing / np.maximum(each.n, 1) for each in languages.values()])
     shares = rates / np.maximum(rates.sum(axis=0), 1e-30)
     dead = rates.sum(axis=0) == 0
-    entropy = -(shares * np.log(np.maximum(shares, 1e-30))).sum(axis=0)
+    entropy = -(shares * np.log(np.maximum(shares, 1e-30))).sum(axis=0)  # 0 log 0 is 0
     top = np.array(list(languages))[rates.argmax(axis=0)]
     return {
         "contribution": total["mean_abs"] * weights["norm_value"],
