@@ -43,8 +43,8 @@ def test_an_archive_is_downloaded_once(tmp_path):
         ),
         ("import sys; sys.exit('gone')", "gone"),
         ("raise SystemExit(3)", "no reason was given"),
-        ("pass", r"no thing\.zip came"),
-        ("open('thing.zip', 'w').write('the arch')", "another file than expected"),
+        ("pass", r"thing\.zip did not arrive"),
+        ("open('thing.zip', 'w').write('the arch')", "not the file expected"),
     ],
 )
 def test_a_download_that_failed_leaves_nothing_and_says_why(tmp_path, script, complaint):
