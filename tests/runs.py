@@ -1,4 +1,4 @@
-"""Small run files for tests: real code, a toy tokenizer, made-up coefficients and the true statistics of those.
+"""Small run files for tests: real code, a toy tokenizer, synthetic coefficients and their true statistics.
 
 `build_run` writes a whole run file through the contract. Everything in it follows from its arguments, and every table
 agrees with every other, so tests may compute any number again from `coefficients`.
@@ -139,7 +139,7 @@ class Window:
 
 
 def tokenize(text: str) -> list[bytes]:
-    """Words of up to six letters, single digits and signs; every other character is one token per byte."""
+    """Words of up to six letters, single digits and punctuation marks; other characters become one token per byte."""
     tokens: list[bytes] = []
     for piece in _TOKEN.findall(text):
         tokens += [piece.encode()] if piece.isascii() else [bytes([byte]) for byte in piece.encode()]
@@ -179,7 +179,7 @@ class _Builder:
         first = window_id = 0
         for file_id, tokens in enumerate(tokenized):
             for start in range(0, len(tokens), self.shape.window):
-                # A continuation byte begins no character, so lines and columns count characters begun before.
+                # a continuation byte begins no character: lines and columns count the characters begun before it
                 before = b"".join(tokens[:start]).decode(errors="ignore")
                 line, column = before.count("\n") + 1, len(before) - before.rfind("\n") - 1
                 ids = self.files[file_id][start : start + self.shape.window]
@@ -190,12 +190,12 @@ class _Builder:
         return window.token_ids[1:] if self.shape.bos else window.token_ids
 
     def _coefficients(self) -> np.ndarray:
-        """[layers, keys, tokens]: each key likes some tokens and one language; the last key of all is dead."""
+        """[layers, keys, tokens]: each key prefers some tokens and one language; the very last key is dead."""
         shape = self.shape
         likes = self.random.gamma(0.3, 2.0, size=(shape.layers, shape.keys, len(self.vocabulary)))
-        tongue = self.random.uniform(0.2, 1.0, size=(shape.layers, shape.keys, len(self.languages)))
+        preference = self.random.uniform(0.2, 1.0, size=(shape.layers, shape.keys, len(self.languages)))
         noise = self.random.normal(0, 0.3, size=(shape.layers, shape.keys, len(self.tokens)))
-        drive = likes[..., self.tokens] * tongue[..., self.language_of] + noise - 0.6
+        drive = likes[..., self.tokens] * preference[..., self.language_of] + noise - 0.6
         floor = -1.5 * np.abs(noise) * 4 if shape.gated else -0.17 * np.abs(np.tanh(drive))
         coefficients = np.where(drive > 0, drive, floor)
         coefficients[-1, -1] = -0.17 * np.abs(np.tanh(drive[-1, -1])) - 1e-4
@@ -264,7 +264,7 @@ class _Builder:
         self._insert(KEYS, self._key_row(layer, index, languages, promoted))
 
     def _peaks(self, coefficients: np.ndarray, here: np.ndarray) -> list[tuple[int, float]]:
-        """The largest coefficient of each window, with the share of windows below it."""
+        """The place of each window's largest coefficient, with the share of windows below it."""
         peaks = [
             int(here[self.window_of[here] == window][coefficients[here[self.window_of[here] == window]].argmax()])
             for window in np.unique(self.window_of[here])
@@ -273,7 +273,7 @@ class _Builder:
         return [(at, rank / len(peaks)) for rank, at in enumerate(peaks)]
 
     def _triggers(self, coefficients: np.ndarray, here: np.ndarray) -> dict[str, list[int]]:
-        """Positions in the corpus by polarity: the best of each file, the best files first."""
+        """Positions in the corpus by polarity: the best of each file, best files first."""
         polarities = {"max": coefficients, "min": -coefficients} if self.shape.gated else {"max": coefficients}
         file_of = np.array([window.file_id for window in self.windows])[self.window_of]
         triggers = {}

@@ -1,4 +1,4 @@
-"""Concepts as they are defined: what is refused and how, and that names and patterns are told apart."""
+"""Defining concepts: what is refused and how, and what identifies a concept."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The run file: complete when it has its name, and read by its own schema version only."""
+"""The run file: complete once it has its name, and read only if its schema version is known."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Entries of many lists with their contexts, as plain arrays: what a shard hands on and the merge joins."""
+"""Entries of many lists with their contexts as plain arrays, which shards write and the merge joins."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -11,7 +11,7 @@ from keyscope.worker.precompute.sampling import N_GROUPS
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """Entries of several lists, sorted by list; each array is [n] but `contexts`, which is [n, width].
+    """Entries of several lists, sorted by list; each array is [n], except `contexts`, which is [n, width].
 
     `key` counts through all layers; `group` is 0 except for samples.
     """

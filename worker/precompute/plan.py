@@ -1,4 +1,4 @@
-"""The plan of a precompute: the corpus cut into shards, each computed by itself and merged at the end."""
+"""The plan of a precompute: a corpus cut into shards that are computed independently and merged at the end."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ShardWork:
-    """What all shards of a run share: everything a process needs, on any machine, to compute one of them."""
+    """What all shards of a run share: all a process on any machine needs to compute one. It can be pickled and hashed."""
 
     source: ModelSource
     settings: RunSettings
@@ -34,7 +34,7 @@ class ShardWork:
 
 
 def plan_shards(store: TokenStore, files_per_shard: int) -> list[Shard]:
-    """Cut the corpus by file; where the cuts are depends on the corpus and `files_per_shard` alone."""
+    """Cut the corpus by file; the cuts depend only on the corpus and `files_per_shard`."""
     shards: list[Shard] = []
     for code, language in enumerate(store.language_names):
         members = np.flatnonzero(store.languages == code)

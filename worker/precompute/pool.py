@@ -1,4 +1,4 @@
-"""Running all shards that have no result yet, in this process or in several."""
+"""Computing all shards that have no result yet, in this process or in several."""
 
 import multiprocessing
 import os
@@ -24,16 +24,16 @@ from keyscope.worker.progress import Advance, Progress
 
 
 class Pool(Protocol):
-    """Where shards are computed: what another backend, such as a cluster, has to offer."""
+    """Where shards are computed. Another backend, such as a cluster, implements this."""
 
     slots: int
-    """Shards at work at once. No more are submitted, so each gets the floors of all shards complete by then."""
+    """Shards submitted at once; later ones wait, to get the floors of all shards complete by then."""
 
     def submit(self, shard: Shard, floors: Floors) -> "Future[int]":
-        """Start a shard, or compute it at once.
+        """Start computing a shard.
 
-        The future is done when the shard's partial result is complete in the results folder. It gives the tokens that
-        progress has not been told of yet, and raises what computing the shard raised.
+        The future is done when the shard's partial result is complete in the results folder. Its result is the number of
+        tokens not yet reported as progress; its exception is the one that computing the shard raised.
         """
         ...
 
@@ -62,9 +62,9 @@ def run_shards(model: CodeModel, work: ShardWork, store: TokenStore, shards: lis
 
 
 class _BestScores:
-    """The best scores of each key over the complete shards of a language: later shards need not keep lower ones.
+    """The best scores of each key over the complete shards of a language, from which later shards get their floors.
 
-    They only leave out what the merge would drop, so the rows do not depend on which shards were complete when.
+    Floors only omit what the merge would drop, so rows do not depend on which shards were complete when.
     """
 
     def __init__(self, model: CodeModel, work: ShardWork) -> None:
@@ -83,7 +83,7 @@ class _BestScores:
             self._best[shard.language, name] = raise_floor(kept, *result.scores(name, 0, self._keys))
 
     def floors(self, language: str) -> Floors:
-        """The lowest of each key's best scores; -inf while a key has fewer than it may keep."""
+        """The lowest of each key's best scores; -inf while it has fewer than `top_k`."""
         none = torch.full((self._keys, 1), -torch.inf)
         return {name: self._best.get((language, name), none)[:, -1].numpy() for name in self._names}
 
@@ -98,7 +98,7 @@ def _pool(model: CodeModel, work: ShardWork, store: TokenStore, advance: Advance
 
 
 class _ThisProcess:
-    """The model that is loaded already, one shard after another; progress is told of every batch."""
+    """One shard after another with the model loaded already; reports progress after every batch."""
 
     slots = 1
 
@@ -107,7 +107,7 @@ class _ThisProcess:
         self._advance = advance
 
     def submit(self, shard: Shard, floors: Floors) -> "Future[int]":
-        # not caught for the future: an interrupt has to stop the loop here and now
+        # errors are raised here, not through the future: Ctrl-C has to stop the loop at once
         self._runner.run(shard, floors, self._advance)
         done: Future[int] = Future()
         done.set_result(0)
@@ -115,7 +115,7 @@ class _ThisProcess:
 
 
 class _Processes:
-    """Several processes on this machine, each with a model of its own; progress is told of whole shards."""
+    """Several processes on this machine, each with its own model; progress counts whole shards."""
 
     def __init__(self, executor: ProcessPoolExecutor, work: ShardWork, store: TokenStore) -> None:
         self.slots = work.workers
@@ -152,12 +152,12 @@ def _start(work: ShardWork, numbers: "multiprocessing.Queue[int]") -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // work.workers))
     if work.source.device in ("auto", "cuda") and torch.cuda.is_available():
-        torch.cuda.set_device(numbers.get() % torch.cuda.device_count())  # processes share out the GPUs
+        torch.cuda.set_device(numbers.get() % torch.cuda.device_count())  # spread processes over the GPUs
 
 
 @cache
 def _runner(work: ShardWork) -> ShardRunner:
-    """Load the model once a process."""
+    """Load the model, once per process."""
     return ShardRunner(load_model(work.source), open_tokens(work.tokens), work)
 
 

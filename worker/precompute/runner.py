@@ -20,11 +20,11 @@ from keyscope.worker.precompute.windows import batches
 from keyscope.worker.progress import Advance
 
 Floors = dict[str, npt.NDArray[np.float32]]
-"""Per polarity, [all keys]: scores below cannot be among the best of the run, so a shard need not keep them."""
+"""Per polarity, [all keys]: lower scores cannot be among the run's best, so a shard need not keep them."""
 
 
 class ShardRunner:
-    """A model at work on shards; when device memory runs out, the batch is halved for good and the shard restarted."""
+    """Computes shards with one model; if device memory runs out, it halves the batch for good and restarts the shard."""
 
     def __init__(self, model: CodeModel, store: TokenStore, work: ShardWork) -> None:
         self._model = model
@@ -68,7 +68,7 @@ class ShardRunner:
     @torch.no_grad()
     def _attempt(self, shard: Shard, floors: dict[str, list[Tensor]], folder: Path, advance: Advance) -> None:
         scratch = folder.with_name(folder.name + ".scratch")
-        # an attempt that was killed may have left both
+        # a killed attempt may have left either
         for leftover in (scratch, folder.with_name(folder.name + ".part")):
             shutil.rmtree(leftover, ignore_errors=True)
         scratch.mkdir(parents=True)

@@ -11,7 +11,7 @@ CONTENT = b"the archive"
 
 
 def archive(script: str, content: bytes = CONTENT) -> Archive:
-    """An archive that a few lines of Python bring."""
+    """An archive whose download is a few lines of Python."""
     return Archive(
         "thing-1.0", "thing.zip", hashlib.sha256(content).hexdigest(), lambda: [sys.executable, "-c", script]
     )

@@ -24,7 +24,7 @@ def _random(n: int, seed: int) -> Candidates:
 
 
 def _expected(candidates: Candidates) -> list[list[tuple[float, int, int, float]]]:
-    """The same by sorting everything in plain Python."""
+    """The expected entries, by sorting everything in plain Python."""
     rows = list(
         zip(
             candidates.lists.tolist(),
