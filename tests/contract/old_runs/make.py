@@ -1,6 +1,6 @@
-"""Keep a small run with all its analyses as today's schema versions write them: `python -m tests.contract.old_runs.make`.
+"""Store a small run with all its analyses as the current schema versions write them: `python -m tests.contract.old_runs.make`.
 
-Run it before raising either `SCHEMA_VERSION`. An archive that is there is never written again: its point is its age.
+Run it after raising a `SCHEMA_VERSION`. An archive is never overwritten: its age is what makes it useful.
 """
 
 import sys
@@ -24,7 +24,7 @@ SHAPE = Shape(layers=2, keys=4)
 def main() -> None:
     path = archive(SCHEMA_VERSION, kinds.SCHEMA_VERSION)
     if path.exists():
-        sys.exit(f"{path} is already there")
+        sys.exit(f"{path} already exists and is never overwritten")
     with tempfile.TemporaryDirectory() as folder:
         run = build_run(Path(folder) / "old.duckdb", SHAPE)
         write_agreement(run, SHAPE.layers)
