@@ -1,4 +1,4 @@
-"""Small run files for tests: real code, a toy tokenizer, made-up coefficients and the true statistics of those.
+"""Small run files for tests: real code, a toy tokenizer, synthetic coefficients and their true statistics.
 
 `build_run` writes a whole run file through the contract. Everything in it follows from its arguments, and every table
 agrees with every other, so tests may compute any number again from `coefficients`.
@@ -23,7 +23,25 @@ from keyscope.contract.manifest import (
     RunSettings,
     Verification,
 )
-from keyscope.contract.runfile import SCHEMA_VERSION, create, write_derived, write_manifest
+from keyscope.contract.runfile import FILES as FILES_TABLE
+from keyscope.contract.runfile import (
+    FIRES_ON,
+    HISTOGRAMS,
+    KEYS,
+    LANGUAGE_STATISTICS,
+    SAMPLES,
+    SCHEMA_VERSION,
+    TOKENS,
+    TRIGGERS,
+    VALUE_TOKENS,
+    WINDOWS,
+    create,
+    write_derived,
+    write_manifest,
+)
+from keyscope.contract.tables import Table
+
+Row = dict[str, object]
 
 PYTHON = '''\
 import numpy as np
@@ -121,7 +139,7 @@ class Window:
 
 
 def tokenize(text: str) -> list[bytes]:
-    """Words of up to six letters, single digits and signs; every other character is one token per byte."""
+    """Words of up to six letters, single digits and punctuation marks; other characters become one token per byte."""
     tokens: list[bytes] = []
     for piece in _TOKEN.findall(text):
         tokens += [piece.encode()] if piece.isascii() else [bytes([byte]) for byte in piece.encode()]
@@ -137,7 +155,7 @@ def build_run(path: Path, shape: Shape | None = None) -> Path:
 class _Builder:
     def __init__(self, path: Path, shape: Shape) -> None:
         self.path, self.shape = path, shape
-        self.rows: dict[str, list[tuple]] = {}
+        self.rows: dict[str, list[Row]] = {}
         self.random = np.random.default_rng(shape.seed)
         self.languages = list(dict.fromkeys(language for language, _, _ in FILES))
         tokenized = [tokenize(text) for _, _, text in FILES]
@@ -161,7 +179,7 @@ class _Builder:
         first = window_id = 0
         for file_id, tokens in enumerate(tokenized):
             for start in range(0, len(tokens), self.shape.window):
-                # A continuation byte begins no character, so lines and columns count characters begun before.
+                # a continuation byte begins no character: lines and columns count the characters begun before it
                 before = b"".join(tokens[:start]).decode(errors="ignore")
                 line, column = before.count("\n") + 1, len(before) - before.rfind("\n") - 1
                 ids = self.files[file_id][start : start + self.shape.window]
@@ -172,12 +190,12 @@ class _Builder:
         return window.token_ids[1:] if self.shape.bos else window.token_ids
 
     def _coefficients(self) -> np.ndarray:
-        """[layers, keys, tokens]: each key likes some tokens and one language; the last key of all is dead."""
+        """[layers, keys, tokens]: each key prefers some tokens and one language; the very last key is dead."""
         shape = self.shape
         likes = self.random.gamma(0.3, 2.0, size=(shape.layers, shape.keys, len(self.vocabulary)))
-        tongue = self.random.uniform(0.2, 1.0, size=(shape.layers, shape.keys, len(self.languages)))
+        preference = self.random.uniform(0.2, 1.0, size=(shape.layers, shape.keys, len(self.languages)))
         noise = self.random.normal(0, 0.3, size=(shape.layers, shape.keys, len(self.tokens)))
-        drive = likes[..., self.tokens] * tongue[..., self.language_of] + noise - 0.6
+        drive = likes[..., self.tokens] * preference[..., self.language_of] + noise - 0.6
         floor = -1.5 * np.abs(noise) * 4 if shape.gated else -0.17 * np.abs(np.tanh(drive))
         coefficients = np.where(drive > 0, drive, floor)
         coefficients[-1, -1] = -0.17 * np.abs(np.tanh(drive[-1, -1])) - 1e-4
@@ -189,71 +207,64 @@ class _Builder:
             for index in range(self.shape.keys):
                 self._write_key(layer, index)
         with create(self.path) as connection:
-            for table, rows in self.rows.items():
+            for name, rows in self.rows.items():
                 for start in range(0, len(rows), 500):
-                    _insert(connection, table, rows[start : start + 500])
+                    _insert(connection, name, rows[start : start + 500])
             write_derived(connection)
             write_manifest(connection, self._manifest())
 
-    def _insert(self, table: str, rows: list[tuple]) -> None:
-        self.rows.setdefault(table, []).extend(rows)
+    def _insert(self, table: Table, *rows: Row) -> None:
+        self.rows.setdefault(table.name, []).extend(rows)
 
     def _write_corpus(self) -> None:
         counts = np.bincount(self.tokens, minlength=len(self.vocabulary))
-        self._insert("tokens", [(i, token, i == BOS, int(counts[i])) for i, token in enumerate(self.vocabulary)])
-        self._insert(
-            "files",
-            [
-                (i, language, "synthetic", path, hashlib.sha256(text.encode()).hexdigest(), len(self.files[i]))
-                for i, (language, path, text) in enumerate(FILES)
-            ],
-        )
-        self._insert(
-            "windows", [(w.window_id, w.file_id, w.start, w.line, w.column, w.token_ids) for w in self.windows]
-        )
+        for token_id, token in enumerate(self.vocabulary):
+            self._insert(
+                TOKENS,
+                {"token_id": token_id, "bytes": token, "special": token_id == BOS, "count": int(counts[token_id])},
+            )
+        for file_id, (language, path, text) in enumerate(FILES):
+            row = {"file_id": file_id, "language": language, "source": "synthetic", "path": path}
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            self._insert(FILES_TABLE, {**row, "sha256": digest, "n_tokens": len(self.files[file_id])})
+        for window in self.windows:
+            self._insert(WINDOWS, {name: getattr(window, name) for name in WINDOWS.names})
 
     def _write_key(self, layer: int, index: int) -> None:
         coefficients = self.coefficients[layer, index]
+        key = {"layer": layer, "index": index}
         languages, fired = [], np.zeros(len(self.vocabulary), int)
         for number, language in enumerate(self.languages):
             here = np.flatnonzero(self.language_of == number)
-            languages.append((layer, index, language, *_moments(coefficients[here])))
+            place = {**key, "language": language}
+            languages.append({**place, **_moments(coefficients[here])})
             triggers = self._triggers(coefficients, here)
             samples = self._samples(coefficients, here)
             for polarity, positions in triggers.items():
-                self._insert(
-                    "triggers",
-                    [
-                        (layer, index, language, polarity, rank, *self._example(coefficients, at))
-                        for rank, at in enumerate(positions, start=1)
-                    ],
-                )
+                for rank, at in enumerate(positions, start=1):
+                    example = self._example(coefficients, at)
+                    self._insert(TRIGGERS, {**place, "polarity": polarity, "rank": rank, **example})
             for band, examples in samples.items():
-                self._insert(
-                    "samples",
-                    [
-                        (layer, index, language, band, rank, *self._example(coefficients, at), quantile)
-                        for rank, (at, quantile) in enumerate(examples, start=1)
-                    ],
-                )
+                for rank, (at, quantile) in enumerate(examples, start=1):
+                    example = self._example(coefficients, at)
+                    self._insert(SAMPLES, {**place, "band": band, "rank": rank, **example, "quantile": quantile})
             peaks = [at for at, _ in self._peaks(coefficients, here)]
-            histogram = (_histogram(coefficients[here]), _histogram(coefficients[peaks]))
-            self._insert("histograms", [(layer, index, language, *histogram)])
+            histogram = {"tokens": _histogram(coefficients[here]), "windows": _histogram(coefficients[peaks])}
+            self._insert(HISTOGRAMS, {**place, **histogram})
             stored = [at for positions in triggers.values() for at in positions]
             stored += [at for examples in samples.values() for at, _ in examples]
             for at in stored:
                 fired[self.tokens[at]] += coefficients[at] > 0
-        self._insert("language_statistics", languages)
+        self._insert(LANGUAGE_STATISTICS, *languages)
         commonest = sorted(np.flatnonzero(fired), key=lambda token_id: (-fired[token_id], token_id))
-        self._insert(
-            "fires_on",
-            [(layer, index, rank, int(i), int(fired[i])) for rank, i in enumerate(commonest[:10], start=1)],
-        )
+        for rank, token_id in enumerate(commonest[:10], start=1):
+            counted = {"rank": rank, "token_id": int(token_id), "count": int(fired[token_id])}
+            self._insert(FIRES_ON, {**key, **counted})
         promoted = self._write_value_tokens(layer, index)
-        self._insert("keys", [self._key_row(layer, index, languages, promoted)])
+        self._insert(KEYS, self._key_row(layer, index, languages, promoted))
 
     def _peaks(self, coefficients: np.ndarray, here: np.ndarray) -> list[tuple[int, float]]:
-        """The largest coefficient of each window, with the share of windows below it."""
+        """The place of each window's largest coefficient, with the share of windows below it."""
         peaks = [
             int(here[self.window_of[here] == window][coefficients[here[self.window_of[here] == window]].argmax()])
             for window in np.unique(self.window_of[here])
@@ -262,7 +273,7 @@ class _Builder:
         return [(at, rank / len(peaks)) for rank, at in enumerate(peaks)]
 
     def _triggers(self, coefficients: np.ndarray, here: np.ndarray) -> dict[str, list[int]]:
-        """Positions in the corpus by polarity: the best of each file, the best files first."""
+        """Positions in the corpus by polarity: the best of each file, best files first."""
         polarities = {"max": coefficients, "min": -coefficients} if self.shape.gated else {"max": coefficients}
         file_of = np.array([window.file_id for window in self.windows])[self.window_of]
         triggers = {}
@@ -280,7 +291,7 @@ class _Builder:
         silent = [(at, 0.0) for at in here.tolist() if coefficients[at] <= 0][:1]
         return {**bands, "random": peaks[1:2], "silent": silent}
 
-    def _example(self, coefficients: np.ndarray, at: int) -> tuple:
+    def _example(self, coefficients: np.ndarray, at: int) -> Row:
         window = self.windows[self.window_of[at]]
         shift = len(window.token_ids) - len(self._ids(window))
         position = at - window.first + shift
@@ -294,7 +305,15 @@ class _Builder:
                 around[offset + self.shape.context] = coefficients[at + offset]
         scale = float(np.nanmax(np.abs(around))) or 1.0
         context = (around / scale).astype("<f2").tobytes()
-        return float(coefficients[at]), window.window_id, position, window.line + lines, column, scale, context
+        return {
+            "coefficient": float(coefficients[at]),
+            "window_id": window.window_id,
+            "position": position,
+            "line": window.line + lines,
+            "column": column,
+            "scale": scale,
+            "context": context,
+        }
 
     def _write_value_tokens(self, layer: int, index: int) -> int:
         value, best = self.values[layer, index], 0
@@ -304,18 +323,15 @@ class _Builder:
             order = np.argsort(-logits)[: len(logits) - 1]
             best = best or int(order[0])
             for direction, ids in (("promoted", order[:5]), ("suppressed", order[::-1][:5])):
-                self._insert(
-                    "value_tokens",
-                    [
-                        (layer, index, projection, direction, rank, int(i), float(logits[i]))
-                        for rank, i in enumerate(ids, start=1)
-                    ],
-                )
+                for rank, token_id in enumerate(ids, start=1):
+                    row = {"layer": layer, "index": index, "projection": projection, "direction": direction}
+                    listed = {"rank": rank, "token_id": int(token_id), "logit": float(logits[token_id])}
+                    self._insert(VALUE_TOKENS, {**row, **listed})
         return best
 
-    def _key_row(self, layer: int, index: int, languages: list[tuple], promoted: int) -> tuple:
+    def _key_row(self, layer: int, index: int, languages: list[Row], promoted: int) -> Row:
         coefficients = self.coefficients[layer, index]
-        rates = np.array([row[4] for row in languages])
+        rates = np.array([row["firing_rate"] for row in languages])
         shares = rates[rates > 0] / rates.sum() if rates.sum() else np.array([])
         entropy = float(-(shares * np.log(shares)).sum()) if len(shares) else None
         triggers = [
@@ -328,47 +344,44 @@ class _Builder:
         strongest = max(range(len(triggers)), key=lambda n: coefficients[triggers[n]])
         moments = _moments(coefficients)
         value_norm = float(np.linalg.norm(self.values[layer, index]))
-        return (
-            layer,
-            index,
-            *self._weight_statistics(layer, index),
-            *moments,
-            moments[8] * value_norm,
-            bool((coefficients <= 0).all()),
-            self.languages[int(rates.argmax())] if rates.any() else None,
-            entropy,
-            len(ids) / len(triggers),
-            int(ids[counts.argmax()]),
-            float(counts.max() / len(triggers)),
-            following[strongest] == promoted,
-            float(np.mean([token_id == promoted for token_id in following])),
-        )
+        return {
+            "layer": layer,
+            "index": index,
+            **self._weight_statistics(layer, index),
+            **moments,
+            "contribution": moments["mean_abs"] * value_norm,
+            "dead": bool((coefficients <= 0).all()),
+            "top_language": self.languages[int(rates.argmax())] if rates.any() else None,
+            "language_entropy": entropy,
+            "distinct_tokens": len(ids) / len(triggers),
+            "top_token_id": int(ids[counts.argmax()]),
+            "top_token_share": float(counts.max() / len(triggers)),
+            "kv_agreement": following[strongest] == promoted,
+            "kv_precision": float(np.mean([token_id == promoted for token_id in following])),
+        }
 
-    def _weight_statistics(self, layer: int, index: int) -> tuple:
+    def _weight_statistics(self, layer: int, index: int) -> Row:
         key, up, value = self.keys[layer, index], self.up[layer, index], self.values[layer, index]
         cosines = self.head @ value / np.linalg.norm(self.head, axis=1) / np.linalg.norm(value)
         logits = self.head @ value
         probabilities = np.exp(logits - logits.max())
         counts = np.bincount(self.tokens, minlength=len(self.vocabulary))
         seen = counts > 0
-        _, _, mean, variance, skewness, kurtosis, *_ = _moments(cosines)
+        moments = _moments(cosines)
         gated = self.shape.gated
-        return (
-            float(np.linalg.norm(key)),
-            float(np.linalg.norm(up)) if gated else None,
-            None if gated else 0.0,
-            float(np.linalg.norm(value)),
-            _cosine(key, value),
-            _cosine(up, value) if gated else None,
-            _cosine(key, up) if gated else None,
-            mean,
-            variance,
-            skewness,
-            kurtosis,
-            float(probabilities.max() / probabilities.sum()),
-            float(np.corrcoef(logits[seen], np.log(counts[seen]))[0, 1]),
-            0.0,
-        )
+        return {
+            "norm_key": float(np.linalg.norm(key)),
+            "norm_up": float(np.linalg.norm(up)) if gated else None,
+            "bias": None if gated else 0.0,
+            "norm_value": float(np.linalg.norm(value)),
+            "cos_key_value": _cosine(key, value),
+            "cos_up_value": _cosine(up, value) if gated else None,
+            "cos_gate_up": _cosine(key, up) if gated else None,
+            **{f"vocab_{name}": moments[name] for name in ("mean", "variance", "skewness", "kurtosis")},
+            "max_probability": float(probabilities.max() / probabilities.sum()),
+            "unigram_correlation": float(np.corrcoef(logits[seen], np.log(counts[seen]))[0, 1]),
+            "null_share": 0.0,
+        }
 
     def _manifest(self) -> Manifest:
         shape = self.shape
@@ -424,29 +437,30 @@ class _Builder:
         )
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple]) -> None:
-    """Rows in one statement, for each statement costs milliseconds."""
+def _insert(connection: duckdb.DuckDBPyConnection, name: str, rows: list[Row]) -> None:
+    """Insert rows in one statement, because each statement costs milliseconds; columns not given are NULL."""
+    columns = ", ".join(f'"{column}"' for column in rows[0])
     row = f"({', '.join('?' * len(rows[0]))})"
-    values = [value for each in rows for value in each]
-    connection.execute(f"INSERT INTO {table} VALUES {', '.join([row] * len(rows))}", values)
+    values = [value for each in rows for value in each.values()]
+    connection.execute(f"INSERT INTO {name} ({columns}) VALUES {', '.join([row] * len(rows))}", values)
 
 
-def _moments(values: np.ndarray) -> tuple[int, float, float, float, float | None, float | None, float, float, float]:
+def _moments(values: np.ndarray) -> dict[str, float | None]:
     """The columns of `keyscope.contract.runfile.MOMENTS`."""
     values = values.astype(np.float64)
     mean, variance = values.mean(), values.var()
     z = (values - mean) / np.sqrt(variance) if variance else None
-    return (
-        len(values),
-        float((values > 0).mean()),
-        float(mean),
-        float(variance),
-        None if z is None else float((z**3).mean()),
-        None if z is None else float((z**4).mean()),
-        float(values.min()),
-        float(values.max()),
-        float(np.abs(values).mean()),
-    )
+    return {
+        "n": len(values),
+        "firing_rate": float((values > 0).mean()),
+        "mean": float(mean),
+        "variance": float(variance),
+        "skewness": None if z is None else float((z**3).mean()),
+        "kurtosis": None if z is None else float((z**4).mean()),
+        "minimum": float(values.min()),
+        "maximum": float(values.max()),
+        "mean_abs": float(np.abs(values).mean()),
+    }
 
 
 def _histogram(coefficients: np.ndarray) -> list[int]:

@@ -13,5 +13,5 @@ def test_a_hub_out_of_reach_is_said_in_one_sentence(monkeypatch, tmp_path: Path)
 
     monkeypatch.setattr(weights.HfApi, "list_repo_files", unreachable)
     monkeypatch.setattr(weights, "snapshot_download", unreachable)
-    with pytest.raises(ModelNotFound, match="the hub did not give it: Name or service not known"):
+    with pytest.raises(ModelNotFound, match="the hub did not return it: Name or service not known"):
         find_weights("some/model", None, tmp_path)
