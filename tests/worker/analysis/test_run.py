@@ -270,16 +270,21 @@ def test_a_corpus_that_was_removed_is_gathered_again_and_a_changed_one_refused(
 @pytest.mark.parametrize("kind", sorted(kinds.KINDS))
 @pytest.mark.parametrize("seed", ["-1", str(2**63)])
 def test_a_seed_that_cannot_be_drawn_with_is_named(kind: str, seed: str) -> None:
-    with pytest.raises(InvalidSetting, match=f"seed='{seed}' is no setting of {kind}"):
+    with pytest.raises(InvalidSetting, match=f"{kind} cannot use seed='{seed}'"):
         make_analysis(kind, {"seed": seed} | ({"concept": "numpy"} if kind == "edit" else {}))
+
+
+@pytest.mark.parametrize("kind", sorted(kinds.KINDS))
+def test_every_kind_of_the_list_has_a_room_that_makes_it(kind: str) -> None:
+    assert make_analysis(kind, {"concept": "numpy"} if kind == "edit" else {}).kind == kind
 
 
 def test_an_unknown_kind_or_setting_is_named() -> None:
     with pytest.raises(UnknownAnalysis, match=r"'magic'.*syntax"):
         make_analysis("magic", {})
-    with pytest.raises(InvalidSetting, match="firing has no setting 'magic': it has strong_share, "):
+    with pytest.raises(InvalidSetting, match="firing has no setting 'magic': choose from strong_share, "):
         make_analysis("firing", {"magic": "1"})
-    with pytest.raises(InvalidSetting, match=r"tokens='many' is no setting of agreement: .*integer"):
+    with pytest.raises(InvalidSetting, match=r"agreement cannot use tokens='many': .*integer"):
         make_analysis("agreement", {"tokens": "many"})
-    with pytest.raises(InvalidSetting, match="concepts cannot be set so: magic is not shipped"):
+    with pytest.raises(InvalidSetting, match="concepts cannot use these settings: magic is not shipped"):
         make_analysis("concepts", {"names": "magic"})

@@ -94,7 +94,7 @@ def test_line_ends_of_either_kind_and_characters_of_several_bytes_are_counted_in
         (concept(query="(no_such_node) @a"), "python", "concept one: the python query cannot be read"),
         (concept(query="(identifier"), "python", "concept one: the python query"),
         (concept(query="(identifier)"), "python", "captures nothing"),
-        (concept("cobol", identifiers=["a"]), "cobol", "no grammar of cobol"),
+        (concept("cobol", identifiers=["a"]), "cobol", "no grammar for cobol"),
     ],
 )
 def test_a_pattern_that_a_language_cannot_use_is_named(given: Concept, language: str, said: str) -> None:
