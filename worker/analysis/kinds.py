@@ -33,10 +33,12 @@ def make_analysis(kind: str, settings: Mapping[str, Any]) -> Analysis:
 
 def _sentence(kind: str, error: ValidationError) -> str:
     wrong = error.errors()[0]
-    name, said = ".".join(map(str, wrong["loc"])), wrong["msg"].removeprefix("Value error, ")
+    name, reason = ".".join(map(str, wrong["loc"])), wrong["msg"].removeprefix("Value error, ")
     if wrong["type"] == "extra_forbidden":
         known = next(each for each in Settings.__subclasses__() if each.__name__ == error.title).model_fields
         return f"the analysis {kind} has no setting {name!r}: choose from {', '.join(known)}"
     return (
-        f"{kind} cannot use {name}={wrong['input']!r}: {said}" if name else f"{kind} cannot use these settings: {said}"
+        f"{kind} cannot use {name}={wrong['input']!r}: {reason}"
+        if name
+        else f"{kind} cannot use these settings: {reason}"
     )

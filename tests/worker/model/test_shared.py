@@ -1,4 +1,4 @@
-"""The fixtures' own promise: a test that edits a shared model or leaves a hook on it fails, and no other test does."""
+"""The guard of shared models: a test that edits one or leaves a hook on it fails, and no other test does."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What stands around a byte, and what queries find."""
+"""The nodes around a byte, and what queries find."""
 
 import pytest
 
@@ -111,7 +111,7 @@ def test_a_wrong_query_is_named_with_its_place(query: str, message: str) -> None
         captures(CODE, "python", query)
 
 
-def test_strings_and_comments_of_a_query_are_no_predicates() -> None:
+def test_strings_and_comments_of_a_query_are_not_predicates() -> None:
     query = '; see #nothing?\n((string) @x (#match? @x "#what. \\\\d"))'
     assert captures(b"a = '#what? 1'\nb = '2'\n", "python", query) == [(4, 14)]
 

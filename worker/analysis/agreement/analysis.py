@@ -52,7 +52,6 @@ class Agreement(Analysis):
         return self._plan(subject)[step](done, advance)
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
-        """Write the rows of all three tables."""
         names = [step.name for step in self._plan(subject)]
         of = {
             kind: [results[name] for name in names if name.startswith(kind)]

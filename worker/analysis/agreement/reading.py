@@ -70,17 +70,17 @@ def _feed_forward(
     model: CodeModel, coefficients: Tensor, written: Tensor, values: ValueTops, permuted: ValueTops
 ) -> dict[str, Tensor]:
     """The predictions of a feed-forward layer as a whole, and of its strongest value alone."""
-    says = top_tokens(model, written, partial(model.project, normed=True))
+    prediction = top_tokens(model, written, partial(model.project, normed=True))
     strongest = (coefficients.abs() * values.lengths).argmax(dim=1, keepdim=True)
     there = coefficients.gather(1, strongest)
-    alike = (values.promoted == says[:, None]) & (coefficients > 0)
+    alike = (values.promoted == prediction[:, None]) & (coefficients > 0)
     if model.facts.gated:  # a gated key writes as much with either sign; elsewhere it does not fire below 0
-        alike |= (values.suppressed == says[:, None]) & (coefficients < 0)
+        alike |= (values.suppressed == prediction[:, None]) & (coefficients < 0)
     return {
-        "ff": says,
+        "ff": prediction,
         "ff_raw": top_tokens(model, written, partial(model.project, normed=False)),
-        "value": values.says(strongest, there)[:, 0],
-        "value_permuted": permuted.says(strongest, there)[:, 0],
+        "value": values.predicts(strongest, there)[:, 0],
+        "value_permuted": permuted.predicts(strongest, there)[:, 0],
         "zero_agreement": ~alike.any(dim=1),
         "active": (coefficients > 0).float().mean(dim=1),
     }

@@ -38,8 +38,8 @@ class _Rows:
         if np.isnan(found.estimate[cell]):
             return
         numbers = {name: float(getattr(found, name)[cell]) for name in Interval._fields}
-        told = {name: None if np.isnan(number) else number for name, number in numbers.items()}
-        for name, value in (told | named).items():
+        stored = {name: None if np.isnan(number) else number for name, number in numbers.items()}
+        for name, value in (stored | named).items():
             self._columns[name].append(value)
 
     def write(self, connection: duckdb.DuckDBPyConnection) -> None:

@@ -38,7 +38,7 @@ class ValueTops:
         order = torch.randperm(len(self.promoted), generator=generator).to(self.promoted.device)
         return ValueTops(self.promoted[order], self.suppressed[order], self.lengths)
 
-    def says(self, keys: Tensor, coefficients: Tensor) -> Tensor:
+    def predicts(self, keys: Tensor, coefficients: Tensor) -> Tensor:
         """The token that keys with these coefficients promote most; all of one shape."""
         return torch.where(coefficients < 0, self.suppressed[keys], self.promoted[keys])
 

@@ -169,7 +169,6 @@ class ConceptAnalysis(Analysis):
         return {"gifts": sums, "gift_sites": sites}
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
-        """Write all tables."""
         concepts = self.concepts(subject)
         found = Found(subject, concepts, ~split(subject.store), self.settings, self.strong, results[CENSUS])
         for step in self.steps(subject)[1:]:

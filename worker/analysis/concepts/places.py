@@ -39,7 +39,6 @@ class Places:
         return record_arrays(self)
 
     def concept(self, number: int) -> "Places":
-        """The spans of one concept."""
         first, last = np.searchsorted(self.concepts, [number, number + 1])
         return Places(*(array[first:last] for array in (self.concepts, self.files, self.firsts, self.ends)))
 

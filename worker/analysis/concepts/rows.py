@@ -96,7 +96,6 @@ class Found:
         self.gift_sites = np.zeros(self.n, dtype=np.int64)
 
     def add(self, step: Step, result: Arrays) -> None:
-        """Add the counts of a step."""
         counts = np.asarray(result["counts"], dtype=np.int64)
         language = self.store.language_names[self.store.languages[step.files[0]]]
         self.of_concepts = counts[..., :-1] + (0 if self.of_concepts is None else self.of_concepts)
@@ -104,24 +103,24 @@ class Found:
         self.gifts += result["gifts"]
         self.gift_sites += result["gift_sites"]
 
-    def spoken(self, number: int) -> BoolArray:
+    def covered(self, number: int) -> BoolArray:
         """Languages for which a concept, or the original of a copy, has a pattern, [languages]."""
         patterns = self.concepts[number % self.n].patterns
         return np.array([language in patterns for language in self.store.language_names])
 
     def files(self, number: int) -> BoolArray:
         """Files in these languages, [files]."""
-        inside: BoolArray = self.spoken(number)[self.store.languages]
+        inside: BoolArray = self.covered(number)[self.store.languages]
         return inside
 
     def counts(self, number: int) -> Counts:
         """Tokens above the levels for a concept or a copy, counted in its languages only."""
         chosen = self.files(number) & self.picking
-        spoken = [name for name, yes in zip(self.store.language_names, self.spoken(number), strict=True) if yes]
+        covered = [name for name, yes in zip(self.store.language_names, self.covered(number), strict=True) if yes]
         assert self.of_concepts is not None
         return Counts(
             of_concept=self.of_concepts[..., number],
-            of_all=np.sum([self.of_all[name] for name in spoken if name in self.of_all], axis=0),
+            of_all=np.sum([self.of_all[name] for name in covered if name in self.of_all], axis=0),
             concept_tokens=int(self.census["tokens"][number, chosen].sum()),
             tokens=int(self.store.lengths[chosen].sum()),
         )
@@ -157,9 +156,9 @@ class Found:
         return HitCounts(hits, trials, hits_by_file, trials_by_file)
 
     def _against_chance(self, number: int, counted: HitCounts, rates: FloatArray) -> TriggerScores:
-        spoken, hits = self.spoken(number), counted.hits[number]
-        estimate, low, high = np.nan_to_num(rates[:, spoken])
-        trials = counted.trials[:, spoken]
+        covered, hits = self.covered(number), counted.hits[number]
+        estimate, low, high = np.nan_to_num(rates[:, covered])
+        trials = counted.trials[:, covered]
         # keys with equal numbers of trials share their distribution, and there are few different ones
         cases, which = np.unique(trials, axis=0, return_inverse=True)
         log_p = log_tail(cases, estimate)[which.ravel(), hits]
@@ -170,7 +169,7 @@ class Found:
             chance=any_hit(trials, estimate),
             chance_low=any_hit(trials, low),
             chance_high=any_hit(trials, high),
-            expected_hits=np.nan_to_num(rates[:, spoken]) @ trials.T,
+            expected_hits=np.nan_to_num(rates[:, covered]) @ trials.T,
             log_p=log_p,
             significant=(log_q <= np.log(self.settings.alpha)) & (hits > 0),
             log_q=log_q,
@@ -195,7 +194,7 @@ def write_rows(connection: duckdb.DuckDBPyConnection, found: Found) -> None:
 
 def _concept_row(found: Found, number: int) -> Columns:
     concept, store = found.concepts[number], found.store
-    spoken, sites = found.files(number), found.census["sites"][number]
+    covered, sites = found.files(number), found.census["sites"][number]
     windows = found.census["windows"]
     values: dict[str, object] = {
         "concept": concept.part,
@@ -205,7 +204,7 @@ def _concept_row(found: Found, number: int) -> Columns:
         "definition": concept.model_dump_json(exclude_none=True),
         "alpha": found.settings.alpha,
         "sites": int(sites[found.picking].sum()),
-        "held_out_files": int((spoken & ~found.picking).sum()),
+        "held_out_files": int((covered & ~found.picking).sum()),
         "held_out_sites": int(sites[~found.picking].sum()),
         "causal_windows": int((windows[:, 0] == number).sum()),
         "causal_sites": int(found.gift_sites[number]),
@@ -215,25 +214,25 @@ def _concept_row(found: Found, number: int) -> Columns:
 
 
 def _language_rows(found: Found, number: int, rates: FloatArray) -> Columns:
-    store, spoken = found.store, np.flatnonzero(found.spoken(number))
+    store, covered = found.store, np.flatnonzero(found.covered(number))
     mine = found.places.concept(number)
     matches = np.bincount(mine.files, minlength=store.n_files)
     tokens = found.census["tokens"][number]
 
     def sums(values: npt.NDArray[np.generic]) -> IntArray:
-        return np.array([values[found.picking & (store.languages == code)].sum() for code in spoken], dtype=np.int64)
+        return np.array([values[found.picking & (store.languages == code)].sum() for code in covered], dtype=np.int64)
 
     return {
-        "concept": np.array([found.concepts[number].part] * len(spoken)),
-        "language": np.array([store.language_names[code] for code in spoken]),
+        "concept": np.array([found.concepts[number].part] * len(covered)),
+        "language": np.array([store.language_names[code] for code in covered]),
         "files": sums(np.ones(store.n_files, dtype=np.int64)),
         "files_with": sums(matches > 0),
         "matches": sums(matches),
         "tokens": sums(store.lengths),
         "concept_tokens": sums(tokens),
-        "base_rate": rates[0, spoken],
-        "base_rate_low": rates[1, spoken],
-        "base_rate_high": rates[2, spoken],
+        "base_rate": rates[0, covered],
+        "base_rate_low": rates[1, covered],
+        "base_rate_high": rates[2, covered],
     }
 
 

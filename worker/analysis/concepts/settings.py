@@ -71,7 +71,6 @@ class ConceptSettings(Settings):
 
     @property
     def concepts(self) -> tuple[Concept, ...]:
-        """The concepts asked for."""
         if self.definition is not None:
             return (self.definition,)
         return tuple(_SHIPPED[name] for name in self.names or _SHIPPED)

@@ -63,7 +63,6 @@ class EditAnalysis(Analysis):
         return measure(subject, cells, windows, self._conditions(chosen, done[RANGE]), advance)
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
-        """Write all tables."""
         chosen = results[KEYS]
         names = [name for name in results if name not in (KEYS, RANGE)]
         _, held_out = self._windows(subject)

@@ -169,10 +169,10 @@ def _effects(measured: Measured) -> Iterator[dict[str, Any]]:
             row = {"condition": number, "group": group, "name": name}
             row |= {"places": int(places[cell]), "files": int(files[cell])}
             for which, measure in enumerate(MEASURES):
-                row[measure] = _told(levels[cell, which])
-                row[f"{measure}_change"] = _told(change[cell, which])
-                row[f"{measure}_low"] = _told(low[cell, which])
-                row[f"{measure}_high"] = _told(high[cell, which])
+                row[measure] = _or_none(levels[cell, which])
+                row[f"{measure}_change"] = _or_none(change[cell, which])
+                row[f"{measure}_low"] = _or_none(low[cell, which])
+                row[f"{measure}_high"] = _or_none(high[cell, which])
             yield row
 
 
@@ -205,8 +205,8 @@ def _controls(measured: Measured) -> Iterator[dict[str, Any]]:
                     "z": float((mine[at] - mean[at]) / deviation[at]) if deviation[at] else None,
                     "p": (1 + int(as_bad[at])) / (1 + len(drawn)),
                     "excess": float(excess[at]),
-                    "excess_low": _told(low[at]),
-                    "excess_high": _told(high[at]),
+                    "excess_low": _or_none(low[at]),
+                    "excess_high": _or_none(high[at]),
                 }
 
 
@@ -223,9 +223,9 @@ def _contrasts(measured: Measured) -> Iterator[dict[str, Any]]:
                     "condition": number,
                     "against": against,
                     "measure": measure,
-                    "difference": _told(found.estimate[which]),
-                    "low": _told(found.low[which]),
-                    "high": _told(found.high[which]),
+                    "difference": _or_none(found.estimate[which]),
+                    "low": _or_none(found.low[which]),
+                    "high": _or_none(found.high[which]),
                 }
 
 
@@ -264,5 +264,5 @@ def _by_place(sums: FloatArray, places: FloatArray) -> FloatArray:
     return np.asarray(sums / divisor[:, None])
 
 
-def _told(value: float) -> float | None:
+def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)

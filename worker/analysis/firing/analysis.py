@@ -63,7 +63,6 @@ class Firing(Analysis):
         return draw_layer(blocks, layer, known.candidates[layer], own, names, settings)
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
-        """Write the rows of all tables."""
         known = self._known(subject)
         corpus = Corpus(subject, known.levels, known.candidates)
         counted = _summed(subject, results)

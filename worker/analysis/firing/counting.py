@@ -69,7 +69,6 @@ class StepCounts:
         self._files: list[tuple[int, int, list[int]]] = []
 
     def add(self, files: Sequence[int], advance: Advance) -> None:
-        """Count all tokens of some files."""
         for start in range(0, len(files), FILES_AT_ONCE):
             self._add(files[start : start + FILES_AT_ONCE], advance)
 

@@ -155,7 +155,7 @@ def _f1(files: npt.NDArray[Any]) -> FloatArray:
     above = [np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1] for counts in (files, total)]
     below = [counts.sum(axis=-1, keepdims=True) - found for counts, found in zip((files, total), above, strict=True)]
     right = np.stack([above[0], below[0]], axis=2).astype(np.float64)
-    said = np.stack([above[1].repeat(files.shape[1], 1), below[1].repeat(files.shape[1], 1)], axis=2)
+    predicted = np.stack([above[1].repeat(files.shape[1], 1), below[1].repeat(files.shape[1], 1)], axis=2)
     there = files.sum(axis=-1)[:, :, None, None]
-    f1: FloatArray = np.divide(2 * right, said + there, out=np.zeros_like(right), where=said + there > 0)
+    f1: FloatArray = np.divide(2 * right, predicted + there, out=np.zeros_like(right), where=predicted + there > 0)
     return f1

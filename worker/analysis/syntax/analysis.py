@@ -72,7 +72,6 @@ class Syntax(Analysis):
         return read_layer(subject, self._corpus(subject, done), layer, _mutated(subject, done, layer), drawn).arrays()
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
-        """Write the rows of all tables."""
         corpus = self._corpus(subject, results)
         layers = [LayerFound.of_arrays(results[step.name]) for step in _of_layers(subject)]
         write_keys(connection, layers)
