@@ -7,7 +7,7 @@ from keyscope.worker.model.errors import ModelNotFound
 from keyscope.worker.model.weights import find_weights
 
 
-def test_a_hub_out_of_reach_is_said_in_one_sentence(monkeypatch, tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_reported_in_one_sentence(monkeypatch, tmp_path: Path) -> None:
     def unreachable(*_args: object, **_more: object) -> None:
         raise weights.HTTPError("Name or service not known")
 

@@ -25,7 +25,7 @@ def masked_logits(model: CodeModel, masks: list[Mask]) -> Tensor:
         return model.logits(ids_of(model))
 
 
-def test_what_is_read_is_the_input_of_the_down_projection(tiny: CodeModel) -> None:
+def test_coefficients_read_are_the_input_of_the_down_projection(tiny: CodeModel) -> None:
     seen: dict[int, Tensor] = {}
     fed: dict[int, Tensor] = {}
     hooks = [
@@ -96,7 +96,7 @@ def test_rows_are_masked_each_by_its_own_masks(tiny: CodeModel) -> None:
     assert (report.keys, report.positions, report.steps) == (4, 24, {0: 1, 1: 1, 2: 1})
 
 
-def test_a_factor_of_one_changes_not_a_bit(tiny: CodeModel) -> None:
+def test_a_factor_of_one_does_not_change_a_bit(tiny: CodeModel) -> None:
     assert torch.equal(masked_logits(tiny, [Mask(mask.key, 1.0) for mask in MASKS]), tiny.logits(ids_of(tiny)))
 
 
@@ -108,12 +108,12 @@ def test_the_report_counts_keys_positions_and_passes(load_tiny: LoadTiny) -> Non
     assert (report.keys, report.positions, report.steps) == (2, 72, {1: 3})
 
 
-def test_masks_over_a_block_without_a_pass_are_an_error(load_tiny: LoadTiny) -> None:
+def test_masks_without_a_forward_pass_are_an_error(load_tiny: LoadTiny) -> None:
     with pytest.raises(MaskNotApplied, match=r"layers \[0, 1, 2\]"), mask_coefficients(load_tiny("gpt2"), [MASKS]):
         pass
 
 
-def test_no_masks_are_no_error_and_no_hooks(load_tiny: LoadTiny) -> None:
+def test_without_masks_there_is_no_error_and_no_hook(load_tiny: LoadTiny) -> None:
     model = load_tiny("gpt2")
     with mask_coefficients(model, [[], []]) as report:
         assert count_hooks(model.model) == 0
