@@ -5,17 +5,25 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+from pydantic import SecretStr
 
-from keyscope.app.accounts import people
+from keyscope.app.accounts import passwords, people
+from keyscope.app.accounts.oidc import provider_of
 from keyscope.app.accounts.passwords import hash_password
 from keyscope.app.main import create_app
 from keyscope.app.roles import Role
 from keyscope.app.runs import Registry, Run
 from keyscope.app.settings import Settings
-from tests.runs import Shape, build_run
-
-PASSWORD = "correct horse battery"
+from tests.app.accounts.office import PASSWORD, Office
+from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider
+from tests.app.copies import app_on_copies
+from tests.fake_worker import FakeWorker
+from tests.made.runs import Shape, build_run
+from tests.serving import serving
 
 
 def empty(url: str) -> None:
@@ -80,13 +88,80 @@ def client(started: TestClient, settings: Settings) -> TestClient:
     return client
 
 
+@pytest.fixture
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """argon2 as it is, but with as little work as it allows."""
+    passwords._nobodys.cache_clear()
+    monkeypatch.setattr(passwords, "_hasher", PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),)))
+    yield
+    passwords._nobodys.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def serving_provider() -> Iterator[FakeProvider]:
+    """A provider at an address that the tests of one module share."""
+    provider = FakeProvider()
+    with serving(provider.app) as url:
+        provider.issuer = url
+        yield provider
+
+
+@pytest.fixture
+def provider(serving_provider: FakeProvider) -> Iterator[FakeProvider]:
+    """The shared provider as it was made, whatever a test before changed of it."""
+    made = FakeProvider(serving_provider.issuer, key=serving_provider.key)
+    vars(serving_provider).update(vars(made))
+    yield serving_provider
+    serving_provider.issuer = made.issuer
+
+
+@pytest.fixture(scope="module")
+def accounts_settings(runs_dir: Path, labels_url: str) -> Settings:
+    """Settings of an app on which people sign in, for the modules about that."""
+    return Settings(runs=runs_dir, database_url=labels_url, accounts="accounts")
+
+
+@pytest.fixture(scope="module")
+def provider_settings(accounts_settings: Settings, serving_provider: FakeProvider) -> Settings:
+    """Settings of an app on which people sign in with an OpenID provider too."""
+    own = {"oidc_issuer": serving_provider.issuer, "oidc_client_id": CLIENT, "oidc_client_secret": SecretStr(SECRET)}
+    return accounts_settings.model_copy(update=own)
+
+
+@pytest.fixture
+def office(request: pytest.FixtureRequest, started: TestClient, settings: Settings, cheap_hashes: None) -> Office:
+    """A server with Ada (admin), Lea (labeler) and Vic (viewer)."""
+    app = started.app
+    assert isinstance(app, FastAPI)
+    if settings.oidc_issuer:
+        request.getfixturevalue("provider")
+        app.state.provider = provider_of(settings)
+    office = Office(app, started.portal)
+    office.add_three()
+    return office
+
+
 @pytest.fixture(scope="session")
 def reader(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A client shared by tests that change nothing, on run files of its own: DuckDB opens a file once a process."""
-    directory = tmp_path_factory.mktemp("reader")
-    shutil.copytree(runs_dir, directory / "runs")
-    settings = Settings(runs=directory / "runs", database_url=f"sqlite:///{directory}/labels.sqlite")
-    with TestClient(create_app(settings)) as client:
+    with app_on_copies(runs_dir, tmp_path_factory.mktemp("reader")) as client:
+        yield client
+
+
+@pytest.fixture
+def worker(reader: TestClient) -> FakeWorker:
+    """A worker with the model of alpha, which says the same of every text."""
+    model = reader.app.state.registry.get("alpha").manifest.model
+    return FakeWorker(model.weights_sha256, model.keys_per_layer)
+
+
+@pytest.fixture
+def live(settings: Settings, worker: FakeWorker) -> Iterator[TestClient]:
+    """A client of an app that has this worker."""
+    with (
+        serving(worker.app) as url,
+        TestClient(create_app(settings.model_copy(update={"worker_urls": [url]}))) as client,
+    ):
         yield client
 
 

@@ -22,15 +22,15 @@ from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
 from keyscope.contract.runfile import open_run, read_manifest
 from keyscope.contract.wire import WorkerJob
-from tests.analyses import write_agreement
 from tests.chromium import launch
-from tests.concepts import write_concepts
-from tests.edits import LOOPS, write_edit
 from tests.fake_worker import HALF, FakeWorker, made_job
-from tests.firing_analysis import write_firing
-from tests.runs import Shape, build_run
+from tests.made.agreement import write_agreement
+from tests.made.concepts import write_concepts
+from tests.made.edits import LOOPS, write_edit
+from tests.made.firing import write_firing
+from tests.made.runs import Shape, build_run
+from tests.made.syntax import write_syntax
 from tests.serving import serving
-from tests.syntax_analysis import write_syntax
 
 PATIENCE = 60_000
 """Milliseconds that a page may take to be as expected, for the machine may be busy; a page that is so already costs none."""

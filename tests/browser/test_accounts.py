@@ -13,7 +13,7 @@ from keyscope.app.settings import Settings
 from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider
 from tests.browser.conftest import TELEPHONE, Site, Visitor
 from tests.fake_worker import FakeWorker
-from tests.runs import Shape, build_run
+from tests.made.runs import Shape, build_run
 from tests.serving import serving
 
 PASSWORD = "correct horse battery"

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from tests.browser.every_page import EveryPage
-from tests.edits import MadeEdit
+from tests.made.edits import MadeEdit
 
 
 class TestAnalyses(EveryPage):

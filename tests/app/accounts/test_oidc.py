@@ -7,7 +7,6 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from joserfc.jwk import OctKey, RSAKey
-from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
 from keyscope.app.accounts import people
@@ -24,7 +23,7 @@ from keyscope.app.settings import Settings
 from keyscope.contract.concepts import define
 from keyscope.contract.keys import KeyId
 from tests.app.accounts.office import Office, is_signed_in
-from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider, vouched
+from tests.app.accounts.provider import SECRET, FakeProvider, vouched
 
 EVE, ADA = Person("Eve", Role.LABELER), Person("Ada", Role.ADMIN)
 TARGET = Target("0" * 64, KeyId(0, 0))
@@ -48,9 +47,8 @@ SPOKE: dict[str, Callable[[Session], object]] = {
 
 
 @pytest.fixture(scope="module")
-def module_settings(module_settings: Settings, serving_provider: FakeProvider) -> Settings:
-    own = {"oidc_issuer": serving_provider.issuer, "oidc_client_id": CLIENT, "oidc_client_secret": SecretStr(SECRET)}
-    return module_settings.model_copy(update=own)
+def module_settings(provider_settings: Settings) -> Settings:
+    return provider_settings
 
 
 def begin(browser: TestClient, onward: str = "/runs/alpha") -> str:

@@ -49,12 +49,11 @@ class Served:
 
 
 @pytest.fixture
-def served(settings: Settings) -> Iterator[Served]:
+def served(settings: Settings, cheap_hashes: None) -> Iterator[Served]:
     app = create_app(settings)
     with serving(app) as url:
         served = Served(Office(app), url)
-        for name, role in (("Ada", "admin"), ("Lea", "labeler")):
-            served.office.add(name, role)
+        served.office.add_three()
         yield served
         for listener in served.listeners:
             listener.client.close()

@@ -1,4 +1,4 @@
-"""A file of the analysis of syntax beside the small runs of `tests.runs`: made-up numbers from a formula each test knows."""
+"""A file of the analysis of syntax beside the small runs of `tests.made.runs`: made-up numbers from a formula each test knows."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import duckdb
 from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
 from keyscope.contract.analyses.syntax import ASPECTS, KEY_MEASURES, LAYER_MEASURES, ROLES
 from keyscope.contract.runfile import open_run
-from tests.analyses import analysis_manifest
+from tests.made.agreement import analysis_manifest
 
 VALUES = {
     "role": ROLES,

@@ -1,4 +1,4 @@
-"""A file of the analysis of firing beside the small runs of `tests.runs`: made-up numbers from formulas each test knows."""
+"""A file of the analysis of firing beside the small runs of `tests.made.runs`: made-up numbers from formulas each test knows."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import duckdb
 from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
 from keyscope.contract.analyses.firing import CENSUS, GROUPS, MEASURES, UNGROUPED
 from keyscope.contract.runfile import open_run
-from tests.analyses import analysis_manifest
+from tests.made.agreement import analysis_manifest
 
 CONTROLLED = {
     "positional": "shifted",

@@ -9,22 +9,20 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
-from pydantic import SecretStr
 
 from keyscope.app.accounts import joining, people
 from keyscope.app.accounts.oidc import Flow, Identity
 from keyscope.app.pages.accounts.provider import COOKIE
 from keyscope.app.settings import Settings
 from tests.app.accounts.office import PASSWORD, Office, is_signed_in, sign_in
-from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider, vouched
+from tests.app.accounts.provider import FakeProvider, vouched
 
 JOIN, PART = "/account/provider/join", "/account/provider/part"
 
 
 @pytest.fixture(scope="module")
-def module_settings(module_settings: Settings, serving_provider: FakeProvider) -> Settings:
-    own = {"oidc_issuer": serving_provider.issuer, "oidc_client_id": CLIENT, "oidc_client_secret": SecretStr(SECRET)}
-    return module_settings.model_copy(update=own)
+def module_settings(provider_settings: Settings) -> Settings:
+    return provider_settings
 
 
 def leave(browser: TestClient, password: str = PASSWORD) -> str:

@@ -1,4 +1,4 @@
-"""Files of analyses beside the small runs of `tests.runs`: made-up estimates that follow from a formula each test knows."""
+"""Files of analyses beside the small runs of `tests.made.runs`: made-up estimates that follow from a formula each test knows."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime

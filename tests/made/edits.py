@@ -1,4 +1,4 @@
-"""A made edit beside a small run of `tests.runs`: every change follows from the dose, and controls change next to nothing."""
+"""A made edit beside a small run of `tests.made.runs`: every change follows from the dose, and controls change next to nothing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from keyscope.contract.analyses.edit import CONTROLS, MEASURES, TABLES
 from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
 from keyscope.contract.concepts import SHIPPED, Concept
-from tests.analyses import analysis_manifest
+from tests.made.agreement import analysis_manifest
 
 LOOPS = next(concept for concept in SHIPPED if concept.name == "loops")
 NUMPY = next(concept for concept in SHIPPED if concept.name == "numpy")

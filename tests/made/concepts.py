@@ -1,4 +1,4 @@
-"""Made analyses of concepts beside the small runs of `tests.runs`: scores follow from a key's number."""
+"""Made analyses of concepts beside the small runs of `tests.made.runs`: scores follow from a key's number."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from keyscope.contract.analyses.concepts import AUROC_LEVELS, TABLES
 from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
 from keyscope.contract.concepts import SHIPPED, Concept
-from tests.analyses import analysis_manifest
+from tests.made.agreement import analysis_manifest
 
 NAMED = {concept.name: concept for concept in SHIPPED}
 LOOPS, NUMPY = NAMED["loops"], NAMED["numpy"]
