@@ -1,4 +1,4 @@
-"""Apps on copies of the small runs, to which analyses are added."""
+"""Apps on copies of the small runs, with analyses added."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from keyscope.app.settings import Settings
 def app_on_copies(
     runs_dir: Path, folder: Path, *analyses: Callable[[Path], object], person: str | None = None
 ) -> Iterator[TestClient]:
-    """A client, with a person's name, of an app in a folder of its own; the functions add analyses to alpha."""
+    """A client of an app on copies of the runs in `folder`; `analyses` write theirs next to alpha, `person` is who asks."""
     shutil.copytree(runs_dir, folder / "runs")
     for add in analyses:
         add(folder / "runs" / "alpha.duckdb")

@@ -1,4 +1,4 @@
-"""Pages of analyses, concepts and edits, computed or not."""
+"""The pages of analyses, concepts and edits, computed or not."""
 
 from typing import ClassVar
 

@@ -43,7 +43,7 @@ SPOKE: dict[str, Callable[[Session], object]] = {
     "a key in another's list": fill_a_list_of_adas,
     "a concept": lambda session: save_concept(session, CALL, EVE.name),
 }
-"""What bears Eve's name after she has done it."""
+"""Things Eve can do that leave her name in the database."""
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_who_did_not_leave_from_here_does_not_come_in(office: Office):
     coming_back = begin(office.stranger())
     for browser in (office.stranger(), office.stranger()):
         assert browser.get(coming_back).status_code == 403
-        begin(browser)  # has left from here too, but not for this
+        begin(browser)  # has started a sign-in here too, but not this one
         assert browser.get(coming_back).status_code == 403
         assert not is_signed_in(browser)
 

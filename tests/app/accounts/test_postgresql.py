@@ -1,6 +1,6 @@
-"""Signing in on PostgreSQL: tests that run on SQLite in their own modules, picked for the statements they make."""
+"""Accounts on PostgreSQL: a selection of tests that run on SQLite in their own modules."""
 
-# ruff: noqa: F401 - pytest collects what is imported, and fixtures are asked for by name
+# ruff: noqa: F401 - pytest collects imported tests, and finds fixtures by name
 
 from collections.abc import Iterator
 
