@@ -18,8 +18,8 @@ import typer
 from keyscope.app.database.engine import upgrade
 from keyscope.contract.keys import KeyId
 from tests.labelers import RUN, Load, label_server
+from tests.made.runs import Shape, build_run
 from tests.postgres import postgresql
-from tests.runs import Shape, build_run
 
 LAYERS, KEYS = 4, 32
 

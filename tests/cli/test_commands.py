@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 from keyscope.cli.main import cli
 from keyscope.contract.manifest import Verification
 from keyscope.contract.runfile import TABLES
+from tests.made.runs import build_run
 from tests.processes import KEYSCOPE, answers, free_port, wait_until
-from tests.runs import build_run
 from tests.worker.models import CODE, save_tiny
 
 COMMANDS = ["demo", "precompute", "verify", "inspect", "serve", "worker", "db"]

@@ -20,7 +20,7 @@ from keyscope.contract.runfile import (
     write_manifest,
 )
 from keyscope.contract.tables import FileExists
-from tests.runs import build_run
+from tests.made.runs import build_run
 
 MANIFEST = Manifest(
     schema_version=SCHEMA_VERSION,

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from keyscope.contract.concepts import define
 from tests.app.analyses.concepts.conftest import KEYS, LAYERS
-from tests.concepts import score, write_concepts
+from tests.made.concepts import score, write_concepts
 
 ADDRESS = "/api/v1/runs/alpha/concepts"
 N = LAYERS * KEYS

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from keyscope.app.analyses.concepts.figures import hits_by_layer
 from keyscope.app.queries.concepts import ConceptLayer
 from keyscope.app.queries.estimate import Estimate
-from tests.concepts import EXAMPLE, LOOPS
+from tests.made.concepts import EXAMPLE, LOOPS
 
 LIST = "/runs/alpha/concepts"
 FORM = {"name": "mine", "language": ["python", "go"], "kind": ["regex", "identifiers"], "pattern": ["def \\w+", "a, b"]}

@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +11,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from keyscope.app.analyses.firing.key_part import HEIGHT
-from keyscope.app.main import create_app
-from keyscope.app.settings import Settings
 from keyscope.app.web import formats
 from keyscope.app.web.sections import EMPTY
 from keyscope.contract.analyses.files import analysis_path
 from keyscope.contract.analyses.firing import CENSUS, GROUPS, MEASURES, UNGROUPED
 from keyscope.contract.keys import KeyId
-from tests.firing_analysis import (
+from tests.app.copies import app_on_copies
+from tests.made.firing import (
     BUCKETS,
     CONTROLLED,
     DETECTOR,
@@ -39,11 +37,7 @@ FIGURES = {
 @pytest.fixture(scope="module")
 def computed(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A client on copies of the runs; alpha's firing is analysed, gated's is not."""
-    directory = tmp_path_factory.mktemp("firing")
-    shutil.copytree(runs_dir, directory / "runs")
-    write_firing(directory / "runs" / "alpha.duckdb")
-    settings = Settings(runs=directory / "runs", database_url=f"sqlite:///{directory}/labels.sqlite")
-    with TestClient(create_app(settings)) as client:
+    with app_on_copies(runs_dir, tmp_path_factory.mktemp("firing"), write_firing) as client:
         yield client
 
 
@@ -137,13 +131,13 @@ def test_every_number_by_layer_has_its_interval_or_the_reason_for_none(computed:
 
 
 def test_an_analysis_without_draws_says_so(runs_dir: Path, tmp_path: Path) -> None:
-    shutil.copytree(runs_dir, tmp_path / "runs")
-    write_firing(tmp_path / "runs" / "alpha.duckdb")
-    with duckdb.connect(str(analysis_path(tmp_path / "runs" / "alpha.duckdb", "firing"))) as connection:
-        for table in ("firing_layers", "firing_groups"):
-            connection.execute(f"UPDATE {table} SET low = NULL, high = NULL WHERE measure <> 'active'")
-    settings = Settings(runs=tmp_path / "runs", database_url=f"sqlite:///{tmp_path}/labels.sqlite")
-    with TestClient(create_app(settings)) as client:
+    def without_draws(alpha: Path) -> None:
+        write_firing(alpha)
+        with duckdb.connect(str(analysis_path(alpha, "firing"))) as connection:
+            for table in ("firing_layers", "firing_groups"):
+                connection.execute(f"UPDATE {table} SET low = NULL, high = NULL WHERE measure <> 'active'")
+
+    with app_on_copies(runs_dir, tmp_path, without_draws) as client:
         blocks = {block.name: block for block in client.get("/runs/alpha/firing").context["blocks"]}
         assert "too few files for intervals" in blocks["positions"].text
         assert not any(cell.interval for row in blocks["positions"].rows for cell in row.cells)

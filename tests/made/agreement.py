@@ -1,4 +1,4 @@
-"""Files of analyses beside the small runs of `tests.runs`: made-up estimates that follow from a formula each test knows."""
+"""Layer agreement analyses for the small runs, with estimates from known formulas."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ SIZES = (2, 4, 8)
 
 
 def analysis_manifest(run: Path, kind: str, **settings: object) -> AnalysisManifest:
-    """The manifest of an analysis of a run."""
+    """The manifest of an analysis of a run, also for the other kinds."""
     with open_run(run) as connection:
         manifest = read_manifest(connection)
     moment = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -53,14 +53,14 @@ def estimate(number: float) -> tuple[float, float, float, int, int]:
 
 
 def agreement_of(layer: int, layers: int, measure: str, control: str = "") -> float:
-    """The estimate that `write_agreement` writes: rising to 1 for the residual, a tenth of that for a control."""
+    """The estimate `write_agreement` writes: rising to 1 with depth for the residual, a tenth of that for controls."""
     whole = (layer + 1) / layers
     part = whole if measure == "residual" else whole / (2 + sorted(LAYER_MEASURES).index(measure))
     return part / 10 if control else part
 
 
 def write_agreement(run: Path, layers: int) -> Path:
-    """Write the analysis of layer agreement of a run."""
+    """Write a layer agreement analysis for a run."""
     manifest = analysis_manifest(run, "agreement", tokens=400)
     with publish_analysis(run, "agreement") as connection:
         for measure in LAYER_MEASURES:

@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from keyscope.app.main import create_app
 from keyscope.app.queries.syntax import layer_measures, scores, scores_by_layer
-from keyscope.app.settings import Settings
 from keyscope.contract.analyses.files import analysis_path
 from keyscope.contract.analyses.syntax import ASPECTS, LAYER_MEASURES, ROLES
 from keyscope.contract.keys import KeyId
 from keyscope.contract.runfile import open_run
-from tests.syntax_analysis import (
+from tests.app.copies import app_on_copies
+from tests.made.syntax import (
     KEY_DISTINCT_Q,
     KEY_Q,
     NO_CONTROL,
@@ -32,20 +31,17 @@ from tests.syntax_analysis import (
 
 
 @pytest.fixture(scope="module")
-def runs(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copies of the runs; alpha has its syntax, gated has not."""
-    directory = tmp_path_factory.mktemp("syntax")
-    shutil.copytree(runs_dir, directory / "runs")
-    write_syntax(directory / "runs" / "alpha.duckdb")
-    return directory / "runs"
-
-
-@pytest.fixture(scope="module")
-def computed(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    directory = tmp_path_factory.mktemp("syntax-labels")
-    settings = Settings(runs=runs, database_url=f"sqlite:///{directory}/labels.sqlite")
-    with TestClient(create_app(settings)) as client:
+def computed(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A client on copies of the runs; alpha has its syntax, gated has not."""
+    with app_on_copies(runs_dir, tmp_path_factory.mktemp("syntax"), write_syntax) as client:
         yield client
+
+
+@pytest.fixture
+def runs(computed: TestClient) -> Path:
+    """The copies."""
+    folder: Path = computed.app.state.settings.runs
+    return folder
 
 
 def test_the_api_has_every_measure_of_every_layer_with_intervals_and_controls(computed: TestClient) -> None:
@@ -132,11 +128,11 @@ def test_numbers_of_layers_say_what_they_rest_on(computed: TestClient) -> None:
 
 
 def test_measures_of_other_keys_have_their_own_n(runs: Path, tmp_path: Path) -> None:
-    shutil.copytree(runs, tmp_path / "runs")
-    with duckdb.connect(str(analysis_path(tmp_path / "runs" / "alpha.duckdb", "syntax"))) as connection:
-        connection.execute("UPDATE syntax_layers SET keys = 5 WHERE measure = 'drop_first' AND layer = 1")
-    settings = Settings(runs=tmp_path / "runs", database_url=f"sqlite:///{tmp_path}/labels.sqlite")
-    with TestClient(create_app(settings)) as client:
+    def measured_on_fewer(alpha: Path) -> None:
+        with duckdb.connect(str(analysis_path(alpha, "syntax"))) as connection:
+            connection.execute("UPDATE syntax_layers SET keys = 5 WHERE measure = 'drop_first' AND layer = 1")
+
+    with app_on_copies(runs, tmp_path, measured_on_fewer) as client:
         blocks = {block.name: block for block in client.get("/runs/alpha/syntax").context["blocks"]}
     locality = blocks["locality"]
     places = [number for number, column in enumerate(locality.head[1:]) if column.title == "keys"]

@@ -87,7 +87,7 @@ def test_of_two_admins_who_take_each_others_role_at_once_one_stays(
     with office.database.transaction() as session:
         take_away(session, people.get(session, "Eve"))
         eve.start()
-        eve.join(0.5)  # would be through by now, if nothing made her wait
+        eve.join(0.5)  # long enough to finish, unless the lock makes her wait
     eve.join()
     assert refused == ["Ada is the only admin: make somebody else one first"]
 

@@ -1,4 +1,4 @@
-"""Joining an identity at the provider to an account: the person's own doing, in one session, and never anybody else's."""
+"""Joining a provider's identity to an account: done by the person themselves, within one session."""
 
 import html
 import re
@@ -9,26 +9,24 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
-from pydantic import SecretStr
 
 from keyscope.app.accounts import joining, people
 from keyscope.app.accounts.oidc import Flow, Identity
 from keyscope.app.pages.accounts.provider import COOKIE
 from keyscope.app.settings import Settings
 from tests.app.accounts.office import PASSWORD, Office, is_signed_in, sign_in
-from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider, vouched
+from tests.app.accounts.provider import FakeProvider, vouched
 
 JOIN, PART = "/account/provider/join", "/account/provider/part"
 
 
 @pytest.fixture(scope="module")
-def module_settings(module_settings: Settings, serving_provider: FakeProvider) -> Settings:
-    own = {"oidc_issuer": serving_provider.issuer, "oidc_client_id": CLIENT, "oidc_client_secret": SecretStr(SECRET)}
-    return module_settings.model_copy(update=own)
+def module_settings(provider_settings: Settings) -> Settings:
+    return provider_settings
 
 
 def leave(browser: TestClient, password: str = PASSWORD) -> str:
-    """Ask for joining; answers the address at the provider that the page leads to."""
+    """Ask to join; returns the provider's address that the page links to."""
     page = browser.post(JOIN, data={"password": password})
     assert page.status_code == 200, page.text
     found = re.search(r'class="button primary" href="([^"]+)"', page.text)
@@ -41,7 +39,7 @@ def join(browser: TestClient) -> Response:
 
 
 def enter(office: Office) -> TestClient:
-    """A new browser that comes in by the provider."""
+    """A new browser signed in through the provider."""
     browser = office.stranger()
     browser.get(vouched(browser.get("/sign-in/provider").headers["location"]))
     return browser
@@ -98,7 +96,7 @@ def test_a_forged_way_back_joins_nothing(office: Office):
     forged = vouched(leave(eve))
     victim = office.browser("Lea")
     assert victim.get(forged).status_code == 403
-    leave(victim)  # is on the way to join an identity, but not this one
+    leave(victim)  # has begun to join an identity, but not this one
     answer = victim.get(forged)
     assert answer.status_code == 403
     assert "did not begin in this browser" in answer.text
@@ -204,7 +202,7 @@ def test_of_two_identities_joined_at_once_one_is(office: Office, provider: FakeP
     with office.database.transaction() as session:
         joining.join(session, lea, first)
         other.start()
-        other.join(0.5)  # would be through by now, if nothing made it wait
+        other.join(0.5)  # long enough to finish, unless the lock makes it wait
     other.join()
     assert len(refused) == 1
     assert identity_of(office, "Lea") == "u-1"

@@ -3,17 +3,15 @@
 import csv
 import io
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from keyscope.app.main import create_app
-from keyscope.app.settings import Settings
 from keyscope.contract.analyses.agreement import LAYER_MEASURES
-from tests.analyses import SIZES, agreement_of, estimate, write_agreement
+from tests.app.copies import app_on_copies
+from tests.made.agreement import SIZES, agreement_of, estimate, write_agreement
 
 LAYERS = 2
 
@@ -21,11 +19,8 @@ LAYERS = 2
 @pytest.fixture(scope="module")
 def computed(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A client on copies of the runs; alpha has its agreement, gated has not."""
-    directory = tmp_path_factory.mktemp("agreement")
-    shutil.copytree(runs_dir, directory / "runs")
-    write_agreement(directory / "runs" / "alpha.duckdb", LAYERS)
-    settings = Settings(runs=directory / "runs", database_url=f"sqlite:///{directory}/labels.sqlite")
-    with TestClient(create_app(settings)) as client:
+    folder = tmp_path_factory.mktemp("agreement")
+    with app_on_copies(runs_dir, folder, lambda alpha: write_agreement(alpha, LAYERS)) as client:
         yield client
 
 

@@ -1,4 +1,4 @@
-"""A file of the analysis of firing beside the small runs of `tests.runs`: made-up numbers from formulas each test knows."""
+"""Firing analyses for the small runs, with numbers from known formulas."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import duckdb
 from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
 from keyscope.contract.analyses.firing import CENSUS, GROUPS, MEASURES, UNGROUPED
 from keyscope.contract.runfile import open_run
-from tests.analyses import analysis_manifest
+from tests.made.agreement import analysis_manifest
 
 CONTROLLED = {
     "positional": "shifted",
@@ -22,35 +22,35 @@ CONTROLLED = {
     "entropy": "gaussian",
 }
 WITHOUT_INTERVAL = ("drawn", "gaussian")
-"""Controls that nothing is drawn of."""
+"""Measures whose controls are not drawn."""
 BY_LANGUAGE = ("active", "language", "best_f1")
 BUCKETS = 4
 DETECTOR = "L0.K1"
 
 
 def layer_number(measure: str, layer: int, control: str = "") -> float:
-    """What `write_firing` says of a layer: a tenth of it by chance."""
+    """The number `write_firing` writes for a layer; a tenth of it by chance."""
     number = 0.1 + layer / 10 + sorted(MEASURES).index(measure) / 100
     return number / 10 if control else number
 
 
 def group_number(measure: str, place: int, control: str = "") -> float:
-    """What it says of layers together, by the place of the group among all."""
+    """The number it writes for all layers together, by the group's position."""
     return layer_number(measure, 2, control) + place / 100
 
 
 def language_f1(index: int, language: int) -> float:
-    """How well a key tells a language."""
+    """How well a key detects a language."""
     return (1 + index + language) / 20
 
 
 def position_information(layer: int, index: int) -> float:
-    """What a key knows of the position, in nats."""
+    """Information a key has about the position, in nats."""
     return (10 * layer + index) / 100
 
 
 def write_firing(run: Path) -> Path:
-    """Write the analysis of firing of a run; `DETECTOR` detects its commonest token."""
+    """Write a firing analysis for a run; `DETECTOR` detects its most common token."""
     with open_run(run) as connection:
         keys = connection.execute('SELECT layer, "index", top_token_id, dead FROM keys ORDER BY ALL').fetchall()
         languages = [

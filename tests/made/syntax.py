@@ -1,4 +1,4 @@
-"""A file of the analysis of syntax beside the small runs of `tests.runs`: made-up numbers from a formula each test knows."""
+"""Syntax analyses for the small runs, with numbers from known formulas."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import duckdb
 from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
 from keyscope.contract.analyses.syntax import ASPECTS, KEY_MEASURES, LAYER_MEASURES, ROLES
 from keyscope.contract.runfile import open_run
-from tests.analyses import analysis_manifest
+from tests.made.agreement import analysis_manifest
 
 VALUES = {
     "role": ROLES,
@@ -24,7 +24,7 @@ KEY_Q, KEY_DISTINCT_Q = 1e-6, 0.01
 
 
 def layer_mean(measure: str, layer: int) -> float:
-    """The mean that `write_syntax` writes: rising with depth, below 0 for changes."""
+    """The mean `write_syntax` writes: rising with depth, negative for changes."""
     size = 0.2 + 0.3 * layer + sorted(LAYER_MEASURES).index(measure) / 100
     return -size if measure.startswith("drop") else size
 
@@ -35,7 +35,7 @@ def key_score(index: int) -> float:
 
 
 def write_syntax(run: Path) -> Path:
-    """Write the analysis of syntax of a run."""
+    """Write a syntax analysis for a run."""
     with open_run(run) as connection:
         keys = connection.execute('SELECT layer, "index", top_token_id FROM keys ORDER BY ALL').fetchall()
     manifest = analysis_manifest(run, "syntax", mutated=10)

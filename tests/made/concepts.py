@@ -1,4 +1,4 @@
-"""Made analyses of concepts beside the small runs of `tests.runs`: scores follow from a key's number."""
+"""Concept analyses for the small runs, with scores that follow from the key's number."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from keyscope.contract.analyses.concepts import AUROC_LEVELS, TABLES
 from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
 from keyscope.contract.concepts import SHIPPED, Concept
-from tests.analyses import analysis_manifest
+from tests.made.agreement import analysis_manifest
 
 NAMED = {concept.name: concept for concept in SHIPPED}
 LOOPS, NUMPY = NAMED["loops"], NAMED["numpy"]
@@ -42,7 +42,7 @@ def score(number: int, keys: int) -> dict[str, Any]:
 def write_concepts(
     run: Path, layers: int, keys_per_layer: int, concepts: tuple[Concept, ...] = (LOOPS, NUMPY), part: str | None = None
 ) -> Path:
-    """Write an analysis of some concepts; numpy has no match and no significant key."""
+    """Write a concept analysis for a run; numpy has neither a match nor a significant key."""
     keys = layers * keys_per_layer
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in _COLUMNS}
     for concept in concepts:

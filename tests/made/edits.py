@@ -1,4 +1,4 @@
-"""A made edit beside a small run of `tests.runs`: every change follows from the dose, and controls change next to nothing."""
+"""Edit analyses for the small runs: changes are proportional to the dose, and controls change almost nothing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,19 +7,19 @@ from typing import Any
 from keyscope.contract.analyses.edit import CONTROLS, MEASURES, TABLES
 from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
 from keyscope.contract.concepts import SHIPPED, Concept
-from tests.analyses import analysis_manifest
+from tests.made.agreement import analysis_manifest
 
 LOOPS = next(concept for concept in SHIPPED if concept.name == "loops")
 NUMPY = next(concept for concept in SHIPPED if concept.name == "numpy")
 PROMPT = "values = [1, 2]\n<i>\n"
 FALL = {"concept": -0.02, "near": -0.001, "general": -0.001, "collateral": -0.005}
-"""Change of accuracy by each masked key."""
+"""Change of accuracy per masked key."""
 _COLUMNS = {table.name: table.names for table in TABLES}
 
 
 @dataclass(frozen=True)
 class MadeEdit:
-    """What is different from an edit that harms the concept alone."""
+    """How an edit differs from one that harms only its concept."""
 
     concept: Concept = LOOPS
     picker: str = "auroc"
@@ -27,7 +27,7 @@ class MadeEdit:
     main: int = 2
     selective: bool = True
     few_files: bool = False
-    """Its places are in too few files for intervals."""
+    """Whether its sites are in too few files for intervals."""
     ending: str = "0a1b2c"
 
     @property
@@ -36,7 +36,7 @@ class MadeEdit:
 
 
 def write_edit(run: Path, made: MadeEdit = MadeEdit()) -> str:
-    """Write an edit of a run and return its name."""
+    """Write an edit for a run; returns its name."""
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in _COLUMNS}
     rows["edits"].append(
         {
@@ -101,14 +101,14 @@ def _places() -> list[tuple[str, str]]:
 
 
 def _fall(made: MadeEdit, role: str, keys: int, group: str) -> float:
-    """Change of accuracy; an edit that is not selective does no more than controls do."""
+    """Change of accuracy; an unselective edit changes no more than its controls."""
     if role in CONTROLS or not made.selective:
         return -0.001 * keys
     return FALL[group] * keys
 
 
 def _around(change: float, measure: str) -> dict[str, float]:
-    """A change with its interval, turned to what it is by a measure."""
+    """A change with its interval, in the sign and scale of a measure."""
     ends = (change - 0.005, change + 0.005)
     if measure == "accuracy":
         return {"difference": change, "low": ends[0], "high": ends[1]}

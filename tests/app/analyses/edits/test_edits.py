@@ -2,7 +2,6 @@
 
 import html
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -10,12 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from keyscope.app.main import create_app
-from keyscope.app.settings import Settings
 from keyscope.app.web.sections import Cell
-from tests.edits import LOOPS, NUMPY, PROMPT, MadeEdit, write_edit
+from tests.app.copies import app_on_copies
 from tests.fake_worker import FakeWorker
-from tests.serving import serving
+from tests.made.edits import LOOPS, NUMPY, PROMPT, MadeEdit, write_edit
 
 SELECTIVE = MadeEdit()
 SPREAD = MadeEdit(picker="causal", selective=False, ending="ffffff")
@@ -25,12 +22,12 @@ FEW = MadeEdit(picker="fdr", few_files=True, ending="eeeeee")
 @pytest.fixture(scope="module")
 def edited(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A client on a run with three edits of the loops: one harms them alone, one more, one is measured in few files."""
-    directory = tmp_path_factory.mktemp("edited")
-    shutil.copytree(runs_dir, directory / "runs")
-    for made in (SELECTIVE, SPREAD, FEW):
-        write_edit(directory / "runs" / "alpha.duckdb", made)
-    settings = Settings(runs=directory / "runs", database_url=f"sqlite:///{directory}/labels.sqlite")
-    with TestClient(create_app(settings), headers={"X-Keyscope-Person": "Ada"}) as client:
+
+    def write_edits(alpha: Path) -> None:
+        for made in (SELECTIVE, SPREAD, FEW):
+            write_edit(alpha, made)
+
+    with app_on_copies(runs_dir, tmp_path_factory.mktemp("edited"), write_edits, person="Ada") as client:
         yield client
 
 
@@ -140,19 +137,15 @@ def test_an_edit_is_tried_with_its_keys_masked_and_code_before_the_concept(edite
     assert edited.get(tried.headers["location"]).status_code == 200
 
 
-def test_the_form_starts_a_job_for_the_concept(settings: Settings, reader: TestClient) -> None:
-    model = reader.app.state.registry.get("alpha").manifest.model
-    worker = FakeWorker(model.weights_sha256, model.keys_per_layer)
+def test_the_form_starts_a_job_for_the_concept(live: TestClient, worker: FakeWorker) -> None:
     worker.jobs = []
     form = {"picker": "causal", "percent": "2", "factor": "0.5", "draws": "5", "tokens": "2000", "next": "/back"}
-    with serving(worker.app) as url:
-        app = create_app(settings.model_copy(update={"worker_urls": [url]}))
-        with TestClient(app, headers={"X-Keyscope-Person": "Ada"}) as client:
-            started = client.post("/runs/alpha/concepts/loops/edits", data=form, follow_redirects=False)
-            basket = {**form, "picker": "basket", "mask": "L0.K1:0,L1.K2:0.5"}
-            client.post("/runs/alpha/concepts/loops/edits", data=basket, follow_redirects=False)
-            wrong = client.post("/runs/alpha/concepts/loops/edits", data={**form, "percent": "0"})
-            jobs = client.get(f"/runs/alpha/jobs?kind=edit&about={LOOPS.part}").context["jobs"]
+    live.headers["X-Keyscope-Person"] = "Ada"
+    started = live.post("/runs/alpha/concepts/loops/edits", data=form, follow_redirects=False)
+    basket = {**form, "picker": "basket", "mask": "L0.K1:0,L1.K2:0.5"}
+    live.post("/runs/alpha/concepts/loops/edits", data=basket, follow_redirects=False)
+    wrong = live.post("/runs/alpha/concepts/loops/edits", data={**form, "percent": "0"})
+    jobs = live.get(f"/runs/alpha/jobs?kind=edit&about={LOOPS.part}").context["jobs"]
     assert (started.status_code, started.headers["location"]) == (303, "/back")
     assert wrong.status_code == 422
     second, first = worker.jobs
