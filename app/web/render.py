@@ -111,7 +111,7 @@ RunLinks = Annotated[Links, Depends(_run_links)]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RunChoice:
     """The run a page shows, None if there is none yet, and all runs that can be read."""
 
     run: Run | None
@@ -131,7 +131,7 @@ class Choice:
         return [each.manifest for each in self.runs]
 
 
-def choose_run(request: Request, registry: Runs, run: str = "", mask: MaskText = "") -> Choice:
+def choose_run(request: Request, registry: Runs, run: str = "", mask: MaskText = "") -> RunChoice:
     """The run named in the query, else the first one.
 
     Raises:
@@ -140,7 +140,7 @@ def choose_run(request: Request, registry: Runs, run: str = "", mask: MaskText =
     """
     runs, _ = registry.all()
     chosen = registry.get(run) if run else next(iter(runs), None)
-    return Choice(chosen, runs, links_of(request, chosen.run_id if chosen else None, mask))
+    return RunChoice(chosen, runs, links_of(request, chosen.run_id if chosen else None, mask))
 
 
-ChosenRun = Annotated[Choice, Depends(choose_run)]
+ChosenRun = Annotated[RunChoice, Depends(choose_run)]

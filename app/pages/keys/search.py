@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
+from keyscope.app.labels.models import Kind
 from keyscope.app.queries.criteria import ANY_SHAPE, NUMERIC, Between
 from keyscope.app.queries.search import Found, Hit, known_concepts, search
 from keyscope.app.queries.tokens import Vocabulary, parse_token
@@ -56,11 +57,11 @@ TOKENS = {
 }
 """Fields that take a token, and what keys do with it."""
 MEASURES = {
-    "fires_on": ("times on it", "Stored triggers and samples of the key on the token"),
+    "fires_on": ("hits", "Stored triggers and samples of the key on the token"),
     "promoted_logit": ("logit", "What one unit of the coefficient adds to the token's logit"),
-    "promoted_rank": ("place", "Place of the token among those the value promotes"),
+    "promoted_rank": ("rank", "Rank of the token among those the value promotes"),
     "suppressed_logit": ("logit", "What one unit of the coefficient takes off the token's logit"),
-    "suppressed_rank": ("place", "Place of the token among those the value suppresses"),
+    "suppressed_rank": ("rank", "Rank of the token among those the value suppresses"),
     "detected": ("occurrences", "Occurrences of the token in the corpus on which the key fires"),
     "role_share": ("of triggers", "Share of the key's triggers with the role"),
     "position_nats": ("nats on position", "What the key's firing says of the position in the window, in nats"),
@@ -137,7 +138,8 @@ class SearchPage(Page):
     roles: Annotated[tuple[str, ...], Help("Roles in code that triggers can have, by the analysis of syntax")]
     concepts: Annotated[list[str], Help("Concepts whose keys are known, by their analyses")]
     shapes: Annotated[Mapping[str, str], Help("Where in the window positional keys fire more, and what that means")]
-    classes: Annotated[Mapping[str, str], Help("What keys are by their weights, and what that means")]
+    classes: Annotated[Mapping[str, str], Help("Classes of keys by their weights, and what they mean")]
+    kinds: Annotated[tuple[Kind, ...], Help("Kinds of labels")]
     by_layer: Annotated[list[LayerBar], Help("How many keys were found in each layer")]
     views: Annotated[list[Choice], Help("Groups of columns to choose from")]
     columns: Annotated[list[Column], Help("Columns of the table: what the criteria measured, then statistics")]
@@ -186,6 +188,7 @@ def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: li
         concepts=concepts,
         shapes={ANY_SHAPE: "It is over the threshold, wherever it fires more", **SHAPES},
         classes=CLASSES,
+        kinds=tuple(Kind),
         by_layer=_bars(found.by_layer(run.manifest.model.n_layers), state, href),
         views=view_choices(state.columns, href),
         columns=[

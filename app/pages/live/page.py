@@ -16,7 +16,7 @@ from keyscope.app.errors import NotFound
 from keyscope.app.live.activations import read_activations
 from keyscope.app.live.client import LiveStatus, Workers
 from keyscope.app.pages.live import generated
-from keyscope.app.pages.live.generated import Outcome
+from keyscope.app.pages.live.generated import Outcome, Streamed
 from keyscope.app.pages.live.reading import prompts_to_try
 from keyscope.app.roles import Role
 from keyscope.app.runs import Registry, Run
@@ -24,7 +24,7 @@ from keyscope.app.web.baskets import shortened
 from keyscope.app.web.dependencies import LabelsDatabase, LiveWorkers, Runs
 from keyscope.app.web.forms import PageState, Typed, see_other
 from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, Page, choose_run, respond
+from keyscope.app.web.render import Frame, Help, Page, choose_run, respond, templates
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.keys import InvalidMask, KeyId, Mask, parse_basket, unique_masks
 from keyscope.contract.manifest import Manifest
@@ -141,7 +141,14 @@ async def live_generate(
         answer = await workers.generate(visit.run.manifest, visit.generate_request(visit.run))
     except KeyscopeError as error:
         return await visit.page(problem=error.detail)
-    return await visit.page(outcome=generated.outcome(state.prompt, answer))
+    return await visit.page(outcome=generated.of_answer(state.prompt, answer))
+
+
+@router.post("/live/outcome", name="live_outcome")
+def live_outcome(streamed: Streamed) -> HTMLResponse:
+    """Draw a generation that the page's script has streamed: the page's parts, without the page."""
+    outcome = generated.of_stream(streamed)
+    return HTMLResponse(templates.get_template("live/outcome.html").render(outcome=outcome))
 
 
 @router.post("/live/masks", name="edit_masks")

@@ -121,6 +121,7 @@ POST /lists/{list}/restore
 GET /live
 POST /live
 POST /live/masks
+POST /live/outcome
 POST /runs/{run}/concepts
 POST /runs/{run}/concepts/compute
 POST /runs/{run}/concepts/{concept}/edits
