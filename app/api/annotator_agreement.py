@@ -1,48 +1,44 @@
-"""How far people agree on a model's keys, how far they are, and where they disagree."""
+"""Annotator agreement on a model's keys: statistics, progress and disagreements."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from keyscope.app.api.comments import AdjudicationShape
 from keyscope.app.labels import adjudication
 from keyscope.app.labels import annotator_agreement as agreement
 from keyscope.app.labels.models import Kind
-from keyscope.app.labels.statistics import Estimate
-from keyscope.app.web import shapes as models
+from keyscope.app.web import shapes
 from keyscope.app.web.dependencies import LabelsDatabase, OpenRun
 
-READING = models.OF_A_RUN | models.failures(503)
+READING = shapes.OF_A_RUN | shapes.failures(503)
 router = APIRouter(tags=["agreement"])
 
 
 class EstimateShape(BaseModel):
-    """A statistic, its 95 % bootstrap interval over keys, and the keys it rests on."""
+    """A statistic, its 95 % bootstrap interval over keys, and the number of keys it rests on."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     value: float | None
     low: float | None
     high: float | None
     n: int
-    reason: str | None = Field(description="Why it is not defined, where it is not")
-
-    @classmethod
-    def of(cls, estimate: Estimate) -> "EstimateShape":
-        """The shape of an estimate."""
-        return cls(value=estimate.value, low=estimate.low, high=estimate.high, n=estimate.n, reason=estimate.reason)
+    reason: str | None = Field(description="Why it is undefined; null if it is defined")
 
 
 class PairShape(BaseModel):
-    """Two people."""
+    """The agreement of two people."""
 
     first: str
     second: str
-    kappa: EstimateShape = Field(description="Cohen's, unweighted, over the keys both labelled")
+    kappa: EstimateShape = Field(description="Unweighted Cohen's kappa over the keys both labelled")
 
 
 class ProgressShape(BaseModel):
-    """How far a layer is."""
+    """Labelling progress of a layer."""
 
     layer: int
     n_keys: int
@@ -52,21 +48,23 @@ class ProgressShape(BaseModel):
 
 
 class AgreementAnswer(BaseModel):
-    """What the current labels of a run's weights come to."""
+    """Agreement and progress of the current labels of a run's weights."""
 
     ok: Literal[True] = True
     people: list[str]
     n_keys: int = Field(description="Keys with a label")
     n_labels: int
-    pairs: list[PairShape] = Field(description=f"At most {agreement.MOST_PAIRS}, those with most keys in common first")
+    pairs: list[PairShape] = Field(
+        description=f"At most {agreement.MOST_PAIRS}, the pairs with the most keys in common first"
+    )
     n_pairs: int = Field(description="Pairs with keys in common")
     fleiss: EstimateShape = Field(description="Over the keys that everybody labelled")
-    alpha: EstimateShape = Field(description="Krippendorff's, nominal, over the keys with two labels or more")
+    alpha: EstimateShape = Field(description="Nominal Krippendorff's alpha over the keys with at least two labels")
     layers: list[ProgressShape]
 
 
 class DisagreementShape(BaseModel):
-    """A key with labels of several kinds."""
+    """A key with labels of different kinds."""
 
     key: str
     labels: dict[str, Kind] = Field(description="By person")
@@ -74,7 +72,7 @@ class DisagreementShape(BaseModel):
 
 
 class DisagreementsAnswer(BaseModel):
-    """Keys that people disagree about, by key."""
+    """Keys that people disagree about, by layer and index."""
 
     ok: Literal[True] = True
     total: int
@@ -98,10 +96,13 @@ def show_label_agreement(
         people=list(said.people),
         n_keys=len(said.keys),
         n_labels=said.n_labels,
-        pairs=[PairShape(first=each.first, second=each.second, kappa=EstimateShape.of(each.kappa)) for each in pairs],
+        pairs=[
+            PairShape(first=each.first, second=each.second, kappa=EstimateShape.model_validate(each.kappa))
+            for each in pairs
+        ],
         n_pairs=n_pairs,
-        fleiss=EstimateShape.of(agreement.fleiss(said, person)),
-        alpha=EstimateShape.of(agreement.alpha(said, person)),
+        fleiss=EstimateShape.model_validate(agreement.fleiss(said, person)),
+        alpha=EstimateShape.model_validate(agreement.alpha(said, person)),
         layers=[
             ProgressShape(
                 layer=layer.layer,
@@ -119,23 +120,23 @@ def show_label_agreement(
 def show_disagreements(
     run: OpenRun,
     database: LabelsDatabase,
-    open: Annotated[bool, Query(description="Only those on which nobody has decided")] = False,
+    undecided: Annotated[bool, Query(alias="open", description="Only those on which nobody has decided")] = False,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> DisagreementsAnswer:
-    """Keys whose current labels are of several kinds."""
+    """Keys whose current labels are of different kinds."""
     weights = run.manifest.model.weights_sha256
     found = database.read(
         lambda session: adjudication.disagreements(session, weights, agreement.load(session, weights))
     )
-    wanted = [each for each in found if not (open and each.decision)]
+    wanted = [each for each in found if not (undecided and each.decision)]
     return DisagreementsAnswer(
         total=len(wanted),
         disagreements=[
             DisagreementShape(
                 key=str(each.key),
                 labels=dict(each.labels),
-                adjudication=AdjudicationShape.of(each.decision) if each.decision else None,
+                adjudication=AdjudicationShape.model_validate(each.decision) if each.decision else None,
             )
             for each in wanted[offset : offset + limit]
         ],

@@ -57,7 +57,10 @@ log = logging.getLogger(__name__)
 DESCRIPTION = "One code language model, its prompts continued with and without chosen keys masked."
 STREAM = "text/event-stream"
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "The body is not JSON in UTF-8, or the prompt or the number of new tokens is over a limit"},
+    400: {
+        "model": ErrorAnswer,
+        "description": "The body is not JSON in UTF-8, or the prompt or the number of new tokens is over a limit",
+    },
     401: {"model": ErrorAnswer, "description": "The token is missing or wrong"},
     409: {"model": ErrorAnswer, "description": "The worker serves other weights"},
     413: {"model": ErrorAnswer, "description": "Too many masks, or too large a body"},
