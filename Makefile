@@ -13,7 +13,7 @@ BIN := .venv/bin
 NPM ?= $(shell command -v npm)
 CHROMIUM := $(shell command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: help install demo test lint bench bench-precompute bench-live bench-search bench-scale bench-labels bench-queue openapi clean
+.PHONY: help install demo test fuzz lint bench bench-precompute bench-live bench-search bench-scale bench-labels bench-queue openapi clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ demo: install ## Show real keys in the browser [MODEL=nano|smollm2|ID] [PORT=800
 
 test: install .venv/chromium ## Run the tests, in a headless Chromium too [TESTS=tests/app]
 	$(BIN)/pytest --numprocesses auto --dist loadfile $(TESTS)
+
+fuzz: install ## Try many more requests against both OpenAPI documents than the tests do [EXAMPLES=200]
+	KEYSCOPE_FUZZ_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/pytest tests/test_fuzz.py
 
 lint: install ## Check style, types and who imports whom
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Baskets of masks too long for an address, saved and named by id."""
+"""Save baskets of masks that are too long for an address, and load them by id."""
 
 from typing import Literal
 
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/baskets", tags=["baskets"])
 
 
 class BasketBody(BaseModel):
-    """Masks to save together."""
+    """The masks to save."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -34,7 +34,7 @@ class BasketAnswer(BaseModel):
 
 @router.post("", status_code=201, responses=failures(403, 413, 422, 503))
 def save_basket(body: BasketBody, database: LabelsDatabase) -> BasketAnswer:
-    """Save a basket; the same masks get the same id."""
+    """Save a basket; equal masks get the same id."""
     masks = unique_masks(Mask(KeyId.parse(item.key), item.factor) for item in body.masks)
     name = database.write(lambda session: baskets.save_basket(session, masks))
     return _answer(name, masks)
@@ -42,7 +42,7 @@ def save_basket(body: BasketBody, database: LabelsDatabase) -> BasketAnswer:
 
 @router.get("/{basket}", responses=failures(404, 422, 503))
 def load_basket(basket: str, database: LabelsDatabase) -> BasketAnswer:
-    """A saved basket."""
+    """Load a saved basket."""
     return _answer(basket, database.read(lambda session: baskets.load_basket(session, basket)))
 
 

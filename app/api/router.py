@@ -1,4 +1,4 @@
-"""All endpoints of the JSON API."""
+"""Put the endpoints of the JSON API together."""
 
 from fastapi import APIRouter
 

@@ -110,7 +110,9 @@ FIRING_KEYS = Table(
         Column("position_information_strong", "FLOAT", "The same for strong firing"),
         Column("position_shape", "VARCHAR", "Where in the window it fires more, if it is positional"),
         Column("strong_language_entropy", "FLOAT", "Entropy of its strong firing rates over languages, in nats"),
-        Column("language_p", "DOUBLE", "p-value of differences in its rates between languages (Welch's test over files)"),
+        Column(
+            "language_p", "DOUBLE", "p-value of differences in its rates between languages (Welch's test over files)"
+        ),
         Column("language_q", "DOUBLE", "The same, corrected for all keys (false discovery rate)"),
         Column("specific_language", "VARCHAR", "Language it is specific to (LAPE): low entropy, and a high rate there"),
         Column(

@@ -213,7 +213,7 @@ def test_a_token_that_is_not_good_lets_nobody_in(
     browser = office.stranger()
     answer = through(browser)
     assert answer.status_code == 403
-    assert "token is not good" in answer.text
+    assert "token is not valid" in answer.text
     assert not is_signed_in(browser)
 
 

@@ -290,13 +290,13 @@ WRONG: dict[str, dict[str, Any]] = {
     "person: ": {"person": " "},
     "key: ": {"key": "K2"},
     "has no key L9.K9": {"key": "L9.K9", "layer": 9, "index": 9},
-    "are not those of the key": {"layer": 0},
-    "current just where": {"current": False},
+    "do not match the key": {"layer": 0},
+    "current if and only if": {"current": False},
     "confidence: ": {"confidence": 1.5},
     "tags": {"tags": [""]},
     "evidence": {"evidence": [{"file_sha256": "x", "offset": 0}]},
     "weights_sha256: ": {"weights_sha256": "abc"},
-    "lies in the future": {"created_at": (datetime.now(UTC) + timedelta(days=2)).isoformat()},
+    "is in the future": {"created_at": (datetime.now(UTC) + timedelta(days=2)).isoformat()},
     "created_at: ": {"created_at": "2026-01-01T00:00:00"},
     "cannot end before it begins": {"superseded_at": "2001-01-01T00:00:00Z", "current": False},
     "description: ": {"description": "a\0b"},
@@ -346,7 +346,7 @@ def test_one_person_has_one_current_label_of_a_key(client: TestClient):
     other = {**right, "created_at": "2026-01-01T00:00:00Z"}
     answer = send(client, "\n".join(map(json.dumps, [right, other])).encode())
     assert answer["problems"] == [
-        {"line": 2, "problem": "it is the second current Ada's label of L1.K2; the first is in line 1"}
+        {"line": 2, "problem": "it is a second current label of L1.K2 by Ada; the first is in line 1"}
     ]
 
 
@@ -355,10 +355,10 @@ def test_one_person_has_one_current_label_of_a_key(client: TestClient):
     [
         ("csv", b"person,key\r\nAda\r\n", "it does not have 2 cells"),
         ("csv", b"person,tags\r\nAda,[\r\n", "tags and evidence must be JSON"),
-        ("csv", b"person\r\n\xff\xfe\r\n", "no CSV in UTF-8"),
-        ("csv", b'person\r\n"open', "no CSV"),
-        ("jsonl", b"\xff\n", "no JSON"),
-        ("jsonl", b"[" * 100_000, "no JSON"),
+        ("csv", b"person\r\n\xff\xfe\r\n", "not CSV in UTF-8"),
+        ("csv", b'person\r\n"open', "not CSV"),
+        ("jsonl", b"\xff\n", "not JSON"),
+        ("jsonl", b"[" * 100_000, "not JSON"),
         ("parquet", b"PAR1 this is none", "not Parquet"),
     ],
 )

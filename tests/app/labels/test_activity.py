@@ -86,5 +86,5 @@ def test_pages_follow_each_other_without_gap_or_overlap(busy: Database, limit: i
     "cursor", ["x", "1.label", "1.nothing.2", "9" * 30 + ".label.1", "1.label.x", "1.label." + "9" * 30, "1.label.-1"]
 )
 def test_a_cursor_that_is_none_is_refused(database: Database, cursor: str):
-    with pytest.raises(InvalidParameter, match="no place in the activity"):
+    with pytest.raises(InvalidParameter, match="not a position in the activity"):
         seen(database, before=cursor)

@@ -180,9 +180,9 @@ def test_an_account_has_one_identity(office: Office, provider: FakeProvider):
     join(lea)
     again = lea.post(JOIN, data={"password": PASSWORD})
     assert again.status_code == 409
-    assert "part from it first" in again.text
+    assert "remove that one first" in again.text
     other = Identity(provider.issuer, "u-2", ())
-    with pytest.raises(joining.IdentityTaken, match="part from it first"):
+    with pytest.raises(joining.IdentityTaken, match="remove that one first"):
         office.database.write(lambda session: joining.join(session, office.account_id("Lea"), other))
     assert lea.get(way_back).status_code == 403, "the flow begun first is not this browser's any more"
     assert identity_of(office, "Lea") == "u-1"
@@ -241,5 +241,5 @@ def test_an_identity_that_may_not_come_in_is_not_joined(office: Office, provider
     office.app.state.provider.domains = frozenset({"other.example"})
     answer = join(office.browser("Lea"))
     assert answer.status_code == 403
-    assert "certain mail domains" in answer.text
+    assert "confirmed mail address in certain domains" in answer.text
     assert identity_of(office, "Lea") is None

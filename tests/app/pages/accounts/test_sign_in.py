@@ -221,7 +221,7 @@ def test_a_program_is_told_by_json_and_a_browser_led_to_the_form(office: Office)
     assert answer.json() == {
         "ok": False,
         "error": "not_signed_in",
-        "detail": "sign in, programs with a token: `Authorization: Bearer ks_…`",
+        "detail": "sign in first; programs send a token as `Authorization: Bearer ks_…`",
     }
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert stranger.get("/openapi.json").status_code == 401
@@ -281,7 +281,7 @@ def test_too_many_tries_under_a_name_have_to_wait(office: Office, hashes: list[s
     answer = sign_in(office.stranger(), "ADA")
     assert answer.status_code == 429
     assert 0 < int(answer.headers["Retry-After"]) <= throttle.PER_NAME.seconds
-    assert "too many tries" in answer.text
+    assert "too many attempts" in answer.text
     assert len(hashes) == compared
     assert sign_in(office.stranger(), "Lea").status_code == 303
 
