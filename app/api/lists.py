@@ -17,8 +17,7 @@ from keyscope.app.labels.team_models import ListEntry
 from keyscope.app.runs import Registry
 from keyscope.app.web import shapes as models
 from keyscope.app.web.dependencies import LabelsDatabase, OpenRun, Runs
-from keyscope.contract.keys import KeyId
-from keyscope.contract.wire import KeyName
+from keyscope.contract.keys import KeyId, KeyName
 
 READING = models.failures(404, 422, 503)
 WRITING = models.failures(403, 404, 422, 503)
