@@ -79,7 +79,7 @@ def open_subject(
             )
         with readable_disk_errors(path.parent, DISK_REMEDY):
             store = _open_corpus(path, manifest, loaded, corpus, progress)
-        size = batch or (8 if loaded.device.type == "cpu" else 32)
+        size = batch or loaded.default_batch
         yield Subject(path, manifest, connection, loaded, store, size, progress)
     finally:
         connection.close()

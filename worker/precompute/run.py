@@ -87,7 +87,7 @@ class _Run:
         self.started = datetime.now(UTC)
         self.settings = request.settings.model_copy(update={"dtype": str(model.dtype).removeprefix("torch.")})
         self.work = request.out / ".work"
-        self.batch = request.batch or (8 if model.device.type == "cpu" else 32)
+        self.batch = request.batch or model.default_batch
 
     def compute(self) -> Path:
         self.work.mkdir(parents=True, exist_ok=True)
