@@ -16,8 +16,7 @@ from keyscope.app.labels.lists import Summary
 from keyscope.app.labels.team_models import ListEntry
 from keyscope.app.web import shapes
 from keyscope.app.web.dependencies import LabelsDatabase, ListId, OpenRun, Runs
-from keyscope.contract.keys import KeyId
-from keyscope.contract.wire import KeyName
+from keyscope.contract.keys import KeyId, KeyName
 
 READING = shapes.failures(404, 422, 503)
 WRITING = shapes.failures(403, 404, 422, 503)

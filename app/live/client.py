@@ -21,7 +21,6 @@ from keyscope.contract.wire import (
     GenerateRequest,
     LensAnswer,
     LensRequest,
-    MaskItem,
     WorkerActivations,
     WorkerGenerate,
     WorkerInfo,
@@ -286,5 +285,4 @@ def for_worker(manifest: Manifest, body: GenerateRequest) -> WorkerGenerate:
     for mask in masks:
         check_key(manifest, mask.key)
     options = body.model_dump(exclude={"run", "masks"})
-    items = [MaskItem(key=str(mask.key), factor=mask.factor) for mask in masks]
-    return WorkerGenerate(**options, masks=items, weights_sha256=manifest.model.weights_sha256)
+    return WorkerGenerate(**options, masks=masks, weights_sha256=manifest.model.weights_sha256)

@@ -10,7 +10,7 @@ from keyscope.app.errors import NotFound
 from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.analyses.edit import MEASURES
-from keyscope.contract.keys import KeyId, Mask
+from keyscope.contract.keys import KeyId, Mask, Scale
 
 _EDIT = "edit, concept, title, languages, picker, factor, share, keys, draws, tau, windows, general_windows"
 _CHANGES = ", ".join(f"{measure}, {measure}_change, {measure}_low, {measure}_high" for measure in MEASURES)
@@ -179,7 +179,9 @@ def prompts(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Prompt]:
 def masks(cursor: duckdb.DuckDBPyConnection, edit: Edit) -> list[Mask]:
     """The masks of an edit's main dose."""
     query = 'SELECT layer, "index", factor FROM edit_keys WHERE edit = ? AND rank <= ? ORDER BY rank'
-    return [Mask(KeyId(layer, index), factor) for layer, index, factor in rows(cursor, query, [edit.edit, edit.keys])]
+    return [
+        Mask(KeyId(layer, index), Scale(factor)) for layer, index, factor in rows(cursor, query, [edit.edit, edit.keys])
+    ]
 
 
 def _effect(row: Sequence[Any]) -> Effect:

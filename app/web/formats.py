@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from keyscope.app.queries import Token
+from keyscope.contract import texts
 
 BEFORE = 28
 """Characters of a line shown before its trigger token in a table."""
@@ -39,6 +40,10 @@ ROLE_TITLES = {
 """Roles of tokens in their code."""
 
 
+plain = texts.shortest
+duration = texts.duration
+
+
 def number(value: float | None) -> str:
     """Three significant digits, as short as they go: `7.92`, `1,250`, `3.1e-6`."""
     if value is None:
@@ -61,11 +66,6 @@ def fixed(value: float, digits: int) -> str:
     """A number with its sign and so many decimals: `+0.350`, `−12.3`; `0.0` has none."""
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", _MINUS)
-
-
-def plain(value: float) -> str:
-    """A number as a form takes it: `0`, `0.5`."""
-    return f"{value:g}"
 
 
 def exponent(value: float, digits: int = 0) -> str:
@@ -107,14 +107,6 @@ def token(value: Token) -> str:
 def language(name: str | None) -> str:
     """A language as it is spelt: `Python`, `C++`."""
     return NOTHING if name is None else _LANGUAGES.get(name, name.capitalize())
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it: `4 s`, `3 min`, `2 h 5 min`."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def short_hash(value: str) -> str:

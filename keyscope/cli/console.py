@@ -12,6 +12,7 @@ from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextCo
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from keyscope.contract.texts import duration
 from keyscope.worker.progress import Advance, Pace, Progress
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -156,14 +157,6 @@ def short(number: float) -> str:
     if number >= 1e4:
         return f"{number / 1e3:.3g}k"
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it: 4.2 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _amount(pace: Pace, unit: str) -> str:

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from keyscope.cli.console import duration
 from keyscope.contract.manifest import Manifest
+from keyscope.contract.texts import duration
 
 
 def print_summary(manifest: Manifest, rows: Mapping[str, int]) -> None:

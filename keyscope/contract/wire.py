@@ -1,11 +1,11 @@
 """What app and live worker say to each other, and what the app hands on to its own clients."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from keyscope.contract.keys import KeyId, Mask, unique_masks
+from keyscope.contract.keys import KeyName, Mask, unique_masks
 
 Branch = Literal["baseline", "masked"]
 BRANCHES: tuple[Branch, Branch] = ("baseline", "masked")
@@ -15,22 +15,11 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
-KeyName = Annotated[str, AfterValidator(lambda text: str(KeyId.parse(text)))]
-"""A key's name, checked and written the one way."""
-
-
-class MaskItem(_Message):
-    """One masked key: its coefficient is multiplied by the factor at every position of every step."""
-
-    key: KeyName
-    factor: float = Field(0.0, allow_inf_nan=False, description="0 removes the key, 1 leaves it as it is")
-
-
 class GenerateOptions(_Message):
     """A prompt, the keys to mask and how to sample; the two branches share every random draw."""
 
     prompt: str = Field(min_length=1, description="Text to continue, as it is: nothing is added or stripped")
-    masks: list[MaskItem] = Field(default_factory=list)
+    masks: list[Mask] = Field(default_factory=list)
     max_new_tokens: int = Field(48, ge=1, description="Tokens to add; the worker's limit is in its /info")
     temperature: float = Field(0.0, ge=0, le=10, allow_inf_nan=False, description="0 takes the most probable token")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the draws, one a step, shared by both branches")
@@ -42,7 +31,7 @@ class GenerateOptions(_Message):
         Raises:
             InvalidMask: a key has two factors.
         """
-        return unique_masks(Mask(KeyId.parse(item.key), item.factor) for item in self.masks)
+        return unique_masks(self.masks)
 
 
 class WorkerGenerate(GenerateOptions):

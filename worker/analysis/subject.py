@@ -25,7 +25,6 @@ from keyscope.worker.precompute.corpus import (
 from keyscope.worker.precompute.disk import locked, readable_disk_errors
 from keyscope.worker.precompute.errors import OtherModel
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
-from keyscope.worker.precompute.windows import default_batch
 from keyscope.worker.progress import Progress
 
 DISK_REMEDY = "free some space or make it writable, then give the command again"
@@ -80,7 +79,7 @@ def open_subject(
             )
         with readable_disk_errors(path.parent, DISK_REMEDY):
             store = _open_corpus(path, manifest, loaded, corpus, progress)
-        size = batch or default_batch(loaded.device)
+        size = batch or loaded.default_batch
         yield Subject(path, manifest, connection, loaded, store, size, progress)
     finally:
         connection.close()

@@ -39,14 +39,14 @@ from keyscope.serving.clients import unless_gone
 from keyscope.serving.openapi import operation_id
 from keyscope.serving.streams import EVENT_STREAM, Closing
 from keyscope.worker.live import answers, job_routes
-from keyscope.worker.live.activations import ActivationReader, TextTask
+from keyscope.worker.live.activations import ActivationReader
 from keyscope.worker.live.admission import Admission
 from keyscope.worker.live.engine import Engine
 from keyscope.worker.live.errors import WorkerStopping
-from keyscope.worker.live.generation import Generator, Task
+from keyscope.worker.live.generation import Generator
 from keyscope.worker.live.guard import TokenGuard
 from keyscope.worker.live.jobs import Jobs
-from keyscope.worker.live.lens import LensReader, LensTask
+from keyscope.worker.live.lens import LensReader
 from keyscope.worker.live.metrics import Metrics
 from keyscope.worker.live.openapi import describe
 from keyscope.worker.live.settings import WorkerSettings
@@ -96,21 +96,10 @@ class Service:
     jobs: Jobs
     metrics: Metrics
 
-    async def admit_text(self, body: WorkerActivations) -> TextTask:
-        """The text whose keys a request asks for; a refusal is counted."""
-        return await self._counted(self.admission.admit_text, body)
-
-    async def admit_lens(self, body: WorkerLens) -> LensTask:
-        """The text that a request asks to look at; a refusal is counted."""
-        return await self._counted(self.admission.admit_lens, body)
-
-    async def admit(self, body: WorkerGenerate) -> Task:
-        """The task a request asks for; a refusal is counted."""
-        return await self._counted(self.admission.admit, body)
-
-    async def _counted(self, admit: Callable[[B], T], body: B) -> T:
+    async def admit(self, check: Callable[[B], T], body: B) -> T:
+        """Check a request by one of the admission's methods; a refusal is counted."""
         try:
-            return await run_in_threadpool(admit, body)
+            return await run_in_threadpool(check, body)
         except KeyscopeError as error:
             self.metrics.ended(error.code)
             raise
@@ -209,7 +198,7 @@ async def generate(body: WorkerGenerate, request: Request, service: ServiceOf) -
     `done` or `error` event; whatever goes wrong before the first token is answered with its status instead. The token
     that ends a branch is listed with its log-probability, but is no part of the branch's text.
     """
-    task = await service.admit(body)
+    task = await service.admit(service.admission.admit, body)
     ticket = service.engine.submit(partial(service.generator.run, task), size=len(BRANCHES) * task.new_tokens)
     async with AsyncExitStack() as at_end:
         at_end.callback(service.engine.cancel, ticket)
@@ -224,14 +213,14 @@ async def generate(body: WorkerGenerate, request: Request, service: ServiceOf) -
 @router.post("/activations", responses=_REFUSALS)
 async def activations(body: WorkerActivations, request: Request, service: ServiceOf) -> ActivationsAnswer:
     """Which keys are behind a token of a text, and what each gave to the next token, exactly."""
-    task = await service.admit_text(body)
+    task = await service.admit(service.admission.admit_text, body)
     return await _one_answer(request, service.engine, partial(service.reader.run, task))
 
 
 @router.post("/lens", responses=_REFUSALS)
 async def lens(body: WorkerLens, request: Request, service: ServiceOf) -> LensAnswer:
     """What the model would say after each token of a text if it ended after each layer."""
-    task = await service.admit_lens(body)
+    task = await service.admit(service.admission.admit_lens, body)
     return await _one_answer(request, service.engine, partial(service.lens.run, task))
 
 

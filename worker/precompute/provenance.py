@@ -25,7 +25,7 @@ def provenance(device: torch.device, batch: int, workers: int, started: datetime
         started=started,
         finished=datetime.now(UTC),
         code_version=metadata.version("keyscope"),
-        code_commit=_commit(),
+        code_commit=code_commit(),
         versions={name: metadata.version(name) for name in LIBRARIES} | {"python": platform.python_version()},
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
@@ -38,12 +38,21 @@ def device_name(device: torch.device) -> str:
     return f"{device} {platform.processor() or platform.machine()}"
 
 
-def _commit() -> str | None:
-    """The commit of the source tree this runs from, if it is a git checkout."""
-    git = shutil.which("git")
+def code_commit(source: Path = Path(__file__)) -> str | None:
+    """The commit of the checkout that this code runs from; None for an installed copy, whoever's repository it is in.
+
+    Args:
+        source: this module's file.
+    """
+    git, file = shutil.which("git"), source.resolve()
     if git is None:
         return None
     found = subprocess.run(  # noqa: S603 - a fixed command
-        [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        [git, "-C", str(file.parent), "rev-parse", "--show-toplevel", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    return found.stdout.strip() or None
+    top, _, commit = found.stdout.strip().partition("\n")
+    # in a checkout of ours this file is TOP/worker/precompute/provenance.py
+    return commit if commit and Path(top).resolve() == file.parents[2] else None

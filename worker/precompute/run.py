@@ -34,7 +34,6 @@ from keyscope.worker.precompute.provenance import provenance
 from keyscope.worker.precompute.publish import Publisher
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
 from keyscope.worker.precompute.verify import verify
-from keyscope.worker.precompute.windows import default_batch
 from keyscope.worker.progress import Progress
 
 VERIFIED_KEYS = 50
@@ -88,7 +87,7 @@ class _Run:
         self.started = datetime.now(UTC)
         self.settings = request.settings.model_copy(update={"dtype": str(model.dtype).removeprefix("torch.")})
         self.work = request.out / ".work"
-        self.batch = request.batch or default_batch(model.device)
+        self.batch = request.batch or model.default_batch
 
     def compute(self) -> Path:
         self.work.mkdir(parents=True, exist_ok=True)

@@ -41,11 +41,6 @@ class Batch:
         return sum(window.length for window in self.windows)
 
 
-def default_batch(device: torch.device) -> int:
-    """Windows per forward unless the user chooses: few on a CPU, where more only cost memory."""
-    return 8 if device.type == "cpu" else 32
-
-
 def windows_of(file: int, n_tokens: int, size: int) -> list[Window]:
     """Consecutive spans of `size` tokens from the start of a file; the last one may be shorter."""
     return [Window(file, start, min(size, n_tokens - start)) for start in range(0, n_tokens, size)]

@@ -13,7 +13,7 @@ from keyscope.app.queries import edits as queries
 from keyscope.app.web import shapes as models
 from keyscope.app.web.dependencies import Cursor, OpenRun
 from keyscope.contract.analyses.edit import MEASURES
-from keyscope.contract.wire import MaskItem
+from keyscope.contract.keys import Mask
 
 router = APIRouter(tags=["edits"])
 
@@ -118,7 +118,7 @@ class EditShape(Shape):
     draws: int
     windows: int
     general_windows: int
-    masks: list[MaskItem] = Field(description="The keys of the main dose")
+    masks: list[Mask] = Field(description="The keys of the main dose")
     judgements: dict[str, JudgementShape] = Field(description="By measure")
     effects: list[EffectShape]
     controls: list[ControlShape]
@@ -164,7 +164,7 @@ def _shape(cursor: duckdb.DuckDBPyConnection, edit: queries.Edit) -> EditShape:
     fields: dict[str, Any] = {name: getattr(edit, name) for name in EditShape.model_fields if hasattr(edit, name)}
     return EditShape(
         **fields,
-        masks=[MaskItem(key=str(mask.key), factor=mask.factor) for mask in queries.masks(cursor, edit)],
+        masks=queries.masks(cursor, edit),
         judgements={
             measure: JudgementShape.model_validate(judging.judge(cursor, edit, measure)) for measure in MEASURES
         },

@@ -86,7 +86,7 @@ def rank(subject: Subject, settings: EditSettings, table: KeyTable) -> Ranking:
         for mask in settings.masks:
             check_key(subject.model.facts, mask.key)
         keys = np.array([first[mask.key.layer] + mask.key.index for mask in settings.masks])
-        factors = np.array([mask.factor for mask in settings.masks])
+        factors = np.array([mask.operation.factor for mask in settings.masks])
         return Ranking(keys, factors, (len(keys),), len(keys))
     most = _dose(settings.shares[-1], len(table))
     column = f"rank_{settings.picker}"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from keyscope.contract.concepts import Concept, define
-from keyscope.contract.keys import KeyId, Mask
+from keyscope.contract.keys import KeyId, Mask, Scale
 from keyscope.contract.runfile import open_run
 from keyscope.worker.analysis.concepts import make
 from keyscope.worker.analysis.concepts.analysis import ConceptAnalysis
@@ -183,7 +183,7 @@ def test_a_keys_contribution_is_the_slope_of_masking_it(
             ids, mark = store.token_ids[store.tokens_of(file)].astype(np.int64), _mark(subject, file)
             for start in range(0, len(ids), WINDOW):
                 row = torch.tensor([[*bos, *ids[start : start + WINDOW]]])
-                with torch.inference_mode(), mask_coefficients(subject.model, [[Mask(KeyId(*key), factor)]]):
+                with torch.inference_mode(), mask_coefficients(subject.model, [[Mask(KeyId(*key), Scale(factor))]]):
                     logprobs = subject.model.logits(row)[0].double().log_softmax(dim=1)
                 for at in np.flatnonzero(mark[start : start + WINDOW]):
                     if at > 0:
