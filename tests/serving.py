@@ -1,4 +1,4 @@
-"""Real servers on loopback for tests, each in a thread of its own."""
+"""Run apps on real loopback sockets for tests, each server in its own thread."""
 
 import threading
 import time
@@ -9,12 +9,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 START_SECONDS = 60
-"""Long, for the machine may be busy."""
+"""Generous, because the machine may be busy."""
 
 
 @contextmanager
 def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
-    """The address of the app, served until the block ends."""
+    """Serve an app until the block ends; yields its URL."""
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

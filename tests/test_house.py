@@ -44,6 +44,13 @@ def test_rooms_import_each_other_only_as_agreed():
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.parametrize("room", ["app", "worker"])
+def test_tests_mirror_the_rooms(room):
+    tested = {path.parent.relative_to(ROOT / "tests" / room) for path in (ROOT / "tests" / room).rglob("*.py")}
+    rooms = {path.parent.relative_to(ROOT / room) for path in (ROOT / room).rglob("*.py")}
+    assert tested - rooms == set()
+
+
 def test_every_module_says_what_it_is_for():
     silent = [path for path in modules() if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]
     assert silent == []
@@ -167,3 +174,42 @@ def test_make_help_lists_every_verb():
         ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert [line.split()[1] for line in shown.stdout.splitlines()] == phony[1].split()
+
+
+TITLES = (
+    ('class="cell"', "the script shows it as a tip to keyboard and touch, and without scripts it is the tooltip"),
+    ('title="{{ token.title }}"', "the same"),
+    ('class="corpus"', "repeats in full what is cut short"),
+    ('class="path"', "repeats in full what is cut short"),
+    ("sha256 }}", "repeats in full what is cut short"),
+    ('aria-label="{{ step.title }}"', "repeats the name of an arrow"),
+    ('aria-label="{{ title }}"', "repeats the name of an arrow"),
+    ('class="tok"', "a number that the exports and the key's page have"),
+    ('class="line"', "a number that the exports and the key's page have"),
+    ('title="{{ piece.title }}"', "a number that the exports have, on each token of a page of code"),
+)
+"""What marks a tag that may have a title, and why it needs no popover."""
+
+
+def templates() -> list[Path]:
+    return sorted(path for path in (ROOT / "templates").rglob("*.html") if "analyses" not in path.parts)
+
+
+def test_no_line_of_a_template_is_longer_than_a_diff_shows():
+    long = [
+        (str(path.relative_to(ROOT)), number)
+        for path in templates()
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1)
+        if len(line) > 160
+    ]
+    assert long == []
+
+
+def test_help_is_in_popovers_and_not_in_titles_that_keyboard_and_touch_do_not_reach():
+    found = [
+        (path.name, tag)
+        for path in templates()
+        for tag in re.findall(r"<\w+[^<>]*\stitle=[^<>]*>", path.read_text("utf-8"))
+        if not any(mark in tag for mark, _ in TITLES)
+    ]
+    assert found == []

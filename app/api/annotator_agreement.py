@@ -10,7 +10,7 @@ from keyscope.app.api.comments import AdjudicationShape
 from keyscope.app.labels import adjudication
 from keyscope.app.labels import annotator_agreement as agreement
 from keyscope.app.labels.models import Kind
-from keyscope.app.labels.statistics import Estimate
+from keyscope.app.labels.statistics import Statistic, Undefined
 from keyscope.app.web import shapes as models
 from keyscope.app.web.dependencies import LabelsDatabase, OpenRun
 
@@ -18,7 +18,7 @@ READING = models.OF_A_RUN | models.failures(503)
 router = APIRouter(tags=["agreement"])
 
 
-class EstimateShape(BaseModel):
+class StatisticShape(BaseModel):
     """A statistic, its 95 % bootstrap interval over keys, and the keys it rests on."""
 
     value: float | None
@@ -28,9 +28,10 @@ class EstimateShape(BaseModel):
     reason: str | None = Field(description="Why it is not defined, where it is not")
 
     @classmethod
-    def of(cls, estimate: Estimate) -> "EstimateShape":
+    def of(cls, estimate: Statistic) -> "StatisticShape":
         """The shape of an estimate."""
-        return cls(value=estimate.value, low=estimate.low, high=estimate.high, n=estimate.n, reason=estimate.reason)
+        reason = estimate.reason if isinstance(estimate, Undefined) else None
+        return cls(value=estimate.value, low=estimate.low, high=estimate.high, n=estimate.n, reason=reason)
 
 
 class PairShape(BaseModel):
@@ -38,7 +39,7 @@ class PairShape(BaseModel):
 
     first: str
     second: str
-    kappa: EstimateShape = Field(description="Cohen's, unweighted, over the keys both labelled")
+    kappa: StatisticShape = Field(description="Cohen's, unweighted, over the keys both labelled")
 
 
 class ProgressShape(BaseModel):
@@ -60,8 +61,8 @@ class AgreementAnswer(BaseModel):
     n_labels: int
     pairs: list[PairShape] = Field(description=f"At most {agreement.MOST_PAIRS}, those with most keys in common first")
     n_pairs: int = Field(description="Pairs with keys in common")
-    fleiss: EstimateShape = Field(description="Over the keys that everybody labelled")
-    alpha: EstimateShape = Field(description="Krippendorff's, nominal, over the keys with two labels or more")
+    fleiss: StatisticShape = Field(description="Over the keys that everybody labelled")
+    alpha: StatisticShape = Field(description="Krippendorff's, nominal, over the keys with two labels or more")
     layers: list[ProgressShape]
 
 
@@ -98,10 +99,10 @@ def show_label_agreement(
         people=list(said.people),
         n_keys=len(said.keys),
         n_labels=said.n_labels,
-        pairs=[PairShape(first=each.first, second=each.second, kappa=EstimateShape.of(each.kappa)) for each in pairs],
+        pairs=[PairShape(first=each.first, second=each.second, kappa=StatisticShape.of(each.kappa)) for each in pairs],
         n_pairs=n_pairs,
-        fleiss=EstimateShape.of(agreement.fleiss(said, person)),
-        alpha=EstimateShape.of(agreement.alpha(said, person)),
+        fleiss=StatisticShape.of(agreement.fleiss(said, person)),
+        alpha=StatisticShape.of(agreement.alpha(said, person)),
         layers=[
             ProgressShape(
                 layer=layer.layer,

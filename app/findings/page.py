@@ -44,16 +44,10 @@ def findings_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText
         kind = finding.claim.kind
         missing = finding.measured.verdict is Verdict.MISSING and kind is not None
         command = analysis_state(run, kind).command if missing and kind else None
-        return Shown(finding, links.of_run(finding.claim.page, run.run_id), command)
+        return Shown(finding, links.page(finding.claim.page, run=run.run_id), command)
 
     page = FindingsPage(
-        frame=Frame(
-            title=f"Findings · {run.run_id}",
-            links=links,
-            run=run.manifest,
-            here="runs",
-            section="findings_page",
-        ),
+        frame=Frame.of_run("Findings", links, run.manifest, "findings_page"),
         findings=[shown(finding) for finding in found],
         counts={verdict: sum(each.measured.verdict is verdict for each in found) for verdict in Verdict},
     )

@@ -25,15 +25,17 @@ class Addresses:
             found.setdefault(route.name, []).append(route)
         return found
 
-    def path(self, name: str, **parameters: object) -> str:
-        """The path of a route, without the prefix that a reverse proxy gives it.
+    def find(self, name: str, parameters: dict[str, object]) -> tuple[str, dict[str, object]]:
+        """The path of a route, without the prefix of a reverse proxy, and the parameters that are not part of it.
 
         Raises:
-            NoMatchFound: no route of that name has these parameters.
+            NoMatchFound: no route of that name can be filled with these parameters.
         """
         for route in self._by_name.get(name, []):
+            names = route.param_convertors
             try:
-                return cast("str", route.url_path_for(name, **parameters))
+                path = route.url_path_for(name, **{each: parameters[each] for each in names if each in parameters})
             except NoMatchFound:
                 continue
+            return cast("str", path), {each: value for each, value in parameters.items() if each not in names}
         raise NoMatchFound(name, parameters)

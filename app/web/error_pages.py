@@ -25,7 +25,7 @@ class ErrorPage(Page):
 def error_page(request: Request, failure: Failure) -> HTMLResponse:
     """Draw a failure."""
     links = Links(request, _basket(request))
-    frame = Frame(title=failure.title, links=links, run=None, here="")
+    frame = Frame(failure.title, links, here="")
     response = respond(
         request, "error.html", ErrorPage(frame=frame, failure=failure, asked=_asked(request)), failure.status
     )

@@ -18,6 +18,25 @@ _LANGUAGES = {
     "typescript": "TypeScript",
     "php": "PHP",
 }
+ROLE_TITLES = {
+    "keyword": "keyword",
+    "operator": "operator",
+    "punctuation": "punctuation",
+    "identifier_defined": "identifier, defined",
+    "identifier_used": "identifier, used",
+    "identifier_imported": "identifier, imported",
+    "call_target": "call target",
+    "attribute": "attribute",
+    "type": "type",
+    "string": "string",
+    "number": "number",
+    "comment": "comment",
+    "indentation": "indentation",
+    "whitespace": "white space",
+    "other": "other",
+    "end_of_file": "end of the file",
+}
+"""Roles of tokens in their code."""
 
 
 def number(value: float | None) -> str:

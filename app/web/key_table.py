@@ -47,6 +47,7 @@ class Pager:
     """Which rows of all a page shows, and the way to the others."""
 
     total: int
+    n_pages: int
     first: int
     """Number of the first row shown, from 1; 0 where there is none."""
     last: int
@@ -90,6 +91,7 @@ def pager(total: int, shown: int, offset: int, size: int, href: Href) -> Pager:
     last_page = max(0, total - 1) // size * size
     return Pager(
         total=total,
+        n_pages=last_page // size + 1,
         first=offset + 1 if shown else 0,
         last=offset + shown if shown else 0,
         previous=href(offset=min(max(0, offset - size), last_page)) if offset else None,

@@ -7,26 +7,14 @@ from fastapi import Request
 from starlette.datastructures import URL
 
 from keyscope.app.accounts.identity import Person
+from keyscope.app.table_files import FORMATS, PAGE_FORMATS
 from keyscope.app.web.addresses import Addresses
 from keyscope.contract.keys import KeyId, Mask, format_basket
 
-Parameters = dict[str, object]
 LONGEST_BASKET = 4000
 """Characters of a basket in an address; longer ones are saved and go by their id."""
 TAKEN_OUT = "-"
 """What stands before a key that was taken out of a saved basket."""
-SECTIONS = (
-    ("run_page", "overview"),
-    ("search_page", "search"),
-    ("syntax_page", "syntax"),
-    ("agreement_page", "agreement"),
-    ("firing_page", "firing"),
-    ("concepts_page", "concepts"),
-    ("edits_page", "edits"),
-    ("findings_page", "findings"),
-    ("jobs_page", "jobs"),
-)
-"""Pages about a whole run, by the name of their route and their title, in the order of the navigation."""
 LIVE_SECTIONS = (("lens_page", "lens"), ("activations_page", "my code"))
 """Pages on which a run's model reads a text, which have the run among their parameters."""
 
@@ -130,9 +118,12 @@ class Basket:
 
 
 class Links:
-    """Addresses by name; paths are the routes' own, so a prefix of a reverse proxy is in them."""
+    """Addresses by the name of their route, with the path prefix of a reverse proxy in front.
 
-    def __init__(self, request: Request, basket: Basket, mask: str | None = None) -> None:
+    Parameters that the route's path does not name go into the query; None and "" are left out.
+    """
+
+    def __init__(self, request: Request, basket: Basket = Basket(), mask: str | None = None) -> None:
         self._request = request
         self._addresses: Addresses = request.app.state.addresses
         self._prefix = request.base_url.path.rstrip("/")
@@ -153,157 +144,64 @@ class Links:
 
     @property
     def visitor(self) -> Person | None:
-        """Who looks; None where they have not said."""
+        """The person at the browser; None before they have given a name or signed in."""
         visitor: Person | None = getattr(self._request.state, "visitor", None)
         return visitor
 
     def visitor_section(self) -> Section:
-        """Where who looks says who they are, and sees what is theirs."""
+        """The visitor's entry in the header: their name, account or the way to sign in."""
         by_word = self._request.app.state.settings.accounts == "none"
         name = "name_page" if by_word else "account_page" if self.visitor else "sign_in_page"
-        unknown = "your name?" if by_word else "sign in"
-        back: Parameters = {"run": self.basket.run_id} if self.basket else {}
-        address = self._carrying(self.basket.run_id, name, back) if by_word else self._to(name)
+        unknown = "set your name" if by_word else "sign in"
+        address = self.page(name, run=self._basket_run) if by_word else self.to(name)
         return Section(name, self.visitor.name if self.visitor else unknown, address)
 
     def static(self, path: str) -> str:
         """A file of ours or of a third party."""
-        return self._to("static", path=path)
+        return self.to("static", path=path)
 
     def runs(self) -> str:
         """The list of runs, which keeps the basket of the run it belongs to."""
-        return self._carrying(self.basket.run_id, "runs_page", {"run": self.basket.run_id} if self.basket else {})
-
-    def run(self, run_id: str) -> str:
-        """The overview of a run."""
-        return self._carrying(run_id, "run_page", run=run_id)
+        return self.page("runs_page", run=self._basket_run)
 
     def sections(self, run_id: str) -> list[Section]:
         """The pages about a whole run."""
-        return [Section(name, title, self._carrying(run_id, name, run=run_id)) for name, title in SECTIONS] + [
-            Section(name, title, self._carrying(run_id, name, {"run": run_id})) for name, title in LIVE_SECTIONS
-        ]
-
-    def of_run(self, name: str, run_id: str) -> str:
-        """A page about a whole run, by the name of its route."""
-        return self._carrying(run_id, name, run=run_id)
+        of_run: list[tuple[str, str]] = self._request.app.state.run_sections
+        return [Section(name, title, self.page(name, run=run_id)) for name, title in (*of_run, *LIVE_SECTIONS)]
 
     def layer(self, run_id: str, layer: int, **query: object) -> str:
         """The keys of a layer."""
-        return self._carrying(run_id, "layer_page", query, run=run_id, layer=layer)
-
-    def search(self, run_id: str, **query: object) -> str:
-        """The keys of a run that meet some criteria."""
-        return self._carrying(run_id, "search_page", query, run=run_id)
-
-    def firing(self, run_id: str) -> str:
-        """When the keys of a run fire."""
-        return self._carrying(run_id, "firing_page", run=run_id)
+        return self.page("layer_page", run=run_id, layer=layer, **query)
 
     def key(self, run_id: str, key: KeyId, **query: object) -> str:
         """A key."""
-        return self._carrying(run_id, "key_page", query, run=run_id, key=key)
-
-    def label(self, run_id: str, key: KeyId, **query: object) -> str:
-        """Where the form of a label is sent to, with the state of the key's page."""
-        return self._carrying(run_id, "give_label", query, run=run_id, key=key)
-
-    def key_form(self, name: str, run_id: str, key: KeyId, query: Parameters, **place: object) -> str:
-        """Where another form about a key is sent to, by its route, with the state of the key's page."""
-        return self._carrying(run_id, name, query, run=run_id, key=key, **place)
-
-    def team(self, name: str, run_id: str | None, **query: object) -> str:
-        """A page of the team about a run's weights: labels, lists or activity, by its route."""
-        return self._carrying(run_id, name, {"run": run_id, **query})
-
-    def list(self, list_id: int, run_id: str | None, **query: object) -> str:
-        """A list of keys."""
-        return self.of_list("list_page", list_id, run_id, **query)
-
-    def of_list(self, name: str, list_id: int, run_id: str | None, **query: object) -> str:
-        """A list, or where one of its forms is sent to, by its route."""
-        return self._carrying(run_id, name, {"run": run_id, **query}, list=list_id)
-
-    def export_labels(self, run_id: str, format: str) -> str:
-        """Everything that was said of the keys of a run's weights, as a file."""
-        return str(URL(self._to("export_labels")).include_query_params(run=run_id, format=format))
-
-    def queue(self, run: str | None = None, **query: object) -> str:
-        """The labelling queue."""
-        return self._carrying(run, "queue_page", {"run": run, **query})
-
-    def queue_answer(self, run: str | None = None, **query: object) -> str:
-        """Where the form of a label is sent to from the queue."""
-        return self._carrying(run, "queue_answer", {"run": run, **query})
-
-    def queue_undo(self, run: str | None = None, **query: object) -> str:
-        """Where a label that was given in the queue is taken back."""
-        return self._carrying(run, "queue_undo", {"run": run, **query})
-
-    def random_key(self, run_id: str) -> str:
-        """Any key of a run."""
-        return self._carrying(run_id, "random_key_page", run=run_id)
+        return self.page("key_page", run=run_id, key=key, **query)
 
     def live(self, run_id: str | None, **query: object) -> str:
         """Mask and regenerate."""
-        return self._carrying(run_id, "live_page", {"run": run_id, **query})
+        return self.page("live_page", run=run_id, **query)
 
-    def lens(self, run_id: str | None, **query: object) -> str:
-        """A prompt through the logit lens."""
-        return self._carrying(run_id, "lens_page", {"run": run_id, **query})
+    def exports(self, name: str, /, **parameters: object) -> dict[str, str]:
+        """A table in the formats for pages, by the format's title."""
+        return {FORMATS[each].title: self.to(name, **parameters, format=each) for each in PAGE_FORMATS}
 
-    def activations(self, run_id: str | None, **query: object) -> str:
-        """Which keys fire on a text."""
-        return self._carrying(run_id, "activations_page", {"run": run_id, **query})
+    def export_labels(self, run_id: str) -> dict[str, str]:
+        """The labels of a run's weights in every format, by the format's title."""
+        return {each.title: self.to("export_labels", run=run_id, format=name) for name, each in FORMATS.items()}
 
-    def concepts(self, run_id: str, **query: object) -> str:
-        """All concepts, and the form that defines one."""
-        return self._carrying(run_id, "concepts_page", query, run=run_id)
-
-    def concept(self, run_id: str, concept: str, **query: object) -> str:
-        """A concept in a run."""
-        return self._carrying(run_id, "concept_page", query, run=run_id, concept=concept)
-
-    def concept_edits(self, run_id: str, concept: str) -> str:
-        """What masking a concept's keys does, and the form that measures it."""
-        return self._carrying(run_id, "concept_edits_page", run=run_id, concept=concept)
-
-    def edit(self, run_id: str, edit: str) -> str:
-        """One edit."""
-        return self._carrying(run_id, "edit_page", run=run_id, edit=edit)
-
-    def jobs(self, run_id: str, **query: object) -> str:
-        """Analyses of a run that a worker computes."""
-        return self._carrying(run_id, "jobs_page", query, run=run_id)
-
-    def jump(self) -> str:
-        """Where the box in the header leads."""
-        return self._to("jump")
-
-    def exports(self, name: str, query: Parameters | None = None, **parameters: object) -> dict[str, str]:
-        """A table as CSV and as Parquet, by the name of its format."""
-        address = URL(self._to(name, **parameters)).include_query_params(**_given(query))
-        return {format: str(address.include_query_params(format=format)) for format in ("csv", "parquet")}
-
-    def key_table(self, run_id: str, key: KeyId, table: str) -> dict[str, str]:
-        """One table of a key's page as CSV and as Parquet."""
-        return self.exports("export_key_table", run=run_id, key=key, table=table)
-
-    def to(self, name: str, **parameters: object) -> str:
-        """Any other route by its name."""
-        return self._to(name, **parameters)
-
-    def _carrying(self, run_id: str | None, name: str, query: Parameters | None = None, **parameters: object) -> str:
-        path = self._to(name, **parameters)
-        shown = _given(query)
+    def page(self, name: str, /, **parameters: object) -> str:
+        """A page or form, carrying the basket where the page is about the basket's run (`run`)."""
         mask = str(self.basket or "") if self._mask is None else self._mask
-        if mask and run_id == self.basket.run_id:
-            shown["mask"] = mask
-        return str(URL(path).include_query_params(**shown)) if shown else path
+        carried = mask if parameters.get("run") == self.basket.run_id else ""
+        return self.to(name, **parameters, **({"mask": carried} if carried else {}))
 
-    def _to(self, name: str, **parameters: object) -> str:
-        return self._prefix + self._addresses.path(name, **parameters)
+    def to(self, name: str, /, **parameters: object) -> str:
+        """A route, without the basket."""
+        path, rest = self._addresses.find(name, parameters)
+        query = {key: value for key, value in rest.items() if value not in (None, "")}
+        address = self._prefix + path
+        return str(URL(address).include_query_params(**query)) if query else address
 
-
-def _given(query: Parameters | None) -> Parameters:
-    return {key: value for key, value in (query or {}).items() if value not in (None, "")}
+    @property
+    def _basket_run(self) -> str | None:
+        return self.basket.run_id if self.basket else None

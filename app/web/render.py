@@ -1,15 +1,17 @@
-"""From a context to HTML: a whole page, or only its main part where htmx asks for it."""
+"""From a page's context to HTML: the whole page, or only its main block for htmx."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import jinja2
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
+from keyscope.app.runs import Run
 from keyscope.app.web.baskets import read_basket
+from keyscope.app.web.dependencies import OpenRun, Runs
 from keyscope.app.web.formats import FILTERS
 from keyscope.app.web.links import Basket, Links
 from keyscope.contract.manifest import Manifest
@@ -18,20 +20,35 @@ TEMPLATES = Path(__file__).parents[2] / "templates"
 
 
 class Help(NamedTuple):
-    """What a field of a page's context is: `Annotated[int, Help("…")]`."""
+    """Documents a field of a page's context: `Annotated[int, Help("…")]`."""
 
     text: str
 
 
+class Crumb(NamedTuple):
+    """A step of the path to a page; without an address it is plain text."""
+
+    title: str
+    href: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What surrounds every page."""
+    """What surrounds every page: title, navigation and crumbs."""
 
-    title: Annotated[str, Help("What the page is about, as in the window's title")]
+    title: Annotated[str, Help("Title of the page, shown by the browser")]
     links: Annotated[Links, Help("Addresses, with the basket carried along")]
-    run: Annotated[Manifest | None, Help("Manifest of the run the page belongs to; None on pages about no run")]
-    here: Annotated[str, Help("Entry of the navigation that is marked: runs, live, labels or visitor")]
-    section: Annotated[str, Help("Entry of the run's navigation that is marked: the name of its route")] = ""
+    run: Annotated[Manifest | None, Help("Manifest of the page's run; None on pages about no run")] = None
+    here: Annotated[str, Help("Current entry of the main navigation: runs, live, labels or visitor")] = "runs"
+    section: Annotated[str, Help("Current entry of the run's navigation: the name of its route")] = ""
+    crumbs: Annotated[tuple[Crumb, ...], Help("Path to the page, from the outermost")] = ()
+
+    @classmethod
+    def of_run(cls, title: str, links: Links, run: Manifest, section: str = "", *crumbs: Crumb) -> "Frame":
+        """The frame of a page within a run; `crumbs` are the steps between the run and the page."""
+        run_crumb = Crumb(f"{run.model.model_id} × {run.corpus.name}", links.page("run_page", run=run.run_id))
+        path = (Crumb("runs", links.runs()), run_crumb, *crumbs)
+        return cls(f"{title} · {run.run_id}", links, run, section=section, crumbs=path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +59,7 @@ class Page:
 
 
 def environment() -> jinja2.Environment:
-    """Templates that escape every value and refuse a name they were not given."""
+    """Templates that escape every value and fail on an unknown name."""
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -54,16 +71,16 @@ def environment() -> jinja2.Environment:
     return env
 
 
-_templates = Jinja2Templates(env=environment())
+templates = Jinja2Templates(env=environment())
 
 
 def respond(request: Request, template: str, page: Page, status: int = 200) -> HTMLResponse:
-    """The page, or the `main` block of its template for a request of htmx; the same address answers both."""
+    """The page, or only its `main` block if htmx asks for it at the same address."""
     context = {each.name: getattr(page, each.name) for each in fields(page)}
     headers = {"Vary": "HX-Request"}
     if "HX-Request" not in request.headers:
-        return _templates.TemplateResponse(request, template, context, status_code=status, headers=headers)
-    compiled = _templates.get_template(template)
+        return templates.TemplateResponse(request, template, context, status_code=status, headers=headers)
+    compiled = templates.get_template(template)
     main = "".join(compiled.blocks["main"](compiled.new_context(context)))
     return HTMLResponse(main, status_code=status, headers=headers)
 
@@ -78,3 +95,52 @@ def basket_of(request: Request, run_id: str | None, mask: str) -> Basket:
         InvalidMask, InvalidKey, UnknownBasket, DatabaseUnavailable: it cannot be read.
     """
     return read_basket(request.app.state.database, run_id, mask)
+
+
+def links_of(request: Request, run_id: str | None, mask: str) -> Links:
+    """Addresses that carry the basket of a request; raises what `basket_of` does."""
+    return Links(request, basket_of(request, run_id, mask))
+
+
+def _run_links(request: Request, run: OpenRun, mask: MaskText = "") -> Links:
+    return links_of(request, run.run_id, mask)
+
+
+RunLinks = Annotated[Links, Depends(_run_links)]
+"""Addresses for a page about the run in its path, with the basket in its query."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunChoice:
+    """The run a page shows, None if there is none yet, and all runs that can be read."""
+
+    run: Run | None
+    runs: list[Run]
+    links: Links
+
+    @property
+    def run_id(self) -> str | None:
+        return self.run.run_id if self.run else None
+
+    @property
+    def manifest(self) -> Manifest | None:
+        return self.run.manifest if self.run else None
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        return [each.manifest for each in self.runs]
+
+
+def choose_run(request: Request, registry: Runs, run: str = "", mask: MaskText = "") -> RunChoice:
+    """The run named in the query, else the first one.
+
+    Raises:
+        UnknownRun: no run has that name.
+        InvalidMask, InvalidKey, UnknownBasket, DatabaseUnavailable: the basket cannot be read.
+    """
+    runs, _ = registry.all()
+    chosen = registry.get(run) if run else next(iter(runs), None)
+    return RunChoice(chosen, runs, links_of(request, chosen.run_id if chosen else None, mask))
+
+
+ChosenRun = Annotated[RunChoice, Depends(choose_run)]

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from fastapi import Depends, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.labels.models import Kind
@@ -27,25 +27,18 @@ from keyscope.app.queries.criteria import (
 from keyscope.app.queries.search import Search
 from keyscope.app.queries.tokens import parse_token
 from keyscope.app.web.dependencies import LabelsDatabase, OpenRun
+from keyscope.app.web.forms import BlankIsNone, FormModel
 from keyscope.contract.analyses.firing import CLASSES, SHAPES
 
-
-def _filled(text: object) -> object:
-    """None for a field of a form that was left empty."""
-    return None if text == "" else text
-
-
-Number = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(_filled)]
-Count = Annotated[Annotated[int, Field(ge=1, le=2**31)] | None, BeforeValidator(_filled)]
-Share = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidator(_filled)]
-LayerNumber = Annotated[Annotated[int, Field(ge=0, le=2**16)] | None, BeforeValidator(_filled)]
+Number = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, BlankIsNone]
+Count = Annotated[Annotated[int, Field(ge=1, le=2**31)] | None, BlankIsNone]
+Share = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BlankIsNone]
+LayerNumber = Annotated[Annotated[int, Field(ge=0, le=2**16)] | None, BlankIsNone]
 _NOTATION = r"exactly, white space and case too; \n, \t, \r, \\ and \xE2 stand for bytes"
 
 
-class SearchParameters(BaseModel):
+class SearchParameters(FormModel):
     """Criteria that all have to hold, and an order; what is empty asks for nothing."""
-
-    model_config = ConfigDict(extra="ignore")
 
     q: str = Field("", description=f"A token the key fires on, or its value promotes: {_NOTATION}")
     promotes: str = Field("", description=f"A token among those the value promotes: {_NOTATION}")

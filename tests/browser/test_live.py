@@ -30,9 +30,9 @@ def test_both_branches_are_streamed_and_their_difference_marked(
     page = visit(MASKED).page
     page.get_by_role("button", name="regenerate").click()
     expect(page.locator("#said")).to_contain_text("1 key masked at 9 positions")
-    expect(page.locator("#baseline .out")).to_have_text("x = np.zeros(count)\n<b>&", use_inner_text=True)
-    expect(page.locator("#baseline .first")).to_have_text("zeros")
-    expect(page.locator("#masked .differs")).to_have_text(["array"])
+    expect(page.locator("#baseline-out .out")).to_have_text("x = np.zeros(count)\n<b>&", use_inner_text=True)
+    expect(page.locator("#baseline-out .first")).to_have_text("zeros")
+    expect(page.locator("#masked-out .differs")).to_have_text(["array"])
     expect(page.locator("#difference")).to_contain_text("zeros")
     assert worker.asked[-1].prompt == "x = "
     assert worker.asked[-1].masks[0].key == "L0.K1"
@@ -43,7 +43,7 @@ def test_axe_finds_no_barrier_in_what_was_generated(visit: Callable[..., Visitor
     visitor = visit(MASKED, theme=theme)
     visitor.page.get_by_role("button", name="regenerate").click()
     expect(visitor.page.locator("#difference")).to_be_visible()
-    visitor.page.locator("#masked .first").hover()
+    visitor.page.locator("#masked-out .first").hover()
     assert visitor.barriers() == []
 
 
@@ -52,16 +52,16 @@ def test_a_token_tells_its_alternatives_to_mouse_and_keyboard(visit: Callable[..
     page.get_by_role("button", name="regenerate").click()
     expect(page.locator("#difference")).to_be_visible()
     tip = page.get_by_role("tooltip")
-    page.locator("#masked .first").hover()
+    page.locator("#masked-out .first").hover()
     expect(tip).to_contain_text("token 3 · log-probability −0.250")
     expect(tip).to_contain_text("78 %")
     page.mouse.move(0, 0)
     expect(tip).to_be_hidden()
-    page.locator("#baseline .g").first.focus()
+    page.locator("#baseline-out .g").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     expect(tip).to_contain_text("token 3")
-    expect(page.locator("#baseline .g").nth(2)).to_be_focused()
+    expect(page.locator("#baseline-out .g").nth(2)).to_be_focused()
     page.keyboard.press("Escape")
     expect(tip).to_be_hidden()
 
@@ -96,7 +96,7 @@ def test_a_generation_can_be_cancelled(visit: Callable[..., Visitor], worker: Fa
     worker.pause = 0.5
     page = visit(MASKED).page
     page.get_by_role("button", name="regenerate").click()
-    expect(page.locator("#baseline .g").first).to_be_visible()
+    expect(page.locator("#baseline-out .g").first).to_be_visible()
     page.get_by_role("button", name="cancel").click()
     expect(page.locator("#said")).to_have_text("Cancelled.")
     expect(page.get_by_role("button", name="cancel")).to_be_hidden()
@@ -134,5 +134,5 @@ def test_the_state_of_the_worker_is_asked_for_again(visit: Callable[..., Visitor
 def test_without_a_script_a_form_does_it(visit: Callable[..., Visitor]) -> None:
     page = visit(MASKED, script=False).page
     page.get_by_role("button", name="regenerate").click()
-    expect(page.locator("#masked .first")).to_have_text("array")
+    expect(page.locator("#masked-out .first")).to_have_text("array")
     assert re.search("They first differ at token 3", page.content())

@@ -3,6 +3,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from typer.testing import CliRunner, Result
 from keyscope.cli.main import cli
 from keyscope.contract.manifest import Verification
 from keyscope.contract.runfile import TABLES
+from tests.made.runs import build_run
 from tests.processes import KEYSCOPE, answers, free_port, wait_until
-from tests.runs import build_run
 from tests.worker.models import CODE, save_tiny
 
 COMMANDS = ["demo", "precompute", "verify", "inspect", "serve", "worker", "db"]
@@ -71,6 +72,22 @@ def test_options_explain_themselves_by_the_settings():
 
 def test_the_version_is_the_projects():
     assert run("--version").output == "0.1.0\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_can_complete_commands_and_options(shell):
+    environment = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    shown = subprocess.run([*KEYSCOPE, "--show-completion", shell], capture_output=True, text=True, env=environment)
+    assert shown.returncode == 0, shown.stderr
+    assert "complete" in shown.stdout
+    assert f"complete_{shell}" in shown.stdout
+
+
+def test_completion_offers_the_commands_that_begin_so():
+    typed = {"_KEYSCOPE_COMPLETE": "complete_bash", "COMP_WORDS": "keyscope pre", "COMP_CWORD": "1"}
+    code = "from keyscope.cli.main import cli; cli(prog_name='keyscope')"
+    offered = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | typed)
+    assert offered.stdout.split() == ["precompute"]
 
 
 def test_an_unknown_option_is_a_usage_error():

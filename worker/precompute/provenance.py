@@ -1,4 +1,4 @@
-"""Where a run comes from: machine, versions, times."""
+"""The provenance of a run: machine, versions and times."""
 
 import platform
 import resource
@@ -16,7 +16,7 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")
 
 
 def provenance(device: torch.device, batch: int, workers: int, started: datetime) -> Provenance:
-    """What is known at the end of a run."""
+    """The provenance of a run that ends now."""
     return Provenance(
         device=device_name(device),
         batch=batch,
@@ -32,14 +32,14 @@ def provenance(device: torch.device, batch: int, workers: int, started: datetime
 
 
 def device_name(device: torch.device) -> str:
-    """A device as people know it."""
+    """A device with the name of its hardware."""
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}"
     return f"{device} {platform.processor() or platform.machine()}"
 
 
 def _commit() -> str | None:
-    """The commit of the source tree this runs from, where it is one."""
+    """The commit of the source tree this runs from, if it is a git checkout."""
     git = shutil.which("git")
     if git is None:
         return None

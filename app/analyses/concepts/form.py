@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from keyscope.app.concepts.preview import Preview, preview
 from keyscope.app.concepts.repository import KnownConcept
 from keyscope.app.runs import Run
-from keyscope.app.web.typed import Typed
+from keyscope.app.web.forms import Typed
 from keyscope.contract.concepts import Concept, InvalidConcept, Pattern, define
 
 KINDS = {

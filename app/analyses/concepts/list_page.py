@@ -102,7 +102,7 @@ def save_concept(
         database.write(lambda session: repository.save_concept(session, concept, person.name, form.based_on))
     except (InvalidConcept, NameTaken, ConceptChanged) as error:
         return _page(request, run, cursor, database, person, form, problem=error, mask=mask)
-    href = Links(request, Basket(run.run_id), mask).concept(run.run_id, concept.name)
+    href = Links(request, Basket(run.run_id), mask).page("concept_page", run=run.run_id, concept=concept.name)
     return RedirectResponse(href, status_code=303)
 
 
@@ -127,7 +127,9 @@ async def compute_concept(
     definition = concept.model_dump(mode="json", exclude_none=True)
     settings = {"concept": concept.part, "definition": definition}
     await jobs.start_job(workers, run.manifest, JobOptions(run=run.run_id, kind="concepts", settings=settings))
-    return RedirectResponse(Links(request, Basket(run.run_id), mask).concept(run.run_id, name), status_code=303)
+    return RedirectResponse(
+        Links(request, Basket(run.run_id), mask).page("concept_page", run=run.run_id, concept=name), status_code=303
+    )
 
 
 def _page(
@@ -144,14 +146,14 @@ def _page(
     known, unread = all_concepts(cursor, database)
     found = concept_summaries(cursor)
     page = ConceptsPage(
-        frame=Frame(f"Concepts · {run.run_id}", links, run.manifest, here="runs", section="concepts_page"),
+        frame=Frame.of_run("Concepts", links, run.manifest, "concepts_page"),
         analysis=state_of(run),
         rows=[_row(each, found, run, links) for each in known],
         form=form,
         fields=fields_of(run, form),
         kinds=KINDS,
         tried=try_out(run, cursor, form),
-        form_href=links.of_run("save_concept", run.run_id),
+        form_href=links.page("save_concept", run=run.run_id),
         try_href=links.to("concepts_page", run=run.run_id),
         may_define=True if visitor is None else visitor.role.may(Role.LABELER),
         problem=problem.detail if problem else unread,
@@ -162,4 +164,6 @@ def _page(
 def _row(known: KnownConcept, found: dict[str, ConceptSummary], run: Run, links: Links) -> ConceptRow:
     concept = known.concept
     languages = [language for language in run.manifest.languages if language in concept.patterns]
-    return ConceptRow(known, found.get(concept.part), languages, links.concept(run.run_id, concept.name))
+    return ConceptRow(
+        known, found.get(concept.part), languages, links.page("concept_page", run=run.run_id, concept=concept.name)
+    )

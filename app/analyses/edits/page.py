@@ -11,9 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from keyscope.app.accounts.identity import Labeler
-from keyscope.app.analyses.edits import figures as drawing
-from keyscope.app.analyses.edits import judging as edits
-from keyscope.app.analyses.edits.sections import MEASURES, Headline, blocks, headline
+from keyscope.app.analyses.edits.judging import judge
+from keyscope.app.analyses.edits.sections import MEASURES, Headline, headline, sections
 from keyscope.app.concepts.lookup import find_concept
 from keyscope.app.live import jobs
 from keyscope.app.queries import edits as queries
@@ -21,10 +20,11 @@ from keyscope.app.queries.concepts import concept_summaries
 from keyscope.app.queries.edits import Edit, Prompt
 from keyscope.app.web.baskets import shortened
 from keyscope.app.web.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun
+from keyscope.app.web.drawing import as_json
+from keyscope.app.web.forms import way_back
 from keyscope.app.web.links import Basket, Links
-from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
-from keyscope.app.web.returning import way_back
-from keyscope.app.web.sections import Block
+from keyscope.app.web.render import Crumb, Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.sections import Block, find_figure
 from keyscope.contract.analyses.edit import BASKET
 from keyscope.contract.analyses.manifest import AnalysisManifest
 from keyscope.contract.keys import Mask
@@ -102,6 +102,7 @@ class EditPage(Page):
     edit: Annotated[Edit, Help("What was masked, and how much was measured")]
     headlines: Annotated[list[Headline], Help("What came of it, by accuracy and by loss")]
     blocks: Annotated[list[Block], Help("Figures and tables")]
+    figures: Annotated[str, Help("Address of the figures, without their names")]
     masks: Annotated[list[tuple[Mask, str]], Help("The first masked keys, each with its address")]
     prompts: Annotated[list[Prompt], Help("Code to try it on, where it does most harm first")]
     try_href: Annotated[str, Help("Where the form that tries it is sent to")]
@@ -116,9 +117,10 @@ def concept_edits_page(
     """The edits of a concept, and the form that starts another."""
     known = find_concept(cursor, database, concept).concept
     links = Links(request, basket_of(request, run.run_id, mask))
+    concept_href = links.page("concept_page", run=run.run_id, concept=concept)
     page = ConceptEditsPage(
-        frame=Frame(
-            f"Edits of {known.title} · {run.run_id}", links, run.manifest, here="runs", section="concepts_page"
+        frame=Frame.of_run(
+            f"Edits of {known.title}", links, run.manifest, "concepts_page", Crumb(known.title, concept_href)
         ),
         title=known.title,
         ready=known.part in concept_summaries(cursor),
@@ -126,8 +128,8 @@ def concept_edits_page(
         form=EditForm(picker="basket" if links.basket else "causal", mask=links.basket.text),
         pickers={picker: title for picker, title in PICKERS.items() if picker != BASKET or links.basket},
         start_href=links.to("start_edit", run=run.run_id, concept=concept),
-        jobs_href=links.jobs(run.run_id, kind="edit", about=known.part),
-        concept_href=links.concept(run.run_id, concept),
+        jobs_href=links.page("jobs_page", run=run.run_id, kind="edit", about=known.part),
+        concept_href=concept_href,
     )
     return respond(request, "analyses/concept_edits.html", page)
 
@@ -137,7 +139,7 @@ def edits_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = 
     """All edits of a run."""
     links = Links(request, basket_of(request, run.run_id, mask))
     page = EditsPage(
-        frame=Frame(f"Edits · {run.run_id}", links, run.manifest, here="runs", section="edits_page"),
+        frame=Frame.of_run("Edits", links, run.manifest, "edits_page"),
         edits=_shown(cursor, links, run.run_id, queries.list_edits(cursor)),
     )
     return respond(request, "analyses/edits.html", page)
@@ -149,27 +151,28 @@ def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, mask: M
     links = Links(request, basket_of(request, run.run_id, mask))
     found = queries.get_edit(cursor, edit)
     masks = queries.masks(cursor, found)
+    concept = {"run": run.run_id, "concept": found.concept.rpartition("-")[0]}
+    concept_href = links.page("concept_page", **concept)
+    crumbs = Crumb(found.title, concept_href), Crumb("edits", links.page("concept_edits_page", **concept))
     page = EditPage(
-        frame=Frame(f"Edit of {found.title} · {run.run_id}", links, run.manifest, here="runs", section="edits_page"),
+        frame=Frame.of_run(f"Edit of {found.title}", links, run.manifest, "edits_page", *crumbs),
         edit=found,
         headlines=_headlines(cursor, found),
-        blocks=blocks(cursor, links, run.run_id, found),
+        blocks=list(sections(cursor, found)),
+        figures=links.to("edit_page", run=run.run_id, edit=edit) + "/figures",
         masks=[(each, links.key(run.run_id, each.key)) for each in masks[:KEYS_SHOWN]],
         prompts=queries.prompts(cursor, edit),
         try_href=links.to("try_edit", run=run.run_id, edit=edit),
-        concept_href=links.concept(run.run_id, found.concept.rpartition("-")[0]),
+        concept_href=concept_href,
         made=run.analyses.get(("edit", edit)),
     )
     return respond(request, "analyses/edit.html", page)
 
 
-@router.get("/runs/{run}/edits/{edit}/figures/{measure}", name="edit_figure")
-def edit_figure(run: OpenRun, cursor: Cursor, edit: str, measure: Literal["accuracy", "loss"]) -> Response:
-    """Dose and response by one measure."""
-    found = queries.get_edit(cursor, edit)
-    controls = [each for each in queries.controls(cursor, found.edit) if each.group == "concept"]
-    drawn = drawing.doses(queries.effects(cursor, found.edit, "dose"), controls, measure)
-    return Response(drawn.to_json(), media_type="application/json")
+@router.get("/runs/{run}/edits/{edit}/figures/{figure}", name="edit_figure")
+def edit_figure(run: OpenRun, cursor: Cursor, edit: str, figure: str) -> Response:
+    """One figure of the page."""
+    return as_json(find_figure(sections(cursor, queries.get_edit(cursor, edit)), figure))
 
 
 @router.post("/runs/{run}/concepts/{concept}/edits", name="start_edit")
@@ -214,8 +217,10 @@ def try_edit(
 
 
 def _shown(cursor: duckdb.DuckDBPyConnection, links: Links, run_id: str, found: Sequence[Edit]) -> list[ShownEdit]:
-    return [ShownEdit(each, _headlines(cursor, each), links.edit(run_id, each.edit)) for each in found]
+    return [
+        ShownEdit(each, _headlines(cursor, each), links.page("edit_page", run=run_id, edit=each.edit)) for each in found
+    ]
 
 
 def _headlines(cursor: duckdb.DuckDBPyConnection, edit: Edit) -> list[Headline]:
-    return [headline(edit, edits.judge(cursor, edit, measure)) for measure in MEASURES]
+    return [headline(edit, judge(cursor, edit, measure)) for measure in MEASURES]

@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
-from pydantic import BaseModel, ConfigDict
 
 from keyscope.app.accounts import passwords, people, sessions, tokens
 from keyscope.app.accounts import sign_in as entrance
@@ -15,15 +14,20 @@ from keyscope.app.accounts.identity import AtBrowser, SignedIn
 from keyscope.app.accounts.models import Account, ApiToken, BrowserSession
 from keyscope.app.accounts.tokens import Lifetime
 from keyscope.app.database.engine import Database
-from keyscope.app.pages.accounts.browsers import browser_name
 from keyscope.app.pages.accounts.sign_in import RequestOrigin
 from keyscope.app.roles import Role
 from keyscope.app.web.dependencies import LabelsDatabase, RowId
-from keyscope.app.web.links import Basket, Links
+from keyscope.app.web.forms import FormModel, see_other
+from keyscope.app.web.links import Links
 from keyscope.app.web.render import Frame, Help, Page, respond
 from keyscope.contract.errors import KeyscopeError
 
 router = APIRouter(prefix="/account")
+
+# In this order: most browsers also claim to be those further down.
+_BROWSERS = ("Edg", "OPR", "Firefox", "Chrome", "Safari", "curl")
+_NAMES = {"Edg": "Edge", "OPR": "Opera"}
+_SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Mac OS X", "CrOS", "Linux")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +86,15 @@ class AccountPage(Page):
     problem: Annotated[str | None, Help("Why it could not be done")]
 
 
-class PasswordForm(BaseModel):
+class PasswordForm(FormModel):
     """The present password and the next."""
-
-    model_config = ConfigDict(extra="ignore")
 
     old: str = ""
     new: str = ""
 
 
-class TokenForm(BaseModel):
+class TokenForm(FormModel):
     """A token to make."""
-
-    model_config = ConfigDict(extra="ignore")
 
     name: str = ""
     role: Role = Role.VIEWER
@@ -182,7 +182,7 @@ def _page(
         open_sessions = sessions.of_account(session, me.account_id)
         own_tokens = tokens.of_account(session, me.account_id)
     page = AccountPage(
-        frame=Frame(title="Account", links=Links(request, Basket()), run=None, here="visitor"),
+        frame=Frame("Account", Links(request), here="visitor"),
         name=account.name,
         role=account.role,
         roles=[role for role in Role if account.role.may(role)],
@@ -203,4 +203,14 @@ def _page(
 
 
 def _again(request: Request) -> RedirectResponse:
-    return RedirectResponse(request.url_for("account_page").path, status_code=303)
+    return see_other(request.url_for("account_page").path)
+
+
+def browser_name(user_agent: str) -> str:
+    """Browser and system, such as `Firefox on Linux`; what it says itself where neither is known."""
+    browser = next((each for each in _BROWSERS if f"{each}/" in user_agent), None)
+    system = next((each for each in _SYSTEMS if each in user_agent), None)
+    if browser is None:
+        return user_agent or "unknown"
+    name = _NAMES.get(browser, browser)
+    return f"{name} on {system}" if system else name

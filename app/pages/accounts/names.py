@@ -5,14 +5,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
-from pydantic import BaseModel, ConfigDict
 
-from keyscope.app.accounts import by_word
 from keyscope.app.accounts.identity import Visitor
 from keyscope.app.accounts.names import person_name
-from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
-from keyscope.app.web.returning import way_back
+from keyscope.app.web import by_word
+from keyscope.app.web.forms import FormModel, see_other, way_back
+from keyscope.app.web.render import Frame, Help, MaskText, Page, links_of, respond
 
 router = APIRouter()
 
@@ -25,10 +23,8 @@ class NamePage(Page):
     next: Annotated[str, Help("Address to go on to")]
 
 
-class NameForm(BaseModel):
+class NameForm(FormModel):
     """A name."""
-
-    model_config = ConfigDict(extra="ignore")
 
     name: str = ""
     next: str = ""
@@ -37,8 +33,8 @@ class NameForm(BaseModel):
 @router.get("/name", name="name_page")
 def name_page(request: Request, visitor: Visitor, next: str = "", run: str = "", mask: MaskText = "") -> HTMLResponse:
     """The form."""
-    links = Links(request, basket_of(request, run or None, mask))
-    frame = Frame(title="Your name", links=links, run=None, here="visitor")
+    links = links_of(request, run or None, mask)
+    frame = Frame("Your name", links, here="visitor")
     onward = way_back(request, next or links.runs())
     return respond(request, "accounts/name.html", NamePage(frame, visitor.name if visitor else "", onward))
 
@@ -50,6 +46,6 @@ def give_name(request: Request, form: Annotated[NameForm, Form()]) -> RedirectRe
     Raises:
         InvalidParameter: it cannot be a name.
     """
-    response = RedirectResponse(way_back(request, form.next), status_code=303)
+    response = see_other(way_back(request, form.next))
     by_word.remember(response, person_name(form.name))
     return response

@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict
+from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.orm import Session
 
 from keyscope.app.accounts import invitations, people
@@ -16,7 +15,8 @@ from keyscope.app.accounts.models import Account
 from keyscope.app.database.engine import Database
 from keyscope.app.roles import Role
 from keyscope.app.web.dependencies import LabelsDatabase, RowId
-from keyscope.app.web.links import Basket, Links
+from keyscope.app.web.forms import FormModel, see_other
+from keyscope.app.web.links import Links
 from keyscope.app.web.render import Frame, Help, Page, respond
 from keyscope.contract.errors import KeyscopeError
 
@@ -62,19 +62,15 @@ class PeoplePage(Page):
     problem: Annotated[str | None, Help("Why something could not be done")]
 
 
-class PersonForm(BaseModel):
+class PersonForm(FormModel):
     """Somebody to invite."""
-
-    model_config = ConfigDict(extra="ignore")
 
     name: str = ""
     role: Role = Role.VIEWER
 
 
-class RoleForm(BaseModel):
+class RoleForm(FormModel):
     """Another role."""
-
-    model_config = ConfigDict(extra="ignore")
 
     role: Role
 
@@ -141,7 +137,7 @@ def _change(request: Request, database: Database, person: int, change: Callable[
         database.write(lambda session: change(session, people.by_id(session, person)))
     except KeyscopeError as error:
         return _page(request, database, problem=error)
-    return RedirectResponse(request.url_for("people_page").path, status_code=303)
+    return see_other(request.url_for("people_page").path)
 
 
 def _page(
@@ -153,7 +149,7 @@ def _page(
     with database.transaction() as session:
         everyone = [ShownPerson.of(account) for account in people.everyone(session)]
     page = PeoplePage(
-        frame=Frame(title="People", links=Links(request, Basket()), run=None, here="visitor"),
+        frame=Frame("People", Links(request), here="visitor"),
         people=everyone,
         roles=list(Role),
         invitation=invitation,

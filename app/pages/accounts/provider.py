@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from keyscope.app.accounts import admission, joining, people, sessions
+from keyscope.app.accounts import joining, people, sessions
 from keyscope.app.accounts import sign_in as entrance
 from keyscope.app.accounts.identity import AtBrowser, Person, Visitor
 from keyscope.app.accounts.oidc import Flow, Identity, Provider, ProviderRefused
@@ -20,10 +20,11 @@ from keyscope.app.errors import NotFound
 from keyscope.app.pages.accounts import account
 from keyscope.app.pages.accounts.sign_in import RequestOrigin, signed_in
 from keyscope.app.roles import Role
+from keyscope.app.web import admission
 from keyscope.app.web.dependencies import LabelsDatabase, SettingsOf
-from keyscope.app.web.links import Basket, Links
+from keyscope.app.web.forms import FormModel, see_other, way_back
+from keyscope.app.web.links import Links
 from keyscope.app.web.render import Frame, Help, Page, respond
-from keyscope.app.web.returning import way_back
 from keyscope.contract.errors import KeyscopeError
 
 COOKIE = "keyscope-provider"
@@ -50,10 +51,8 @@ class JoiningPage(Page):
     address: Annotated[str, Help("Where the provider asks who it is")]
 
 
-class JoinForm(BaseModel):
+class JoinForm(FormModel):
     """The password of the account."""
-
-    model_config = ConfigDict(extra="ignore")
 
     password: str = ""
 
@@ -62,7 +61,7 @@ class JoinForm(BaseModel):
 async def begin(request: Request, provider: OpenIdProvider, next: str = "") -> RedirectResponse:
     """Send the browser to the provider."""
     address, flow = await provider.begin(_return_address(request), way_back(request, next))
-    response = RedirectResponse(address, status_code=303)
+    response = see_other(address)
     _keep(request, response, flow)
     return response
 
@@ -86,7 +85,7 @@ async def begin_joining(
     except KeyscopeError as error:
         return await run_in_threadpool(account.refused, request, database, me, error)
     address, flow = await provider.begin(_return_address(request), "")
-    frame = Frame(title="Join an identity", links=Links(request, Basket()), run=None, here="visitor")
+    frame = Frame("Join an identity", Links(request), here="visitor")
     host = urlsplit(provider.issuer).netloc
     response = respond(request, "accounts/joining.html", JoiningPage(frame, me.person.name, host, address))
     response.headers["Cache-Control"] = "no-store"
@@ -101,7 +100,7 @@ def part(request: Request, database: LabelsDatabase, me: AtBrowser) -> Response:
         database.write(lambda session: joining.part(session, me.account_id))
     except KeyscopeError as error:
         return account.refused(request, database, me, error)
-    return RedirectResponse(_account_page(request), status_code=303)
+    return see_other(_account_page(request))
 
 
 @router.get("/sign-in/provider/return", name="return_from_provider")
@@ -129,7 +128,7 @@ async def finish(
     identity = await provider.finish(_return_address(request), flow, code, state)
     if joins is not None:
         await run_in_threadpool(database.write, lambda session: joining.join(session, joins, identity))
-        response: Response = RedirectResponse(_account_page(request), status_code=303)
+        response: Response = see_other(_account_page(request))
     else:
         secret = await run_in_threadpool(_begin_session, database, identity, settings.oidc_role, origin)
         onward = way_back(request, flow.next)

@@ -6,18 +6,18 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict
 
-from keyscope.app.accounts import admission, passwords, sessions
+from keyscope.app.accounts import passwords, sessions
 from keyscope.app.accounts import sign_in as entrance
 from keyscope.app.accounts.identity import AtBrowser, Person, Visitor
 from keyscope.app.accounts.sign_in import Origin
 from keyscope.app.database.engine import Database
+from keyscope.app.web import admission
 from keyscope.app.web.dependencies import LabelsDatabase, SettingsOf
 from keyscope.app.web.error_handlers import describe
-from keyscope.app.web.links import Basket, Links
+from keyscope.app.web.forms import FormModel, see_other, way_back
+from keyscope.app.web.links import Links
 from keyscope.app.web.render import Frame, Help, Page, respond
-from keyscope.app.web.returning import way_back
 from keyscope.contract.errors import KeyscopeError
 
 router = APIRouter()
@@ -52,20 +52,16 @@ class InvitationPage(Page):
     problem: Annotated[str | None, Help("Why the invitation could not be accepted, where it was tried")]
 
 
-class SignInForm(BaseModel):
+class SignInForm(FormModel):
     """Name and password."""
-
-    model_config = ConfigDict(extra="ignore")
 
     name: str = ""
     password: str = ""
     next: str = ""
 
 
-class InvitationForm(BaseModel):
+class InvitationForm(FormModel):
     """A code from a link, and the password chosen."""
-
-    model_config = ConfigDict(extra="ignore")
 
     name: str = ""
     code: str = ""
@@ -76,7 +72,7 @@ class InvitationForm(BaseModel):
 def sign_in_page(request: Request, settings: SettingsOf, visitor: Visitor, next: str = "") -> Response:
     """The form; who has signed in already goes on."""
     if visitor is not None:
-        return RedirectResponse(way_back(request, next), status_code=303)
+        return see_other(way_back(request, next))
     return _sign_in_page(request, settings.oidc_issuer, SignInForm(next=next))
 
 
@@ -101,7 +97,7 @@ def sign_in(
 def sign_out(request: Request, database: LabelsDatabase, me: AtBrowser) -> RedirectResponse:
     """End this browser's session."""
     database.write(lambda session: sessions.end(session, me.account_id, me.session_id))
-    response = RedirectResponse(request.url_for("sign_in_page").path, status_code=303)
+    response = see_other(request.url_for("sign_in_page").path)
     admission.forget(request, response)
     return response
 
@@ -132,7 +128,7 @@ def signed_in(request: Request, database: Database, before: Person | None, secre
     """Give the browser its new session, end the one it had, and go on."""
     if before is not None and (presence := before.presence) is not None:
         database.write(lambda session: sessions.end_of(session, presence.secret_sha256))
-    response = RedirectResponse(onward, status_code=303)
+    response = see_other(onward)
     admission.remember(request, response, secret)
     return response
 
@@ -140,7 +136,7 @@ def signed_in(request: Request, database: Database, before: Person | None, secre
 def _sign_in_page(
     request: Request, issuer: str | None, form: SignInForm, problem: KeyscopeError | None = None
 ) -> HTMLResponse:
-    frame = Frame(title="Sign in", links=Links(request, Basket()), run=None, here="visitor")
+    frame = Frame("Sign in", Links(request), here="visitor")
     onward = way_back(request, form.next)
     provider = f"{frame.links.to('begin_with_provider')}?{urlencode({'next': onward})}" if issuer else None
     page = SignInPage(frame, form.name, onward, provider, problem.detail if problem else None)
@@ -148,7 +144,7 @@ def _sign_in_page(
 
 
 def _invitation_page(request: Request, form: InvitationForm, problem: KeyscopeError | None = None) -> HTMLResponse:
-    frame = Frame(title="Invitation", links=Links(request, Basket()), run=None, here="visitor")
+    frame = Frame("Invitation", Links(request), here="visitor")
     detail = problem.detail if problem else None
     page = InvitationPage(frame, form.name, form.code, passwords.SHORTEST, detail)
     return _answer(request, "accounts/invitation.html", page, problem)

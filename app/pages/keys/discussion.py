@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import RedirectResponse
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -19,8 +19,8 @@ from keyscope.app.labels.repository import Target
 from keyscope.app.pages.keys.state import KeyState
 from keyscope.app.roles import Role
 from keyscope.app.web.dependencies import Key, LabelsDatabase, OpenRun, RowId
-from keyscope.app.web.links import Links
-from keyscope.app.web.render import basket_of
+from keyscope.app.web.forms import BlankIsNone, FormModel, see_other
+from keyscope.app.web.render import RunLinks
 
 KEEP_ALIVE_SECONDS = 20
 router = APIRouter(prefix="/runs/{run}/keys/{key}")
@@ -30,19 +30,15 @@ def _target(run: OpenRun, key: Key) -> Target:
     return Target(run.manifest.model.weights_sha256, key)
 
 
-def _way_back(request: Request, run: OpenRun, key: Key, state: Annotated[KeyState, Query()]) -> str:
-    return Links(request, basket_of(request, run.run_id, state.mask)).key(run.run_id, key, **state.query())
+def _way_back(links: RunLinks, run: OpenRun, key: Key, state: Annotated[KeyState, Query()]) -> str:
+    return links.key(run.run_id, key, **state.query())
 
 
 AboutKey = Annotated[Target, Depends(_target)]
 WayBack = Annotated[str, Depends(_way_back)]
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class CommentForm(_Form):
+class CommentForm(FormModel):
     """The words of a comment."""
 
     text: str = ""
@@ -50,18 +46,18 @@ class CommentForm(_Form):
     """Version that the form was opened on."""
 
 
-class DecisionForm(_Form):
+class DecisionForm(FormModel):
     """A decision; no kind opens the key again."""
 
-    kind: Annotated[Kind | None, BeforeValidator(lambda text: text or None)] = None
+    kind: Annotated[Kind | None, BlankIsNone] = None
     description: Description = ""
     seen: int = Field(0, ge=0)
 
 
-class AddForm(_Form):
+class AddForm(FormModel):
     """The list to put the key into: one there is, or a new one."""
 
-    list: Annotated[int | None, BeforeValidator(lambda text: text or None)] = None
+    list: Annotated[int | None, BlankIsNone] = None
     name: str = ""
     note: str = ""
 
@@ -72,7 +68,7 @@ def write_comment(
 ) -> RedirectResponse:
     """Write a comment and show the key again."""
     written = database.write(lambda session: comments.write(session, about, person.name, form.text))
-    return RedirectResponse(f"{back}#comment-{written.comment.id}", 303)
+    return see_other(f"{back}#comment-{written.comment.id}")
 
 
 @router.post("/comments/{comment}/change", name="change_comment_form")
@@ -86,7 +82,7 @@ def change_comment(
 ) -> RedirectResponse:
     """Change one's own comment and show the key again."""
     database.write(lambda session: comments.change(session, about, comment, person.name, form.text, form.seen))
-    return RedirectResponse(f"{back}#comment-{comment}", 303)
+    return see_other(f"{back}#comment-{comment}")
 
 
 @router.post("/comments/{comment}/delete", name="delete_comment_form")
@@ -96,7 +92,7 @@ def delete_comment(
     """Take a comment back and show the key again."""
     may_all = person.role.may(Role.ADMIN)
     database.write(lambda session: comments.take_back(session, about, comment, person.name, may_all))
-    return RedirectResponse(f"{back}#comments", 303)
+    return see_other(f"{back}#comments")
 
 
 @router.post("/decisions", name="decide_form")
@@ -106,7 +102,7 @@ def decide(
     """Decide on the key, or open it again, and show it."""
     said = form.kind, form.description, form.seen
     database.write(lambda session: adjudication.decide(session, about, person.name, *said))
-    return RedirectResponse(f"{back}#decision", 303)
+    return see_other(f"{back}#decision")
 
 
 @router.post("/lists", name="add_to_list_form")
@@ -122,7 +118,7 @@ def add_to_list(
         lists.add_keys(session, chosen, person, [about.key], form.note)
 
     database.write(add)
-    return RedirectResponse(f"{back}#lists", 303)
+    return see_other(f"{back}#lists")
 
 
 @router.get("/events", name="key_events")

@@ -10,8 +10,9 @@ from keyscope.app.errors import Exists, NotFound
 from keyscope.app.queries import parse_token
 from keyscope.app.runs import Registry, Run
 from keyscope.app.web.dependencies import Runs
+from keyscope.app.web.forms import see_other
 from keyscope.app.web.links import Links
-from keyscope.app.web.render import MaskText, basket_of
+from keyscope.app.web.render import MaskText, links_of
 from keyscope.contract.keys import InvalidKey, KeyId
 
 router = APIRouter()
@@ -36,8 +37,7 @@ def jump(request: Request, registry: Runs, q: str = "", run: str = "", mask: Mas
         UnknownRun, UnknownLayer, UnknownKey: there is no such one.
     """
     chosen = _run(registry, run, q)
-    links = Links(request, basket_of(request, chosen.run_id, mask))
-    return RedirectResponse(_target(chosen, links, q), status_code=303)
+    return see_other(_target(chosen, links_of(request, chosen.run_id, mask), q))
 
 
 def _run(registry: Registry, run_id: str, typed: str) -> Run:
@@ -63,5 +63,5 @@ def _target(run: Run, links: Links, typed: str) -> str:
         return links.layer(run.run_id, number)
     for text in (typed, typed.translate(_SHOWN)):
         if text and run.vocabulary.ids(parse_token(text)):
-            return links.search(run.run_id, q=text)
+            return links.page("search_page", run=run.run_id, q=text)
     raise NothingFound(f"nothing in {run.run_id} is called {typed!r}: {_WHAT_TO_TYPE}", exists)

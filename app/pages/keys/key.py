@@ -9,8 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from keyscope.app import queries
 from keyscope.app.accounts.identity import Visitor
-from keyscope.app.analyses.firing.key_part import FiringOfKey, firing_of_key
-from keyscope.app.analyses.syntax.key_part import SyntaxOfKey, syntax_of_key
+from keyscope.app.analyses.kinds import ShownPart, key_parts
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.labels.repository import Target
 from keyscope.app.pages.keys import bars, discussion_box, examples, histogram, label_box
@@ -20,12 +19,11 @@ from keyscope.app.pages.keys.examples import HELP, SHOWS, TITLES, Card
 from keyscope.app.pages.keys.label_box import LabelBox
 from keyscope.app.pages.keys.state import KeyState, Projection
 from keyscope.app.queries import LanguageStatistics, Statistics, Token
-from keyscope.app.queries.concepts import KeyConcept, concepts_of_key
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.app.web.dependencies import Cursor, Key, LabelsDatabase, OpenRun
 from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.web.render import Crumb, Frame, Help, Page, RunLinks, respond
 from keyscope.app.web.statistics import GROUPS
 from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import Manifest
@@ -94,9 +92,7 @@ class KeyPage(Page):
     suppressed: Annotated[list[Bar], Help("Tokens whose logits the value lowers most")]
     projections: Annotated[list[Tab], Help("How the value is projected on the vocabulary")]
     histogram: Annotated[histogram.Drawing | None, Help("Coefficients of sampled tokens of all languages")]
-    concepts: Annotated[list[KeyConcept], Help("Concepts that the key detects, the surest first")]
-    syntax: Annotated[SyntaxOfKey | None, Help("What its triggers have in common; None while that is not analysed")]
-    firing: Annotated[FiringOfKey | None, Help("When it fires; None while that is not analysed")]
+    parts: Annotated[list[ShownPart], Help("What the analyses of the run found about the key, each with its template")]
     labels: Annotated[LabelBox, Help("Everyone's labels of the key, and the form for one's own")]
     by_language: Annotated[list[LanguageStatistics], Help("Moments per language")]
     groups: Annotated[list[tuple[str, list[Fact]]], Help("Every statistic, by group")]
@@ -112,14 +108,14 @@ def key_page(
     visitor: Visitor,
     database: LabelsDatabase,
     state: Annotated[KeyState, Query()],
+    links: RunLinks,
 ) -> HTMLResponse:
     """One key."""
-    links = Links(request, basket_of(request, run.run_id, state.mask))
     target = Target(run.manifest.model.weights_sha256, key)
-    box = label_box.box(database, target, links.label(run.run_id, key, **state.query()), visitor)
+    box = label_box.box(database, target, links.page("give_label", run=run.run_id, key=key, **state.query()), visitor)
 
     def href(name: str, **place: object) -> str:
-        return links.key_form(name, run.run_id, key, state.query(), **place)
+        return links.page(name, run=run.run_id, key=key, **place, **state.query())
 
     discussion = discussion_box.box(database, target, visitor, href)
     return respond(request, "keys/key.html", KeyDrawing(run, key, cursor, state, links).page(box, discussion))
@@ -146,8 +142,9 @@ class KeyDrawing:
         promoted, suppressed = bars.of_value(value, self._layer_firing_on)
         fires_on = queries.fires_on(self.cursor, run.vocabulary, key)
         top_token = self.statistics.get("top_token_id")
+        layer = Crumb(f"layer {key.layer}", links.layer(run.run_id, key.layer))
         return KeyPage(
-            frame=Frame(title=f"{key} · {run.run_id}", links=links, run=run.manifest, here="runs"),
+            frame=Frame.of_run(str(key), links, run.manifest, "", layer),
             key=key,
             statistics=self.statistics,
             steps=self._steps(),
@@ -169,9 +166,7 @@ class KeyDrawing:
                 for name, help in PROJECTIONS.items()
             ],
             histogram=self._histogram(),
-            concepts=concepts_of_key(self.cursor, key),
-            syntax=syntax_of_key(self.cursor, key),
-            firing=firing_of_key(self.cursor, run.vocabulary, key),
+            parts=key_parts(run, self.cursor, key),
             labels=box,
             by_language=queries.language_statistics(self.cursor, key),
             groups=self._groups(),

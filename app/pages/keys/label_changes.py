@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
-from fastapi.responses import RedirectResponse
 
-from keyscope.app.accounts.by_word import remember
 from keyscope.app.accounts.identity import Person, Visitor
 from keyscope.app.database.engine import Database
 from keyscope.app.labels import repository
@@ -15,9 +13,11 @@ from keyscope.app.pages.keys.label_box import ShownLabel, shown
 from keyscope.app.pages.keys.label_form import LabelForm
 from keyscope.app.pages.keys.state import KeyState
 from keyscope.app.runs import Run
+from keyscope.app.web.by_word import remember
 from keyscope.app.web.dependencies import Key, LabelsDatabase, OpenRun
+from keyscope.app.web.forms import see_other
 from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.web.render import Frame, Help, Page, RunLinks, respond
 from keyscope.contract.keys import KeyId
 
 router = APIRouter()
@@ -74,11 +74,11 @@ class Change:
         current = database.read(lambda session: repository.current_label(session, self.target, self.person.name))
         manifest, judgement = self.run.manifest, self.form.judgement()
         return ConflictPage(
-            frame=Frame(title=f"{self.key}: two labels", links=links, run=manifest, here="runs"),
+            frame=Frame.of_run(f"{self.key}: two labels", links, manifest),
             key=self.key,
             saved=shown(current) if current else None,
             sent=self.form,
-            evidence=[f"{each.file_sha256}:{each.offset}" for each in judgement.evidence],
+            evidence=[str(each) for each in judgement.evidence],
             save_href=save_href,
             keep_href=keep_href,
         )
@@ -93,6 +93,7 @@ def give_label(
     database: LabelsDatabase,
     state: Annotated[KeyState, Query()],
     form: Annotated[LabelForm, Form()],
+    links: RunLinks,
 ) -> Response:
     """Give a label, take it back or undo the last change, and show the key again.
 
@@ -102,16 +103,15 @@ def give_label(
         LabelChanged: what was to be taken back or undone is another label by now.
     """
     change = Change(run, key, form, form.sender(visitor))
-    links = Links(request, basket_of(request, run.run_id, state.mask))
     page = links.key(run.run_id, key, **state.query()) + "#labels"
     try:
         change.apply(database)
     except LabelChanged:
         if form.action != "save":
             raise
-        save = links.label(run.run_id, key, **state.query())
+        save = links.page("give_label", run=run.run_id, key=key, **state.query())
         return respond(request, "keys/label_conflict.html", change.conflict(links, database, save, page), 409)
-    response = RedirectResponse(page, status_code=303)
+    response = see_other(page)
     if visitor is None:
         remember(response, change.person.name)
     return response

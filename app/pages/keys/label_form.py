@@ -1,8 +1,8 @@
 """The form of a label: what it sends, and who sends it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from keyscope.app.accounts.identity import Person, require
 from keyscope.app.accounts.names import person_name
@@ -11,9 +11,10 @@ from keyscope.app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Ta
 from keyscope.app.labels.models import Evidence, Kind
 from keyscope.app.labels.repository import Judgement
 from keyscope.app.roles import Role
+from keyscope.app.web.forms import BlankIsNone, FormModel
 
 Place = Annotated[str, Field(pattern="^[0-9a-f]{64}:[0-9]{1,9}$")]
-"""A trigger, as `label_box.place` writes it."""
+"""A trigger, written `sha256:offset`."""
 Places = Annotated[list[Place], Field(max_length=MOST_EVIDENCE)]
 
 
@@ -22,23 +23,15 @@ def _split(texts: list[str]) -> list[str]:
     return list(dict.fromkeys(tag for text in texts for part in text.split(",") if (tag := part.strip())))
 
 
-def _nothing(text: Any) -> Any:
-    return None if text == "" else text
-
-
-class LabelForm(BaseModel):
+class LabelForm(FormModel):
     """A label as the form sends it."""
-
-    model_config = ConfigDict(extra="ignore")
 
     action: Literal["save", "retract", "undo", "skip"] = "save"
     person: str = ""
     kind: Kind | None = None
     description: Description = ""
     tags: Annotated[list[Tag], BeforeValidator(_split), Field(max_length=MOST_TAGS)] = Field(default_factory=list)
-    confidence: Annotated[
-        Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None, BeforeValidator(_nothing)
-    ] = None
+    confidence: Annotated[Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None, BlankIsNone] = None
     evidence: Places = Field(default_factory=list)
     """Triggers that are ticked."""
     shown: Places = Field(default_factory=list)
@@ -55,12 +48,9 @@ class LabelForm(BaseModel):
             InvalidParameter: no kind is chosen.
         """
         if self.kind is None:
-            raise InvalidParameter("a label needs a kind: choose syntactic, semantic, mixed or unclear")
+            raise InvalidParameter(f"a label needs a kind: choose {Kind.choices()}")
         places = [each for each in self.kept if each not in self.shown] + self.evidence
-        evidence = []
-        for each in dict.fromkeys(places):
-            sha256, _, offset = each.partition(":")
-            evidence.append(Evidence(file_sha256=sha256, offset=int(offset)))
+        evidence = [Evidence.parse(each) for each in dict.fromkeys(places)]
         return Judgement(self.kind, self.description.strip(), self.confidence, self.tags, evidence)
 
     def sender(self, visitor: Person | None) -> Person:

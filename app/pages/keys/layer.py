@@ -1,18 +1,19 @@
 """`/runs/{run}/layers/{layer}`: all keys of a layer, on a map and in a table that sorts, filters and pages."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import duckdb
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
 from keyscope.app import queries
 from keyscope.app.queries import LayerFilter, LayerSort, LayerSummary, Vocabulary, parse_token
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.app.web.dependencies import Cursor, Layer, OpenRun
+from keyscope.app.web.forms import BlankIsNone, PageState
 from keyscope.app.web.key_table import (
     VIEW,
     Choice,
@@ -25,24 +26,19 @@ from keyscope.app.web.key_table import (
     statistic_columns,
     view_choices,
 )
-from keyscope.app.web.links import Links, Parameters
-from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.web.links import Links
+from keyscope.app.web.render import Frame, Help, Page, RunLinks, respond
 
 router = APIRouter()
 
 PAGE_SIZE = 100
 SIMILAR = 8
 """Tokens offered beside the one filtered by."""
-Percent = Annotated[
-    Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(lambda text: None if text == "" else text)
-]
-"""A percentage of a form, None where its field was left empty."""
+Percent = Annotated[Annotated[float, Field(ge=0, le=100)] | None, BlankIsNone]
 
 
-class LayerState(BaseModel):
+class LayerState(PageState):
     """The state of a layer's page, as it stands in the address."""
-
-    model_config = ConfigDict(extra="ignore")
 
     sort: str = "maximum"
     order: Literal["asc", "desc"] = "desc"
@@ -52,11 +48,6 @@ class LayerState(BaseModel):
     rate_to: Percent = None
     fires_on: str = ""
     offset: int = Field(0, ge=0, le=2**31)
-    mask: str = ""
-
-    def query(self, **changes: object) -> dict[str, Any]:
-        """The address's parameters after the changes, defaults and the basket left out."""
-        return self.model_copy(update=changes).model_dump(exclude_defaults=True, exclude={"mask"})
 
     @property
     def where(self) -> LayerFilter:
@@ -90,10 +81,14 @@ class LayerPage(Page):
 
 @router.get("/runs/{run}/layers/{layer}", name="layer_page")
 def layer_page(
-    request: Request, run: OpenRun, layer: Layer, cursor: Cursor, state: Annotated[LayerState, Query()]
+    request: Request,
+    run: OpenRun,
+    layer: Layer,
+    cursor: Cursor,
+    state: Annotated[LayerState, Query()],
+    links: RunLinks,
 ) -> HTMLResponse:
     """All keys of a layer."""
-    links = Links(request, basket_of(request, run.run_id, state.mask))
     sort = LayerSort(state.sort, state.order)
     found = queries.layer_page(cursor, run.vocabulary, layer, state.where, sort, PAGE_SIZE, state.offset)
     shown = shown_statistics(state.columns, state.sort)
@@ -106,7 +101,7 @@ def layer_page(
 
     n_layers = run.manifest.model.n_layers
     page = LayerPage(
-        frame=Frame(title=f"Layer {layer} · {run.run_id}", links=links, run=run.manifest, here="runs"),
+        frame=Frame.of_run(f"Layer {layer}", links, run.manifest),
         layer=layer,
         summary=queries.layer_summaries(cursor)[layer],
         state=state,
@@ -117,7 +112,7 @@ def layer_page(
         similar=_similar(run.vocabulary, state, href),
         firing_layers=_firing_layers(run, layer, cursor, state, links),
         token_known=found.token_known,
-        exports=links.exports("export_layer_keys", _export_query(state), run=run.run_id, layer=layer),
+        exports=links.exports("export_layer_keys", run=run.run_id, layer=layer, **_export_query(state)),
         below=beside(layer - 1),
         above=beside(layer + 1),
     )
@@ -150,7 +145,7 @@ def _firing_layers(
     ]
 
 
-def _export_query(state: LayerState) -> Parameters:
+def _export_query(state: LayerState) -> dict[str, object]:
     """The filters and the order as the export takes them."""
     where = state.where
     return {

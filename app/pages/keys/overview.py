@@ -9,8 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from keyscope.app import queries
 from keyscope.app.queries import KeyRow, LayerSummary
 from keyscope.app.web.dependencies import Cursor, OpenRun
-from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.render import Crumb, Frame, Help, Page, RunLinks, respond
 
 router = APIRouter()
 
@@ -29,11 +28,10 @@ class OverviewPage(Page):
 
 
 @router.get("/runs/{run}", name="run_page")
-def run_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = "") -> HTMLResponse:
+def run_page(request: Request, run: OpenRun, cursor: Cursor, links: RunLinks) -> HTMLResponse:
     """The overview of a run."""
-    links = Links(request, basket_of(request, run.run_id, mask))
     page = OverviewPage(
-        frame=Frame(title=run.run_id, links=links, run=run.manifest, here="runs", section="run_page"),
+        frame=Frame(run.run_id, links, run.manifest, section="run_page", crumbs=(Crumb("runs", links.runs()),)),
         layers=queries.layer_summaries(cursor),
         specific=queries.specific_keys(cursor, run.vocabulary, STARTS),
         strongest=queries.strongest_keys(cursor, run.vocabulary, STARTS),
@@ -43,7 +41,6 @@ def run_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = ""
 
 
 @router.get("/runs/{run}/random", name="random_key_page")
-def random_key_page(request: Request, run: OpenRun, mask: MaskText = "") -> RedirectResponse:
+def random_key_page(run: OpenRun, links: RunLinks) -> RedirectResponse:
     """Any key of the run."""
-    links = Links(request, basket_of(request, run.run_id, mask))
     return RedirectResponse(links.key(run.run_id, queries.random_key(run.manifest)), status_code=302)

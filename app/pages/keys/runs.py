@@ -8,8 +8,7 @@ from fastapi.responses import HTMLResponse
 
 from keyscope.app.runs import Unreadable
 from keyscope.app.web.dependencies import Runs
-from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.render import Frame, Help, MaskText, Page, links_of, respond
 from keyscope.contract.manifest import Manifest
 
 router = APIRouter()
@@ -28,9 +27,8 @@ class RunsPage(Page):
 def runs_page(request: Request, registry: Runs, run: str = "", mask: MaskText = "") -> HTMLResponse:
     """The list of runs; a basket is kept for the run it belongs to."""
     readable, unreadable = registry.all()
-    links = Links(request, basket_of(request, run or None, mask))
     page = RunsPage(
-        frame=Frame(title="Runs", links=links, run=None, here="runs"),
+        frame=Frame("Runs", links_of(request, run or None, mask)),
         runs=[run.manifest for run in readable],
         unreadable=unreadable,
         directory=str(registry.directory.absolute()),

@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 from pydantic import Field
 
+from keyscope.app.labels.models import Kind
 from keyscope.app.queries.criteria import ANY_SHAPE, NUMERIC, Between
 from keyscope.app.queries.search import Found, Hit, known_concepts, search
 from keyscope.app.queries.tokens import Vocabulary, parse_token
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.app.web.dependencies import Cursor, LabelsDatabase, OpenRun
+from keyscope.app.web.forms import PageState, see_other
 from keyscope.app.web.key_table import (
     VIEW,
     Choice,
@@ -28,7 +30,7 @@ from keyscope.app.web.key_table import (
     view_choices,
 )
 from keyscope.app.web.links import Basket, Links
-from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
+from keyscope.app.web.render import Frame, Help, Page, RunLinks, respond
 from keyscope.app.web.search_query import Number, SearchParameters, build_search, format_ranges
 from keyscope.app.web.statistics import Statistic
 from keyscope.contract.analyses.firing import CLASSES, SHAPES
@@ -55,11 +57,11 @@ TOKENS = {
 }
 """Fields that take a token, and what keys do with it."""
 MEASURES = {
-    "fires_on": ("times on it", "Stored triggers and samples of the key on the token"),
+    "fires_on": ("hits", "Stored triggers and samples of the key on the token"),
     "promoted_logit": ("logit", "What one unit of the coefficient adds to the token's logit"),
-    "promoted_rank": ("place", "Place of the token among those the value promotes"),
+    "promoted_rank": ("rank", "Rank of the token among those the value promotes"),
     "suppressed_logit": ("logit", "What one unit of the coefficient takes off the token's logit"),
-    "suppressed_rank": ("place", "Place of the token among those the value suppresses"),
+    "suppressed_rank": ("rank", "Rank of the token among those the value suppresses"),
     "detected": ("occurrences", "Occurrences of the token in the corpus on which the key fires"),
     "role_share": ("of triggers", "Share of the key's triggers with the role"),
     "position_nats": ("nats on position", "What the key's firing says of the position in the window, in nats"),
@@ -70,12 +72,11 @@ SHARES = {"role_share", "concept_precision"}
 SIGNED = {"promoted_logit", "suppressed_logit", "own_logit"}
 
 
-class SearchState(SearchParameters):
+class SearchState(SearchParameters, PageState):
     """The state of the page, as it stands in the address; the form sends a further range apart from the others."""
 
     columns: str = Field("overview", pattern=VIEW)
     offset: int = Field(0, ge=0, le=2**31)
-    mask: str = ""
     statistic: str = ""
     low: Number = None
     high: Number = None
@@ -91,10 +92,6 @@ class SearchState(SearchParameters):
             added = Between(self.statistic, self.low, self.high)
             kept = [*(each for each in kept if each.statistic != self.statistic), added]
         return self.model_copy(update={"ranges": format_ranges(kept), "statistic": "", "low": None, "high": None})
-
-    def query(self, **changes: object) -> dict[str, Any]:
-        """The address's parameters after the changes, defaults and the basket left out."""
-        return self.model_copy(update=changes).model_dump(mode="json", exclude_defaults=True, exclude={"mask"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +138,8 @@ class SearchPage(Page):
     roles: Annotated[tuple[str, ...], Help("Roles in code that triggers can have, by the analysis of syntax")]
     concepts: Annotated[list[str], Help("Concepts whose keys are known, by their analyses")]
     shapes: Annotated[Mapping[str, str], Help("Where in the window positional keys fire more, and what that means")]
-    classes: Annotated[Mapping[str, str], Help("What keys are by their weights, and what that means")]
+    classes: Annotated[Mapping[str, str], Help("Classes of keys by their weights, and what they mean")]
+    kinds: Annotated[tuple[Kind, ...], Help("Kinds of labels")]
     by_layer: Annotated[list[LayerBar], Help("How many keys were found in each layer")]
     views: Annotated[list[Choice], Help("Groups of columns to choose from")]
     columns: Annotated[list[Column], Help("Columns of the table: what the criteria measured, then statistics")]
@@ -155,14 +153,18 @@ class SearchPage(Page):
 
 @router.get("/runs/{run}/search", name="search_page")
 def search_page(
-    request: Request, run: OpenRun, cursor: Cursor, database: LabelsDatabase, state: Annotated[SearchState, Query()]
+    request: Request,
+    run: OpenRun,
+    cursor: Cursor,
+    database: LabelsDatabase,
+    state: Annotated[SearchState, Query()],
+    links: RunLinks,
 ) -> Response:
     """Search a run."""
     settled = state.settled()
-    links = Links(request, basket_of(request, run.run_id, state.mask))
     if settled != state or "" in request.query_params.values():
         # An address says only what was chosen, so that it is short and the same for the same search.
-        return RedirectResponse(links.search(run.run_id, **settled.query()), status_code=303)
+        return see_other(links.page("search_page", run=run.run_id, **settled.query()))
     wanted = build_search(settled, run, database)
     found = search(cursor, run.vocabulary, wanted, limit=PAGE_SIZE, offset=settled.offset, named=max(MASKED, LISTED))
     return respond(request, "keys/search.html", _page(run, links, settled, found, known_concepts(cursor)))
@@ -170,19 +172,13 @@ def search_page(
 
 def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: list[str]) -> SearchPage:
     def href(**changes: object) -> str:
-        return links.search(run.run_id, **state.query(**changes))
+        return links.page("search_page", run=run.run_id, **state.query(**changes))
 
     shown = shown_statistics(state.columns, found.sort)
     measures = list(found.measures)
     to_mask = found.names(0, MASKED)
     return SearchPage(
-        frame=Frame(
-            title=f"Search · {run.run_id}",
-            links=links,
-            run=run.manifest,
-            here="runs",
-            section="search_page",
-        ),
+        frame=Frame.of_run("Search", links, run.manifest, "search_page"),
         state=state,
         asked=bool(state.criteria(run.manifest.model.n_layers) or state.label),
         notes=_notes(state, run.vocabulary, href),
@@ -192,6 +188,7 @@ def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: li
         concepts=concepts,
         shapes={ANY_SHAPE: "It is over the threshold, wherever it fires more", **SHAPES},
         classes=CLASSES,
+        kinds=tuple(Kind),
         by_layer=_bars(found.by_layer(run.manifest.model.n_layers), state, href),
         views=view_choices(state.columns, href),
         columns=[
@@ -203,7 +200,7 @@ def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: li
         to_mask=len(to_mask),
         mask_href=links.with_basket(_with(links.basket, run.run_id, to_mask)).live(run.run_id),
         to_list=found.names(0, LISTED),
-        exports=links.exports("export_search", state.query(columns="overview", offset=0), run=run.run_id),
+        exports=links.exports("export_search", run=run.run_id, **state.query(columns="overview", offset=0)),
     )
 
 

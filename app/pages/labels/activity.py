@@ -10,10 +10,9 @@ from markupsafe import Markup
 from keyscope.app.accounts.identity import Visitor
 from keyscope.app.labels import activity, markdown
 from keyscope.app.labels.activity import Event, Filter, What
-from keyscope.app.pages.labels.page import chosen_run
-from keyscope.app.web.dependencies import LabelsDatabase, Runs
+from keyscope.app.web.dependencies import LabelsDatabase
 from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.render import ChosenRun, Frame, Help, Page, respond
 from keyscope.contract.manifest import Manifest
 
 VERBS = {
@@ -53,24 +52,21 @@ class ActivityPage(Page):
 @router.get("/activity", name="activity_page")
 def activity_page(
     request: Request,
-    registry: Runs,
+    chosen: ChosenRun,
     database: LabelsDatabase,
     visitor: Visitor,
-    run: str = "",
     person: str = "",
     mine: bool = False,
     before: str = "",
-    mask: MaskText = "",
 ) -> HTMLResponse:
     """Labels, decisions, comments and lists, the latest first."""
-    chosen, manifests = chosen_run(registry, run)
-    links = Links(request, basket_of(request, chosen.run_id if chosen else None, mask))
+    links, run_id = chosen.links, chosen.run_id
     name = visitor.name if visitor else None
     wanted = Filter(
         viewer=name,
         person=person or None,
         mentioning=name if mine else None,
-        weights_sha256=chosen.manifest.model.weights_sha256 if chosen else None,
+        weights_sha256=chosen.manifest.model.weights_sha256 if chosen.manifest else None,
         before=before,
     )
     nobody = mine and name is None
@@ -78,12 +74,12 @@ def activity_page(
     more = len(events) == activity.PAGE
     query = {"person": person, "mine": "true" if mine else None, "before": events[-1].cursor if more else None}
     page = ActivityPage(
-        frame=Frame("Activity", links, chosen.manifest if chosen else None, here="labels"),
-        runs=manifests,
-        events=[_shown(each, links, chosen.run_id) for each in events] if chosen else [],
+        frame=Frame("Activity", links, chosen.manifest, here="labels"),
+        runs=chosen.manifests,
+        events=[_shown(each, links, run_id) for each in events] if run_id else [],
         person=person,
         mine=mine,
-        later=links.team("activity_page", chosen.run_id, **query) if more and chosen else None,
+        later=links.page("activity_page", run=run_id, **query) if more and run_id else None,
     )
     return respond(request, "labels/activity.html", page)
 
@@ -93,7 +89,7 @@ def _shown(event: Event, links: Links, run_id: str) -> ShownEvent:
     if event.what is What.ADJUDICATION and event.kind is None:
         verb = "opened again"
     if event.key is None:
-        return ShownEvent(event, verb, event.text, links.list(event.id, run_id), "")
+        return ShownEvent(event, verb, event.text, links.page("list_page", list=event.id, run=run_id), "")
     places = {What.COMMENT: f"#comment-{event.id}", What.ADJUDICATION: "#decision"}
     href = links.key(run_id, event.key) + places.get(event.what, "#labels")
     words = markdown.render(event.text) if event.what is What.COMMENT else event.text

@@ -10,16 +10,16 @@ from fastapi.responses import HTMLResponse
 
 from keyscope.app.accounts.identity import Admin, Visitor, needs
 from keyscope.app.errors import InvalidParameter
-from keyscope.app.labels.import_files import format_of
 from keyscope.app.labels.importing import ImportRefused, Outcome, Problem, import_upload
 from keyscope.app.labels.records import NEEDED
 from keyscope.app.roles import Role
 from keyscope.app.runs import Registry
+from keyscope.app.table_files import format_of
 from keyscope.app.web.dependencies import LabelsDatabase, Runs
-from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
-from keyscope.app.web.security import MAX_BODY_BYTES, BodyTooLarge
+from keyscope.app.web.render import Frame, Help, MaskText, Page, links_of, respond
+from keyscope.app.web.security import MAX_BODY_BYTES
 from keyscope.contract.errors import KeyscopeError
+from keyscope.serving.bodies import BodyTooLarge
 
 MAX_FILE_BYTES = MAX_BODY_BYTES // 10**6 * 10**6
 """Whole megabytes, which leaves the form around the file room in a request."""
@@ -109,7 +109,7 @@ def _page(
     checked: Checked | None = None,
     may_import: bool = True,
 ) -> HTMLResponse:
-    links = Links(request, basket_of(request, run or None, mask))
+    links = links_of(request, run or None, mask)
     page = ImportPage(
         frame=Frame("Import labels", links, runs.get(run).manifest if run else None, here="labels"),
         may_import=may_import,

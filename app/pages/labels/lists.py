@@ -4,24 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy.orm import Session
 
 from keyscope.app import queries
 from keyscope.app.accounts.identity import Labeler, Person, Visitor
-from keyscope.app.api.lists import ListId, check_keys
 from keyscope.app.labels import lists
 from keyscope.app.labels.lists import Summary
 from keyscope.app.labels.team_models import KeyList, ListEntry
-from keyscope.app.pages.labels.page import chosen_run
 from keyscope.app.roles import Role
 from keyscope.app.runs import Registry, Run
 from keyscope.app.web.baskets import shortened
-from keyscope.app.web.dependencies import LabelsDatabase, Runs
+from keyscope.app.web.dependencies import LabelsDatabase, ListId, Runs
+from keyscope.app.web.forms import FormModel, see_other
 from keyscope.app.web.links import Basket, Links
-from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.render import ChosenRun, Crumb, Frame, Help, MaskText, Page, links_of, respond
 from keyscope.contract.keys import KeyId, Mask, parse_basket
 from keyscope.contract.manifest import Manifest
 
@@ -54,23 +53,15 @@ class ListPage(Page):
     later: Annotated[str | None, Help("Address of the page after")]
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+def _back(request: Request, run: str = "", mask: MaskText = "") -> Links:
+    return Links(request, Basket(run or None), mask)
 
 
-class Place(BaseModel):
-    """The run and the basket with which a list is looked at, as in the address."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    run: str = ""
-    mask: str = ""
+Back = Annotated[Links, Depends(_back)]
+"""Addresses that pass the basket of the list's page on as it came, without reading it."""
 
 
-At = Annotated[Place, Query()]
-
-
-class NewListForm(_Form):
+class NewListForm(FormModel):
     """A list to make."""
 
     run: str
@@ -80,7 +71,7 @@ class NewListForm(_Form):
     private: bool = False
 
 
-class ListForm(_Form):
+class ListForm(FormModel):
     """A list's name, and the version the form was opened on."""
 
     name: str = ""
@@ -88,14 +79,14 @@ class ListForm(_Form):
     seen: int = Field(1, ge=1)
 
 
-class KeysForm(_Form):
+class KeysForm(FormModel):
     """Keys to put into a list."""
 
     keys: str = ""
     note: str = ""
 
 
-class EntryForm(_Form):
+class EntryForm(FormModel):
     """A change of one key of a list; the button says which."""
 
     key: str
@@ -110,22 +101,18 @@ class EntryForm(_Form):
 
 
 @router.get("/lists", name="lists_page")
-def lists_page(
-    request: Request, registry: Runs, database: LabelsDatabase, visitor: Visitor, run: str = "", mask: MaskText = ""
-) -> HTMLResponse:
+def lists_page(request: Request, chosen: ChosenRun, database: LabelsDatabase, visitor: Visitor) -> HTMLResponse:
     """Every list of keys of a run's weights, and a form to make one."""
-    chosen, manifests = chosen_run(registry, run)
     name = visitor.name if visitor else None
-    links = Links(request, basket_of(request, chosen.run_id if chosen else None, mask))
 
     def load(session: Session) -> tuple[list[Summary], list[Summary]]:
-        weights = chosen.manifest.model.weights_sha256 if chosen else None
+        weights = chosen.manifest.model.weights_sha256 if chosen.manifest else None
         return lists.visible_lists(session, name, weights), lists.put_away_lists(session, name)
 
     visible, put_away = database.read(load)
     page = ListsPage(
-        frame=Frame("Lists", links, chosen.manifest if chosen else None, here="labels"),
-        runs=manifests,
+        frame=Frame("Lists", chosen.links, chosen.manifest, here="labels"),
+        runs=chosen.manifests,
         lists=visible,
         put_away=put_away,
         may_write=_may_write(visitor),
@@ -151,7 +138,7 @@ def make_list(
     made = database.write(
         lambda session: lists.make_list(session, person, weights, form.name, keys, not form.private).id
     )
-    return _to_list(request, made, Place(run=form.run, mask=mask))
+    return _to_list(_back(request, form.run, mask), made)
 
 
 @router.get("/lists/{list}", name="list_page")
@@ -173,13 +160,15 @@ def list_page(
     found, entries = database.read(load)
     chosen = _run_of(registry, found, run)
     run_id = chosen.run_id if chosen else None
-    links = Links(request, basket_of(request, run_id, mask if run in ("", run_id) else ""))
+    links = links_of(request, run_id, mask if run in ("", run_id) else "")
+
+    lists_crumb = Crumb("lists", links.page("lists_page", run=run_id))
 
     def turn(to: int) -> str | None:
-        return links.list(list_id, run_id, offset=to or None) if 0 <= to < len(entries) else None
+        return links.page("list_page", list=list_id, run=run_id, offset=to or None) if 0 <= to < len(entries) else None
 
     page = ListPage(
-        frame=Frame(found.name, links, chosen.manifest if chosen else None, here="labels"),
+        frame=Frame(found.name, links, chosen.manifest if chosen else None, here="labels", crumbs=(lists_crumb,)),
         list=found,
         entries=entries[offset : offset + PAGE],
         first=offset,
@@ -196,62 +185,55 @@ def list_page(
 
 @router.post("/lists/{list}", name="rename_list_form")
 def rename_list(
-    request: Request,
     list_id: ListId,
     database: LabelsDatabase,
     person: Labeler,
     form: Annotated[ListForm, Form()],
-    at: At,
+    back: Back,
 ) -> RedirectResponse:
     """Rename a list, or change who sees it."""
     said = form.name, not form.private, form.seen
     database.write(lambda session: lists.rename_list(session, list_id, person, *said))
-    return _to_list(request, list_id, at)
+    return _to_list(back, list_id)
 
 
 @router.post("/lists/{list}/put-away", name="put_list_away_form")
-def put_list_away(
-    request: Request, list_id: ListId, database: LabelsDatabase, person: Labeler, at: At
-) -> RedirectResponse:
+def put_list_away(list_id: ListId, database: LabelsDatabase, person: Labeler, back: Back) -> RedirectResponse:
     """Put a list away and show the others."""
     database.write(lambda session: lists.put_away(session, list_id, person))
-    return RedirectResponse(_links(request, at).team("lists_page", at.run or None), 303)
+    return see_other(back.page("lists_page", run=back.basket.run_id))
 
 
 @router.post("/lists/{list}/restore", name="bring_list_back_form")
-def bring_list_back(
-    request: Request, list_id: ListId, database: LabelsDatabase, person: Labeler, at: At
-) -> RedirectResponse:
+def bring_list_back(list_id: ListId, database: LabelsDatabase, person: Labeler, back: Back) -> RedirectResponse:
     """Bring a list back and show it."""
     database.write(lambda session: lists.bring_back(session, list_id, person))
-    return _to_list(request, list_id, at)
+    return _to_list(back, list_id)
 
 
 @router.post("/lists/{list}/keys", name="add_keys_form")
 def add_keys(
-    request: Request,
     list_id: ListId,
     registry: Runs,
     database: LabelsDatabase,
     person: Labeler,
     form: Annotated[KeysForm, Form()],
-    at: At,
+    back: Back,
 ) -> RedirectResponse:
     """Put keys at the end of a list."""
     keys = parse_keys(form.keys)
-    check_keys(registry, database, list_id, person.name, keys)
+    lists.check_keys(registry, database, list_id, person.name, keys)
     database.write(lambda session: lists.add_keys(session, list_id, person, keys, form.note))
-    return _to_list(request, list_id, at)
+    return _to_list(back, list_id)
 
 
 @router.post("/lists/{list}/entry", name="change_entry_form")
 def change_entry(
-    request: Request,
     list_id: ListId,
     database: LabelsDatabase,
     person: Labeler,
     form: Annotated[EntryForm, Form()],
-    at: At,
+    back: Back,
 ) -> RedirectResponse:
     """Write a note on a key of a list, move it by one place, or take it out."""
     key = KeyId.parse(form.key)
@@ -267,7 +249,7 @@ def change_entry(
                 lists.shift_key(session, list_id, person, key, by, form.order)
 
     database.write(change)
-    return _to_list(request, list_id, at, offset=form.place // PAGE * PAGE or None)
+    return _to_list(back, list_id, offset=form.place // PAGE * PAGE or None)
 
 
 @router.post("/lists/{list}/mask", name="mask_list_form")
@@ -281,7 +263,7 @@ def mask_list(
     chosen = _run_of(registry, found, run)
     run_id = chosen.run_id if chosen else None
     basket = shortened(database, Basket(run_id, tuple(masks)))
-    return RedirectResponse(Links(request, basket).live(run_id), 303)
+    return see_other(Links(request, basket).live(run_id))
 
 
 def parse_keys(text: str) -> list[KeyId]:
@@ -309,10 +291,5 @@ def _run_of(registry: Registry, found: KeyList, wanted: str) -> Run | None:
     return registry.with_weights(found.weights_sha256)
 
 
-def _links(request: Request, at: Place) -> Links:
-    """Addresses that carry the basket as it came, unread."""
-    return Links(request, Basket(at.run or None), at.mask)
-
-
-def _to_list(request: Request, list_id: int, at: Place, **query: object) -> RedirectResponse:
-    return RedirectResponse(_links(request, at).list(list_id, at.run or None, **query), 303)
+def _to_list(back: Links, list_id: int, **query: object) -> RedirectResponse:
+    return see_other(back.page("list_page", list=list_id, run=back.basket.run_id, **query))

@@ -16,22 +16,18 @@ from keyscope.app.labels import annotator_agreement as agreement
 from keyscope.app.labels.adjudication import Disagreement
 from keyscope.app.labels.annotator_agreement import LayerKinds, LayerProgress, Pair, Said
 from keyscope.app.labels.models import Kind
-from keyscope.app.labels.statistics import Estimate
+from keyscope.app.labels.statistics import Statistic
 from keyscope.app.queries.syntax import scores_by_layer
 from keyscope.app.roles import Role
-from keyscope.app.runs import Registry, Run
 from keyscope.app.web.dependencies import LabelsDatabase, Runs
-from keyscope.app.web.drawing import by_layer
-from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.drawing import as_json, by_layer
+from keyscope.app.web.render import ChosenRun, Frame, Help, Page, respond
 from keyscope.contract.manifest import Manifest
 
 router = APIRouter()
 
 PAGE = 50
 """Disagreements on one page."""
-COLOURS = {Kind.SYNTACTIC: "--cool", Kind.SEMANTIC: "--heat", Kind.MIXED: "--third", Kind.UNCLEAR: "--edge"}
-"""Design tokens of the kinds, as their chips have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ class LabelsPage(Page):
     pairs: Annotated[list[Pair], Help("Pairs of people with Cohen's kappa, those with most keys in common first")]
     n_pairs: Annotated[int, Help("Pairs that have keys in common, listed or not")]
     overall: Annotated[
-        list[tuple[str, str, Estimate]], Help("Name, what it is, and value of statistics over all people")
+        list[tuple[str, str, Statistic]], Help("Name, what it is, and value of statistics over all people")
     ]
     confusion: Annotated[Confusion | None, Help("Two people side by side; None where nobody shares a key with another")]
     kinds: Annotated[tuple[Kind, ...], Help("The kinds, in their order")]
@@ -71,41 +67,36 @@ class LabelsPage(Page):
 @router.get("/labels", name="labels_page")
 def labels_page(
     request: Request,
-    registry: Runs,
+    chosen: ChosenRun,
     database: LabelsDatabase,
     visitor: Visitor,
-    run: str = "",
     first: Annotated[str, Query(description="Person in the rows of the confusion")] = "",
     second: Annotated[str, Query(description="Person in its columns")] = "",
     offset: Annotated[int, Query(ge=0)] = 0,
-    mask: MaskText = "",
 ) -> HTMLResponse:
     """Progress, agreement and disagreements of the current labels of a run's weights."""
-    chosen, manifests = chosen_run(registry, run)
-    links = Links(request, basket_of(request, chosen.run_id if chosen else None, mask))
-    frame = Frame("Labels", links, chosen.manifest if chosen else None, here="labels")
+    manifest = chosen.manifest
     problem, said = None, None
     disputed: list[Disagreement] = []
     try:
-        if chosen:
-            said, disputed = database.read(lambda session: _load(session, chosen.manifest.model.weights_sha256))
+        if manifest:
+            said, disputed = database.read(lambda session: _load(session, manifest.model.weights_sha256))
     except DatabaseUnavailable as error:
         problem = error.detail
     pairs, n_pairs = agreement.pairs(said) if said else ([], 0)
 
     def turn(to: int) -> str | None:
-        inside = 0 <= to < len(disputed)
+        if not 0 <= to < len(disputed):
+            return None
         query = {"first": first, "second": second, "offset": to or None}
-        return (
-            links.team("labels_page", chosen.run_id if chosen else None, **query) + "#disagreements" if inside else None
-        )
+        return chosen.links.page("labels_page", run=chosen.run_id, **query) + "#disagreements"
 
     page = LabelsPage(
-        frame=frame,
-        runs=manifests,
+        frame=Frame("Labels", chosen.links, manifest, here="labels"),
+        runs=chosen.manifests,
         problem=problem,
         said=said,
-        progress=agreement.progress(said, chosen.manifest.model.keys_per_layer) if said and chosen else [],
+        progress=agreement.progress(said, manifest.model.keys_per_layer) if said and manifest else [],
         pairs=pairs,
         n_pairs=n_pairs,
         overall=_overall(said) if said else [],
@@ -130,7 +121,7 @@ def kinds_figure(registry: Runs, database: LabelsDatabase, run: str) -> Response
     with opened.reading() as cursor:
         scores = scores_by_layer(cursor)
     figure = kinds_by_layer(agreement.kinds_by_layer(said, model.n_layers), scores or None)
-    return Response(figure.to_json(), media_type="application/json")
+    return as_json(figure)
 
 
 def kinds_by_layer(layers: Sequence[LayerKinds], scores: Mapping[int, float] | None = None) -> go.Figure:
@@ -147,7 +138,7 @@ def kinds_by_layer(layers: Sequence[LayerKinds], scores: Mapping[int, float] | N
                 text=[f"{layer.counts[kind]} of {total}" for layer, total in zip(layers, totals, strict=True)],
                 textposition="none",
                 name=kind.value,
-                meta={"colour": COLOURS[kind]},
+                meta={"colour": kind.colour},
                 hovertemplate=f"layer %{{x}}<br>%{{y:.0%}} {kind.value}, %{{text}} labels<extra></extra>",
             )
             for kind in agreement.KINDS
@@ -166,22 +157,12 @@ def kinds_by_layer(layers: Sequence[LayerKinds], scores: Mapping[int, float] | N
     return by_layer(figure, barmode="stack", showlegend=True, bargap=0.25)
 
 
-def chosen_run(registry: Registry, run: str) -> tuple[Run | None, list[Manifest]]:
-    """The run that is asked for, else the first there is; and all to choose from.
-
-    Raises:
-        UnknownRun: there is no run of that name.
-    """
-    runs, _ = registry.all()
-    return registry.get(run) if run else next(iter(runs), None), [each.manifest for each in runs]
-
-
 def _load(session: Session, weights_sha256: str) -> tuple[Said, list[Disagreement]]:
     said = agreement.load(session, weights_sha256)
     return said, adjudication.disagreements(session, weights_sha256, said)
 
 
-def _overall(said: Said) -> list[tuple[str, str, Estimate]]:
+def _overall(said: Said) -> list[tuple[str, str, Statistic]]:
     return [
         ("Krippendorff’s α", "nominal, over the keys with two labels or more", agreement.alpha(said)),
         ("Fleiss’ κ", "over the keys that everybody labelled", agreement.fleiss(said)),

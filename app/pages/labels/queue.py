@@ -31,8 +31,9 @@ from keyscope.app.pages.labels.queue_page import (
 from keyscope.app.roles import Role
 from keyscope.app.runs import Registry, Run
 from keyscope.app.web.dependencies import LabelsDatabase, Runs
+from keyscope.app.web.forms import see_other
 from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, basket_of, respond
+from keyscope.app.web.render import Frame, links_of, respond
 from keyscope.contract.keys import KeyId
 
 router = APIRouter()
@@ -53,7 +54,7 @@ def queue_page(request: Request, registry: Runs, visitor: Visitor, database: Lab
         NameNeeded, Forbidden: the visitor cannot label.
         InvalidParameter: there is no list given, or it is about another model.
     """
-    links = Links(request, basket_of(request, state.run or None, state.mask))
+    links = links_of(request, state.run or None, state.mask)
     if not state.run or state.strategy is None:
         return _start(request, registry, visitor, database, state, links)
     run, person = registry.get(state.run), _labeler(visitor)
@@ -62,7 +63,7 @@ def queue_page(request: Request, registry: Runs, visitor: Visitor, database: Lab
     offer = next_key(database, run, state.wanted(state.strategy), person.name)
     if offer.key is None:
         return _start(request, registry, visitor, database, state, links, offer)
-    return _see(links.queue(**state.rest(key=str(offer.key), last=state.last)))
+    return see_other(links.page("queue_page", **state.rest(key=str(offer.key), last=state.last)))
 
 
 @router.post("/labels/queue", name="queue_answer")
@@ -80,7 +81,7 @@ def queue_answer(
         InvalidParameter: no kind is chosen.
     """
     run = registry.get(state.run)
-    links = Links(request, basket_of(request, run.run_id, state.mask))
+    links = links_of(request, run.run_id, state.mask)
     change = Change(run, _key(run, state), form, person)
     if form.action == "skip":
         database.write(lambda session: leases.skip(session, change.target, person.name))
@@ -92,12 +93,14 @@ def queue_answer(
             if form.action != "save":
                 raise
             here = state.query()
-            page = change.conflict(links, database, links.queue_answer(**here), links.queue(**here))
+            page = change.conflict(
+                links, database, links.page("queue_answer", **here), links.page("queue_page", **here)
+            )
             return respond(request, "keys/label_conflict.html", page, 409)
         database.write(lambda session: leases.release(session, change.target, person.name))
     if "HX-Request" in request.headers:
         return _Desk(request, run, state.model_copy(update={"last": last}), links, database, person).tell()
-    return _see(links.queue(**state.rest(last=last)))
+    return see_other(links.page("queue_page", **state.rest(last=last)))
 
 
 @router.post("/labels/queue/undo", name="queue_undo")
@@ -126,9 +129,9 @@ def queue_undo(
         return label, repository.label_before(session, weights, person.name, label.id)
 
     label, before = database.write(undo)
-    links = Links(request, basket_of(request, run.run_id, state.mask))
+    links = links_of(request, run.run_id, state.mask)
     last = before.id if before else None
-    return _see(links.queue(**state.rest(key=str(label.key), undone=label.id, last=last)))
+    return see_other(links.page("queue_page", **state.rest(key=str(label.key), undone=label.id, last=last)))
 
 
 class _Desk:
@@ -146,7 +149,7 @@ class _Desk:
         target, state, name = Target(self.weights, key), self.state, self.person.name
         mine = self.database.write(lambda session: leases.take(session, target, name))
         holder = None if mine else self.database.read(lambda session: leases.holder(session, target))
-        href = self.links.queue_answer(**state.query())
+        href = self.links.page("queue_answer", **state.query())
         labels = box(self.database, target, href, self.person, state.blind, state.undone, ACTIONS)
         with self.run.reading() as cursor:
             drawing = QueueDrawing(self.run, key, cursor, state, self.links)
@@ -156,7 +159,7 @@ class _Desk:
 
     def tell(self) -> HTMLResponse:
         """The label just given, alone."""
-        frame = Frame(title="Labelled", links=self.links, run=self.run.manifest, here="labels")
+        frame = Frame("Labelled", self.links, self.run.manifest, here="labels")
         return respond(self.request, "labels/queue_last.html", LastPage(frame=frame, last=self._last()))
 
     def _last(self) -> Last | None:
@@ -188,7 +191,7 @@ def _start(
         state=state,
         offer=offer,
         last=last,
-        again=links.queue(**state.rest()),
+        again=links.page("queue_page", **state.rest()),
     )
     return respond(request, "labels/queue_start.html", page)
 
@@ -204,7 +207,3 @@ def _key(run: Run, state: QueueState) -> KeyId:
     key = KeyId.parse(state.key)
     queries.check_key(run.manifest, key)
     return key
-
-
-def _see(address: str) -> RedirectResponse:
-    return RedirectResponse(address, status_code=303)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 from sqlalchemy.orm import Session
 
 from keyscope.app.labels import repository
@@ -15,8 +15,9 @@ from keyscope.app.labels.repository import Target
 from keyscope.app.pages.keys.key import KeyDrawing, KeyPage
 from keyscope.app.pages.keys.label_box import Action, LabelBox, ShownLabel, shown
 from keyscope.app.pages.keys.state import KeyState
+from keyscope.app.web.forms import BlankIsNone
 from keyscope.app.web.links import Links
-from keyscope.app.web.render import Help, Page
+from keyscope.app.web.render import Crumb, Help, Page
 from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import Manifest
 
@@ -31,14 +32,13 @@ STRATEGIES = {
     Strategy.LIST: "A saved list, in its order",
 }
 _LARGEST = 2**31 - 1
-Id = Annotated[
-    Annotated[int, Field(ge=0, le=_LARGEST)] | None, BeforeValidator(lambda text: None if text == "" else text)
-]
-"""A number of a form, None where its field was left empty."""
+Id = Annotated[Annotated[int, Field(ge=0, le=_LARGEST)] | None, BlankIsNone]
 
 
 class QueueState(KeyState):
     """The state of the queue, as it stands in its address."""
+
+    not_in_query: ClassVar[set[str]] = {"mask"}
 
     run: str = ""
     strategy: Strategy | None = None
@@ -117,8 +117,6 @@ class LastPage(Page):
 class QueuePage(KeyPage):
     """A key to label: the context of its own page, and the queue's."""
 
-    strategy: Annotated[str, Help("What the queue goes through, in words")]
-    change_href: Annotated[str, Help("Where another queue is chosen")]
     next_href: Annotated[str, Help("Where the key after this one is fetched from")]
     lease_href: Annotated[str, Help("Where the lease on this key is renewed and given back")]
     key_href: Annotated[str, Help("The key's own page")]
@@ -137,12 +135,16 @@ class QueueDrawing(KeyDrawing):
         run, key, links, state = self.run.run_id, self.key, self.links, self.state
         page = self.page(box)
         shared = {each.name: getattr(page, each.name) for each in fields(page)}
-        shared["frame"] = replace(page.frame, here="labels")
+        change_href = links.page("queue_page", **state.rest(strategy=None))
+        path = (
+            Crumb("labelling queue", change_href),
+            Crumb(STRATEGIES[strategy]),
+            *([Crumb("blind")] if box.blind else []),
+        )
+        shared["frame"] = replace(page.frame, here="labels", crumbs=path)
         return QueuePage(
             **shared,
-            strategy=STRATEGIES[strategy],
-            change_href=links.queue(**state.rest(strategy=None)),
-            next_href=links.queue(**state.rest()),
+            next_href=links.page("queue_page", **state.rest()),
             lease_href=links.to("renew_lease", run=run, key=key),
             key_href=links.key(run, key),
             holder=holder,
@@ -150,7 +152,7 @@ class QueueDrawing(KeyDrawing):
         )
 
     def _href(self, links: Links | None = None, key: KeyId | None = None, **changes: object) -> str:
-        return (links or self.links).queue(**self.state.query(key=str(key or self.key), **changes))
+        return (links or self.links).page("queue_page", **self.state.query(key=str(key or self.key), **changes))
 
 
 def load_last(state: QueueState, weights_sha256: str, person: str, links: Links) -> Callable[[Session], Last | None]:
@@ -167,4 +169,6 @@ def load_last(state: QueueState, weights_sha256: str, person: str, links: Links)
 
 
 def _last(label: Label, others: list[ShownLabel], state: QueueState, links: Links) -> Last:
-    return Last(shown(label), label.key, links.key(state.run, label.key), others, links.queue_undo(**state.rest()))
+    return Last(
+        shown(label), label.key, links.key(state.run, label.key), others, links.page("queue_undo", **state.rest())
+    )

@@ -1,28 +1,26 @@
 """`/activations`: paste code, choose a token, a line or a syntax node, and see which keys fire there and what they write."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
+from pydantic import Field
 
 from keyscope.app.accounts.identity import needs
 from keyscope.app.database.engine import Database
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.live.activations import read_activations
 from keyscope.app.live.client import LiveStatus, Workers
-from keyscope.app.pages.live.prompts import PROMPTS
-from keyscope.app.pages.live.reading import Reader, ReadingKey, chosen_run, probability
+from keyscope.app.pages.live.reading import Reader, ReadingKey, probability, prompts_to_try
 from keyscope.app.pages.live.text_lines import TextLine, text_lines
 from keyscope.app.queries import parse_token
 from keyscope.app.roles import Role
 from keyscope.app.runs import Run
-from keyscope.app.web.dependencies import LabelsDatabase, LiveWorkers, Runs
+from keyscope.app.web.dependencies import LabelsDatabase, LiveWorkers
+from keyscope.app.web.forms import PageState, Typed
 from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
-from keyscope.app.web.typed import Typed
+from keyscope.app.web.render import ChosenRun, Frame, Help, Page, respond
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.wire import ActivationsAnswer, ActivationsRequest, Span, TextNode
@@ -32,10 +30,8 @@ router = APIRouter(dependencies=[needs(Role.LABELER)])  # it costs compute
 PER_LAYER, MOST_PER_LAYER = 5, 50
 
 
-class ActivationsState(BaseModel):
+class ActivationsState(PageState):
     """The state of the page, as it stands in the address."""
-
-    model_config = ConfigDict(extra="ignore")
 
     run: str = ""
     text: Typed = ""
@@ -49,11 +45,6 @@ class ActivationsState(BaseModel):
     """Token it is held against."""
     per_layer: int = Field(PER_LAYER, ge=1, le=MOST_PER_LAYER)
     order: Literal["size", "contribution"] = "size"
-    mask: str = ""
-
-    def query(self, **changes: object) -> dict[str, Any]:
-        """The address's parameters, defaults, the run and the basket left out."""
-        return self.model_copy(update=changes).model_dump(exclude_defaults=True, exclude={"run", "mask"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,29 +100,31 @@ class ActivationsPage(Page):
 @router.get("/activations", name="activations_page")
 async def activations_page(
     request: Request,
-    registry: Runs,
+    chosen: ChosenRun,
     workers: LiveWorkers,
     database: LabelsDatabase,
     state: Annotated[ActivationsState, Query()],
 ) -> HTMLResponse:
     """Which keys fire on a text."""
-    runs, run = await chosen_run(registry, state.run)
-    basket = await run_in_threadpool(basket_of, request, run.run_id if run else None, state.mask)
-    links = Links(request, basket)
+    run, links = chosen.run, chosen.links
     looked, problem = None, None
     if run is not None and state.text:
         try:
             looked = await _look(run, workers, database, state, links)
         except KeyscopeError as error:
             problem = error.detail
-    manifest = run.manifest if run else None
     page = ActivationsPage(
-        frame=Frame("Keys on my code", links, manifest, here="runs", section="activations_page"),
+        frame=Frame("Keys on my code", links, chosen.manifest, section="activations_page"),
         state=state,
-        runs=[(each.manifest, links.activations(each.run_id, **state.query())) for each in runs],
+        runs=[
+            (each.manifest, links.page("activations_page", run=each.run_id, **state.query())) for each in chosen.runs
+        ],
         status=await workers.status(run.manifest) if run else None,
-        status_href=links.activations(run.run_id if run else None),
-        examples=_examples(run.manifest, links) if run else [],
+        status_href=links.page("activations_page", run=chosen.run_id),
+        examples=prompts_to_try(
+            chosen.manifest,
+            lambda language, text: links.page("activations_page", run=chosen.run_id, text=text, language=language),
+        ),
         looked=looked,
         problem=problem,
     )
@@ -155,7 +148,7 @@ async def _look(run: Run, workers: Workers, database: Database, state: Activatio
         language=state.language or None,
     )
     answer = await read_activations(run, workers, asked, database)
-    reader = Reader(run, links, lambda other: other.activations(run.run_id, **state.query()))
+    reader = Reader(run, links, lambda other: other.page("activations_page", run=run.run_id, **state.query()))
     return _looked(answer, state, reader)
 
 
@@ -181,7 +174,7 @@ def _looked(answer: ActivationsAnswer, state: ActivationsState, reader: Reader) 
     run = reader.run
 
     def choose(first: int, last: int) -> str:
-        return reader.links.activations(run.run_id, **state.query(first=first, last=last)) + "#looked"
+        return reader.links.page("activations_page", run=run.run_id, **state.query(first=first, last=last)) + "#looked"
 
     tokens = [run.vocabulary[token.token_id] for token in answer.tokens]
     first, last = (answer.span.first, answer.span.last) if answer.span else (answer.token_index, answer.token_index)
@@ -211,7 +204,7 @@ def _next(answer: ActivationsAnswer, state: ActivationsState, reader: Reader) ->
         notation = reader.run.vocabulary[each.token_id].notation
 
         def leads(changes: dict[str, str]) -> str:
-            return reader.links.activations(reader.run.run_id, **state.query(**changes)) + "#looked"
+            return reader.links.page("activations_page", run=reader.run.run_id, **state.query(**changes)) + "#looked"
 
         found.append(
             NextToken(
@@ -225,17 +218,3 @@ def _next(answer: ActivationsAnswer, state: ActivationsState, reader: Reader) ->
             )
         )
     return found
-
-
-def _examples(manifest: Manifest, links: Links) -> list[tuple[str, list[tuple[str, str]]]]:
-    return [
-        (
-            language,
-            [
-                (title, links.activations(manifest.run_id, text=text, language=language))
-                for title, text in PROMPTS[language].items()
-            ],
-        )
-        for language in manifest.languages
-        if language in PROMPTS
-    ]

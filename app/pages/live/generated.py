@@ -1,34 +1,57 @@
-"""Baseline and masked text side by side: which tokens differ, and what the model thought of at each step."""
+"""Baseline and masked text side by side: which tokens differ, and what the model considered at each step."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from pydantic import BaseModel
+
 from keyscope.app.web import formats
-from keyscope.contract.wire import BRANCHES, Applied, BranchResult, CodeOutcome, GenerateAnswer, GeneratedToken
+from keyscope.contract.wire import (
+    BRANCHES,
+    Alternative,
+    Applied,
+    CodeOutcome,
+    DoneEvent,
+    GenerateAnswer,
+    GeneratedToken,
+    TokenEvent,
+)
+
+
+class Streamed(BaseModel):
+    """A finished generation as the page's script received it: every event of the stream."""
+
+    prompt: str
+    baseline: list[TokenEvent]
+    masked: list[TokenEvent]
+    done: DoneEvent
 
 
 @dataclass(frozen=True, slots=True)
 class ShownToken:
-    """One token as it is drawn."""
+    """A generated token; it differs if the other branch has no partner for it."""
 
     text: str
     css: str
+    label: str
+    """Name for screen readers: the token and its probability."""
     title: str
+    """One line on the token, then its alternatives with their probabilities, one a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownBranch:
     """One branch."""
 
-    name: str
     tokens: list[ShownToken]
     mean_logprob: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """A token's probability at the first difference, in both branches; None where it is not among the most probable."""
+    """A token's probability at the first difference, in both branches; None if it is not listed there."""
 
     token: str
     baseline: float | None
@@ -40,68 +63,82 @@ class Outcome:
     """Both branches of one generation."""
 
     prompt: str
-    branches: list[ShownBranch]
+    branches: dict[str, ShownBranch]
     first_divergence: int | None
     shifts: list[Shift]
     applied: Applied
     elapsed_ms: float
     code: CodeOutcome | None
-    """What became of the code; None from a worker that does not parse."""
+    """Effect on the code; None from a worker that does not parse."""
 
 
-def outcome(prompt: str, answer: GenerateAnswer) -> Outcome:
-    """An answer as it is drawn."""
-    branches = {"baseline": answer.baseline, "masked": answer.masked}
-    first = answer.first_divergence
-    differing = dict(zip(BRANCHES, _differing(answer.baseline, answer.masked), strict=True))
+def of_answer(prompt: str, answer: GenerateAnswer) -> Outcome:
+    """The outcome of a generation that was not streamed."""
+    return _outcome(prompt, answer.baseline.tokens, answer.masked.tokens, answer)
+
+
+def of_stream(streamed: Streamed) -> Outcome:
+    """The outcome of a streamed generation."""
+    return _outcome(streamed.prompt, streamed.baseline, streamed.masked, streamed.done)
+
+
+def _outcome(
+    prompt: str,
+    baseline: Sequence[GeneratedToken],
+    masked: Sequence[GeneratedToken],
+    end: GenerateAnswer | DoneEvent,
+) -> Outcome:
+    first = end.first_divergence
+    sides = zip(BRANCHES, (baseline, masked), _differing(baseline, masked), strict=True)
     return Outcome(
         prompt=prompt,
-        branches=[
-            ShownBranch(
-                name=name,
-                tokens=[
-                    _shown(token, at in differing[name], at == first) for at, token in enumerate(branches[name].tokens)
-                ],
-                mean_logprob=_mean([token.logprob for token in branches[name].tokens]),
-            )
-            for name in BRANCHES
-        ],
+        branches={name: _branch(tokens, differing, first) for name, tokens, differing in sides},
         first_divergence=first,
-        shifts=[] if first is None else _shifts(answer, first),
-        applied=answer.applied,
-        elapsed_ms=answer.elapsed_ms,
-        code=answer.code,
+        shifts=[] if first is None else _shifts(baseline, masked, first),
+        applied=end.applied,
+        elapsed_ms=end.elapsed_ms,
+        code=end.code,
     )
 
 
-def _differing(baseline: BranchResult, masked: BranchResult) -> tuple[set[int], set[int]]:
-    """The indices of the tokens that have no partner in the other branch, when both are laid side by side."""
-    ids = [[token.token_id for token in branch.tokens] for branch in (baseline, masked)]
+def _differing(baseline: Sequence[GeneratedToken], masked: Sequence[GeneratedToken]) -> tuple[set[int], set[int]]:
+    """Indices of the tokens left without a partner when the branches are aligned."""
+    ids = [[token.token_id for token in branch] for branch in (baseline, masked)]
+    # autojunk would ignore tokens that are frequent in long texts, such as line breaks.
     same = SequenceMatcher(a=ids[0], b=ids[1], autojunk=False).get_matching_blocks()
     kept = [{block[side] + step for block in same for step in range(block.size)} for side in (0, 1)]
     return set(range(len(ids[0]))) - kept[0], set(range(len(ids[1]))) - kept[1]
 
 
-def _shown(token: GeneratedToken, differs: bool, first: bool) -> ShownToken:
-    css = ["g"] + ["differs"] * differs + ["first"] * first
-    alternatives = [f"{formats.visible(each.token)}  {_probability(each.logprob)}" for each in token.top]
-    head = f"{formats.visible(token.token)}  log-probability {formats.number(token.logprob)}"
-    return ShownToken(token.token, " ".join(css), "\n".join([head, *alternatives]))
+def _branch(tokens: Sequence[GeneratedToken], differing: set[int], first: int | None) -> ShownBranch:
+    shown = [_shown(at, token, at in differing, at == first) for at, token in enumerate(tokens)]
+    return ShownBranch(shown, sum(token.logprob for token in tokens) / len(tokens) if tokens else None)
 
 
-def _shifts(answer: GenerateAnswer, at: int) -> list[Shift]:
-    sides = [_probabilities(branch.tokens[at : at + 1]) for branch in (answer.baseline, answer.masked)]
-    names = list(dict.fromkeys([*sides[0], *sides[1]]))
+def _shown(at: int, token: GeneratedToken, differs: bool, first: bool) -> ShownToken:
+    head = f"token {at + 1} · log-probability {formats.fixed(token.logprob, 3)}"
+    lines = [f"{formats.visible(each.token)}\t{_probability(each)}" for each in _considered(token)]
+    return ShownToken(
+        text=token.token,
+        css=" ".join(["g"] + ["differs"] * differs + ["first"] * first),
+        label=f"{formats.visible(token.token)} {_probability(token)}",
+        title="\n".join([head, *lines]),
+    )
+
+
+def _considered(token: GeneratedToken) -> list[Alternative]:
+    """The alternatives of a step, and the token taken if it is none of them."""
+    return [*token.top, *([] if token.token_id in {each.token_id for each in token.top} else [token])]
+
+
+def _shifts(baseline: Sequence[GeneratedToken], masked: Sequence[GeneratedToken], at: int) -> list[Shift]:
+    sides = [
+        {each.token: math.exp(each.logprob) for token in branch[at : at + 1] for each in _considered(token)}
+        for branch in (baseline, masked)
+    ]
+    names = dict.fromkeys([*sides[0], *sides[1]])
     return [Shift(formats.visible(name), sides[0].get(name), sides[1].get(name)) for name in names]
 
 
-def _probabilities(tokens: list[GeneratedToken]) -> dict[str, float]:
-    return {each.token: math.exp(each.logprob) for token in tokens for each in [*token.top, token]}
-
-
-def _probability(logprob: float) -> str:
-    return formats.share(math.exp(logprob))
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _probability(token: Alternative) -> str:
+    return formats.share(math.exp(token.logprob))

@@ -5,8 +5,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
-from pydantic import BaseModel, ConfigDict
-from starlette.concurrency import run_in_threadpool
 
 from keyscope.app.accounts.identity import Labeler
 from keyscope.app.live import jobs
@@ -14,9 +12,9 @@ from keyscope.app.live.client import Workers
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.app.web.dependencies import LiveWorkers, OpenRun
-from keyscope.app.web.links import Basket, Links
-from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
-from keyscope.app.web.returning import way_back
+from keyscope.app.web.forms import FormModel, PageState, see_other, way_back
+from keyscope.app.web.links import Links
+from keyscope.app.web.render import Frame, Help, Page, RunLinks, respond
 from keyscope.app.web.where_from import path_of
 from keyscope.contract.analyses.kinds import KINDS
 from keyscope.contract.errors import KeyscopeError
@@ -35,23 +33,18 @@ STATES = {
 }
 
 
-class JobsState(BaseModel):
+class JobsState(PageState):
     """Which jobs of a run are shown, as it stands in the address."""
-
-    model_config = ConfigDict(extra="ignore")
 
     kind: str = ""
     about: str = ""
     """Concept the jobs are about."""
     watching: str = ""
     """Jobs that were not done when the page was drawn, with commas."""
-    mask: str = ""
 
 
-class StartForm(BaseModel):
+class StartForm(FormModel):
     """An analysis to compute with its default settings."""
-
-    model_config = ConfigDict(extra="ignore")
 
     kind: str = ""
     next: str = ""
@@ -93,23 +86,16 @@ class JobsPage(Page):
 
 @router.get("/runs/{run}/jobs", name="jobs_page")
 async def jobs_page(
-    request: Request, run: OpenRun, workers: LiveWorkers, state: Annotated[JobsState, Query()]
+    request: Request, run: OpenRun, workers: LiveWorkers, state: Annotated[JobsState, Query()], links: RunLinks
 ) -> HTMLResponse:
     """The jobs of a run, or those of one kind or about one concept; a watcher whose job is done reloads its page."""
     found, problem = await _found(workers, run, state)
-    links = Links(request, await run_in_threadpool(basket_of, request, run.run_id, state.mask))
     active = [job.id for job in found if job.state in ACTIVE_JOB]
     watched = [job for job in found if job.id in state.watching.split(",")]
     page = JobsPage(
-        frame=Frame(
-            title=f"Jobs · {run.run_id}",
-            links=links,
-            run=run.manifest,
-            here="runs",
-            section="jobs_page",
-        ),
+        frame=Frame.of_run("Jobs", links, run.manifest, "jobs_page"),
         jobs=[_shown(job, links) for job in found],
-        poll_href=_address(links, run, state.model_copy(update={"watching": ",".join(active)})) if active else None,
+        poll_href=links.page("jobs_page", run=run.run_id, **state.query(watching=",".join(active))) if active else None,
         start=await _startable(workers, run, state, found),
         start_href=links.to("start_job", run=run.run_id),
         next=_shown_on(request),
@@ -132,7 +118,7 @@ async def start_job(
         NoJobs, WorkerUnavailable, WorkerRefused, WorkerFailed: nothing was started.
     """
     await jobs.start_job(workers, run.manifest, JobOptions(run=run.run_id, kind=form.kind))
-    return RedirectResponse(_next(request, run, form.next), status_code=303)
+    return see_other(_next(request, run, form.next))
 
 
 @router.post("/runs/{run}/jobs/{job}/cancel", name="cancel_job")
@@ -145,7 +131,7 @@ async def cancel_job(
         UnknownJob, WorkerUnavailable, WorkerFailed: there is nothing to stop.
     """
     await jobs.cancel_job(workers, job)
-    return RedirectResponse(_next(request, run, form.next), status_code=303)
+    return see_other(_next(request, run, form.next))
 
 
 async def _found(workers: Workers, run: Run, state: JobsState) -> tuple[list[Job], str | None]:
@@ -198,15 +184,11 @@ def _amount(job: Job) -> str:
     return f"{progress.stage}: {formats.count(round(progress.done))}{total} {progress.unit}{rate}{left}"
 
 
-def _address(links: Links, run: Run, state: JobsState) -> str:
-    return links.jobs(run.run_id, **state.model_dump(exclude_defaults=True, exclude={"mask"}))
-
-
 def _shown_on(request: Request) -> str:
     """The page on which the jobs are shown: this one, or the one that has this one's fragment in it."""
     return path_of(request.headers.get("HX-Current-URL", "")) or path_of(str(request.url))
 
 
 def _next(request: Request, run: Run, wanted: str) -> str:
-    own = Links(request, Basket()).jobs(run.run_id)
+    own = Links(request).to("jobs_page", run=run.run_id)
     return way_back(request, wanted) if wanted else own

@@ -2,26 +2,24 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
+from pydantic import Field
 
 from keyscope.app.accounts.identity import needs
 from keyscope.app.database.engine import Database
 from keyscope.app.live.activations import read_activations
 from keyscope.app.live.client import LiveStatus, Workers
-from keyscope.app.pages.live.prompts import PROMPTS
-from keyscope.app.pages.live.reading import Reader, ReadingKey, chosen_run, probability
+from keyscope.app.pages.live.reading import Reader, ReadingKey, probability, prompts_to_try
 from keyscope.app.roles import Role
 from keyscope.app.runs import Run
 from keyscope.app.web.code import SHADES
-from keyscope.app.web.dependencies import LabelsDatabase, LiveWorkers, Runs
+from keyscope.app.web.dependencies import LabelsDatabase, LiveWorkers
+from keyscope.app.web.forms import PageState, Typed
 from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
-from keyscope.app.web.typed import Typed
+from keyscope.app.web.render import ChosenRun, Frame, Help, Page, respond
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.wire import ActivationsRequest, LensAnswer, LensCell, LensRequest
@@ -35,10 +33,8 @@ WRITERS = 20
 """Keys listed behind a cell."""
 
 
-class LensState(BaseModel):
+class LensState(PageState):
     """The state of the page, as it stands in the address."""
-
-    model_config = ConfigDict(extra="ignore")
 
     run: str = ""
     prompt: Typed = ""
@@ -47,11 +43,6 @@ class LensState(BaseModel):
     layer: int | None = Field(None, ge=0)
     """The cell whose keys are asked for: its layer, and its token."""
     at: int | None = Field(None, ge=0)
-    mask: str = ""
-
-    def query(self, **changes: object) -> dict[str, Any]:
-        """The address's parameters, defaults, the run and the basket left out."""
-        return self.model_copy(update=changes).model_dump(exclude_defaults=True, exclude={"run", "mask"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +109,13 @@ class LensPage(Page):
 @router.get("/lens", name="lens_page")
 async def lens_page(
     request: Request,
-    registry: Runs,
+    chosen: ChosenRun,
     workers: LiveWorkers,
     database: LabelsDatabase,
     state: Annotated[LensState, Query()],
 ) -> HTMLResponse:
     """A prompt through the logit lens."""
-    runs, run = await chosen_run(registry, state.run)
-    basket = await run_in_threadpool(basket_of, request, run.run_id if run else None, state.mask)
-    links = Links(request, basket)
+    run, links = chosen.run, chosen.links
     grid, writers, problem = None, None, None
     if run is not None and state.prompt:
         try:
@@ -134,12 +123,17 @@ async def lens_page(
         except KeyscopeError as error:
             problem = error.detail
     page = LensPage(
-        frame=Frame("Logit lens", links, run.manifest if run else None, here="runs", section="lens_page"),
+        frame=Frame("Logit lens", links, chosen.manifest, section="lens_page"),
         state=state,
-        runs=[(each.manifest, links.lens(each.run_id, **state.query(layer=None, at=None))) for each in runs],
+        runs=[
+            (each.manifest, links.page("lens_page", run=each.run_id, **state.query(layer=None, at=None)))
+            for each in chosen.runs
+        ],
         status=await workers.status(run.manifest) if run else None,
-        status_href=links.lens(run.run_id if run else None),
-        examples=_examples(run.manifest, links) if run else [],
+        status_href=links.page("lens_page", run=chosen.run_id),
+        examples=prompts_to_try(
+            chosen.manifest, lambda _, prompt: links.page("lens_page", run=chosen.run_id, prompt=prompt)
+        ),
         grid=grid,
         writers=writers,
         problem=problem,
@@ -152,7 +146,7 @@ async def _read(
 ) -> tuple[Grid, Writers | None]:
     asked = LensRequest(run=run.run_id, text=state.prompt, top=LISTED, last=state.last)
     answer = await workers.lens(run.manifest, asked)
-    reader = Reader(run, links, lambda other: other.lens(run.run_id, **state.query()))
+    reader = Reader(run, links, lambda other: other.page("lens_page", run=run.run_id, **state.query()))
     grid = _grid(answer, state, reader)
     chosen = _chosen(answer, state)
     if chosen is None or state.layer is None or state.at is None:
@@ -210,17 +204,6 @@ def _cell(cell: LensCell, layer: int, at: int, token: str, agrees: bool, state: 
         css=" ".join(["t", *([f"s{level}"] if level else []), *(["own"] if agrees else [])]),
         title="\n".join([head, *listed]),
         label=f"{said} {share}, {head}",
-        href=reader.links.lens(reader.run.run_id, **state.query(layer=layer, at=at)) + "#writers",
+        href=reader.links.page("lens_page", run=reader.run.run_id, **state.query(layer=layer, at=at)) + "#writers",
         current=(state.layer, state.at) == (layer, at),
     )
-
-
-def _examples(manifest: Manifest, links: Links) -> list[tuple[str, list[tuple[str, str]]]]:
-    return [
-        (
-            language,
-            [(title, links.lens(manifest.run_id, prompt=prompt)) for title, prompt in PROMPTS[language].items()],
-        )
-        for language in manifest.languages
-        if language in PROMPTS
-    ]

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from keyscope.app import queries
@@ -16,15 +16,15 @@ from keyscope.app.errors import NotFound
 from keyscope.app.live.activations import read_activations
 from keyscope.app.live.client import LiveStatus, Workers
 from keyscope.app.pages.live import generated
-from keyscope.app.pages.live.generated import Outcome
-from keyscope.app.pages.live.prompts import PROMPTS
+from keyscope.app.pages.live.generated import Outcome, Streamed
+from keyscope.app.pages.live.reading import prompts_to_try
 from keyscope.app.roles import Role
 from keyscope.app.runs import Registry, Run
 from keyscope.app.web.baskets import shortened
 from keyscope.app.web.dependencies import LabelsDatabase, LiveWorkers, Runs
+from keyscope.app.web.forms import PageState, Typed, see_other
 from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
-from keyscope.app.web.typed import Typed
+from keyscope.app.web.render import Frame, Help, Page, choose_run, respond, templates
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.keys import InvalidMask, KeyId, Mask, parse_basket, unique_masks
 from keyscope.contract.manifest import Manifest
@@ -33,10 +33,10 @@ from keyscope.contract.wire import ActivationsRequest, Alternative, GenerateRequ
 router = APIRouter(dependencies=[needs(Role.LABELER)])  # it costs compute
 
 
-class LiveState(BaseModel):
+class LiveState(PageState):
     """The state of the page, as it stands in the address or in its form."""
 
-    model_config = ConfigDict(extra="ignore")
+    not_in_query: ClassVar[set[str]] = {"run", "mask", "key", "factor", "add", "remove", "onward"}
 
     run: str = ""
     prompt: Typed = ""
@@ -44,7 +44,6 @@ class LiveState(BaseModel):
     temperature: float = Field(0.0, ge=0, le=10, allow_inf_nan=False)
     seed: int = Field(0, ge=0, lt=2**63)
     top_logprobs: int = Field(5, ge=0, le=50)
-    mask: str = ""
     key: list[str] = Field(default_factory=list)
     """The masked keys as the form lists them, beside their factors."""
     factor: list[float] = Field(default_factory=list)
@@ -75,19 +74,6 @@ class LiveState(BaseModel):
         kept = [mask for mask in unique_masks([*given, *listed]) if mask.key not in added]
         return tuple(mask for mask in [*kept, *added.values()] if str(mask.key) != self.remove)
 
-    def query(self, **changes: object) -> dict[str, Any]:
-        """The address's parameters, defaults, the run and the basket left out."""
-        form = {"run", "mask", "key", "factor", "add", "remove", "onward"}
-        return self.model_copy(update=changes).model_dump(exclude_defaults=True, exclude=form)
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A prompt to try."""
-
-    title: str
-    href: str
-
 
 @dataclass(frozen=True, slots=True)
 class Giver:
@@ -116,7 +102,7 @@ class LivePage(Page):
     runs: Annotated[list[tuple[Manifest, str]], Help("Runs to choose from, each with its address")]
     status: Annotated[LiveStatus | None, Help("Whether the run's model can generate now; None without a run")]
     status_href: Annotated[str, Help("Address of this page, to ask for the status again")]
-    examples: Annotated[list[tuple[str, list[Example]]], Help("Prompts to try, by language of the run")]
+    examples: Annotated[list[tuple[str, list[tuple[str, str]]]], Help("Prompts to try by language: title and address")]
     behind: Annotated[Behind | None, Help("The keys behind the prompt's next token, where they were asked for")]
     outcome: Annotated[Outcome | None, Help("Both branches, where the form was sent without a script")]
     problem: Annotated[str | None, Help("Why nothing was generated, where it was asked for")]
@@ -132,7 +118,7 @@ async def live_page(
     """The form; a form that edits the basket leads to the address with the new one."""
     visit = await run_in_threadpool(_visit, request, registry, workers, state)
     if state.edits_basket:
-        return RedirectResponse(visit.links.live(visit.run_id, **state.query()), status_code=303)
+        return see_other(visit.links.live(visit.run_id, **state.query()))
     try:
         return await visit.page(problem=visit.wrong_mask(), behind=await visit.keys_behind())
     except KeyscopeError as error:
@@ -155,7 +141,14 @@ async def live_generate(
         answer = await workers.generate(visit.run.manifest, visit.generate_request(visit.run))
     except KeyscopeError as error:
         return await visit.page(problem=error.detail)
-    return await visit.page(outcome=generated.outcome(state.prompt, answer))
+    return await visit.page(outcome=generated.of_answer(state.prompt, answer))
+
+
+@router.post("/live/outcome", name="live_outcome")
+def live_outcome(streamed: Streamed) -> HTMLResponse:
+    """Draw a generation that the page's script has streamed: the page's parts, without the page."""
+    outcome = generated.of_stream(streamed)
+    return HTMLResponse(templates.get_template("live/outcome.html").render(outcome=outcome))
 
 
 @router.post("/live/masks", name="edit_masks")
@@ -169,8 +162,8 @@ async def edit_masks(
     """Go on with the masks that the form lists, adds and removes, which are saved where an address cannot hold them."""
     visit = await run_in_threadpool(_shortened_visit, request, registry, workers, state, database)
     if state.onward == "lens":
-        return RedirectResponse(visit.links.lens(visit.run_id, prompt=state.prompt), status_code=303)
-    return RedirectResponse(visit.links.live(visit.run_id, **state.query()), status_code=303)
+        return see_other(visit.links.page("lens_page", run=visit.run_id, prompt=state.prompt))
+    return see_other(visit.links.live(visit.run_id, **state.query()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +229,14 @@ class _Visit:
     ) -> HTMLResponse:
         manifest = self.run.manifest if self.run else None
         page = LivePage(
-            frame=Frame(title="Mask and regenerate", links=self.links, run=manifest, here="live"),
+            frame=Frame("Mask and regenerate", self.links, manifest, here="live"),
             state=self.state,
             runs=[(run.manifest, self.links.live(run.run_id, **self.state.query())) for run in self.runs],
             status=await self.workers.status(manifest) if manifest else None,
             status_href=self.links.live(self.run_id),
-            examples=_examples(manifest, self.state, self.links) if manifest else [],
+            examples=prompts_to_try(
+                manifest, lambda _, prompt: self.links.live(self.run_id, **self.state.query(prompt=prompt))
+            ),
             behind=behind,
             outcome=outcome,
             problem=problem,
@@ -257,11 +252,10 @@ def _visit(request: Request, registry: Registry, workers: Workers, state: LiveSt
         UnknownRun: there is no run of that name.
         InvalidMask, InvalidKey, UnknownBasket, DatabaseUnavailable: the basket cannot be read.
     """
-    runs, _ = registry.all()
-    run = registry.get(state.run) if state.run else next(iter(runs), None)
-    given = basket_of(request, run.run_id if run else None, state.mask)
+    chosen = choose_run(request, registry, state.run, state.mask)
+    given = chosen.links.basket
     links = Links(request, replace(given, masks=state.masks(given.masks)))
-    return _Visit(request, runs, run, workers, state, links)
+    return _Visit(request, chosen.runs, chosen.run, workers, state, links)
 
 
 def _shortened_visit(
@@ -270,14 +264,3 @@ def _shortened_visit(
     """The same with a basket that an address can carry, for the masks that a form sends stand in none."""
     visit = _visit(request, registry, workers, state)
     return replace(visit, links=visit.links.with_basket(shortened(database, visit.links.basket)))
-
-
-def _examples(manifest: Manifest, state: LiveState, links: Links) -> list[tuple[str, list[Example]]]:
-    def example(title: str, prompt: str) -> Example:
-        return Example(title, links.live(manifest.run_id, **state.query(prompt=prompt)))
-
-    return [
-        (language, [example(title, prompt) for title, prompt in PROMPTS[language].items()])
-        for language in manifest.languages
-        if language in PROMPTS
-    ]

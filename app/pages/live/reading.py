@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from starlette.concurrency import run_in_threadpool
-
-from keyscope.app.runs import Registry, Run
+from keyscope.app.pages.live.prompts import PROMPTS
+from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.app.web.links import Links
 from keyscope.contract.keys import KeyId
+from keyscope.contract.manifest import Manifest
 from keyscope.contract.wire import ActivationsAnswer, Alternative, KeyActivity, TextToken
 
 
@@ -68,16 +68,15 @@ class Reader:
         return found
 
 
-async def chosen_run(registry: Registry, run_id: str) -> tuple[list[Run], Run | None]:
-    """All runs, and the one named, else the first that can be read.
-
-    Raises:
-        UnknownRun: there is no run of that name.
-    """
-    runs, _ = await run_in_threadpool(registry.all)
-    if run_id:
-        return runs, await run_in_threadpool(registry.get, run_id)
-    return runs, next(iter(runs), None)
+def prompts_to_try(
+    manifest: Manifest | None, href: Callable[[str, str], str]
+) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Prompts by language of a run, each as title and address; `href` takes language and prompt."""
+    return [
+        (language, [(title, href(language, prompt)) for title, prompt in PROMPTS[language].items()])
+        for language in (manifest.languages if manifest else [])
+        if language in PROMPTS
+    ]
 
 
 def probability(logprob: float) -> str:

@@ -1,6 +1,5 @@
 import time
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -24,7 +23,7 @@ from keyscope.app.settings import Settings
 from keyscope.contract.concepts import define
 from keyscope.contract.keys import KeyId
 from tests.app.accounts.office import Office, is_signed_in
-from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider, vouched
+from tests.app.accounts.provider import SECRET, FakeProvider, vouched
 
 EVE, ADA = Person("Eve", Role.LABELER), Person("Ada", Role.ADMIN)
 TARGET = Target("0" * 64, KeyId(0, 0))
@@ -44,19 +43,12 @@ SPOKE: dict[str, Callable[[Session], object]] = {
     "a key in another's list": fill_a_list_of_adas,
     "a concept": lambda session: save_concept(session, CALL, EVE.name),
 }
-"""What bears Eve's name after she has done it."""
+"""Things Eve can do that leave her name in the database."""
 
 
-@pytest.fixture
-def settings(provider: FakeProvider, runs_dir: Path, sqlite_url: str) -> Settings:
-    return Settings(
-        runs=runs_dir,
-        database_url=sqlite_url,
-        accounts="accounts",
-        oidc_issuer=provider.issuer,
-        oidc_client_id=CLIENT,
-        oidc_client_secret=SECRET,
-    )
+@pytest.fixture(scope="module")
+def module_settings(provider_settings: Settings) -> Settings:
+    return provider_settings
 
 
 def begin(browser: TestClient, onward: str = "/runs/alpha") -> str:
@@ -131,7 +123,7 @@ def test_who_did_not_leave_from_here_does_not_come_in(office: Office):
     coming_back = begin(office.stranger())
     for browser in (office.stranger(), office.stranger()):
         assert browser.get(coming_back).status_code == 403
-        begin(browser)  # has left from here too, but not for this
+        begin(browser)  # has started a sign-in here too, but not this one
         assert browser.get(coming_back).status_code == 403
         assert not is_signed_in(browser)
 

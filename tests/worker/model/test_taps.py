@@ -25,7 +25,7 @@ def masked_logits(model: CodeModel, masks: list[Mask]) -> Tensor:
         return model.logits(ids_of(model))
 
 
-def test_what_is_read_is_the_input_of_the_down_projection(tiny: CodeModel) -> None:
+def test_coefficients_read_are_the_input_of_the_down_projection(tiny: CodeModel) -> None:
     seen: dict[int, Tensor] = {}
     fed: dict[int, Tensor] = {}
     hooks = [
@@ -60,29 +60,29 @@ def test_a_coefficient_is_the_activation_of_the_keys_product_with_its_input(tiny
     assert torch.allclose(seen[1], expected, atol=1e-5)
 
 
-def test_masking_equals_zeroing_values_and_equals_zeroing_keys_with_their_biases(tiny: CodeModel) -> None:
-    masked = masked_logits(tiny, MASKS)
-    kept = {mask: tiny.layers[mask.key.layer].values[mask.key.index].clone() for mask in MASKS}
+def test_masking_equals_zeroing_values_and_equals_zeroing_keys_with_their_biases(own_tiny: CodeModel) -> None:
+    masked = masked_logits(own_tiny, MASKS)
+    kept = {mask: own_tiny.layers[mask.key.layer].values[mask.key.index].clone() for mask in MASKS}
     for mask in MASKS:
-        tiny.layers[mask.key.layer].values[mask.key.index] = 0
-    assert torch.allclose(masked, tiny.logits(ids_of(tiny)), atol=1e-5)
+        own_tiny.layers[mask.key.layer].values[mask.key.index] = 0
+    assert torch.allclose(masked, own_tiny.logits(ids_of(own_tiny)), atol=1e-5)
     for mask in MASKS:
-        layer, index = tiny.layers[mask.key.layer], mask.key.index
+        layer, index = own_tiny.layers[mask.key.layer], mask.key.index
         layer.values[index] = kept[mask]
         layer.keys[index] = 0
         if layer.biases is not None:
             layer.biases[index] = 0
-    assert torch.allclose(masked, tiny.logits(ids_of(tiny)), atol=1e-5)
+    assert torch.allclose(masked, own_tiny.logits(ids_of(own_tiny)), atol=1e-5)
 
 
 def test_masking_changes_the_logits(tiny: CodeModel) -> None:
     assert not torch.allclose(masked_logits(tiny, MASKS), tiny.logits(ids_of(tiny)), atol=1e-2)
 
 
-def test_a_factor_multiplies_the_value(tiny: CodeModel) -> None:
-    scaled = masked_logits(tiny, [Mask(KeyId(1, 7), -2.5)])
-    tiny.layers[1].values[7] *= -2.5
-    assert torch.allclose(scaled, tiny.logits(ids_of(tiny)), atol=1e-4)
+def test_a_factor_multiplies_the_value(own_tiny: CodeModel) -> None:
+    scaled = masked_logits(own_tiny, [Mask(KeyId(1, 7), -2.5)])
+    own_tiny.layers[1].values[7] *= -2.5
+    assert torch.allclose(scaled, own_tiny.logits(ids_of(own_tiny)), atol=1e-4)
 
 
 def test_rows_are_masked_each_by_its_own_masks(tiny: CodeModel) -> None:
@@ -96,7 +96,7 @@ def test_rows_are_masked_each_by_its_own_masks(tiny: CodeModel) -> None:
     assert (report.keys, report.positions, report.steps) == (4, 24, {0: 1, 1: 1, 2: 1})
 
 
-def test_a_factor_of_one_changes_not_a_bit(tiny: CodeModel) -> None:
+def test_a_factor_of_one_does_not_change_a_bit(tiny: CodeModel) -> None:
     assert torch.equal(masked_logits(tiny, [Mask(mask.key, 1.0) for mask in MASKS]), tiny.logits(ids_of(tiny)))
 
 
@@ -108,12 +108,12 @@ def test_the_report_counts_keys_positions_and_passes(load_tiny: LoadTiny) -> Non
     assert (report.keys, report.positions, report.steps) == (2, 72, {1: 3})
 
 
-def test_masks_over_a_block_without_a_pass_are_an_error(load_tiny: LoadTiny) -> None:
+def test_masks_without_a_forward_pass_are_an_error(load_tiny: LoadTiny) -> None:
     with pytest.raises(MaskNotApplied, match=r"layers \[0, 1, 2\]"), mask_coefficients(load_tiny("gpt2"), [MASKS]):
         pass
 
 
-def test_no_masks_are_no_error_and_no_hooks(load_tiny: LoadTiny) -> None:
+def test_without_masks_there_is_no_error_and_no_hook(load_tiny: LoadTiny) -> None:
     model = load_tiny("gpt2")
     with mask_coefficients(model, [[], []]) as report:
         assert count_hooks(model.model) == 0

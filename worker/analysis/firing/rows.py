@@ -3,7 +3,7 @@
 import duckdb
 import numpy as np
 
-from keyscope.contract.analyses.firing import TABLES
+from keyscope.contract.analyses.firing import FIRING_BUCKETS
 from keyscope.worker.analysis.firing import positions
 from keyscope.worker.analysis.firing.corpus import Corpus, Counted
 from keyscope.worker.analysis.firing.draws import Drawn
@@ -13,13 +13,11 @@ from keyscope.worker.analysis.firing.layer_rows import write_layers
 from keyscope.worker.analysis.firing.settings import FiringSettings
 from keyscope.worker.rows import insert
 
-_BUCKETS = TABLES[3]
-
 
 def write_rows(
     connection: duckdb.DuckDBPyConnection, corpus: Corpus, counted: Counted, drawn: Drawn, settings: FiringSettings
 ) -> None:
-    """Write all tables; `drawn` has what the measures of layers are over the files of every draw."""
+    """Write all tables; `drawn` has the measures of layers in every draw."""
     keys = Keys(corpus, counted, settings)
     for layer, part in enumerate(keys.parts()):
         write_keys(connection, keys, layer, part)
@@ -34,7 +32,7 @@ def _write_buckets(
     buckets = np.arange(of_position.max() + 1)
     insert(
         connection,
-        _BUCKETS,
+        FIRING_BUCKETS,
         {
             "bucket": buckets,
             "first": np.searchsorted(of_position, buckets),

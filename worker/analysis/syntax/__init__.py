@@ -1,13 +1,13 @@
-"""Syntax: what kinds of code keys fire on, and how far from shallow to semantic they are, by layer."""
+"""Syntax: the kinds of code keys fire on, and how far from shallow to semantic they are, by layer."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from keyscope.worker.analysis.syntax.syntax import Syntax, SyntaxSettings
+from keyscope.worker.analysis.syntax.analysis import Syntax, SyntaxSettings
 
 __all__ = ["make"]
 
 
 def make(settings: Mapping[str, Any]) -> Syntax:
-    """The analysis with these settings."""
+    """Build the analysis with these settings."""
     return Syntax(SyntaxSettings(**settings))

@@ -3,12 +3,10 @@
 import asyncio
 import html
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from fastapi.testclient import TestClient
 
@@ -17,24 +15,6 @@ from keyscope.app.settings import Settings
 from keyscope.app.web.render import respond
 from keyscope.contract.wire import ErrorAnswer
 from tests.fake_worker import FIRST_DIVERGENCE, FakeWorker
-from tests.serving import serving
-
-
-@pytest.fixture
-def worker(reader: TestClient) -> FakeWorker:
-    model = reader.app.state.registry.get("alpha").manifest.model
-    return FakeWorker(model.weights_sha256, model.keys_per_layer)
-
-
-@pytest.fixture
-def live(settings: Settings, worker: FakeWorker) -> Iterator[TestClient]:
-    with serving(worker.app) as url, TestClient(_app(settings, url)) as client:
-        yield client
-
-
-def _app(settings: Settings, worker_url: str) -> FastAPI:
-    return create_app(settings.model_copy(update={"worker_urls": [worker_url]}))
-
 
 FORM = {"run": "alpha", "prompt": "x =\r\n", "max_new_tokens": "9", "temperature": "0.5", "seed": "7"}
 
@@ -88,15 +68,33 @@ def test_a_form_without_a_script_shows_both_branches(live: TestClient, worker: F
     asked = worker.asked[0]
     assert (asked.prompt, asked.max_new_tokens, asked.temperature, asked.seed) == ("x =\n", 9, 0.5, 7)
     assert [(mask.key, mask.factor) for mask in asked.masks] == [("L0.K1", 0.0)]
-    baseline, masked = page.context["outcome"].branches
+    baseline, masked = page.context["outcome"].branches.values()
     assert [at for at, token in enumerate(baseline.tokens) if "differs" in token.css] == [FIRST_DIVERGENCE]
     assert [token.text for token in masked.tokens if "first" in token.css] == ["array"]
     assert f"They first differ at token {FIRST_DIVERGENCE + 1}" in page.text
     assert "&lt;b&gt;" in page.text
     assert "<b>" not in page.text
-    assert "broken first in line 2, in all 1 times" in page.text
-    assert re.search(r'data-code="baseline">parses to its end', page.text)
+    assert "1 syntax error, line 2" in page.text
+    assert re.search(r'data-code="baseline">parses<', page.text)
     assert re.search(r'data-code="added">&lt;array&gt;<', page.text)
+
+
+def test_a_stream_is_drawn_as_the_form_without_a_script_draws_it(live: TestClient) -> None:
+    request = {"run": "alpha", "prompt": "x =\n", "masks": [{"key": "L0.K1", "factor": 0}]}
+    answer = live.post("/api/v1/live/generate", json=request).json()
+    streamed = {
+        name: [{**token, "branch": name, "index": at} for at, token in enumerate(answer[name]["tokens"])]
+        for name in ("baseline", "masked")
+    }
+    done = {name: answer[name] for name in ("first_divergence", "applied", "elapsed_ms", "code")}
+    done["text"] = {name: answer[name]["text"] for name in streamed}
+    fragment = live.post("/live/outcome", json={"prompt": request["prompt"], **streamed, "done": done})
+    page = live.post("/live", data={**FORM, "key": ["L0.K1"], "factor": ["0"]})
+    assert fragment.status_code == 200
+    drawn = re.findall(r'<(?:div|section|p)[^>]* id="([^"]+)"|<div id="([^"]+)">', fragment.text)
+    assert {"".join(names) for names in drawn} == {"baseline-out", "masked-out", "said", "difference", "code"}
+    tokens = re.compile(r'<span class="g[^>]*>')
+    assert tokens.findall(fragment.text) == tokens.findall(page.text) != []
 
 
 def test_an_empty_basket_changes_nothing(live: TestClient) -> None:
@@ -148,9 +146,9 @@ def test_a_masked_key_that_the_run_has_not_is_named(reader: TestClient) -> None:
 def test_the_examples_keep_run_settings_and_basket(reader: TestClient) -> None:
     page = reader.get("/live?run=alpha&seed=5&mask=L0.K1:0")
     for _, examples in page.context["examples"]:
-        for example in examples:
-            assert "seed=5" in example.href
-            assert "mask=L0.K1%3A0" in example.href
+        for _, href in examples:
+            assert "seed=5" in href
+            assert "mask=L0.K1%3A0" in href
     assert [language for language, _ in page.context["examples"]] == ["python", "java", "go"]
 
 
