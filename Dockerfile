@@ -7,23 +7,29 @@ COPY static/ static/
 RUN npm ci --omit=dev --no-audit --no-fund
 
 
+FROM python:3.12-slim AS wheel
+WORKDIR /build
+COPY . .
+COPY --from=scripts /build/static/vendor static/vendor
+RUN pip wheel --no-deps --wheel-dir /wheels .
+
+
 FROM python:3.12-slim AS base
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN useradd --create-home --uid 10001 keyscope \
     && install --directory --owner keyscope --group keyscope /data /data/runs /data/labels /data/cache
 WORKDIR /build
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+# Dependencies come first: their layer changes only with these two files.
+COPY pyproject.toml constraints.txt ./
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > app.txt \
+    && pip install -c constraints.txt -r app.txt
 
 
 FROM base AS app
-# Dependencies first: this layer changes only with them.
-RUN pip install -c constraints.txt .
-COPY . .
-COPY --from=scripts /build/static/vendor static/vendor
-RUN pip install --no-deps --force-reinstall . && rm -rf /build/*
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-deps /wheels/*.whl
 USER keyscope
 WORKDIR /data
-# Every address of the container is listened on, so people sign in unless it is said otherwise.
+# The container listens on every address, so people sign in unless the settings say otherwise.
 ENV KEYSCOPE_HOST=0.0.0.0 KEYSCOPE_PORT=8000 KEYSCOPE_ACCOUNTS=accounts KEYSCOPE_RUNS=/data/runs KEYSCOPE_DATABASE_URL=sqlite:////data/labels/labels.sqlite
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s \
@@ -32,13 +38,13 @@ CMD ["sh", "-c", "keyscope db upgrade && exec keyscope serve"]
 
 
 FROM base AS worker
-# The package index to take torch from; empty takes the default one's build, which brings CUDA. PyTorch's own index of
-# CPU wheels makes a much smaller image.
+# The package index to take torch from. Empty means the default one, whose build brings CUDA; PyTorch's own index of CPU
+# wheels makes a much smaller image.
 ARG TORCH_INDEX=""
 RUN pip install -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
-RUN pip install -c constraints.txt '.[worker]'
-COPY . .
-RUN pip install --no-deps --force-reinstall . && rm -rf /build/*
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['worker'], sep='\n')" > worker.txt \
+    && pip install -c constraints.txt -r worker.txt
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-deps /wheels/*.whl
 USER keyscope
 WORKDIR /data
 ENV KEYSCOPE_CACHE=/data/cache HF_HOME=/data/cache/huggingface

@@ -3,20 +3,19 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import APIRouter, Depends, FastAPI
-from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware import Middleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from keyscope.app import health, metrics
 from keyscope.app.accounts import people
-from keyscope.app.accounts.admission import AdmitSignedIn
-from keyscope.app.accounts.by_word import AdmitByWord
 from keyscope.app.accounts.oidc import provider_of
+from keyscope.app.api.openapi import describe
 from keyscope.app.api.router import router as api_router
 from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.labels.changes import KeyChanges
@@ -28,9 +27,13 @@ from keyscope.app.runs import Registry
 from keyscope.app.settings import Settings
 from keyscope.app.web import docs, error_handlers
 from keyscope.app.web.addresses import Addresses
+from keyscope.app.web.admission import AdmitSignedIn
+from keyscope.app.web.by_word import AdmitByWord
 from keyscope.app.web.error_handlers import CatchUnexpected
 from keyscope.app.web.error_pages import error_page
-from keyscope.app.web.security import BodyLimit, PathPrefix, SecurityHeaders, refuse_cross_site
+from keyscope.app.web.security import MAX_BODY_BYTES, PathPrefix, SecurityHeaders, refuse_cross_site
+from keyscope.serving.bodies import CountedBody
+from keyscope.serving.openapi import operation_id
 
 STATIC = Path(__file__).parents[1] / "static"
 DESCRIPTION = "Keys of code language models: their triggers, statistics and values, labels of them, and live masking."
@@ -38,13 +41,9 @@ DESCRIPTION = "Keys of code language models: their triggers, statistics and valu
 log = logging.getLogger(__name__)
 
 
-def _operation_id(route: APIRoute) -> str:
-    return route.name
-
-
 def _guarded(*routers: APIRouter) -> APIRouter:
     """The routers as one that answers no other site's forms."""
-    guarded = APIRouter(dependencies=[Depends(refuse_cross_site)], generate_unique_id_function=_operation_id)
+    guarded = APIRouter(dependencies=[Depends(refuse_cross_site)], generate_unique_id_function=operation_id)
     for router in routers:
         guarded.include_router(router)
     return guarded
@@ -74,9 +73,10 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(CountRequests, metrics=counters),
             Middleware(CatchUnexpected, error_page=error_page),
             _admission(settings, database),
-            Middleware(BodyLimit),
+            Middleware(CountedBody, limit=MAX_BODY_BYTES),
         ],
     )
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]
     app.state.addresses = Addresses(app)
     app.state.settings = settings
     app.state.metrics = counters

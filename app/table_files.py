@@ -1,101 +1,104 @@
-"""Tables as files: CSV that no spreadsheet takes for formulas, Parquet with true types, JSON lines."""
+"""Tables as files: CSV that is safe in spreadsheets, JSON lines, and Parquet with typed columns; written and read back.
+
+A new format is an entry in `FORMATS` and in the names above it.
+"""
 
 import csv
 import io
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO, Literal, get_args
 
 import duckdb
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import StreamingResponse
 
-Format = Literal["csv", "parquet"]
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+from keyscope.app.errors import InvalidParameter
+
+Format = Literal["csv", "jsonl", "parquet"]
+PageFormat = Literal["csv", "parquet"]
+"""The formats that the tables of pages come in; the export of labels has all of them."""
+PAGE_FORMATS: tuple[PageFormat, ...] = get_args(PageFormat)
+Row = tuple[int, dict[str, Any] | str]
+"""Line or row number, from 1, with the values by column, or why the row cannot be read."""
+
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _FORMULA = re.compile(f"'*[{re.escape(''.join(FORMULA_STARTS))}]")
-"""How a text begins that a spreadsheet would calculate; one that has its apostrophe already gets another."""
+"""Text that a spreadsheet would evaluate. Text already led by an apostrophe matches too, so unescaping is exact."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 CHUNK_BYTES = 2**18
-MEDIA_TYPES = {
-    "csv": "text/csv; charset=utf-8",
-    "parquet": "application/vnd.apache.parquet",
-    "jsonl": "application/jsonl",
-}
+BATCH = 1000
+MEMORY = "512MB"
+"""Memory limit for reading Parquet, because a small file can decompress to a huge one."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table on its way out: its name, DuckDB types by column, and its rows."""
+    """A table to export: its name, DuckDB types by column, and its rows."""
 
     name: str
     columns: Mapping[str, str]
     rows: Iterable[Sequence[Any]]
 
 
-def respond(sheet: Sheet, format: str) -> Response:
-    """The sheet as a download: `csv`, `parquet` or `jsonl`."""
-    headers = {"Content-Disposition": f'attachment; filename="{_UNSAFE.sub("_", f"{sheet.name}.{format}")}"'}
-    if format == "parquet":
-        return Response(to_parquet(sheet), media_type=MEDIA_TYPES[format], headers=headers)
-    return StreamingResponse(_joined(_lines(sheet, format)), media_type=MEDIA_TYPES[format], headers=headers)
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """How a format is called, written and read."""
+
+    title: str
+    media_type: str
+    write: Callable[[Sheet, Path], None]
+    read: Callable[[Path, Collection[str]], Iterator[Row]]
+    """Yields the rows; the second argument names the columns that CSV stores as JSON."""
 
 
-def respond_from_disk(sheet: Sheet, format: str) -> Response:
-    """The sheet as a download whose rows are all read now, to a file, and sent from there.
+def respond(sheet: Sheet, name: Format) -> StreamingResponse:
+    """The sheet as a download.
 
-    So a long table is never whole in memory, its database is not held by a slow client, and an error on the way is a
-    status and not half a file.
+    All rows are written to disk before the first byte is sent: memory stays bounded, a slow client does not hold the
+    database, and an error on the way becomes a status instead of half a file.
     """
-    headers = {"Content-Disposition": f'attachment; filename="{_UNSAFE.sub("_", f"{sheet.name}.{format}")}"'}
     with tempfile.TemporaryDirectory(prefix="keyscope-") as directory:
-        path = save(sheet, format, Path(directory))
-        headers["Content-Length"] = str(path.stat().st_size)
-        # Open, it outlives its name.
+        path = save(sheet, name, Path(directory))
+        headers = {
+            "Content-Disposition": f'attachment; filename="{_UNSAFE.sub("_", f"{sheet.name}.{name}")}"',
+            "Content-Length": str(path.stat().st_size),
+        }
+        # The open file outlives its directory.
         chunks = _chunks(path.open("rb"))
-    return StreamingResponse(chunks, media_type=MEDIA_TYPES[format], headers=headers)
+    return StreamingResponse(chunks, media_type=FORMATS[name].media_type, headers=headers)
 
 
-def save(sheet: Sheet, format: str, directory: Path) -> Path:
-    """Write the sheet into a directory and answer where."""
-    if format == "parquet":
-        return _write_parquet(sheet, directory)
-    path = directory / f"rows.{format}"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.writelines(_lines(sheet, format))
+def save(sheet: Sheet, name: Format, directory: Path) -> Path:
+    """Write the sheet to a new file in a directory and return its path."""
+    path = directory / f"rows.{name}"
+    FORMATS[name].write(sheet, path)
     return path
 
 
-def _lines(sheet: Sheet, format: str) -> Iterator[str]:
-    return to_csv(sheet) if format == "csv" else to_json_lines(sheet)
+def format_of(name: str) -> Format:
+    """The format that a file name's extension stands for.
+
+    Raises:
+        InvalidParameter: no format has that extension.
+    """
+    found = next((each for each in FORMATS if PurePath(name).suffix.lower() == f".{each}"), None)
+    if found is None:
+        raise InvalidParameter(f"{name} does not end in {' or '.join(f'.{each}' for each in FORMATS)}")
+    return found
 
 
-def _joined(lines: Iterable[str]) -> Iterator[str]:
-    """Many lines at a time, for each that is sent costs a hop to a thread and back."""
-    waiting, size = list[str](), 0
-    for line in lines:
-        waiting.append(line)
-        size += len(line)
-        if size >= CHUNK_BYTES:
-            yield "".join(waiting)
-            waiting, size = [], 0
-    yield "".join(waiting)
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk
+def read_rows(path: Path, name: Format, json_columns: Collection[str] = ()) -> Iterator[Row]:
+    """The rows of a file; a file that is not of the format yields one row that says so."""
+    return FORMATS[name].read(path, json_columns)
 
 
 def to_csv(sheet: Sheet) -> Iterator[str]:
-    """The sheet line by line; a text that a spreadsheet would take for a formula is led by an apostrophe.
-
-    `from_cell` takes it off again.
-    """
+    """The sheet line by line; text that a spreadsheet would evaluate gets an apostrophe, which reading removes."""
     line = io.StringIO()
     writer = csv.writer(line, lineterminator="\r\n")
     for row in chain([list(sheet.columns)], sheet.rows):
@@ -105,36 +108,107 @@ def to_csv(sheet: Sheet) -> Iterator[str]:
         line.truncate()
 
 
-def from_cell(text: str) -> str:
-    """A cell of our CSV as it was before the apostrophe."""
-    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
-
-
 def to_json_lines(sheet: Sheet) -> Iterator[str]:
-    """The sheet as one JSON object a line."""
+    """The sheet as one JSON object per line."""
     for row in sheet.rows:
         yield json.dumps(dict(zip(sheet.columns, row, strict=True)), default=str, ensure_ascii=False) + "\n"
 
 
-def to_parquet(sheet: Sheet) -> bytes:
-    """The sheet as one Parquet file, written by a DuckDB of its own, for run files are locked against writing."""
-    with tempfile.TemporaryDirectory(prefix="keyscope-") as directory:
-        return _write_parquet(sheet, Path(directory)).read_bytes()
+def _write_csv(sheet: Sheet, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(to_csv(sheet))
 
 
-def _write_parquet(sheet: Sheet, directory: Path) -> Path:
-    lines, parquet = directory / "rows.jsonl", directory / "rows.parquet"
-    with lines.open("w", encoding="utf-8") as file:
+def _write_json_lines(sheet: Sheet, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
         file.writelines(to_json_lines(sheet))
+
+
+def _write_parquet(sheet: Sheet, path: Path) -> None:
+    lines = path.with_suffix(".lines")
+    _write_json_lines(sheet, lines)
+    # A connection of its own, because run files are opened read-only with external access disabled.
     with duckdb.connect() as connection:
         rows = connection.read_json(
             str(lines), columns=dict(sheet.columns), format="newline_delimited", maximum_object_size=2**26
         )
-        rows.write_parquet(str(parquet), compression="zstd")
-    return parquet
+        rows.write_parquet(str(path), compression="zstd")
+
+
+def _read_csv(path: Path, json_columns: Collection[str]) -> Iterator[Row]:
+    with path.open("rb") as file:
+        reader = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""), strict=True)
+        line = 1
+        try:
+            yield from _csv_rows(reader, json_columns)
+        except (csv.Error, UnicodeDecodeError) as error:
+            line = reader.line_num + 1
+            yield line, f"the file is not CSV in UTF-8: {error}"
+
+
+def _csv_rows(reader: "csv.DictReader[str]", json_columns: Collection[str]) -> Iterator[Row]:
+    columns = reader.fieldnames  # reads the first line
+    if not columns:
+        return
+    before = reader.line_num
+    for cells in reader:
+        # A quoted cell may span lines; a row is named by its first.
+        line, before = before + 1, reader.line_num
+        if None in cells or None in cells.values():
+            yield line, f"it does not have {len(columns)} cells like the first line"
+            continue
+        try:
+            given = {name: _uncell(cell) for name, cell in cells.items() if cell != ""}
+            yield line, {name: json.loads(text) if name in json_columns else text for name, text in given.items()}
+        except ValueError as error:
+            yield line, f"{' and '.join(json_columns)} must be JSON: {error}"
+
+
+def _read_json_lines(path: Path, _json_columns: Collection[str]) -> Iterator[Row]:
+    with path.open("rb") as file:
+        for line, text in enumerate(file, start=1):
+            if not text.strip():
+                continue
+            try:
+                values = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                yield line, f"it is not JSON: {error}"
+                continue
+            yield line, values if isinstance(values, dict) else "it is not a JSON object"
+
+
+def _read_parquet(path: Path, _json_columns: Collection[str]) -> Iterator[Row]:
+    with duckdb.connect(config={"memory_limit": MEMORY}) as connection:
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SELECT to_json(r)::VARCHAR FROM read_parquet(?) r", [str(path)])
+            number = 0
+            while rows := connection.fetchmany(BATCH):
+                for (text,) in rows:
+                    number += 1
+                    yield number, json.loads(text)
+        except duckdb.Error as error:
+            yield 1, f"the file is not Parquet: {str(error).splitlines()[0]}"
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, list | dict):
         value = json.dumps(value, ensure_ascii=False)
     return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def _uncell(text: str) -> str:
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+FORMATS: dict[Format, FileFormat] = {
+    "csv": FileFormat("CSV", "text/csv; charset=utf-8", _write_csv, _read_csv),
+    "jsonl": FileFormat("JSON lines", "application/jsonl", _write_json_lines, _read_json_lines),
+    "parquet": FileFormat("Parquet", "application/vnd.apache.parquet", _write_parquet, _read_parquet),
+}

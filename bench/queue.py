@@ -15,8 +15,8 @@ from typing import Annotated
 import typer
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from keyscope.app.accounts.by_word import COOKIE
 from keyscope.app.database.engine import upgrade
+from keyscope.app.web.by_word import COOKIE
 from tests.chromium import launch
 from tests.labelers import label_server
 

@@ -1,12 +1,13 @@
-"""How a migration reaches the database: through the engine of the app, or the address given to Alembic."""
+"""Run migrations on the database the app names, or on the one in the settings."""
 
 from alembic import context
 
-from keyscope.app.accounts import models as account_models  # noqa: F401 - makes its tables known
-from keyscope.app.concepts import models as concept_models  # noqa: F401 - makes its tables known
+from keyscope.app import baskets  # noqa: F401 - imported for their tables, as are the three below
+from keyscope.app.accounts import models as account_models  # noqa: F401
+from keyscope.app.concepts import models as concept_models  # noqa: F401
+from keyscope.app.database.base import Base
 from keyscope.app.database.engine import database_url, make_engine
-from keyscope.app.labels import team_models  # noqa: F401 - makes its tables known
-from keyscope.app.labels.models import Base
+from keyscope.app.labels import team_models  # noqa: F401
 from keyscope.app.settings import Settings
 
 

@@ -1,14 +1,17 @@
 """What holds for all tests."""
 
+import functools
 import os
 import shutil
 import signal
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from keyscope.app.database.engine import Database, upgrade
+from tests.network import stay_on_this_machine
 from tests.postgres import NoServer, Server, postgresql
 
 # before anybody imports torch: servers, browsers and tests share few cores, and idle threads that spin would take them
@@ -22,6 +25,9 @@ SHARED = "keyscope"
 
 
 def pytest_configure() -> None:
+    stay_on_this_machine()
+    # Each HTTP client would read all root certificates anew, which takes longer than most tests; none speaks TLS.
+    ssl.create_default_context = functools.cache(ssl.create_default_context)
     # A shell starts what it puts into the background deaf to Ctrl-C, and so would be what tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -5,13 +5,13 @@ Of every secret (session, token, invitation) only the sha256 is kept, of a passw
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Double, Enum, ForeignKey, String, UniqueConstraint
+from sqlalchemy import Double, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from keyscope.app.labels.models import Base, Moment
+from keyscope.app.database.base import Base, Moment, words
 from keyscope.app.roles import Role
 
-_ROLE = Enum(Role, native_enum=False, length=20, values_callable=lambda roles: [role.value for role in roles])
+_ROLE = words(Role)
 
 
 class Account(Base):

@@ -12,24 +12,13 @@ from keyscope.app.accounts import sessions, tokens
 from keyscope.app.accounts.models import Account
 from keyscope.app.accounts.names import person_name
 from keyscope.app.accounts.oidc import Identity
-from keyscope.app.concepts.models import ConceptVersion
+from keyscope.app.database.base import author_columns
 from keyscope.app.errors import InvalidParameter, NotFound
-from keyscope.app.labels.models import Label
-from keyscope.app.labels.team_models import Adjudication, Comment, KeyList, ListEntry
 from keyscope.app.roles import Role
 from keyscope.contract.errors import KeyscopeError
 
 LONGEST_FOLDED = 400
 """Characters of a folded name that the database keeps."""
-_BEARING_NAMES = (
-    Account.folded_name,
-    Label.person,
-    Adjudication.person,
-    Comment.person,
-    KeyList.owner,
-    ListEntry.person,
-    ConceptVersion.person,
-)
 
 
 class UnknownPerson(NotFound):
@@ -194,8 +183,9 @@ def _usable(text: str) -> str | None:
 
 def _taken(session: Session) -> set[str]:
     """The folded names of everybody who has an account, or has said or made anything."""
-    # Folded here, for no database folds as we do; one name stands there once, however much it bears.
-    return {folded(name) for name in session.scalars(union(*map(select, _BEARING_NAMES)))}
+    # Databases fold case differently, so fold here; `union` removes duplicates.
+    names = union(*map(select, [Account.folded_name, *author_columns()]))
+    return {folded(name) for name in session.scalars(names)}
 
 
 def _keep_an_admin(session: Session, account: Account) -> None:

@@ -11,11 +11,11 @@ import time
 from dataclasses import dataclass
 
 from sqlalchemy import case, delete
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from keyscope.app.accounts.models import SignInAttempts
 from keyscope.app.accounts.people import folded
+from keyscope.app.database.statements import insert_into
 from keyscope.contract.errors import KeyscopeError
 
 
@@ -62,9 +62,8 @@ def forget_name(session: Session, name: str) -> None:
 
 def _fill(session: Session, bucket: str, pace: Pace) -> None:
     now = time.time()
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     present = SignInAttempts.clear_at
-    statement = insert(SignInAttempts).values(bucket=bucket, clear_at=now + pace.seconds)
+    statement = insert_into(session, SignInAttempts).values(bucket=bucket, clear_at=now + pace.seconds)
     clear_at = session.scalar(
         statement.on_conflict_do_update(
             index_elements=[SignInAttempts.bucket],

@@ -5,7 +5,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from keyscope.app.labels import repository
+from keyscope.app import baskets
 from keyscope.app.web.dependencies import LabelsDatabase
 from keyscope.app.web.shapes import failures
 from keyscope.contract.keys import KeyId, Mask, format_basket, unique_masks
@@ -36,16 +36,14 @@ class BasketAnswer(BaseModel):
 def save_basket(body: BasketBody, database: LabelsDatabase) -> BasketAnswer:
     """Save a basket; the same masks get the same id."""
     masks = unique_masks(Mask(KeyId.parse(item.key), item.factor) for item in body.masks)
-    name = database.write(lambda session: repository.save_basket(session, masks).id)
+    name = database.write(lambda session: baskets.save_basket(session, masks))
     return _answer(name, masks)
 
 
 @router.get("/{basket}", responses=failures(404, 422, 503))
 def load_basket(basket: str, database: LabelsDatabase) -> BasketAnswer:
     """A saved basket."""
-    with database.transaction() as session:
-        masks = repository.load_basket(session, basket)
-    return _answer(basket, masks)
+    return _answer(basket, database.read(lambda session: baskets.load_basket(session, basket)))
 
 
 def _answer(name: str, masks: list[Mask]) -> BasketAnswer:

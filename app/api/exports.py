@@ -1,24 +1,25 @@
-"""Every table of the pages as CSV or Parquet."""
+"""The tables of the pages as CSV or Parquet."""
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from keyscope.app import queries, sheets
-from keyscope.app.table_files import MEDIA_TYPES, Format, Sheet, respond
+from keyscope.app.analyses.sheets import analysis_sheet
+from keyscope.app.table_files import FORMATS, PAGE_FORMATS, PageFormat, Sheet, respond
 from keyscope.app.web import shapes as models
 from keyscope.app.web.dependencies import Cursor, Filter, Key, Layer, OpenRun, Runs, Sort
 from keyscope.app.web.search_query import Searched
 
-Wanted = Annotated[Format, Query(description="csv or parquet")]
 ALL = 2**31
-FILES = models.files(MEDIA_TYPES["csv"], MEDIA_TYPES["parquet"])
+Wanted = Annotated[PageFormat, Query(alias="format", description="csv or parquet")]
+FILES = models.files(*(FORMATS[name].media_type for name in PAGE_FORMATS))
 OF_A_RUN = FILES | models.OF_A_RUN
 router = APIRouter(tags=["exports"], default_response_class=Response)
 
 
 @router.get("/export/runs", responses=FILES | models.failures(422))
-def export_runs(runs: Runs, format: Wanted = "csv") -> Response:
+def export_runs(runs: Runs, file_format: Wanted = "csv") -> Response:
     """The list of runs."""
     summaries = [models.RunSummary.of(run.run_id, run.manifest).model_dump() for run in runs.all()[0]]
     columns = {
@@ -32,43 +33,54 @@ def export_runs(runs: Runs, format: Wanted = "csv") -> Response:
         "corpus": "VARCHAR",
         "weights_sha256": "VARCHAR",
     }
-    return respond(Sheet("runs", columns, [[summary[name] for name in columns] for summary in summaries]), format)
+    return respond(Sheet("runs", columns, [[summary[name] for name in columns] for summary in summaries]), file_format)
 
 
 @router.get("/runs/{run}/export/layers", responses=OF_A_RUN)
-def export_layers(run: OpenRun, cursor: Cursor, format: Wanted = "csv") -> Response:
+def export_layers(run: OpenRun, cursor: Cursor, file_format: Wanted = "csv") -> Response:
     """The layers of a run in numbers."""
-    return respond(sheets.layers_sheet(run, cursor), format)
+    return respond(sheets.layers_sheet(run, cursor), file_format)
 
 
 @router.get("/runs/{run}/export/{choice}-keys", responses=OF_A_RUN)
 def export_chosen_keys(
-    run: OpenRun, cursor: Cursor, choice: Literal["specific", "strongest"], format: Wanted = "csv"
+    run: OpenRun, cursor: Cursor, choice: Literal["specific", "strongest"], file_format: Wanted = "csv"
 ) -> Response:
     """The keys that an overview lists: the most specific, or the strongest."""
     chosen = queries.specific_keys if choice == "specific" else queries.strongest_keys
     rows = chosen(cursor, run.vocabulary)
-    return respond(sheets.keys_sheet(f"{run.run_id}-{choice}-keys", rows), format)
+    return respond(sheets.keys_sheet(f"{run.run_id}-{choice}-keys", rows), file_format)
 
 
 @router.get("/runs/{run}/export/layers/{layer}/keys", responses=OF_A_RUN)
 def export_layer_keys(
-    run: OpenRun, cursor: Cursor, layer: Layer, where: Filter, sort: Sort, format: Wanted = "csv"
+    run: OpenRun, cursor: Cursor, layer: Layer, where: Filter, sort: Sort, file_format: Wanted = "csv"
 ) -> Response:
     """All keys of a layer that pass the filter, in order."""
     page = queries.layer_page(cursor, run.vocabulary, layer, where, sort, limit=ALL)
-    return respond(sheets.keys_sheet(f"{run.run_id}-L{layer}", page.rows), format)
+    return respond(sheets.keys_sheet(f"{run.run_id}-L{layer}", page.rows), file_format)
 
 
 @router.get("/runs/{run}/export/search", responses=OF_A_RUN | models.failures(503))
-def export_search(run: OpenRun, cursor: Cursor, wanted: Searched, format: Wanted = "csv") -> Response:
+def export_search(run: OpenRun, cursor: Cursor, wanted: Searched, file_format: Wanted = "csv") -> Response:
     """All keys that a search finds, in order, with what it measured and all their statistics."""
-    return respond(sheets.search_sheet(run, cursor, wanted), format)
+    return respond(sheets.search_sheet(run, cursor, wanted), file_format)
 
 
 @router.get("/runs/{run}/export/keys/{key}/{table}", responses=OF_A_RUN)
 def export_key_table(
-    run: OpenRun, cursor: Cursor, key: Key, table: sheets.KeyTable, format: Wanted = "csv"
+    run: OpenRun, cursor: Cursor, key: Key, table: sheets.KeyTable, file_format: Wanted = "csv"
 ) -> Response:
     """One table of a key's page."""
-    return respond(sheets.key_sheet(run, cursor, key, table), format)
+    return respond(sheets.key_sheet(run, cursor, key, table), file_format)
+
+
+@router.get("/runs/{run}/export/analyses/{table}", responses=OF_A_RUN)
+def export_analysis_table(
+    run: OpenRun,
+    cursor: Cursor,
+    table: Annotated[str, Path(description="Name of the table, such as agreement_contexts")],
+    file_format: Wanted = "csv",
+) -> Response:
+    """A whole table of an analysis."""
+    return respond(analysis_sheet(run, cursor, table), file_format)

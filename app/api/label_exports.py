@@ -1,7 +1,7 @@
 """Everything people decided as a file, and such a file taken in."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Query, Response
 from fastapi.responses import JSONResponse
@@ -9,11 +9,10 @@ from pydantic import BaseModel, Field
 
 from keyscope.app.accounts.identity import Admin
 from keyscope.app.labels import importing, records
-from keyscope.app.labels.import_files import Format
 from keyscope.app.labels.importing import ImportRefused
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.records import Filter, RecordKind
-from keyscope.app.table_files import MEDIA_TYPES, Sheet, respond_from_disk
+from keyscope.app.table_files import FORMATS, Format, Sheet, respond
 from keyscope.app.web import shapes as models
 from keyscope.app.web.dependencies import LabelsDatabase, Runs
 from keyscope.contract.wire import ErrorAnswer
@@ -46,20 +45,20 @@ class ImportRefusal(ErrorAnswer):
     problems: Sequence[ProblemShape] = Field(description=f"The first {importing.SHOWN}")
 
 
-REFUSAL: dict[int | str, dict[str, Any]] = {
-    422: {"model": ImportRefusal, "description": "Rows are wrong; nothing was imported"}
+REFUSAL: models.Responses = {
+    422: {"model": ImportRefusal | ErrorAnswer, "description": "Rows or parameters are wrong; nothing was imported"}
 }
 
 
 @router.get(
     "/labels/export",
-    responses=models.failures(404, 409, 422, 503) | models.files(*MEDIA_TYPES.values()),
+    responses=models.failures(404, 409, 422, 503) | models.files(*(each.media_type for each in FORMATS.values())),
     response_class=Response,
 )
 def export_labels(
     database: LabelsDatabase,
     runs: Runs,
-    format: Annotated[Format, Query()] = "csv",
+    file_format: Annotated[Format, Query(alias="format")] = "csv",
     current: Annotated[bool, Query(description="Only what is said now, without the history")] = False,
     person: Annotated[str | None, Query(description="Only what this person said")] = None,
     kind: Annotated[Kind | None, Query(description="Only this kind")] = None,
@@ -73,7 +72,7 @@ def export_labels(
         weights_sha256 = runs.get(run).manifest.model.weights_sha256
     chosen = Filter(record, person, kind, layer, weights_sha256, current)
     with database.transaction() as session:
-        return respond_from_disk(Sheet("labels", records.COLUMNS, records.rows(session, chosen)), format)
+        return respond(Sheet("labels", records.COLUMNS, records.rows(session, chosen)), file_format)
 
 
 @router.post("/labels/import", responses=models.failures(403, 413, 503) | REFUSAL, response_model=ImportAnswer)
@@ -82,12 +81,12 @@ def import_labels(
     _admin: Admin,
     database: LabelsDatabase,
     runs: Runs,
-    format: Annotated[Format, Query()] = "csv",
+    file_format: Annotated[Format, Query(alias="format")] = "csv",
     dry_run: Annotated[bool, Query(description="Only check, and say what would be done")] = False,
 ) -> ImportAnswer | JSONResponse:
     """Take an export in, people and times kept: every row or none, and nothing twice."""
     try:
-        done = importing.import_upload(database, runs, content, format, dry_run)
+        done = importing.import_upload(database, runs, content, file_format, dry_run)
     except ImportRefused as error:
         problems = [ProblemShape(line=each.line, problem=each.problem) for each in error.problems]
         refusal = ImportRefusal(error=error.code, detail=error.detail, problems=problems)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
@@ -14,9 +14,8 @@ from keyscope.app.api.labels import Done
 from keyscope.app.labels import lists
 from keyscope.app.labels.lists import Summary
 from keyscope.app.labels.team_models import ListEntry
-from keyscope.app.runs import Registry
 from keyscope.app.web import shapes as models
-from keyscope.app.web.dependencies import LabelsDatabase, OpenRun, Runs
+from keyscope.app.web.dependencies import LabelsDatabase, ListId, OpenRun, Runs
 from keyscope.contract.keys import KeyId
 from keyscope.contract.wire import KeyName
 
@@ -25,7 +24,6 @@ WRITING = models.failures(403, 404, 422, 503)
 CHANGING = WRITING | models.failures(409)
 router = APIRouter(tags=["lists"])
 
-ListId = Annotated[int, Path(alias="list", description="Number of the list", ge=1, lt=2**31)]
 Keys = Annotated[list[KeyName], Field(max_length=lists.MOST_KEYS)]
 Note = Annotated[str, Field(max_length=lists.LONGEST_NOTE)]
 Version = Annotated[int, Field(ge=1, description="Version that was seen; where there is a later one, nothing changes")]
@@ -198,7 +196,7 @@ def bring_list_back(list_id: ListId, person: Labeler, database: LabelsDatabase) 
 def add_to_list(list_id: ListId, body: KeysBody, person: Labeler, runs: Runs, database: LabelsDatabase) -> AddedAnswer:
     """Put keys at the end of a list; those it has stay where they are."""
     keys = [KeyId.parse(key) for key in body.keys]
-    check_keys(runs, database, list_id, person.name, keys)
+    lists.check_keys(runs, database, list_id, person.name, keys)
     added = database.write(lambda session: lists.add_keys(session, list_id, person, keys, body.note))
     return AddedAnswer(added=added)
 
@@ -225,19 +223,6 @@ def place_in_list(list_id: ListId, key: str, body: PlaceBody, person: Labeler, d
     parsed = KeyId.parse(key)
     database.write(lambda session: lists.move_key(session, list_id, person, parsed, body.place, body.version))
     return Done()
-
-
-def check_keys(runs: Registry, database: LabelsDatabase, list_id: int, person: str, keys: Sequence[KeyId]) -> None:
-    """Nothing, where a run of the list's weights has all the keys, or there is no such run here to ask.
-
-    Raises:
-        UnknownList: there is none that the person may see.
-        UnknownLayer, UnknownKey: the model has no such key.
-    """
-    weights = database.read(lambda session: lists.get_list(session, list_id, person).weights_sha256)
-    if run := runs.with_weights(weights):
-        for key in keys:
-            queries.check_key(run.manifest, key)
 
 
 def _lists(found: Sequence[Summary]) -> ListsAnswer:

@@ -4,17 +4,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Annotated, Literal
 
-import anyio
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
-from starlette.types import Receive, Scope, Send
 
 from keyscope.app.accounts.identity import needs
 from keyscope.app.live.activations import read_activations
 from keyscope.app.live.client import State, for_worker
-from keyscope.app.live.relay import relay_events, unless_gone
+from keyscope.app.live.relay import relay_events
 from keyscope.app.roles import Role
 from keyscope.app.web.dependencies import LabelsDatabase, LiveWorkers, Runs
 from keyscope.app.web.shapes import OF_A_RUN, Responses, failures
@@ -29,8 +27,9 @@ from keyscope.contract.wire import (
     LensRequest,
     WorkerInfo,
 )
+from keyscope.serving.clients import unless_gone
+from keyscope.serving.streams import EVENT_STREAM, Closing
 
-EVENT_STREAM = "text/event-stream"
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 RESPONSES: Responses = {
     200: {
@@ -76,7 +75,7 @@ async def generate(request: Request, body: GenerateRequest, runs: Runs, workers:
     async with AsyncExitStack() as stack:
         # The worker answers when the request's turn has come, so a refusal still is a status of ours.
         answer = await unless_gone(request, stack.enter_async_context(worker.ask("generate", wanted, EVENT_STREAM)))
-        return _EventStream(relay_events(answer), stack.pop_all())
+        return _Events(relay_events(answer), stack.pop_all())
 
 
 @router.post("/activations", responses=READING)
@@ -96,21 +95,10 @@ async def lens(request: Request, body: LensRequest, runs: Runs, workers: LiveWor
     return await unless_gone(request, workers.lens(await _manifest(runs, body.run), body))
 
 
-class _EventStream(StreamingResponse):
-    """A stream of events that closes what it comes from when it ends, however it ends."""
-
+class _Events(Closing, StreamingResponse):
     def __init__(self, events: AsyncIterator[bytes], source: AsyncExitStack) -> None:
         super().__init__(events, media_type=EVENT_STREAM, headers=STREAM_HEADERS)
-        self._source = source
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            # A client that vanished cancels us; the worker still has to hear of it, so that it stops.
-            with anyio.CancelScope(shield=True):
-                await self._source.aclose()
+        self.source = source
 
 
 async def _manifest(runs: Runs, run_id: str) -> Manifest:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from keyscope.app.labels.models import Base, Moment
+from keyscope.app.database.base import Base, Moment, author
 from keyscope.contract.concepts import LONGEST_NAME, Concept, define
 
 
@@ -24,7 +24,7 @@ class ConceptVersion(Base):
     patterns: Mapped[dict[str, dict[str, Any]]] = mapped_column(
         JSON, comment="By language: regex, identifiers or query"
     )
-    person: Mapped[str] = mapped_column(String(100), comment="Display name of who defined it so")
+    person: Mapped[str] = author("Display name of who defined it so")
     created_at: Mapped[datetime] = mapped_column(Moment, comment="When it was defined so")
 
     @property

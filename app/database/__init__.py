@@ -1,1 +1,1 @@
-"""The labels database: its address, its schema, its transactions, and statements about many keys."""
+"""The labels database: its address, schema and transactions, and what tables and statements are made from."""

@@ -1,4 +1,4 @@
-"""What happened lately: labels, decisions, comments and lists of all keys in one stream, the latest first."""
+"""Recent activity: labels, decisions, comments and lists of all keys in one stream, the latest first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Integer, Select, String, and_, literal, nu
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from keyscope.app.errors import InvalidParameter
-from keyscope.app.labels.comments import present_words
+from keyscope.app.labels.comments import latest_text
 from keyscope.app.labels.models import Label
 from keyscope.app.labels.team_models import Adjudication, Comment, CommentText, KeyList, Mention
 from keyscope.contract.keys import KeyId
@@ -20,7 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class What(StrEnum):
-    """What somebody did."""
+    """What a person did."""
 
     LABEL = "label"
     RETRACTION = "retraction"
@@ -31,51 +31,51 @@ class What(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which part of the stream to read."""
+    """Which events to read."""
 
     viewer: str | None = None
-    """Who looks: other people's own lists are left out."""
+    """Who is reading: other people's private lists are left out."""
     person: str | None = None
-    """Only what this person did."""
+    """Only events by this person."""
     mentioning: str | None = None
     """Only comments that mention this person."""
     weights_sha256: str | None = None
     before: str = ""
-    """Only what is older than the event of this cursor."""
+    """Only events older than the one with this cursor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that somebody did."""
+    """One thing that a person did."""
 
     what: What
     id: int
-    """Number of the label, decision, comment or list, each counted by itself."""
+    """Id of the label, decision, comment or list; each table counts separately."""
     at: datetime
     person: str
     weights_sha256: str
     key: KeyId | None
-    """The key it is about; None for a list."""
+    """None for a list."""
     kind: str | None
     text: str
 
     @property
     def cursor(self) -> str:
-        """The event's place in the stream, as addresses carry it."""
+        """The event's position in the stream, for addresses."""
         return f"{(self.at - _EPOCH) // timedelta(microseconds=1)}.{self.what}.{self.id}"
 
 
 def recent(session: Session, chosen: Filter, limit: int = PAGE) -> list[Event]:
-    """The latest events that pass the filter.
+    """The latest events that match the filter.
 
     Raises:
-        InvalidParameter: the cursor cannot be read.
+        InvalidParameter: the cursor is malformed.
     """
     if chosen.mentioning is not None:
         sources = {What.COMMENT: _comments(chosen)}
     else:
         sources = {what: source(chosen) for what, source in SOURCES.items()}
-    # Each source is cut by itself, so that none is read further than it can matter.
+    # Limit each source before the union, so the database reads no more than `limit` rows of any.
     cut = [_cut(what, source, chosen.before, limit) for what, source in sources.items()]
     stream = union_all(*(select(each) for each in cut)).subquery()
     rows = session.execute(select(stream).order_by(*_latest_first(stream.c)).limit(limit))
@@ -114,7 +114,7 @@ def _comments(chosen: Filter) -> Select[Any]:
     columns = _columns(What.COMMENT, Comment, Comment.created_at, Comment.person, null(), CommentText.text)
     found = (
         _of(columns, chosen, Comment.person, Comment.weights_sha256)
-        .join(CommentText, present_words())
+        .join(CommentText, latest_text())
         .where(Comment.deleted_at.is_(None))
     )
     if chosen.mentioning is not None:
@@ -169,7 +169,7 @@ def _cut(what: What, source: Select[Any], before: str, limit: int) -> Any:
     at, number = columns["at"], columns["id"]
     if before:
         moment, last, last_number = _parse_cursor(before)
-        # Of what happened at the same moment, the names of what it was decide, then the numbers.
+        # Ties in time are broken by kind of event, then by id.
         same = true() if what < last else and_(literal(what == last), number < last_number)
         source = source.where(or_(at < moment, and_(at == moment, same)))
     return source.order_by(at.desc(), number.desc()).limit(limit).subquery()
@@ -191,4 +191,4 @@ def _parse_cursor(text: str) -> tuple[datetime, What, int]:
 
 
 def _no_place(text: str) -> InvalidParameter:
-    return InvalidParameter(f"{text!r} is no place in the activity: follow the links of its page")
+    return InvalidParameter(f"{text!r} is not a position in the activity: follow the links on its page")

@@ -1,4 +1,4 @@
-"""Decisions on keys that people disagree about; they stand beside the labels and change none."""
+"""Decisions on keys that people disagree about; they stand beside the labels and change none of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,17 +9,16 @@ from sqlalchemy.orm import Session, aliased
 
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.labels.annotator_agreement import Said
+from keyscope.app.labels.fields import LONGEST_DESCRIPTION
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.repository import Target
 from keyscope.app.labels.team_models import Adjudication
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.keys import KeyId
 
-LONGEST_DESCRIPTION = 4000
-
 
 class AdjudicationChanged(KeyscopeError):
-    """Somebody decided on the key since it was looked at."""
+    """Somebody else has decided on the key in the meantime."""
 
     code = "adjudication_changed"
     status = 409
@@ -27,53 +26,47 @@ class AdjudicationChanged(KeyscopeError):
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """A key with current labels of several kinds."""
+    """A key whose current labels are of different kinds."""
 
     key: KeyId
     labels: Sequence[tuple[str, Kind]]
-    """Person and kind, by person."""
+    """Person and kind, sorted by person."""
     decision: Adjudication | None
-    """What is in force, where somebody has decided."""
+    """The decision in force."""
 
 
 def decisions(session: Session, target: Target) -> Sequence[Adjudication]:
-    """Every decision on a key, the latest, which is in force, first."""
-    chosen = select(Adjudication).where(
-        Adjudication.weights_sha256 == target.weights_sha256,
-        Adjudication.layer == target.key.layer,
-        Adjudication.key_index == target.key.index,
-    )
+    """Every decision on a key, the latest first; the first one is in force."""
+    chosen = select(Adjudication).where(*target.rows_of(Adjudication))
     return session.scalars(chosen.order_by(Adjudication.number.desc())).all()
 
 
 def decide(
     session: Session, target: Target, person: str, kind: Kind | None, description: str, seen: int
 ) -> Adjudication:
-    """Decide on a key, or open it again with no kind, by who saw the decision of number `seen`; 0 where there was none.
+    """Decide on a key, or reopen it with kind None; `seen` is the number of the last decision seen, 0 for none.
 
-    Two who decide at once are told apart by the number, which the database keeps unique.
+    The database keeps the numbers of a key unique, so only one of two simultaneous decisions is stored.
 
     Raises:
-        AdjudicationChanged: there is a later decision.
+        AdjudicationChanged: there is a later decision than `seen`.
         InvalidParameter: the description is too long.
     """
     latest = next(iter(decisions(session, target)), None)
     number = latest.number if latest else 0
     if number != seen:
-        said = f"{latest.person} said {latest.kind or 'it is open'}" if latest else "there is none yet"
+        now_is = f"{latest.person} decided {latest.kind or 'to reopen it'}" if latest else "nobody has decided"
         raise AdjudicationChanged(
-            f"the decision on {target.key} is another one than you saw: {said}; look at the key again, then decide"
+            f"the decision on {target.key} has changed: {now_is}; look at the key again, then decide"
         )
     now = datetime.now(UTC)
     made = Adjudication(
-        weights_sha256=target.weights_sha256,
-        layer=target.key.layer,
-        key_index=target.key.index,
+        **target.columns,
         number=number + 1,
         person=person,
         kind=kind,
         description=_description(description),
-        # A clock may run behind the one of the decision before, and exports are in the order of time.
+        # This server's clock may be behind the one that timed the previous decision; exports are ordered by time.
         created_at=max(now, latest.created_at) if latest else now,
     )
     session.add(made)
@@ -82,13 +75,13 @@ def decide(
 
 
 def disagreements(session: Session, weights_sha256: str, said: Said) -> list[Disagreement]:
-    """Every key whose current labels are of several kinds, by key."""
+    """Every key whose current labels are of different kinds, by layer and index."""
     decided = {each.key: each for each in in_force(session, weights_sha256)}
     return [Disagreement(key, labels, decided.get(key)) for key, labels in said.disputed()]
 
 
 def in_force(session: Session, weights_sha256: str) -> Iterator[Adjudication]:
-    """The latest decision on each key that has one and was not opened again."""
+    """The latest decision on each key of a model, without keys that were reopened."""
     later = aliased(Adjudication)
     newer = select(later.id).where(
         later.weights_sha256 == Adjudication.weights_sha256,
@@ -103,5 +96,7 @@ def in_force(session: Session, weights_sha256: str) -> Iterator[Adjudication]:
 def _description(text: str) -> str:
     description = text.strip()
     if len(description) > LONGEST_DESCRIPTION or "\0" in description:
-        raise InvalidParameter(f"a reason has up to {LONGEST_DESCRIPTION:,} characters, none of them NUL")
+        raise InvalidParameter(
+            f"a reason may have up to {LONGEST_DESCRIPTION:,} characters and no NUL; this one has {len(description):,}"
+        )
     return description

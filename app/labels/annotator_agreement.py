@@ -1,4 +1,4 @@
-"""What the current labels of a model's keys come to: progress, agreement beyond chance, and kinds by layer."""
+"""Summaries of a model's current labels: progress, agreement beyond chance, and kinds by layer."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from keyscope.contract.keys import KeyId
 
 KINDS = tuple(Kind)
 MOST_PAIRS = 30
-"""Pairs of people for whom κ is computed: those with most keys in common."""
+"""Pairs of people that get a κ: those with the most keys in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class Said:
 
     people: Sequence[str]
     keys: Ratings
-    """Layer and index of each key that has a label, in their order; shape `keys × 2`."""
+    """Layer and index of each labelled key, sorted; shape `keys × 2`."""
     ratings: Ratings
-    """Number of the kind in `KINDS`, or MISSING; shape `keys × people`."""
+    """Index into `KINDS`, or MISSING; shape `keys × people`."""
 
     @property
     def layers(self) -> Ratings:
@@ -35,11 +35,10 @@ class Said:
 
     @property
     def n_labels(self) -> int:
-        """All labels together."""
         return int((self.ratings != MISSING).sum())
 
     def disputed(self) -> Iterator[tuple[KeyId, list[tuple[str, Kind]]]]:
-        """Each key with labels of several kinds, and who says what."""
+        """Each key with labels of different kinds, and who gave which."""
         given = self.ratings != MISSING
         highest = self.ratings.max(axis=1, initial=MISSING)
         lowest = np.where(given, self.ratings, len(KINDS)).min(axis=1, initial=len(KINDS))
@@ -49,13 +48,13 @@ class Said:
             yield KeyId(layer, index), said
 
     def of(self, person: str) -> Ratings:
-        """What one person says; shape `keys`."""
+        """One person's ratings; shape `keys`."""
         return self.ratings[:, self.people.index(person)]
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """How far two people agree."""
+    """The agreement of two people."""
 
     first: str
     second: str
@@ -64,12 +63,12 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class LayerProgress:
-    """How far the labelling of one layer is."""
+    """Labelling progress of one layer."""
 
     layer: int
     n_keys: int
     labelled: int
-    """Keys with a label of anybody."""
+    """Keys that anybody has labelled."""
     by_person: Sequence[int]
     """Keys that each person has labelled, in the order of the people."""
 
@@ -83,7 +82,7 @@ class LayerKinds:
 
 
 def load(session: Session, weights_sha256: str) -> Said:
-    """The current labels of one model's keys, people by name."""
+    """Everyone's current labels of one model's keys, people sorted by name."""
     chosen = select(Label.layer, Label.key_index, Label.person, cast(Label.kind, String)).where(
         Label.weights_sha256 == weights_sha256, Label.superseded_at.is_(None)
     )
@@ -100,7 +99,7 @@ def load(session: Session, weights_sha256: str) -> Said:
 
 
 def progress(said: Said, keys_per_layer: Sequence[int]) -> list[LayerProgress]:
-    """How far each layer is."""
+    """Labelling progress of each layer."""
     given = said.ratings != MISSING
     found = []
     for layer, n_keys in enumerate(keys_per_layer):
@@ -110,7 +109,7 @@ def progress(said: Said, keys_per_layer: Sequence[int]) -> list[LayerProgress]:
 
 
 def pairs(said: Said) -> tuple[list[Pair], int]:
-    """κ of the pairs with most keys in common, those first; and how many pairs there are that have any."""
+    """Cohen's κ of the `MOST_PAIRS` pairs with the most keys in common, and how many pairs have any in common."""
     given = (said.ratings != MISSING).astype(np.int64)
     common = given.T @ given
     found = [
@@ -130,23 +129,23 @@ def pairs(said: Said) -> tuple[list[Pair], int]:
 
 
 def fleiss(said: Said, people: Sequence[str] | None = None) -> Estimate:
-    """Fleiss' κ of these people, of all where none are named."""
+    """Fleiss' κ of these people, or of everybody."""
     return statistics.fleiss_kappa(_narrowed(said, people), len(KINDS))
 
 
 def alpha(said: Said, people: Sequence[str] | None = None) -> Estimate:
-    """Krippendorff's α of these people, of all where none are named."""
+    """Krippendorff's α of these people, or of everybody."""
     return statistics.krippendorff_alpha(_narrowed(said, people), len(KINDS))
 
 
 def confusion(said: Said, first: str, second: str) -> list[list[int]]:
-    """Keys by what the first person (rows) and the second (columns) say, in the order of `KINDS`."""
+    """Key counts by the first person's kind (rows) and the second's (columns), in the order of `KINDS`."""
     table: list[list[int]] = statistics.confusion(said.of(first), said.of(second), len(KINDS)).tolist()
     return table
 
 
 def kinds_by_layer(said: Said, n_layers: int) -> list[LayerKinds]:
-    """How many current labels of each kind the keys of every layer have."""
+    """The number of current labels of each kind, by layer."""
     return [
         LayerKinds(layer, {kind: int((here == number).sum()) for number, kind in enumerate(KINDS)})
         for layer in range(n_layers)

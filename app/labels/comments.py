@@ -1,10 +1,10 @@
-"""Comments on keys: written, changed and taken back by their author, every version kept."""
+"""Comments on keys: written, edited and taken back by their author, with every version kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Select, delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from keyscope.app.accounts.identity import Forbidden
@@ -18,13 +18,13 @@ LONGEST = 10_000
 
 
 class UnknownComment(NotFound):
-    """There is no such comment, or it was taken back."""
+    """The comment does not exist, or was taken back."""
 
     code = "unknown_comment"
 
 
 class CommentChanged(KeyscopeError):
-    """The comment was changed since it was looked at."""
+    """The comment changed after it was last seen."""
 
     code = "comment_changed"
     status = 409
@@ -32,30 +32,25 @@ class CommentChanged(KeyscopeError):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A comment with its present words."""
+    """A comment with its latest text."""
 
     comment: Comment
     text: CommentText
 
     @property
     def edited(self) -> bool:
-        """Whether its words were changed after it was written."""
         return self.text.number > 1
 
 
 def comments_of(session: Session, target: Target) -> list[Written]:
     """The comments on a key, the oldest first."""
-    where = (
-        Comment.weights_sha256 == target.weights_sha256,
-        Comment.layer == target.key.layer,
-        Comment.key_index == target.key.index,
-        Comment.deleted_at.is_(None),
-    )
-    return [Written(comment, text) for comment, text in session.execute(with_words(*where).order_by(Comment.id))]
+    where = *target.rows_of(Comment), Comment.deleted_at.is_(None)
+    chosen = select(Comment, CommentText).join(CommentText, latest_text()).where(*where).order_by(Comment.id)
+    return [Written(comment, text) for comment, text in session.execute(chosen)]
 
 
 def versions(session: Session, target: Target, comment_id: int) -> Sequence[CommentText]:
-    """Every version of a comment's words, the first first.
+    """Every version of a comment's text, the oldest first.
 
     Raises:
         UnknownComment: the key has no such comment.
@@ -65,16 +60,14 @@ def versions(session: Session, target: Target, comment_id: int) -> Sequence[Comm
 
 
 def write(session: Session, target: Target, person: str, text: str) -> Written:
-    """A new comment on a key.
+    """Add a comment to a key.
 
     Raises:
-        InvalidParameter: it says nothing, or too much.
+        InvalidParameter: the text is empty or too long.
     """
     now = datetime.now(UTC)
     comment = Comment(
-        weights_sha256=target.weights_sha256,
-        layer=target.key.layer,
-        key_index=target.key.index,
+        **target.columns,
         person=person,
         created_at=now,
         deleted_at=None,
@@ -85,40 +78,35 @@ def write(session: Session, target: Target, person: str, text: str) -> Written:
 
 
 def change(session: Session, target: Target, comment_id: int, person: str, text: str, seen: int) -> Written:
-    """New words for one's own comment, by who saw version `seen`.
+    """Edit one's own comment; `seen` is the version the edit started from.
 
     Raises:
         UnknownComment: the key has no such comment.
-        Forbidden: it is another person's.
-        CommentChanged: it was changed since.
-        InvalidParameter: it says nothing, or too much.
+        Forbidden: it is somebody else's comment.
+        CommentChanged: there is a later version than `seen`.
+        InvalidParameter: the text is empty or too long.
     """
     comment = _own(session, target, comment_id, person)
     latest = _texts(session, comment_id)[-1]
     if latest.number != seen:
         raise CommentChanged(
-            f"your comment was changed elsewhere; it now says {latest.text!r}: look at it again, then change it"
+            f"your comment was edited elsewhere and now reads {latest.text!r}: look at it again, then edit it"
         )
     return Written(comment, _say(session, comment, latest.number + 1, text, datetime.now(UTC)))
 
 
 def take_back(session: Session, target: Target, comment_id: int, person: str, may_all: bool = False) -> None:
-    """Take a comment out of sight; one's own, or any for who may.
+    """Hide a comment; one's own, or anybody's with `may_all`.
 
     Raises:
         UnknownComment: the key has no such comment.
-        Forbidden: it is another person's.
+        Forbidden: it is somebody else's comment.
     """
     _own(session, target, comment_id, person, may_all).deleted_at = datetime.now(UTC)
 
 
-def with_words(*where: ColumnElement[bool]) -> Select[Comment, CommentText]:
-    """Comments beside their present words."""
-    return select(Comment, CommentText).join(CommentText, present_words()).where(*where)
-
-
-def present_words() -> ColumnElement[bool]:
-    """What joins a comment to the latest version of its words."""
+def latest_text() -> ColumnElement[bool]:
+    """The condition that joins a comment to its latest text."""
     latest = select(func.max(CommentText.number)).where(CommentText.comment_id == Comment.id)
     return (CommentText.comment_id == Comment.id) & (CommentText.number == latest.correlate(Comment).scalar_subquery())
 
@@ -126,14 +114,14 @@ def present_words() -> ColumnElement[bool]:
 def _say(session: Session, comment: Comment, number: int, text: str, now: datetime) -> CommentText:
     words = text.strip().replace("\r\n", "\n")
     if not words or len(words) > LONGEST or "\0" in words:
-        raise InvalidParameter(f"a comment has 1 to {LONGEST:,} characters, none of them NUL; this has {len(words):,}")
-    said = CommentText(comment_id=comment.id, number=number, text=words, created_at=now)
-    session.add(said)
+        raise InvalidParameter(f"a comment needs 1 to {LONGEST:,} characters and no NUL; this one has {len(words):,}")
+    written = CommentText(comment_id=comment.id, number=number, text=words, created_at=now)
+    session.add(written)
     session.execute(delete(Mention).where(Mention.comment_id == comment.id))
     names = dict.fromkeys(name.casefold()[:100] for name in markdown.mentioned(words))
     session.add_all(Mention(comment_id=comment.id, person=name) for name in names)
     session.flush()
-    return said
+    return written
 
 
 def _texts(session: Session, comment_id: int) -> Sequence[CommentText]:

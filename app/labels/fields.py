@@ -1,4 +1,4 @@
-"""The texts of a label, as forms and programs may send them."""
+"""Limits and types for the texts of a label that forms and programs send."""
 
 from typing import Annotated
 
@@ -12,13 +12,13 @@ MOST_EVIDENCE = 200
 
 def _storable(text: str) -> str:
     if "\0" in text:
-        raise ValueError("a text cannot hold the character NUL")
+        raise ValueError("a text cannot contain the character NUL")
     return text
 
 
 def _one_tag(text: str) -> str:
     if "," in text:
-        raise ValueError("a tag cannot hold a comma, which stands between tags")
+        raise ValueError("a tag cannot contain a comma, because commas separate tags")
     return text
 
 

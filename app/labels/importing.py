@@ -1,7 +1,7 @@
-"""An export read into a database: every row checked first, then all of it or nothing.
+"""Import an export of labels: check every row first, then store all rows or none.
 
-Rows that are there already change nothing. Where a person labelled a key in both databases, the versions are put in the
-order of their times and each ends where the next one begins.
+Rows that already exist change nothing. If a person labelled a key in both databases, the versions are merged in order of
+time, and each ends where the next one begins.
 """
 
 import tempfile
@@ -17,35 +17,34 @@ from sqlalchemy import false, select, text, update
 from sqlalchemy.orm import Session
 
 from keyscope.app.database.engine import Database
-from keyscope.app.database.many_keys import MOST, is_wanted, wanted_keys
+from keyscope.app.database.statements import about_keys, portions
 from keyscope.app.labels import records
-from keyscope.app.labels.import_files import Format, read_rows
 from keyscope.app.labels.models import Label
 from keyscope.app.labels.records import Record
 from keyscope.app.labels.repository import Target
 from keyscope.app.labels.team_models import Adjudication
 from keyscope.app.runs import Registry
+from keyscope.app.table_files import Format, read_rows
 from keyscope.contract.errors import KeyscopeError
-from keyscope.contract.keys import KeyId
 
 CLOCKS = timedelta(minutes=10)
-"""How far ahead another server's clock may be."""
+"""How far ahead of ours another server's clock may be."""
 SHOWN = 100
-"""Problems reported one by one."""
+"""At most so many problems are listed."""
 _FAR = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with one row."""
+    """Why one row cannot be imported."""
 
     line: int
-    """Line of a text file, row of a Parquet file, from 1."""
+    """Line of a text file or row of a Parquet file, from 1."""
     problem: str
 
 
 class ImportRefused(KeyscopeError):
-    """Some rows cannot be imported, so none was."""
+    """Some rows cannot be imported, so none were."""
 
     code = "import_refused"
     status = 422
@@ -53,25 +52,25 @@ class ImportRefused(KeyscopeError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         first = "; ".join(f"line {each.line}: {each.problem}" for each in problems[:3])
         more = f"; and {len(problems) - 3:,} more" if len(problems) > 3 else ""
-        super().__init__(f"nothing was imported, for {len(problems):,} rows are wrong: {first}{more}")
+        super().__init__(f"nothing was imported, because {len(problems):,} rows are wrong: {first}{more}")
         self.problems = list(problems[:SHOWN])
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What an import did, or would do."""
+    """What an import did, or what a dry run would do."""
 
     added: int = 0
-    """Rows that were not there."""
+    """New rows."""
     changed: int = 0
-    """Labels that were there and now end, or end earlier."""
+    """Existing labels that now end, or end earlier."""
     unchanged: int = 0
-    """Rows that were there already."""
+    """Rows that already existed."""
 
 
 Numbered = tuple[int, Record]
 Group = tuple[Target, str]
-"""The versions of one person's label of one key belong together."""
+"""Key and person: one history of labels."""
 
 
 @dataclass(slots=True)
@@ -79,40 +78,40 @@ class _Plan:
     outcome: Outcome = field(default_factory=Outcome)
     new: list[Label | Adjudication] = field(default_factory=list)
     ends: dict[Label, tuple[datetime, bool]] = field(default_factory=dict)
-    """Labels of the database that are to end, when, and whether they were taken back."""
+    """Existing labels to close: when, and whether they were retracted."""
     orders: list[list[Adjudication]] = field(default_factory=list)
-    """Decisions on one key that are to be numbered anew."""
+    """The decisions on one key, in their new order."""
 
 
-def import_upload(database: Database, runs: Registry, content: bytes, format: Format, dry_run: bool = False) -> Outcome:
-    """Take in what was sent, as `import_file` does a file."""
+def import_upload(database: Database, runs: Registry, content: bytes, name: Format, dry_run: bool = False) -> Outcome:
+    """Import the content of an uploaded file; see `import_file`."""
     with tempfile.TemporaryDirectory(prefix="keyscope-") as directory:
-        path = Path(directory, f"labels.{format}")
+        path = Path(directory, f"labels.{name}")
         path.write_bytes(content)
-        return import_file(database, runs, path, format, dry_run)
+        return import_file(database, runs, path, name, dry_run)
 
 
-def import_file(database: Database, runs: Registry, path: Path, format: Format, dry_run: bool = False) -> Outcome:
-    """Take a file in, its keys held against the runs there are.
+def import_file(database: Database, runs: Registry, path: Path, name: Format, dry_run: bool = False) -> Outcome:
+    """Import a file, checking its keys against the known runs.
 
     Raises:
         ImportRefused: a row is wrong; nothing was changed.
-        DatabaseUnavailable: the database does not answer.
+        DatabaseUnavailable: the database cannot be reached.
     """
     models = [run.manifest.model for run in runs.all()[0]]
-    found = check(path, format, {model.weights_sha256: model.keys_per_layer for model in models})
+    found = check(path, name, {model.weights_sha256: model.keys_per_layer for model in models})
     return database.write(lambda session: import_records(session, found, dry_run))
 
 
-def check(path: Path, format: Format, shapes: Mapping[str, Sequence[int]]) -> list[Numbered]:
-    """Every row of a file; `shapes` has the keys per layer of the weights that are known here.
+def check(path: Path, name: Format, shapes: Mapping[str, Sequence[int]]) -> list[Numbered]:
+    """Read and check every row of a file; `shapes` maps known weights to their keys per layer.
 
     Raises:
         ImportRefused: a row is wrong.
     """
     found: list[Numbered] = []
     problems: list[Problem] = []
-    for line, values in read_rows(path, format):
+    for line, values in read_rows(path, name, records.JSON_COLUMNS):
         record = values if isinstance(values, str) else records.read(values)
         if isinstance(record, Record):
             record = _misplaced(record, shapes) or record
@@ -127,7 +126,7 @@ def check(path: Path, format: Format, shapes: Mapping[str, Sequence[int]]) -> li
 
 
 def import_records(session: Session, found: Sequence[Numbered], dry_run: bool = False) -> Outcome:
-    """Bring the rows into the database, or only say what that would do."""
+    """Store the rows, or only count what would change."""
     _hold(session)
     plan = _Plan()
     labels: dict[Group, list[Record]] = defaultdict(list)
@@ -156,12 +155,12 @@ def _misplaced(record: Record, shapes: Mapping[str, Sequence[int]]) -> str | Non
     ):
         return f"key: the model of weights {target.weights_sha256[:8]} has no key {target.key}"
     if record.created_at > datetime.now(UTC) + CLOCKS:
-        return f"created_at: {record.created_at:%Y-%m-%d %H:%M} lies in the future"
+        return f"created_at: {record.created_at:%Y-%m-%d %H:%M} is in the future"
     return None
 
 
 def _doubled(found: Iterable[Numbered]) -> Iterator[Problem]:
-    """Second current labels of one person and key, and second decisions in force on one key."""
+    """Report second current labels of one person and key, and second decisions in force on one key."""
     first: dict[tuple[str, Target, str], int] = {}
     for line, record in found:
         if record.superseded_at is not None:
@@ -169,31 +168,30 @@ def _doubled(found: Iterable[Numbered]) -> Iterator[Problem]:
         person = record.person if record.record == "label" else ""
         other = first.setdefault((record.record, record.target, person), line)
         if other != line:
-            whose = f"{person}'s label of" if person else "decision on"
-            yield Problem(line, f"it is the second current {whose} {record.key}; the first is in line {other}")
+            what = f"label of {record.key} by {person}" if person else f"decision on {record.key}"
+            yield Problem(line, f"it is a second current {what}; the first is in line {other}")
 
 
 def _hold(session: Session) -> None:
-    """Keep others from writing labels until the end, so that what is read stays true."""
+    """Block other writers of labels until the transaction ends, so what is read stays true."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("LOCK TABLE labels, adjudications IN SHARE ROW EXCLUSIVE MODE"))
     else:
-        # A write takes SQLite's lock, also where it changes nothing.
+        # Any write takes SQLite's lock, even one that changes no row.
         session.execute(update(Label).where(false()).values(retracted=Label.retracted))
 
 
 def _there(session: Session, table: Any, targets: Iterable[Target]) -> dict[Target, list[Any]]:
-    """What the database has on these keys, in the order it was given."""
+    """The existing rows about these keys, in order of insertion."""
     found: dict[Target, list[Any]] = defaultdict(list)
     by_weights: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for target in targets:
         by_weights[target.weights_sha256].append((target.key.layer, target.key.index))
     for weights_sha256, keys in by_weights.items():
-        for start in range(0, len(keys), MOST):
-            wanted = wanted_keys(keys[start : start + MOST])
-            chosen = select(table).select_from(wanted).join(table, is_wanted(table, weights_sha256, wanted))
-            for each in session.scalars(chosen.order_by(table.id)):
-                found[Target(weights_sha256, KeyId(each.layer, each.key_index))].append(each)
+        for portion in portions(keys):
+            chosen = about_keys(select(table), table, weights_sha256, portion).order_by(table.id)
+            for each in session.scalars(chosen):
+                found[Target(weights_sha256, each.key)].append(each)
     return found
 
 
@@ -222,7 +220,7 @@ def _merge_labels(plan: _Plan, there: list[Label], given: list[Record]) -> None:
 
 
 def _chain(ends: dict[Label, tuple[datetime, bool] | None]) -> None:
-    """Let each version end where the next one begins, at the latest."""
+    """End each version no later than the next one begins."""
     order = sorted(ends, key=lambda each: (each.created_at, (ends[each] or (_FAR, False))[0]))
     for version, after in pairwise(order):
         ends[version] = min(ends[version] or (_FAR, False), (after.created_at, False))
@@ -238,7 +236,7 @@ def _merge_decisions(plan: _Plan, there: list[Adjudication], given: list[Record]
         else:
             waiting.remove(same)
     if new:
-        # Without others of its own the database takes the file's order, which is the one in which they were made.
+        # A file lists decisions in the order they were made; that order holds if the database has none on this key.
         plan.orders.append(sorted([*there, *new], key=lambda each: each.created_at) if there else new)
     plan.new += new
     plan.outcome.added += len(new)
@@ -249,10 +247,10 @@ def _apply(session: Session, plan: _Plan) -> None:
     for label, (superseded_at, retracted) in plan.ends.items():
         label.superseded_at, label.retracted = superseded_at, retracted
     for order in plan.orders:
-        # Out of each other's way first: a number is given once.
+        # Numbers are unique per key, so park them all on negative ones before assigning the new order.
         for decision in order:
             decision.number = -(decision.number or 0)
-    # What ends has to end before another one is current.
+    # A person has one current label per key: close the old ones before adding the new ones.
     session.flush()
     for order in plan.orders:
         for number, decision in enumerate(order, start=1):
@@ -276,12 +274,9 @@ def _decides(each: Adjudication | Record) -> tuple[object, ...]:
 
 
 def _label(record: Record) -> Label:
-    key = record.target.key
     return Label(
+        **record.target.columns,
         person=record.person,
-        weights_sha256=record.weights_sha256,
-        layer=key.layer,
-        key_index=key.index,
         kind=record.kind,
         description=record.description,
         confidence=record.confidence,
@@ -294,11 +289,8 @@ def _label(record: Record) -> Label:
 
 
 def _decision(record: Record) -> Adjudication:
-    key = record.target.key
     return Adjudication(
-        weights_sha256=record.weights_sha256,
-        layer=key.layer,
-        key_index=key.index,
+        **record.target.columns,
         person=record.person,
         kind=record.kind,
         description=record.description,

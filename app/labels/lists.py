@@ -1,4 +1,4 @@
-"""Lists of keys with notes: made, filled, ordered, renamed and put away, by several people at once."""
+"""Lists of keys with notes, which several people can fill, order, rename and put away at once."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,12 @@ from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from keyscope.app.accounts.identity import Forbidden, Person
+from keyscope.app.database.engine import Database
 from keyscope.app.errors import InvalidParameter, NotFound
 from keyscope.app.labels.team_models import KeyList, ListEntry
+from keyscope.app.queries.addresses import check_key
 from keyscope.app.roles import Role
+from keyscope.app.runs import Registry
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.keys import KeyId
 
@@ -20,13 +23,13 @@ LONGEST_NOTE = 4000
 
 
 class UnknownList(NotFound):
-    """There is no such list, or it is another person's own."""
+    """The list does not exist, or is somebody else's private list."""
 
     code = "unknown_list"
 
 
 class ListChanged(KeyscopeError):
-    """Somebody changed the same thing of a list since it was looked at."""
+    """The same part of a list changed after it was last seen."""
 
     code = "list_changed"
     status = 409
@@ -34,24 +37,24 @@ class ListChanged(KeyscopeError):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A list and how many keys it has."""
+    """A list and its number of keys."""
 
     list: KeyList
     n_keys: int
 
 
 def list_keys(session: Session, list_id: int, person: str | None) -> list[KeyId]:
-    """The keys of a list in its order, for the person of that name.
+    """The keys of a list in order.
 
     Raises:
-        UnknownList: there is none of that id that they may see.
+        UnknownList: there is no list with that id that the person may see.
     """
     get_list(session, list_id, person)
     return [entry.key for entry in entries(session, list_id)]
 
 
 def visible_lists(session: Session, person: str | None, weights_sha256: str | None = None) -> list[Summary]:
-    """Every list the person may see, the newest first; of one model's weights where asked for."""
+    """Every list the person may see, the newest first; only those of one model if weights are given."""
     where = [KeyList.deleted_at.is_(None), _visible(person)]
     if weights_sha256 is not None:
         where.append(KeyList.weights_sha256 == weights_sha256)
@@ -59,31 +62,31 @@ def visible_lists(session: Session, person: str | None, weights_sha256: str | No
 
 
 def put_away_lists(session: Session, person: str | None) -> list[Summary]:
-    """The lists that the person put away, the newest first."""
+    """The person's own lists that were put away, the newest first."""
     return _summaries(session, [KeyList.deleted_at.is_not(None), KeyList.owner == person])
 
 
 def get_list(session: Session, list_id: int, person: str | None) -> KeyList:
-    """The list of that id, for the person of that name.
+    """The list with that id.
 
     Raises:
-        UnknownList: there is none that they may see.
+        UnknownList: there is none that the person may see.
     """
     where = KeyList.id == list_id, KeyList.deleted_at.is_(None), _visible(person)
     found = session.scalar(select(KeyList).where(*where))
     if found is None:
-        raise UnknownList(f"there is no list {list_id}, or it is not shared: see the lists there are")
+        raise UnknownList(f"there is no list {list_id}, or it is not shared with you: open Lists to see yours")
     return found
 
 
 def entries(session: Session, list_id: int) -> Sequence[ListEntry]:
-    """The keys of a list with their notes, in order."""
+    """The entries of a list in order."""
     chosen = select(ListEntry).where(ListEntry.list_id == list_id)
     return session.scalars(chosen.order_by(ListEntry.position, ListEntry.id)).all()
 
 
 def holding(session: Session, weights_sha256: str, key: KeyId, person: str | None) -> list[tuple[KeyList, ListEntry]]:
-    """The lists a person may see that have a key, with what they say of it."""
+    """The lists with this key that the person may see, each with its entry for the key."""
     chosen = (
         select(KeyList, ListEntry)
         .join(ListEntry, ListEntry.list_id == KeyList.id)
@@ -97,10 +100,10 @@ def holding(session: Session, weights_sha256: str, key: KeyId, person: str | Non
 def make_list(
     session: Session, person: Person, weights_sha256: str, name: str, keys: Iterable[KeyId] = (), shared: bool = True
 ) -> KeyList:
-    """A new list of the person's.
+    """Make a list that the person owns.
 
     Raises:
-        InvalidParameter: the name is none, or there are too many keys.
+        InvalidParameter: the name is not valid, or there are too many keys.
     """
     made = KeyList(
         name=list_name(name),
@@ -118,7 +121,7 @@ def make_list(
 
 
 def add_keys(session: Session, list_id: int, person: Person, keys: Iterable[KeyId], note: str = "") -> int:
-    """Put keys at the end of a list; those it has stay where they are. Answers how many are new.
+    """Append keys to a list and return how many are new; keys already in it keep their place.
 
     Raises:
         UnknownList: there is none that the person may see.
@@ -127,8 +130,21 @@ def add_keys(session: Session, list_id: int, person: Person, keys: Iterable[KeyI
     return _append(session, _locked(session, list_id, person), person, keys, note)
 
 
+def check_keys(runs: Registry, database: Database, list_id: int, person: str, keys: Sequence[KeyId]) -> None:
+    """Check that the list's model has these keys, if a run of the model is here to ask.
+
+    Raises:
+        UnknownList: there is none that the person may see.
+        UnknownLayer, UnknownKey: the model has no such key.
+    """
+    weights = database.read(lambda session: get_list(session, list_id, person).weights_sha256)
+    if run := runs.with_weights(weights):
+        for key in keys:
+            check_key(run.manifest, key)
+
+
 def remove_key(session: Session, list_id: int, person: Person, key: KeyId) -> None:
-    """Take a key out of a list; one that is not in it stays out.
+    """Remove a key from a list, if it is there.
 
     Raises:
         UnknownList: there is none that the person may see.
@@ -138,30 +154,30 @@ def remove_key(session: Session, list_id: int, person: Person, key: KeyId) -> No
 
 
 def set_note(session: Session, list_id: int, person: Person, key: KeyId, note: str, seen: int) -> None:
-    """Change what a list says of a key, by who saw the note of version `seen`.
+    """Change the note on a key; `seen` is the version of the note the change started from.
 
     Raises:
-        UnknownList: the person may not see the list, or it has no such key.
-        ListChanged: the note was changed since.
+        UnknownList: the person may not see the list, or it does not have the key.
+        ListChanged: the note has a later version.
     """
     _locked(session, list_id, person)
     entry = session.scalar(select(ListEntry).where(*_entry(list_id, key)))
     if entry is None:
-        raise UnknownList(f"list {list_id} has no key {key}: put it in first")
+        raise UnknownList(f"list {list_id} does not have key {key}: add it first")
     if entry.version != seen:
         raise ListChanged(
-            f"somebody changed the note on {key} since you saw it; it now says {entry.note!r}: "
+            f"somebody changed the note on {key} while you were editing; it now reads {entry.note!r}: "
             f"look at the list again, then write yours, which was {note!r}"
         )
     entry.note, entry.version = _note(note), entry.version + 1
 
 
 def move_key(session: Session, list_id: int, person: Person, key: KeyId, place: int, seen: int) -> None:
-    """Put a key at a place of the list, from 0, by who saw the order of version `seen`.
+    """Move a key to a place in the list, from 0; `seen` is the version of the list the move started from.
 
     Raises:
-        UnknownList: the person may not see the list, or it has no such key.
-        ListChanged: the order, or the name, was changed since.
+        UnknownList: the person may not see the list, or it does not have the key.
+        ListChanged: the list has a later version.
     """
     found = _locked(session, list_id, person)
     order, at = _order(session, found, key, seen)
@@ -169,11 +185,14 @@ def move_key(session: Session, list_id: int, person: Person, key: KeyId, place: 
 
 
 def shift_key(session: Session, list_id: int, person: Person, key: KeyId, by: int, seen: int) -> None:
-    """Move a key by so many places from where it is now, for keys taken out since it was seen have moved it.
+    """Move a key by a number of places from where it is now.
+
+    Removing keys does not raise the list's version, so a place taken from an open page may be out of date; a distance
+    is not.
 
     Raises:
-        UnknownList: the person may not see the list, or it has no such key.
-        ListChanged: the order, or the name, was changed since version `seen`.
+        UnknownList: the person may not see the list, or it does not have the key.
+        ListChanged: the list has a later version than `seen`.
     """
     found = _locked(session, list_id, person)
     order, at = _order(session, found, key, seen)
@@ -181,13 +200,13 @@ def shift_key(session: Session, list_id: int, person: Person, key: KeyId, by: in
 
 
 def rename_list(session: Session, list_id: int, person: Person, name: str, shared: bool, seen: int) -> KeyList:
-    """Change name and sharing of a list, by who saw version `seen`.
+    """Change the name and sharing of a list; `seen` is the version the change started from.
 
     Raises:
         UnknownList: there is none that the person may see.
-        Forbidden: it is another person's, and the one who asks is no admin.
-        ListChanged: somebody else changed it since.
-        InvalidParameter: the name is none.
+        Forbidden: the person neither owns the list nor is an admin.
+        ListChanged: the list has a later version.
+        InvalidParameter: the name is not valid.
     """
     found = _locked(session, list_id, person)
     _check_owner(found, person)
@@ -197,11 +216,11 @@ def rename_list(session: Session, list_id: int, person: Person, name: str, share
 
 
 def put_away(session: Session, list_id: int, person: Person) -> None:
-    """Take a list out of sight; its owner can bring it back.
+    """Hide a list; its owner can bring it back.
 
     Raises:
         UnknownList: there is none that the person may see.
-        Forbidden: it is another person's, and the one who asks is no admin.
+        Forbidden: the person neither owns the list nor is an admin.
     """
     found = _locked(session, list_id, person)
     _check_owner(found, person)
@@ -209,26 +228,26 @@ def put_away(session: Session, list_id: int, person: Person) -> None:
 
 
 def bring_back(session: Session, list_id: int, person: Person) -> None:
-    """Bring back a list that the person had put away.
+    """Bring back a list of the person's that was put away.
 
     Raises:
-        UnknownList: there is none such.
+        UnknownList: the person has no such list.
     """
     mine = KeyList.id == list_id, KeyList.owner == person.name, KeyList.deleted_at.is_not(None)
     if session.scalar(update(KeyList).where(*mine).values(deleted_at=None).returning(KeyList.id)) is None:
-        raise UnknownList(f"{person.name} has put away no list {list_id}")
+        raise UnknownList(f"{person.name} has no list {list_id} that was put away")
 
 
 def list_name(text: str) -> str:
-    """A name for a list, white space tidied.
+    """The name of a list with its white space tidied.
 
     Raises:
-        InvalidParameter: it is empty, too long, or has characters that cannot be printed.
+        InvalidParameter: the name is empty, too long or not printable.
     """
     name = " ".join(text.split())
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise InvalidParameter(
-            f"{name[:LONGEST_NAME]!r} is no name for a list: write 1 to {LONGEST_NAME} printable characters"
+            f"{name[:LONGEST_NAME]!r} cannot name a list: write 1 to {LONGEST_NAME} printable characters"
         )
     return name
 
@@ -259,12 +278,12 @@ def _append(session: Session, found: KeyList, person: Person, keys: Iterable[Key
 
 
 def _order(session: Session, found: KeyList, key: KeyId, seen: int) -> tuple[list[ListEntry], int]:
-    """The entries of a list that is as it was seen, and the place of a key among them."""
+    """The entries of an unchanged list, and the place of a key among them."""
     _check_version(found, seen)
     order = list(entries(session, found.id))
     at = next((number for number, entry in enumerate(order) if entry.key == key), None)
     if at is None:
-        raise UnknownList(f"list {found.id} has no key {key}: put it in first")
+        raise UnknownList(f"list {found.id} does not have key {key}: add it first")
     return order, at
 
 
@@ -276,21 +295,21 @@ def _move(found: KeyList, order: list[ListEntry], at: int, to: int) -> None:
 
 
 def _locked(session: Session, list_id: int, person: Person) -> KeyList:
-    # The first statement is a write: SQLite takes its lock here, PostgreSQL that of the row, so that the changes of
-    # a list come one after the other and whatever is read below stays true until the end.
+    # Start with a write: SQLite locks the database here, PostgreSQL the row, so changes to a list are serialised and
+    # what is read below stays true until the transaction ends.
     session.execute(update(KeyList).where(KeyList.id == list_id).values(version=KeyList.version))
     return get_list(session, list_id, person.name)
 
 
 def _check_owner(found: KeyList, person: Person) -> None:
     if person.name != found.owner and not person.role.may(Role.ADMIN):
-        raise Forbidden(f"{found.name!r} is {found.owner}'s: ask them, or make a list of your own")
+        raise Forbidden(f"{found.name!r} belongs to {found.owner}: ask them, or make a list of your own")
 
 
 def _check_version(found: KeyList, seen: int) -> None:
     if found.version != seen:
         raise ListChanged(
-            f"somebody changed the list {found.name!r} since you saw it: look at it again, then change it"
+            f"somebody changed the list {found.name!r} while you were looking at it: reload it, then change it"
         )
 
 
@@ -298,7 +317,7 @@ def _note(text: str) -> str:
     note = text.strip()
     if len(note) > LONGEST_NOTE or "\0" in note:
         raise InvalidParameter(
-            f"a note has up to {LONGEST_NOTE:,} characters, none of them NUL; this has {len(note):,}"
+            f"a note may have up to {LONGEST_NOTE:,} characters and no NUL; this one has {len(note):,}"
         )
     return note
 

@@ -1,7 +1,7 @@
-"""The Markdown of comments as safe HTML: paragraphs, emphasis, code, lists, links, and names that are mentioned.
+"""Render the Markdown of comments as safe HTML: paragraphs, emphasis, code, lists, links and mentions.
 
-The parser knows no raw HTML and no other address than http and https; what it writes is sanitised all the same, so that
-no mistake in a rule here becomes a script on a page.
+The parser accepts no raw HTML and only http and https addresses. Its output is sanitised as well, so a mistake in a rule
+here cannot put a script on a page.
 """
 
 import re
@@ -22,7 +22,7 @@ MENTION = re.compile(r"""(?<![\w@])@(?:"(?P<quoted>[^"\n]{1,100})"|(?P<plain>\w(
 
 
 def render(text: str) -> Markup:
-    """The text as HTML that may be put on a page."""
+    """The text as sanitised HTML."""
     clean = nh3.clean(
         _PARSER.render(text),
         tags=TAGS,
@@ -34,7 +34,7 @@ def render(text: str) -> Markup:
 
 
 def mentioned(text: str) -> list[str]:
-    """The names a text mentions outside of code, each once, in their order."""
+    """The names a text mentions outside code, each once, in order."""
     names = [token.content for token in _walk(_PARSER.parse(text)) if token.type == "mention"]
     return list(dict.fromkeys(names))
 
@@ -47,7 +47,7 @@ def _http_only(address: str) -> bool:
 
 
 def _find_mentions(state: StateCore) -> None:
-    """Cut the names out of the running text; links and code keep theirs."""
+    """Turn mentions in running text into tokens; links and code are left alone."""
     for block in state.tokens:
         if block.type != "inline" or block.children is None:
             continue

@@ -1,59 +1,85 @@
-"""The tables of the labels database.
+"""The tables of labels, leases and skips.
 
-A label points at the weights and the name of a key, never at a row of a run file, so it outlives every re-run.
+Rows name weights and a key, never a row of a run file, so they outlive every new run of the same model.
 """
 
-from datetime import UTC, datetime
+import re
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import JSON, CheckConstraint, DateTime, Double, Enum, Index, String, Text, TypeDecorator, text
-from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import JSON, CheckConstraint, Double, Index, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
 
+from keyscope.app.database.base import Base, Moment, author, words
 from keyscope.contract.keys import KeyId
+
+_PLACE = re.compile(r"(?P<file_sha256>[0-9a-f]{64}):(?P<offset>[0-9]{1,9})")
 
 
 class Kind(StrEnum):
-    """What a key responds to."""
+    """What a key responds to; everything that lists the kinds reads them from here."""
 
-    SYNTACTIC = "syntactic"
-    SEMANTIC = "semantic"
-    MIXED = "mixed"
-    UNCLEAR = "unclear"
+    SYNTACTIC = "syntactic", "--cool"
+    SEMANTIC = "semantic", "--heat"
+    MIXED = "mixed", "--third"
+    UNCLEAR = "unclear", "--edge"
+
+    colour: str
+    """Custom property of the style sheet with the kind's colour."""
+
+    def __new__(cls, value: str, colour: str = "") -> "Kind":
+        kind = str.__new__(cls, value)
+        kind._value_ = value
+        kind.colour = colour
+        return kind
+
+    @classmethod
+    def choices(cls) -> str:
+        """All kinds as a sentence lists them: `syntactic, semantic, mixed or unclear`."""
+        *others, last = cls
+        return f"{', '.join(others)} or {last}"
 
 
 class Evidence(BaseModel):
-    """A place in a corpus file that a label rests on."""
+    """A place in a corpus file that a label rests on; written `sha256:offset` in forms."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     file_sha256: str = Field(pattern="^[0-9a-f]{64}$", description="sha256 of the file")
     offset: int = Field(ge=0, description="Index of the trigger token in the file's own tokens, from 0")
 
+    def __str__(self) -> str:
+        return f"{self.file_sha256}:{self.offset}"
 
-class Moment(TypeDecorator[datetime]):
-    """A time in UTC; SQLite keeps no time zone, so it is put back on reading."""
+    @classmethod
+    def parse(cls, text: str) -> "Evidence":
+        """The place that a form wrote.
 
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Write in UTC."""
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Read as UTC."""
-        return None if value is None else value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC)
-
-
-class Base(DeclarativeBase):
-    """All tables."""
+        Raises:
+            ValueError: the text is not `sha256:offset`.
+        """
+        found = _PLACE.fullmatch(text)
+        if found is None:
+            raise ValueError(f"evidence is written sha256:offset, got {text!r:.100}")
+        return cls(file_sha256=found["file_sha256"], offset=int(found["offset"]))
 
 
-class Label(Base):
-    """One version of one person's label of one key; rows are added and closed, never changed or deleted."""
+class AboutKey:
+    """Columns of a table whose rows are about one key."""
+
+    weights_sha256: Mapped[str] = mapped_column(String(64), comment="Weights the key belongs to")
+    layer: Mapped[int] = mapped_column(comment="Layer of the key, from 0")
+    key_index: Mapped[int] = mapped_column(comment="Index of the key in its layer, from 0")
+
+    @property
+    def key(self) -> KeyId:
+        return KeyId(self.layer, self.key_index)
+
+
+class Label(AboutKey, Base):
+    """One version of one person's label of one key; versions are added and closed, never deleted."""
 
     __tablename__ = "labels"
     __table_args__ = (
@@ -68,18 +94,21 @@ class Label(Base):
             postgresql_where=text("superseded_at IS NULL"),
         ),
         Index("labels_of_key", "weights_sha256", "layer", "key_index"),
+        # The feed of recent activity reads by these two.
+        Index("labels_by_time", "weights_sha256", "created_at", "id"),
+        Index(
+            "labels_taken_back",
+            "weights_sha256",
+            "superseded_at",
+            sqlite_where=text("retracted = 1"),
+            postgresql_where=text("retracted"),
+        ),
         CheckConstraint("confidence IS NULL OR confidence BETWEEN 0 AND 1", name="labels_confidence"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    person: Mapped[str] = mapped_column(String(100), comment="Display name of who says so")
-    weights_sha256: Mapped[str] = mapped_column(String(64), comment="Weights the key belongs to")
-    layer: Mapped[int] = mapped_column(comment="Layer of the key, from 0")
-    key_index: Mapped[int] = mapped_column(comment="Index of the key in its layer, from 0")
-    kind: Mapped[Kind] = mapped_column(
-        Enum(Kind, native_enum=False, length=20, values_callable=lambda kinds: [kind.value for kind in kinds]),
-        comment="syntactic, semantic, mixed or unclear",
-    )
+    person: Mapped[str] = author("Display name of who says so")
+    kind: Mapped[Kind] = mapped_column(words(Kind), comment="syntactic, semantic, mixed or unclear")
     description: Mapped[str] = mapped_column(Text, comment="Free text")
     confidence: Mapped[float | None] = mapped_column(Double, comment="0 to 1, empty where not given")
     tags: Mapped[list[str]] = mapped_column(JSON, comment="Free-form tags")
@@ -89,18 +118,13 @@ class Label(Base):
     retracted: Mapped[bool] = mapped_column(default=False, comment="Taken back, with no other label in its place")
 
     @property
-    def key(self) -> KeyId:
-        """The key the label is about."""
-        return KeyId(self.layer, self.key_index)
-
-    @property
     def current(self) -> bool:
-        """Is it what the person says now?"""
+        """Whether the person still holds this view."""
         return self.superseded_at is None
 
 
 class Lease(Base):
-    """A key that one person is labelling now, so that nobody else is given it before it expires."""
+    """A key that one person is labelling now; the queue offers it to nobody else until the lease expires."""
 
     __tablename__ = "leases"
 
@@ -112,7 +136,7 @@ class Lease(Base):
 
 
 class Skip(Base):
-    """A key that a person did not want to label for now."""
+    """A key that a person chose not to label for now."""
 
     __tablename__ = "skips"
 
@@ -121,13 +145,3 @@ class Skip(Base):
     layer: Mapped[int] = mapped_column(primary_key=True, comment="Layer of the key, from 0")
     key_index: Mapped[int] = mapped_column(primary_key=True, comment="Index of the key in its layer, from 0")
     skipped_at: Mapped[datetime] = mapped_column(Moment, comment="When it was last skipped")
-
-
-class Basket(Base):
-    """A basket of masks too long for an address, named by its content."""
-
-    __tablename__ = "baskets"
-
-    id: Mapped[str] = mapped_column(String(20), primary_key=True, comment="Start of the sha256 of the masks' text")
-    masks: Mapped[str] = mapped_column(Text, comment="The basket as addresses write it")
-    created_at: Mapped[datetime] = mapped_column(Moment, comment="When it was saved")

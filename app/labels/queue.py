@@ -1,4 +1,4 @@
-"""The labelling queue: which key a person labels next, and that nobody else is given it meanwhile."""
+"""The labelling queue: which key a person labels next, leased so that nobody else is offered it."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ from keyscope.app.runs import Run
 from keyscope.contract.keys import KeyId
 
 LOW_CONFIDENCE = 0.5
-"""Labels of this confidence or less are worth another look."""
+"""Labels with at most this confidence are reviewed."""
 ORDERS_KEPT = 8
-"""Orders of one run that are remembered."""
+"""Orders cached per run."""
 
 _KEY = (Label.layer, Label.key_index)
 
 
 class Strategy(StrEnum):
-    """What is labelled next."""
+    """Which keys to label, and in which order."""
 
     SAMPLE = "sample"
     IMPACT = "impact"
@@ -40,32 +40,32 @@ class Strategy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which keys a queue goes through."""
+    """The settings of a queue."""
 
     strategy: Strategy
     seed: int = 0
-    """Of the sample: people with the same seed go through the same keys."""
+    """Seed of the sample; people with the same seed label the same keys."""
     people: int = 1
-    """How many people label a key of the sample, or one of high impact."""
+    """How many people label each key of the strategies sample and impact."""
     list_id: int | None = None
-    """The saved list."""
+    """The list, for the strategy list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What there is to label."""
+    """The next key, and how much is left."""
 
     key: KeyId | None
-    """The next key, leased to whoever asked; None where there is none."""
+    """The next key, leased to the person; None if nothing is available now."""
     left: int
-    """Keys that are still to be labelled, those that others have now included."""
+    """Keys still to label, including those leased to others."""
 
 
 def next_key(database: Database, run: Run, wanted: Wanted, person: str) -> Offer:
-    """The next key for a person, leased to them; a key that somebody has already is passed over.
+    """Lease the next key to a person, passing over keys leased to others.
 
     Raises:
-        InvalidParameter: there is no list given, or it is about another model.
+        InvalidParameter: no list is given, or it belongs to another model.
         UnknownList: there is no such list.
     """
     weights = run.manifest.model.weights_sha256
@@ -83,7 +83,7 @@ def next_key(database: Database, run: Run, wanted: Wanted, person: str) -> Offer
 
 
 def _taking(target: Target, person: str) -> Callable[[Session], datetime | None]:
-    # A transaction of its own for each key: two people who want each other's would wait for each other for ever.
+    # One transaction per key: holding several leases at once could deadlock two people who want the same keys.
     return lambda session: leases.take(session, target, person)
 
 
@@ -106,7 +106,7 @@ def _order(session: Session, run: Run, wanted: Wanted, person: str) -> Order:
 
 
 def _settled(session: Session, weights: str, wanted: Wanted, person: str) -> set[KeyId]:
-    """Keys that a person is not offered again: skipped today, labelled often enough, or no longer in dispute."""
+    """Keys not to offer this person: skipped today, labelled often enough, or no longer disputed."""
     mine = func.max(case((_is(person), 1), else_=0)) == 1
     match wanted.strategy:
         case Strategy.SAMPLE | Strategy.IMPACT:
@@ -114,7 +114,7 @@ def _settled(session: Session, weights: str, wanted: Wanted, person: str) -> set
         case Strategy.LIST:
             done = _by_key(weights).having(mine)
         case Strategy.DISAGREEING | Strategy.UNSURE:
-            # What somebody has looked at again stays where it is; it comes back another day.
+            # A key the person has reviewed today does not come back before tomorrow.
             today = Label.created_at > datetime.now(UTC) - leases.SKIPPED
             done = _by_key(weights).where(_is(person), today)
     settled = {*_keys(session, done), *leases.skipped(session, weights, person)}
@@ -138,19 +138,19 @@ def _keys(session: Session, chosen: Select[int, int]) -> list[KeyId]:
 
 def _listed(session: Session, weights: str, list_id: int | None, person: str) -> Iterable[KeyId]:
     if list_id is None:
-        raise InvalidParameter("the queue goes through a list, but no list is given: choose one")
+        raise InvalidParameter("the queue needs a list to work through: choose one")
     if lists.get_list(session, list_id, person).weights_sha256 != weights:
-        raise InvalidParameter(f"list {list_id} is about keys of another model: choose a run of that model")
+        raise InvalidParameter(f"list {list_id} has keys of another model: choose a run of that model")
     return lists.list_keys(session, list_id, person)
 
 
 _kept: WeakKeyDictionary[Run, dict[int | None, Order]] = WeakKeyDictionary()
-"""Orders by the seed of their sample; they go with the run, whose files would otherwise stay open."""
+"""Cached orders by seed. Weak keys, because holding on to a run would keep its files open."""
 _keeping = Lock()
 
 
 def _whole(run: Run, seed: int | None) -> Order:
-    """All keys of a run: the sample of a seed, or without one those of most impact first."""
+    """All keys of a run: in random order by seed, or by impact if the seed is None."""
     with _keeping:
         found = _kept.get(run, {}).get(seed)
     if found is not None:

@@ -1,4 +1,4 @@
-"""One row of an export, and of an import: a version of a label, or a decision on a key."""
+"""The rows of exports and imports: versions of labels, and decisions on keys."""
 
 import re
 from collections.abc import Iterator
@@ -26,6 +26,7 @@ from keyscope.app.labels.models import Evidence, Kind, Label
 from keyscope.app.labels.repository import Target
 from keyscope.app.labels.team_models import Adjudication
 from keyscope.contract.keys import KeyId
+from keyscope.contract.validation import sentence
 from keyscope.contract.wire import KeyName
 
 RecordKind = Literal["label", "adjudication"]
@@ -51,8 +52,10 @@ COLUMNS = {
     "retracted": "BOOLEAN",
 }
 """The columns of the file and their types in DuckDB."""
+JSON_COLUMNS = ("tags", "evidence")
+"""Those that CSV stores as JSON."""
 NEEDED = ("person", "key", "kind", "weights_sha256", "created_at")
-"""Those that a file of labels cannot lack."""
+"""Those that every file of labels must have."""
 
 
 def _person(text: str) -> str:
@@ -63,7 +66,7 @@ def _person(text: str) -> str:
 
 
 def _whole_offset(text: Any) -> Any:
-    """DuckDB and PostgreSQL write +00 where others write +00:00."""
+    """Complete an offset of +00, as DuckDB and PostgreSQL write it, to +00:00."""
     return f"{text}:00" if isinstance(text, str) and _SHORT_OFFSET.search(text) else text
 
 
@@ -71,12 +74,12 @@ Time = Annotated[AwareDatetime, BeforeValidator(_whole_offset)]
 
 
 class Record(BaseModel):
-    """A row as it stands in a file."""
+    """One row of a file."""
 
     model_config = ConfigDict(extra="forbid")
 
     record: RecordKind = "label"
-    id: int | None = Field(None, description="Number in the database it comes from; another database gives its own")
+    id: int | None = Field(None, description="Id in the database it was exported from; an import assigns new ids")
     person: Annotated[str, AfterValidator(_person)]
     key: KeyName
     layer: int | None = None
@@ -94,20 +97,19 @@ class Record(BaseModel):
 
     @property
     def target(self) -> Target:
-        """The key it is about."""
         return Target(self.weights_sha256, KeyId.parse(self.key))
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         key = KeyId.parse(self.key)
         if self.layer not in (None, key.layer) or self.index not in (None, key.index):
-            raise ValueError(f"layer {self.layer} and index {self.index} are not those of the key {key}")
+            raise ValueError(f"layer {self.layer} and index {self.index} do not match the key {key}")
         if self.current not in (None, self.superseded_at is None):
-            raise ValueError("a row is current just where it has no superseded_at")
+            raise ValueError("a row is current if and only if superseded_at is empty")
         if self.record == "label" and self.kind is None:
             raise ValueError("a label needs a kind")
         if self.retracted and self.superseded_at is None:
-            raise ValueError("a label that was taken back needs the time, in superseded_at")
+            raise ValueError("a label that was taken back needs the time in superseded_at")
         if self.superseded_at is not None and self.superseded_at < self.created_at:
             raise ValueError("a row cannot end before it begins")
         return self
@@ -126,15 +128,15 @@ class Filter:
 
 
 def read(values: dict[str, Any]) -> Record | str:
-    """The row, or what is wrong with it."""
+    """The parsed row, or what is wrong with it."""
     try:
         return Record.model_validate(values)
     except ValidationError as error:
-        return "; ".join(_clause(wrong) for wrong in error.errors())
+        return sentence(error.errors())
 
 
 def rows(session: Session, chosen: Filter) -> Iterator[list[object]]:
-    """Labels in the order they were given, then decisions in theirs, as values of `COLUMNS`."""
+    """Labels by time, then decisions by time, as values of `COLUMNS`."""
     if chosen.record in (None, "label"):
         for label in session.scalars(_labels(chosen).execution_options(yield_per=BATCH)):
             yield _row(label, "label", label.superseded_at)
@@ -149,7 +151,7 @@ def _labels(chosen: Filter) -> Select[Label]:
 
 
 def _decisions(chosen: Filter) -> Select[Adjudication, datetime]:
-    """Decisions beside the time of the next one on the same key."""
+    """Each decision with the time of the next one on the same key."""
     after = aliased(Adjudication)
     follows = and_(
         after.weights_sha256 == Adjudication.weights_sha256,
@@ -192,13 +194,3 @@ def _row(each: Label | Adjudication, record: RecordKind, until: datetime | None)
         None if until is None else until.isoformat(),
         label.retracted if label else False,
     ]
-
-
-def _clause(wrong: Any) -> str:
-    place = ".".join(str(part) for part in wrong["loc"])
-    message = wrong["msg"].removeprefix("Value error, ")
-    if not place:
-        return str(message)
-    value = wrong.get("input")
-    got = f", got {value!r:.100}" if isinstance(value, str | int | float) and wrong["type"] != "missing" else ""
-    return f"{place}: {message}{got}"

@@ -1,45 +1,38 @@
-"""Labels and baskets read and written; only this module speaks to the session."""
+"""Labels read, given, taken back and undone."""
 
-import hashlib
-import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, case, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from keyscope.app.database.statements import about_keys, portions
 from keyscope.app.errors import NotFound
-from keyscope.app.labels.models import Basket, Evidence, Kind, Label
+from keyscope.app.labels.models import Evidence, Kind, Label
 from keyscope.contract.errors import KeyscopeError
-from keyscope.contract.keys import KeyId, Mask, format_basket, parse_basket
+from keyscope.contract.keys import KeyId
 
 TAGGED = 2000
-"""The latest labels with tags, from which tags are suggested."""
+"""How many of the latest labels with tags are read to suggest tags."""
 
-_BASKET_ID = re.compile(r"[0-9a-f]{20}")
-# An import gives earlier versions higher ids, so these only tell apart what was given at the same moment.
+# An import gives older versions higher ids, so ids only break ties between equal times.
 _LATEST_FIRST = Label.created_at.desc(), Label.id.desc()
 
 
 class NoLabel(NotFound):
-    """A person has no current label of a key."""
+    """The person has no current label of the key."""
 
     code = "no_label"
 
 
 class LabelChanged(KeyscopeError):
-    """A person's label is no longer the one that a change of it was based on."""
+    """The person's label changed after they last saw it."""
 
     code = "label_changed"
     status = 409
-
-
-class UnknownBasket(NotFound):
-    """No basket of that id was saved."""
-
-    code = "unknown_basket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +42,19 @@ class Target:
     weights_sha256: str
     key: KeyId
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The target as column values of a table about keys."""
+        return {"weights_sha256": self.weights_sha256, "layer": self.key.layer, "key_index": self.key.index}
+
+    def rows_of(self, table: Any) -> tuple[ColumnElement[bool], ...]:
+        """Conditions that select a table's rows about the target."""
+        return tuple(getattr(table, name) == value for name, value in self.columns.items())
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a person says about a key."""
+    """The content of a label."""
 
     kind: Kind
     description: str = ""
@@ -62,18 +64,28 @@ class Judgement:
 
 
 def current_labels(session: Session, target: Target) -> list[Label]:
-    """Everyone's current label of a key, in the order of their names."""
-    chosen = select(Label).where(*_about(target), Label.superseded_at.is_(None)).order_by(Label.person)
+    """Everyone's current label of a key, by name."""
+    chosen = select(Label).where(*target.rows_of(Label), Label.superseded_at.is_(None)).order_by(Label.person)
     return list(session.scalars(chosen))
 
 
+def labels_of_keys(session: Session, weights_sha256: str, keys: Sequence[KeyId]) -> dict[KeyId, list[Label]]:
+    """Everyone's current labels of many keys, by name; keys without labels are left out."""
+    found: dict[KeyId, list[Label]] = defaultdict(list)
+    for portion in portions(keys):
+        chosen = about_keys(select(Label), Label, weights_sha256, [(key.layer, key.index) for key in portion])
+        for label in session.scalars(chosen.where(Label.superseded_at.is_(None)).order_by(Label.person)):
+            found[label.key].append(label)
+    return dict(found)
+
+
 def history(session: Session, target: Target) -> list[Label]:
-    """Every label of a key there ever was, the latest first."""
-    return list(session.scalars(select(Label).where(*_about(target)).order_by(*_LATEST_FIRST)))
+    """Every label a key ever had, the latest first."""
+    return list(session.scalars(select(Label).where(*target.rows_of(Label)).order_by(*_LATEST_FIRST)))
 
 
 def keys_of_kind(session: Session, weights_sha256: str, kind: Kind) -> list[KeyId]:
-    """The keys of a model's weights that somebody now gives this kind, in the order of their names."""
+    """The keys of a model that have a current label of this kind, by layer and index."""
     chosen = (
         select(Label.layer, Label.key_index)
         .where(Label.weights_sha256 == weights_sha256, Label.kind == kind, Label.superseded_at.is_(None))
@@ -84,19 +96,18 @@ def keys_of_kind(session: Session, weights_sha256: str, kind: Kind) -> list[KeyI
 
 
 def current_label(session: Session, target: Target, person: str) -> Label | None:
-    """What a person says of a key now."""
-    mine = (*_about(target), Label.person == person, Label.superseded_at.is_(None))
-    return session.scalars(select(Label).where(*mine)).one_or_none()
+    """A person's current label of a key."""
+    return session.scalars(select(Label).where(*_current(target, person))).one_or_none()
 
 
 def label_of(session: Session, weights_sha256: str, person: str, number: int) -> Label | None:
-    """A label by its id, where it is the person's and about that model."""
+    """The label with that id, if it is the person's and about that model."""
     label = session.get(Label, number)
     return label if label and (label.weights_sha256, label.person) == (weights_sha256, person) else None
 
 
 def label_before(session: Session, weights_sha256: str, person: str, number: int) -> Label | None:
-    """The person's latest current label about a model from before the one of that id."""
+    """The person's latest current label about a model that is older than label `number`."""
     label = label_of(session, weights_sha256, person, number)
     if label is None:
         return None
@@ -107,20 +118,18 @@ def label_before(session: Session, weights_sha256: str, person: str, number: int
 def put_label(
     session: Session, target: Target, person: str, judgement: Judgement, based_on: int | None = None
 ) -> Label:
-    """Make this the person's current label of a key; the one before stays in the history.
+    """Make this the person's current label of a key; the previous one stays in the history.
 
-    `based_on` is the id of the person's label that the change starts from, 0 for none; None replaces whatever there is.
+    `based_on` is the id of the label the person last saw, 0 for none; None replaces whatever is there.
 
     Raises:
-        LabelChanged: the person's label is another one by now.
+        LabelChanged: the person's current label is not `based_on`.
     """
     closed, now = _close(session, target, person, retracted=False)
     _check_unchanged(target, closed, based_on)
     label = Label(
+        **target.columns,
         person=person,
-        weights_sha256=target.weights_sha256,
-        layer=target.key.layer,
-        key_index=target.key.index,
         kind=judgement.kind,
         description=judgement.description,
         confidence=judgement.confidence,
@@ -136,11 +145,11 @@ def put_label(
 
 
 def retract_label(session: Session, target: Target, person: str, based_on: int | None = None) -> None:
-    """Take a person's current label of a key back; it stays in the history.
+    """Take back a person's current label of a key; it stays in the history.
 
     Raises:
-        NoLabel: there is none.
-        LabelChanged: it is not the one of the id `based_on`.
+        NoLabel: the person has no label of the key.
+        LabelChanged: the person's current label is not `based_on`.
     """
     closed, _ = _close(session, target, person, retracted=True)
     if not closed and not based_on:
@@ -149,23 +158,23 @@ def retract_label(session: Session, target: Target, person: str, based_on: int |
 
 
 def undo(session: Session, target: Target, person: str, based_on: int | None = None) -> Label | None:
-    """Undo the person's last change of their label of a key, and answer their label after that.
+    """Undo the person's last change of their label of a key; return their label afterwards.
 
-    What was said before is said again, by a new label; where nothing was, the label is taken back. Undoing twice brings
-    the change back.
+    The previous label is given again as a new version; if there was none, the current one is taken back. A second undo
+    restores the change.
 
     Raises:
         NoLabel: the person has never labelled the key.
-        LabelChanged: their current label is not the one of the id `based_on`, 0 for none.
+        LabelChanged: the person's current label is not `based_on`, 0 for none.
     """
-    mine = (*_about(target), Label.person == person)
-    ended_last = select(Label).where(*mine).order_by(Label.superseded_at.desc(), *_LATEST_FIRST).limit(1)
-    last = current_label(session, target, person) or session.scalars(ended_last).first()
+    ended_last = Label.superseded_at.desc(), *_LATEST_FIRST
+    mine = select(Label).where(*target.rows_of(Label), Label.person == person)
+    last = current_label(session, target, person) or session.scalars(mine.order_by(*ended_last).limit(1)).first()
     if last is None:
         raise NoLabel(f"{person} has never labelled {target.key}")
     current = last.id if last.current else 0
     _check_unchanged(target, current, based_on)
-    before = last if not current else _latest(session, *mine, _before(last))
+    before = _latest(session, *target.rows_of(Label), Label.person == person, _before(last)) if current else last
     if before is None or (current and before.retracted):
         retract_label(session, target, person, based_on=current)
         return None
@@ -173,13 +182,13 @@ def undo(session: Session, target: Target, person: str, based_on: int | None = N
 
 
 def judgement_of(label: Label) -> Judgement:
-    """What a label says."""
+    """The content of a stored label."""
     evidence = [Evidence.model_validate(each) for each in label.evidence]
     return Judgement(label.kind, label.description, label.confidence, label.tags, evidence)
 
 
 def known_tags(session: Session, weights_sha256: str, limit: int = 100) -> list[tuple[str, int]]:
-    """Tags of the latest labels of a model's keys, the commonest first, and how many labels have each."""
+    """Tags of a model's latest labels with their counts, the most frequent first."""
     latest = (
         select(Label.tags)
         .where(Label.weights_sha256 == weights_sha256, Label.superseded_at.is_(None))
@@ -191,36 +200,8 @@ def known_tags(session: Session, weights_sha256: str, limit: int = 100) -> list[
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
 
 
-def is_basket_id(text: str) -> bool:
-    """Whether a text is what baskets are saved under, which no key is called."""
-    return _BASKET_ID.fullmatch(text) is not None
-
-
-def save_basket(session: Session, masks: Sequence[Mask]) -> Basket:
-    """Save a basket under the id that its content gives it; the same masks in the same order are one basket."""
-    text = format_basket(masks)
-    name = hashlib.sha256(text.encode()).hexdigest()[:20]
-    return session.merge(Basket(id=name, masks=text, created_at=datetime.now(UTC)))
-
-
-def load_basket(session: Session, name: str) -> list[Mask]:
-    """The masks of a saved basket.
-
-    Raises:
-        UnknownBasket: there is none of that id.
-    """
-    basket = session.get(Basket, name)
-    if basket is None:
-        raise UnknownBasket(f"there is no saved basket {name!r}: save one by POST, or write its keys into the address")
-    return parse_basket(basket.masks)
-
-
-def _about(target: Target) -> tuple[ColumnElement[bool], ...]:
-    return (
-        Label.weights_sha256 == target.weights_sha256,
-        Label.layer == target.key.layer,
-        Label.key_index == target.key.index,
-    )
+def _current(target: Target, person: str) -> tuple[ColumnElement[bool], ...]:
+    return (*target.rows_of(Label), Label.person == person, Label.superseded_at.is_(None))
 
 
 def _before(label: Label) -> ColumnElement[bool]:
@@ -232,14 +213,14 @@ def _latest(session: Session, *where: ColumnElement[bool]) -> Label | None:
 
 
 def _close(session: Session, target: Target, person: str, retracted: bool) -> tuple[int, datetime]:
-    """The id of the current label, which is so no more, 0 where there was none; and the moment it happened."""
+    """Close the current label; return its id (0 if there was none) and the time."""
     now = datetime.now(UTC)
-    # A clock may run behind the one that the label's time was taken from; its history must not run backwards.
+    # This server's clock may be behind the one that timed the label; a history must not run backwards.
     moment = case((Label.created_at > now, Label.created_at), else_=now)
-    # The first statement is a write, so SQLite takes its lock here and two writers wait instead of failing.
+    # The transaction starts with a write: SQLite locks here, and a second writer waits instead of failing.
     closed = session.execute(
         update(Label)
-        .where(*_about(target), Label.person == person, Label.superseded_at.is_(None))
+        .where(*_current(target, person))
         .values(superseded_at=moment, retracted=retracted)
         .returning(Label.id, Label.superseded_at)
     ).one_or_none()
@@ -252,6 +233,6 @@ def _check_unchanged(target: Target, current: int, based_on: int | None) -> None
     found = f"label {current}" if current else "no label"
     started = f"label {based_on}" if based_on else "no label"
     raise LabelChanged(
-        f"your label of {target.key} has changed: this change is based on {started}, and there is {found} now; "
-        "read it, then send the change again with what it is based on"
+        f"your label of {target.key} has changed: you started from {started}, but now there is {found}; "
+        "read it, then send your change again based on it"
     )

@@ -1,9 +1,9 @@
-"""How far people agree beyond chance: Cohen's κ, Fleiss' κ and Krippendorff's α, each with its bootstrap interval.
+"""Agreement beyond chance: Cohen's κ, Fleiss' κ and Krippendorff's α, each with a bootstrap interval.
 
-Ratings are a table of integers, one row a key, one column a person: the kind's number, or `MISSING`. Each statistic is
+Ratings are integers, one row per key and one column per person: the index of the kind, or `MISSING`. Each statistic is
 a formula on a sum over keys of small `kinds × kinds` tables. The bootstrap draws keys with replacement, which only
-changes how often each table counts, and keys with equal labels have equal tables, so a resample is one draw of counts
-over the few tables that differ.
+changes the weight of each table, and keys with equal labels have equal tables. A resample is therefore one multinomial
+draw of weights over the few distinct tables.
 """
 
 from collections.abc import Callable
@@ -23,21 +23,21 @@ Tables = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A statistic and what it rests on."""
+    """A statistic, its interval, and the number of keys it rests on."""
 
     value: float | None
-    """None where it is not defined."""
+    """None if it is undefined."""
     low: float | None
     high: float | None
-    """The bootstrap interval; None where too few resamples define one."""
+    """The 95 % bootstrap interval; None if too few resamples have a defined value."""
     n: int
     """Keys it rests on."""
     reason: str | None = None
-    """Why it is not defined, where it is not."""
+    """Why it is undefined."""
 
 
 def cohen_kappa(first: Ratings, second: Ratings, kinds: int, seed: int = 0) -> Estimate:
-    """Cohen's κ, unweighted, of two people over the keys that both labelled; both of shape `keys`."""
+    """Unweighted Cohen's κ of two people over the keys both labelled; `first` and `second` of shape `keys`."""
     ratings = np.stack([first, second], axis=-1)
     both = ratings[(ratings != MISSING).all(axis=1)]
     return _estimate(both, lambda pairs: _joint(pairs, kinds), _cohen, seed)
@@ -46,20 +46,20 @@ def cohen_kappa(first: Ratings, second: Ratings, kinds: int, seed: int = 0) -> E
 def fleiss_kappa(ratings: Ratings, kinds: int, seed: int = 0) -> Estimate:
     """Fleiss' κ over the keys that everybody labelled; `ratings` of shape `keys × people`."""
     if ratings.shape[1] < 2:
-        return Estimate(None, None, None, 0, "it takes two people")
+        return Estimate(None, None, None, 0, "it needs at least two people")
     return _estimate(_counts(ratings[(ratings != MISSING).all(axis=1)], kinds), _coincidences, _fleiss, seed)
 
 
 def krippendorff_alpha(ratings: Ratings, kinds: int, seed: int = 0) -> Estimate:
     """Krippendorff's α for nominal values over the keys with two labels or more; `ratings` of shape `keys × people`."""
     if ratings.shape[1] < 2:
-        return Estimate(None, None, None, 0, "it takes two people")
+        return Estimate(None, None, None, 0, "it needs at least two people")
     counts = _counts(ratings, kinds)
     return _estimate(counts[counts.sum(axis=1) >= 2], _coincidences, _krippendorff, seed)
 
 
 def confusion(first: Ratings, second: Ratings, kinds: int) -> npt.NDArray[np.int64]:
-    """Keys by what the first person (rows) and the second (columns) say of them, of those both labelled."""
+    """Counts of the keys both labelled, by the first person's kind (rows) and the second's (columns)."""
     both = (first != MISSING) & (second != MISSING)
     cells = np.bincount(first[both] * kinds + second[both], minlength=kinds * kinds)
     return cells.reshape(kinds, kinds)
@@ -68,15 +68,15 @@ def confusion(first: Ratings, second: Ratings, kinds: int) -> npt.NDArray[np.int
 def _estimate(
     keys: Ratings, tables_of: Callable[[Ratings], Tables], formula: Callable[[Tables], Tables], seed: int
 ) -> Estimate:
-    """The formula on the sum of the tables of `keys`, of which each row is what the table of one key follows from."""
+    """Apply the formula to the summed tables of all keys; each row of `keys` determines the table of one key."""
     n = len(keys)
     if not n:
-        return Estimate(None, None, None, 0, "no key has the labels it takes")
+        return Estimate(None, None, None, 0, "no key has the labels it needs")
     rows, counts = np.unique(keys, axis=0, return_counts=True)
     tables = tables_of(rows)
     value = formula(np.tensordot(counts, tables, axes=1))
     if np.isnan(value):
-        return Estimate(None, None, None, n, "all labels are of one kind, so chance alone would agree as well")
+        return Estimate(None, None, None, n, "all labels are of one kind, so chance alone would agree as often")
     drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=RESAMPLES)
     resampled = formula(np.tensordot(drawn, tables, axes=1))
     resampled = resampled[~np.isnan(resampled)]
@@ -92,14 +92,14 @@ def _counts(ratings: Ratings, kinds: int) -> Ratings:
 
 
 def _joint(pairs: Ratings, kinds: int) -> Tables:
-    """Per row a single 1, where the first person's kind meets the second's."""
+    """One table per key, with a single 1 at (first person's kind, second person's kind)."""
     each = np.eye(kinds)[pairs]
     tables: Tables = each[:, 0, :, None] * each[:, 1, None, :]
     return tables
 
 
 def _coincidences(counts: Ratings) -> Tables:
-    """Per row the ordered pairs of labels by different people, weighted so that each label counts once."""
+    """One table per key of the ordered pairs of labels by different people, each label weighing 1 in total."""
     pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(counts.shape[1])
     tables: Tables = pairs / (counts.sum(axis=1) - 1)[:, None, None]
     return tables
@@ -119,7 +119,7 @@ def _fleiss(coincidences: Tables) -> Tables:
 def _krippendorff(coincidences: Tables) -> Tables:
     of_kind = coincidences.sum(axis=-1)
     labels = of_kind.sum(axis=-1)
-    # Chance draws two labels without replacement: that is what sets α apart from Fleiss' κ.
+    # Chance draws two labels without replacement; Fleiss' κ draws with replacement.
     chance = (of_kind * (of_kind - 1)).sum(axis=-1) / (labels * (labels - 1))
     return _beyond(_diagonal(coincidences) / labels, chance)
 
@@ -130,7 +130,7 @@ def _diagonal(tables: Tables) -> Tables:
 
 
 def _beyond(observed: Tables, chance: Tables) -> Tables:
-    """Agreement beyond chance as a share of what there could be; NaN where chance alone agrees always."""
+    """(observed - chance) / (1 - chance); NaN where chance is 1."""
     room = 1 - chance
     defined = room > 1e-12
     share: Tables = np.where(defined, (observed - chance) / np.where(defined, room, 1), np.nan)

@@ -6,7 +6,7 @@ import duckdb
 from starlette.concurrency import run_in_threadpool
 
 from keyscope.app.database.engine import Database, DatabaseUnavailable
-from keyscope.app.labels.many import labels_of_keys
+from keyscope.app.labels.repository import labels_of_keys
 from keyscope.app.live.client import Workers
 from keyscope.app.queries import percentiles
 from keyscope.app.runs import Run

@@ -1,50 +1,14 @@
 """A worker's answer handed on: event by event, with an end where the worker breaks off, and only while anyone listens."""
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
 
 import httpx
-from starlette.requests import Request
 
-from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.wire import ErrorAnswer
 
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LAST = re.compile(rb"^event:[ ]?(done|error)\r?$", re.MULTILINE)
-
-T = TypeVar("T")
-
-
-class ClientGone(KeyscopeError):
-    """The client closed its connection; nobody reads this answer."""
-
-    code = "client_gone"
-    status = 499
-
-
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What the work answers; it is cancelled when the client vanishes before.
-
-    Raises:
-        ClientGone: the client vanished.
-    """
-    working, leaving = asyncio.create_task(work), asyncio.create_task(_disconnected(request))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientGone("the client went away before its answer was there")
-        return working.result()
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def relay_events(response: httpx.Response) -> AsyncIterator[bytes]:

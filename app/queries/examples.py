@@ -7,9 +7,10 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from keyscope.app.queries.tokens import Token, Vocabulary, decode
+from keyscope.app.queries.tokens import Token, Vocabulary
 from keyscope.app.queries.values import clean, rows
 from keyscope.contract.keys import KeyId
+from keyscope.contract.token_text import decode
 
 _COLUMNS = (
     'e.language, e.rank, e.coefficient, e.position, e.line, e."column", e.scale, e.context, '

@@ -8,8 +8,8 @@ from functools import cached_property
 import duckdb
 
 from keyscope.app.queries.values import rows
+from keyscope.contract.token_text import decode, is_lone_byte
 
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _CONTINUATION = bytes(range(0x80, 0xC0))
 """The bytes that go on with a character of UTF-8."""
 _ESCAPES = {"\\": b"\\", "n": b"\n", "r": b"\r", "t": b"\t"}
@@ -49,7 +49,7 @@ class Token:
         r"""The token on one line, as filters take it: `\n`, `\t`, `\r`, `\\` and `\xE2` stand for bytes."""
         escaped = self.bytes.decode(errors="surrogateescape")
         return "".join(
-            f"\\x{ord(character) - 0xDC00:02x}" if _is_lone_byte(character) else _WRITTEN.get(character, character)
+            f"\\x{ord(character) - 0xDC00:02x}" if is_lone_byte(character) else _WRITTEN.get(character, character)
             for character in escaped
         )
 
@@ -96,46 +96,6 @@ def parse_token(text: str) -> bytes:
         byte = bytes.fromhex(name[1:]) if name[0] == "x" else _ESCAPES[name]
         parts[at] = byte.decode("latin-1")
     return b"".join(part.encode("latin-1" if at % 2 else "utf-8") for at, part in enumerate(parts))
-
-
-def decode(tokens: Sequence[bytes]) -> list[str]:
-    """The text of each token of a sequence, such that all of them joined are the text of the sequence.
-
-    A character whose bytes are split over tokens stands in the token with its first byte; a token that holds only later
-    bytes of it is empty. A byte that is no UTF-8 even beside its neighbours is U+FFFD.
-    """
-    texts: list[str] = []
-    broken: list[bytes] = []
-    for token in tokens:
-        try:
-            text = token.decode()
-        except UnicodeDecodeError:
-            broken.append(token)
-            continue
-        if broken and token:
-            # UTF-8 synchronises itself: a token that is whole characters completes no neighbour's.
-            texts += _decode_together(broken)
-            broken = []
-        if broken:
-            broken.append(token)
-        else:
-            texts.append(text)
-    return texts + _decode_together(broken)
-
-
-def _decode_together(tokens: Sequence[bytes]) -> list[str]:
-    owners = [at for at, token in enumerate(tokens) for _ in token]
-    texts = [""] * len(tokens)
-    position = 0
-    for character in b"".join(tokens).decode(errors="surrogateescape"):
-        lone = _is_lone_byte(character)
-        texts[owners[position]] += REPLACEMENT if lone else character
-        position += 1 if lone else len(character.encode())
-    return texts
-
-
-def _is_lone_byte(character: str) -> bool:
-    return "\udc80" <= character <= "\udcff"
 
 
 def _is_utf8(token: bytes) -> bool:

@@ -6,8 +6,8 @@ of any length without saving anything.
 
 from dataclasses import replace
 
+from keyscope.app.baskets import is_basket_id, load_basket, save_basket
 from keyscope.app.database.engine import Database
-from keyscope.app.labels import repository
 from keyscope.app.web.links import TAKEN_OUT, Basket, Saved
 from keyscope.contract.keys import KeyId, parse_basket
 
@@ -21,9 +21,9 @@ def read_basket(database: Database, run_id: str | None, text: str) -> Basket:
         DatabaseUnavailable: whether it was saved cannot be said.
     """
     name, *changes = (part.strip() for part in text.split(","))
-    if not repository.is_basket_id(name):
+    if not is_basket_id(name):
         return Basket(run_id, tuple(parse_basket(text)))
-    saved = Saved(name, tuple(database.read(lambda session: repository.load_basket(session, name))))
+    saved = Saved(name, tuple(database.read(lambda session: load_basket(session, name))))
     taken_out = {KeyId.parse(part.removeprefix(TAKEN_OUT)) for part in changes if part.startswith(TAKEN_OUT)}
     put_in = parse_basket(",".join(part for part in changes if not part.startswith(TAKEN_OUT)))
     changed = taken_out | {mask.key for mask in put_in}
@@ -39,5 +39,5 @@ def shortened(database: Database, basket: Basket) -> Basket:
     written_out = replace(basket, saved=None)
     if not written_out.is_long:
         return written_out
-    name = database.write(lambda session: repository.save_basket(session, basket.masks).id)
+    name = database.write(lambda session: save_basket(session, basket.masks))
     return replace(basket, saved=Saved(name, basket.masks))

@@ -25,6 +25,7 @@ def _registry(request: Request) -> Registry:
     return registry
 
 
+ListId = Annotated[int, Path(alias="list", description="Number of the list", ge=1, lt=2**31)]
 RowId = Annotated[int, Path(ge=1, lt=2**31)]
 """Number of a row of the labels database, as its columns can hold it."""
 SettingsOf = Annotated[Settings, Depends(_settings)]

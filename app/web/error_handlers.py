@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from keyscope.app.errors import Exists, NotFound
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.wire import ErrorAnswer
+from keyscope.serving.answers import code_of, error_headers, invalid_request
 
 log = logging.getLogger(__name__)
 JSON_PATHS = ("/api/", "/openapi.json", "/healthz", "/metrics")
@@ -53,15 +54,16 @@ def describe(error: Exception) -> Failure:
         case NotFound():
             return Failure(error.status, error.code, error.detail, error.exists)
         case KeyscopeError():
-            return Failure(error.status, error.code, error.detail, headers=_headers(error))
+            return Failure(error.status, error.code, error.detail, headers=error_headers(error))
         case RequestValidationError():
-            return Failure(422, "invalid_request", _sentence(error))
+            return Failure(422, "invalid_request", invalid_request(error.errors()))
         case HTTPException(__cause__=KeyscopeError() as cause):
             # FastAPI wraps whatever is raised while a body is read.
             return describe(cause)
         case HTTPException():
-            code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-            return Failure(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
+            return Failure(
+                error.status_code, code_of(error.status_code), str(error.detail), headers=dict(error.headers or {})
+            )
         case duckdb.Error():
             return Failure(500, "run_file_error", f"the run file could not be read: {str(error).splitlines()[0]}")
         case SQLAlchemyError():
@@ -135,20 +137,3 @@ def _page(request: Request, failure: Failure, error_page: ErrorPage) -> Response
         # Whatever broke the page may have broken every page; the sentence is still worth showing.
         log.exception("the page of an error failed")
         return PlainTextResponse(failure.detail, failure.status)
-
-
-def _headers(error: KeyscopeError) -> dict[str, str]:
-    """What an error has to say to programs: when to try again, how to say who they are."""
-    said = {"Retry-After": getattr(error, "retry_after", None), "WWW-Authenticate": getattr(error, "challenge", None)}
-    return {name: str(value) for name, value in said.items() if value is not None}
-
-
-def _sentence(error: RequestValidationError) -> str:
-    """`limit: Input should be less than or equal to 1000, got 5000`, one clause for each wrong value."""
-    clauses = []
-    for wrong in error.errors():
-        place = ".".join(str(part) for part in wrong["loc"][1:]) or "the request"
-        value = wrong.get("input")
-        got = f", got {value!r}" if isinstance(value, str | int | float) else ""
-        clauses.append(f"{place}: {wrong['msg']}{got}")
-    return "; ".join(clauses)

@@ -7,6 +7,7 @@ from fastapi import Request
 from starlette.datastructures import URL
 
 from keyscope.app.accounts.identity import Person
+from keyscope.app.table_files import FORMATS, PAGE_FORMATS
 from keyscope.app.web.addresses import Addresses
 from keyscope.contract.keys import KeyId, Mask, format_basket
 
@@ -192,8 +193,12 @@ class Links:
         return self.page("live_page", run=run_id, **query)
 
     def exports(self, name: str, /, **parameters: object) -> dict[str, str]:
-        """A table as CSV and as Parquet, by the name of its format."""
-        return {each: self.to(name, **parameters, format=each) for each in ("csv", "parquet")}
+        """A table in the formats for pages, by the format's title."""
+        return {FORMATS[each].title: self.to(name, **parameters, format=each) for each in PAGE_FORMATS}
+
+    def export_labels(self, run_id: str) -> dict[str, str]:
+        """The labels of a run's weights in every format, by the format's title."""
+        return {each.title: self.to("export_labels", run=run_id, format=name) for name, each in FORMATS.items()}
 
     def page(self, name: str, /, **parameters: object) -> str:
         """A page or form, carrying the basket where the page is about the basket's run (`run`)."""

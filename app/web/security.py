@@ -35,13 +35,6 @@ class CrossSiteRequest(KeyscopeError):
     status = 403
 
 
-class BodyTooLarge(KeyscopeError):
-    """A request carries more than the server reads."""
-
-    code = "body_too_large"
-    status = 413
-
-
 class SecurityHeaders:
     """Puts `HEADERS` on every response."""
 
@@ -110,33 +103,3 @@ async def refuse_cross_site(request: Request) -> None:
             f"{request.method} {request.url.path} came from another site ({origin or site}): use Keyscope's own pages, "
             "or a program that sends no Origin"
         )
-
-
-class BodyLimit:
-    """Refuses requests with more than `MAX_BODY_BYTES`, announced or not."""
-
-    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
-        self.app = app
-        self.limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and count its body as it comes."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        self._check(int(Headers(scope=scope).get("content-length", "0")))
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                self._check(received)
-            return message
-
-        await self.app(scope, counted, send)
-
-    def _check(self, size: int) -> None:
-        if size > self.limit:
-            raise BodyTooLarge(f"the request has {size:,} bytes or more, the limit is {self.limit:,}")

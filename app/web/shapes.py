@@ -12,7 +12,7 @@ from keyscope.contract.wire import ErrorAnswer
 Value = float | int | str | bool | None
 Responses = dict[int | str, dict[str, Any]]
 _FAILURES = {
-    400: "The prompt or the number of new tokens is over the worker's limit",
+    400: "The body is not JSON in UTF-8, or the prompt or the number of new tokens is over the worker's limit",
     401: "Where people sign in: no token, or none that holds",
     403: "A page of another site asks for a change, or the role does not allow it",
     404: "It does not exist; the sentence says what does",

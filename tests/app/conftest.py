@@ -1,5 +1,7 @@
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,16 @@ from keyscope.app.settings import Settings
 from tests.runs import Shape, build_run
 
 PASSWORD = "correct horse battery"
+
+
+def empty(url: str) -> None:
+    """Delete every row of an SQLite labels database and number from 1 again; apps may have it open."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=30)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'alembic_version'")
+        for (name,) in tables.fetchall():
+            connection.execute(f'DELETE FROM "{name}"')
+        connection.commit()
 
 
 @pytest.fixture(scope="session")
@@ -34,15 +46,38 @@ def weights(runs_dir: Path) -> dict[str, str]:
     return found
 
 
-@pytest.fixture
-def settings(runs_dir: Path, sqlite_url: str) -> Settings:
-    return Settings(runs=runs_dir, database_url=sqlite_url)
+@pytest.fixture(scope="module")
+def labels_url(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A labels database that the tests of one module share, each of which finds it empty."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path_factory.mktemp('labels'))}"
+
+
+@pytest.fixture(scope="module")
+def module_settings(runs_dir: Path, labels_url: str) -> Settings:
+    """Settings of the app that the tests of one module share; a module that needs others overrides this."""
+    return Settings(runs=runs_dir, database_url=labels_url)
 
 
 @pytest.fixture
-def client(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings)) as client:
-        yield client
+def settings(module_settings: Settings) -> Iterator[Settings]:
+    """The settings of the shared app, for tests that start one themselves; its database is emptied afterwards."""
+    yield module_settings
+    empty(module_settings.labels_url)
+
+
+@pytest.fixture(scope="module")
+def started(module_settings: Settings) -> Iterator[TestClient]:
+    """The app that the tests of one module share: starting it and opening its runs costs more than most tests."""
+    with TestClient(create_app(module_settings)) as started:
+        yield started
+
+
+@pytest.fixture
+def client(started: TestClient, settings: Settings) -> TestClient:
+    """A new client of the shared app, whose database is empty."""
+    client = TestClient(started.app)
+    client.portal = started.portal  # the event loop in which the app started
+    return client
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,9 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from keyscope.app.accounts.by_word import COOKIE
 from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
+from keyscope.app.web.by_word import COOKIE
 from keyscope.contract.runfile import open_run, read_manifest
 from keyscope.contract.wire import WorkerJob
 from tests.analyses import write_agreement
@@ -45,9 +45,18 @@ WATCH = """
 """
 
 AXE = """async () => {
-    const { violations } = await axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] });
+    const everything = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    const { violations } = await axe.run({ runOnly: dark ? ["color-contrast"] : everything });
     return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => node.html + node.failureSummary)}`);
 }"""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Try what holds for every page on the pages that the test class names."""
+    if "telephone" in metafunc.fixturenames:
+        pages: dict[str, str] = metafunc.cls.PAGES
+        metafunc.parametrize("telephone", pages.values(), ids=pages.keys(), indirect=True, scope="module")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,6 +85,11 @@ class Visitor:
         self.page.goto(self.site.url + address)
         return self.page
 
+    def settle(self) -> None:
+        """Wait until every chart is drawn."""
+        self.page.wait_for_load_state("networkidle")
+        expect(self.page.locator("[data-figure]:not(.js-plotly-plot)")).to_have_count(0)
+
     def widen(self) -> None:
         """From a telephone to a wide screen, its charts drawn again."""
         self.page.set_viewport_size({"width": WIDE, "height": HEIGHT})
@@ -87,7 +101,7 @@ class Visitor:
         self.page.evaluate("() => Promise.all(document.getAnimations().map((animation) => animation.finished))")
 
     def barriers(self) -> list[str]:
-        """What axe finds against WCAG 2.2 AA in the page as it is now."""
+        """Violations of WCAG 2.2 AA that axe finds in the page as it is now; in the dark theme only colours can differ."""
         self.page.add_script_tag(url="/static/vendor/axe.min.js")
         found: list[str] = self.page.evaluate(AXE)
         return found
@@ -143,6 +157,22 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
     """Open a page in a fresh profile: `visit("/runs/alpha", width=390, theme="dark", person="Ada")`."""
     with visits(browser, site) as open_page:
         yield open_page
+
+
+@pytest.fixture(scope="module")
+def telephone(request: pytest.FixtureRequest, browser: Browser, site: Site) -> Iterator[Visitor]:
+    """A page on a telephone, opened once for all its tests."""
+    with visits(browser, site) as visit:
+        visitor = visit(request.param, width=TELEPHONE)
+        visitor.settle()
+        yield visitor
+
+
+@pytest.fixture(scope="module")
+def shown(telephone: Visitor) -> Visitor:
+    """The same page on a wide screen."""
+    telephone.widen()
+    return telephone
 
 
 @contextmanager

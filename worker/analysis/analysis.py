@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.precompute.shard import plan_shards
+from keyscope.worker.precompute.runner import plan_shards
 from keyscope.worker.progress import Advance
 
 Arrays = Mapping[str, npt.NDArray[Any]]

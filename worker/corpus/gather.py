@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from keyscope.contract.cache import default_cache
 from keyscope.contract.errors import KeyscopeError
-from keyscope.worker.cache import default_cache
 from keyscope.worker.corpus.collector import Collector, KeptFile
 from keyscope.worker.corpus.files import Skip, Skipped, SourceFile
 from keyscope.worker.corpus.interface import Listed, Streamed

@@ -8,6 +8,7 @@ class Unauthorised(KeyscopeError):
 
     code = "unauthorised"
     status = 401
+    challenge = "Bearer"
 
 
 class InvalidRequest(KeyscopeError):
@@ -63,13 +64,6 @@ class TooManyMasks(KeyscopeError):
     """More masked keys than the worker takes."""
 
     code = "too_many_masks"
-    status = 413
-
-
-class BodyTooLarge(KeyscopeError):
-    """A request body of more bytes than the worker reads."""
-
-    code = "body_too_large"
     status = 413
 
 
@@ -146,10 +140,3 @@ class InternalError(KeyscopeError):
     """An error that nobody expected; the log says more."""
 
     code = "internal_error"
-
-
-class ClientGone(KeyscopeError):
-    """The client left before its answer was ready."""
-
-    code = "client_gone"
-    status = 499

@@ -9,6 +9,10 @@ from pydantic import BaseModel
 from keyscope.contract.wire import DoneEvent, TokenEvent
 
 _REFERENCE = "#/components/schemas/{model}"
+_NOT_JSON = {
+    "description": "The body is not JSON in UTF-8",
+    "content": {"application/json": {"schema": {"$ref": _REFERENCE.format(model="ErrorAnswer")}}},
+}
 _EVENTS: tuple[type[BaseModel], ...] = (TokenEvent, DoneEvent)
 
 
@@ -24,6 +28,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for path, methods in schema["paths"].items():
         for operation in methods.values():
             operation["security"] = [] if path == "/healthz" else [{"token": []}]
+            if "requestBody" in operation:
+                operation["responses"].setdefault("400", _NOT_JSON)
     return schema
 
 

@@ -1,10 +1,9 @@
 """The live worker's HTTP server: a prompt continued with and without masks, as one answer or as a stream of events."""
 
-import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -12,12 +11,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from sse_starlette import EventSourceResponse
 from starlette.middleware import Middleware
-from starlette.types import Receive, Scope, Send
 
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.wire import (
@@ -36,13 +33,18 @@ from keyscope.contract.wire import (
     WorkerInfo,
     WorkerLens,
 )
+from keyscope.serving.answers import error_answer
+from keyscope.serving.bodies import WholeBody
+from keyscope.serving.clients import unless_gone
+from keyscope.serving.openapi import operation_id
+from keyscope.serving.streams import EVENT_STREAM, Closing
 from keyscope.worker.live import answers, job_routes
 from keyscope.worker.live.activations import ActivationReader, TextTask
 from keyscope.worker.live.admission import Admission
 from keyscope.worker.live.engine import Engine
-from keyscope.worker.live.errors import ClientGone, WorkerStopping
+from keyscope.worker.live.errors import WorkerStopping
 from keyscope.worker.live.generation import Generator, Task
-from keyscope.worker.live.guard import BodyLimit, TokenGuard
+from keyscope.worker.live.guard import TokenGuard
 from keyscope.worker.live.jobs import Jobs
 from keyscope.worker.live.lens import LensReader, LensTask
 from keyscope.worker.live.metrics import Metrics
@@ -55,9 +57,11 @@ from keyscope.worker.model.load import load_model
 log = logging.getLogger(__name__)
 
 DESCRIPTION = "One code language model, its prompts continued with and without chosen keys masked."
-STREAM = "text/event-stream"
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "The prompt or the number of new tokens is over a limit"},
+    400: {
+        "model": ErrorAnswer,
+        "description": "The body is not JSON in UTF-8, or the prompt or the number of new tokens is over a limit",
+    },
     401: {"model": ErrorAnswer, "description": "The token is missing or wrong"},
     409: {"model": ErrorAnswer, "description": "The worker serves other weights"},
     413: {"model": ErrorAnswer, "description": "Too many masks, or too large a body"},
@@ -135,7 +139,7 @@ def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], ob
         await run_in_threadpool(jobs.close)
         engine.close()
 
-    guards = [Middleware(BodyLimit, limit=settings.body_bytes)]
+    guards = [Middleware(WholeBody, limit=settings.body_bytes)]
     if settings.token is not None:
         token = settings.token.get_secret_value()
         guards.insert(0, Middleware(TokenGuard, token=token, open_paths={router.url_path_for("healthz")}))
@@ -146,7 +150,7 @@ def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], ob
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        generate_unique_id_function=_operation_id,
+        generate_unique_id_function=operation_id,
         middleware=guards,
     )
     app.include_router(router)
@@ -154,10 +158,6 @@ def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], ob
     answers.install(app)
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     return app
-
-
-def _operation_id(route: APIRoute) -> str:
-    return route.name
 
 
 def _service(request: Request) -> Service:
@@ -211,14 +211,14 @@ async def generate(body: WorkerGenerate, request: Request, service: ServiceOf) -
     """
     task = await service.admit(body)
     ticket = service.engine.submit(partial(service.generator.run, task), size=len(BRANCHES) * task.new_tokens)
-    with ExitStack() as at_end:
+    async with AsyncExitStack() as at_end:
         at_end.callback(service.engine.cancel, ticket)
-        await _unless_gone(request, service.engine.turn(ticket))
+        await unless_gone(request, service.engine.turn(ticket))
         events = aiter(ticket)
-        first = await _unless_gone(request, anext(events))
-        if STREAM in request.headers.get("accept", ""):
-            return _EventStream(_server_sent(first, events), at_end.pop_all())
-        return await _unless_gone(request, _whole_answer(first, events))
+        first = await unless_gone(request, anext(events))
+        if EVENT_STREAM in request.headers.get("accept", ""):
+            return _Events(_server_sent(first, events), at_end.pop_all())
+        return await unless_gone(request, _whole_answer(first, events))
 
 
 @router.post("/activations", responses=_REFUSALS)
@@ -238,22 +238,16 @@ async def lens(body: WorkerLens, request: Request, service: ServiceOf) -> LensAn
 async def _one_answer(request: Request, engine: Engine, work: Work[T]) -> T:
     """The answer of work that emits nothing before it."""
     ticket = engine.submit(work, size=1)
-    with ExitStack() as at_end:
+    async with AsyncExitStack() as at_end:
         at_end.callback(engine.cancel, ticket)
-        await _unless_gone(request, engine.turn(ticket))
-        return await _unless_gone(request, anext(aiter(ticket)))
+        await unless_gone(request, engine.turn(ticket))
+        return await unless_gone(request, anext(aiter(ticket)))
 
 
-class _EventStream(EventSourceResponse):
-    """A stream that closes what it was made from when it ends, however it ends."""
-
-    def __init__(self, content: AsyncIterator[dict[str, str]], at_end: ExitStack) -> None:
+class _Events(Closing, EventSourceResponse):
+    def __init__(self, content: AsyncIterator[dict[str, str]], source: AsyncExitStack) -> None:
         super().__init__(content, sep="\n")
-        self._at_end = at_end
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._at_end:
-            await super().__call__(scope, receive, send)
+        self.source = source
 
 
 async def _server_sent(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[dict[str, str]]:
@@ -262,7 +256,7 @@ async def _server_sent(first: Event, rest: AsyncIterator[Event]) -> AsyncIterato
         async for event in rest:
             yield _sent(event)
     except KeyscopeError as error:
-        yield {"event": "error", "data": answers.error_answer(error).model_dump_json()}
+        yield {"event": "error", "data": error_answer(error).model_dump_json()}
 
 
 def _sent(event: Event) -> dict[str, str]:
@@ -283,26 +277,3 @@ async def _whole_answer(first: Event, rest: AsyncIterator[Event]) -> GenerateAns
         elapsed_ms=event.elapsed_ms,
         code=event.code,
     )
-
-
-async def _unless_gone(request: Request, wanted: Awaitable[T]) -> T:
-    """What is awaited.
-
-    Raises:
-        ClientGone: the client left before.
-    """
-    result = asyncio.ensure_future(wanted)
-    departure = asyncio.ensure_future(_departure(request))
-    try:
-        await asyncio.wait({result, departure}, return_when=asyncio.FIRST_COMPLETED)
-        if not result.done():
-            raise ClientGone("the client left before its answer was ready")
-        return result.result()
-    finally:
-        for future in (result, departure):
-            future.cancel()
-
-
-async def _departure(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from keyscope.worker.cache import default_cache
+from keyscope.contract.cache import default_cache
 
 DEFAULT_CACHE = default_cache()
 

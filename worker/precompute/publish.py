@@ -18,8 +18,8 @@ from keyscope.worker.precompute.bands import BANDS, cut_bands, rank_in
 from keyscope.worker.precompute.collect import polarities
 from keyscope.worker.precompute.moments import Moments
 from keyscope.worker.precompute.partial import Entries, Partial, partial_name
+from keyscope.worker.precompute.runner import Shard
 from keyscope.worker.precompute.sampling import SLOTS
-from keyscope.worker.precompute.shard import Shard
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.values import ValueReader, ValueTokens
 from keyscope.worker.progress import Advance

@@ -27,11 +27,11 @@ from keyscope.worker.precompute.disk import locked, readable_disk_errors
 from keyscope.worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
 from keyscope.worker.precompute.estimate import estimate
 from keyscope.worker.precompute.partial import completed
+from keyscope.worker.precompute.pool import ShardWork, run_shards
 from keyscope.worker.precompute.presets import check_preset
 from keyscope.worker.precompute.provenance import provenance
 from keyscope.worker.precompute.publish import Publisher
-from keyscope.worker.precompute.shard import Shard, plan_shards
-from keyscope.worker.precompute.shards import ShardWork, run_shards
+from keyscope.worker.precompute.runner import Shard, plan_shards
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
 from keyscope.worker.precompute.verify import verify
 from keyscope.worker.progress import Progress

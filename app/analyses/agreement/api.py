@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from keyscope.app.analyses.sheets import analysis_sheet, check_computed
-from keyscope.app.api.exports import OF_A_RUN, Wanted
+from keyscope.app.analyses.sheets import check_computed
 from keyscope.app.queries.agreement import (
     ByLayer,
     ContextEstimates,
@@ -18,7 +17,6 @@ from keyscope.app.queries.agreement import (
     layer_estimates,
     token_estimates,
 )
-from keyscope.app.table_files import respond
 from keyscope.app.web import shapes as models
 from keyscope.app.web.dependencies import Cursor, OpenRun
 from keyscope.contract.analyses.agreement import CONTEXT_MEASURES, CONTROLS, LAYER_MEASURES, TOKEN_MEASURES
@@ -108,17 +106,6 @@ def show_layer_agreement(run: OpenRun, cursor: Cursor) -> LayerAgreementAnswer:
         ],
         help=LAYER_MEASURES | TOKEN_MEASURES | CONTEXT_MEASURES | CONTROLS,
     )
-
-
-@router.get("/runs/{run}/export/analyses/{table}", responses=OF_A_RUN, response_class=Response)
-def export_analysis_table(
-    run: OpenRun,
-    cursor: Cursor,
-    table: Annotated[str, Path(description="Name of the table, such as agreement_contexts")],
-    format: Wanted = "csv",
-) -> Response:
-    """A whole table of an analysis."""
-    return respond(analysis_sheet(run, cursor, table), format)
 
 
 def _layer(

@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from keyscope.app.accounts import by_word
 from keyscope.app.accounts.identity import Visitor
 from keyscope.app.accounts.names import person_name
+from keyscope.app.web import by_word
 from keyscope.app.web.forms import FormModel, see_other, way_back
 from keyscope.app.web.render import Frame, Help, MaskText, Page, links_of, respond
 

@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from keyscope.app.accounts import admission, joining, people, sessions
+from keyscope.app.accounts import joining, people, sessions
 from keyscope.app.accounts import sign_in as entrance
 from keyscope.app.accounts.identity import AtBrowser, Person, Visitor
 from keyscope.app.accounts.oidc import Flow, Identity, Provider, ProviderRefused
@@ -20,6 +20,7 @@ from keyscope.app.errors import NotFound
 from keyscope.app.pages.accounts import account
 from keyscope.app.pages.accounts.sign_in import RequestOrigin, signed_in
 from keyscope.app.roles import Role
+from keyscope.app.web import admission
 from keyscope.app.web.dependencies import LabelsDatabase, SettingsOf
 from keyscope.app.web.forms import FormModel, see_other, way_back
 from keyscope.app.web.links import Links

@@ -7,11 +7,12 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from keyscope.app.accounts import admission, passwords, sessions
+from keyscope.app.accounts import passwords, sessions
 from keyscope.app.accounts import sign_in as entrance
 from keyscope.app.accounts.identity import AtBrowser, Person, Visitor
 from keyscope.app.accounts.sign_in import Origin
 from keyscope.app.database.engine import Database
+from keyscope.app.web import admission
 from keyscope.app.web.dependencies import LabelsDatabase, SettingsOf
 from keyscope.app.web.error_handlers import describe
 from keyscope.app.web.forms import FormModel, see_other, way_back

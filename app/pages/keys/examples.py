@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import duckdb
 
 from keyscope.app import queries
-from keyscope.app.pages.keys.label_box import place
+from keyscope.app.labels.models import Evidence
 from keyscope.app.queries import Example, Statistics, Vocabulary
 from keyscope.app.web.code import Line, code_lines
 from keyscope.contract.keys import KeyId
@@ -94,5 +94,5 @@ def _card(example: Example, scale: float, cut: bool) -> Card:
         lines=lines,
         more=any(line.far for line in lines),
         prompt="".join(token.text for token in upto if not token.token.special),
-        place=place(example.file_sha256, example.offset),
+        place=str(Evidence(file_sha256=example.file_sha256, offset=example.offset)),
     )

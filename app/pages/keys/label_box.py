@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from keyscope.app.accounts.identity import Person
 from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.labels import repository
-from keyscope.app.labels.models import Kind, Label
+from keyscope.app.labels.models import Evidence, Kind, Label
 from keyscope.app.labels.repository import Target
 from keyscope.app.roles import Role
 
@@ -28,7 +28,7 @@ class ShownLabel:
     confidence: float | None
     tags: list[str]
     evidence: list[str]
-    """Triggers it rests on, each as `place` writes it."""
+    """Triggers it rests on, each written `sha256:offset`."""
     given: datetime
 
 
@@ -100,11 +100,6 @@ class LabelBox:
         return CONFIDENCES if given is None else {given: f"{100 * given:.3g} %"} | CONFIDENCES
 
 
-def place(file_sha256: str, offset: int) -> str:
-    """A place in a corpus file as forms send it."""
-    return f"{file_sha256}:{offset}"
-
-
 def box(
     database: Database,
     target: Target,
@@ -157,7 +152,7 @@ def shown(label: Label) -> ShownLabel:
         description=label.description,
         confidence=label.confidence,
         tags=label.tags,
-        evidence=[place(each["file_sha256"], each["offset"]) for each in label.evidence],
+        evidence=[str(Evidence(**each)) for each in label.evidence],
         given=label.created_at,
     )
 

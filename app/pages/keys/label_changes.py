@@ -5,7 +5,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
-from keyscope.app.accounts.by_word import remember
 from keyscope.app.accounts.identity import Person, Visitor
 from keyscope.app.database.engine import Database
 from keyscope.app.labels import repository
@@ -14,6 +13,7 @@ from keyscope.app.pages.keys.label_box import ShownLabel, shown
 from keyscope.app.pages.keys.label_form import LabelForm
 from keyscope.app.pages.keys.state import KeyState
 from keyscope.app.runs import Run
+from keyscope.app.web.by_word import remember
 from keyscope.app.web.dependencies import Key, LabelsDatabase, OpenRun
 from keyscope.app.web.forms import see_other
 from keyscope.app.web.links import Links
@@ -78,7 +78,7 @@ class Change:
             key=self.key,
             saved=shown(current) if current else None,
             sent=self.form,
-            evidence=[f"{each.file_sha256}:{each.offset}" for each in judgement.evidence],
+            evidence=[str(each) for each in judgement.evidence],
             save_href=save_href,
             keep_href=keep_href,
         )

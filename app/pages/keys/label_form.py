@@ -14,7 +14,7 @@ from keyscope.app.roles import Role
 from keyscope.app.web.forms import BlankIsNone, FormModel
 
 Place = Annotated[str, Field(pattern="^[0-9a-f]{64}:[0-9]{1,9}$")]
-"""A trigger, as `label_box.place` writes it."""
+"""A trigger, written `sha256:offset`."""
 Places = Annotated[list[Place], Field(max_length=MOST_EVIDENCE)]
 
 
@@ -48,12 +48,9 @@ class LabelForm(FormModel):
             InvalidParameter: no kind is chosen.
         """
         if self.kind is None:
-            raise InvalidParameter("a label needs a kind: choose syntactic, semantic, mixed or unclear")
+            raise InvalidParameter(f"a label needs a kind: choose {Kind.choices()}")
         places = [each for each in self.kept if each not in self.shown] + self.evidence
-        evidence = []
-        for each in dict.fromkeys(places):
-            sha256, _, offset = each.partition(":")
-            evidence.append(Evidence(file_sha256=sha256, offset=int(offset)))
+        evidence = [Evidence.parse(each) for each in dict.fromkeys(places)]
         return Judgement(self.kind, self.description.strip(), self.confidence, self.tags, evidence)
 
     def sender(self, visitor: Person | None) -> Person:

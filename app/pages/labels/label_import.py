@@ -10,15 +10,16 @@ from fastapi.responses import HTMLResponse
 
 from keyscope.app.accounts.identity import Admin, Visitor, needs
 from keyscope.app.errors import InvalidParameter
-from keyscope.app.labels.import_files import format_of
 from keyscope.app.labels.importing import ImportRefused, Outcome, Problem, import_upload
 from keyscope.app.labels.records import NEEDED
 from keyscope.app.roles import Role
 from keyscope.app.runs import Registry
+from keyscope.app.table_files import format_of
 from keyscope.app.web.dependencies import LabelsDatabase, Runs
 from keyscope.app.web.render import Frame, Help, MaskText, Page, links_of, respond
-from keyscope.app.web.security import MAX_BODY_BYTES, BodyTooLarge
+from keyscope.app.web.security import MAX_BODY_BYTES
 from keyscope.contract.errors import KeyscopeError
+from keyscope.serving.bodies import BodyTooLarge
 
 MAX_FILE_BYTES = MAX_BODY_BYTES // 10**6 * 10**6
 """Whole megabytes, which leaves the form around the file room in a request."""

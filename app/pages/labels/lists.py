@@ -11,14 +11,13 @@ from sqlalchemy.orm import Session
 
 from keyscope.app import queries
 from keyscope.app.accounts.identity import Labeler, Person, Visitor
-from keyscope.app.api.lists import ListId, check_keys
 from keyscope.app.labels import lists
 from keyscope.app.labels.lists import Summary
 from keyscope.app.labels.team_models import KeyList, ListEntry
 from keyscope.app.roles import Role
 from keyscope.app.runs import Registry, Run
 from keyscope.app.web.baskets import shortened
-from keyscope.app.web.dependencies import LabelsDatabase, Runs
+from keyscope.app.web.dependencies import LabelsDatabase, ListId, Runs
 from keyscope.app.web.forms import FormModel, see_other
 from keyscope.app.web.links import Basket, Links
 from keyscope.app.web.render import ChosenRun, Crumb, Frame, Help, MaskText, Page, links_of, respond
@@ -223,7 +222,7 @@ def add_keys(
 ) -> RedirectResponse:
     """Put keys at the end of a list."""
     keys = parse_keys(form.keys)
-    check_keys(registry, database, list_id, person.name, keys)
+    lists.check_keys(registry, database, list_id, person.name, keys)
     database.write(lambda session: lists.add_keys(session, list_id, person, keys, form.note))
     return _to_list(back, list_id)
 

@@ -28,8 +28,6 @@ router = APIRouter()
 
 PAGE = 50
 """Disagreements on one page."""
-COLOURS = {Kind.SYNTACTIC: "--cool", Kind.SEMANTIC: "--heat", Kind.MIXED: "--third", Kind.UNCLEAR: "--edge"}
-"""Design tokens of the kinds, as their chips have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ def kinds_by_layer(layers: Sequence[LayerKinds], scores: Mapping[int, float] | N
                 text=[f"{layer.counts[kind]} of {total}" for layer, total in zip(layers, totals, strict=True)],
                 textposition="none",
                 name=kind.value,
-                meta={"colour": COLOURS[kind]},
+                meta={"colour": kind.colour},
                 hovertemplate=f"layer %{{x}}<br>%{{y:.0%}} {kind.value}, %{{text}} labels<extra></extra>",
             )
             for kind in agreement.KINDS

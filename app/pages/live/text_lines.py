@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from keyscope.app.queries import Token
-from keyscope.app.queries.tokens import decode
+from keyscope.contract.token_text import decode
 
 Href = Callable[[int, int], str]
 """Where choosing the tokens from the first to the last leads."""

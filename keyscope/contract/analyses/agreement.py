@@ -66,47 +66,44 @@ _RATE = (
     Column("high", "DOUBLE", "Upper end of that interval"),
 )
 
-TABLES: tuple[Table, ...] = (
-    Table(
-        "agreement",
-        (
-            Column("measure", "VARCHAR", "One of LAYER_MEASURES or TOKEN_MEASURES"),
-            Column("control", "VARCHAR", "One of CONTROLS; empty for the measure itself"),
-            Column("split", "VARCHAR", "One of SPLITS"),
-            Column("part", "VARCHAR", "Which language, role, … of the split"),
-            Column(
-                "layer", "USMALLINT", "Empty where the measure is not about a layer, or is the mean over all layers"
-            ),
-            *_RATE,
-            Column("n", "UBIGINT", "Tokens"),
-            Column("files", "UINTEGER", "Files they are in"),
-        ),
-        ("measure", "control", "split", "part", "layer"),
+AGREEMENT = Table(
+    "agreement",
+    (
+        Column("measure", "VARCHAR", "One of LAYER_MEASURES or TOKEN_MEASURES"),
+        Column("control", "VARCHAR", "One of CONTROLS; empty for the measure itself"),
+        Column("split", "VARCHAR", "One of SPLITS"),
+        Column("part", "VARCHAR", "Which language, role, … of the split"),
+        Column("layer", "USMALLINT", "Empty where the measure is not about a layer, or is the mean over all layers"),
+        *_RATE,
+        Column("n", "UBIGINT", "Tokens"),
+        Column("files", "UINTEGER", "Files they are in"),
     ),
-    Table(
-        "agreement_contexts",
-        (
-            Column("size", "USMALLINT", "Tokens of context, the one after which is predicted included"),
-            Column("measure", "VARCHAR", "One of CONTEXT_MEASURES"),
-            Column("layer", "USMALLINT", "Empty where the measure is not about a layer"),
-            *_RATE,
-            Column("n", "UBIGINT", "Tokens, the same for every size"),
-            Column("files", "UINTEGER", "Files they are in"),
-        ),
-        ("size", "measure", "layer"),
-    ),
-    Table(
-        "agreement_keys",
-        (
-            Column("measure", "VARCHAR", "One of KEY_MEASURES"),
-            Column("control", "VARCHAR", "permuted_values, or empty for the measure itself"),
-            Column("projection", "VARCHAR", "normed or raw"),
-            Column("layer", "USMALLINT", "Empty for keys of all layers"),
-            Column("tenth", "UTINYINT", "Tenth of all keys by their value's largest probability, from 1; or empty"),
-            *_RATE,
-            Column("n", "UBIGINT", "Keys that fire"),
-            Column("files", "UINTEGER", "Files that their strongest triggers are in"),
-        ),
-        ("measure", "control", "projection", "layer", "tenth"),
-    ),
+    ("measure", "control", "split", "part", "layer"),
 )
+AGREEMENT_CONTEXTS = Table(
+    "agreement_contexts",
+    (
+        Column("size", "USMALLINT", "Tokens of context, the one after which is predicted included"),
+        Column("measure", "VARCHAR", "One of CONTEXT_MEASURES"),
+        Column("layer", "USMALLINT", "Empty where the measure is not about a layer"),
+        *_RATE,
+        Column("n", "UBIGINT", "Tokens, the same for every size"),
+        Column("files", "UINTEGER", "Files they are in"),
+    ),
+    ("size", "measure", "layer"),
+)
+AGREEMENT_KEYS = Table(
+    "agreement_keys",
+    (
+        Column("measure", "VARCHAR", "One of KEY_MEASURES"),
+        Column("control", "VARCHAR", "permuted_values, or empty for the measure itself"),
+        Column("projection", "VARCHAR", "normed or raw"),
+        Column("layer", "USMALLINT", "Empty for keys of all layers"),
+        Column("tenth", "UTINYINT", "Tenth of all keys by their value's largest probability, from 1; or empty"),
+        *_RATE,
+        Column("n", "UBIGINT", "Keys that fire"),
+        Column("files", "UINTEGER", "Files that their strongest triggers are in"),
+    ),
+    ("measure", "control", "projection", "layer", "tenth"),
+)
+TABLES: tuple[Table, ...] = (AGREEMENT, AGREEMENT_CONTEXTS, AGREEMENT_KEYS)

@@ -100,100 +100,103 @@ _ESTIMATED = (
     Column("n", "UBIGINT", "Keys, or what COUNTED says"),
 )
 
+FIRING_KEYS = Table(
+    "firing_keys",
+    (
+        *KEY,
+        Column("strong_level", "FLOAT", "Coefficient over which the key fires strongly"),
+        Column("strong_rate", "FLOAT", "Share of tokens on which it fires strongly"),
+        Column("position_information", "FLOAT", "Mutual information of firing (c > 0) and window position, in nats"),
+        Column("position_information_strong", "FLOAT", "The same of firing strongly"),
+        Column("position_shape", "VARCHAR", "Where in the window it fires more, for keys over the threshold"),
+        Column("strong_language_entropy", "FLOAT", "Entropy over languages of its rates of firing strongly, in nats"),
+        Column("language_p", "DOUBLE", "Chance of rates by language as far apart in files of one kind (Welch)"),
+        Column("language_q", "DOUBLE", "The same as false discovery rate over all keys"),
+        Column("specific_language", "VARCHAR", "Language it is specific to (LAPE): low entropy, high rate there"),
+        Column(
+            "language_f1",
+            "FLOAT",
+            "F1 of telling one language from the others by its mean over a file, on held-out files",
+        ),
+        Column("identified_language", "VARCHAR", "Language of that F1"),
+        Column("own_logit", "FLOAT", "L(v) of the tokens it fires on most, over the mean token"),
+        Column("detected_tokens", "UTINYINT", "Tokens it detects, at the first level at which it does; 0 for none"),
+        Column("detector_level", "VARCHAR", "That level"),
+        Column("weight_class", "VARCHAR", "prediction, suppression or entropy, by its weights; empty for most"),
+    ),
+    ("layer", "index"),
+)
+FIRING_LANGUAGES = Table(
+    "firing_languages",
+    (
+        *KEY,
+        Column("language", "VARCHAR"),
+        Column("strong_rate", "FLOAT", "Share of the language's tokens on which it fires strongly"),
+        Column("f1", "FLOAT", "F1 of telling the language by the key's mean over a file, on held-out files"),
+        Column(
+            "threshold",
+            "FLOAT",
+            "Mean over a file from which the language is said, or below which, fixed on the other files",
+        ),
+        Column("above", "BOOLEAN", "The language is said from the threshold upwards"),
+    ),
+    ("layer", "index", "language"),
+)
+FIRING_POSITIONS = Table(
+    "firing_positions",
+    (
+        *KEY,
+        Column("level", "VARCHAR", "fires or strong"),
+        Column("rates", "FLOAT[]", "Firing rate in each bucket of window positions"),
+    ),
+    ("layer", "index", "level"),
+)
+FIRING_BUCKETS = Table(
+    "firing_buckets",
+    (
+        Column("bucket", "UTINYINT"),
+        Column("first", "UINTEGER", "First window position of the bucket, from 0"),
+        Column("last", "UINTEGER", "Last window position of it"),
+        Column("tokens", "UBIGINT", "Tokens of the corpus in it"),
+    ),
+    ("bucket",),
+)
+FIRING_DETECTORS = Table(
+    "firing_detectors",
+    (
+        *KEY,
+        Column("level", "VARCHAR", "One of LEVELS"),
+        Column("token_id", "INTEGER"),
+        Column("occurrences", "UBIGINT", "Of the token in the corpus"),
+        Column("fired", "UBIGINT", "Of these, with the key firing"),
+        Column("share", "FLOAT", "Of all the key's firing"),
+    ),
+    ("layer", "index", "level", "token_id"),
+)
+FIRING_LAYERS = Table(
+    "firing_layers",
+    (
+        *_MEASURED,
+        Column("layer", "USMALLINT"),
+        *_ESTIMATED,
+    ),
+    ("measure", "control", "part", "layer"),
+)
+FIRING_GROUPS = Table(
+    "firing_groups",
+    (
+        *_MEASURED,
+        Column("layers", "VARCHAR", "One of GROUPS"),
+        *_ESTIMATED,
+    ),
+    ("measure", "control", "part", "layers"),
+)
 TABLES: tuple[Table, ...] = (
-    Table(
-        "firing_keys",
-        (
-            *KEY,
-            Column("strong_level", "FLOAT", "Coefficient over which the key fires strongly"),
-            Column("strong_rate", "FLOAT", "Share of tokens on which it fires strongly"),
-            Column(
-                "position_information", "FLOAT", "Mutual information of firing (c > 0) and window position, in nats"
-            ),
-            Column("position_information_strong", "FLOAT", "The same of firing strongly"),
-            Column("position_shape", "VARCHAR", "Where in the window it fires more, for keys over the threshold"),
-            Column(
-                "strong_language_entropy", "FLOAT", "Entropy over languages of its rates of firing strongly, in nats"
-            ),
-            Column("language_p", "DOUBLE", "Chance of rates by language as far apart in files of one kind (Welch)"),
-            Column("language_q", "DOUBLE", "The same as false discovery rate over all keys"),
-            Column("specific_language", "VARCHAR", "Language it is specific to (LAPE): low entropy, high rate there"),
-            Column(
-                "language_f1",
-                "FLOAT",
-                "F1 of telling one language from the others by its mean over a file, on held-out files",
-            ),
-            Column("identified_language", "VARCHAR", "Language of that F1"),
-            Column("own_logit", "FLOAT", "L(v) of the tokens it fires on most, over the mean token"),
-            Column("detected_tokens", "UTINYINT", "Tokens it detects, at the first level at which it does; 0 for none"),
-            Column("detector_level", "VARCHAR", "That level"),
-            Column("weight_class", "VARCHAR", "prediction, suppression or entropy, by its weights; empty for most"),
-        ),
-        ("layer", "index"),
-    ),
-    Table(
-        "firing_languages",
-        (
-            *KEY,
-            Column("language", "VARCHAR"),
-            Column("strong_rate", "FLOAT", "Share of the language's tokens on which it fires strongly"),
-            Column("f1", "FLOAT", "F1 of telling the language by the key's mean over a file, on held-out files"),
-            Column(
-                "threshold",
-                "FLOAT",
-                "Mean over a file from which the language is said, or below which, fixed on the other files",
-            ),
-            Column("above", "BOOLEAN", "The language is said from the threshold upwards"),
-        ),
-        ("layer", "index", "language"),
-    ),
-    Table(
-        "firing_positions",
-        (
-            *KEY,
-            Column("level", "VARCHAR", "fires or strong"),
-            Column("rates", "FLOAT[]", "Firing rate in each bucket of window positions"),
-        ),
-        ("layer", "index", "level"),
-    ),
-    Table(
-        "firing_buckets",
-        (
-            Column("bucket", "UTINYINT"),
-            Column("first", "UINTEGER", "First window position of the bucket, from 0"),
-            Column("last", "UINTEGER", "Last window position of it"),
-            Column("tokens", "UBIGINT", "Tokens of the corpus in it"),
-        ),
-        ("bucket",),
-    ),
-    Table(
-        "firing_detectors",
-        (
-            *KEY,
-            Column("level", "VARCHAR", "One of LEVELS"),
-            Column("token_id", "INTEGER"),
-            Column("occurrences", "UBIGINT", "Of the token in the corpus"),
-            Column("fired", "UBIGINT", "Of these, with the key firing"),
-            Column("share", "FLOAT", "Of all the key's firing"),
-        ),
-        ("layer", "index", "level", "token_id"),
-    ),
-    Table(
-        "firing_layers",
-        (
-            *_MEASURED,
-            Column("layer", "USMALLINT"),
-            *_ESTIMATED,
-        ),
-        ("measure", "control", "part", "layer"),
-    ),
-    Table(
-        "firing_groups",
-        (
-            *_MEASURED,
-            Column("layers", "VARCHAR", "One of GROUPS"),
-            *_ESTIMATED,
-        ),
-        ("measure", "control", "part", "layers"),
-    ),
+    FIRING_KEYS,
+    FIRING_LANGUAGES,
+    FIRING_POSITIONS,
+    FIRING_BUCKETS,
+    FIRING_DETECTORS,
+    FIRING_LAYERS,
+    FIRING_GROUPS,
 )

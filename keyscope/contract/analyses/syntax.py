@@ -94,81 +94,87 @@ _INTERVAL = (
     Column("control_low", "DOUBLE", "Lower end of what 95 % of the draws of the control gave"),
     Column("control_high", "DOUBLE", "Upper end"),
 )
-TABLES = (
-    Table("syntax_keys", KEY + KEY_MEASURES, ("layer", "index")),
-    Table(
-        "syntax_profiles",
-        (
-            *KEY,
-            Column("aspect", "VARCHAR", "role, node, statement, expression, declaration or scope"),
-            Column("rank", "USMALLINT", "From 1, the commonest value"),
-            Column("value", "VARCHAR"),
-            Column("triggers", "USMALLINT", "Triggers with this value"),
-            Column("share", "FLOAT", "Share of the key's triggers"),
-            Column("base", "FLOAT", "Share of all tokens of the corpus, languages weighted as among the triggers"),
-            Column("lift", "FLOAT", "Share over base: 1 is chance"),
-            Column("sample_share", "FLOAT", "Share of the key's samples below its triggers in which it fires"),
-            Column("q", "DOUBLE", "Of the commonest value: chance of as many by random places, corrected for all keys"),
-            Column(
-                "distinct_q",
-                "DOUBLE",
-                "The same with equal trigger tokens, equal tokens before them and equal positions each counted once "
-                "against others about as common, whichever says least: is it more than a few tokens that happen to be so?",
-            ),
+SYNTAX_KEYS = Table("syntax_keys", KEY + KEY_MEASURES, ("layer", "index"))
+SYNTAX_PROFILES = Table(
+    "syntax_profiles",
+    (
+        *KEY,
+        Column("aspect", "VARCHAR", "role, node, statement, expression, declaration or scope"),
+        Column("rank", "USMALLINT", "From 1, the commonest value"),
+        Column("value", "VARCHAR"),
+        Column("triggers", "USMALLINT", "Triggers with this value"),
+        Column("share", "FLOAT", "Share of the key's triggers"),
+        Column("base", "FLOAT", "Share of all tokens of the corpus, languages weighted as among the triggers"),
+        Column("lift", "FLOAT", "Share over base: 1 is chance"),
+        Column("sample_share", "FLOAT", "Share of the key's samples below its triggers in which it fires"),
+        Column("q", "DOUBLE", "Of the commonest value: chance of as many by random places, corrected for all keys"),
+        Column(
+            "distinct_q",
+            "DOUBLE",
+            "The same with equal trigger tokens, equal tokens before them and equal positions each counted once "
+            "against others about as common, whichever says least: is it more than a few tokens that happen to be so?",
         ),
-        ("layer", "index", "aspect", "rank"),
     ),
-    Table(
-        "syntax_layers",
-        (
-            Column("measure", "VARCHAR"),
-            Column("layer", "USMALLINT"),
-            Column("keys", "UINTEGER", "Keys it was measured of"),
-            Column("mean", "DOUBLE"),
-            *_INTERVAL,
-            Column("lower_quartile", "DOUBLE", "A quarter of the keys are below; empty for shares of keys"),
-            Column("median", "DOUBLE"),
-            Column("upper_quartile", "DOUBLE", "A quarter of the keys are above"),
-        ),
-        ("measure", "layer"),
+    ("layer", "index", "aspect", "rank"),
+)
+SYNTAX_LAYERS = Table(
+    "syntax_layers",
+    (
+        Column("measure", "VARCHAR"),
+        Column("layer", "USMALLINT"),
+        Column("keys", "UINTEGER", "Keys it was measured of"),
+        Column("mean", "DOUBLE"),
+        *_INTERVAL,
+        Column("lower_quartile", "DOUBLE", "A quarter of the keys are below; empty for shares of keys"),
+        Column("median", "DOUBLE"),
+        Column("upper_quartile", "DOUBLE", "A quarter of the keys are above"),
     ),
-    Table(
-        "syntax_trends",
-        (
-            Column("measure", "VARCHAR"),
-            Column("keys", "UINTEGER", "Keys it was measured of"),
-            Column("difference", "DOUBLE", "Mean of the upper half of the layers less that of the lower half"),
-            *_INTERVAL,
-        ),
-        ("measure",),
+    ("measure", "layer"),
+)
+SYNTAX_TRENDS = Table(
+    "syntax_trends",
+    (
+        Column("measure", "VARCHAR"),
+        Column("keys", "UINTEGER", "Keys it was measured of"),
+        Column("difference", "DOUBLE", "Mean of the upper half of the layers less that of the lower half"),
+        *_INTERVAL,
     ),
-    Table(
-        "syntax_layer_values",
-        (
-            Column("aspect", "VARCHAR"),
-            Column("value", "VARCHAR"),
-            Column("layer", "USMALLINT"),
-            Column("triggers", "UBIGINT", "Triggers with this value, over the layer's keys"),
-            Column("share", "DOUBLE", "Share of the triggers of the layer's keys"),
-            *_INTERVAL,
-            Column("base", "DOUBLE", "Share of all tokens of the corpus, languages weighted as among the triggers"),
-            Column("lift", "DOUBLE", "Share over base: 1 is chance"),
-            Column("keys", "UINTEGER", "Keys whose commonest value it is"),
-            Column("significant", "UINTEGER", "Those with distinct_q up to 0.05"),
-        ),
-        ("aspect", "value", "layer"),
+    ("measure",),
+)
+SYNTAX_LAYER_VALUES = Table(
+    "syntax_layer_values",
+    (
+        Column("aspect", "VARCHAR"),
+        Column("value", "VARCHAR"),
+        Column("layer", "USMALLINT"),
+        Column("triggers", "UBIGINT", "Triggers with this value, over the layer's keys"),
+        Column("share", "DOUBLE", "Share of the triggers of the layer's keys"),
+        *_INTERVAL,
+        Column("base", "DOUBLE", "Share of all tokens of the corpus, languages weighted as among the triggers"),
+        Column("lift", "DOUBLE", "Share over base: 1 is chance"),
+        Column("keys", "UINTEGER", "Keys whose commonest value it is"),
+        Column("significant", "UINTEGER", "Those with distinct_q up to 0.05"),
     ),
-    Table(
-        "syntax_base",
-        (
-            Column("aspect", "VARCHAR"),
-            Column("value", "VARCHAR"),
-            Column("language", "VARCHAR"),
-            Column("tokens", "UBIGINT"),
-            Column("share", "DOUBLE", "Share of the language's tokens"),
-            Column("low", "DOUBLE", "Lower end of its 95 % interval, by bootstrap over files"),
-            Column("high", "DOUBLE", "Upper end"),
-        ),
-        ("aspect", "value", "language"),
+    ("aspect", "value", "layer"),
+)
+SYNTAX_BASE = Table(
+    "syntax_base",
+    (
+        Column("aspect", "VARCHAR"),
+        Column("value", "VARCHAR"),
+        Column("language", "VARCHAR"),
+        Column("tokens", "UBIGINT"),
+        Column("share", "DOUBLE", "Share of the language's tokens"),
+        Column("low", "DOUBLE", "Lower end of its 95 % interval, by bootstrap over files"),
+        Column("high", "DOUBLE", "Upper end"),
     ),
+    ("aspect", "value", "language"),
+)
+TABLES: tuple[Table, ...] = (
+    SYNTAX_KEYS,
+    SYNTAX_PROFILES,
+    SYNTAX_LAYERS,
+    SYNTAX_TRENDS,
+    SYNTAX_LAYER_VALUES,
+    SYNTAX_BASE,
 )

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 
+from anyio.from_thread import BlockingPortal
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from keyscope.app.accounts import admission, invitations, people, sessions, tokens
+from keyscope.app.accounts import invitations, people, sessions, tokens
 from keyscope.app.accounts.passwords import hash_password
 from keyscope.app.database.engine import Database
 from keyscope.app.roles import Role
+from keyscope.app.web import admission
 
 PASSWORD = "correct horse battery"
 
@@ -17,6 +19,8 @@ PASSWORD = "correct horse battery"
 @dataclass
 class Office:
     app: FastAPI
+    portal: BlockingPortal | None = None
+    """The event loop in which the app started."""
 
     @property
     def database(self) -> Database:
@@ -27,12 +31,19 @@ class Office:
         hashed = hash_password(PASSWORD)
         self.database.write(lambda session: people.add(session, name, Role(role), hashed))
 
+    def add_three(self) -> None:
+        """Ada (admin), Lea (labeler) and Vic (viewer)."""
+        for name, role in (("Ada", "admin"), ("Lea", "labeler"), ("Vic", "viewer")):
+            self.add(name, role)
+
     def account_id(self, name: str) -> int:
         return self.database.read(lambda session: people.get(session, name).id)
 
     def stranger(self) -> TestClient:
         """A browser in which nobody has signed in."""
-        return TestClient(self.app, follow_redirects=False)
+        client = TestClient(self.app, follow_redirects=False)
+        client.portal = self.portal
+        return client
 
     def browser(self, name: str) -> TestClient:
         """A browser in which somebody has signed in, without the form."""

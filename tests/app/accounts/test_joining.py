@@ -4,12 +4,12 @@ import html
 import re
 import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
+from pydantic import SecretStr
 
 from keyscope.app.accounts import joining, people
 from keyscope.app.accounts.oidc import Flow, Identity
@@ -21,16 +21,10 @@ from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider, vouched
 JOIN, PART = "/account/provider/join", "/account/provider/part"
 
 
-@pytest.fixture
-def settings(provider: FakeProvider, runs_dir: Path, database_url: str) -> Settings:
-    return Settings(
-        runs=runs_dir,
-        database_url=database_url,
-        accounts="accounts",
-        oidc_issuer=provider.issuer,
-        oidc_client_id=CLIENT,
-        oidc_client_secret=SECRET,
-    )
+@pytest.fixture(scope="module")
+def module_settings(module_settings: Settings, serving_provider: FakeProvider) -> Settings:
+    own = {"oidc_issuer": serving_provider.issuer, "oidc_client_id": CLIENT, "oidc_client_secret": SecretStr(SECRET)}
+    return module_settings.model_copy(update=own)
 
 
 def leave(browser: TestClient, password: str = PASSWORD) -> str:

@@ -1,6 +1,5 @@
 import time
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -8,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from joserfc.jwk import OctKey, RSAKey
+from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
 from keyscope.app.accounts import people
@@ -47,16 +47,10 @@ SPOKE: dict[str, Callable[[Session], object]] = {
 """What bears Eve's name after she has done it."""
 
 
-@pytest.fixture
-def settings(provider: FakeProvider, runs_dir: Path, sqlite_url: str) -> Settings:
-    return Settings(
-        runs=runs_dir,
-        database_url=sqlite_url,
-        accounts="accounts",
-        oidc_issuer=provider.issuer,
-        oidc_client_id=CLIENT,
-        oidc_client_secret=SECRET,
-    )
+@pytest.fixture(scope="module")
+def module_settings(module_settings: Settings, serving_provider: FakeProvider) -> Settings:
+    own = {"oidc_issuer": serving_provider.issuer, "oidc_client_id": CLIENT, "oidc_client_secret": SecretStr(SECRET)}
+    return module_settings.model_copy(update=own)
 
 
 def begin(browser: TestClient, onward: str = "/runs/alpha") -> str:

@@ -189,12 +189,6 @@ VALUES = {"run": "alpha", "key": "L0.K0", "layer": "0"}
 """What stands for a parameter of a path; for every other one a number that nothing has."""
 
 
-@pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    """Roles are not the database's business: one kind is enough."""
-    return sqlite_url
-
-
 def routes(app: FastAPI) -> set[str]:
     found = set()
     for route in iter_route_contexts(app.routes):

@@ -8,11 +8,12 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
-from keyscope.app.accounts import admission, passwords, throttle
+from keyscope.app.accounts import passwords, throttle
 from keyscope.app.accounts.credentials import digest
 from keyscope.app.accounts.models import BrowserSession
 from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
+from keyscope.app.web import admission
 from tests.app.accounts.office import PASSWORD, Office, is_signed_in, sign_in
 
 

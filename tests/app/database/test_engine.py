@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import inspect, text
 from sqlalchemy.orm import Session
 
+from keyscope.app.database.base import Base
 from keyscope.app.database.engine import (
     BUSY_SECONDS,
     ConnectionLost,
@@ -25,7 +26,6 @@ from keyscope.app.database.engine import (
     make_engine,
     upgrade,
 )
-from keyscope.app.labels.models import Base
 from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
 from tests.conftest import SHARED

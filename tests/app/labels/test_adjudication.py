@@ -82,7 +82,7 @@ def test_a_later_decision_is_in_force_and_the_earlier_one_is_kept(database: Data
 
 def test_a_decision_by_who_has_not_seen_the_last_one_is_refused(database: Database):
     decide(database, Kind.MIXED, seen=0)
-    with pytest.raises(AdjudicationChanged, match="Eve said mixed"):
+    with pytest.raises(AdjudicationChanged, match="Eve decided mixed"):
         decide(database, Kind.SEMANTIC, seen=0)
 
 

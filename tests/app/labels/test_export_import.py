@@ -9,10 +9,9 @@ from fastapi.testclient import TestClient
 
 from keyscope.app.database.engine import Database, upgrade
 from keyscope.app.labels import importing, records, repository
-from keyscope.app.labels.import_files import Format
 from keyscope.app.labels.importing import ImportRefused, import_file
 from keyscope.app.runs import Registry
-from keyscope.app.table_files import Sheet, to_json_lines
+from keyscope.app.table_files import Format, Sheet, to_json_lines
 
 V1 = "/api/v1"
 ADA, BEN = {"X-Keyscope-Person": "Ada"}, {"X-Keyscope-Person": "Ben"}
@@ -65,6 +64,11 @@ def team(client: TestClient) -> TestClient:
     return client
 
 
+def database_of(client: TestClient) -> Database:
+    database: Database = client.app.state.database
+    return database
+
+
 def export(client: TestClient, format: str = "jsonl", **filters: object) -> bytes:
     answer = client.get(f"{V1}/labels/export", params={"format": format, **filters})
     assert answer.status_code == 200, answer.text
@@ -101,14 +105,12 @@ def taken_in(directory: Path, registry: Registry, content: bytes, format: Format
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_an_export_taken_into_an_empty_database_is_exported_equal(team: TestClient, format: str, database_url: str):
+def test_an_export_taken_into_an_empty_database_is_exported_equal(team: TestClient, format: str):
     before, content = rows(team), export(team, format)
     assert len(before) == 4 + len(HOSTILE) + 3
-    database = Database(database_url)
-    with database.engine.begin() as connection:
+    with database_of(team).engine.begin() as connection:
         for table in ("labels", "adjudications"):
             connection.exec_driver_sql(f"DELETE FROM {table}")
-    database.close()
     assert rows(team) == []
     done = send(team, content, format)
     assert done == {"ok": True, "dry_run": False, "added": len(before), "changed": 0, "unchanged": 0}
@@ -139,19 +141,17 @@ def test_an_older_export_takes_nothing_away(team: TestClient):
     assert rows(team) == before
 
 
-def test_a_later_export_goes_on_where_this_database_stopped(team: TestClient, database_url: str):
+def test_a_later_export_goes_on_where_this_database_stopped(team: TestClient):
     label(team, "L1.K2", BEN, "unclear")
     decide(team, "L1.K2", None, 3)
     later = rows(team)
-    database = Database(database_url)
-    with database.engine.begin() as connection:
+    with database_of(team).engine.begin() as connection:
         # back to the state before: the last label and the last decision were never made
         connection.exec_driver_sql("DELETE FROM labels WHERE id = (SELECT max(id) FROM labels)")
         connection.exec_driver_sql(
             "UPDATE labels SET superseded_at = NULL WHERE person = 'Ben' AND layer = 1 AND key_index = 2"
         )
         connection.exec_driver_sql("DELETE FROM adjudications WHERE number = 4")
-    database.close()
     done = send(team, "\n".join(map(json.dumps, later)).encode())
     assert (done["added"], done["changed"]) == (2, 1)
     assert without_ids(rows(team)) == without_ids(later)
@@ -227,7 +227,7 @@ def test_history_and_export_are_in_the_order_of_time_after_an_import(client: Tes
 
 
 def test_the_label_before_another_was_given_before_it_although_it_was_imported_later(
-    client: TestClient, database: Database
+    client: TestClient,
 ):
     label(client, "L1.K2", ADA, "mixed")
     [now] = rows(client)
@@ -235,7 +235,7 @@ def test_the_label_before_another_was_given_before_it_although_it_was_imported_l
     send(client, json.dumps(gone).encode())
     number = {row["key"]: row["id"] for row in rows(client)}
     weights = now["weights_sha256"]
-    with database.transaction() as session:
+    with database_of(client).transaction() as session:
         before = {key: repository.label_before(session, weights, "Ada", number[key]) for key in number}
     assert {key: each and str(each.key) for key, each in before.items()} == {"L1.K2": "L0.K1", "L0.K1": None}
 
@@ -353,13 +353,13 @@ def test_one_person_has_one_current_label_of_a_key(client: TestClient):
 @pytest.mark.parametrize(
     ("format", "content", "words"),
     [
-        ("csv", b"person,key\r\nAda\r\n", "another number of cells"),
-        ("csv", b"person,tags\r\nAda,[\r\n", "tags and evidence are JSON"),
+        ("csv", b"person,key\r\nAda\r\n", "it does not have 2 cells"),
+        ("csv", b"person,tags\r\nAda,[\r\n", "tags and evidence must be JSON"),
         ("csv", b"person\r\n\xff\xfe\r\n", "no CSV in UTF-8"),
         ("csv", b'person\r\n"open', "no CSV"),
         ("jsonl", b"\xff\n", "no JSON"),
         ("jsonl", b"[" * 100_000, "no JSON"),
-        ("parquet", b"PAR1 this is none", "no Parquet file"),
+        ("parquet", b"PAR1 this is none", "not Parquet"),
     ],
 )
 def test_a_file_that_is_none_is_said_so(tmp_path: Path, format: Format, content: bytes, words: str):

@@ -97,7 +97,7 @@ def test_edge_cases_equal_independent_implementations(ratings: np.ndarray):
 @pytest.mark.parametrize("statistic", [fleiss_kappa, krippendorff_alpha])
 def test_one_person_alone_agrees_with_nobody(statistic):
     alone = statistic(np.array([[0], [1]]), KINDS)
-    assert (alone.value, alone.low, alone.n, alone.reason) == (None, None, 0, "it takes two people")
+    assert (alone.value, alone.low, alone.n, alone.reason) == (None, None, 0, "it needs at least two people")
 
 
 def test_what_is_not_defined_says_why():

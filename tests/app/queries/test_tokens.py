@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyscope.app.queries.tokens import Token, Vocabulary, decode, parse_token
+from keyscope.app.queries.tokens import Token, Vocabulary, parse_token
+from keyscope.contract.token_text import decode
 
 
 def test_a_token_of_whole_characters_is_its_text():

@@ -3,16 +3,14 @@
 import html
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
+from keyscope.app.baskets import save_basket
 from keyscope.app.database.engine import Database
-from keyscope.app.labels import repository
-from keyscope.app.settings import Settings
 from keyscope.app.web.baskets import read_basket, shortened
 from keyscope.app.web.links import Basket
 from keyscope.contract.keys import InvalidKey, InvalidMask, KeyId, Mask
@@ -20,12 +18,6 @@ from keyscope.contract.keys import InvalidKey, InvalidMask, KeyId, Mask
 KEYS = [KeyId(0, 1), KeyId(1, 2), KeyId(0, 3)]
 MASKS = (Mask(KEYS[0]), Mask(KEYS[1], 0.5), Mask(KEYS[2]))
 NEW = KeyId(1, 4)
-
-
-@pytest.fixture
-def settings(runs_dir: Path, sqlite_url: str) -> Settings:
-    """Pages show what the room below answers, which is tested on both kinds of database."""
-    return Settings(runs=runs_dir, database_url=sqlite_url)
 
 
 @pytest.fixture
@@ -46,7 +38,7 @@ def mask_of(address: str) -> str:
 
 
 def keep(database: Database, masks: Sequence[Mask]) -> str:
-    return database.write(lambda session: repository.save_basket(session, masks).id)
+    return database.write(lambda session: save_basket(session, masks))
 
 
 def test_a_saved_basket_changed_key_by_key_is_read_as_it_was_written(database: Database):

@@ -16,11 +16,12 @@ from transformers import AutoModelForCausalLM
 
 from keyscope.contract.analyses.agreement import CONTEXT_MEASURES, LAYER_MEASURES, SHARED_OUT, TOKEN_MEASURES
 from keyscope.contract.runfile import open_run, read_manifest
-from keyscope.worker.analysis.agreement.agreement import Agreement
+from keyscope.worker.analysis.agreement.analysis import Agreement
 from keyscope.worker.analysis.agreement.plan import AgreementSettings, chosen_targets, chosen_windows, context_sizes
 from keyscope.worker.analysis.bootstrap import FEWEST_FILES
 from keyscope.worker.analysis.run import analyse
 from keyscope.worker.analysis.subject import Subject, open_subject
+from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.progress import Silent
 from keyscope.worker.syntax.role import ROLES
@@ -133,14 +134,12 @@ class Plain:
 
 
 @pytest.fixture(scope="module")
-def shared(computed: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def shared(computed: tuple[Path, Path], model: CodeModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The analysis of the whole small corpus, and the same by plain transformers."""
-    model, path = computed
-    folder = tmp_path_factory.mktemp("agreement")
+    path, folder = computed[1], tmp_path_factory.mktemp("agreement")
     shutil.copytree(path.parent, folder / "runs")
-    source = ModelSource(str(model), dtype="float32", device="cpu")
-    with open_subject(folder / "runs" / path.name, source, (), Silent()) as subject:
-        yield subject, analysed(subject), Plain(subject, str(model))
+    with open_subject(folder / "runs" / path.name, model, (), Silent()) as subject:
+        yield subject, analysed(subject), Plain(subject, str(computed[0]))
 
 
 def test_agreement_is_that_of_plain_transformers(shared: Any) -> None:
@@ -327,12 +326,10 @@ def followers(subject: Subject) -> list[tuple[int, int]]:
 
 
 @pytest.fixture(scope="module", params=["planted", "shuffled"])
-def known(request: pytest.FixtureRequest, computed: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
+def known(request: pytest.FixtureRequest, read_only: Subject, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A run of a model whose first keys detect a token each and write its follower; and of its shuffled copy."""
     folder = tmp_path_factory.mktemp(request.param)
-    source = ModelSource(str(computed[0]), dtype="float32", device="cpu")
-    with open_subject(computed[1], source, (), Silent()) as subject:
-        pairs = followers(subject)
+    pairs = followers(read_only)
     model = quiet_model()
     for index, (first, second) in enumerate(pairs):
         plant_detector(model, 1, index, first)

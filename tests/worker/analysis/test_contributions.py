@@ -8,9 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from keyscope.worker.analysis.contributions import direction, layer_contributions, read_position, strongest
 from keyscope.worker.analysis.lens import lens, read_residual
-from keyscope.worker.model.load import load_model
-from keyscope.worker.model.source import ModelSource
-from tests.worker.models import save_tiny
+from tests.worker.conftest import FolderOf, LoadTiny
 
 TEXT = "def add(left, right):\n    return left"
 KINDS = ["codegen", "gpt2", "llama", "gpt_neox-sequential"]
@@ -38,13 +36,14 @@ def _everything_but_keys(folder: Path, ids: torch.Tensor) -> tuple[torch.Tensor,
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("token", [5, 271])
-def test_all_contributions_sum_to_the_logit(tmp_path: Path, kind: str, token: int) -> None:
-    folder = save_tiny(tmp_path, kind)
-    model = load_model(ModelSource(str(folder), device="cpu"))
+def test_all_contributions_sum_to_the_logit(
+    load_tiny: LoadTiny, tiny_folder_of: FolderOf, kind: str, token: int
+) -> None:
+    model = load_tiny(kind)
     ids = model.tokenizer(TEXT)["input_ids"]
     position = read_position(model, ids, len(ids) - 1)
     towards = direction(model, token)
-    rest, logits = _everything_but_keys(folder, torch.tensor([ids]))
+    rest, logits = _everything_but_keys(tiny_folder_of(kind), torch.tensor([ids]))
     keys = sum(float(given.sum()) for given in layer_contributions(model, position, towards))
     constant = 0.0
     if getattr(model.final_norm, "bias", None) is not None:
@@ -57,8 +56,8 @@ def test_all_contributions_sum_to_the_logit(tmp_path: Path, kind: str, token: in
     torch.testing.assert_close(position.logprobs, logits.log_softmax(dim=0), rtol=1e-4, atol=1e-4)
 
 
-def test_the_strongest_keys_are_those_of_the_largest_contribution(tmp_path: Path) -> None:
-    model = load_model(ModelSource(str(save_tiny(tmp_path, "llama")), device="cpu"))
+def test_the_strongest_keys_are_those_of_the_largest_contribution(load_tiny: LoadTiny) -> None:
+    model = load_tiny("llama")
     ids = model.tokenizer(TEXT)["input_ids"]
     position = read_position(model, ids, 3)
     everything = torch.cat(layer_contributions(model, position, direction(model, 9) - direction(model, 4)))
@@ -70,17 +69,16 @@ def test_the_strongest_keys_are_those_of_the_largest_contribution(tmp_path: Path
     assert [each.size for each in by_size] == sorted((each.size for each in by_size), reverse=True)
 
 
-def test_a_later_text_does_not_change_an_earlier_position(tmp_path: Path) -> None:
-    model = load_model(ModelSource(str(save_tiny(tmp_path, "codegen")), device="cpu"))
+def test_a_later_text_does_not_change_an_earlier_position(load_tiny: LoadTiny) -> None:
+    model = load_tiny("codegen")
     ids = model.tokenizer(TEXT)["input_ids"]
     whole, cut = read_position(model, ids, 4), read_position(model, ids[:5], 4)
     assert all(torch.equal(a, b) for a, b in zip(whole.coefficients, cut.coefficients, strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_after_an_earlier_layer_contributions_and_the_rest_sum_to_the_lens(tmp_path: Path, kind: str) -> None:
-    folder = save_tiny(tmp_path, kind)
-    model = load_model(ModelSource(str(folder), device="cpu"))
+def test_after_an_earlier_layer_contributions_and_the_rest_sum_to_the_lens(load_tiny: LoadTiny, kind: str) -> None:
+    model = load_tiny(kind)
     ids = model.tokenizer(TEXT)["input_ids"]
     after: list[torch.Tensor] = []
     with torch.no_grad(), read_residual(model, 1, lambda residual: after.append(residual[0, -1].clone())):

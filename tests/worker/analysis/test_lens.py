@@ -1,6 +1,6 @@
 """The logit lens and the feed-forward outputs against plain transformers."""
 
-from pathlib import Path
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -9,9 +9,8 @@ from transformers import AutoModelForCausalLM
 
 from keyscope.worker.analysis.lens import LayerPass, lens, normed_lens, read_layers, top_tokens
 from keyscope.worker.model.code_model import CodeModel
-from keyscope.worker.model.load import load_model
-from keyscope.worker.model.source import ModelSource
-from tests.worker.models import TINY, save_tiny
+from tests.worker.conftest import FolderOf, LoadTiny
+from tests.worker.models import TINY
 
 TEXT = "def add(left, right):\n    return left + right"
 
@@ -28,8 +27,8 @@ def read(model: CodeModel, ids: torch.Tensor) -> tuple[list[LayerPass], torch.Te
 
 
 @pytest.mark.parametrize("kind", sorted(TINY))
-def test_after_the_last_layer_the_lens_is_the_logits_to_the_bit(tmp_path: Path, kind: str) -> None:
-    model = load_model(ModelSource(str(save_tiny(tmp_path, kind)), device="cpu"))
+def test_after_the_last_layer_the_lens_is_the_logits_to_the_bit(load_tiny: LoadTiny, kind: str) -> None:
+    model = load_tiny(kind)
     ids = torch.tensor([model.tokenizer(TEXT)["input_ids"]])
     found, normed = read(model, ids)
     with torch.no_grad():
@@ -40,11 +39,12 @@ def test_after_the_last_layer_the_lens_is_the_logits_to_the_bit(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("kind", ["codegen", "gpt2", "gpt_neox", "llama", "starcoder2"])
-def test_what_a_layer_writes_is_what_its_feed_forward_module_gives(tmp_path: Path, kind: str) -> None:
-    folder = save_tiny(tmp_path, kind)
-    model = load_model(ModelSource(str(folder), device="cpu"))
+def test_what_a_layer_writes_is_what_its_feed_forward_module_gives(
+    load_tiny: LoadTiny, tiny_folder_of: FolderOf, kind: str
+) -> None:
+    model = load_tiny(kind)
     ids = torch.tensor([model.tokenizer(TEXT)["input_ids"]])
-    plain: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    plain: Any = AutoModelForCausalLM.from_pretrained(tiny_folder_of(kind), dtype=torch.float32).eval()
     written: list[torch.Tensor] = []
     for name, module in plain.named_modules():
         if name.endswith(".mlp"):
@@ -60,21 +60,21 @@ def test_what_a_layer_writes_is_what_its_feed_forward_module_gives(tmp_path: Pat
         torch.testing.assert_close(layer.after, state)
 
 
-def test_hooks_are_gone_after_an_error(tmp_path: Path) -> None:
-    model = load_model(ModelSource(str(save_tiny(tmp_path, "codegen")), device="cpu"))
+def test_hooks_are_gone_after_an_error(load_tiny: LoadTiny) -> None:
+    model = load_tiny("codegen")
     with pytest.raises(ZeroDivisionError), read_layers(model, lambda _layer: None):
         raise ZeroDivisionError
     assert not any(module._forward_hooks for module in model.model.modules())
 
 
-def test_of_equal_logits_the_lowest_token_is_on_top(tmp_path: Path) -> None:
-    model = load_model(ModelSource(str(save_tiny(tmp_path, "codegen")), device="cpu"))
+def test_of_equal_logits_the_lowest_token_is_on_top(load_tiny: LoadTiny) -> None:
+    model = load_tiny("codegen")
     ties = torch.tensor([[0.0, 2.0, 1.0, 2.0], [3.0, 3.0, 3.0, 3.0]])
     assert top_tokens(model, ties, lambda vectors: vectors).tolist() == [1, 0]
 
 
-def test_rows_of_the_head_without_a_token_are_never_on_top(tmp_path: Path) -> None:
-    model = load_model(ModelSource(str(save_tiny(tmp_path, "codegen")), device="cpu"))
+def test_rows_of_the_head_without_a_token_are_never_on_top(load_tiny: LoadTiny) -> None:
+    model = deepcopy(load_tiny("codegen"))
     with torch.no_grad():
         model.head.bias[model.facts.vocabulary :] = 1000.0
         top = lens(model, torch.randn(8, model.facts.width)).argmax(dim=-1)

@@ -23,6 +23,7 @@ from keyscope.worker.analysis.kinds import make_analysis
 from keyscope.worker.analysis.run import analyse
 from keyscope.worker.analysis.subject import Subject, open_subject
 from keyscope.worker.analysis.walk import forward, walk
+from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.model.taps import read_coefficients
 from keyscope.worker.precompute.corpus import corpus_folder
@@ -116,10 +117,10 @@ def test_counts_over_a_level_are_those_of_plain_coefficients(subject: Subject) -
 
 
 def test_an_interrupted_analysis_goes_on_to_the_same_rows(
-    subject: Subject, run_path: Path, source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    subject: Subject, run_path: Path, model: CodeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(run_path.parent, tmp_path / "unbroken")
-    with open_subject(tmp_path / "unbroken" / run_path.name, source, (), Silent()) as other:
+    with open_subject(tmp_path / "unbroken" / run_path.name, model, (), Silent()) as other:
         analyse(other, Counting(CountSettings()))
         steps = len(Counting(CountSettings()).steps(other))
     Counting.steps_run = 0
@@ -169,9 +170,9 @@ class Listening(Silent):
         yield told.append
 
 
-def test_progress_is_told_in_tokens_and_by_steps_where_no_token_is_read(run_path: Path, source: ModelSource) -> None:
+def test_progress_is_told_in_tokens_and_by_steps_where_no_token_is_read(run_path: Path, model: CodeModel) -> None:
     progress = Listening()
-    with open_subject(run_path, source, (), progress) as subject:
+    with open_subject(run_path, model, (), progress) as subject:
         analyse(subject, Prepared(CountSettings()))
         tokens, layers = len(subject.store.token_ids), subject.manifest.model.n_layers
     assert [(unit, total, sum(told)) for unit, total, told in progress.stages] == [
@@ -234,13 +235,13 @@ def test_an_analysis_that_lacks_a_column_does_not_hide_the_run(subject: Subject)
     assert len(_rows(subject.path)) == 3 * 48
 
 
-def test_a_place_that_cannot_be_written_is_one_sentence(run_path: Path, source: ModelSource, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_one_sentence(run_path: Path, model: CodeModel, tmp_path: Path) -> None:
     copied = tmp_path / run_path.name
     shutil.copy(run_path, copied)
     analysis_folder(copied).write_text("no folder")
     with (
         pytest.raises(OutputUnwritable, match=r"cannot be written .* then give the command again"),
-        open_subject(copied, source, (), Silent()),
+        open_subject(copied, model, (), Silent()),
     ):
         pass
 
@@ -252,17 +253,17 @@ def test_other_weights_are_refused(run_path: Path, tmp_path: Path) -> None:
 
 
 def test_a_corpus_that_was_removed_is_gathered_again_and_a_changed_one_refused(
-    run_path: Path, source: ModelSource, computed: tuple[Path, Path], tmp_path: Path
+    run_path: Path, model: CodeModel, computed: tuple[Path, Path], tmp_path: Path
 ) -> None:
     shutil.rmtree(corpus_folder(run_path))
-    with open_subject(run_path, source, (), Silent()) as subject:
+    with open_subject(run_path, model, (), Silent()) as subject:
         assert subject.store.n_files == 16
         first = subject.store.text(0).decode()
     shutil.rmtree(corpus_folder(run_path))
     changed = tmp_path / "changed"
     shutil.copytree(computed[0].parent / "corpus", changed)
     next(changed.rglob("*.py")).write_text(first + "print('changed')\n", "utf-8")
-    with pytest.raises(OtherCorpus, match="sha256"), open_subject(run_path, source, (str(changed),), Silent()):
+    with pytest.raises(OtherCorpus, match="sha256"), open_subject(run_path, model, (str(changed),), Silent()):
         pass
 
 

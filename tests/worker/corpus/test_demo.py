@@ -5,7 +5,7 @@ import pytest
 
 from keyscope.worker.corpus import demo
 from keyscope.worker.corpus.demo import demo_sources
-from keyscope.worker.corpus.downloads import DownloadFailed
+from keyscope.worker.downloads import DownloadFailed
 from tests.worker.corpus.trees import code, gather_from, write_tar, write_tree, write_zip
 
 

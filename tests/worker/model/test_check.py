@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_a_layer_that_is_left_out_or_counted_twice_fails(tiny: CodeModel) -> Non
 
 
 def test_a_down_projection_that_is_not_called_fails(load_tiny: LoadTiny) -> None:
-    model = load_tiny("codegen")
+    model = deepcopy(load_tiny("codegen"))
     mlp = model.layers[1].block.mlp
 
     def fused(hidden: torch.Tensor) -> torch.Tensor:

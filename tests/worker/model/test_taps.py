@@ -60,29 +60,29 @@ def test_a_coefficient_is_the_activation_of_the_keys_product_with_its_input(tiny
     assert torch.allclose(seen[1], expected, atol=1e-5)
 
 
-def test_masking_equals_zeroing_values_and_equals_zeroing_keys_with_their_biases(tiny: CodeModel) -> None:
-    masked = masked_logits(tiny, MASKS)
-    kept = {mask: tiny.layers[mask.key.layer].values[mask.key.index].clone() for mask in MASKS}
+def test_masking_equals_zeroing_values_and_equals_zeroing_keys_with_their_biases(own_tiny: CodeModel) -> None:
+    masked = masked_logits(own_tiny, MASKS)
+    kept = {mask: own_tiny.layers[mask.key.layer].values[mask.key.index].clone() for mask in MASKS}
     for mask in MASKS:
-        tiny.layers[mask.key.layer].values[mask.key.index] = 0
-    assert torch.allclose(masked, tiny.logits(ids_of(tiny)), atol=1e-5)
+        own_tiny.layers[mask.key.layer].values[mask.key.index] = 0
+    assert torch.allclose(masked, own_tiny.logits(ids_of(own_tiny)), atol=1e-5)
     for mask in MASKS:
-        layer, index = tiny.layers[mask.key.layer], mask.key.index
+        layer, index = own_tiny.layers[mask.key.layer], mask.key.index
         layer.values[index] = kept[mask]
         layer.keys[index] = 0
         if layer.biases is not None:
             layer.biases[index] = 0
-    assert torch.allclose(masked, tiny.logits(ids_of(tiny)), atol=1e-5)
+    assert torch.allclose(masked, own_tiny.logits(ids_of(own_tiny)), atol=1e-5)
 
 
 def test_masking_changes_the_logits(tiny: CodeModel) -> None:
     assert not torch.allclose(masked_logits(tiny, MASKS), tiny.logits(ids_of(tiny)), atol=1e-2)
 
 
-def test_a_factor_multiplies_the_value(tiny: CodeModel) -> None:
-    scaled = masked_logits(tiny, [Mask(KeyId(1, 7), -2.5)])
-    tiny.layers[1].values[7] *= -2.5
-    assert torch.allclose(scaled, tiny.logits(ids_of(tiny)), atol=1e-4)
+def test_a_factor_multiplies_the_value(own_tiny: CodeModel) -> None:
+    scaled = masked_logits(own_tiny, [Mask(KeyId(1, 7), -2.5)])
+    own_tiny.layers[1].values[7] *= -2.5
+    assert torch.allclose(scaled, own_tiny.logits(ids_of(own_tiny)), atol=1e-4)
 
 
 def test_rows_are_masked_each_by_its_own_masks(tiny: CodeModel) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from keyscope.worker.analysis.agreement.agreement import Agreement
+from keyscope.worker.analysis.agreement.analysis import Agreement
 from keyscope.worker.analysis.agreement.plan import AgreementSettings
 
 __all__ = ["make"]

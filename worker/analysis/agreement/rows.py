@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from keyscope.contract.analyses.agreement import SHARED_OUT, TABLES
+from keyscope.contract.analyses.agreement import AGREEMENT, AGREEMENT_CONTEXTS, AGREEMENT_KEYS, SHARED_OUT
 from keyscope.contract.tables import Table
 from keyscope.worker.analysis.agreement.outcomes import MEASURES, SPLIT_MEASURES
 from keyscope.worker.analysis.agreement.parts import PARTS
@@ -19,7 +19,6 @@ from keyscope.worker.analysis.bootstrap import Interval, ratio_interval
 from keyscope.worker.rows import insert
 
 TENTHS = 10
-_LAYERS, _CONTEXTS, _KEYS = TABLES
 _FROM_SECOND = {"lost", "eliminated"}
 """Measures of a change from the layer before, which the first layer does not have."""
 FloatArray = npt.NDArray[np.float64]
@@ -52,7 +51,7 @@ class _Rows:
 
 def write_layers(connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays], languages: npt.NDArray[Any]) -> None:
     """Rows of every measure by layer, over all tokens and by split; `languages` has the name of every file's."""
-    rows = _Rows(_LAYERS)
+    rows = _Rows(AGREEMENT)
     if results:
         files, n, sums, part_n, part_sums = (
             np.concatenate([arrays[name] for arrays in results])
@@ -94,7 +93,7 @@ def write_contexts(
     connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays], sizes: Sequence[int], token_counts: IntArray
 ) -> None:
     """Rows by size of context; `token_counts` are the corpus's, by token id."""
-    rows = _Rows(_CONTEXTS)
+    rows = _Rows(AGREEMENT_CONTEXTS)
     if results:
         files, following, tops, final = (
             np.concatenate([arrays[name] for arrays in results], axis=-1)
@@ -136,7 +135,7 @@ def _add_context(
 
 def write_keys(connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays]) -> None:
     """Rows on what follows the keys' strongest triggers, by layer and by tenths of the value's largest probability."""
-    rows = _Rows(_KEYS)
+    rows = _Rows(AGREEMENT_KEYS)
     sizes = [len(arrays["files"]) for arrays in results]
     layer_of = np.repeat(np.arange(len(results)), sizes)
     files = np.concatenate([arrays["files"] for arrays in results])

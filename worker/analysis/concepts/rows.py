@@ -8,9 +8,16 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from keyscope.contract.analyses.concepts import AUROC_LEVELS, PICKERS, TABLES
+from keyscope.contract.analyses.concepts import (
+    AUROC_LEVELS,
+    CONCEPT_EXAMPLES,
+    CONCEPT_KEYS,
+    CONCEPT_LANGUAGES,
+    CONCEPT_LAYERS,
+    CONCEPTS,
+    PICKERS,
+)
 from keyscope.contract.concepts import Concept
-from keyscope.contract.tables import Table
 from keyscope.worker.analysis.analysis import Arrays, Step
 from keyscope.worker.analysis.bootstrap import ratio_interval
 from keyscope.worker.analysis.concepts.chance import any_hit, benjamini_hochberg, log_tail
@@ -173,17 +180,16 @@ class Found:
 
 def write_rows(connection: duckdb.DuckDBPyConnection, found: Found) -> None:
     """Write every table of the kind."""
-    named = {table.name: table for table in TABLES}
     for number, (rates, scores) in enumerate(found.trigger_scores()):
         counts = found.counts(number)
         areas = auroc(counts)
-        insert(connection, named["concept_layers"], _layer_rows(found, number, scores, areas))
+        insert(connection, CONCEPT_LAYERS, _layer_rows(found, number, scores, areas))
         if number < found.n:
-            insert(connection, named["concepts"], _concept_row(found, number))
-            insert(connection, named["concept_languages"], _language_rows(found, number, rates))
+            insert(connection, CONCEPTS, _concept_row(found, number))
+            insert(connection, CONCEPT_LANGUAGES, _language_rows(found, number, rates))
             keys = _key_rows(found, number, scores, counts, areas)
-            insert(connection, named["concept_keys"], _kept(keys, found.settings.keep))
-            _insert_examples(connection, named["concept_examples"], found, number)
+            insert(connection, CONCEPT_KEYS, _kept(keys, found.settings.keep))
+            _insert_examples(connection, found, number)
 
 
 def _concept_row(found: Found, number: int) -> Columns:
@@ -297,9 +303,13 @@ def _layer_rows(found: Found, number: int, scores: TriggerScores, areas: FloatAr
     }
 
 
-def _insert_examples(connection: duckdb.DuckDBPyConnection, table: Table, found: Found, number: int) -> None:
+def _insert_examples(connection: duckdb.DuckDBPyConnection, found: Found, number: int) -> None:
     rows = examples(found.store, found.places.concept(number), found.picking, found.settings.seed)
     if rows:
         part = found.concepts[number].part
-        columns = {name: np.array([getattr(row, name) for row in rows], dtype=object) for name in table.names[1:]}
-        insert(connection, table, {"concept": np.array([part] * len(rows)), **columns})
+        columns = {
+            name: np.array([getattr(row, name) for row in rows], dtype=object)
+            for name in CONCEPT_EXAMPLES.names
+            if name != "concept"
+        }
+        insert(connection, CONCEPT_EXAMPLES, {"concept": np.array([part] * len(rows)), **columns})

@@ -9,7 +9,17 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from keyscope.contract.analyses.edit import CONTROLS, MEASURES, TABLES
+from keyscope.contract.analyses.edit import (
+    CONTROLS,
+    EDIT_CONDITIONS,
+    EDIT_CONTRASTS,
+    EDIT_CONTROLS,
+    EDIT_EFFECTS,
+    EDIT_KEYS,
+    EDIT_PROMPTS,
+    EDITS,
+    MEASURES,
+)
 from keyscope.worker.analysis.analysis import Arrays
 from keyscope.worker.analysis.bootstrap import difference_interval, ratio_interval
 from keyscope.worker.analysis.edit.conditions import Condition
@@ -21,7 +31,6 @@ from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.rows import Columns, insert
 
 PROMPTS = 5
-_TABLES = {table.name: table for table in TABLES}
 _HARM = np.array([-1.0, 1.0, 1.0])
 """Which way each measure goes when predictions become worse."""
 
@@ -82,16 +91,15 @@ class Measured:
 
 def write_rows(subject: Subject, connection: duckdb.DuckDBPyConnection, measured: Measured) -> None:
     """Write all tables."""
-    for name, rows in (
-        ("edits", [_edit(measured)]),
-        ("edit_keys", _keys(subject, measured)),
-        ("edit_conditions", _conditions(measured)),
-        ("edit_effects", _effects(measured)),
-        ("edit_controls", _controls(measured)),
-        ("edit_contrasts", _contrasts(measured)),
-        ("edit_prompts", _prompts(subject, measured)),
+    for table, rows in (
+        (EDITS, [_edit(measured)]),
+        (EDIT_KEYS, _keys(subject, measured)),
+        (EDIT_CONDITIONS, _conditions(measured)),
+        (EDIT_EFFECTS, _effects(measured)),
+        (EDIT_CONTROLS, _controls(measured)),
+        (EDIT_CONTRASTS, _contrasts(measured)),
+        (EDIT_PROMPTS, _prompts(subject, measured)),
     ):
-        table = _TABLES[name]
         filled = [{"edit": measured.edit, **row} for row in rows]
         if filled:
             insert(connection, table, _columns(filled), order=table.sorted_by)

@@ -6,7 +6,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from keyscope.contract import bins
-from keyscope.contract.analyses.firing import TABLES
+from keyscope.contract.analyses.firing import FIRING_DETECTORS, FIRING_KEYS, FIRING_LANGUAGES, FIRING_POSITIONS
 from keyscope.worker.analysis.firing import languages, positions
 from keyscope.worker.analysis.firing.counting import LEVELS
 from keyscope.worker.analysis.firing.keys import Keys
@@ -14,7 +14,6 @@ from keyscope.worker.rows import Columns, insert
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-_KEYS, _LANGUAGES, _POSITIONS, _, _DETECTORS, _, _ = TABLES
 _EDGES = np.array(bins.edges())
 
 
@@ -48,11 +47,11 @@ def write_keys(connection: duckdb.DuckDBPyConnection, keys: Keys, layer: int, pa
         best = languages.best_language(found.f1)
         columns["language_f1"] = found.f1[np.arange(n), best]
         columns["identified_language"] = _named(keys.corpus.names, best)
-    insert(connection, _KEYS, columns)
+    insert(connection, FIRING_KEYS, columns)
     by_language = [name | _of_language(keys, part, number, found) for number in range(len(keys.corpus.names))]
-    insert(connection, _LANGUAGES, *by_language, order=_LANGUAGES.sorted_by)
+    insert(connection, FIRING_LANGUAGES, *by_language, order=FIRING_LANGUAGES.sorted_by)
     by_level = [name | _of_level(keys, part, number) for number in range(len(keys.position_rates))]
-    insert(connection, _POSITIONS, *by_level, order=_POSITIONS.sorted_by)
+    insert(connection, FIRING_POSITIONS, *by_level, order=FIRING_POSITIONS.sorted_by)
     _write_detectors(connection, keys, layer, part)
 
 
@@ -89,7 +88,7 @@ def _write_detectors(connection: duckdb.DuckDBPyConnection, keys: Keys, layer: i
         "fired": fired,
         "share": fired / keys.totals[level, numbers],
     }
-    insert(connection, _DETECTORS, columns, order=_DETECTORS.sorted_by)
+    insert(connection, FIRING_DETECTORS, columns, order=FIRING_DETECTORS.sorted_by)
 
 
 def _named(names: tuple[str, ...], numbers: npt.NDArray[np.integer]) -> pa.Array:

@@ -4,7 +4,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from keyscope.contract.analyses.firing import TABLES
+from keyscope.contract.analyses.firing import FIRING_GROUPS, FIRING_LAYERS
 from keyscope.worker.analysis.bootstrap import Interval, ratio, ratio_interval
 from keyscope.worker.analysis.firing.corpus import Corpus, Counted
 from keyscope.worker.analysis.firing.detectors import new_tokens
@@ -14,7 +14,6 @@ from keyscope.worker.analysis.firing.keys import Keys
 from keyscope.worker.rows import Columns, insert
 
 BoolArray = npt.NDArray[np.bool_]
-_LAYERS, _GROUPS = TABLES[-2:]
 
 
 def write_layers(connection: duckdb.DuckDBPyConnection, keys: Keys, drawn: Drawn) -> None:
@@ -50,7 +49,7 @@ class _Layers:
             return
         low, high = ends or self._ends(measure, layer, estimate, control, part)
         values = (measure, control, part, layer, estimate, low, high, n)
-        self._rows.append(dict(zip(_LAYERS.names, values, strict=True)))
+        self._rows.append(dict(zip(FIRING_LAYERS.names, values, strict=True)))
 
     def share(self, measure: str, layer: int, found: BoolArray, control: str = "") -> None:
         """Add a share of keys."""
@@ -59,12 +58,12 @@ class _Layers:
     def add_active(self, layers: str, found: Interval, n: int, part: str) -> None:
         """Add the mean share of keys that fire, of layers together."""
         values = ("active", "", part, layers, *map(float, found), n)
-        self._groups.append(dict(zip(_GROUPS.names, values, strict=True)))
+        self._groups.append(dict(zip(FIRING_GROUPS.names, values, strict=True)))
 
     def write(self, n_layers: int) -> None:
         """Write both tables, each in its order; what was added of layers together goes with what follows from the rest."""
         groups = self._groups + grouped(self._rows, self._drawn, n_layers)
-        for table, rows in ((_LAYERS, self._rows), (_GROUPS, groups)):
+        for table, rows in ((FIRING_LAYERS, self._rows), (FIRING_GROUPS, groups)):
             columns: Columns = {name: np.array([row[name] for row in rows]) for name in table.names}
             insert(self._connection, table, columns, order=table.sorted_by)
 

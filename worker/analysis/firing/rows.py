@@ -3,7 +3,7 @@
 import duckdb
 import numpy as np
 
-from keyscope.contract.analyses.firing import TABLES
+from keyscope.contract.analyses.firing import FIRING_BUCKETS
 from keyscope.worker.analysis.firing import positions
 from keyscope.worker.analysis.firing.corpus import Corpus, Counted
 from keyscope.worker.analysis.firing.draws import Drawn
@@ -12,8 +12,6 @@ from keyscope.worker.analysis.firing.keys import Keys
 from keyscope.worker.analysis.firing.layer_rows import write_layers
 from keyscope.worker.analysis.firing.settings import FiringSettings
 from keyscope.worker.rows import insert
-
-_BUCKETS = TABLES[3]
 
 
 def write_rows(
@@ -34,7 +32,7 @@ def _write_buckets(
     buckets = np.arange(of_position.max() + 1)
     insert(
         connection,
-        _BUCKETS,
+        FIRING_BUCKETS,
         {
             "bucket": buckets,
             "first": np.searchsorted(of_position, buckets),

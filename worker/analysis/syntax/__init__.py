@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from keyscope.worker.analysis.syntax.syntax import Syntax, SyntaxSettings
+from keyscope.worker.analysis.syntax.analysis import Syntax, SyntaxSettings
 
 __all__ = ["make"]
 

@@ -7,7 +7,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from keyscope.contract.analyses.syntax import ASPECTS, FAMILIES, KEY_MEASURES, TABLES
+from keyscope.contract.analyses.syntax import (
+    ASPECTS,
+    FAMILIES,
+    KEY_MEASURES,
+    SYNTAX_BASE,
+    SYNTAX_KEYS,
+    SYNTAX_LAYER_VALUES,
+    SYNTAX_LAYERS,
+    SYNTAX_PROFILES,
+    SYNTAX_TRENDS,
+)
 from keyscope.worker.analysis.analysis import Arrays
 from keyscope.worker.analysis.bootstrap import LEVEL, ratio_interval
 from keyscope.worker.analysis.concepts.chance import benjamini_hochberg
@@ -19,7 +29,6 @@ from keyscope.worker.rows import Columns, insert
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
-_KEYS, _PROFILES, _LAYERS, _TRENDS, _LAYER_VALUES, _BASE = TABLES
 _SHARES_OF_KEYS = frozenset(FAMILIES)
 _ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 SIGNIFICANT = 0.05
@@ -36,7 +45,7 @@ def write_keys(connection: duckdb.DuckDBPyConnection, layers: Sequence[Arrays]) 
         keys = len(found["key_score"])
         no_token = found["key_token_id"] < 0
         columns["token_id"] = pa.array(found["key_token_id"], mask=no_token)
-        insert(connection, _KEYS, {"layer": np.full(keys, layer), "index": np.arange(keys), **columns})
+        insert(connection, SYNTAX_KEYS, {"layer": np.full(keys, layer), "index": np.arange(keys), **columns})
 
 
 def write_profiles(
@@ -64,7 +73,7 @@ def write_profiles(
                     **rows,
                 }
             )
-        insert(connection, _PROFILES, *parts, order=_PROFILES.sorted_by)
+        insert(connection, SYNTAX_PROFILES, *parts, order=SYNTAX_PROFILES.sorted_by)
     return once
 
 
@@ -83,7 +92,7 @@ def write_layers(connection: duckdb.DuckDBPyConnection, layers: Sequence[Arrays]
                 **dict(zip(("lower_quartile", "median", "upper_quartile"), quartiles, strict=True)),
             }
         )
-    insert(connection, _LAYERS, *parts, order=_LAYERS.sorted_by)
+    insert(connection, SYNTAX_LAYERS, *parts, order=SYNTAX_LAYERS.sorted_by)
     if len(layers) > 1:
         mean, draws, control = (_trend([found[name] for found in layers]) for name in ("mean", "draws", "control"))
         trends: Columns = {
@@ -92,7 +101,7 @@ def write_layers(connection: duckdb.DuckDBPyConnection, layers: Sequence[Arrays]
             "difference": mean,
             **_ends(mean, draws, control),
         }
-        insert(connection, _TRENDS, trends, order=_TRENDS.sorted_by)
+        insert(connection, SYNTAX_TRENDS, trends, order=SYNTAX_TRENDS.sorted_by)
 
 
 def write_layer_values(
@@ -109,7 +118,7 @@ def write_layer_values(
                 columns = _layer_values(aspect, chosen, found, once[aspect][layer])
                 value = _named(corpus.places.names[aspect], chosen)
                 place: Columns = {"aspect": _repeated(aspect, len(chosen)), "value": value}
-                insert(connection, _LAYER_VALUES, {**place, "layer": np.full(len(chosen), layer), **columns})
+                insert(connection, SYNTAX_LAYER_VALUES, {**place, "layer": np.full(len(chosen), layer), **columns})
 
 
 def write_base(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> None:
@@ -133,7 +142,7 @@ def write_base(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> None:
                     "high": share.high,
                 }
             )
-    insert(connection, _BASE, *parts, order=_BASE.sorted_by)
+    insert(connection, SYNTAX_BASE, *parts, order=SYNTAX_BASE.sorted_by)
 
 
 def _layer_values(aspect: str, chosen: IntArray, found: Arrays, distinct_q: FloatArray) -> Columns:

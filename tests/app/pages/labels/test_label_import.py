@@ -47,17 +47,17 @@ def counts(text: str) -> dict[str, str]:
     return dict(re.findall(r"<dt>([^<]+)</dt><dd>([\d,]+)", text.split('<div id="outcome">')[1]))
 
 
-def empty(sqlite_url: str) -> None:
-    database = Database(sqlite_url)
+def empty(labels_url: str) -> None:
+    database = Database(labels_url)
     with database.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM labels")
     database.close()
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_file_is_checked_first_and_imported_then(team: TestClient, sqlite_url: str, format: str):
+def test_a_file_is_checked_first_and_imported_then(team: TestClient, labels_url: str, format: str):
     before, content = rows(team), export(team, format)
-    empty(sqlite_url)
+    empty(labels_url)
     name = f"Export.{format.upper()}"
     checked = check(team, content, name)
     assert rows(team) == [], "checking changes nothing"
@@ -79,9 +79,9 @@ def test_the_preview_says_what_would_be_added_changed_and_unchanged(team: TestCl
     assert rows(team) == before
 
 
-def test_another_file_than_the_one_checked_is_not_imported_but_checked(team: TestClient, sqlite_url: str):
+def test_another_file_than_the_one_checked_is_not_imported_but_checked(team: TestClient, labels_url: str):
     content = export(team)
-    empty(sqlite_url)
+    empty(labels_url)
     checked = check(team, content)
     other = b"\n".join(content.splitlines()[:1])
     answer = send(team, other, action="import", checked=checked)
@@ -92,9 +92,9 @@ def test_another_file_than_the_one_checked_is_not_imported_but_checked(team: Tes
     assert rows(team) == []
 
 
-def test_wrong_rows_are_told_by_line_and_nothing_is_imported(team: TestClient, sqlite_url: str):
+def test_wrong_rows_are_told_by_line_and_nothing_is_imported(team: TestClient, labels_url: str):
     content = export(team)
-    empty(sqlite_url)
+    empty(labels_url)
     first, second, third = content.splitlines()
     wrong = b"\n".join([first, second.replace(b"mixed", b"<b>mixt</b>"), b"no JSON", third])
     answer = send(team, wrong)
@@ -103,14 +103,14 @@ def test_wrong_rows_are_told_by_line_and_nothing_is_imported(team: TestClient, s
     told = dict(re.findall(r'<th scope="row" class="n">(\d+)</th><td class="wrap">([^<]+)</td>', answer.text))
     assert told.keys() == {"2", "3"}
     assert "<b>mixt" not in answer.text
-    assert "this is no JSON" in told["3"]
+    assert "it is not JSON" in told["3"]
     assert 'name="checked"' not in answer.text
     assert rows(team) == []
 
 
-def test_the_columns_said_to_be_needed_are_those_that_are(team: TestClient, sqlite_url: str):
+def test_the_columns_said_to_be_needed_are_those_that_are(team: TestClient, labels_url: str):
     [row, *_] = rows(team)
-    empty(sqlite_url)
+    empty(labels_url)
     said = re.findall(r"<code>(\w+)</code>", team.get(FORM, headers=ADA).text.split("Needed:")[1].split("</p>")[0])
     assert send(team, json.dumps({name: row[name] for name in said}).encode()).status_code == 200
     for lacking in said:
@@ -128,10 +128,10 @@ def test_what_is_there_already_is_not_offered_again(team: TestClient):
 @pytest.mark.parametrize(
     ("name", "content", "shown"),
     [
-        ("labels.xlsx", b"x", "labels.xlsx ends neither in .csv nor .jsonl nor .parquet"),
+        ("labels.xlsx", b"x", "labels.xlsx does not end in .csv or .jsonl or .parquet"),
         ("", b"", "no file was sent"),
-        ("<b>.csv", b"person\n\xff", "this is no CSV in UTF-8"),
-        ("labels.parquet", b"no Parquet", "this is no Parquet file"),
+        ("<b>.csv", b"person\n\xff", "the file is not CSV in UTF-8"),
+        ("labels.parquet", b"no Parquet", "the file is not Parquet"),
     ],
 )
 def test_a_file_that_is_none_is_refused_on_the_form(team: TestClient, name: str, content: bytes, shown: str):
@@ -165,9 +165,9 @@ def test_who_has_not_said_their_name_is_asked_for_it_before_they_import(team: Te
     assert f'href="{FORM}?run=gated"' in team.get("/labels?run=gated").text, "there are no labels there yet"
 
 
-def test_the_form_does_what_the_command_does(team: TestClient, registry: Registry, sqlite_url: str, tmp_path: Path):
+def test_the_form_does_what_the_command_does(team: TestClient, registry: Registry, labels_url: str, tmp_path: Path):
     content = export(team)
-    empty(sqlite_url)
+    empty(labels_url)
     send(team, content, action="import", checked=check(team, content))
     url = f"sqlite:///{tmp_path}/elsewhere.sqlite"
     upgrade(url)

@@ -43,12 +43,6 @@ def page(client: TestClient, address: str, person: str = "Ada") -> str:
 
 
 @pytest.fixture
-def settings(runs_dir: Path, sqlite_url: str) -> Settings:
-    """Pages show what the rooms below answer, which are tested on both kinds of database."""
-    return Settings(runs=runs_dir, database_url=sqlite_url)
-
-
-@pytest.fixture
 def disputed(client: TestClient) -> TestClient:
     label(client, "L1.K2", "Ada", "syntactic")
     label(client, "L1.K2", "Ben", "semantic")

@@ -1,8 +1,5 @@
 """Concepts in whose languages all files are held out, which small corpora have."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,20 +7,8 @@ from keyscope.contract.runfile import open_run
 from keyscope.worker.analysis.concepts import analysis as concepts
 from keyscope.worker.analysis.concepts.errors import NothingToPickOn
 from keyscope.worker.analysis.run import analyse
-from keyscope.worker.analysis.subject import Subject, open_subject
-from keyscope.worker.model.source import ModelSource
+from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.precompute.token_store import TokenStore
-from keyscope.worker.progress import Silent
-from tests.worker.models import save_tiny
-from tests.worker.precompute.corpora import run, write_corpus
-
-
-@pytest.fixture
-def subject(tmp_path: Path) -> Iterator[Subject]:
-    model = save_tiny(tmp_path / "model", "codegen")
-    path = run(model, write_corpus(tmp_path / "corpus", files=4), tmp_path / "runs")
-    with open_subject(path, ModelSource(str(model), dtype="float32", device="cpu"), (), Silent()) as opened:
-        yield opened
 
 
 def hold_out(monkeypatch: pytest.MonkeyPatch, *languages: str) -> None:

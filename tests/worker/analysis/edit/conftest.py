@@ -14,11 +14,14 @@ from keyscope.contract.analyses.manifest import AnalysisManifest
 from keyscope.contract.concepts import Concept, define
 from keyscope.contract.runfile import open_run, read_manifest
 from keyscope.worker.analysis.subject import Subject, open_subject
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.progress import Silent
 from tests.worker.models import save, tiny_tokenizer
 from tests.worker.planted import plant_detector, plant_value, quiet_model
 from tests.worker.precompute.corpora import run as compute_run
+from tests.worker.shared import untouched
 
 LAYER = 1
 CARRIERS = (5, 11, 20, 33)
@@ -113,7 +116,15 @@ def run_path(planted: tuple[Path, Path], tmp_path: Path) -> Path:
     return tmp_path / "runs" / planted[1].name
 
 
+@pytest.fixture(scope="session")
+def model(planted: tuple[Path, Path]) -> Iterator[CodeModel]:
+    """The planted model, loaded once for all tests."""
+    with untouched(load_model(ModelSource(str(planted[0]), device="cpu"))) as loaded:
+        yield loaded
+
+
 @pytest.fixture
-def subject(run_path: Path, planted: tuple[Path, Path]) -> Iterator[Subject]:
-    with open_subject(run_path, ModelSource(str(planted[0]), device="cpu"), (), Silent()) as opened:
+def subject(run_path: Path, model: CodeModel) -> Iterator[Subject]:
+    """The copy of the run, opened with the shared model."""
+    with untouched(model), open_subject(run_path, model, (), Silent()) as opened:
         yield opened

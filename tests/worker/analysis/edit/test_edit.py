@@ -21,8 +21,8 @@ from keyscope.worker.analysis.run import analyse
 from keyscope.worker.analysis.subject import Subject, open_subject
 from keyscope.worker.concepts.matching import token_mask
 from keyscope.worker.concepts.sites import split
+from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.errors import UnknownKey
-from keyscope.worker.model.source import ModelSource
 from keyscope.worker.progress import Silent
 from tests.worker.analysis.edit.conftest import CARRIERS, LAYER, MAIL, MONEY, OTHERS
 
@@ -45,11 +45,11 @@ def edit(subject: Subject, **settings: Any) -> EditAnalysis:
 
 
 @pytest.fixture(scope="module")
-def edited(planted: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def edited(planted: tuple[Path, Path], model: CodeModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run with one edit beside it."""
     folder = tmp_path_factory.mktemp("edited") / "runs"
     shutil.copytree(planted[1].parent, folder)
-    with open_subject(folder / planted[1].name, ModelSource(str(planted[0]), device="cpu"), (), Silent()) as subject:
+    with open_subject(folder / planted[1].name, model, (), Silent()) as subject:
         edit(subject)
     return folder / planted[1].name
 

@@ -35,7 +35,7 @@ SETTINGS = FiringSettings(
 """Thresholds at which a network without structure has some of everything, and files decide how much."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def counted(subject: Subject) -> Mapping[str, Arrays]:
     """The counts of every block, each of one file."""
     levels = read_levels(subject.connection, subject.manifest, SETTINGS.strong_share)
@@ -157,7 +157,7 @@ def f1_of(right: np.ndarray, wrong: np.ndarray, above: bool, edge: int) -> float
     return float(2 * right[said].sum() / max(right[said].sum() + wrong[said].sum() + right.sum(), 1))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def blocks(subject: Subject, counted: Mapping[str, Arrays]) -> Blocks:
     return Blocks(subject, counted, DRAWS, seed=3)
 

@@ -34,6 +34,12 @@ DETECTOR, BIGRAM, EVERYWHERE, KEYWORD = (0, 0), (0, 1), (0, 2), (1, 3)
 OpenPlanted = Callable[[int | None], Subject]
 
 
+@pytest.fixture(scope="session")
+def subject(read_only: Subject) -> Subject:
+    """The small run: the tests here only read it."""
+    return read_only
+
+
 def planted(texts: list[str]) -> Plants:
     plants = Plants(texts)
     plants.detector(*DETECTOR, " if")

@@ -1,6 +1,6 @@
 import pytest
 
-from keyscope.worker.cache import default_cache
+from keyscope.contract.cache import default_cache
 from keyscope.worker.corpus.gather import GatherSettings
 
 

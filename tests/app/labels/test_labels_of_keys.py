@@ -2,9 +2,8 @@
 
 from keyscope.app.database.engine import Database
 from keyscope.app.labels import repository
-from keyscope.app.labels.many import labels_of_keys
 from keyscope.app.labels.models import Kind
-from keyscope.app.labels.repository import Judgement, Target
+from keyscope.app.labels.repository import Judgement, Target, labels_of_keys
 from keyscope.contract.keys import KeyId
 
 WEIGHTS, OTHER = "a" * 64, "b" * 64

@@ -21,7 +21,7 @@ from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.precompute.collect import polarities
 from keyscope.worker.precompute.partial import Partial, completed, partial_name, raise_floor
-from keyscope.worker.precompute.shard import Shard, ShardRunner
+from keyscope.worker.precompute.runner import Shard, ShardRunner
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
 from keyscope.worker.progress import Advance, Progress
 

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from keyscope.worker.corpus import downloads
-from keyscope.worker.corpus.downloads import Archive, DownloadFailed, fetch, npm_pack, pip_download
+from keyscope.worker import downloads
+from keyscope.worker.downloads import Archive, DownloadFailed, fetch, npm_pack, pip_download
 
 CONTENT = b"the archive"
 

@@ -1,0 +1,225 @@
+"""`keyscope precompute`, `verify`, `inspect`, `analyse` and `report`: making runs and reading them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keyscope.app.settings import Settings as ServerSettings
+from keyscope.cli.options import (
+    FAILED,
+    MODEL,
+    Batch,
+    DatabaseUrl,
+    Device,
+    Json,
+    ModelPlace,
+    RunFile,
+    fill,
+    interrupted,
+    print_json,
+    setting,
+)
+from keyscope.contract.manifest import Preset, RunSettings
+from keyscope.worker.live.settings import WorkerSettings
+from keyscope.worker.model.source import ModelSource
+
+CORPUS = (
+    "Directory, archive (.zip .whl .jar .tar.gz .tar.xz), .jsonl or .parquet, hf:NAME[:CONFIG], or demo; repeatable"
+)
+
+
+def precompute(
+    model: Annotated[str, typer.Option(help=MODEL)],
+    corpus: Annotated[list[str], typer.Option(metavar="SRC", help=CORPUS)],
+    more: Annotated[list[str] | None, typer.Argument(metavar="SRC", help="Further sources")] = None,
+    out: Annotated[Path, typer.Option(help="Directory for the run file")] = Path("runs"),
+    languages: Annotated[str, typer.Option(help="Languages to read, with commas")] = "python,java,go",
+    files_per_language: Annotated[int | None, setting(RunSettings, "files_per_language", min=1)] = None,
+    window: Annotated[int | None, setting(RunSettings, "window", min=1)] = None,
+    top_k: Annotated[int | None, setting(RunSettings, "top_k", min=1)] = None,
+    context: Annotated[int | None, setting(RunSettings, "context", min=0)] = None,
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="Keep equal and nearly equal files")
+    ] = False,
+    preset: Annotated[Preset, typer.Option(help="Procedure the run follows")] = "strict",
+    seed: Annotated[int | None, setting(RunSettings, "seed", min=0)] = None,
+    revision: Annotated[str | None, setting(WorkerSettings, "revision")] = None,
+    dtype: Annotated[str, setting(WorkerSettings, "dtype")] = "auto",
+    device: Device = "auto",
+    batch: Batch = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, each with the model")] = 1,
+    name: Annotated[str | None, typer.Option(help="Short name of the corpus, for titles")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted precompute stopped")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compute a run: one model over one corpus, published as one file."""
+    from keyscope.cli.console import told
+    from keyscope.worker.model.known import locate_model
+    from keyscope.worker.precompute.presets import PROCEDURES
+    from keyscope.worker.precompute.run import PrecomputeRequest
+    from keyscope.worker.precompute.run import precompute as compute
+
+    settings = fill(
+        RunSettings,
+        preset=preset,
+        window=window or PROCEDURES[preset].window,
+        stride=window or PROCEDURES[preset].window,
+        top_k=top_k,
+        context=context,
+        files_per_language=files_per_language,
+        keep_duplicates=keep_duplicates,
+        seed=seed,
+    )
+    with told(as_json) as progress:
+        request = PrecomputeRequest(
+            source=ModelSource(locate_model(model, progress), revision, dtype, device),
+            corpus=(*corpus, *(more or ())),
+            out=out,
+            settings=settings,
+            languages=tuple(part.strip() for part in languages.split(",")),
+            corpus_name=name,
+            batch=batch,
+            workers=workers,
+            resume=resume,
+        )
+        try:
+            path = compute(request, progress)
+        except KeyboardInterrupt as interrupt:
+            raise interrupted("--resume goes on from here") from interrupt
+    if as_json:
+        print_json(run=str(path))
+
+
+def verify(
+    run: RunFile,
+    keys: Annotated[int, typer.Option(min=1, help="Random keys to compute again")] = 50,
+    triggers: Annotated[int, typer.Option(min=1, help="Random triggers of each")] = 3,
+    model: ModelPlace = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Compute random keys again by plain transformers and compare; exit code 1 over the tolerance."""
+    from keyscope.cli.console import told
+    from keyscope.contract.runfile import open_run, read_manifest
+    from keyscope.worker.model.known import locate_model
+    from keyscope.worker.precompute.verify import verify_run
+
+    with open_run(run) as connection:
+        manifest = read_manifest(connection)
+    with told(as_json) as progress:
+        place = locate_model(model or manifest.model.model_id, progress)
+        result = verify_run(run, place, keys, triggers, seed, progress)
+    if as_json:
+        print_json(run=str(run), **result.model_dump())
+    else:
+        typer.echo(
+            f"{'verified' if result.passed else 'NOT verified'}: {result.keys} keys, {result.triggers} triggers, "
+            f"largest error {result.largest_error:.2g}, allowed {result.tolerance:.2g}"
+        )
+    if not result.passed:
+        raise typer.Exit(FAILED)
+
+
+def inspect(run: RunFile, as_json: Json = False) -> None:
+    """Show what a run is: its manifest and the rows of its tables."""
+    from keyscope.cli.summary import print_summary
+    from keyscope.contract.runfile import TABLES, open_run, read_manifest
+
+    with open_run(run) as connection:
+        manifest = read_manifest(connection)
+        cursor = connection.cursor()
+        rows = {each.name: cursor.execute(f"SELECT count(*) FROM {each.name}").fetchall()[0][0] for each in TABLES}  # noqa: S608 - our own names
+    if as_json:
+        print_json(manifest=manifest.model_dump(mode="json"), rows=rows)
+    else:
+        print_summary(manifest, rows)
+
+
+def analyse(
+    run: RunFile,
+    kind: Annotated[str, typer.Argument(help="syntax, firing, agreement, concepts or edit")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the analysis; repeatable")
+    ] = None,
+    model: ModelPlace = None,
+    corpus: Annotated[
+        list[str] | None, typer.Option(metavar="SRC", help="Where the corpus is; otherwise as the run was asked for it")
+    ] = None,
+    device: Device = "auto",
+    batch: Batch = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Compute it anew where it is there")] = False,
+    database_url: DatabaseUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Analyse a run; the result is a file beside it, which the pages show. Interrupted, it goes on where it stopped."""
+    from keyscope.cli.console import told
+    from keyscope.contract.runfile import open_run, read_manifest
+    from keyscope.worker.analysis.kinds import make_analysis
+    from keyscope.worker.analysis.run import analyse as compute
+    from keyscope.worker.analysis.subject import open_subject
+    from keyscope.worker.model.known import locate_model
+
+    given = _assignments(settings or [])
+    if kind == "concepts":
+        given = _with_definition(given, fill(ServerSettings, runs=run.parent, database_url=database_url))
+    analysis = make_analysis(kind, given)
+    with open_run(run) as connection:
+        manifest = read_manifest(connection)
+    with told(as_json) as progress:
+        place = locate_model(model or manifest.model.model_id, progress)
+        source = ModelSource(place, manifest.model.revision, manifest.settings.dtype, device)
+        try:
+            with open_subject(run, source, tuple(corpus or ()), progress, batch) as subject:
+                path = compute(subject, analysis, replace)
+        except KeyboardInterrupt as interrupt:
+            raise interrupted("the same command goes on from here") from interrupt
+    if as_json:
+        print_json(analysis=str(path))
+
+
+def report(run: RunFile, as_json: Json = False) -> None:
+    """Try the claims of the literature on a run and its analyses; the answer is a Markdown table."""
+    from keyscope.app.findings.report import findings, markdown
+    from keyscope.contract.runfile import open_run, read_manifest
+
+    with open_run(run) as connection:
+        found = findings(connection.cursor(), read_manifest(connection))
+    if as_json:
+        shown = [
+            {
+                "number": each.claim.number,
+                "title": each.claim.title,
+                "measured": each.measured.text,
+                "parts": each.measured.parts,
+                "verdict": each.measured.verdict,
+            }
+            for each in found
+        ]
+        print_json(run=str(run), findings=shown)
+    else:
+        typer.echo(markdown(found))
+
+
+def _assignments(texts: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise typer.BadParameter(f"{name!r} is no NAME=VALUE", param_hint="--set")
+    return {name: value for name, _, value in pairs}
+
+
+def _with_definition(given: dict[str, str], server: ServerSettings) -> dict[str, str]:
+    """The settings of an analysis with the definition of a saved concept, which is asked for by its name."""
+    name = given.get("concept")
+    if not name or "definition" in given:
+        return given
+    from keyscope.app.concepts.repository import get_concept
+    from keyscope.app.database.engine import Database
+
+    database = Database(server.labels_url)
+    try:
+        known = database.read(lambda session: get_concept(session, name))
+    finally:
+        database.close()
+    return given if known.shipped else {**given, "definition": known.concept.model_dump_json()}

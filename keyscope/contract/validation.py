@@ -1,0 +1,41 @@
+"""Pydantic's complaints as sentences, the same everywhere that people read them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+_LISTED = 3
+_LONGEST_VALUE = 60
+
+
+def reason(wrong: Any) -> str:
+    """What is wrong with one value: `Input should be greater than or equal to 1, got 0`.
+
+    Args:
+        wrong: an entry of `ValidationError.errors()`.
+    """
+    value = wrong.get("input")
+    # our own validators name the value in their sentences; of a missing field the input is what it is missing from
+    shown = isinstance(value, str | int | float) and wrong["type"] not in ("value_error", "missing")
+    return f"{message(wrong)}, got {value!r:.{_LONGEST_VALUE}}" if shown else message(wrong)
+
+
+def message(wrong: Any) -> str:
+    """The same without the value, for callers that have named it already."""
+    cause = wrong.get("ctx", {}).get("error")
+    return str(cause if isinstance(cause, Exception) else wrong["msg"])
+
+
+def sentence(errors: Sequence[Any], start: int = 0, whole: str = "") -> str:
+    """The first wrong values and how many more there are: `limit: Input should be …, got 5000; and 2 more wrong values`.
+
+    Args:
+        errors: as `ValidationError.errors()` lists them.
+        start: how many leading parts of each location to leave out.
+        whole: name of the validated object, for errors that concern no single field.
+    """
+    clauses = []
+    for wrong in errors[:_LISTED]:
+        place = ".".join(map(str, wrong["loc"][start:])) or whole
+        clauses.append(f"{place}: {reason(wrong)}" if place else reason(wrong))
+    more = len(errors) - _LISTED
+    return "; ".join([*clauses, *([f"and {more} more wrong {'value' if more == 1 else 'values'}"] if more > 0 else [])])

@@ -1,0 +1,1 @@
+"""What the web server and the live worker do alike as HTTP servers."""

@@ -1,0 +1,70 @@
+"""Themes, help, and the pages that are not drawn as all others are."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Visitor
+from tests.browser.every_page import EveryPage
+
+DOCUMENTATION = "/docs"  # drawn by Swagger UI, whose markup is not ours
+NOT_FOUND = "console: Failed to load resource: the server responded with a status of 404 (Not Found)"
+
+
+class TestErrors(EveryPage):
+    PAGES: ClassVar = {"error": "/runs/alpha/keys/L9.K9"}
+
+    @pytest.fixture(scope="module")
+    def telephone(self, telephone: Visitor) -> Visitor:
+        """The page without the one problem that the browser reports by itself."""
+        assert telephone.problems == [NOT_FOUND]
+        telephone.problems.clear()
+        return telephone
+
+
+def test_low_contrast_is_found_in_the_dark(visit: Callable[..., Visitor]) -> None:
+    visitor = visit("/", theme="dark")
+    visitor.page.locator("h1").evaluate("title => title.style.color = 'rgb(40 40 40)'")
+    [barrier] = visitor.barriers()
+    assert barrier.startswith("color-contrast: ")
+
+
+def test_the_security_policy_has_nothing_to_stop_in_the_documentation(visit: Callable[..., Visitor]) -> None:
+    visitor = visit(DOCUMENTATION)
+    visitor.settle()
+    visitor.check()
+
+
+def test_the_theme_is_the_systems_until_one_is_chosen(visit: Callable[..., Visitor]) -> None:
+    visitor = visit("/", theme="dark")
+    page = visitor.page
+    background = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(background)
+    page.get_by_role("button", name="Light or dark").click()
+    light = page.evaluate(background)
+    assert light != dark
+    page.reload()
+    assert page.evaluate(background) == light
+    page.get_by_role("button", name="Light or dark").click()
+    assert page.evaluate(background) == dark
+
+
+def test_charts_change_with_the_theme(visit: Callable[..., Visitor]) -> None:
+    visitor = visit("/runs/alpha")
+    visitor.settle()
+    bar = visitor.page.locator(".js-plotly-plot .bars path").first
+    light = bar.evaluate("bar => getComputedStyle(bar).fill")
+    visitor.page.get_by_role("button", name="Light or dark").click()
+    expect(bar).not_to_have_css("fill", light)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_barrier_in_help_and_explanations(visit: Callable[..., Visitor], theme: str) -> None:
+    visitor = visit("/runs/alpha/keys/L1.K3", theme=theme)
+    visitor.page.get_by_role("button", name="kurtosis", exact=True).click()
+    assert visitor.barriers() == []
+    visitor.page.keyboard.press("Escape")
+    visitor.page.get_by_role("button", name="Keyboard and help").click()
+    assert visitor.barriers() == []
