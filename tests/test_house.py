@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
+from keyscope.app.labels.models import Kind
 from keyscope.app.settings import Settings
 from keyscope.worker.live.settings import WorkerSettings
 from keyscope.worker.model.families import FAMILIES
@@ -189,6 +190,15 @@ TITLES = (
     ('title="{{ piece.title }}"', "a number that the exports have, on each token of a page of code"),
 )
 """What marks a tag that may have a title, and why it needs no popover."""
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_chip_of_a_kind_has_its_colour(kind: Kind):
+    css = (ROOT / "static" / "css" / "keyscope.css").read_text("utf-8")
+    own = re.search(rf"\.chip\.{kind}::before {{ background: var\((--\w+)\)", css)
+    default = re.search(r"\.chip::before {[^}]*background: var\((--\w+)\)", css)
+    assert default
+    assert (own or default)[1] == kind.colour
 
 
 def templates() -> list[Path]:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
-from fastapi import Request
+from fastapi import Query, Request
 from fastapi.responses import RedirectResponse
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
@@ -11,6 +11,8 @@ BlankIsNone = BeforeValidator(lambda text: None if text == "" else text)
 """Reads a field left empty as None: `Annotated[int | None, BlankIsNone]`."""
 Typed = Annotated[str, AfterValidator(lambda text: text.replace("\r\n", "\n"))]
 """Text of several lines; browsers submit every line break as CR LF."""
+Next = Annotated[str, Query(alias="next")]
+"""The address to return to, as the query parameter `next`."""
 
 
 class FormModel(BaseModel):

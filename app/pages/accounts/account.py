@@ -1,4 +1,4 @@
-"""`/account`: what belongs to the one who has signed in: password, identity at the provider, sessions and tokens."""
+"""`/account`: the visitor's own account: password, identity at the provider, sessions and tokens."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +24,7 @@ from keyscope.contract.errors import KeyscopeError
 
 router = APIRouter(prefix="/account")
 
-# In this order: most browsers also claim to be those further down.
+# Order matters: most browsers also claim to be those further down.
 _BROWSERS = ("Edg", "OPR", "Firefox", "Chrome", "Safari", "curl")
 _NAMES = {"Edg": "Edge", "OPR": "Opera"}
 _SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Mac OS X", "CrOS", "Linux")
@@ -32,35 +32,34 @@ _SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Mac OS X", "CrOS", "Linux")
 
 @dataclass(frozen=True, slots=True)
 class ShownSession:
-    """A browser that is signed in."""
+    """A signed-in browser."""
 
     id: int
     browser: str
     created_at: datetime
     seen_at: datetime
     here: bool
-    """The one that asks."""
+    """The browser making this request."""
 
     @classmethod
     def of(cls, found: BrowserSession, here: int) -> "ShownSession":
-        """What is shown of a session."""
         return cls(found.id, browser_name(found.browser), found.created_at, found.seen_at, found.id == here)
 
 
 @dataclass(frozen=True, slots=True)
 class ShownProvider:
-    """The OpenID provider, as one's account stands to it."""
+    """The account's link to the OpenID provider."""
 
     joined: str | None
-    """Host of the provider whom the person signs in with."""
+    """Host of the linked provider."""
     subject: str | None
     """The provider's name for the person."""
     to_join: str | None
-    """Host of the provider with whom an identity can be joined; None where there is none, or one is joined."""
+    """Host of the provider whose identity can be linked; None without a provider, or once one is linked."""
 
     @classmethod
     def of(cls, account: Account, issuer: str | None) -> "ShownProvider | None":
-        """What is shown; None where there is nothing to join or to part from."""
+        """None if there is nothing to link or unlink."""
         if account.issuer is None and issuer is None:
             return None
         joined = urlsplit(account.issuer).netloc if account.issuer else None
@@ -69,25 +68,25 @@ class ShownProvider:
 
 @dataclass(frozen=True, slots=True)
 class AccountPage(Page):
-    """What the account page shows."""
+    """Context of the account page."""
 
-    name: Annotated[str, Help("Name, as labels bear it")]
-    role: Annotated[Role, Help("What the person may do")]
-    roles: Annotated[list[Role], Help("Roles that a token may have")]
-    lifetimes: Annotated[list[Lifetime], Help("When a token may expire")]
-    lifetime: Annotated[Lifetime, Help("The one of these that is chosen at first")]
+    name: Annotated[str, Help("Name, as shown on labels")]
+    role: Annotated[Role, Help("Role of the account")]
+    roles: Annotated[list[Role], Help("Roles a token may have")]
+    lifetimes: Annotated[list[Lifetime], Help("Lifetimes to choose from")]
+    lifetime: Annotated[Lifetime, Help("Default lifetime")]
     has_password: Annotated[bool, Help("Whether the person signs in with a password")]
-    shortest: Annotated[int, Help("Characters that a password needs")]
+    shortest: Annotated[int, Help("Minimum length of a password")]
     provider: Annotated[ShownProvider | None, Help("The OpenID provider; None without one")]
-    sessions: Annotated[list[ShownSession], Help("Browsers that are signed in")]
-    tokens: Annotated[list[ApiToken], Help("Tokens of programs")]
-    new_token: Annotated[str | None, Help("A token just made; it is never shown again")]
+    sessions: Annotated[list[ShownSession], Help("Signed-in browsers")]
+    tokens: Annotated[list[ApiToken], Help("API tokens")]
+    new_token: Annotated[str | None, Help("A token just created; shown only now")]
     done: Annotated[str | None, Help("What was just done")]
-    problem: Annotated[str | None, Help("Why it could not be done")]
+    problem: Annotated[str | None, Help("Why it failed")]
 
 
 class PasswordForm(FormModel):
-    """The present password and the next."""
+    """The current password and the new one."""
 
     old: str = ""
     new: str = ""
@@ -141,7 +140,7 @@ def end_sessions(request: Request, database: LabelsDatabase, me: AtBrowser) -> R
 def create_token(
     request: Request, form: Annotated[TokenForm, Form()], database: LabelsDatabase, me: AtBrowser
 ) -> HTMLResponse:
-    """Make a token and show it, this once."""
+    """Create a token and show it once."""
     try:
         secret = database.write(
             lambda session: tokens.create(
@@ -161,7 +160,7 @@ def revoke_token(request: Request, token: RowId, database: LabelsDatabase, me: A
 
 
 def refused(request: Request, database: Database, me: SignedIn, error: KeyscopeError) -> HTMLResponse:
-    """The page, with why something could not be done."""
+    """The page with the reason for a refusal."""
     wrong = isinstance(error, entrance.WrongPassword)
     problem = "that is not your present password" if wrong else error.detail
     return _page(request, database, me, problem=problem, status=error.status)
@@ -207,7 +206,7 @@ def _again(request: Request) -> RedirectResponse:
 
 
 def browser_name(user_agent: str) -> str:
-    """Browser and system, such as `Firefox on Linux`; what it says itself where neither is known."""
+    """Browser and system, such as `Firefox on Linux`; the user agent itself if the browser is unknown."""
     browser = next((each for each in _BROWSERS if f"{each}/" in user_agent), None)
     system = next((each for each in _SYSTEMS if each in user_agent), None)
     if browser is None:

@@ -1,4 +1,4 @@
-"""`/people`: who may sign in and what they may do, for admins."""
+"""`/people`: everyone with an account, for admins."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,13 +31,12 @@ class ShownPerson:
     name: str
     role: Role
     signs_in: str
-    """How they sign in, or why they do not."""
+    """How they sign in, or why they cannot."""
     disabled: bool
     created_at: datetime
 
     @classmethod
     def of(cls, account: Account) -> "ShownPerson":
-        """What is shown of an account."""
         return cls(
             account.id, account.name, account.role, _signs_in(account), bool(account.disabled_at), account.created_at
         )
@@ -54,30 +53,30 @@ class NewInvitation:
 
 @dataclass(frozen=True, slots=True)
 class PeoplePage(Page):
-    """What the people page shows."""
+    """Context of the people page."""
 
-    people: Annotated[list[ShownPerson], Help("Everybody with an account, by name")]
+    people: Annotated[list[ShownPerson], Help("Everyone with an account, by name")]
     roles: Annotated[list[Role], Help("Roles to choose from")]
-    invitation: Annotated[NewInvitation | None, Help("An invitation just made; its link is never shown again")]
-    problem: Annotated[str | None, Help("Why something could not be done")]
+    invitation: Annotated[NewInvitation | None, Help("An invitation just created; its link is shown only now")]
+    problem: Annotated[str | None, Help("Why a change failed")]
 
 
 class PersonForm(FormModel):
-    """Somebody to invite."""
+    """A person to invite."""
 
     name: str = ""
     role: Role = Role.VIEWER
 
 
 class RoleForm(FormModel):
-    """Another role."""
+    """A new role."""
 
     role: Role
 
 
 @router.get("", name="people_page")
 def people_page(request: Request, database: LabelsDatabase) -> HTMLResponse:
-    """Everybody."""
+    """Everyone with an account."""
     return _page(request, database)
 
 
@@ -85,13 +84,13 @@ def people_page(request: Request, database: LabelsDatabase) -> HTMLResponse:
 def add_person(
     request: Request, form: Annotated[PersonForm, Form()], database: LabelsDatabase, me: AtBrowser
 ) -> HTMLResponse:
-    """Make an account and show the link by which its person chooses a password, this once."""
+    """Create an account and show its invitation link once."""
     return _invite(request, database, lambda session: people.add(session, form.name, form.role))
 
 
 @router.post("/{person}/invitation", name="invite_person")
 def invite_person(request: Request, person: RowId, database: LabelsDatabase, me: AtBrowser) -> HTMLResponse:
-    """Show a link by which the person chooses a password anew, this once."""
+    """Show a new invitation link once; the person sets a new password with it."""
     return _invite(request, database, lambda session: people.by_id(session, person))
 
 
@@ -103,19 +102,19 @@ def set_role(
     database: LabelsDatabase,
     me: AtBrowser,
 ) -> Response:
-    """Give another role."""
+    """Change a role."""
     return _change(request, database, person, lambda session, account: people.set_role(session, account, form.role))
 
 
 @router.post("/{person}/disable", name="disable_person")
 def disable_person(request: Request, person: RowId, database: LabelsDatabase, me: AtBrowser) -> Response:
-    """Forbid signing in."""
+    """Disable an account."""
     return _change(request, database, person, people.disable)
 
 
 @router.post("/{person}/enable", name="enable_person")
 def enable_person(request: Request, person: RowId, database: LabelsDatabase, me: AtBrowser) -> Response:
-    """Allow signing in again."""
+    """Enable an account again."""
     return _change(request, database, person, lambda session, account: people.enable(account))
 
 

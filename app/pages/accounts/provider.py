@@ -1,4 +1,4 @@
-"""`/sign-in/provider`: to the OpenID provider and back, to sign in or to join an identity to one's account."""
+"""`/sign-in/provider`: to the OpenID provider and back, to sign in or to link an identity to an account."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from keyscope.app.pages.accounts.sign_in import RequestOrigin, signed_in
 from keyscope.app.roles import Role
 from keyscope.app.web import admission
 from keyscope.app.web.dependencies import LabelsDatabase, SettingsOf
-from keyscope.app.web.forms import FormModel, see_other, way_back
+from keyscope.app.web.forms import FormModel, Next, see_other, way_back
 from keyscope.app.web.links import Links
 from keyscope.app.web.render import Frame, Help, Page, respond
 from keyscope.contract.errors import KeyscopeError
@@ -44,11 +44,11 @@ OpenIdProvider = Annotated[Provider, Depends(_provider)]
 
 @dataclass(frozen=True, slots=True)
 class JoiningPage(Page):
-    """The last page before the provider."""
+    """The page that leads to the provider."""
 
-    name: Annotated[str, Help("Account that an identity is about to be joined to")]
+    name: Annotated[str, Help("Account the identity will be linked to")]
     provider: Annotated[str, Help("Host of the provider")]
-    address: Annotated[str, Help("Where the provider asks who it is")]
+    address: Annotated[str, Help("The provider's sign-in address")]
 
 
 class JoinForm(FormModel):
@@ -58,9 +58,9 @@ class JoinForm(FormModel):
 
 
 @router.get("/sign-in/provider", name="begin_with_provider")
-async def begin(request: Request, provider: OpenIdProvider, next: str = "") -> RedirectResponse:
+async def begin(request: Request, provider: OpenIdProvider, wanted: Next = "") -> RedirectResponse:
     """Send the browser to the provider."""
-    address, flow = await provider.begin(_return_address(request), way_back(request, next))
+    address, flow = await provider.begin(_return_address(request), way_back(request, wanted))
     response = see_other(address)
     _keep(request, response, flow)
     return response
@@ -75,9 +75,9 @@ async def begin_joining(
     me: AtBrowser,
     origin: RequestOrigin,
 ) -> Response:
-    """Show the way to the provider, from where an identity is brought back to be joined.
+    """Show a link to the provider, which sends the browser back with an identity to link.
 
-    A page rather than a redirect, for browsers let no form lead to another site.
+    A page rather than a redirect: form-action 'self' forbids forms that lead to another site.
     """
     try:
         await run_in_threadpool(entrance.confirm, database, me, form.password, origin)
@@ -85,7 +85,7 @@ async def begin_joining(
     except KeyscopeError as error:
         return await run_in_threadpool(account.refused, request, database, me, error)
     address, flow = await provider.begin(_return_address(request), "")
-    frame = Frame("Join an identity", Links(request), here="visitor")
+    frame = Frame("Link an identity", Links(request), here="visitor")
     host = urlsplit(provider.issuer).netloc
     response = respond(request, "accounts/joining.html", JoiningPage(frame, me.person.name, host, address))
     response.headers["Cache-Control"] = "no-store"
@@ -95,7 +95,7 @@ async def begin_joining(
 
 @router.post("/account/provider/part", name="part_from_identity")
 def part(request: Request, database: LabelsDatabase, me: AtBrowser) -> Response:
-    """Part the account from its identity."""
+    """Unlink the account from its identity."""
     try:
         database.write(lambda session: joining.part(session, me.account_id))
     except KeyscopeError as error:
@@ -115,11 +115,11 @@ async def finish(
     state: str = "",
     error: str = "",
 ) -> Response:
-    """Begin a session for who comes back from the provider, or join who they are there to their account.
+    """Begin a session for the person the provider sent back, or link their identity to their account.
 
     Raises:
-        ProviderFailed, ProviderRefused: the provider does not say who it is, or they may not come in.
-        IdentityTaken: the identity is another account's, or the account has another identity.
+        ProviderFailed, ProviderRefused: the provider did not identify them, or does not admit them.
+        IdentityTaken: the identity belongs to another account, or the account already has one.
     """
     if error or not code:
         raise ProviderRefused(f"the provider did not sign you in ({error or 'no code'}): begin again")
@@ -138,7 +138,7 @@ async def finish(
 
 
 def _joining(request: Request, visitor: Person | None, flow: Flow) -> int:
-    """The account that the identity is to be joined to: the one of the session in which it was asked for."""
+    """The account to link the identity to: the one whose session started it."""
     secret = request.cookies.get(admission.COOKIE, "")
     if (
         visitor is None
@@ -165,7 +165,7 @@ def _keep(request: Request, response: Response, flow: Flow) -> None:
         path=_cookie_path(request),
         secure=request.url.scheme == "https",
         httponly=True,
-        # It comes back by a link on another site, which a strict cookie would not survive.
+        # The way back is a link on another site, which does not carry a strict cookie.
         samesite="lax",
     )
 

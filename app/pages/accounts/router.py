@@ -1,4 +1,4 @@
-"""The pages about who people are: one for where nobody signs in, the others for where people do."""
+"""Pages about people: the name page without sign-in, account pages with it."""
 
 from types import ModuleType
 
@@ -16,4 +16,4 @@ def _router(*pages: ModuleType) -> APIRouter:
 
 
 ROUTERS = {"none": _router(names), "accounts": _router(sign_in, provider, account, people)}
-"""The pages that mean something, by whether people sign in."""
+"""Routers by the setting `accounts`."""

@@ -1,4 +1,4 @@
-"""`/sign-in`, `/sign-out` and `/invitation`: how a browser comes to belong to a person, and how it ceases to."""
+"""`/sign-in`, `/sign-out` and `/invitation`: starting and ending a browser's session."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,7 +15,7 @@ from keyscope.app.database.engine import Database
 from keyscope.app.web import admission
 from keyscope.app.web.dependencies import LabelsDatabase, SettingsOf
 from keyscope.app.web.error_handlers import describe
-from keyscope.app.web.forms import FormModel, see_other, way_back
+from keyscope.app.web.forms import FormModel, Next, see_other, way_back
 from keyscope.app.web.links import Links
 from keyscope.app.web.render import Frame, Help, Page, respond
 from keyscope.contract.errors import KeyscopeError
@@ -29,27 +29,27 @@ def _origin(request: Request) -> Origin:
 
 
 RequestOrigin = Annotated[Origin, Depends(_origin)]
-"""Where a request comes from."""
+"""Address and browser of a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignInPage(Page):
-    """What the sign-in page shows."""
+    """Context of the sign-in page."""
 
-    name: Annotated[str, Help("Name as it was typed")]
-    next: Annotated[str, Help("Address to go on to")]
-    provider: Annotated[str | None, Help("Where signing in with the provider begins; None without one")]
-    problem: Annotated[str | None, Help("Why signing in did not work, where it was tried")]
+    name: Annotated[str, Help("Name as typed")]
+    next: Annotated[str, Help("Address to return to")]
+    provider: Annotated[str | None, Help("Address that starts signing in with the provider; None without one")]
+    problem: Annotated[str | None, Help("Why signing in failed; None before a try")]
 
 
 @dataclass(frozen=True, slots=True)
 class InvitationPage(Page):
-    """What an invitation leads to."""
+    """Context of the invitation page."""
 
-    name: Annotated[str, Help("Name that the invitation is for")]
-    code: Annotated[str, Help("Code as it was sent, to be tried again")]
-    shortest: Annotated[int, Help("Characters that a password needs")]
-    problem: Annotated[str | None, Help("Why the invitation could not be accepted, where it was tried")]
+    name: Annotated[str, Help("Name the invitation is for")]
+    code: Annotated[str, Help("Code as sent, to try again")]
+    shortest: Annotated[int, Help("Minimum length of a password")]
+    problem: Annotated[str | None, Help("Why the invitation was refused; None before a try")]
 
 
 class SignInForm(FormModel):
@@ -69,11 +69,11 @@ class InvitationForm(FormModel):
 
 
 @router.get("/sign-in", name="sign_in_page")
-def sign_in_page(request: Request, settings: SettingsOf, visitor: Visitor, next: str = "") -> Response:
-    """The form; who has signed in already goes on."""
+def sign_in_page(request: Request, settings: SettingsOf, visitor: Visitor, wanted: Next = "") -> Response:
+    """The form; those already signed in are sent on."""
     if visitor is not None:
-        return see_other(way_back(request, next))
-    return _sign_in_page(request, settings.oidc_issuer, SignInForm(next=next))
+        return see_other(way_back(request, wanted))
+    return _sign_in_page(request, settings.oidc_issuer, SignInForm(next=wanted))
 
 
 @router.post("/sign-in", name="sign_in")
@@ -85,7 +85,7 @@ def sign_in(
     visitor: Visitor,
     origin: RequestOrigin,
 ) -> Response:
-    """Begin a session and go on to where the person came from."""
+    """Begin a session and return to the page the person came from."""
     try:
         secret = entrance.sign_in(database, form.name, form.password, origin)
     except KeyscopeError as error:
@@ -104,7 +104,7 @@ def sign_out(request: Request, database: LabelsDatabase, me: AtBrowser) -> Redir
 
 @router.get("/invitation", name="invitation_page")
 def invitation_page(request: Request, name: str = "") -> HTMLResponse:
-    """The form; a script of ours fills in the code that stands behind the # of the link."""
+    """The form; a script fills in the code from the link's fragment."""
     return _invitation_page(request, InvitationForm(name=name))
 
 
@@ -125,7 +125,7 @@ def accept_invitation(
 
 
 def signed_in(request: Request, database: Database, before: Person | None, secret: str, onward: str) -> Response:
-    """Give the browser its new session, end the one it had, and go on."""
+    """Give the browser its new session, end its old one, and go on."""
     if before is not None and (presence := before.presence) is not None:
         database.write(lambda session: sessions.end_of(session, presence.secret_sha256))
     response = see_other(onward)

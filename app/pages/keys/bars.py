@@ -7,12 +7,12 @@ from keyscope.app.queries import Token, TokenCount, TokenLogit, ValueTokens
 from keyscope.app.web import formats
 
 Href = Callable[[Token], str]
-"""Where a token leads to."""
+"""The address a token links to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A token with a bar; the length is a percentage of the longest."""
+    """A token with a bar; `length` is a percentage of the longest."""
 
     token: str
     title: str
@@ -28,8 +28,8 @@ def of_counts(found: Sequence[TokenCount], href: Href) -> list[Bar]:
 
 
 def of_value(value: ValueTokens, href: Href) -> tuple[list[Bar], list[Bar]]:
-    """The tokens a value promotes and those it suppresses, on one scale."""
-    # A value of all zeros has logits of 0.
+    """Promoted and suppressed tokens of a value, on one scale."""
+    # Avoid dividing by zero: a value of all zeros has logits of 0.
     largest = max((abs(each.logit) for each in value.promoted + value.suppressed), default=0.0) or 1.0
 
     def bar(found: TokenLogit) -> Bar:

@@ -1,4 +1,4 @@
-"""The forms of a key's page for comments, decisions and lists, and the stream by which it hears of others' changes."""
+"""The forms of a key's page for comments, decisions and lists, and the stream that reports others' changes."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -39,15 +39,15 @@ WayBack = Annotated[str, Depends(_way_back)]
 
 
 class CommentForm(FormModel):
-    """The words of a comment."""
+    """The text of a comment."""
 
     text: str = ""
     seen: int = Field(1, ge=1)
-    """Version that the form was opened on."""
+    """Version the form was opened with."""
 
 
 class DecisionForm(FormModel):
-    """A decision; no kind opens the key again."""
+    """A decision; without a kind it reopens the key."""
 
     kind: Annotated[Kind | None, BlankIsNone] = None
     description: Description = ""
@@ -55,7 +55,7 @@ class DecisionForm(FormModel):
 
 
 class AddForm(FormModel):
-    """The list to put the key into: one there is, or a new one."""
+    """The list to add the key to: an existing one or a new name."""
 
     list: Annotated[int | None, BlankIsNone] = None
     name: str = ""
@@ -89,7 +89,7 @@ def change_comment(
 def delete_comment(
     comment: RowId, about: AboutKey, back: WayBack, person: Labeler, database: LabelsDatabase
 ) -> RedirectResponse:
-    """Take a comment back and show the key again."""
+    """Delete a comment and show the key again."""
     may_all = person.role.may(Role.ADMIN)
     database.write(lambda session: comments.take_back(session, about, comment, person.name, may_all))
     return see_other(f"{back}#comments")
@@ -99,7 +99,7 @@ def delete_comment(
 def decide(
     about: AboutKey, back: WayBack, form: Annotated[DecisionForm, Form()], person: Admin, database: LabelsDatabase
 ) -> RedirectResponse:
-    """Decide on the key, or open it again, and show it."""
+    """Decide on the key, or reopen it, and show it again."""
     said = form.kind, form.description, form.seen
     database.write(lambda session: adjudication.decide(session, about, person.name, *said))
     return see_other(f"{back}#decision")
@@ -109,7 +109,7 @@ def decide(
 def add_to_list(
     about: AboutKey, back: WayBack, form: Annotated[AddForm, Form()], person: Labeler, database: LabelsDatabase
 ) -> RedirectResponse:
-    """Put the key into a list, a new one where a name is given, and show the key again."""
+    """Add the key to a list, new or existing, and show the key again."""
 
     def add(session: Session) -> None:
         chosen = form.list
@@ -128,7 +128,7 @@ async def key_events(
     visitor: Visitor,
     since: Annotated[str, Query(max_length=200, description="State that the page knows")] = "",
 ) -> EventSourceResponse:
-    """An event each time that labels, decisions or comments on the key change, until the client leaves or may not stay."""
+    """An event each time that labels, decisions or comments on the key change, until the client leaves or its session ends."""
     following: KeyChanges = request.app.state.changes
     seen = request.headers.get("last-event-id") or since
     who = visitor.presence if visitor else None

@@ -1,4 +1,4 @@
-"""What a team does with a key beside labelling it, as its page shows it: decisions, comments and lists."""
+"""Decisions, comments and lists of a key, as its page shows them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from keyscope.app.labels.team_models import Adjudication
 from keyscope.app.roles import Role
 
 Href = Callable[..., str]
-"""The address of a form about the key by the name of its route, and what else is in its path."""
+"""The address of a form about the key, by route name and further path parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,14 @@ class ShownComment:
     id: int
     person: str
     html: Markup
-    """Its words, sanitised."""
+    """Sanitised HTML."""
     text: str
-    """Its words as they were typed."""
+    """Markdown as typed."""
     version: int
     written: datetime
     changed: datetime | None
     change_href: str | None
-    """Where other words are sent to; None where it is another person's."""
+    """Where an edit is sent; None for other people's comments."""
     delete_href: str | None
 
 
@@ -52,29 +52,29 @@ class Discussion:
     """Everything about one key."""
 
     events_href: str
-    """Where changes by others are heard of."""
+    """Stream of others' changes."""
     comment_href: str
     decide_href: str
     add_href: str
-    """Where the key is put into a list."""
+    """Where the form that adds the key to a list is sent."""
     person: str
     may_write: bool
     may_decide: bool
     problem: str | None = None
-    """Why nothing could be read, where it could not."""
+    """Why nothing could be read; None if it was."""
     state: str = ""
-    """What the page knows; another one means that something has changed."""
+    """State the page shows; a different one means a change."""
     comments: list[ShownComment] = field(default_factory=list)
     decisions: Sequence[Adjudication] = ()
     """The latest first."""
     holdings: list[Holding] = field(default_factory=list)
     choices: list[Holding] = field(default_factory=list)
-    """Lists that the key can be put into."""
+    """Lists the key can be added to."""
     kinds: tuple[Kind, ...] = tuple(Kind)
 
     @property
     def decision(self) -> Adjudication | None:
-        """What is in force."""
+        """The decision in force, if any."""
         return self.decisions[0] if self.decisions and self.decisions[0].kind else None
 
     @property
@@ -84,7 +84,7 @@ class Discussion:
 
 
 def box(database: Database, target: Target, visitor: Person | None, href: Href) -> Discussion:
-    """What there is about a key; a database that does not answer leaves the rest of the page as it is."""
+    """The discussion of a key; if the database does not answer, only a problem is reported."""
     found = Discussion(
         events_href=href("key_events"),
         comment_href=href("write_comment_form"),
@@ -96,7 +96,7 @@ def box(database: Database, target: Target, visitor: Person | None, href: Href) 
     )
 
     def load(session: Session) -> Discussion:
-        # The state is read first: what comes in between is heard of once more rather than missed.
+        # Read the state first: a change in between is then reported twice rather than missed.
         state = changes.state(session, target)
         holding = lists.holding(session, target.weights_sha256, target.key, visitor.name if visitor else None)
         held = [Holding(each.id, each.name, entry.note) for each, entry in holding]

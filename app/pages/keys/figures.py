@@ -1,4 +1,4 @@
-"""The Plotly figures: data and axes only; colours and fonts are the page's, so that both themes can wear them.
+"""The Plotly figures: data and axes only; the page adds colours and fonts for its theme.
 
 Points of the map carry the index of their key as custom data, bars the number of their layer. Languages come as name → title.
 """
@@ -17,7 +17,7 @@ Indices = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float32]
 
 SIZE, CROWDED_SIZE = 6.0, 3.5
-"""Diameter of a key on the map, in pixels, on its own and among many."""
+"""Diameter of a point on the map in pixels: normally, and on a crowded map."""
 CROWDED = 2000
 
 
@@ -65,16 +65,16 @@ def languages_by_layer(layers: Sequence[LayerSummary], languages: Mapping[str, s
 
 
 def map_of_layer(layer: int, keys: LayerMap, languages: Mapping[str, str]) -> go.Figure:
-    """Every key of a layer, how often it fires against how strongly; one trace a language it prefers.
+    """Firing rate against largest coefficient of every key, one trace per preferred language.
 
-    A key that never fires has no place on a logarithmic axis: those stand in a trace of their own at the left edge.
+    Keys that never fire have no place on the logarithmic axis; they get a separate trace at its left edge.
     """
     rates = np.array([rate or 0.0 for rate in keys.firing_rate], np.float32)
     heights = np.array([nan if value is None else value for value in keys.maximum], np.float32)
-    tongues = np.array(keys.top_language, object)
+    preferred = np.array(keys.top_language, object)
     edge = rates[rates > 0].min() / 2 if rates.any() else np.float32(1)
     places = np.where(rates > 0, rates, edge)
-    chosen = [(title, np.flatnonzero((rates > 0) & (tongues == language))) for language, title in languages.items()]
+    chosen = [(title, np.flatnonzero((rates > 0) & (preferred == language))) for language, title in languages.items()]
     chosen.append(("never fires", np.flatnonzero(rates == 0)))
     size = CROWDED_SIZE if len(rates) > CROWDED else SIZE
     figure = go.Figure([_points(layer, title, at, places[at], heights[at], size) for title, at in chosen if len(at)])

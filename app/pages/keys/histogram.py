@@ -42,11 +42,11 @@ class Drawing:
     bars: list[Bar]
     ticks: list[Tick]
     summary: str
-    """What it shows, in a sentence for those who cannot see it."""
+    """One-sentence text alternative."""
 
 
 def draw(counts: Sequence[int]) -> Drawing | None:
-    """The histogram of `counts` per bin of `keyscope.contract.bins`; None where nothing was counted."""
+    """The histogram of `counts` per bin of `keyscope.contract.bins`; None if nothing was counted."""
     filled = [at for at, count in enumerate(counts) if count]
     if not filled:
         return None
@@ -68,7 +68,7 @@ def draw(counts: Sequence[int]) -> Drawing | None:
 
 
 def _ticks(first: int, last: int) -> list[tuple[int, str]]:
-    """Edges to name: both ends, zero, and one on each side where there is room."""
+    """Edges to label: both ends, zero, and −1 and 1 where there is room."""
     ends = [(first, "start"), (last + 1, "end")]
     room = (last - first + 1) / 8
     between = [at for at in (_bin_of(-1.0), bins.HALF, _bin_of(1.0)) if first + room < at < last + 1 - room]

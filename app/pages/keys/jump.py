@@ -1,4 +1,4 @@
-"""`/jump`: where the box in the header leads, whatever was typed into it."""
+"""`/jump`: resolves whatever is typed into the box in the header."""
 
 import re
 
@@ -23,18 +23,18 @@ _WHAT_TO_TYPE = "type a key like L5.K312, a layer like L5, or a token, with its 
 
 
 class NothingFound(NotFound):
-    """What was typed is neither a key, nor a layer, nor a token."""
+    """The text typed is neither a key nor a layer nor a token."""
 
     code = "nothing_found"
 
 
 @router.get("/jump", name="jump")
 def jump(request: Request, registry: Runs, q: str = "", run: str = "", mask: MaskText = "") -> RedirectResponse:
-    """Lead to a key, to a layer, or to the keys that fire on a token or promote it.
+    """Redirect to a key, to a layer, or to the keys that fire on a token or promote it.
 
     Raises:
-        NothingFound: it is none of them, or no run was named and there are several.
-        UnknownRun, UnknownLayer, UnknownKey: there is no such one.
+        NothingFound: it is none of these, or there are several runs and none is named.
+        UnknownRun, UnknownLayer, UnknownKey: it does not exist.
     """
     chosen = _run(registry, run, q)
     return see_other(_target(chosen, links_of(request, chosen.run_id, mask), q))

@@ -31,7 +31,7 @@ from keyscope.contract.manifest import Manifest
 router = APIRouter()
 
 NEGATIVE_SHARE = 0.1
-"""Share of the scale from which coefficients below 0 are worth a scale of their own."""
+"""Share of the scale from which negative coefficients get their own side of the legend."""
 
 PROJECTIONS: dict[Projection, str] = {
     "normed": "Through the final norm's gain: the logits this key adds for each unit of its coefficient.",
@@ -41,7 +41,7 @@ PROJECTIONS: dict[Projection, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Tab:
-    """A choice, how many examples stand behind it, and its address."""
+    """A tab: its title, number of examples and address."""
 
     title: str
     help: str
@@ -52,7 +52,7 @@ class Tab:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A neighbouring key and the arrow that leads to it."""
+    """A neighbouring key and its arrow."""
 
     arrow: str
     pressed: str
@@ -62,7 +62,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A statistic written out."""
+    """A formatted statistic."""
 
     title: str
     help: str
@@ -72,7 +72,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class KeyPage(Page):
-    """What the page of a key shows."""
+    """Context of a key's page."""
 
     key: Annotated[KeyId, Help("The key")]
     statistics: Annotated[Statistics, Help("Every statistic under its column's name")]
@@ -82,18 +82,18 @@ class KeyPage(Page):
     masked_links: Annotated[Links, Help("Addresses that carry the basket with this key in it")]
     languages: Annotated[list[Tab], Help("Languages to show examples of")]
     shows: Annotated[list[Tab], Help("Kinds of examples: strongest, most negative, bands, random, silent")]
-    about: Annotated[str, Help("What the examples shown are")]
+    about: Annotated[str, Help("Which examples are shown")]
     cards: Annotated[list[Card], Help("The examples, each as code")]
     scale: Annotated[float, Help("Coefficient of the deepest shade: the key's largest absolute value")]
-    two_sided: Annotated[bool, Help("Whether coefficients below 0 are deep enough to be seen")]
-    top_token: Annotated[str | None, Help("Commonest trigger token, white space shown")]
-    fires_on: Annotated[list[Bar], Help("Tokens the key fires on, counted over the stored triggers and samples")]
+    two_sided: Annotated[bool, Help("Whether negative coefficients are large enough to shade")]
+    top_token: Annotated[str | None, Help("Most frequent trigger token, white space visible")]
+    fires_on: Annotated[list[Bar], Help("Tokens the key fires on, counted over the stored examples only")]
     promoted: Annotated[list[Bar], Help("Tokens whose logits the value raises most")]
     suppressed: Annotated[list[Bar], Help("Tokens whose logits the value lowers most")]
     projections: Annotated[list[Tab], Help("How the value is projected on the vocabulary")]
     histogram: Annotated[histogram.Drawing | None, Help("Coefficients of sampled tokens of all languages")]
     parts: Annotated[list[ShownPart], Help("What the analyses of the run found about the key, each with its template")]
-    labels: Annotated[LabelBox, Help("Everyone's labels of the key, and the form for one's own")]
+    labels: Annotated[LabelBox, Help("Everyone's labels of the key, and the visitor's form")]
     by_language: Annotated[list[LanguageStatistics], Help("Moments per language")]
     groups: Annotated[list[tuple[str, list[Fact]]], Help("Every statistic, by group")]
     discussion: Annotated[Discussion | None, Help("Decisions, comments and lists; None in the labelling queue")]
@@ -122,10 +122,10 @@ def key_page(
 
 
 class KeyDrawing:
-    """A page about one key in the making: what its parts share."""
+    """Builds the context of a page about one key."""
 
     limit: int | None = None
-    """How many examples are drawn; None for all."""
+    """Maximum number of examples; None for all."""
 
     def __init__(self, run: Run, key: KeyId, cursor: duckdb.DuckDBPyConnection, state: KeyState, links: Links) -> None:
         self.run, self.key, self.cursor, self.state, self.links = run, key, cursor, state, links
@@ -134,7 +134,7 @@ class KeyDrawing:
         self.language = _language(run.manifest, state, self.statistics)
 
     def page(self, box: LabelBox, discussion: Discussion | None = None) -> KeyPage:
-        """Everything, with the labels of the key and what the team does with it."""
+        """The whole context, with the given labels and discussion."""
         run, key, links, state = self.run, self.key, self.links, self.state
         scale = examples.scale_of(self.statistics)
         found = examples.load(self.cursor, run.vocabulary, key, self.language, state.show)
@@ -162,8 +162,8 @@ class KeyDrawing:
             promoted=promoted,
             suppressed=suppressed,
             projections=[
-                Tab(name, help, None, name == state.projection, self._href(projection=name))
-                for name, help in PROJECTIONS.items()
+                Tab(name, about, None, name == state.projection, self._href(projection=name))
+                for name, about in PROJECTIONS.items()
             ],
             histogram=self._histogram(),
             parts=key_parts(run, self.cursor, key),
@@ -206,7 +206,7 @@ class KeyDrawing:
         ]
 
     def _shows(self) -> list[Tab]:
-        """Every kind of examples; negative triggers only where the run has such."""
+        """Every kind of example; negative triggers only if the run has any."""
         has_negative = any(kind == "min" for _, kind in self.counts)
         return [
             Tab(

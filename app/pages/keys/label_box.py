@@ -1,4 +1,4 @@
-"""What people say about a key, as its pages show it: everyone's labels, their history, and where one's own starts."""
+"""Everyone's labels of a key, their history, and the form for one's own."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from keyscope.app.labels.repository import Target
 from keyscope.app.roles import Role
 
 CONFIDENCES = {0.25: "a guess", 0.5: "likely", 0.75: "rather sure", 1.0: "certain"}
-"""Confidences that the form offers, in words."""
+"""Confidences the form offers, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class ShownLabel:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A label was given, or taken back."""
+    """A label was saved or removed."""
 
     moment: datetime
     taken_back: bool
@@ -48,32 +48,32 @@ class Action:
     value: str
     title: str
     pressed: str = ""
-    """Key of the keyboard that presses it."""
+    """Its shortcut."""
 
 
 SAVE, CHANGE = Action("save", "save"), Action("save", "change my label")
-TAKE_BACK, UNDO = Action("retract", "take it back"), Action("undo", "undo my last change")
+TAKE_BACK, UNDO = Action("retract", "remove"), Action("undo", "undo my last change")
 
 
 @dataclass(frozen=True, slots=True)
 class LabelBox:
-    """The labels of a key, and what the form for one's own starts with."""
+    """The labels of a key and the initial state of the form."""
 
     person: str
-    """Name of who looks, empty where they have not said."""
+    """The visitor's name; empty if unknown."""
     may_label: bool
     href: str
-    """Where the form is sent to."""
+    """Where the form is sent."""
     problem: str | None = None
-    """Why the labels could not be read, where they could not."""
+    """Why the labels could not be read; None if they were."""
     labels: list[ShownLabel] = field(default_factory=list)
     mine: ShownLabel | None = None
     start: ShownLabel | None = None
-    """What the form starts with: one's own label, or the one just undone."""
+    """Initial label of the form: the visitor's own, or the one just undone."""
     blind: bool = False
-    """Others' labels are hidden until one's own is saved."""
+    """Whether others' labels are hidden until the visitor saves one."""
     history: list[Event] = field(default_factory=list)
-    """Everything that was ever said, the latest first."""
+    """Every change of a label, latest first."""
     tags: list[str] = field(default_factory=list)
     """Tags to suggest."""
     actions: tuple[Action, ...] = (SAVE,)
@@ -81,7 +81,7 @@ class LabelBox:
 
     @property
     def marks(self) -> dict[str, str]:
-        """Triggers that labels rest on, each with the names of the people."""
+        """Triggers given as evidence, each with the names of the people."""
         people: dict[str, list[str]] = {}
         for label in self.labels:
             for each in label.evidence:
@@ -90,12 +90,12 @@ class LabelBox:
 
     @property
     def ticked(self) -> list[str]:
-        """Triggers that the form starts with."""
+        """Triggers ticked at first."""
         return self.start.evidence if self.start else []
 
     @property
     def confidences(self) -> dict[float, str]:
-        """Confidences to choose from, the one the form starts with included."""
+        """Confidences to choose from, the initial one included."""
         given = self.start.confidence if self.start else None
         return CONFIDENCES if given is None else {given: f"{100 * given:.3g} %"} | CONFIDENCES
 
@@ -109,9 +109,9 @@ def box(
     undone: int | None = None,
     actions: tuple[Action, ...] | None = None,
 ) -> LabelBox:
-    """The labels of a key; a database that does not answer leaves the rest of the page as it is.
+    """The labels of a key; if the database does not answer, only a problem is reported.
 
-    `undone` is the id of a label that its person has just taken back, to start from it again.
+    `undone` is the id of a label just undone; the form starts from it.
     """
     person = visitor.name if visitor else ""
     may_label = visitor is None or visitor.role.may(Role.LABELER)
@@ -144,7 +144,7 @@ def box(
 
 
 def shown(label: Label) -> ShownLabel:
-    """A label as pages show it."""
+    """A label as shown on pages."""
     return ShownLabel(
         id=label.id,
         person=label.person,
@@ -158,7 +158,7 @@ def shown(label: Label) -> ShownLabel:
 
 
 def events(rows: Iterable[Label]) -> list[Event]:
-    """What happened, the latest first, from labels in that order."""
+    """Changes, latest first, from labels in the same order."""
     found = []
     for row in rows:
         if row.superseded_at is not None and row.retracted:

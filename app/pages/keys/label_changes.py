@@ -1,4 +1,4 @@
-"""Labels on the page of a key: given, taken back, undone, and chosen between where two changes meet."""
+"""Labels on the page of a key: saved, removed, undone, and conflicts between two changes."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -25,19 +25,19 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class ConflictPage(Page):
-    """What is shown where one's own label has changed since the form was opened."""
+    """Context shown when the person's label has changed since the form was opened."""
 
     key: Annotated[KeyId, Help("The key")]
-    saved: Annotated[ShownLabel | None, Help("One's own label as it is now; None where it was taken back")]
-    sent: Annotated[LabelForm, Help("What the form says, which is not saved")]
-    evidence: Annotated[list[str], Help("Triggers that the form's label rests on")]
-    save_href: Annotated[str, Help("Where the form's label is sent to be saved after all")]
-    keep_href: Annotated[str, Help("Where the label as it is now is kept")]
+    saved: Annotated[ShownLabel | None, Help("The person's current label; None if it was removed")]
+    sent: Annotated[LabelForm, Help("The form's contents, not saved")]
+    evidence: Annotated[list[str], Help("Triggers ticked as evidence")]
+    save_href: Annotated[str, Help("Where the form's label is saved after all")]
+    keep_href: Annotated[str, Help("Where the current label is kept")]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A form that one person has sent about one key."""
+    """A label form sent by one person about one key."""
 
     run: Run
     key: KeyId
@@ -46,16 +46,16 @@ class Change:
 
     @property
     def target(self) -> Target:
-        """What the label is about."""
+        """The key and its weights."""
         return Target(self.run.manifest.model.weights_sha256, self.key)
 
     def apply(self, database: Database) -> int:
-        """Make the change; answers the id of the person's label after it, 0 for none.
+        """Make the change and return the id of the person's label after it, 0 for none.
 
         Raises:
             InvalidParameter: no kind is chosen.
-            NoLabel: there is nothing to take back or to undo.
-            LabelChanged: the label is another one than the form was opened on.
+            NoLabel: there is nothing to remove or undo.
+            LabelChanged: the label is not the one the form was opened with.
         """
         target, name, based_on = self.target, self.person.name, self.form.based_on
         match self.form.action:
@@ -95,12 +95,12 @@ def give_label(
     form: Annotated[LabelForm, Form()],
     links: RunLinks,
 ) -> Response:
-    """Give a label, take it back or undo the last change, and show the key again.
+    """Save or remove a label, or undo the last change, and show the key again.
 
     Raises:
-        InvalidParameter: the name is none, or no kind is chosen.
-        NoLabel: there is nothing to take back or to undo.
-        LabelChanged: what was to be taken back or undone is another label by now.
+        InvalidParameter: the name is invalid, or no kind is chosen.
+        NoLabel: there is nothing to remove or undo.
+        LabelChanged: the label to remove or undo has changed meanwhile.
     """
     change = Change(run, key, form, form.sender(visitor))
     page = links.key(run.run_id, key, **state.query()) + "#labels"

@@ -1,4 +1,4 @@
-"""`/runs/{run}/layers/{layer}`: all keys of a layer, on a map and in a table that sorts, filters and pages."""
+"""`/runs/{run}/layers/{layer}`: the keys of a layer on a map and in a sortable, filterable, paged table."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -33,12 +33,12 @@ router = APIRouter()
 
 PAGE_SIZE = 100
 SIMILAR = 8
-"""Tokens offered beside the one filtered by."""
+"""Similar tokens offered."""
 Percent = Annotated[Annotated[float, Field(ge=0, le=100)] | None, BlankIsNone]
 
 
 class LayerState(PageState):
-    """The state of a layer's page, as it stands in the address."""
+    """The state of a layer's page in its address."""
 
     sort: str = "maximum"
     order: Literal["asc", "desc"] = "desc"
@@ -62,7 +62,7 @@ class LayerState(PageState):
 
 @dataclass(frozen=True, slots=True)
 class LayerPage(Page):
-    """What the page of a layer shows."""
+    """Context of a layer's page."""
 
     layer: Annotated[int, Help("The layer, from 0")]
     summary: Annotated[LayerSummary, Help("The layer in numbers")]
@@ -71,9 +71,9 @@ class LayerPage(Page):
     columns: Annotated[list[Column], Help("Columns of the table")]
     rows: Annotated[list[Row], Help("Keys on this page of the table")]
     pager: Annotated[Pager, Help("Which of the keys that pass the filters are shown")]
-    similar: Annotated[list[Choice], Help("Tokens written like the one filtered by, differing in white space or case")]
+    similar: Annotated[list[Choice], Help("Tokens that differ from the filter's in white space or case")]
     firing_layers: Annotated[list[Choice], Help("Layers with keys that fire on the token filtered by, and how many")]
-    token_known: Annotated[bool, Help("False where the tokenizer has no token as filtered by")]
+    token_known: Annotated[bool, Help("False if the tokenizer does not have the filter's token")]
     exports: Annotated[dict[str, str], Help("Addresses of the table, filtered and sorted, as CSV and Parquet")]
     below: Annotated[str | None, Help("Address of the layer below")]
     above: Annotated[str | None, Help("Address of the layer above")]

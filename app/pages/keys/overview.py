@@ -1,4 +1,4 @@
-"""`/runs/{run}`: what a run is, its layers, and where to start."""
+"""`/runs/{run}`: a run's model, corpus and layers, and keys to start with."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,15 +14,15 @@ from keyscope.app.web.render import Crumb, Frame, Help, Page, RunLinks, respond
 router = APIRouter()
 
 STARTS = 8
-"""Keys in each list of where to start."""
+"""Keys in each list of starting points."""
 
 
 @dataclass(frozen=True, slots=True)
 class OverviewPage(Page):
-    """What the overview of a run shows."""
+    """Context of a run's overview."""
 
     layers: Annotated[list[LayerSummary], Help("Every layer in numbers")]
-    specific: Annotated[list[KeyRow], Help("Keys of highest kurtosis: silent but for a few tokens")]
+    specific: Annotated[list[KeyRow], Help("Keys of highest kurtosis, which fire on a few tokens only")]
     strongest: Annotated[list[KeyRow], Help("Keys that write most on average")]
     size: Annotated[int, Help("Bytes of the run file")]
 

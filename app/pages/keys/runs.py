@@ -1,4 +1,4 @@
-"""`/`: the runs there are, and the files that are none."""
+"""`/`: the list of runs, and of files that cannot be read as runs."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,7 +16,7 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class RunsPage(Page):
-    """What the list of runs shows."""
+    """Context of the list of runs."""
 
     runs: Annotated[list[Manifest], Help("Manifests of the runs that can be read, by name")]
     unreadable: Annotated[list[Unreadable], Help("Files that cannot be shown, each with the reason")]

@@ -1,4 +1,4 @@
-"""`/runs/{run}/search`: the keys of a run that promote, suppress or fire on tokens, or whose numbers lie in ranges."""
+"""`/runs/{run}/search`: find keys by the tokens they promote, suppress or fire on, by statistics, labels and analyses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -41,11 +41,11 @@ router = APIRouter()
 
 PAGE_SIZE = 50
 MASKED = 200
-"""Keys found that one click puts into the basket, which stands in every address."""
+"""Keys that one click masks; few, because every address carries the basket."""
 LISTED = 1000
-"""Keys found that one click puts into a new list."""
+"""Keys that one click puts into a new list."""
 SIMILAR = 8
-"""Tokens offered beside one that was asked for."""
+"""Similar tokens offered."""
 BAR = 46
 """Height of the tallest bar, in pixels."""
 TOKENS = {
@@ -55,25 +55,25 @@ TOKENS = {
     "fires_on": "fires on",
     "detects": "detects",
 }
-"""Fields that take a token, and what keys do with it."""
+"""Token fields and what keys do with the token."""
 MEASURES = {
     "fires_on": ("hits", "Stored triggers and samples of the key on the token"),
-    "promoted_logit": ("logit", "What one unit of the coefficient adds to the token's logit"),
+    "promoted_logit": ("logit", "Added to the token's logit per unit of coefficient"),
     "promoted_rank": ("rank", "Rank of the token among those the value promotes"),
-    "suppressed_logit": ("logit", "What one unit of the coefficient takes off the token's logit"),
+    "suppressed_logit": ("logit", "Subtracted from the token's logit per unit of coefficient"),
     "suppressed_rank": ("rank", "Rank of the token among those the value suppresses"),
     "detected": ("occurrences", "Occurrences of the token in the corpus on which the key fires"),
     "role_share": ("of triggers", "Share of the key's triggers with the role"),
-    "position_nats": ("nats on position", "What the key's firing says of the position in the window, in nats"),
-    "concept_precision": ("precision", "Share of the tokens the key fires strongly on that are of the concept"),
+    "position_nats": ("nats on position", "Mutual information of firing and position in the window, in nats"),
+    "concept_precision": ("precision", "Share of the tokens the key fires strongly on that match the concept"),
 }
-"""What criteria measure: the title for people and what it is."""
+"""Column title and explanation of what each criterion measures."""
 SHARES = {"role_share", "concept_precision"}
 SIGNED = {"promoted_logit", "suppressed_logit", "own_logit"}
 
 
 class SearchState(SearchParameters, PageState):
-    """The state of the page, as it stands in the address; the form sends a further range apart from the others."""
+    """The state of the page in its address; the form sends one more range in fields of its own."""
 
     columns: str = Field("overview", pattern=VIEW)
     offset: int = Field(0, ge=0, le=2**31)
@@ -82,7 +82,7 @@ class SearchState(SearchParameters, PageState):
     high: Number = None
 
     def settled(self) -> "SearchState":
-        """The state with the form's own range among the others.
+        """The state with the form's range merged into `ranges`.
 
         Raises:
             InvalidParameter: there is no such statistic.
@@ -96,20 +96,20 @@ class SearchState(SearchParameters, PageState):
 
 @dataclass(frozen=True, slots=True)
 class TokenNote:
-    """A token that was asked for."""
+    """A token in the query."""
 
     does: str
-    """What the keys do with it."""
+    """What the found keys do with it."""
     token: str
     known: bool
-    """False where the tokenizer has no such token, so that no key is found."""
+    """False if the tokenizer has no such token, so nothing is found."""
     alike: list[Choice]
-    """Tokens written like it, differing in white space or case."""
+    """Tokens that differ from it in white space or case."""
 
 
 @dataclass(frozen=True, slots=True)
 class RangeChip:
-    """A range in force, and the address without it."""
+    """An active range and the address without it."""
 
     text: str
     without: str
@@ -117,7 +117,7 @@ class RangeChip:
 
 @dataclass(frozen=True, slots=True)
 class LayerBar:
-    """How many keys of a layer were found, and the address that narrows the search to it."""
+    """Number of keys found in a layer, and the search within it."""
 
     layer: int
     keys: int
@@ -128,16 +128,16 @@ class LayerBar:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage(Page):
-    """What the page of a search shows."""
+    """Context of the search page."""
 
     state: Annotated[SearchState, Help("Criteria, order and place, as in the address")]
     asked: Annotated[bool, Help("Whether there is any criterion")]
     notes: Annotated[list[TokenNote], Help("The tokens asked for")]
-    ranges: Annotated[list[RangeChip], Help("The ranges of statistics in force")]
-    statistics: Annotated[list[Statistic], Help("Statistics that a range can be asked of")]
+    ranges: Annotated[list[RangeChip], Help("Active ranges of statistics")]
+    statistics: Annotated[list[Statistic], Help("Statistics a range can be set for")]
     roles: Annotated[tuple[str, ...], Help("Roles in code that triggers can have, by the analysis of syntax")]
-    concepts: Annotated[list[str], Help("Concepts whose keys are known, by their analyses")]
-    shapes: Annotated[Mapping[str, str], Help("Where in the window positional keys fire more, and what that means")]
+    concepts: Annotated[list[str], Help("Concepts whose keys are analysed")]
+    shapes: Annotated[Mapping[str, str], Help("Position profiles and what they mean")]
     classes: Annotated[Mapping[str, str], Help("Classes of keys by their weights, and what they mean")]
     kinds: Annotated[tuple[Kind, ...], Help("Kinds of labels")]
     by_layer: Annotated[list[LayerBar], Help("How many keys were found in each layer")]
@@ -163,7 +163,7 @@ def search_page(
     """Search a run."""
     settled = state.settled()
     if settled != state or "" in request.query_params.values():
-        # An address says only what was chosen, so that it is short and the same for the same search.
+        # Canonical address: only what was chosen, so equal searches have equal addresses.
         return see_other(links.page("search_page", run=run.run_id, **settled.query()))
     wanted = build_search(settled, run, database)
     found = search(cursor, run.vocabulary, wanted, limit=PAGE_SIZE, offset=settled.offset, named=max(MASKED, LISTED))
@@ -186,7 +186,7 @@ def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: li
         statistics=[Statistic(column) for column in NUMERIC.values()],
         roles=ROLES,
         concepts=concepts,
-        shapes={ANY_SHAPE: "It is over the threshold, wherever it fires more", **SHAPES},
+        shapes={ANY_SHAPE: "Sensitive to position, wherever it fires more", **SHAPES},
         classes=CLASSES,
         kinds=tuple(Kind),
         by_layer=_bars(found.by_layer(run.manifest.model.n_layers), state, href),
@@ -250,8 +250,8 @@ def _bars(by_layer: list[int], state: SearchState, href: Href) -> list[LayerBar]
 
 
 def _measure_column(name: str, found: Found, href: Href) -> Column:
-    title, help = MEASURES[name] if name in MEASURES else (Statistic(NUMERIC[name]).title, NUMERIC[name].help)
-    return Column(title, help, True, *sorting(name, found.sort, found.order, href, found.measures[name]))
+    title, about = MEASURES[name] if name in MEASURES else (Statistic(NUMERIC[name]).title, NUMERIC[name].help)
+    return Column(title, about, True, *sorting(name, found.sort, found.order, href, found.measures[name]))
 
 
 def _row(hit: Hit, measures: list[str], shown: list[Statistic], vocabulary: Vocabulary) -> Row:
@@ -268,6 +268,6 @@ def _measured(name: str, value: float | int | None) -> str:
 
 
 def _with(basket: Basket, run_id: str, keys: list[KeyId]) -> Basket:
-    """The basket with keys put into it, or one of these alone where it belongs to another run."""
+    """The basket with keys added; a new basket if the old one belongs to another run."""
     old = basket if basket.run_id == run_id else Basket(run_id)
     return replace(old, masks=(*old.masks, *(Mask(key) for key in keys if key not in old)))

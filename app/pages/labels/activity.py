@@ -1,4 +1,4 @@
-"""`/activity`: what happened lately."""
+"""`/activity`: recent labels, decisions, comments and lists."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,17 +17,17 @@ from keyscope.contract.manifest import Manifest
 
 VERBS = {
     What.LABEL: "labelled",
-    What.RETRACTION: "took back their label of",
+    What.RETRACTION: "removed their label of",
     What.ADJUDICATION: "decided on",
     What.COMMENT: "commented on",
-    What.LIST: "made the list",
+    What.LIST: "created the list",
 }
 router = APIRouter()
 
 
 @dataclass(frozen=True, slots=True)
 class ShownEvent:
-    """One thing that somebody did."""
+    """One action of one person."""
 
     event: Event
     verb: str
@@ -35,18 +35,18 @@ class ShownEvent:
     """The key, or the list's name."""
     href: str
     words: Markup | str
-    """What was said; comments as sanitised HTML."""
+    """Description or comment; comments as sanitised HTML."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActivityPage(Page):
-    """What the page of recent activity shows."""
+    """Context of the activity page."""
 
     runs: Annotated[list[Manifest], Help("Runs to choose from")]
-    events: Annotated[list[ShownEvent], Help("What happened to the run's keys, the latest first")]
-    person: Annotated[str, Help("Only what this person did; empty for all")]
+    events: Annotated[list[ShownEvent], Help("Actions on the run's keys, latest first")]
+    person: Annotated[str, Help("Only this person's actions; empty for everyone's")]
     mine: Annotated[bool, Help("Only comments that mention the visitor")]
-    later: Annotated[str | None, Help("Address of what happened before that")]
+    later: Annotated[str | None, Help("Address of older activity")]
 
 
 @router.get("/activity", name="activity_page")
@@ -87,7 +87,7 @@ def activity_page(
 def _shown(event: Event, links: Links, run_id: str) -> ShownEvent:
     verb = VERBS[event.what]
     if event.what is What.ADJUDICATION and event.kind is None:
-        verb = "opened again"
+        verb = "reopened"
     if event.key is None:
         return ShownEvent(event, verb, event.text, links.page("list_page", list=event.id, run=run_id), "")
     places = {What.COMMENT: f"#comment-{event.id}", What.ADJUDICATION: "#decision"}

@@ -1,4 +1,4 @@
-"""`/labels/import`: an export taken in by a form, which first says what that would do, and then does it, every row or none."""
+"""`/labels/import`: import a file of labels: first a dry run, then all rows or none."""
 
 import hashlib
 from collections.abc import Sequence
@@ -22,33 +22,33 @@ from keyscope.contract.errors import KeyscopeError
 from keyscope.serving.bodies import BodyTooLarge
 
 MAX_FILE_BYTES = MAX_BODY_BYTES // 10**6 * 10**6
-"""Whole megabytes, which leaves the form around the file room in a request."""
+"""Whole megabytes; the rest of the body limit is for the form around the file."""
 router = APIRouter()
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A file that was looked through, and perhaps taken in."""
+    """A valid file, imported or only checked."""
 
     name: str
     sha256: str
     outcome: Outcome
     imported: bool
-    """Whether it was taken in; otherwise the outcome is what that would do."""
+    """False if only checked: the outcome is then what an import would do."""
     another: bool
-    """Whether it was to be taken in, but is another file than the one looked through before."""
+    """Whether an import was requested for a file that differs from the one checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportPage(Page):
-    """What the import page shows."""
+    """Context of the import page."""
 
     may_import: Annotated[bool, Help("Whether the visitor may import: an admin, known by name")]
-    most: Annotated[int, Help("Bytes that a file may have")]
-    needed: Annotated[Sequence[str], Help("Columns that no file may lack")]
-    checked: Annotated[Checked | None, Help("The file that was sent, where every row of it is good")]
+    most: Annotated[int, Help("Maximum size of a file in bytes")]
+    needed: Annotated[Sequence[str], Help("Required columns")]
+    checked: Annotated[Checked | None, Help("The file sent, if every row is valid")]
     problem: Annotated[str | None, Help("Why nothing was imported")]
-    problems: Annotated[list[Problem], Help("What is wrong with single rows, the first of them, by line")]
+    problems: Annotated[list[Problem], Help("The first invalid rows, by line")]
 
 
 @router.get("/labels/import", name="import_page", dependencies=[needs(Role.ADMIN)])
@@ -69,7 +69,7 @@ def import_form(
     run: Annotated[str, Query()] = "",
     mask: MaskText = "",
 ) -> HTMLResponse:
-    """Say what the file would do; where that was said of this very file before, do it."""
+    """Check the file; import it if exactly this file was checked before."""
     try:
         name, content = _content(file)
         sha256 = hashlib.sha256(content).hexdigest()
@@ -82,11 +82,11 @@ def import_form(
 
 
 def _content(file: UploadFile | None) -> tuple[str, bytes]:
-    """The name and the bytes of a file.
+    """Name and contents of a file.
 
     Raises:
-        InvalidParameter: none was chosen.
-        BodyTooLarge: it is too large.
+        InvalidParameter: no file was chosen.
+        BodyTooLarge: the file is over the limit.
     """
     if file is None or not file.filename:
         raise InvalidParameter("no file was sent: choose one that ends in .csv, .jsonl or .parquet")

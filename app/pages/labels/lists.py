@@ -1,4 +1,4 @@
-"""`/lists` and `/lists/{list}`: keys put together under a name, with a note on each."""
+"""`/lists` and `/lists/{list}`: named lists of keys, with a note on each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,24 +31,24 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class ListsPage(Page):
-    """What the page of all lists shows."""
+    """Context of the page of all lists."""
 
     runs: Annotated[list[Manifest], Help("Runs to choose from")]
     lists: Annotated[list[Summary], Help("Lists of keys of the run's weights that the visitor may see")]
-    put_away: Annotated[list[Summary], Help("Lists that the visitor has put away")]
+    put_away: Annotated[list[Summary], Help("The visitor's archived lists")]
     may_write: Annotated[bool, Help("Whether the visitor may make lists")]
 
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Page):
-    """What the page of one list shows."""
+    """Context of the page of one list."""
 
     list: Annotated[KeyList, Help("The list")]
     entries: Annotated[Sequence[ListEntry], Help("Its keys with their notes, one page of them")]
     first: Annotated[int, Help("Place of the first of them, from 0")]
     total: Annotated[int, Help("All its keys")]
-    may_write: Annotated[bool, Help("Whether the visitor may put keys in, take them out and write notes")]
-    may_rename: Annotated[bool, Help("Whether the visitor may rename it and put it away")]
+    may_write: Annotated[bool, Help("Whether the visitor may add and remove keys and edit notes")]
+    may_rename: Annotated[bool, Help("Whether the visitor may rename and archive it")]
     earlier: Annotated[str | None, Help("Address of the page before")]
     later: Annotated[str | None, Help("Address of the page after")]
 
@@ -58,7 +58,7 @@ def _back(request: Request, run: str = "", mask: MaskText = "") -> Links:
 
 
 Back = Annotated[Links, Depends(_back)]
-"""Addresses that pass the basket of the list's page on as it came, without reading it."""
+"""Addresses that pass the basket on unread."""
 
 
 class NewListForm(FormModel):
@@ -67,7 +67,7 @@ class NewListForm(FormModel):
     run: str
     name: str = ""
     keys: str = ""
-    """Names of keys, with white space or commas between them; factors of a basket are left out."""
+    """Key names separated by white space or commas; factors of a basket are ignored."""
     private: bool = False
 
 
@@ -199,14 +199,14 @@ def rename_list(
 
 @router.post("/lists/{list}/put-away", name="put_list_away_form")
 def put_list_away(list_id: ListId, database: LabelsDatabase, person: Labeler, back: Back) -> RedirectResponse:
-    """Put a list away and show the others."""
+    """Archive a list and show the others."""
     database.write(lambda session: lists.put_away(session, list_id, person))
     return see_other(back.page("lists_page", run=back.basket.run_id))
 
 
 @router.post("/lists/{list}/restore", name="bring_list_back_form")
 def bring_list_back(list_id: ListId, database: LabelsDatabase, person: Labeler, back: Back) -> RedirectResponse:
-    """Bring a list back and show it."""
+    """Restore a list and show it."""
     database.write(lambda session: lists.bring_back(session, list_id, person))
     return _to_list(back, list_id)
 
@@ -220,7 +220,7 @@ def add_keys(
     form: Annotated[KeysForm, Form()],
     back: Back,
 ) -> RedirectResponse:
-    """Put keys at the end of a list."""
+    """Append keys to a list."""
     keys = parse_keys(form.keys)
     lists.check_keys(registry, database, list_id, person.name, keys)
     database.write(lambda session: lists.add_keys(session, list_id, person, keys, form.note))
@@ -235,7 +235,7 @@ def change_entry(
     form: Annotated[EntryForm, Form()],
     back: Back,
 ) -> RedirectResponse:
-    """Write a note on a key of a list, move it by one place, or take it out."""
+    """Edit the note on a key, move the key by one place, or remove it."""
     key = KeyId.parse(form.key)
 
     def change(session: Session) -> None:
@@ -256,7 +256,7 @@ def change_entry(
 def mask_list(
     request: Request, list_id: ListId, registry: Runs, database: LabelsDatabase, visitor: Visitor, run: str = ""
 ) -> RedirectResponse:
-    """Mask all keys of a list on the live page; a basket too long for an address is saved first."""
+    """Open the live page with all keys of a list masked; a basket too long for an address is saved first."""
     name = visitor.name if visitor else None
     found = database.read(lambda session: lists.get_list(session, list_id, name))
     masks = [Mask(key) for key in database.read(lambda session: lists.list_keys(session, list_id, name))]
@@ -267,10 +267,10 @@ def mask_list(
 
 
 def parse_keys(text: str) -> list[KeyId]:
-    """The keys in a text as people paste it: names, or a basket, with white space, commas or semicolons between them.
+    """The keys in pasted text: names or a basket, separated by white space, commas or semicolons.
 
     Raises:
-        InvalidKey, InvalidMask: a part of it is none.
+        InvalidKey, InvalidMask: a part of it is neither.
     """
     return [mask.key for mask in parse_basket(",".join(text.replace(";", " ").replace(",", " ").split()))]
 
@@ -280,10 +280,10 @@ def _may_write(visitor: Person | None) -> bool:
 
 
 def _run_of(registry: Registry, found: KeyList, wanted: str) -> Run | None:
-    """The run wanted, where it is of the list's weights, else the first that is.
+    """The named run if it has the list's weights, else the first that does.
 
     Raises:
-        UnknownRun: there is no run of the name wanted.
+        UnknownRun: no run has that name.
     """
     run = registry.get(wanted) if wanted else None
     if run is not None and run.manifest.model.weights_sha256 == found.weights_sha256:

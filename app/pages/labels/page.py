@@ -1,4 +1,4 @@
-"""`/labels`: how far the labelling of a model's keys is, how far people agree, and where they do not."""
+"""`/labels`: progress of labelling a model's keys, agreement between people, and disagreements."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,18 +37,18 @@ class Confusion:
     first: str
     second: str
     rows: Sequence[tuple[Kind, Sequence[int]]]
-    """What the first says, and of those keys how many the second calls each kind."""
+    """The first person's kind, and how many of those keys the second gives each kind."""
     n: int
 
 
 @dataclass(frozen=True, slots=True)
 class LabelsPage(Page):
-    """What the page of a model's labels shows."""
+    """Context of the labels page."""
 
     runs: Annotated[list[Manifest], Help("Runs to choose from")]
-    problem: Annotated[str | None, Help("Why the labels could not be read, where they could not")]
+    problem: Annotated[str | None, Help("Why the labels could not be read; None if they were")]
     said: Annotated[Said | None, Help("The current labels; None without a run or without an answer")]
-    progress: Annotated[list[LayerProgress], Help("How far each layer is")]
+    progress: Annotated[list[LayerProgress], Help("Progress by layer")]
     pairs: Annotated[list[Pair], Help("Pairs of people with Cohen's kappa, those with most keys in common first")]
     n_pairs: Annotated[int, Help("Pairs that have keys in common, listed or not")]
     overall: Annotated[
@@ -58,7 +58,7 @@ class LabelsPage(Page):
     kinds: Annotated[tuple[Kind, ...], Help("The kinds, in their order")]
     disagreements: Annotated[list[Disagreement], Help("Keys with labels of several kinds, one page of them")]
     n_disagreements: Annotated[int, Help("All of them")]
-    n_open: Annotated[int, Help("Those on which nobody has decided")]
+    n_open: Annotated[int, Help("Disagreements without a decision")]
     earlier: Annotated[str | None, Help("Address of the page of disagreements before")]
     later: Annotated[str | None, Help("Address of the page of disagreements after")]
     may_import: Annotated[bool, Help("Whether labels can be imported by the visitor, or by who says their name")]

@@ -41,18 +41,18 @@ State = Annotated[QueueState, Query()]
 
 
 class Undo(BaseModel):
-    """Which label to take back."""
+    """The label to undo."""
 
     label: int = Field(ge=1, le=2**31 - 1)
 
 
 @router.get("/labels/queue", name="queue_page")
 def queue_page(request: Request, registry: Runs, visitor: Visitor, database: LabelsDatabase, state: State) -> Response:
-    """The key to label next, leased to who asks; without a run or a strategy, the choice of them.
+    """The next key to label, leased to the visitor; without a run or strategy, the form that chooses them.
 
     Raises:
         NameNeeded, Forbidden: the visitor cannot label.
-        InvalidParameter: there is no list given, or it is about another model.
+        InvalidParameter: no list is given, or it is about another model.
     """
     links = links_of(request, state.run or None, state.mask)
     if not state.run or state.strategy is None:
@@ -75,7 +75,7 @@ def queue_answer(
     state: State,
     form: Annotated[LabelForm, Form()],
 ) -> Response:
-    """Give a label, or skip the key, and go on to the next one; a script is told of the label alone.
+    """Save a label or skip the key, and go on to the next one; a script gets the saved label alone.
 
     Raises:
         InvalidParameter: no kind is chosen.
@@ -112,11 +112,11 @@ def queue_undo(
     state: State,
     form: Annotated[Undo, Form()],
 ) -> RedirectResponse:
-    """Take a label back and return to its key; the label given before it can be taken back next.
+    """Undo a label and return to its key; the label before it can be undone next.
 
     Raises:
-        NoLabel: there is none of that id.
-        LabelChanged: it is no longer what the person says.
+        NoLabel: the person has no label of that id.
+        LabelChanged: it is no longer the current label.
     """
     run = registry.get(state.run)
     weights = run.manifest.model.weights_sha256
@@ -145,7 +145,7 @@ class _Desk:
         self.weights = run.manifest.model.weights_sha256
 
     def show(self, key: KeyId, strategy: Strategy) -> HTMLResponse:
-        """A key to label; it stays theirs while they look at it, unless somebody else has it."""
+        """A key to label, leased to the person unless someone else has it."""
         target, state, name = Target(self.weights, key), self.state, self.person.name
         mine = self.database.write(lambda session: leases.take(session, target, name))
         holder = None if mine else self.database.read(lambda session: leases.holder(session, target))
@@ -158,7 +158,7 @@ class _Desk:
             )
 
     def tell(self) -> HTMLResponse:
-        """The label just given, alone."""
+        """The label just saved, alone."""
         frame = Frame("Labelled", self.links, self.run.manifest, here="labels")
         return respond(self.request, "labels/queue_last.html", LastPage(frame=frame, last=self._last()))
 
@@ -198,7 +198,7 @@ def _start(
 
 def _labeler(visitor: Person | None) -> Person:
     if visitor is None:
-        raise NameNeeded("keys are labelled under a name: give yours")
+        raise NameNeeded("What is your name? Labels are saved under it.")
     require(visitor, Role.LABELER)
     return visitor
 

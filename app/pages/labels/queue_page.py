@@ -1,4 +1,4 @@
-"""What the labelling queue shows: its choices, a key to label, and the label given before."""
+"""Contexts of the labelling queue: its options, a key to label, and the previous label."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -22,13 +22,13 @@ from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import Manifest
 
 TRIGGERS = 10
-"""Triggers shown of a key; its own page has all."""
+"""Triggers shown per key; the key's page has all."""
 ACTIONS = (Action("save", "save and next", "Enter"), Action("skip", "skip", "s"))
 STRATEGIES = {
-    Strategy.SAMPLE: "A sample: keys at random, one of each layer in turn",
-    Strategy.IMPACT: "High impact: the keys that write most on average first",
+    Strategy.SAMPLE: "Sample: random keys, one from each layer in turn",
+    Strategy.IMPACT: "High impact: keys that write most on average first",
     Strategy.DISAGREEING: "Disagreement: keys on which people’s kinds differ",
-    Strategy.UNSURE: "Low confidence: keys with a label its author was not sure of",
+    Strategy.UNSURE: "Low confidence: keys with an unsure label",
     Strategy.LIST: "A saved list, in its order",
 }
 _LARGEST = 2**31 - 1
@@ -36,7 +36,7 @@ Id = Annotated[Annotated[int, Field(ge=0, le=_LARGEST)] | None, BlankIsNone]
 
 
 class QueueState(KeyState):
-    """The state of the queue, as it stands in its address."""
+    """The state of the queue in its address."""
 
     not_in_query: ClassVar[set[str]] = {"mask"}
 
@@ -48,12 +48,12 @@ class QueueState(KeyState):
     blind: bool = False
     key: str = ""
     last: Id = None
-    """Id of the label one has just given, shown beside the next key."""
+    """Id of the previous label, shown beside the next key."""
     undone: Id = None
-    """Id of the label that was just taken back, to start from again."""
+    """Id of the label just undone, to start from."""
 
     mask_run: str = ""
-    """The run of the basket, where another may be chosen in the same form."""
+    """Run of the basket; the form may choose another run."""
 
     @model_validator(mode="after")
     def _drop_the_basket_of_another_run(self) -> Self:
@@ -63,18 +63,18 @@ class QueueState(KeyState):
         return self
 
     def wanted(self, strategy: Strategy) -> Wanted:
-        """Which keys the queue goes through."""
+        """Which keys to offer."""
         return Wanted(strategy, self.seed, self.people, self.list)
 
     def rest(self, **changes: object) -> dict[str, Any]:
-        """The parameters of the address without those about one key."""
+        """Query parameters without those about one key."""
         of_a_key = {"key": "", "last": None, "undone": None, "language": "", "show": "max", "projection": "normed"}
         return self.query(**{**of_a_key, **changes})
 
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """The label one has just given, and what others say of that key."""
+    """The previous label, and others' labels of that key."""
 
     label: ShownLabel
     key: KeyId
@@ -95,43 +95,43 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class StartPage(Page):
-    """What is shown before the first key, and after the last."""
+    """Context of the page before the first key and after the last."""
 
     runs: Annotated[list[Manifest], Help("Runs whose keys can be labelled")]
     strategies: Annotated[list[Choice], Help("What to label next")]
     lists: Annotated[list[Summary], Help("Saved lists that the visitor may see")]
     state: Annotated[QueueState, Help("What is chosen so far")]
-    offer: Annotated[Offer | None, Help("What is left, where the queue has come to its end for now")]
+    offer: Annotated[Offer | None, Help("What is left, at the end of the queue")]
     last: Annotated[Last | None, Help("The label just given")]
-    again: Annotated[str, Help("Address of the queue, to look again")]
+    again: Annotated[str, Help("Address of the queue, to try again")]
 
 
 @dataclass(frozen=True, slots=True)
 class LastPage(Page):
-    """What a script is told of a label that was saved: the rest of the page it has already."""
+    """Context of a saved label alone, for the script that already has the page."""
 
     last: Annotated[Last | None, Help("The label just given")]
 
 
 @dataclass(frozen=True, slots=True)
 class QueuePage(KeyPage):
-    """A key to label: the context of its own page, and the queue's."""
+    """Context of a key to label: that of its page, and the queue's."""
 
-    next_href: Annotated[str, Help("Where the key after this one is fetched from")]
-    lease_href: Annotated[str, Help("Where the lease on this key is renewed and given back")]
-    key_href: Annotated[str, Help("The key's own page")]
-    holder: Annotated[str | None, Help("Who else is labelling this key now")]
+    next_href: Annotated[str, Help("Address of the next key")]
+    lease_href: Annotated[str, Help("Where the lease on this key is renewed and released")]
+    key_href: Annotated[str, Help("Address of the key's page")]
+    holder: Annotated[str | None, Help("Who else is labelling this key; None if no one is")]
     last: Annotated[Last | None, Help("The label just given")]
 
 
 class QueueDrawing(KeyDrawing):
-    """A key to label in the making; its tabs lead back to the queue."""
+    """Builds the context of a key to label; its tabs lead back to the queue."""
 
     limit = TRIGGERS
     state: QueueState
 
     def queue_page(self, box: LabelBox, strategy: Strategy, holder: str | None, last: Last | None) -> QueuePage:
-        """Everything, with the labels of the key and the label given before."""
+        """The whole context, with the key's labels and the previous label."""
         run, key, links, state = self.run.run_id, self.key, self.links, self.state
         page = self.page(box)
         shared = {each.name: getattr(page, each.name) for each in fields(page)}
@@ -156,7 +156,7 @@ class QueueDrawing(KeyDrawing):
 
 
 def load_last(state: QueueState, weights_sha256: str, person: str, links: Links) -> Callable[[Session], Last | None]:
-    """Reads the label one has just given; None where there is none, or it is no longer what one says."""
+    """Loads the previous label; None if there is none, or it has changed since."""
 
     def load(session: Session) -> Last | None:
         label = repository.label_of(session, weights_sha256, person, state.last) if state.last else None

@@ -1,4 +1,4 @@
-"""`/activations`: paste code, choose a token, a line or a syntax node, and see which keys fire there and what they write."""
+"""`/activations`: paste code, choose a token, line or syntax node, and see which keys fire there and what they promote."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -31,25 +31,25 @@ PER_LAYER, MOST_PER_LAYER = 5, 50
 
 
 class ActivationsState(PageState):
-    """The state of the page, as it stands in the address."""
+    """The state of the page in its address."""
 
     run: str = ""
     text: Typed = ""
     language: str = ""
     first: int | None = Field(None, ge=0)
-    """The tokens looked at; without them the text's last."""
+    """First and last token examined; by default the text's last token."""
     last: int | None = Field(None, ge=0)
     target: str = ""
     """Token whose logit is split over the keys, as `Token.notation` writes it; else the most probable one."""
     distractor: str = ""
-    """Token it is held against."""
+    """Token whose logit is subtracted from the target's."""
     per_layer: int = Field(PER_LAYER, ge=1, le=MOST_PER_LAYER)
     order: Literal["size", "contribution"] = "size"
 
 
 @dataclass(frozen=True, slots=True)
 class NextToken:
-    """A token the model could say next."""
+    """A candidate for the next token."""
 
     token: str
     notation: str
@@ -62,7 +62,7 @@ class NextToken:
 
 @dataclass(frozen=True, slots=True)
 class NodeLink:
-    """A syntax node around what is looked at."""
+    """A syntax node around the chosen tokens."""
 
     type: str
     href: str
@@ -71,13 +71,13 @@ class NodeLink:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What was found at the tokens looked at."""
+    """What was found at the chosen tokens."""
 
     lines: list[TextLine]
     nodes: list[NodeLink]
     """From the outermost to the innermost."""
     place: str
-    """The tokens, in words."""
+    """The chosen tokens, in words."""
     next: list[NextToken]
     target: str
     distractor: str | None
@@ -86,15 +86,15 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class ActivationsPage(Page):
-    """What the page of keys that fire on a text shows."""
+    """Context of the page."""
 
-    state: Annotated[ActivationsState, Help("Text and what is looked at, as in the address")]
+    state: Annotated[ActivationsState, Help("Text and chosen tokens, as in the address")]
     runs: Annotated[list[tuple[Manifest, str]], Help("Runs to choose from, each with its address")]
     status: Annotated[LiveStatus | None, Help("Whether the run's model can read now; None without a run")]
-    status_href: Annotated[str, Help("Address of this page, to ask for the status again")]
+    status_href: Annotated[str, Help("Address of this page, to poll the status")]
     examples: Annotated[list[tuple[str, list[tuple[str, str]]]], Help("Texts to try by language: title and address")]
     looked: Annotated[Looked | None, Help("Tokens, syntax nodes, next tokens and keys; None without a text")]
-    problem: Annotated[str | None, Help("Why the text was not read, where it was not")]
+    problem: Annotated[str | None, Help("Why the text could not be read; None if it was")]
 
 
 @router.get("/activations", name="activations_page")
@@ -153,10 +153,10 @@ async def _look(run: Run, workers: Workers, database: Database, state: Activatio
 
 
 def _token_id(run: Run, notation: str) -> int | None:
-    """The token that was written.
+    """Id of a token in its notation.
 
     Raises:
-        InvalidParameter: the tokenizer has none such.
+        InvalidParameter: the tokenizer has no such token.
     """
     if not notation:
         return None
@@ -165,7 +165,7 @@ def _token_id(run: Run, notation: str) -> int | None:
         alike = ", ".join(repr(each.notation) for each in run.vocabulary.alike(parse_token(notation))[:5])
         raise InvalidParameter(
             f"the tokenizer has no token {notation!r}: white space and case count"
-            + (f"; written alike are {alike}" if alike else "")
+            + (f"; similar tokens are {alike}" if alike else "")
         )
     return ids[0]
 
@@ -193,7 +193,7 @@ def _looked(answer: ActivationsAnswer, state: ActivationsState, reader: Reader) 
 
 
 def _around(nodes: list[TextNode], first: int, last: int) -> list[TextNode]:
-    """The nodes that hold the tokens, the outermost first."""
+    """The nodes that contain the tokens, outermost first."""
     holding = [node for node in nodes if node.first <= first and last <= node.last]
     return sorted(holding, key=lambda node: node.depth)
 

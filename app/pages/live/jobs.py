@@ -1,4 +1,4 @@
-"""`/runs/{run}/jobs`: analyses of a run that a worker computes, with their progress; started and stopped by forms."""
+"""`/runs/{run}/jobs`: analyses of a run computed by a worker: progress, start and stop."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -23,7 +23,7 @@ from keyscope.contract.wire import ACTIVE_JOB, Job, JobOptions
 router = APIRouter()
 
 BY_FORM = ("edit",)
-"""Kinds that have a form of their own, for they cannot do without settings."""
+"""Kinds started by their own form, because they need settings."""
 STATES = {
     "queued": "waits for its turn",
     "running": "is being computed",
@@ -34,17 +34,17 @@ STATES = {
 
 
 class JobsState(PageState):
-    """Which jobs of a run are shown, as it stands in the address."""
+    """Which jobs of a run are shown."""
 
     kind: str = ""
     about: str = ""
     """Concept the jobs are about."""
     watching: str = ""
-    """Jobs that were not done when the page was drawn, with commas."""
+    """Ids of the jobs that were active when the page was drawn, separated by commas."""
 
 
 class StartForm(FormModel):
-    """An analysis to compute with its default settings."""
+    """An analysis to start with default settings, and the page to return to."""
 
     kind: str = ""
     next: str = ""
@@ -52,43 +52,43 @@ class StartForm(FormModel):
 
 @dataclass(frozen=True, slots=True)
 class ShownJob:
-    """One job as it is drawn."""
+    """One job."""
 
     id: str
     title: str
     state: str
     said: str
-    """Its state in words."""
+    """State, in words."""
     active: bool
     done: float
-    """0 to 1."""
+    """Progress, 0 to 1."""
     amount: str
-    """How far it is, how fast it goes and how long it will take."""
+    """Progress, rate and time left."""
     detail: str | None
     """Why it failed."""
     note: str | None
-    """The last thing it had to say."""
+    """Its latest note."""
     cancel_href: str
 
 
 @dataclass(frozen=True, slots=True)
 class JobsPage(Page):
-    """What the page of a run's jobs shows."""
+    """Context of the jobs page."""
 
-    jobs: Annotated[list[ShownJob], Help("Jobs that wait, run or lately ended, the latest first")]
-    poll_href: Annotated[str | None, Help("Address to ask again while a job is not done; None when all are")]
-    start: Annotated[list[str], Help("Kinds of analyses that are not there and can be started")]
-    start_href: Annotated[str, Help("Where the form that starts one is sent to")]
-    next: Annotated[str, Help("Where that form leads back to")]
-    part: Annotated[bool, Help("Whether these are some of the run's jobs only, shown inside another page")]
-    problem: Annotated[str | None, Help("Why nobody can say which jobs there are")]
+    jobs: Annotated[list[ShownJob], Help("Queued, running and recently ended jobs, latest first")]
+    poll_href: Annotated[str | None, Help("Address to poll while a job is active; None otherwise")]
+    start: Annotated[list[str], Help("Missing kinds of analysis that can be started")]
+    start_href: Annotated[str, Help("Where the form that starts one is sent")]
+    next: Annotated[str, Help("Page to return to after that form")]
+    part: Annotated[bool, Help("Whether only some jobs are shown, inside another page")]
+    problem: Annotated[str | None, Help("Why the jobs could not be listed")]
 
 
 @router.get("/runs/{run}/jobs", name="jobs_page")
 async def jobs_page(
     request: Request, run: OpenRun, workers: LiveWorkers, state: Annotated[JobsState, Query()], links: RunLinks
 ) -> HTMLResponse:
-    """The jobs of a run, or those of one kind or about one concept; a watcher whose job is done reloads its page."""
+    """The jobs of a run, or those of one kind or about one concept; a page watching a job reloads when it is done."""
     found, problem = await _found(workers, run, state)
     active = [job.id for job in found if job.state in ACTIVE_JOB]
     watched = [job for job in found if job.id in state.watching.split(",")]
@@ -112,7 +112,7 @@ async def jobs_page(
 async def start_job(
     request: Request, run: OpenRun, workers: LiveWorkers, person: Labeler, form: Annotated[StartForm, Form()]
 ) -> RedirectResponse:
-    """Start an analysis with its default settings, and go on to where its progress is shown.
+    """Start an analysis with its default settings, and return to the page that shows its progress.
 
     Raises:
         NoJobs, WorkerUnavailable, WorkerRefused, WorkerFailed: nothing was started.
@@ -144,7 +144,7 @@ async def _found(workers: Workers, run: Run, state: JobsState) -> tuple[list[Job
 
 
 async def _startable(workers: Workers, run: Run, state: JobsState, found: list[Job]) -> list[str]:
-    """Kinds that could be started: not computed, not under way, and not in need of settings."""
+    """Kinds that can be started: not computed, not in progress, and needing no settings."""
     under_way = {job.kind for job in found if job.state in ACTIVE_JOB}
     there = {kind for kind, _ in run.analyses}
     missing = [
@@ -185,7 +185,7 @@ def _amount(job: Job) -> str:
 
 
 def _shown_on(request: Request) -> str:
-    """The page on which the jobs are shown: this one, or the one that has this one's fragment in it."""
+    """The page showing the jobs: this one, or the one that embeds its fragment."""
     return path_of(request.headers.get("HX-Current-URL", "")) or path_of(str(request.url))
 
 

@@ -28,31 +28,31 @@ router = APIRouter(dependencies=[needs(Role.LABELER)])  # it costs compute
 
 COLUMNS, MOST_COLUMNS = 24, 128
 LISTED = 10
-"""Tokens listed for a cell."""
+"""Tokens listed per cell."""
 WRITERS = 20
-"""Keys listed behind a cell."""
+"""Keys listed per cell."""
 
 
 class LensState(PageState):
-    """The state of the page, as it stands in the address."""
+    """The state of the page in its address."""
 
     run: str = ""
     prompt: Typed = ""
     last: int = Field(COLUMNS, ge=1, le=MOST_COLUMNS)
-    """How many of the prompt's last tokens are looked at."""
+    """How many of the prompt's last tokens are shown."""
     layer: int | None = Field(None, ge=0)
-    """The cell whose keys are asked for: its layer, and its token."""
+    """Layer and token of the cell whose keys are listed."""
     at: int | None = Field(None, ge=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What the model would say after a token if it ended after a layer."""
+    """What a layer would predict after a token."""
 
     token: str
     probability: str
     css: str
-    """Its shade, the deeper the more probable; `own` where it is the token of the whole model."""
+    """Shade by probability; `own` if it is the whole model's prediction."""
     title: str
     """The most probable tokens, one a line."""
     label: str
@@ -74,19 +74,19 @@ class Grid:
     """A prompt through the lens."""
 
     tokens: list[str]
-    """The tokens looked at, one a column."""
+    """Tokens shown, one per column."""
     left_out: int
-    """Tokens before the first of them."""
+    """Number of earlier tokens."""
     rows: list[GridRow]
 
 
 @dataclass(frozen=True, slots=True)
 class Writers:
-    """The keys that wrote most towards the token of a cell."""
+    """The keys that promote a cell's token most."""
 
     layer: int
     after: str
-    """Token after which it is said."""
+    """Token after which it is predicted."""
     target: str
     probability: str
     keys: list[ReadingKey]
@@ -94,16 +94,16 @@ class Writers:
 
 @dataclass(frozen=True, slots=True)
 class LensPage(Page):
-    """What the lens page shows."""
+    """Context of the lens page."""
 
     state: Annotated[LensState, Help("Prompt and chosen cell, as in the address")]
     runs: Annotated[list[tuple[Manifest, str]], Help("Runs to choose from, each with its address")]
     status: Annotated[LiveStatus | None, Help("Whether the run's model can read now; None without a run")]
-    status_href: Annotated[str, Help("Address of this page, to ask for the status again")]
+    status_href: Annotated[str, Help("Address of this page, to poll the status")]
     examples: Annotated[list[tuple[str, list[tuple[str, str]]]], Help("Prompts to try by language: title and address")]
     grid: Annotated[Grid | None, Help("Tokens and layers; None without a prompt")]
-    writers: Annotated[Writers | None, Help("Keys behind the chosen cell; None while none is chosen")]
-    problem: Annotated[str | None, Help("Why the prompt was not read, where it was not")]
+    writers: Annotated[Writers | None, Help("Keys behind the chosen cell; None if none is chosen")]
+    problem: Annotated[str | None, Help("Why the prompt could not be read; None if it was")]
 
 
 @router.get("/lens", name="lens_page")
@@ -166,12 +166,12 @@ async def _read(
         database,
     )
     after = reader.token(answer.tokens[state.at])
-    said = reader.token(target)
-    return grid, Writers(state.layer, after, said, probability(target.logprob), reader.keys(keys))
+    predicted = reader.token(target)
+    return grid, Writers(state.layer, after, predicted, probability(target.logprob), reader.keys(keys))
 
 
 def _chosen(answer: LensAnswer, state: LensState) -> LensCell | None:
-    """The cell asked for, where the grid has it."""
+    """The chosen cell; None if none is chosen or the grid lacks it."""
     if state.layer is None or state.at is None or not answer.first <= state.at < len(answer.tokens):
         return None
     return answer.cells[state.layer][state.at - answer.first] if state.layer < len(answer.cells) else None

@@ -34,7 +34,7 @@ router = APIRouter(dependencies=[needs(Role.LABELER)])  # it costs compute
 
 
 class LiveState(PageState):
-    """The state of the page, as it stands in the address or in its form."""
+    """The state of the page, in its address or form."""
 
     not_in_query: ClassVar[set[str]] = {"run", "mask", "key", "factor", "add", "remove", "onward"}
 
@@ -45,24 +45,24 @@ class LiveState(PageState):
     seed: int = Field(0, ge=0, lt=2**63)
     top_logprobs: int = Field(5, ge=0, le=50)
     key: list[str] = Field(default_factory=list)
-    """The masked keys as the form lists them, beside their factors."""
+    """Masked keys as the form lists them, parallel to `factor`."""
     factor: list[float] = Field(default_factory=list)
     add: str = ""
-    """Keys to put into the basket, as in an address."""
+    """Keys to add to the basket, in an address's notation."""
     remove: str = ""
-    """A key to take out of it."""
+    """A key to remove from the basket."""
     onward: Literal["live", "lens"] = "live"
-    """The page that a form leads to."""
+    """The page to go on to."""
     behind: int = Field(0, ge=0, le=500)
-    """How many keys behind the prompt's next token to list."""
+    """How many keys that promote the next token to list."""
 
     @property
     def edits_basket(self) -> bool:
-        """Whether a form was sent, so that the basket in the address is to be made anew."""
+        """Whether a form changed the basket, so the address must be rebuilt."""
         return bool(self.key or self.add or self.remove)
 
     def masks(self, given: Sequence[Mask]) -> tuple[Mask, ...]:
-        """The masks of the address, with what the form adds and removes.
+        """The masks of the address after the form's changes.
 
         Raises:
             InvalidMask, InvalidKey: a key or a factor cannot be read, or a key has two factors.
@@ -77,7 +77,7 @@ class LiveState(PageState):
 
 @dataclass(frozen=True, slots=True)
 class Giver:
-    """A key behind the next token."""
+    """A key that promotes the next token."""
 
     activity: KeyActivity
     href: str
@@ -86,7 +86,7 @@ class Giver:
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """The keys that gave most to the token the model would say next."""
+    """The keys that raise the logit of the next token most."""
 
     target: Alternative
     keys: list[Giver]
@@ -96,16 +96,16 @@ class Behind:
 
 @dataclass(frozen=True, slots=True)
 class LivePage(Page):
-    """What the live page shows."""
+    """Context of the live page."""
 
     state: Annotated[LiveState, Help("Prompt and sampling settings, as in the address")]
     runs: Annotated[list[tuple[Manifest, str]], Help("Runs to choose from, each with its address")]
     status: Annotated[LiveStatus | None, Help("Whether the run's model can generate now; None without a run")]
-    status_href: Annotated[str, Help("Address of this page, to ask for the status again")]
+    status_href: Annotated[str, Help("Address of this page, to poll the status")]
     examples: Annotated[list[tuple[str, list[tuple[str, str]]]], Help("Prompts to try by language: title and address")]
-    behind: Annotated[Behind | None, Help("The keys behind the prompt's next token, where they were asked for")]
-    outcome: Annotated[Outcome | None, Help("Both branches, where the form was sent without a script")]
-    problem: Annotated[str | None, Help("Why nothing was generated, where it was asked for")]
+    behind: Annotated[Behind | None, Help("Keys that promote the next token; None unless asked for")]
+    outcome: Annotated[Outcome | None, Help("Both branches, if the form was sent without a script")]
+    problem: Annotated[str | None, Help("Why generation failed; None if it did not")]
 
 
 @router.get("/live", name="live_page")
@@ -115,7 +115,7 @@ async def live_page(
     workers: LiveWorkers,
     state: Annotated[LiveState, Query()],
 ) -> Response:
-    """The form; a form that edits the basket leads to the address with the new one."""
+    """The form; if it edited the basket, a redirect to the address with the new one."""
     visit = await run_in_threadpool(_visit, request, registry, workers, state)
     if state.edits_basket:
         return see_other(visit.links.live(visit.run_id, **state.query()))
@@ -133,10 +133,14 @@ async def live_generate(
     database: LabelsDatabase,
     state: Annotated[LiveState, Form()],
 ) -> Response:
-    """Both branches, for browsers without scripts; with them the page reads the stream by itself."""
+    """Both branches, for browsers without scripts; the page's script reads the stream instead."""
     visit = await run_in_threadpool(_shortened_visit, request, registry, workers, state, database)
     if visit.run is None or not state.prompt:
-        return await visit.page(problem="write a prompt to continue" if visit.run else "there is no run yet")
+        return await visit.page(
+            problem="write a prompt to continue"
+            if visit.run
+            else "there are no runs yet: make one with `keyscope precompute`"
+        )
     try:
         answer = await workers.generate(visit.run.manifest, visit.generate_request(visit.run))
     except KeyscopeError as error:
@@ -159,7 +163,7 @@ async def edit_masks(
     database: LabelsDatabase,
     state: Annotated[LiveState, Form()],
 ) -> RedirectResponse:
-    """Go on with the masks that the form lists, adds and removes, which are saved where an address cannot hold them."""
+    """Apply the form's changes to the masks; baskets too long for an address are saved."""
     visit = await run_in_threadpool(_shortened_visit, request, registry, workers, state, database)
     if state.onward == "lens":
         return see_other(visit.links.page("lens_page", run=visit.run_id, prompt=state.prompt))
@@ -168,7 +172,7 @@ async def edit_masks(
 
 @dataclass(frozen=True, slots=True)
 class _Visit:
-    """One request of the page: what it asks for and of whom."""
+    """One request for the page: its state, run and workers."""
 
     request: Request
     runs: list[Run]
@@ -182,7 +186,7 @@ class _Visit:
         return self.run.run_id if self.run else None
 
     def wrong_mask(self) -> str | None:
-        """What is wrong with a masked key that the run has not."""
+        """Why the basket does not fit the run; None if it does."""
         try:
             for mask in self.links.basket.masks:
                 if self.run:
@@ -203,7 +207,7 @@ class _Visit:
         )
 
     async def keys_behind(self) -> Behind | None:
-        """The keys that gave most to the next token, where they are asked for.
+        """The keys that promote the next token; None unless asked for.
 
         Raises:
             WorkerUnavailable, WorkerOtherWeights, WorkerRefused, WorkerFailed: nothing was read.
@@ -241,12 +245,12 @@ class _Visit:
             outcome=outcome,
             problem=problem,
         )
-        # A large basket takes its time to draw.
+        # Drawing a large basket is slow; keep it off the event loop.
         return await run_in_threadpool(respond, self.request, "live/live.html", page)
 
 
 def _visit(request: Request, registry: Registry, workers: Workers, state: LiveState) -> _Visit:
-    """The visit to the run named, else to the first that can be read.
+    """A visit to the named run, else to the first one.
 
     Raises:
         UnknownRun: there is no run of that name.
@@ -261,6 +265,6 @@ def _visit(request: Request, registry: Registry, workers: Workers, state: LiveSt
 def _shortened_visit(
     request: Request, registry: Registry, workers: Workers, state: LiveState, database: Database
 ) -> _Visit:
-    """The same with a basket that an address can carry, for the masks that a form sends stand in none."""
+    """The same with a basket short enough for an address: forms may send any number of masks."""
     visit = _visit(request, registry, workers, state)
     return replace(visit, links=visit.links.with_basket(shortened(database, visit.links.basket)))

@@ -17,4 +17,4 @@ PROMPTS: dict[str, dict[str, str]] = {
         "struct": "type Point struct {\n\tX",
     },
 }
-"""Language → title → prompt; each stops where a construct has just begun."""
+"""Language → title → prompt; each stops just after a construct begins."""

@@ -1,4 +1,4 @@
-"""What the pages share on which a run's model reads a text: the run, its tokens, and keys with what to do about them."""
+"""Shared by the pages on which a run's model reads a text: tokens, and keys with links to act on them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,35 +15,35 @@ from keyscope.contract.wire import ActivationsAnswer, Alternative, KeyActivity, 
 
 @dataclass(frozen=True, slots=True)
 class ReadingKey:
-    """A key that wrote something, and what can be done about it."""
+    """An active key, with links to act on it."""
 
     activity: KeyActivity
     layer: int
     token: str
-    """Token it fired at."""
+    """Token it fired on."""
     href: str
     masked: bool
     mask_href: str
-    """The same page with the key put into the basket, or taken out of it."""
+    """The same page with the key masked, or unmasked."""
     live_href: str
-    """The text up to the last token looked at, to be continued without the key."""
+    """The live page: continue the text up to the last chosen token without the key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A run's tokens, and addresses of a page about a text."""
+    """Formats a worker's answer about a text for one page."""
 
     run: Run
     links: Links
     here: Callable[[Links], str]
-    """The page's own address, carrying the basket of the links."""
+    """The page's own address with the basket of the given links."""
 
     def token(self, token: TextToken | Alternative) -> str:
-        """A token as lists show it."""
+        """A token as shown in lists."""
         return formats.token(self.run.vocabulary[token.token_id])
 
     def text(self, tokens: Sequence[TextToken]) -> str:
-        """The text that tokens are of; a character whose rest is left out is left out too."""
+        """The text of some tokens, without an incomplete last character."""
         known = (self.run.vocabulary[token.token_id] for token in tokens)
         return b"".join(token.bytes for token in known if not token.special).decode(errors="ignore")
 

@@ -1,4 +1,4 @@
-"""A text as lines whose numbers and tokens can be chosen."""
+"""A text as lines with links on their numbers and tokens."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from keyscope.app.queries import Token
 from keyscope.contract.token_text import decode
 
 Href = Callable[[int, int], str]
-"""Where choosing the tokens from the first to the last leads."""
+"""The address that chooses a span of tokens, from first to last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A token, or as much of it as stands on a line."""
+    """A token, or the part of it on one line."""
 
     text: str
     href: str
@@ -31,7 +31,7 @@ class TextLine:
 
 
 def text_lines(tokens: Sequence[Token], chosen: range, href: Href) -> list[TextLine]:
-    """The lines of a text; a control token is on none, and a character split over tokens is in the first of them."""
+    """The lines of a text; control tokens are on none, and a character split over tokens belongs to the first."""
     lines: list[list[tuple[int, str, bool]]] = [[]]
     known = [b"" if token.special else token.bytes for token in tokens]
     for number, text in enumerate(decode(known)):
