@@ -93,26 +93,26 @@ def show_label_agreement(
 ) -> AgreementAnswer:
     """Agreement and progress of the current labels."""
     model = run.manifest.model
-    said = database.read(lambda session: agreement.load(session, model.weights_sha256))
-    pairs, n_pairs = agreement.pairs(said)
-    kinds = agreement.kinds_by_layer(said, model.n_layers)
+    current = database.read(lambda session: agreement.load(session, model.weights_sha256))
+    pairs, n_pairs = agreement.pairs(current)
+    kinds = agreement.kinds_by_layer(current, model.n_layers)
     return AgreementAnswer(
-        people=list(said.people),
-        n_keys=len(said.keys),
-        n_labels=said.n_labels,
+        people=list(current.people),
+        n_keys=len(current.keys),
+        n_labels=current.n_labels,
         pairs=[PairShape(first=each.first, second=each.second, kappa=StatisticShape.of(each.kappa)) for each in pairs],
         n_pairs=n_pairs,
-        fleiss=StatisticShape.of(agreement.fleiss(said, person)),
-        alpha=StatisticShape.of(agreement.alpha(said, person)),
+        fleiss=StatisticShape.of(agreement.fleiss(current, person)),
+        alpha=StatisticShape.of(agreement.alpha(current, person)),
         layers=[
             ProgressShape(
                 layer=layer.layer,
                 n_keys=layer.n_keys,
                 labelled=layer.labelled,
-                by_person=dict(zip(said.people, layer.by_person, strict=True)),
+                by_person=dict(zip(current.people, layer.by_person, strict=True)),
                 kinds=counted.counts,
             )
-            for layer, counted in zip(agreement.progress(said, model.keys_per_layer), kinds, strict=True)
+            for layer, counted in zip(agreement.progress(current, model.keys_per_layer), kinds, strict=True)
         ],
     )
 
