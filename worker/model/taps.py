@@ -1,6 +1,6 @@
-"""Reading and masking coefficients, both at one place: the input of the down projection.
+"""Reads and masks coefficients at the input of the down projection.
 
-Hooks exist only inside a `with` block and are gone after it, whatever happened in between.
+Hooks live inside a `with` block and are removed when it ends, also after errors.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,9 +21,9 @@ Change = Callable[[Tensor], Tensor]
 
 @contextmanager
 def read_coefficients(model: CodeModel, consume: Consume) -> Iterator[None]:
-    """Call `consume(layer, coefficients)` in every forward, coefficients being [rows, tokens, keys].
+    """Call `consume(layer, coefficients)` in every forward pass; coefficients are [rows, tokens, keys].
 
-    The tensor is the model's own and lives on only as long as the call: reduce it, keep no view of it.
+    The tensor belongs to the model and is valid only during the call: reduce or copy it, keep no view of it.
     """
 
     def tap(feed_forward: FeedForward) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -37,9 +37,9 @@ def read_coefficients(model: CodeModel, consume: Consume) -> Iterator[None]:
 
 @contextmanager
 def read_before_activation(model: CodeModel, consume: Consume) -> Iterator[None]:
-    """Like `read_coefficients`, with max(0, pre-activation) of each key in place of its coefficient.
+    """Like `read_coefficients`, but with max(0, pre-activation) of each key instead of its coefficient.
 
-    For layers without gate only: the output of the up projection is what the activation function is applied to.
+    Only for layers without a gate, where the activation function is applied to the output of the up projection.
     """
 
     def tap(feed_forward: FeedForward) -> Callable[[nn.Module, Any, Tensor], None]:
