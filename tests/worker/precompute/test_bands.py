@@ -5,7 +5,7 @@ import torch
 
 from keyscope.contract import bins
 from keyscope.worker.precompute.bands import BANDS, PER_BAND, cut_bands
-from keyscope.worker.precompute.partial import Entries
+from keyscope.worker.precompute.entries import Entries
 from keyscope.worker.precompute.sampling import (
     N_GROUPS,
     RANDOM_GROUPS,
