@@ -2,9 +2,9 @@
 
 With the final norm's scale sigma at a position held fixed, the logits are linear in what was added to the residual:
 logit_w = (1/sigma) · d_w · residual + constants, with d_w = center(gamma ⊙ E_w) for a LayerNorm and gamma ⊙ E_w for an
-RMSNorm. The residual is embeddings plus attention plus, per layer, the sum of coefficient times value and a bias. So key
-i contributes c_i · (v_i · d_w) / sigma to token w, which is c_i · L(v_i)_w / sigma: the sub-updates of Geva et al. 2022,
-section 3.1, which leave the norm out.
+RMSNorm. The residual is embeddings plus attention plus, per layer, the sum of coefficient times value and a bias. So
+key i contributes c_i · (v_i · d_w) / sigma to token w, which is c_i · L(v_i)_w / sigma: the sub-updates of Geva et al.
+2022, section 3.1, which leave the norm out.
 
 The split is exact for the text as it ran. It does not say what removing a key would do: sigma, attention and later keys
 would change too. For that, mask the key.
@@ -111,8 +111,8 @@ def direction(model: CodeModel, token_id: int) -> Tensor:
 def layer_contributions(model: CodeModel, position: Position, towards: Tensor) -> list[Tensor]:
     """Each key's contribution along a direction, per layer [keys] on the host.
 
-    In float32 whatever the model's type: sums over tens of thousands of keys lose too much in half precision. A position
-    read after an earlier layer has fewer layers than the model, so the layers are zipped without `strict`.
+    In float32 whatever the model's type: sums over tens of thousands of keys lose too much in half precision. A
+    position read after an earlier layer has fewer layers than the model, so the layers are zipped without `strict`.
     """
     return [
         coefficients * (layer.values.float() @ towards).cpu() / position.scales[places]

@@ -111,7 +111,7 @@ def _open_corpus(
         if facts.sha256 != manifest.corpus.sha256:
             shutil.rmtree(folder)
             raise OtherCorpus(
-                f"the corpus read from {', '.join(facts.requested)} has sha256 {facts.sha256[:12]}, but the run {path.stem} "
-                f"was computed over {manifest.corpus.sha256[:12]}: name the run's corpus with --corpus"
+                f"the corpus read from {', '.join(facts.requested)} has sha256 {facts.sha256[:12]}, but the run "
+                f"{path.stem} was computed over {manifest.corpus.sha256[:12]}: name the run's corpus with --corpus"
             )
         return open_tokens(folder)

@@ -1,7 +1,7 @@
 """Tree-sitter queries written by users: checked when given, and unable to hang the worker.
 
-Patterns of `#match?` are matched by RE2, in time linear in the text. Python's `re`, which tree-sitter's binding uses, can
-take exponential time.
+Patterns of `#match?` are matched by RE2, in time linear in the text. Python's `re`, which tree-sitter's binding uses,
+can take exponential time.
 """
 
 import re

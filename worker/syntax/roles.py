@@ -18,9 +18,9 @@ def token_roles(text: bytes, language: str, starts: npt.NDArray[np.uint32]) -> n
     """The role of every token of a file, [tokens], as an index into ROLES.
 
     A token reaches from its start to the start of the next; its role is that of its first byte that is not white space.
-    A token of white space only is indentation if it has no line break and nothing but white space before it on its line,
-    else white space. Where code does not parse, the parts that do have their roles. In a language without grammar there
-    are only white space and `Role.OTHER`.
+    A token of white space only is indentation if it has no line break and nothing but white space before it on its
+    line, else white space. Where code does not parse, the parts that do have their roles. In a language without grammar
+    there are only white space and `Role.OTHER`.
 
     Args:
         text: the file in UTF-8.

@@ -20,7 +20,8 @@ MEASURES = (
 )
 """Measure and control of everything summed over all tokens.
 
-`rank` is summed as its logarithm: ranks span four orders of magnitude, and a plain mean would be that of a few failures.
+`rank` is summed as its logarithm: ranks span four orders of magnitude, and a plain mean would be that of a few
+failures.
 """
 SPLIT_MEASURES = (("residual", ""), ("ff", ""), ("value", ""), ("settled", ""), ("residual", "other_position"))
 """Measure and control of everything summed for each part of a split."""
@@ -70,8 +71,9 @@ def outcomes(reading: Reading, following: Tensor, elsewhere: Tensor) -> dict[tup
 def half_a_window_away(final: Tensor, at: Places) -> Tensor:
     """The model's own token half a window further on, wrapping around its end; -1 in a window of one token.
 
-    The control for agreement by chance: some tokens are predicted all over a file, so a layer that always names a common
-    token agrees often. Staying in the window keeps file, language and style the same, and only the place changes.
+    The control for agreement by chance: some tokens are predicted all over a file, so a layer that always names a
+    common token agrees often. Staying in the window keeps file, language and style the same, and only the place
+    changes.
     """
     starts = np.flatnonzero(at.positions == 0)
     lengths = np.diff(np.append(starts, len(at)))

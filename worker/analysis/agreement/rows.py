@@ -135,9 +135,10 @@ def _add_context(
 
 
 def write_keys(connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays]) -> None:
-    """Write how often the token after a key's strongest trigger is the one its value promotes (Geva et al. 2021, section 4).
+    """Write how often the token after a key's strongest trigger is the one its value promotes.
 
-    By layer, and by tenths of the value's largest probability: agreement is expected where a value is peaked.
+    The agreement rate of Geva et al. 2021, section 4, by layer, and by tenths of the value's largest probability:
+    agreement is expected where a value is peaked.
     """
     rows = _Rows(AGREEMENT_KEYS)
     sizes = [len(arrays["files"]) for arrays in results]

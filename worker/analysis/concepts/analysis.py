@@ -72,8 +72,8 @@ class ConceptAnalysis(Analysis):
         left = [each for each in usable if picked_on & each.patterns.keys()]
         if not left:
             raise NothingToPickOn(
-                f"{', '.join(each.name for each in usable)}: keys are picked on about half of the files, but all files in "
-                f"these languages are held out in the run {subject.path.stem}: compute a run over more files"
+                f"{', '.join(each.name for each in usable)}: keys are picked on about half of the files, but all files "
+                f"in these languages are held out in the run {subject.path.stem}: compute a run over more files"
             )
         return left
 
@@ -125,7 +125,7 @@ class ConceptAnalysis(Analysis):
         if self._read is None:
             self._read = key_levels(subject.connection, subject.manifest, self.shares)
             for levels in self._read:
-                # a quantile below 0 belongs to a key that fires on fewer tokens than that: it fires strongly whenever it fires
+                # a key that fires on fewer tokens than that has a quantile below 0: it fires strongly when it fires
                 np.maximum(levels[self.strong :], 0.0, out=levels[self.strong :])
         return self._read
 
@@ -152,7 +152,7 @@ class ConceptAnalysis(Analysis):
     def _run_back(
         self, subject: Subject, step: Step, taken: Arrays, table: census.BoolArray, base: int, advance: Advance
     ) -> Arrays:
-        """What every key contributed to the concepts' sites in the step's chosen windows, [concepts, keys]; and the sites."""
+        """What every key contributed to the sites in the step's chosen windows, [concepts, keys]; and the sites."""
         size, facts, store = subject.manifest.settings.window, subject.model.facts, subject.store
         n_concepts = table.shape[1] // 2
         sums = np.zeros((n_concepts, sum(facts.keys_per_layer)))

@@ -31,8 +31,8 @@ class Gifts:
     def add(self, batch: Batch, at: Places, sites: npt.NDArray[np.bool_]) -> None:
         """Run the windows of a batch forward and back.
 
-        The log-probabilities of all sites are summed before the gradient is taken: a sum of gradients is the gradient of
-        the sum, so one backward pass serves all sites.
+        The log-probabilities of all sites are summed before the gradient is taken: a sum of gradients is the gradient
+        of the sum, so one backward pass serves all sites.
 
         Args:
             batch: the windows.

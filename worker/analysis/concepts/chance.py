@@ -13,8 +13,8 @@ FloatArray = npt.NDArray[np.float64]
 def log_tail(trials: npt.ArrayLike, rates: npt.ArrayLike) -> FloatArray:
     """log P(X ≥ k), X the successes in groups of independent trials, each group with its own rate.
 
-    The groups are languages: triggers in each have another base rate, and pooling the rates would be wrong for keys that
-    prefer one language. The binomials are convolved exactly.
+    The groups are languages: triggers in each have another base rate, and pooling the rates would be wrong for keys
+    that prefer one language. The binomials are convolved exactly.
 
     Args:
         trials: [cells, groups], trials of each group.

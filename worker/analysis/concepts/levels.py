@@ -11,7 +11,8 @@ FloatArray = npt.NDArray[np.float32]
 SHARES = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 """Shares of tokens above the levels used to score keys; coefficients between two levels count as ties.
 
-    Dense at the top, where keys differ: a full ranking of all coefficients would take a sort of the whole corpus per key.
+    Dense at the top, where keys differ: a full ranking of all coefficients would take a sort of the whole corpus per
+    key.
     """
 
 _HISTOGRAMS = 'SELECT "index", tokens FROM histograms WHERE layer = ? ORDER BY "index"'

@@ -109,7 +109,7 @@ class EditAnalysis(Analysis):
             "main": np.array(ranking.main),
             "random": choice.random_controls(table, main, settings.draws, settings.seed),
             "matched": choice.matched_controls(table, main, settings.draws, settings.seed),
-            # the concepts as they are now: others may be computed before this edit resumes, and the cells must not change
+            # the concepts as they are now: more may be computed before this edit resumes, but its cells must stay
             "concepts": np.array([each.model_dump_json() for each in (concept, *others)]),
         }
 

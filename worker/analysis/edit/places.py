@@ -62,11 +62,11 @@ def choose(subject: Subject, concept: Concept, held_out: bool, tokens: int, seed
     where = "held-out files" if held_out else "files to pick keys on"
     if not chosen.with_concept:
         raise NothingToMeasure(
-            f"the {where} of {subject.path.stem} have no match of {concept.name}: choose another concept or a larger run"
+            f"the {where} of {subject.path.stem} have no match of {concept.name}: choose another concept"
         )
     if held_out and not chosen.without:
         raise NothingToMeasure(
-            f"every window of the {where} of {subject.path.stem} has a match of {concept.name}: choose a narrower concept"
+            f"every window of the {where} of {subject.path.stem} matches {concept.name}: choose a narrower concept"
         )
     return chosen
 

@@ -40,7 +40,7 @@ class _Tokens:
     ids: Tensor
     """[n], each token's index among the distinct tokens of the batch."""
     columns: Tensor
-    """[vocabulary + 1], that index for every token id; the count of distinct tokens for ids not in the batch and for -1."""
+    """[vocabulary + 1], that index for every token id; the number of distinct tokens for absent ids and for -1."""
     files: Tensor
     """[files at once, n], 1 for the tokens of each file."""
 

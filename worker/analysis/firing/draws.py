@@ -141,7 +141,7 @@ def _positional(blocks: Blocks, layer: int, settings: FiringSettings) -> dict[Wh
 def _detecting(
     blocks: Blocks, layer: int, candidates: IntArray, own: OwnTokens, settings: FiringSettings
 ) -> tuple[dict[Which, FloatArray], IntArray]:
-    """Shares of detectors and of keys that suppress their own tokens; and the detected tokens, coded draw * vocabulary + token.
+    """Shares of detectors and of keys that suppress their tokens; and detected tokens, as draw * vocabulary + token.
 
     The control `dealt` pairs each key with the tokens of the key before it: as common, but not its own.
     """

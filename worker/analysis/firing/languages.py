@@ -16,7 +16,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def entropy(rates: FloatArray) -> FloatArray:
-    """Entropy in nats of rates normalised over languages, [keys, languages] → [keys]; NaN for a key that never fires."""
+    """Entropy in nats of rates normalised over languages, [keys, languages] → [keys]; NaN if a key never fires."""
     total = rates.sum(axis=1, keepdims=True)
     shares = np.divide(rates, total, out=np.zeros_like(rates), where=total > 0)
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
@@ -78,8 +78,8 @@ def specific(
 ) -> IntArray:
     """The language each key is specific to, -1 for none (language activation probability entropy, Tang et al. 2024).
 
-    Among keys with a rate above the `rate` quantile of all rates, those of lowest entropy, up to `share` of all keys. We
-    add that the rates must differ significantly: the rule alone always finds its share, in noise as well.
+    Among keys with a rate above the `rate` quantile of all rates, those of lowest entropy, up to `share` of all keys.
+    We add that the rates must differ significantly: the rule alone always finds its share, in noise as well.
 
     Args:
         rates: [keys, languages].
@@ -150,7 +150,7 @@ def dealt_anew(files: IntArray, random: np.random.Generator) -> IntArray:
 
 
 def _f1(files: npt.NDArray[Any]) -> FloatArray:
-    """F1 of predicting a language from each bin upwards, then below it, [keys, languages, bins] → [keys, languages, 2, bins]."""
+    """F1 of predicting a language from each bin upwards, then below it, [keys, languages, 2, bins]."""
     total = files.sum(axis=1, keepdims=True)
     above = [np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1] for counts in (files, total)]
     below = [counts.sum(axis=-1, keepdims=True) - found for counts, found in zip((files, total), above, strict=True)]

@@ -45,7 +45,7 @@ class LevelsOnDevice:
     absolute: bool
 
     def over(self, layer: int, coefficients: Tensor) -> Tensor:
-        """Which keys fire, fire strongly and peak: [n, keys] → [3, n, keys] of 0 and 1, in float32 for matrix products."""
+        """Which keys fire, fire strongly and peak: [n, keys] → [3, n, keys] of 0 and 1, in float32."""
         sizes = coefficients.abs() if self.absolute else coefficients
         return torch.stack([coefficients > 0, sizes > self.strong[layer], sizes > self.peak[layer]]).float()
 

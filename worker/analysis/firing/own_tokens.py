@@ -1,4 +1,4 @@
-"""The tokens that keys fire on most, from their stored triggers and samples, and what their values do to these tokens."""
+"""The tokens that keys fire on most, by their stored triggers and samples, and what their values do to these."""
 
 from dataclasses import dataclass
 

@@ -19,10 +19,10 @@ def bucket_of(window: int, buckets: int) -> IntArray:
 def mutual_information(fired: npt.ArrayLike, tokens: npt.ArrayLike) -> FloatArray:
     """Mutual information of firing and bucket in nats, corrected for bias; slightly below 0 is possible.
 
-    I = Σ_b p(b) [r_b ln(r_b / r) + (1 - r_b) ln((1 - r_b) / (1 - r))], with rates r_b per bucket and r overall (Voita et
-    al. 2023). The plug-in estimate is never negative, so independence would look like a little information, the more so
-    the rarer a key fires. The first-order bias is subtracted: (cells - rows - columns + 1) / 2N, over the cells that
-    occur (Miller 1955).
+    I = Σ_b p(b) [r_b ln(r_b / r) + (1 - r_b) ln((1 - r_b) / (1 - r))], with rates r_b per bucket and r overall (Voita
+    et al. 2023). The plug-in estimate is never negative, so even independent firing would seem to carry a little
+    information. Its first-order bias is subtracted: (cells - rows - columns + 1) / 2N over the cells that occur (Miller
+    1955).
 
     Args:
         fired: […, buckets], tokens of each bucket on which a key fires.

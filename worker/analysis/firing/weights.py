@@ -1,4 +1,4 @@
-"""Keys judged by weights alone: their class by the value's cosines with the vocabulary, and their effect on their tokens."""
+"""Keys judged by weights alone: their class by the cosines of values with the vocabulary, their effect on tokens."""
 
 from dataclasses import dataclass
 
@@ -64,7 +64,8 @@ def classes(weights: Weights, last_layers: bool, longest: float, settings: Firin
 def gaussian_weights(model: CodeModel, layer: FeedForward, settings: FiringSettings) -> Weights:
     """Statistics of random values with the layer's mean and variance in each dimension: the control for `classes`.
 
-    The vocabulary is not isotropic, so even random vectors have a kurtosis; this shows how often that alone makes a class.
+    The vocabulary is not isotropic, so even random vectors have a kurtosis; this shows how often that alone makes a
+    class.
     """
     values = layer.values.float()
     generator = torch.Generator().manual_seed(settings.seed + layer.layer)

@@ -1,8 +1,9 @@
 """The null model for syntax: keys that go by a token, the token before it, or a position, and know no syntax.
 
 A key that fires on one rare token has the same node at all its triggers, because that token only occurs there. Compared
-with random places of the corpus this looks like syntax. So each distinct unit of a key (token, previous token, position)
-is counted once, and compared with other units about as common: how often does a random one of those have the value?
+with random places of the corpus this looks like syntax. So each distinct unit of a key (token, previous token,
+position) is counted once, and compared with other units about as common: how often does a random one of those have the
+value?
 """
 
 from collections.abc import Mapping, Sequence
@@ -94,8 +95,8 @@ def alike_units(store: TokenStore, places: PlaceMap, window: int) -> tuple[Alike
 def log_tail_of_sum(keys: int, key: IntArray, rate: FloatArray, hit: npt.NDArray[np.bool_]) -> FloatArray:
     """log P(X ≥ hits) for each key, X a sum of independent trials with different rates (Poisson binomial).
 
-    Computed exactly by convolving one trial after another, for all keys at once. A normal approximation fails in the far
-    tail, which is all that survives a correction for tens of thousands of keys.
+    Computed exactly by convolving one trial after another, for all keys at once. A normal approximation fails in the
+    far tail, which is all that survives a correction for tens of thousands of keys.
 
     Args:
         keys: number of keys.

@@ -40,10 +40,10 @@ class Chance:
         return token, first
 
     def other_tokens(self, language: IntArray, token: IntArray, draw: int) -> IntArray:
-        """A random place of another token for each example; equal tokens are replaced by the same token, about as common.
+        """A random place of another token for each example; equal tokens get the same one, about as common.
 
-        This keeps how concentrated a key's triggers are on few tokens. Random places would not, and then every detector of
-        a single token would look as if it knew that token's role.
+        This keeps how concentrated a key's triggers are on few tokens. Random places would not, and then every detector
+        of a single token would look as if it knew that token's role.
         """
         random = np.random.default_rng([self._seed, 1, draw])
         found = token.copy()

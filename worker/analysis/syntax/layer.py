@@ -136,7 +136,7 @@ def _summary(
 
 
 def _control(corpus: Corpus, triggers: Examples, mutated: Mutated, keys: int, draw: int) -> FloatArray:
-    """The measures by chance: tokens at random places, roles of other tokens, the effect of a random token for the last."""
+    """The measures by chance: random places, roles of other tokens, the effect of a random token for the last."""
     language = corpus.languages(triggers)
     token, first = corpus.chance.random_tokens(language, draw)
     others = corpus.chance.other_tokens(language, triggers.token, draw)

@@ -92,10 +92,10 @@ class Measured:
 def score(token_share: FloatArray, bigram_share: FloatArray, entropy: FloatArray, drop_last: FloatArray) -> FloatArray:
     """Place keys between shallow (0) and semantic (1): the mean of three parts, each from 0 to 1.
 
-    Spread: the share of triggers not on the commonest token, averaged with that not on the commonest bigram. Entropy: of
-    the trigger tokens, over its maximum. Locality: the part of the coefficient that remains without the trigger token; a
-    coefficient that grows counts as 1. The score is our own; the three parts are what Geva et al. 2021 (section 3)
-    looked at by hand and by mutation.
+    Spread: the share of triggers not on the commonest token, averaged with that not on the commonest bigram. Entropy:
+    of the trigger tokens, over its maximum. Locality: the part of the coefficient that remains without the trigger
+    token; a coefficient that grows counts as 1. The score is our own; its locality comes from the
+    mutations of Geva et al. 2021, section 3.2.
     """
     spread = 1 - (token_share + bigram_share) / 2
     left = 1 + np.clip(drop_last, -1, 0)

@@ -2,7 +2,8 @@
 
 The context of a trigger is its window up to and including the trigger token. Attention is causal, so one forward pass
 over a window serves every trigger in it. Without its last token a context ends one token earlier, and the whole window
-already has that coefficient. Without its first token, or one in between, all contexts of the window lose the same token.
+already has that coefficient. Without its first token, or one in between, all contexts of the window lose the same
+token.
 """
 
 from collections.abc import Iterator, Sequence

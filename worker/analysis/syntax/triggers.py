@@ -61,7 +61,7 @@ class Examples:
 
 
 def strongest_triggers(subject: Subject, layer: int) -> Examples:
-    """A layer's strongest triggers over all languages together, as many as the run keeps per language; by key and rank."""
+    """A layer's strongest triggers over all languages, as many as the run keeps per language; by key and rank."""
     limit = subject.manifest.settings.top_k
     return _read(subject, "triggers", "polarity = 'max' AND layer = $layer", _BY_KEY, layer=layer, limit=limit)
 
