@@ -192,8 +192,9 @@ def admin(guarded: Callable[[], TestClient]) -> TestClient:
     return client
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def registry(runs_dir: Path) -> Iterator[Registry]:
+    """The runs, opened once: nothing changes them."""
     registry = Registry(runs_dir)
     yield registry
     registry.close()

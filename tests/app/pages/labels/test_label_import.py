@@ -14,7 +14,7 @@ from keyscope.app.database.engine import Database, upgrade
 from keyscope.app.labels import importing
 from keyscope.app.pages.labels import label_import
 from keyscope.app.runs import Registry
-from tests.app.labels.test_export_import import ADA, BEN, FORMATS, export, label, rows, without_ids
+from tests.app.api.test_label_exports import ADA, BEN, FORMATS, export, label, rows, without_ids
 
 FORM = "/labels/import"
 NAMELESS: dict[str, str] = {}
