@@ -24,8 +24,6 @@ Sections = Callable[[Run, duckdb.DuckDBPyConnection, Database], Iterator[Block]]
 
 @dataclass(frozen=True, slots=True)
 class AnalysisPage(Page):
-    """What a page about an analysis shows."""
-
     analysis: Annotated[AnalysisState, Help("How the analysis was computed, or how to compute it")]
     findings: Annotated[list[Finding], Help("Claims of the literature and what was measured; empty without analysis")]
     blocks: Annotated[list[Block], Help("Figures and tables, section by section; empty without analysis")]
