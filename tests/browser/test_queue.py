@@ -110,7 +110,7 @@ def test_a_label_that_was_not_saved_comes_back_with_its_key(visit: Visit) -> Non
     press(page, "4", "d")
     page.keyboard.type("precious words")
     press(page, "Enter")
-    expect(page.locator("#queue-problem")).to_contain_text(f"what you said of {first} is not saved")
+    expect(page.locator("#queue-problem")).to_contain_text(f"your label of {first} is not saved")
     assert key_of(page) == first
     expect(page.get_by_label("Description")).to_have_value("precious words")
     expect(page.get_by_label("unclear")).to_be_checked()
