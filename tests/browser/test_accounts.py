@@ -79,7 +79,7 @@ def test_an_open_key_page_says_that_it_hears_nothing_more_after_signing_out_else
     other.goto(f"{visitor.site.url}/account")
     other.get_by_role("button", name="sign out everywhere").click()
     expect(other).to_have_title("Sign in · Keyscope")
-    said = page.get_by_text("no longer appears by itself: reload the page")
+    said = page.get_by_text("no longer updates by itself: reload it")
     expect(said).to_be_visible()
     expect(page.locator("#changes-said")).to_have_class("note")
     visitor.problems.remove(TURNED_AWAY)
