@@ -1,4 +1,4 @@
-"""The errors of the app, each with the status it is answered with and the way on from it."""
+"""The errors of the app, with their HTTP status and what exists instead."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from keyscope.contract.keys import KeyId
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """What there is instead of the thing that was asked for; empty where it is unknown."""
+    """What exists instead of the thing requested; empty if unknown."""
 
     runs: tuple[str, ...] = ()
     run_id: str | None = None
@@ -18,7 +18,7 @@ class Exists:
 
 
 class NotFound(KeyscopeError):
-    """Something that was asked for does not exist; `exists` says what does."""
+    """The thing requested does not exist; `exists` lists what does."""
 
     code = "not_found"
     status = 404
@@ -29,7 +29,7 @@ class NotFound(KeyscopeError):
 
 
 class UnknownRun(NotFound):
-    """No run of that name lies in the runs directory."""
+    """The runs directory has no run of that name."""
 
     code = "unknown_run"
 
@@ -63,7 +63,7 @@ class UnknownKey(NotFound):
 
 
 class InvalidParameter(KeyscopeError):
-    """A parameter of an address has a value that it cannot have."""
+    """A parameter has an invalid value."""
 
     code = "invalid_parameter"
     status = 422

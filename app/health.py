@@ -1,4 +1,4 @@
-"""Is the server well? Answered for supervisors, without touching a run file."""
+"""Health check for supervisors; opens no run file."""
 
 from importlib.metadata import version
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The web application, put together."""
+"""Assembles the web application."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 def _guarded(*routers: APIRouter) -> APIRouter:
-    """The routers as one that answers no other site's forms."""
+    """The routers as one that refuses forms of other sites."""
     guarded = APIRouter(dependencies=[Depends(refuse_cross_site)], generate_unique_id_function=operation_id)
     for router in routers:
         guarded.include_router(router)
@@ -55,13 +55,13 @@ def routes() -> list[BaseRoute]:
     return _guarded(json_router(), health.router, metrics.router, docs.router, page_router()).routes
 
 
-# The same for every application of a process: FastAPI works each included route out at its first request, at length.
+# Shared by every application of a process: FastAPI resolves each included route at its first request, which is slow.
 ROUTES = routes()
 ACCOUNT_ROUTES = {mode: _guarded(router).routes for mode, router in accounts.ROUTERS.items()}
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application that serves the runs of `settings.runs`; nothing is opened before it starts."""
+    """The application that serves the runs of `settings.runs`; nothing is opened until it starts."""
     counters = Metrics()
     database = Database(settings.labels_url)
     app = FastAPI(
@@ -113,7 +113,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if app.state.settings.accounts == "accounts" and not app.state.database.read(people.everyone):
             log.warning("nobody can sign in yet: make an admin by `keyscope users add NAME --role admin`")
     except DatabaseUnavailable as error:
-        # Everything but labels works without them; each request that needs them says so.
+        # Only labels need the database; requests that need it report the error.
         log.warning("%s", error)
     yield
     await app.state.changes.close()

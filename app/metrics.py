@@ -1,4 +1,4 @@
-"""Counts and durations of requests for Prometheus, in a registry of each app's own."""
+"""Counts and durations of requests for Prometheus, in one registry per app."""
 
 import time
 
@@ -38,14 +38,14 @@ class Metrics:
 
 
 class CountRequests:
-    """Counts every request under the name of its route, so that the number of series stays small."""
+    """Counts every request under the name of its route, so the number of series stays small."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and count it when its answer has ended."""
+        """Pass the request on and count it when its response ends."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -66,7 +66,7 @@ class CountRequests:
 
 
 async def _for_scrapers(visitor: Visitor) -> None:
-    # A scraper has a token and needs no more than to look; at a browser it is for who runs the server.
+    # A scraper's token needs only the role of a viewer; in a browser, metrics are for admins.
     if visitor is not None and visitor.session_id is not None:
         require(visitor, Role.ADMIN)
 

@@ -1,4 +1,4 @@
-"""The runs of a directory: found, opened when first asked for, and opened again when their file or analyses change."""
+"""The runs of a directory: opened on first use and reopened when their file or analyses change."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ class Run:
         self.signature = signature
         self._connection = open_run(path)
         try:
-            # The file's name is the run's, also where somebody has renamed it.
+            # The file's name is the run's id, even if the file was renamed.
             self.manifest: Manifest = read_manifest(self._connection).model_copy(update={"run_id": self.run_id})
         except BaseException:
             self._connection.close()
@@ -58,14 +58,14 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A file of the runs directory that cannot be shown, and why."""
+    """A file in the runs directory that cannot be read as a run."""
 
     run_id: str
     reason: str
 
 
 class Registry:
-    """The runs of one directory, looked up by the stem of their file."""
+    """The runs of one directory, by file name without suffix."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -73,16 +73,16 @@ class Registry:
         self._lock = threading.Lock()
 
     def run_ids(self) -> list[str]:
-        """Names of all run files there are now, readable or not, in alphabetical order."""
+        """Names of all present run files, readable or not, in alphabetical order."""
         if not self.directory.is_dir():
             return []
         return sorted(path.name.removesuffix(SUFFIX) for path in self.directory.glob(f"*{SUFFIX}") if path.is_file())
 
     def get(self, run_id: str) -> Run:
-        """The run of that name, opened where it was not or where its file has been replaced.
+        """The run of that name, opened if it is not open yet or its file has been replaced.
 
         Raises:
-            UnknownRun: there is no such file.
+            UnknownRun: no such file exists.
             RunFileError: the file cannot be read as a run.
         """
         there = self.run_ids()
@@ -91,20 +91,20 @@ class Registry:
         path = self.directory / f"{run_id}{SUFFIX}"
         with self._lock:
             for gone in self._open.keys() - set(there):
-                # Requests that still read a removed file keep it open, and the last one lets go of it.
+                # Requests still reading a removed file keep it open until the last of them ends.
                 del self._open[gone]
             try:
                 signature = _signature(path)
                 run = self._open.get(run_id)
                 if run is None or run.signature != signature:
-                    # Requests that still read the old files keep them open, and the last one lets go of them.
+                    # Requests still reading the old files keep them open until the last of them ends.
                     run = self._open[run_id] = Run(path, signature)
             except FileNotFoundError as error:
                 raise UnknownRun(run_id, self.run_ids()) from error
         return run
 
     def all(self) -> tuple[list[Run], list[Unreadable]]:
-        """Every run that can be read, and every file that cannot with its reason."""
+        """Every run that can be read, and every file that cannot, with the reason."""
         readable, unreadable = [], []
         for run_id in self.run_ids():
             try:
@@ -117,7 +117,7 @@ class Registry:
         return readable, unreadable
 
     def with_weights(self, weights_sha256: str) -> Run | None:
-        """The first run of a model with these weights; None where there is none."""
+        """The first run of a model with these weights; None if there is none."""
         return next((run for run in self.all()[0] if run.manifest.model.weights_sha256 == weights_sha256), None)
 
     def close(self) -> None:

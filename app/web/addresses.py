@@ -1,4 +1,4 @@
-"""Where each route of an application is, by its name."""
+"""Paths of an application's routes by name."""
 
 from functools import cached_property
 from typing import cast
@@ -11,8 +11,8 @@ from starlette.routing import NoMatchFound
 class Addresses:
     """The paths of an application's routes, looked up by name.
 
-    Starlette asks one route after another for every address, which for a page of a hundred links takes as long as
-    everything else.
+    Starlette tries one route after another for every address; on a page of a hundred links that takes as long as
+    everything else together.
     """
 
     def __init__(self, app: Starlette) -> None:

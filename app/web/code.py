@@ -10,14 +10,14 @@ from keyscope.app.web import formats
 SHADES = 20
 """Steps of the coefficient scale on either side of zero."""
 BREAK_SHARE = 0.2
-"""Share of the scale from which a line break is drawn as a sign."""
+"""Share of the scale from which a line break is drawn as ⏎."""
 NEAR = 3
-"""Lines shown above and below the trigger before the whole window is asked for."""
+"""Lines shown above and below the trigger unless the whole window is opened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A run of text drawn alike; plain where there is no coefficient."""
+    """A stretch of text drawn alike; plain if it has no coefficient."""
 
     text: str
     css: str = ""
@@ -31,7 +31,7 @@ class Line:
 
     number: int
     css: str
-    """here for the trigger's line, far for lines shown on request, cut where the line began in an earlier window."""
+    """here for the trigger's line, far for lines shown on request, cut if the line began in an earlier window."""
     pieces: list[Piece]
     far: bool
     """Shown on request only."""
@@ -58,7 +58,7 @@ def code_lines(example: Example, scale: float) -> list[Line]:
 
 
 def shade(coefficient: float, scale: float) -> str:
-    """The classes of a coefficient's shade: none at zero, the deepest where it reaches the scale."""
+    """CSS classes of a coefficient's shade: none at zero, the deepest at `scale`."""
     level = min(SHADES, round(SHADES * abs(coefficient) / scale)) if scale > 0 else 0
     if level == 0:
         return ""
@@ -66,13 +66,13 @@ def shade(coefficient: float, scale: float) -> str:
 
 
 def _parts(token: WindowToken, hit: bool, scale: float) -> Iterator[_Part]:
-    """A token cut at its line breaks."""
+    """A token split at its line breaks."""
     texts = token.text.split("\n")
     css = "" if token.coefficient is None else f"t {shade(token.coefficient, scale)}".rstrip()
     title = "" if token.coefficient is None else _title(token, token.coefficient)
     if hit:
         css = f"{css or 't'} hit"
-    # A shaded line break has no width of its own, so the deeper ones are drawn as a sign.
+    # A line break has no width to shade, so the stronger ones are drawn as ⏎.
     drawn = hit or abs(token.coefficient or 0.0) >= BREAK_SHARE * scale
     break_css = f"{css} break" if drawn else css
     for at, text in enumerate(texts):
@@ -86,10 +86,10 @@ def _title(token: WindowToken, coefficient: float) -> str:
 
 
 def _whole(tokens: list[WindowToken], trigger: WindowToken) -> Iterator[tuple[WindowToken, bool]]:
-    """The tokens that have text, and whether each holds the trigger.
+    """The tokens that have text, and whether each is the trigger.
 
-    A token that holds only later bytes of a character has no text of its own: its mark and its coefficient, where that
-    is the larger one, go to the token of the character's first byte.
+    A token with only later bytes of a character has no text: its mark, and its coefficient if larger, go to the token
+    with the character's first byte.
     """
     drawn: WindowToken | None = None
     hit = False
@@ -106,7 +106,7 @@ def _whole(tokens: list[WindowToken], trigger: WindowToken) -> Iterator[tuple[Wi
 
 
 def _merge_plain(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """Neighbouring pieces without a coefficient as one."""
+    """Merge neighbouring pieces without a coefficient."""
     for plain, group in groupby(pieces, key=lambda piece: piece.css in ("", "t") and not piece.title):
         if plain:
             yield Piece("".join(piece.text for piece in group))

@@ -1,4 +1,4 @@
-"""What an endpoint may ask for by the type of its parameter: the runs, one run, a cursor, a key, a filter."""
+"""Dependencies that endpoints name as parameter types: the runs, one run, a cursor, a key, a filter."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -27,7 +27,7 @@ def _registry(request: Request) -> Registry:
 
 ListId = Annotated[int, Path(alias="list", description="Number of the list", ge=1, lt=2**31)]
 RowId = Annotated[int, Path(ge=1, lt=2**31)]
-"""Number of a row of the labels database, as its columns can hold it."""
+"""Id of a row in the labels database, within the range of its columns."""
 SettingsOf = Annotated[Settings, Depends(_settings)]
 Runs = Annotated[Registry, Depends(_registry)]
 
@@ -51,7 +51,7 @@ def _run(run: Annotated[str, Path(description="Name of the run: its file without
 
 
 OpenRun = Annotated[Run, Depends(_run)]
-"""The run named in the path; UnknownRun where there is none."""
+"""The run named in the path; raises UnknownRun."""
 
 
 def _cursor(run: OpenRun) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -73,9 +73,9 @@ def _key(key: Annotated[str, Path(description="Name of the key, such as L5.K312"
 Cursor = Annotated[duckdb.DuckDBPyConnection, Depends(_cursor)]
 """A cursor on the run named in the path, closed after the request."""
 Layer = Annotated[int, Depends(_layer)]
-"""The layer named in the path; UnknownLayer where the run has none such."""
+"""The layer named in the path; raises UnknownLayer."""
 Key = Annotated[KeyId, Depends(_key)]
-"""The key named in the path; InvalidKey where it is no name, UnknownLayer or UnknownKey where the run has none such."""
+"""The key named in the path; raises InvalidKey, UnknownLayer or UnknownKey."""
 
 
 def _filter(
@@ -98,6 +98,6 @@ def _sort(
 
 
 Filter = Annotated[queries.LayerFilter, Depends(_filter)]
-"""Which keys of a layer, from the address."""
+"""Filter of a layer's keys, from the query."""
 Sort = Annotated[queries.LayerSort, Depends(_sort)]
-"""In which order, from the address; InvalidParameter where there is no such column."""
+"""Order of a layer's keys, from the query; raises InvalidParameter for an unknown column."""

@@ -22,12 +22,12 @@ from keyscope.serving.answers import code_of, error_headers, invalid_request
 log = logging.getLogger(__name__)
 JSON_PATHS = ("/api/", "/openapi.json", "/healthz", "/metrics")
 FOR_PROGRAMS = ("application/json", "text/event-stream")
-"""What programs ask for, scripts of our pages among them, and cannot read a page instead of."""
+"""Media types of programs, our scripts included, which cannot read an HTML page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as it is shown."""
+    """An error as shown to the client."""
 
     status: int
     code: str
@@ -35,7 +35,7 @@ class Failure:
     detail: str
     """One sentence that names the thing, the value and what to do."""
     exists: Exists = field(default_factory=Exists)
-    """What there is instead."""
+    """What exists instead."""
     headers: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -45,11 +45,11 @@ class Failure:
 
 
 ErrorPage = Callable[[Request, Failure], Response]
-"""Draws a failure for a person, as a page, or as a fragment where `HX-Request` is sent."""
+"""Renders a failure as a page, or as a fragment for htmx."""
 
 
 def describe(error: Exception) -> Failure:
-    """What is shown of an error; of an unexpected one, nothing but that it happened."""
+    """The failure to show for an error; unexpected errors reveal no details."""
     match error:
         case NotFound():
             return Failure(error.status, error.code, error.detail, error.exists)
@@ -58,7 +58,7 @@ def describe(error: Exception) -> Failure:
         case RequestValidationError():
             return Failure(422, "invalid_request", invalid_request(error.errors()))
         case HTTPException(__cause__=KeyscopeError() as cause):
-            # FastAPI wraps whatever is raised while a body is read.
+            # FastAPI wraps errors raised while reading a body.
             return describe(cause)
         case HTTPException():
             return Failure(
@@ -73,7 +73,7 @@ def describe(error: Exception) -> Failure:
 
 
 def wants_json(request: Request) -> bool:
-    """Whether a program asks, rather than a person's browser."""
+    """Whether the client is a program rather than a person's browser."""
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     if path.startswith(JSON_PATHS):
         return True
@@ -93,7 +93,7 @@ def answer(request: Request, error: Exception, error_page: ErrorPage) -> Respons
 
 
 def install(app: FastAPI, error_page: ErrorPage) -> None:
-    """Answer every error of the app from here."""
+    """Register the handlers of every error."""
 
     def handle(request: Request, error: Exception) -> Response:
         return answer(request, error, error_page)
@@ -103,14 +103,14 @@ def install(app: FastAPI, error_page: ErrorPage) -> None:
 
 
 class CatchUnexpected:
-    """Answers errors nobody expected, below the middleware that adds the security headers."""
+    """Answers unexpected errors; placed below the middleware that adds security headers, so they get them too."""
 
     def __init__(self, app: ASGIApp, error_page: ErrorPage) -> None:
         self.app = app
         self.error_page = error_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; after an error answer it, unless the answer has begun."""
+        """Pass the request on; on an error, answer it unless a response has started."""
         begun = False
 
         async def watch(message: Message) -> None:
@@ -134,6 +134,6 @@ def _page(request: Request, failure: Failure, error_page: ErrorPage) -> Response
     try:
         return error_page(request, failure)
     except Exception:
-        # Whatever broke the page may have broken every page; the sentence is still worth showing.
+        # The same fault may break every page; plain text still works.
         log.exception("the page of an error failed")
         return PlainTextResponse(failure.detail, failure.status)

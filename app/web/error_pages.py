@@ -1,4 +1,4 @@
-"""Every failure as a page, or as a fragment for htmx, with the way on from it."""
+"""Renders failures as pages, or fragments for htmx, with links to what exists."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,26 +16,26 @@ from keyscope.contract.errors import KeyscopeError
 
 @dataclass(frozen=True, slots=True)
 class ErrorPage(Page):
-    """What a failure shows."""
+    """Context of the error page."""
 
-    failure: Annotated[Failure, Help("What went wrong, and what there is instead")]
-    asked: Annotated[str, Help("Address that was asked for, or the page whose form was sent, to come back to")]
+    failure: Annotated[Failure, Help("What went wrong, and what exists instead")]
+    asked: Annotated[str, Help("Requested address, or the page whose form was sent, to return to")]
 
 
 def error_page(request: Request, failure: Failure) -> HTMLResponse:
-    """Draw a failure."""
+    """Render a failure."""
     links = Links(request, _basket(request))
     frame = Frame(failure.title, links, here="")
     response = respond(
         request, "error.html", ErrorPage(frame=frame, failure=failure, asked=_asked(request)), failure.status
     )
-    # Whatever part of a page the request was for, it is the error that is shown there.
+    # htmx may have asked for any part of a page: show the error in its place.
     response.headers["HX-Reselect"] = "#error"
     return response
 
 
 def _basket(request: Request) -> Basket:
-    """The basket in the address; none where that, or its run, is what is wrong."""
+    """The basket in the address; empty if it or its run is what is wrong."""
     run_id = request.path_params.get("run") or request.query_params.get("run")
     try:
         known = run_id in request.app.state.registry.run_ids()

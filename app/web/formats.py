@@ -1,4 +1,4 @@
-"""How numbers, tokens, languages and times are written for people."""
+"""Formatting of numbers, tokens, languages and times for people."""
 
 from datetime import datetime
 
@@ -63,19 +63,19 @@ def signed(value: float) -> str:
 
 
 def fixed(value: float, digits: int) -> str:
-    """A number with its sign and so many decimals: `+0.350`, `−12.3`; `0.0` has none."""
+    """A number with its sign and a fixed number of decimals: `+0.350`, `−12.3`; zero has no sign."""
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", _MINUS)
 
 
 def exponent(value: float, digits: int = 0) -> str:
-    """A small number by its exponent: `3e-6`."""
+    """A number in scientific notation: `3e-6`."""
     mantissa, _, power = f"{value:.{digits}e}".partition("e")
     return f"{mantissa}e{int(power)}"
 
 
 def count(value: int | None) -> str:
-    """A whole number with its thousands apart: `1,204`."""
+    """An integer with thousands separators: `1,204`."""
     return NOTHING if value is None else f"{value:,}"
 
 
@@ -89,28 +89,28 @@ def share(value: float | None) -> str:
 
 
 def visible(text: str) -> str:
-    """A token with its white space shown: space as ·, line break as ⏎, tab as ⇥, other control characters as `\\x1b`."""
+    """A token with visible white space: space as ·, line break as ⏎, tab as ⇥, other control characters as `\\x1b`."""
     return text.translate(_VISIBLE)
 
 
 def ending(text: str) -> str:
-    """The last characters of a line's beginning, without its indentation, so that what follows is in sight."""
+    """The end of the text before a trigger, without indentation, so the trigger stays in view."""
     text = text.lstrip()
     return text if len(text) <= BEFORE else f"…{text[-BEFORE:]}"
 
 
 def token(value: Token) -> str:
-    """A token as lists show it; bytes that are no text by themselves in hexadecimal."""
+    """A token as shown in lists; bytes that are not valid UTF-8 in hexadecimal."""
     return f"0x{value.hex}" if value.hex else visible(value.text)
 
 
 def language(name: str | None) -> str:
-    """A language as it is spelt: `Python`, `C++`."""
+    """The name of a language: `Python`, `C++`."""
     return NOTHING if name is None else _LANGUAGES.get(name, name.capitalize())
 
 
 def short_hash(value: str) -> str:
-    """The first digits of a sha256, enough to tell two apart by eye."""
+    """The first eight digits of a sha256."""
     return value[:8]
 
 
@@ -134,4 +134,4 @@ FILTERS = {
     "short_hash": short_hash,
     "moment": moment,
 }
-"""What templates may call by name."""
+"""Template filters."""

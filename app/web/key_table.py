@@ -1,4 +1,4 @@
-"""Tables of keys: which columns they have, how they sort, and their rows written out."""
+"""Tables of keys: columns, sorting, rows and paging."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from keyscope.app.web.statistics import GROUPS, OVERVIEW, Statistic, statistic
 Sorted = Literal["ascending", "descending"] | None
 VIEWS = (OVERVIEW, *GROUPS)
 VIEW = f"^({'|'.join(group.name for group in VIEWS)})$"
-"""What an address may call a view."""
+"""Pattern of a view's name in an address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table of keys, with the address that sorts by it."""
+    """A column, with the address that sorts by it."""
 
     title: str
     help: str
@@ -36,7 +36,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A key with its values under the columns shown."""
+    """A key with its formatted values, one per column."""
 
     key: KeyRow
     values: list[str]
@@ -44,28 +44,28 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Pager:
-    """Which rows of all a page shows, and the way to the others."""
+    """The rows a page shows, and links to the other pages."""
 
     total: int
     n_pages: int
     first: int
-    """Number of the first row shown, from 1; 0 where there is none."""
+    """Number of the first row, from 1; 0 on an empty page."""
     last: int
     previous: str | None
-    """Address of the page before."""
+    """Address of the previous page."""
     next: str | None
-    """Address of the page after."""
+    """Address of the next page."""
 
 
 class Href(Protocol):
-    """The address of the page with its state changed."""
+    """Returns the page's address with its state changed."""
 
     def __call__(self, **changes: object) -> str:
         """The address."""
 
 
 def shown_statistics(view: str, sort: str) -> list[Statistic]:
-    """The statistics of a view, the one sorted by in front where it is of another view."""
+    """The statistics of a view, preceded by the sort column if it belongs to another view."""
     columns = list(next(group for group in VIEWS if group.name == view).statistics)
     others = [each for group in VIEWS for each in group.statistics if each.name == sort and each not in columns]
     return [statistic(sort), *columns] if others else columns
@@ -79,7 +79,7 @@ def statistic_columns(statistics: Sequence[Statistic], sort: str, order: Order, 
 
 
 def sorting(name: str, sort: str, order: Order, href: Href, first: Order = "desc") -> tuple[Sorted, str]:
-    """How a table is sorted by a column, and the address that sorts by it: from the `first` end, then from the other."""
+    """A column's current sorting, and the address that sorts by it: first in the order `first`, then reversed."""
     other: dict[Order, Order] = {"asc": "desc", "desc": "asc"}
     if name != sort:
         return None, href(sort=name, order=first, offset=0)
@@ -87,7 +87,7 @@ def sorting(name: str, sort: str, order: Order, href: Href, first: Order = "desc
 
 
 def pager(total: int, shown: int, offset: int, size: int, href: Href) -> Pager:
-    """Which rows are shown: `shown` of them from `offset` on, of pages of `size`; from behind the last page leads back to it."""
+    """`shown` rows from `offset`, in pages of `size`; beyond the last page, `previous` leads back to it."""
     last_page = max(0, total - 1) // size * size
     return Pager(
         total=total,

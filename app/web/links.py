@@ -1,4 +1,4 @@
-"""Every address that a page links to, with the basket of masks carried along."""
+"""Addresses of routes by name, carrying the basket of masks along."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,9 +12,9 @@ from keyscope.app.web.addresses import Addresses
 from keyscope.contract.keys import REMOVE, KeyId, Mask, Operation, format_basket
 
 LONGEST_BASKET = 4000
-"""Characters of a basket in an address; longer ones are saved and go by their id."""
+"""Characters of a basket in an address; longer ones are saved and referred to by id."""
 TAKEN_OUT = "-"
-"""What stands before a key that was taken out of a saved basket."""
+"""Prefix of a key removed from a saved basket."""
 LIVE_SECTIONS = (("lens_page", "lens"), ("activations_page", "my code"))
 """Pages on which a run's model reads a text, which have the run among their parameters."""
 
@@ -30,7 +30,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A basket kept under an id, being too long for an address."""
+    """A basket saved under an id because it is too long for an address."""
 
     id: str
     masks: tuple[Mask, ...]
@@ -38,12 +38,12 @@ class Saved:
 
 @dataclass(frozen=True)
 class Basket:
-    """The keys a person has chosen to mask; keys of one run, for a key means nothing in another."""
+    """The keys a person has chosen to mask; all of one run, because a key means nothing in another."""
 
     run_id: str | None = None
     masks: tuple[Mask, ...] = ()
     saved: Saved | None = None
-    """The saved basket that it is, or was before some keys were put in or taken out."""
+    """The saved basket this one equals or was derived from."""
 
     def __str__(self) -> str:
         """The basket as an address carries it."""
@@ -57,27 +57,27 @@ class Basket:
 
     @property
     def text(self) -> str:
-        """All its masks, as programs take them."""
+        """All masks, in the API's notation."""
         return format_basket(self.masks)
 
     @property
     def is_long(self) -> bool:
-        """Whether its masks are too many to be written out in an address."""
+        """Whether it is too long to write out in an address."""
         return self.saved is not None or len(self.text) > LONGEST_BASKET
 
     def holding(self, *keys: KeyId) -> "Basket":
-        """The basket with the keys in it, with factor 0 where they were not."""
+        """The basket with these keys added, with factor 0."""
         new = [Mask(key) for key in dict.fromkeys(keys) if key not in self]
         return replace(self, masks=(*self.masks, *new)) if new else self
 
     def toggled(self, key: KeyId) -> "Basket":
-        """The basket with the key taken out if it is in, else put in."""
+        """The basket without the key if it has it, else with it."""
         if key not in self:
             return self.holding(key)
         return replace(self, masks=tuple(mask for mask in self.masks if mask.key != key))
 
-    # A page lists hundreds of keys and a basket holds thousands, so addresses that differ by one key are made from
-    # the parts of the basket's own and not from its masks.
+    # A page lists hundreds of keys and a basket may hold thousands: addresses that differ by one key reuse the parts
+    # of this basket's address rather than formatting every mask again.
 
     def address_with(self, key: KeyId) -> str:
         """The address of `holding(key)`."""
@@ -98,7 +98,7 @@ class Basket:
 
     @cached_property
     def _changes(self) -> dict[KeyId, str]:
-        """What an address says of each key that is otherwise than in the saved basket."""
+        """Address part of each key that differs from the saved basket."""
         put_in = {mask.key: str(mask) for mask in self.masks if self._before.get(mask.key) != mask.operation}
         return put_in | {key: f"{TAKEN_OUT}{key}" for key in self._before if key not in self}
 
@@ -107,7 +107,7 @@ class Basket:
         return self._written(self._changes)
 
     def _address_but(self, key: KeyId, operation: Operation | None) -> str:
-        """The address with another operation on a key, or without the key."""
+        """The address with one key's operation changed, or without the key if None."""
         changes = {other: change for other, change in self._changes.items() if other != key}
         if operation != self._before.get(key):
             changes[key] = f"{TAKEN_OUT}{key}" if operation is None else str(Mask(key, operation))
@@ -139,7 +139,7 @@ class Links:
         return Links(self._request, self.basket, self.basket.address_with(key))
 
     def toggling(self, key: KeyId) -> "Links":
-        """The same addresses carrying the basket with a key put in, or taken out."""
+        """The same addresses carrying the basket with a key added or removed."""
         return Links(self._request, self.basket, self.basket.address_toggled(key))
 
     @property

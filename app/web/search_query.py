@@ -1,4 +1,4 @@
-"""What a search asks for, as it stands in an address: the same for the page, the JSON API and the exports."""
+"""The query of a search, shared by the page, the JSON API and the exports."""
 
 from typing import Annotated, Literal
 
@@ -70,7 +70,7 @@ class SearchParameters(FormModel):
     order: Literal["", "asc", "desc"] = ""
 
     def tokens(self) -> list[str]:
-        """The tokens asked for, as they were typed."""
+        """The tokens in the query, as typed."""
         return [text for text in (self.q, self.promotes, self.suppresses, self.fires_on, self.detects) if text]
 
     def between(self) -> list[Between]:
@@ -87,7 +87,7 @@ class SearchParameters(FormModel):
         return ranges
 
     def criteria(self, n_layers: int) -> list[Criterion]:
-        """The criteria that the run alone can answer.
+        """The criteria that need only the run.
 
         Raises:
             InvalidParameter: a range cannot be read, or there is no such shape or class.
@@ -121,12 +121,12 @@ class SearchParameters(FormModel):
 
 
 def format_ranges(ranges: list[Between]) -> str:
-    """Ranges as an address writes them."""
+    """Ranges in an address's notation."""
     return ",".join(f"{each.statistic}:{_end(each.low)}:{_end(each.high)}" for each in ranges)
 
 
 def build_search(parameters: SearchParameters, run: OpenRun, database: LabelsDatabase) -> Search:
-    """The search that an address asks for.
+    """The search a query describes.
 
     Raises:
         InvalidParameter: a range cannot be read, or there is no such shape or class.
@@ -152,9 +152,9 @@ def _unknown_tokens(parameters: Parameters, run: OpenRun) -> list[str]:
 
 
 Searched = Annotated[Search, Depends(_search)]
-"""The search that the address asks for."""
+"""The search in the query."""
 UnknownTokens = Annotated[list[str], Depends(_unknown_tokens)]
-"""Tokens asked for that the tokenizer does not have."""
+"""Tokens in the query that the tokenizer does not have."""
 
 
 def _range(text: str) -> Between:

@@ -1,6 +1,6 @@
-"""What keeps hostile text and foreign sites out: response headers, and a guard before every change.
+"""Protection against hostile text and other sites: response headers, and a check before every change.
 
-All of it is plain ASGI: it passes each chunk of a stream on as it comes.
+The middleware is plain ASGI, so streams pass through chunk by chunk.
 """
 
 import re
@@ -29,7 +29,7 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*", re.ASCII)
 
 
 class CrossSiteRequest(KeyscopeError):
-    """A page of another site tried to change something here."""
+    """A page of another site tried to change something."""
 
     code = "cross_site_request"
     status = 403
@@ -42,7 +42,7 @@ class SecurityHeaders:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, with the headers added to what comes back."""
+        """Pass the request on, adding the headers to the response."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -62,7 +62,7 @@ class PathPrefix:
     def __init__(self, app: ASGIApp, prefix: str, trusted_hosts: list[str]) -> None:
         self.app = app
         self.prefix = prefix.rstrip("/")
-        # as for the other headers of a proxy: addresses, networks or an asterisk
+        # Parsed as uvicorn parses them for other proxy headers: addresses, networks or an asterisk.
         self.trusted_hosts = ProxyHeadersMiddleware(app, trusted_hosts).trusted_hosts  # type: ignore[arg-type]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,9 +84,9 @@ class PathPrefix:
 
 
 async def refuse_cross_site(request: Request) -> None:
-    """Nothing, for a request that reads, or that a page of ours or a program sends.
+    """Refuse changes sent by a page of another site.
 
-    Browsers say by `Sec-Fetch-Site`, older ones by `Origin`, whose page a request comes from; programs send neither.
+    Browsers name the page's site in `Sec-Fetch-Site`, older ones in `Origin`; programs send neither.
 
     Raises:
         CrossSiteRequest: a page of another site sent a request that changes something.

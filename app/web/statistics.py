@@ -1,4 +1,4 @@
-"""The statistics of a key as pages show them: named, explained, grouped and written out."""
+"""The statistics of a key for pages: title, explanation, group and format."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Statistic:
-    """One column of the contract with its name for people."""
+    """One column of the contract, with a readable title."""
 
     column: Column
 
@@ -88,7 +88,7 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Group:
-    """Statistics that are looked at together."""
+    """A titled group of statistics."""
 
     name: str
     title: str
@@ -100,7 +100,7 @@ def _group(name: str, title: str, *columns: str) -> Group:
 
 
 OVERVIEW = _group("overview", "Overview", "maximum", "firing_rate", "kurtosis", "contribution", "top_language")
-"""The columns of a table where nothing else was asked for."""
+"""Default columns of a table."""
 GROUPS = (
     _group(
         "activity",

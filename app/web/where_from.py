@@ -1,10 +1,10 @@
-"""Addresses that browsers send along, of the page that a request came from."""
+"""Parts of addresses that browsers send of the page a request came from."""
 
 from urllib.parse import urlsplit
 
 
 def path_of(address: str) -> str:
-    """Path and query of an address; empty where there is none or it cannot be read."""
+    """Path and query of an address; empty if it is missing or malformed."""
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -13,7 +13,7 @@ def path_of(address: str) -> str:
 
 
 def host_of(address: str) -> str:
-    """Host and port of an address; empty where there is none or it cannot be read."""
+    """Host and port of an address; empty if it is missing or malformed."""
     try:
         return urlsplit(address).netloc
     except ValueError:

@@ -1,4 +1,4 @@
-// What every page does beyond links and forms: the theme, the keyboard and the help.
+// Scripts of every page: theme, keyboard shortcuts and help.
 
 const root = document.documentElement;
 
@@ -24,12 +24,12 @@ const ACTIONS = {
   "?": () => help.showModal(),
 };
 
-// On a narrow screen the run's navigation is scrolled to where one is.
+// On a narrow screen, scroll the run's navigation to the current entry.
 document.querySelector(".sections [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
 const CHOICES = "input:is([type=radio], [type=checkbox])";
 
-/** Does the element take this key itself: typed characters, arrows, or Enter where it acts? */
+/** Does the element handle this key itself: typed characters, arrows or Enter? */
 function takesKeys(element, key) {
   if (element.matches("dialog, dialog *")) return true;
   if (element.matches(CHOICES)) return key.startsWith("Arrow");
@@ -37,7 +37,7 @@ function takesKeys(element, key) {
   return element.matches("input, textarea, select, [role=group][tabindex], [role=region][tabindex], .g");
 }
 
-/** What a key does to the element that it names: a field is entered, everything else pressed. */
+/** Activates the element a shortcut names: focuses a field, clicks anything else. */
 function press(target) {
   if (target.matches(`:is(input, textarea, select):not(${CHOICES})`)) target.focus();
   else target.click();
@@ -52,7 +52,7 @@ document.addEventListener("keydown", (event) => {
   action();
 });
 
-// An address says only what was chosen: empty fields of a form are left out.
+// Keep addresses short: leave out a form's empty fields.
 document.addEventListener("htmx:configRequest", ({ detail: { parameters } }) => {
   for (const [name, value] of Object.entries(parameters)) if (value === "") delete parameters[name];
 });

@@ -1,8 +1,8 @@
-// Keeps an open key page up to date with what others say of the key, and leaves alone what somebody is typing.
+// Updates an open key page when others change its labels or comments, but never a form in use.
 
 const discussion = document.getElementById("discussion");
 const said = document.getElementById("changes-said");
-/** The stream of changes; none while the page is out of sight, for a browser opens few connections to a server. */
+/** The stream of changes; closed while the page is hidden, because browsers limit connections per server. */
 let stream = null;
 let state = discussion.dataset.state;
 
@@ -16,13 +16,13 @@ function listen() {
   });
   stream.addEventListener("open", () => said.classList.replace("note", "visually-hidden"));
   stream.addEventListener("error", ({ target }) => {
-    // A browser tries again by itself after a stream that ended, but not where it is turned away.
+    // The browser reconnects by itself after a stream ends, but not after a refusal.
     if (target.readyState === EventSource.CLOSED) lose();
   });
 }
 
 function lose() {
-  said.textContent = "What others say of this key no longer appears by itself: reload the page.";
+  said.textContent = "This page no longer updates by itself: reload it to see others’ changes.";
   said.classList.replace("visually-hidden", "note");
 }
 
@@ -31,7 +31,7 @@ function rest() {
   stream = null;
 }
 
-/** Fetches the page as it is now and takes over what is marked to be kept up to date. */
+/** Fetches the current page and replaces the parts marked data-live. */
 async function refresh() {
   const answer = await fetch(location.href, { headers: { "HX-Request": "true" } });
   if (!answer.ok) return;
@@ -40,10 +40,10 @@ async function refresh() {
     const now = fresh.getElementById(part.id);
     if (now && !part.isEqualNode(now)) update(part, now);
   }
-  said.textContent = "What others say of this key has changed.";
+  said.textContent = "Others have changed this key’s labels, decision or comments.";
 }
 
-/** Takes over the new content, around the parts in which somebody is typing. */
+/** Replaces a part's content, except children in which someone is typing. */
 function update(part, now) {
   const kept = new Map([...part.children].filter((child) => child.id && isTyping(child)).map((child) => [child.id, child]));
   if (kept.size === 0 && isTyping(part)) return;
@@ -51,7 +51,7 @@ function update(part, now) {
   let before = null;
   for (const child of [...now.childNodes]) {
     const mine = kept.get(child.id);
-    // What is kept is never moved: it would lose the cursor.
+    // Never move a kept child: it would lose focus.
     if (mine) before = mine;
     else {
       if (before) before.after(child);
@@ -61,7 +61,7 @@ function update(part, now) {
   }
 }
 
-/** Is a form in it open, in use or filled in? */
+/** Is a form in it open, focused or changed? */
 function isTyping(element) {
   const controls = [...element.querySelectorAll("input, textarea, select")];
   return element.querySelector("details[open] form") !== null || controls.some((each) => each === document.activeElement || isChanged(each));

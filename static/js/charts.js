@@ -1,4 +1,4 @@
-// Draws the Plotly figures of a page in the page's own colours; a click on a bar or a point opens what it stands for.
+// Draws a page's Plotly figures in its theme; clicking a bar or point opens its layer or key.
 
 const SERIES = ["--accent", "--heat", "--cool", "--third", "--fourth", "--muted"];
 
@@ -14,7 +14,7 @@ function token(name) {
   return colour;
 }
 
-/** The traces of a figure: those that name a design token in its colour, heat maps from cool through the sheet to warm. */
+/** The traces of a figure, with design tokens as colours and the theme's scale for heat maps. */
 function coloured(data) {
   const scale = ["--cool", "--sheet", "--heat"].map((name, step) => [step / 2, token(name)]);
   return data.map((trace) => {
@@ -23,7 +23,7 @@ function coloured(data) {
   });
 }
 
-/** The layout of a figure, in the theme in force. */
+/** The layout of a figure in the current theme. */
 function themed(layout) {
   const [ink, muted, line, sheet, edge] = ["--ink", "--muted", "--line", "--sheet", "--edge"].map(token);
   const axis = (own) => ({
@@ -51,7 +51,7 @@ function themed(layout) {
   };
 }
 
-/** The address a bar or point leads to: that of the first layer or key, with its own number in the place of the 0. */
+/** The address of a bar or point: that of the first layer or key with its number in place of the final 0. */
 function target(chart, number) {
   const address = new URL(chart.dataset.open, location.href);
   address.pathname = address.pathname.replace(/0$/, number);
@@ -66,7 +66,7 @@ async function draw(chart) {
   const config = {
     responsive: true,
     displaylogo: false,
-    // A corpus may be private: nothing on a page offers to send it away.
+    // A corpus may be private: offer no way to upload a chart.
     plotlyServerURL: "",
     modeBarButtonsToRemove: ["sendChartToCloud", "autoScale2d", ...(chart.dataset.choose ? [] : ["select2d", "lasso2d"])],
     modeBarButtonsToAdd: [{ name: "svg", title: "Download as SVG", icon: Plotly.Icons.disk, click: download }],
@@ -79,7 +79,7 @@ async function draw(chart) {
   document.documentElement.addEventListener("themechange", () => Plotly.react(chart, coloured(figure.data), themed(figure.layout), config));
 }
 
-/** Put the keys that are selected on a map into a form, which is shown while there are any. */
+/** Puts the keys selected on a map into a form, shown while any are selected. */
 function offer(chart, form) {
   const choose = (points) => {
     form.elements.keys.value = points.map(({ customdata }) => form.dataset.prefix + customdata).join(" ");

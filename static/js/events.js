@@ -1,6 +1,6 @@
-// Server-sent events read from the body of an answer: the browser's own EventSource cannot send a POST.
+// Reads server-sent events from a response body, because EventSource cannot POST.
 
-/** The events of a stream as `{event, data}`, data read as JSON. */
+/** The events of a stream as `{event, data}`, data parsed as JSON. */
 export async function* readEvents(body) {
   let pending = "";
   for await (const text of chunks(body.pipeThrough(new TextDecoderStream()))) {
@@ -14,7 +14,7 @@ export async function* readEvents(body) {
   }
 }
 
-/** Iterates over a stream in browsers whose streams do not iterate by themselves. */
+/** Iterates over a stream, also in browsers whose streams are not iterable. */
 async function* chunks(stream) {
   const reader = stream.getReader();
   try {

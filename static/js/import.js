@@ -1,4 +1,4 @@
-// Says that a file is too large before it is sent, and forgets what was found out about another file.
+// Reports a file that is too large before it is sent, and discards the check of a previous file.
 
 const file = document.querySelector("#import input[type=file]");
 

@@ -1,4 +1,4 @@
-// Fills the code of an invitation in from behind the # of its link, which browsers send to no server.
+// Fills in an invitation's code from the fragment of its link, which browsers never send to a server.
 
 const code = document.getElementById("code");
 if (location.hash.length > 1) {

@@ -1,11 +1,11 @@
-// The form of a label: evidence that is ticked on several tabs, and tags that are suggested one by one.
+// The label form: evidence ticked across tabs, and tag suggestions one by one.
 
-/** The triggers the form carries along while they are not on the page. */
+/** Triggers the form remembers while they are not on the page. */
 function kept(form) {
   return [...form.querySelectorAll("[name=kept]")];
 }
 
-/** Put the ticks of the page into the form, so that another tab can take its place. */
+/** Copies the page's ticks into the form before another tab replaces it. */
 function remember(form) {
   for (const tick of document.querySelectorAll("#examples [name=evidence]")) {
     const held = kept(form).find((input) => input.value === tick.value);
@@ -14,7 +14,7 @@ function remember(form) {
   }
 }
 
-/** Tick what the form has of the tab that has come. */
+/** Restores the ticks of the tab just loaded. */
 function restore(form) {
   const places = new Set(kept(form).map((input) => input.value));
   for (const tick of document.querySelectorAll("#examples [name=evidence]")) tick.checked = places.has(tick.value);
@@ -27,7 +27,7 @@ for (const [event, act] of [["htmx:beforeSwap", remember], ["htmx:afterSwap", re
   });
 }
 
-// A datalist completes a whole field: each suggestion is led by the tags that stand there already.
+// A datalist completes a whole field, so prefix each suggestion with the tags typed before.
 document.addEventListener("input", ({ target }) => {
   if (target.name !== "tags" || !target.list) return;
   const typed = target.value.split(",").map((tag) => tag.trim());
@@ -38,7 +38,7 @@ document.addEventListener("input", ({ target }) => {
   }
 });
 
-// Escape leaves a field, so that single keys act again.
+// Escape leaves a field, so single-key shortcuts work again.
 document.addEventListener("keydown", ({ key, target }) => {
   if (key === "Escape" && target.closest("#label-form, .tick")) target.blur();
 });

@@ -1,22 +1,22 @@
-// The labelling queue without waiting: the next key is fetched, and leased, while this one is looked at, and shown while
-// this one's label is on its way. A label that cannot be saved brings its key back, with everything that was typed.
+// The labelling queue without waiting: the next key is fetched and leased in advance and shown while the label is being
+// saved. If saving fails, the key comes back with everything typed.
 
 const RENEW_EVERY = 60_000;
 const parser = new DOMParser();
 const main = document.getElementById("main");
 const queue = () => document.getElementById("queue");
 
-/** @typedef {{ ok: boolean, address: string, nodes: Element[] }} Screen What stands, or may stand, in the main part. */
+/** @typedef {{ ok: boolean, address: string, nodes: Element[] }} Screen Contents of the main element. */
 
-/** @type {Promise<Screen>} The next key, on its way or there. */
+/** @type {Promise<Screen>} The next key. */
 let next;
-/** @type {Promise<boolean>} Whether the last answer was saved, once that is known. */
+/** @type {Promise<boolean>} Whether the last answer was saved. */
 let saved = Promise.resolve(true);
 let busy = false;
 /** Addresses of the leases on this key and the next. */
 const held = new Set();
 
-/** A fragment of our own server. */
+/** Fetches a fragment. */
 async function fragment(address, options = {}) {
   const response = await fetch(address, { ...options, headers: { "HX-Request": "true" } });
   const { body } = parser.parseFromString(await response.text(), "text/html");
@@ -27,7 +27,7 @@ function part(screen, id) {
   return screen.nodes.map((node) => (node.id === id ? node : node.querySelector(`#${id}`))).find(Boolean);
 }
 
-/** Fetch the key after this one; the lease on it comes with it. */
+/** Fetches and leases the next key. */
 function prefetch() {
   held.add(queue().dataset.lease);
   next = fragment(queue().dataset.next).then((screen) => {
@@ -35,7 +35,7 @@ function prefetch() {
     if (found) held.add(found.dataset.lease);
     return screen;
   });
-  // Looked at when it is needed.
+  // A failure is handled when the key is needed.
   next.catch(() => {});
 }
 
@@ -43,7 +43,7 @@ function call(method, address) {
   fetch(address, { method, keepalive: true }).catch(() => {});
 }
 
-/** Put a screen in the place of the present one; answers that one, with whatever was typed into it. */
+/** Replaces the current screen; returns the old one with everything typed into it. */
 function swap(screen) {
   const before = { ok: true, address: location.href, nodes: [...main.children] };
   main.replaceChildren(...screen.nodes);
@@ -64,17 +64,17 @@ function note(words) {
   return last;
 }
 
-/** Send the form and go on to the next key. */
+/** Sends the form and goes on to the next key. */
 async function answer(form, button) {
   const key = main.querySelector("h1").textContent;
   const kept = button.value === "skip" ? document.getElementById("last") : note(`Saving your label of ${key} …`);
   const { lease } = queue().dataset;
-  // Ticks belong to the form only while both are on the page. (form.action would be the button of that name.)
+  // Read the form now: its ticks leave the page with it. (form.action would be the button named action.)
   const options = { method: "POST", body: new FormData(form, button), keepalive: true };
   const sent = fragment(form.getAttribute("action"), options);
   const screen = await next.catch(() => undefined);
   if (!screen?.ok || !part(screen, "queue")) {
-    // There was nothing more when it was asked for; the server may know better by now.
+    // Nothing was left when the next key was fetched; ask the server again.
     if (await settle(sent, key)) location.assign(queue().dataset.next);
     return;
   }
@@ -90,12 +90,12 @@ async function answer(form, button) {
   prefetch();
 }
 
-/** What is not seen can wait until the key is. */
+/** Waits until the key is on screen. */
 function painted() {
   return new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
 }
 
-/** Wait for an answer to be saved; where it is not, bring its screen back. Answers whether it was. */
+/** Waits for an answer to be saved, and brings its screen back if it was not. Returns whether it was. */
 async function settle(sent, key, before) {
   const answered = await sent.catch(() => undefined);
   const last = answered && part(answered, "last");
@@ -105,13 +105,13 @@ async function settle(sent, key, before) {
   }
   saved = Promise.resolve(true);
   if (before) {
-    // What stood here comes after it again.
+    // The screen shown meanwhile is next again.
     next = Promise.resolve(swap(before));
     history.replaceState({}, "", before.address);
   }
-  // Somebody has to choose, or something is wrong: the server's own words say it best.
+  // A conflict or an error: show the server's page.
   if (answered) swap(answered);
-  else complain(`The server does not answer, so what you said of ${key} is not saved: send it again.`);
+  else complain(`The server does not answer, so your label of ${key} is not saved: send it again.`);
   return false;
 }
 

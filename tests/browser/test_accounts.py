@@ -79,7 +79,7 @@ def test_an_open_key_page_says_that_it_hears_nothing_more_after_signing_out_else
     other.goto(f"{visitor.site.url}/account")
     other.get_by_role("button", name="sign out everywhere").click()
     expect(other).to_have_title("Sign in · Keyscope")
-    said = page.get_by_text("no longer appears by itself: reload the page")
+    said = page.get_by_text("no longer updates by itself: reload it")
     expect(said).to_be_visible()
     expect(page.locator("#changes-said")).to_have_class("note")
     visitor.problems.remove(TURNED_AWAY)
@@ -90,7 +90,7 @@ def test_an_invitation_is_accepted_by_its_link(visit: Callable[..., Visitor], sc
     admin = visit("/people").page
     sign_in(admin)
     name = f"Ben {script}"
-    admin.get_by_label("Name, as labels will bear it").fill(name)
+    admin.get_by_label("Name, as shown on labels").fill(name)
     admin.get_by_role("button", name="invite", exact=True).click()
     link = admin.locator("code.secret").inner_text()
     visitor = visit("/sign-in", script=script)
@@ -113,25 +113,25 @@ def test_an_identity_is_joined_by_way_of_the_provider_and_signs_in_from_then_on(
     page = visitor.page
     sign_in(page)
     page.get_by_label("Your password").fill(PASSWORD)
-    page.get_by_role("button", name="join an identity").click()
-    onward = page.get_by_role("link", name="go on to")
+    page.get_by_role("button", name="link", exact=True).click()
+    onward = page.get_by_role("link", name="continue to")
     expect(onward).to_be_visible()
     assert visitor.barriers() == []
     onward.click()
     page.wait_for_url("**/account#provider")
     expect(page.locator("#provider")).to_contain_text("which knows you as u-1")
     other = visit("/account").page
-    other.get_by_role("link", name="sign in with the provider of your team").click()
+    other.get_by_role("link", name="sign in with your team’s provider").click()
     expect(other.get_by_role("heading", level=1)).to_have_text("Ada")
-    page.get_by_role("button", name="part from it").click()
-    expect(page.get_by_role("button", name="join an identity")).to_be_visible()
+    page.get_by_role("button", name="unlink").click()
+    expect(page.get_by_role("button", name="link", exact=True)).to_be_visible()
 
 
 def test_a_token_is_made_and_revoked(visit: Callable[..., Visitor]) -> None:
     page = visit("/account").page
     sign_in(page)
     page.get_by_label("What it is for").fill("nightly export")
-    page.get_by_role("button", name="make a token").click()
+    page.get_by_role("button", name="create token").click()
     expect(page.locator("code.secret")).to_contain_text("ks_")
     page.get_by_role("button", name="revoke nightly export").click()
     expect(page.get_by_role("rowheader", name="nightly export")).to_have_count(0)
@@ -149,6 +149,6 @@ def test_axe_finds_no_barrier_and_a_telephone_needs_no_sideways_scrolling(
         page.wait_for_url(f"**{address}")
     if address == "/account":
         page.get_by_label("What it is for").fill("nightly export of all labels into the archive")
-        page.get_by_role("button", name="make a token").click()
+        page.get_by_role("button", name="create token").click()
     assert visitor.barriers() == []
     assert page.evaluate("document.documentElement.scrollWidth") <= TELEPHONE

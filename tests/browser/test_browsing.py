@@ -140,7 +140,7 @@ def test_slash_jumps_and_typing_does_not(visit: Callable[..., Visitor]) -> None:
 def test_help_opens_by_key_and_shortcuts_can_be_switched_off(visit: Callable[..., Visitor]) -> None:
     page = visit("/runs/alpha/keys/L0.K1").page
     page.keyboard.press("?")
-    page.get_by_label("single keys act as shortcuts").uncheck()
+    page.get_by_label("single-key shortcuts").uncheck()
     page.keyboard.press("Escape")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("?")
@@ -152,12 +152,12 @@ def test_a_label_is_given_by_key_and_form(visit: Callable[..., Visitor]) -> None
     page = visit("/runs/alpha/keys/L1.K0").page
     page.keyboard.press("2")
     expect(page.get_by_label("semantic")).to_be_checked()
-    page.get_by_label("In a few words").fill("loops")
+    page.get_by_label("Description").fill("loops")
     page.get_by_label("Your name").fill("Ada")
     page.get_by_role("button", name="save").click()
     expect(page.locator(".head .chip")).to_have_text("Ada: semantic")
-    page.get_by_role("button", name="take it back").click()
-    expect(page.get_by_text("Nobody has labelled this key yet.")).to_be_visible()
+    page.get_by_role("button", name="remove").click()
+    expect(page.get_by_text("No labels yet.")).to_be_visible()
 
 
 def test_everything_can_be_read_without_a_script(visit: Callable[..., Visitor]) -> None:

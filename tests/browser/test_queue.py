@@ -67,7 +67,7 @@ def test_keys_are_labelled_skipped_and_undone_by_keyboard_alone(visit: Visit) ->
     settled(visitor)
     press(page, "u")
     expect(page.locator("h1")).to_have_text(first)
-    expect(page.get_by_label("In a few words")).to_have_value("12 loops, duskt")
+    expect(page.get_by_label("Description")).to_have_value("12 loops, duskt")
 
 
 def test_a_kind_has_to_be_chosen(visit: Visit) -> None:
@@ -110,9 +110,9 @@ def test_a_label_that_was_not_saved_comes_back_with_its_key(visit: Visit) -> Non
     press(page, "4", "d")
     page.keyboard.type("precious words")
     press(page, "Enter")
-    expect(page.locator("#queue-problem")).to_contain_text(f"what you said of {first} is not saved")
+    expect(page.locator("#queue-problem")).to_contain_text(f"your label of {first} is not saved")
     assert key_of(page) == first
-    expect(page.get_by_label("In a few words")).to_have_value("precious words")
+    expect(page.get_by_label("Description")).to_have_value("precious words")
     expect(page.get_by_label("unclear")).to_be_checked()
     visitor.problems.clear()
     page.unroute("**/labels/queue?*")
@@ -196,7 +196,7 @@ def test_the_queue_works_without_scripts(visit: Visit) -> None:
     page.get_by_label("semantic").check()
     page.get_by_role("button", name="save and next").click()
     assert key_of(page) != first
-    page.get_by_role("button", name="undo and return to it").click()
+    page.get_by_role("button", name="undo").click()
     assert key_of(page) == first
     page.get_by_role("button", name="skip").click()
     assert key_of(page) != first

@@ -147,15 +147,15 @@ def test_a_file_is_checked_and_then_imported_without_being_chosen_again(
     chosen = page.get_by_label("File, .csv")
     rows = f"{row_of(theme)}\n{row_of('Zoë ' + theme)}\n"
     chosen.set_input_files({"name": "team.jsonl", "mimeType": "", "buffer": f"{rows}no JSON".encode()})
-    page.get_by_role("button", name="check it").click()
+    page.get_by_role("button", name="check", exact=True).click()
     expect(page.get_by_role("row", name="3 it is not JSON")).to_be_visible()
     visitor.problems[:] = [problem for problem in visitor.problems if "422" not in problem]
     assert visitor.barriers() == []
     chosen.set_input_files({"name": "team.jsonl", "mimeType": "", "buffer": rows.encode()})
-    page.get_by_role("button", name="check it").click()
+    page.get_by_role("button", name="check", exact=True).click()
     expect(page.locator("#outcome")).to_contain_text("would be added")
     assert visitor.barriers() == []
-    page.get_by_role("button", name="import it").click()
+    page.get_by_role("button", name="import", exact=True).click()
     expect(page.locator("#outcome")).to_contain_text("team.jsonl is imported")
     expect(page.locator("#outcome dd").first).to_have_text("2")
     assert page.evaluate("document.documentElement.scrollWidth") <= TELEPHONE
@@ -167,10 +167,10 @@ def test_a_file_too_large_is_told_before_it_is_sent_and_another_forgets_what_was
     page = visit("/labels/import", person="Ada").page
     chosen = page.get_by_label("File, .csv")
     chosen.set_input_files({"name": "team.jsonl", "mimeType": "", "buffer": row_of("Cyd").encode()})
-    page.get_by_role("button", name="check it").click()
-    expect(page.get_by_role("button", name="import it")).to_be_visible()
+    page.get_by_role("button", name="check", exact=True).click()
+    expect(page.get_by_role("button", name="import", exact=True)).to_be_visible()
     chosen.set_input_files({"name": "big.csv", "mimeType": "", "buffer": b"x" * 8_400_000})
-    expect(page.get_by_role("button", name="import it")).to_have_count(0)
+    expect(page.get_by_role("button", name="import", exact=True)).to_have_count(0)
     told = "big.csv has 8,400,000 bytes, the limit is 8,000,000: split it"
     assert chosen.evaluate("input => input.validationMessage") == told
 
@@ -179,10 +179,10 @@ def test_a_file_is_imported_without_scripts_too(visit: Callable[..., Visitor]) -
     page = visit("/labels/import", script=False, person="Ada").page
     file = {"name": "team.jsonl", "mimeType": "", "buffer": row_of("Dee").encode()}
     page.get_by_label("File, .csv").set_input_files(file)
-    page.get_by_role("button", name="check it").click()
+    page.get_by_role("button", name="check", exact=True).click()
     expect(page.get_by_text("Choose the same file again")).to_be_visible()
     page.get_by_label("File, .csv").set_input_files(file)
-    page.get_by_role("button", name="import it").click()
+    page.get_by_role("button", name="import", exact=True).click()
     expect(page.locator("#outcome")).to_contain_text("team.jsonl is imported")
 
 

@@ -123,4 +123,4 @@ def test_a_job_is_stopped_by_a_form(live: TestClient, worker: FakeWorker) -> Non
 def test_without_a_worker_the_page_has_nothing_to_offer(reader: TestClient) -> None:
     page = reader.get("/runs/alpha/jobs")
     assert (page.context["jobs"], page.context["start"], page.context["problem"]) == ([], [], None)
-    assert "No job waits or runs" in page.text
+    assert "No jobs are queued or running" in page.text

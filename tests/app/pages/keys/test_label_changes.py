@@ -68,7 +68,7 @@ def test_a_label_is_taken_back_and_the_change_undone(client: TestClient):
     history = box(client).history
     assert [event.taken_back for event in history] == [False, True, False]
     assert [event.moment for event in history] == sorted((event.moment for event in history), reverse=True)
-    assert "took back" in client.get(ADDRESS).text
+    assert "removed" in client.get(ADDRESS).text
 
 
 @pytest.mark.parametrize(

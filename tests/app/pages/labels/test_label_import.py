@@ -85,10 +85,10 @@ def test_another_file_than_the_one_checked_is_not_imported_but_checked(team: Tes
     checked = check(team, content)
     other = b"\n".join(content.splitlines()[:1])
     answer = send(team, other, action="import", checked=checked)
-    assert "this is not the file that was checked before" in answer.text
+    assert "this is not the file you checked" in answer.text
     assert counts(answer.text)["would be added"] == "1"
     unchecked = send(team, content, action="import")
-    assert "this is not the file that was checked before" in unchecked.text
+    assert "this is not the file you checked" in unchecked.text
     assert rows(team) == []
 
 
@@ -121,7 +121,7 @@ def test_the_columns_said_to_be_needed_are_those_that_are(team: TestClient, labe
 def test_what_is_there_already_is_not_offered_again(team: TestClient):
     answer = send(team, export(team))
     assert counts(answer.text) == {"would be added": "0", "would be changed": "0", "unchanged": "3"}
-    assert "There is nothing to import" in answer.text
+    assert "Nothing to import" in answer.text
     assert 'value="import"' not in answer.text
 
 
@@ -159,7 +159,7 @@ def test_a_file_too_large_is_refused_with_its_size_and_the_limit(team: TestClien
 
 
 def test_who_has_not_said_their_name_is_asked_for_it_before_they_import(team: TestClient):
-    assert "Say who you are" in team.get(FORM).text
+    assert "Set your name" in team.get(FORM).text
     assert send(team, export(team), person=NAMELESS).status_code == 422
     assert f'href="{FORM}?run=alpha"' in team.get("/labels?run=alpha").text
     assert f'href="{FORM}?run=gated"' in team.get("/labels?run=gated").text, "there are no labels there yet"

@@ -161,7 +161,7 @@ def test_the_api_writes_changes_and_takes_back_comments(client: TestClient):
 
 def test_who_has_not_said_their_name_is_asked_for_it(client: TestClient):
     text = client.get(KEY).text
-    assert "Say who you are" in text
+    assert "Set your name" in text
     assert f'action="{KEY}/comments"' not in text
     refused = client.post(f"{KEY}/comments", data={"text": "x"})
     assert refused.status_code == 422
@@ -171,7 +171,7 @@ def test_a_decision_is_opened_again(client: TestClient):
     assert post(client, f"{KEY}/decisions", kind="mixed", seen=0).status_code == 303
     assert post(client, f"{KEY}/decisions", kind="semantic", seen=0).status_code == 409
     assert post(client, f"{KEY}/decisions", kind="", seen=1).status_code == 303
-    assert "Open again." in page(client, KEY)
+    assert "Reopened." in page(client, KEY)
     found = client.get(f"{V1}{KEY}/adjudications").json()["adjudications"]
     assert [(each["number"], each["kind"]) for each in found] == [(2, None), (1, "mixed")]
 
@@ -234,7 +234,7 @@ def test_a_list_is_renamed_made_private_put_away_and_brought_back(client: TestCl
     assert post(client, address, name="third", seen=1).status_code == 409
     assert post(client, f"{address}/put-away").status_code == 303
     assert client.get(address, headers=named("Ada")).status_code == 404
-    assert "bring back" in page(client, "/lists?run=alpha")
+    assert "restore" in page(client, "/lists?run=alpha")
     assert post(client, f"{address}/restore").status_code == 303
     assert '<h1 class="list-name">other</h1>' in page(client, address)
 
@@ -278,7 +278,7 @@ def test_activity_shows_what_happened_and_is_narrowed(disputed: TestClient):
     post(disputed, f"{KEY}/decisions", kind="mixed", seen=0)
     make_list(disputed)
     text = page(disputed, "/activity?run=alpha")
-    order = [text.index(words) for words in ("made the list", "decided on", "commented on", "labelled")]
+    order = [text.index(words) for words in ("created the list", "decided on", "commented on", "labelled")]
     assert order == sorted(order)
     assert f'href="{KEY}#comment-1"' in text
     assert "decided on" not in page(disputed, "/activity?run=alpha&person=Ben")
@@ -286,8 +286,8 @@ def test_activity_shows_what_happened_and_is_narrowed(disputed: TestClient):
     assert "commented on" in mine
     assert "</a> labelled <a" not in mine
     assert "</a> labelled <a" in text
-    assert "Nothing that passes the filter" in page(disputed, "/activity?run=alpha&mine=true", "Ben")
-    assert "Nothing has happened yet" in page(disputed, "/activity?run=gated")
+    assert "Nothing matches the filter" in page(disputed, "/activity?run=alpha&mine=true", "Ben")
+    assert "No activity yet" in page(disputed, "/activity?run=gated")
     events = disputed.get(f"{V1}/activity?limit=2").json()
     assert [each["what"] for each in events["events"]] == ["list", "adjudication"]
     more = disputed.get(f"{V1}/activity", params={"before": events["next"]}).json()
@@ -297,7 +297,7 @@ def test_activity_shows_what_happened_and_is_narrowed(disputed: TestClient):
 
 def test_nobody_in_particular_is_mentioned_by_nothing(disputed: TestClient):
     text = disputed.get("/activity?run=alpha&mine=true").text
-    assert "Say who you are</a> to see what mentions you" in text
+    assert "Set your name</a> to see comments that mention you" in text
     assert "</a> labelled <a" not in text
 
 

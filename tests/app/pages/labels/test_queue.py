@@ -111,7 +111,7 @@ def test_a_skipped_key_does_not_come_back_today(ada: TestClient, ben: TestClient
         skipped.add(key_of(page))
         page = send(ada, page, action="skip")
     assert len(skipped) > 6
-    assert "Nothing is left for you here" in page.text
+    assert "Nothing left: you have labelled" in page.text
     assert ada.get(f"{KEYS}/{skipped.pop()}/labels").json()["history"] == []
     assert "key" in ben.get(SAMPLE).context
 
@@ -149,7 +149,7 @@ def test_undo_returns_to_the_key_with_what_was_said(ada: TestClient):
         labels = pages[-1].context["labels"]
         assert labels.mine is None
         assert (labels.start.kind, labels.start.description) == (kind, f"it is {kind}")
-        assert "Taken back" in pages[-1].text
+        assert "Label removed." in pages[-1].text
     assert last_of(pages[-1]) is None
     history = ada.get(f"{KEYS}/{key_of(pages[0])}/labels").json()["history"]
     assert [label["retracted"] for label in history] == [True]
@@ -201,7 +201,7 @@ def test_blind_hides_what_others_say_until_ones_own_is_saved(ada: TestClient, be
     assert "secret words" not in blind.text
     assert "✓ Ben" not in blind.text
     assert blind.context["labels"].history == []
-    assert "Others’ labels are shown when yours is saved" in blind.text
+    assert "Others’ labels appear once you save yours" in blind.text
     saved = send(ada, blind, kind="syntactic")
     last = last_of(saved)
     assert last is not None
