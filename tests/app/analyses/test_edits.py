@@ -100,7 +100,7 @@ def test_doses_controls_places_and_harm_elsewhere_have_their_tables(edited: Test
     assert len(blocks["controls"].rows) == 3 * 2 * 2
     assert "a/&lt;b&gt;.py" in page.text
     for block in blocks.values():
-        assert edited.get(block.exports["csv"]).status_code == 200
+        assert edited.get(block.exports["CSV"]).status_code == 200
 
 
 def test_the_figure_has_doses_with_intervals_and_controls(edited: TestClient) -> None:
