@@ -33,7 +33,7 @@ from keyscope.contract.analyses.kinds import KINDS
 from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.tables import Column, Table
-from tests.analyses import analysis_manifest
+from tests.made.agreement import analysis_manifest
 
 TOYS = Table("toys", (Column("layer", "USMALLINT"), Column("value", "DOUBLE")), ("layer",))
 
