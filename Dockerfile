@@ -1,4 +1,4 @@
-# Two images: `--target app` serves pages without torch, `--target worker` computes runs and serves the model.
+# Two images: `--target app` serves the pages, without torch; `--target worker` computes runs and serves a model.
 
 FROM node:22-slim AS scripts
 WORKDIR /build
@@ -19,7 +19,7 @@ ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN useradd --create-home --uid 10001 keyscope \
     && install --directory --owner keyscope --group keyscope /data /data/runs /data/labels /data/cache
 WORKDIR /build
-# Dependencies come first: their layer changes only with these two files.
+# Dependencies are installed first, so this layer is rebuilt only when these two files change.
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > app.txt \
     && pip install -c constraints.txt -r app.txt
@@ -29,7 +29,7 @@ FROM base AS app
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-deps /wheels/*.whl
 USER keyscope
 WORKDIR /data
-# The container listens on every address, so people sign in unless the settings say otherwise.
+# The server listens on every address of the container, so by default people have to sign in.
 ENV KEYSCOPE_HOST=0.0.0.0 KEYSCOPE_PORT=8000 KEYSCOPE_ACCOUNTS=accounts KEYSCOPE_RUNS=/data/runs KEYSCOPE_DATABASE_URL=sqlite:////data/labels/labels.sqlite
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s \
@@ -38,8 +38,8 @@ CMD ["sh", "-c", "keyscope db upgrade && exec keyscope serve"]
 
 
 FROM base AS worker
-# The package index to take torch from. Empty means the default one, whose build brings CUDA; PyTorch's own index of CPU
-# wheels makes a much smaller image.
+# Package index for torch. The default index has a build with CUDA; PyTorch's index of CPU wheels makes a much
+# smaller image.
 ARG TORCH_INDEX=""
 RUN pip install -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['worker'], sep='\n')" > worker.txt \

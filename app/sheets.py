@@ -1,4 +1,4 @@
-"""The tables of the pages as sheets to export."""
+"""The tables of runs, layers and keys as sheets to export."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
@@ -39,7 +39,7 @@ _EXAMPLE = {
 
 
 def layers_sheet(run: Run, cursor: duckdb.DuckDBPyConnection) -> Sheet:
-    """Every layer in numbers, with one column per language."""
+    """Statistics of every layer, with one column per language."""
     numbers = [each.name for each in fields(queries.LayerSummary) if each.name != "languages"]
     whole = {"layer", "n_keys", "dead"}
     languages = run.manifest.languages
@@ -53,7 +53,7 @@ def layers_sheet(run: Run, cursor: duckdb.DuckDBPyConnection) -> Sheet:
 
 
 def keys_sheet(name: str, rows: Iterable[queries.KeyRow]) -> Sheet:
-    """Keys with all their statistics, their strongest trigger and the tokens they promote most."""
+    """Keys with all statistics, the strongest trigger and the most promoted tokens."""
     columns = {
         **_KEY,
         **_types(STATISTICS),
@@ -69,7 +69,7 @@ def keys_sheet(name: str, rows: Iterable[queries.KeyRow]) -> Sheet:
 
 
 def search_sheet(run: Run, cursor: duckdb.DuckDBPyConnection, wanted: Search) -> Sheet:
-    """All keys that a search finds, with what it measured and all their statistics."""
+    """All keys that a search finds, with the values it measured and all statistics."""
     measures, rows = found_statistics(cursor, run.vocabulary, wanted)
     columns = {**_KEY, **dict.fromkeys(measures, "DOUBLE"), **_types(STATISTICS)}
     return Sheet(f"{run.run_id}-search", columns, ([str(KeyId(*row[:2])), *map(clean, row)] for row in rows))
@@ -100,9 +100,9 @@ def _languages(_run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Tab
 def _histograms(_run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Table:
     edges = bins.edges()
     rows = [
-        [histogram.language, *map(_finite, edges[bin : bin + 2]), histogram.tokens[bin], histogram.windows[bin]]
+        [histogram.language, *map(_finite, edges[at : at + 2]), histogram.tokens[at], histogram.windows[at]]
         for histogram in queries.histograms(cursor, key)
-        for bin in range(bins.N_BINS)
+        for at in range(bins.N_BINS)
     ]
     return {"language": "VARCHAR", "low": "DOUBLE", "high": "DOUBLE", "tokens": "BIGINT", "windows": "BIGINT"}, rows
 

@@ -88,7 +88,8 @@ def format_of(name: str) -> Format:
     """
     found = next((each for each in FORMATS if PurePath(name).suffix.lower() == f".{each}"), None)
     if found is None:
-        raise InvalidParameter(f"{name} does not end in {' or '.join(f'.{each}' for each in FORMATS)}")
+        *others, last = (f".{each}" for each in FORMATS)
+        raise InvalidParameter(f"{name} does not end in {', '.join(others)} or {last}")
     return found
 
 

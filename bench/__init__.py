@@ -1,1 +1,1 @@
-"""Benchmarks: each one command that prints ratios measured side by side in one run."""
+"""Benchmarks: each is one command that prints ratios measured side by side in one run."""

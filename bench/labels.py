@@ -1,8 +1,8 @@
-"""Many people labelling at once over HTTP: labels a second, how long each waits, and whether any is lost.
+"""Many people labelling at once over HTTP: labels per second, waiting times, and lost labels.
 
-The server is a process of its own. Each person labels key after key, as fast as answers come, and comes back to keys they
-have labelled. Afterwards every acknowledged label has to be in the export, once, in a history without gaps; in the second
-round of each database the server is killed in the middle, without warning, and started again.
+The server is a separate process. Each person labels key after key as fast as answers arrive, and returns to keys already
+labelled. Afterwards every acknowledged label must be in the export exactly once, in a history without gaps; in the second
+round on each database the server is killed half-way and restarted.
 """
 
 import statistics
@@ -18,18 +18,18 @@ import typer
 from keyscope.app.database.engine import upgrade
 from keyscope.contract.keys import KeyId
 from tests.labelers import RUN, Load, label_server
+from tests.made.runs import Shape, build_run
 from tests.postgres import postgresql
-from tests.runs import Shape, build_run
 
 LAYERS, KEYS = 4, 32
 
 
 def main(
-    labels: Annotated[int, typer.Option(help="Labels of each person")] = 200,
+    labels: Annotated[int, typer.Option(help="Labels per person")] = 200,
     sqlite_people: Annotated[int, typer.Option(help="People on SQLite")] = 10,
     postgresql_people: Annotated[int, typer.Option(help="People on PostgreSQL")] = 50,
 ) -> None:
-    """Print the figures; ends with an error where a label was lost."""
+    """Print the figures; exit with an error if a label was lost."""
     keys = [KeyId(layer, index) for layer in range(LAYERS) for index in range(KEYS)]
     faults = []
     with tempfile.TemporaryDirectory() as name:
@@ -46,19 +46,19 @@ def main(
 
 
 def _tell(kind: str, load: Load, killed: bool, faults: list[str]) -> None:
-    title = f"{kind}, {load.labelers} people × {load.labels} labels{', killed in the middle' if killed else ''}"
+    title = f"{kind}, {load.labelers} people × {load.labels} labels{', killed half-way' if killed else ''}"
     waits = statistics.quantiles(load.latencies, n=100)
     empty = statistics.median(load.empty)
     typer.echo(
         f"{title:58} {len(load.acknowledged) / load.seconds:6.0f} labels/s   p50 {1000 * waits[49]:5.0f} ms   "
-        f"p99 {1000 * waits[98]:5.0f} ms   {waits[49] / empty:.1f} × a request for nothing   "
-        f"{len(load.acknowledged):,} acknowledged, {'; '.join(faults) or 'all exported once, no gap'}"
+        f"p99 {1000 * waits[98]:5.0f} ms   {waits[49] / empty:.1f} × an empty request   "
+        f"{len(load.acknowledged):,} acknowledged, {'; '.join(faults) or 'all exported once, no gaps'}"
     )
 
 
 @contextmanager
 def _database(kind: str, folder: Path) -> Iterator[str]:
-    """The address of an empty labels database that survives a loss of power."""
+    """Address of an empty labels database configured to survive power loss."""
     if kind == "SQLite":
         with tempfile.TemporaryDirectory(dir=folder) as name:
             yield f"sqlite:///{name}/labels.sqlite"

@@ -1,7 +1,7 @@
-"""What masking beside a baseline costs: one batch of two against one unmasked `generate`, interleaved in one run.
+"""The cost of masking beside a baseline: one batch of two against one unmasked `generate`, interleaved in one run.
 
-CPU time of the process is compared, which other processes disturb less than wall time (on CUDA: wall time between
-synchronisations). Every round runs all rows in rotated order; ratios are medians over rounds of pairs from one round.
+Compares CPU time of the process, which other processes disturb less than wall time (on CUDA: wall time between
+synchronisations). Every round runs all rows in rotated order; ratios are medians over rounds of ratios within a round.
 """
 
 import statistics
@@ -24,13 +24,13 @@ PROMPT = "import os\nimport sys\n\n\nclass Reader:\n    def __init__(self, path)
 
 def main(
     model: Annotated[str, typer.Option(help="Folder, GGUF file or hub name")] = "models/codegen-nano",
-    prompt_tokens: Annotated[int, typer.Option(help="Tokens of the prompt")] = 64,
-    new_tokens: Annotated[int, typer.Option(help="Tokens to add")] = 64,
-    masks: Annotated[int, typer.Option(help="Masked keys of each layer")] = 40,
-    rounds: Annotated[int, typer.Option(help="Rounds measured, after one that is not")] = 10,
+    prompt_tokens: Annotated[int, typer.Option(help="Tokens in the prompt")] = 64,
+    new_tokens: Annotated[int, typer.Option(help="Tokens to generate")] = 64,
+    masks: Annotated[int, typer.Option(help="Masked keys per layer")] = 40,
+    rounds: Annotated[int, typer.Option(help="Rounds measured, after one for warming up")] = 10,
     threads: Annotated[int, typer.Option(help="torch threads")] = 1,
 ) -> None:
-    """Print the ratio, tokens per second and the time to the first token."""
+    """Print the ratio, tokens per second and time to the first token."""
     torch.set_num_threads(threads)
     loaded = load_model(ModelSource(model))
     generator = Generator(loaded)
@@ -57,7 +57,9 @@ def main(
 
         generator.run(Task(ids, chosen, new_tokens, 0.0, 0, 5), emit)
         if len(seen) < 2 * new_tokens:
-            raise typer.BadParameter(f"a branch ended after {len(seen) - new_tokens} tokens, ask for fewer")
+            raise typer.BadParameter(
+                f"a branch ended after {len(seen) - new_tokens} tokens: choose a smaller --new-tokens"
+            )
 
     rows = {"transformers' generate, one row": generate, "baseline and masked, one batch": pair}
     seconds = _measure(loaded, rows, rounds)
@@ -69,12 +71,12 @@ def main(
     for name, taken in seconds.items():
         ratio = statistics.median(one / other for one, other in zip(taken, reference, strict=True))
         spent = statistics.median(taken)
-        typer.echo(f"{name:32} {spent:7.3f} s  {new_tokens / spent:7.1f} tokens/s a row  ratio {ratio:.2f}")
+        typer.echo(f"{name:32} {spent:7.3f} s  {new_tokens / spent:7.1f} tokens/s per row  ratio {ratio:.2f}")
     typer.echo(f"first token after {1000 * statistics.median(first_tokens):.1f} ms")
 
 
 def _measure(model: CodeModel, rows: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every row in every round, the first round left out."""
+    """Seconds per row and round, without the first round."""
     names = list(rows)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + 1):

@@ -1,14 +1,14 @@
-"""What collecting costs: the whole precompute loop against the bare forward, interleaved batch by batch in one run.
+"""The cost of collecting: the whole precompute loop against the bare forward, interleaved batch by batch in one run.
 
-Both run over the same windows without the LM head, in alternating order; CPU time of the process is compared, which
-other processes disturb less than wall time (on CUDA: wall time between synchronisations). Two phases:
+Both run over the same windows without the LM head, in alternating order. Compares CPU time of the process, which other
+processes disturb less than wall time (on CUDA: wall time between synchronisations). Two phases:
 
-- first: the collector is fresh, so every key keeps the best window of every file;
-- steady: as after 50 times `--warm` files. The floors of triggers are the largest coefficients seen in `--warm` files,
-  each by one window, so that a key accepts about one file in `--warm`, as the top 50 of 50 times as many files do; those
-  of samples are what `SLOTS` places leave open in a group of as many windows.
+- first: the collector is empty, so every key keeps the best window of every file;
+- steady: as after 50 times `--warm` files. The triggers' floors are the largest coefficients in one window of each of
+  `--warm` files, so a key accepts about one file in `--warm`, as its top 50 do after 50 times as many; the samples'
+  floors are the priorities that `SLOTS` places leave open in a group of as many windows.
 
-Cost is also given in milliseconds per million coefficients, which does not depend on how fast the forward is.
+The cost is also given in milliseconds per million coefficients, which does not depend on the speed of the forward.
 """
 
 import statistics
@@ -36,12 +36,12 @@ from keyscope.worker.precompute.windows import Batch, Window, batches
 def main(
     model: Annotated[str, typer.Option(help="Folder, GGUF file or hub name")] = "models/codegen-nano",
     corpus: Annotated[Path | None, typer.Option(help="Folder of code; the standard library by default")] = None,
-    batch: Annotated[int, typer.Option(help="Windows a batch")] = 8,
+    batch: Annotated[int, typer.Option(help="Windows per batch")] = 8,
     rounds: Annotated[int, typer.Option(help="Batches measured in each phase")] = 12,
     warm: Annotated[int, typer.Option(help="Files seen before the steady phase")] = 100,
     threads: Annotated[int, typer.Option(help="torch threads")] = 1,
 ) -> None:
-    """Print the ratio of both phases."""
+    """Print the ratio in both phases."""
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
     loaded = load_model(ModelSource(model))
@@ -87,7 +87,7 @@ def _collector(
 
 
 def _first_windows(store: TokenStore, size: int, batch: int, files: int, model: CodeModel) -> list[Batch]:
-    """One full window each of the last files of the store, which the measured batches hardly reach."""
+    """One full window from each of the last files, which the measured batches hardly reach."""
     windows = [Window(file, 0, size) for file in range(store.n_files) if store.lengths[file] >= size][-files:]
     found = []
     for start in range(0, len(windows), batch):
@@ -99,7 +99,7 @@ def _first_windows(store: TokenStore, size: int, batch: int, files: int, model: 
 
 
 def _floors(model: CodeModel, store: TokenStore, size: int, batch: int, files: int) -> dict[str, list[torch.Tensor]]:
-    """The largest coefficients of each key and polarity over some files."""
+    """The largest coefficient per key and polarity over some files."""
     best = {
         name: [torch.full((each.n_keys,), -torch.inf) for each in model.layers]
         for name in polarities(model.facts.gated)
@@ -118,7 +118,7 @@ def _floors(model: CodeModel, store: TokenStore, size: int, batch: int, files: i
 
 
 def _measure(model: CodeModel, collector: Collector, measured: list[Batch]) -> tuple[list[float], list[float], int]:
-    """Seconds per token of bare and collecting forwards, batch by batch, after one of each unmeasured."""
+    """Seconds per token of bare and collecting forwards, batch by batch, after one of each to warm up."""
 
     def bare(each: Batch) -> float:
         started = _now(model)

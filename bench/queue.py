@@ -1,8 +1,8 @@
-"""The labelling queue by keyboard in a real Chromium: from the key press to the next key on screen, and by plain links.
+"""The labelling queue in a real Chromium, from key press to the next key on screen: by keyboard, and without scripts.
 
-One person labels key after key of a run, thinking a moment over each, as a real server answers. The next key is on screen
-when the frame that shows it has been painted. The same answers without scripts, a form sent and a page opened, are what the
-prefetch is held against. Labels go into a database of the benchmark's own.
+One person labels key after key of a run on a real server, thinking a moment over each. The next key is on screen when the
+frame that shows it has been painted. Prefetching by script is compared with sending a form and opening a page without
+scripts. Labels go to a database of the benchmark's own.
 """
 
 import statistics
@@ -21,7 +21,7 @@ from tests.chromium import launch
 from tests.labelers import label_server
 
 ALLOWED = 150
-"""Milliseconds from key press to next key that people take for at once."""
+"""Milliseconds from key press to next key that feel instant."""
 WATCH = """
     window.shown = [];
     addEventListener("keydown", (event) => {
@@ -30,7 +30,7 @@ WATCH = """
         const watch = new MutationObserver(() => {
             if (document.querySelector("h1")?.textContent === before) return;
             watch.disconnect();
-            // The frame with the new key is painted between its callback and the task after it.
+            // the frame with the new key is painted between its callback and the next task
             requestAnimationFrame(() => setTimeout(() => window.shown.push(performance.now() - event.timeStamp)));
         });
         watch.observe(document.getElementById("main"), { childList: true, subtree: true });
@@ -39,15 +39,15 @@ WATCH = """
 
 
 def main(
-    runs: Annotated[Path, typer.Option(help="Directory with the runs, such as those of the demo")] = Path("runs"),
-    run: Annotated[str | None, typer.Option(help="Name of the run; otherwise the first one")] = None,
-    labels: Annotated[int, typer.Option(help="Labels measured each way")] = 30,
-    thinking: Annotated[float, typer.Option(help="Seconds over each key")] = 1.0,
+    runs: Annotated[Path, typer.Option(help="Directory of runs, such as the demo's")] = Path("runs"),
+    run: Annotated[str | None, typer.Option(help="Name of the run; the first one by default")] = None,
+    labels: Annotated[int, typer.Option(help="Labels measured per way")] = 30,
+    thinking: Annotated[float, typer.Option(help="Seconds of thinking per key")] = 1.0,
 ) -> None:
-    """Print medians and the slowest of both ways, and how many answers took longer than people take for at once."""
+    """Print median and slowest of both ways, and how many answers did not feel instant."""
     chosen = run or min((path.stem for path in runs.glob("*.duckdb")), default=None)
     if chosen is None:
-        raise typer.BadParameter(f"{runs} has no run: `make demo` computes one", param_hint="--runs")
+        raise typer.BadParameter(f"{runs} has no runs: compute one with `make demo`", param_hint="--runs")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         database_url = f"sqlite:///{folder}/labels.sqlite"
         upgrade(database_url)
@@ -57,7 +57,7 @@ def main(
             prefetched = _measure(browser, start, True, labels, lambda page: _press(page, thinking))
             plain = _measure(browser, start, False, labels, _send)
         browser.close()
-    typer.echo(f"{chosen}, {labels} labels each way, {thinking:g} s over each key")
+    typer.echo(f"{chosen}, {labels} labels per way, {thinking:g} s of thinking per key")
     for name, taken in (("by keyboard, next key prefetched", prefetched), ("without scripts, page by page", plain)):
         typer.echo(
             f"{name:34} median {statistics.median(taken):5.0f} ms   slowest {max(taken):5.0f} ms   "
@@ -68,7 +68,7 @@ def main(
 
 
 def _measure(browser: Browser, start: str, scripts: bool, labels: int, answer: Callable[[Page], float]) -> list[float]:
-    """Milliseconds of each answer; the first one, in which everything is loaded for the first time, is left out."""
+    """Milliseconds per answer, without the first one, which loads everything."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, java_script_enabled=scripts)
     context.add_cookies([{"name": COOKIE, "value": f"bench-{scripts}", "url": start}])
     context.add_init_script(WATCH)
@@ -84,7 +84,9 @@ def _press(page: Page, thinking: float) -> float:
     time.sleep(thinking)
     page.keyboard.press("2")
     page.keyboard.press("Enter")
-    while (taken := page.evaluate("window.shown.pop() ?? null")) is None:  # the pages' policy forbids code that waits
+    while (
+        taken := page.evaluate("window.shown.pop() ?? null")
+    ) is None:  # the pages' security policy forbids wait_for_function
         page.wait_for_timeout(50)
     return float(taken)
 

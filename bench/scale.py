@@ -1,9 +1,9 @@
-"""Memory, disk and page queries at the paper's size: 327,680 keys × 50 triggers × 3 languages, through the real command.
+"""Memory, disk and page queries at the paper's size: 327,680 keys × 50 triggers × 3 languages, by the real precompute.
 
-The model is random and narrow (32 layers of 10,240 keys, width 64), so that its forward is cheap and everything that
-grows with the number of keys is as in a 2.7-billion-parameter model. The corpus is random text, a window a file.
-Figures: peak memory of the process, anonymous and file-backed apart, peak of the working folder, size of the run file,
-and the time of what a key page and a layer page read.
+The model is random and narrow (32 layers of 10,240 keys, width 64): its forward is cheap, and everything that grows with
+the number of keys is as in a 2.7-billion-parameter model. The corpus is random text, one window per file. Prints peak
+memory of the process, anonymous and file-backed, peak size of the working folder, size of the run file, and the time of
+the pages.
 """
 
 import os
@@ -38,10 +38,10 @@ SUFFIXES = {"python": ".py", "java": ".java", "go": ".go"}
 
 def main(
     files: Annotated[int, typer.Option(help="Files per language; lists fill up from 50")] = 56,
-    tokens: Annotated[int, typer.Option(help="Tokens of a window")] = 64,
+    tokens: Annotated[int, typer.Option(help="Tokens per window")] = 64,
     layers: Annotated[int, typer.Option()] = 32,
     keys: Annotated[int, typer.Option(help="Keys per layer")] = 10_240,
-    folder: Annotated[Path | None, typer.Option(help="Where to work; a temporary folder by default")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Working folder; a temporary one by default")] = None,
 ) -> None:
     """Print the figures."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
@@ -114,7 +114,7 @@ class _Peak:
 
 
 class _Watch(Silent):
-    """Looks at memory and disk ten times a second and keeps the peaks, those of memory by stage."""
+    """Samples memory and disk ten times a second and keeps the peaks, of memory per stage."""
 
     def __init__(self, folder: Path) -> None:
         self.disk = 0
@@ -146,7 +146,7 @@ class _Watch(Silent):
 
 
 def _size(folder: Path) -> int:
-    """Bytes really taken on disk; files come and go while we look."""
+    """Bytes allocated on disk; files may vanish while they are counted."""
     total = 0
     for root, _folders, names in os.walk(folder):
         for name in names:

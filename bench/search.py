@@ -1,9 +1,9 @@
-"""Search at the paper's size: 327,680 keys with all their tokens, made by SQL, asked for as the page and the API do.
+"""Search at the paper's size: 327,680 keys with all their tokens, made by SQL and searched as the page and the API do.
 
-Every key has 20 tokens it fires on and 20 it promotes and suppresses in either projection, drawn by their rank with a
-long tail, and 50 triggers in each of three languages. Each search runs a few times; the first one reads what the others
-find in memory, and before it the file is dropped from the system's cache where the system allows that. Without the derived
-tables the same searches read all tokens and triggers of all keys: what these tables save, and what they cost.
+Every key has 20 tokens it fires on, 20 it promotes and 20 it suppresses in either projection, drawn with a long tail, and
+50 triggers in each of three languages. Each search runs several times: the first one reads from disk what the others find
+in memory, after the file is dropped from the system's cache if the system allows that. The same searches without the
+derived tables scan all tokens and triggers, which shows what these tables save and cost.
 """
 
 import os
@@ -19,13 +19,13 @@ import typer
 from keyscope.app.queries.criteria import About, Between, Criterion, Dead, FiresOn, InLayers, Prefers, Writes
 from keyscope.app.queries.search import Search, search
 from keyscope.app.queries.tokens import Vocabulary, load_vocabulary
-from keyscope.contract.runfile import DERIVED, create, open_run, table, write_derived, write_manifest
+from keyscope.contract.runfile import DERIVED, KEYS, create, open_run, write_derived, write_manifest
 from tests.contract.test_runfile import MANIFEST
 
 VOCABULARY = 51_200
 WINDOWS = 60_000
 LINE = 12
-"""One token of so many ends its line of code."""
+"""One token in this many ends its line of code."""
 SEARCHES: dict[str, tuple[Criterion, ...]] = {
     "all keys": (),
     "promote the commonest token": (Writes(b"t0", "promoted"),),
@@ -52,8 +52,8 @@ SEARCHES: dict[str, tuple[Criterion, ...]] = {
 def main(
     layers: Annotated[int, typer.Option()] = 32,
     keys: Annotated[int, typer.Option(help="Keys per layer")] = 10_240,
-    times: Annotated[int, typer.Option(help="How often each search runs")] = 7,
-    folder: Annotated[Path | None, typer.Option(help="Where to work; a temporary folder by default")] = None,
+    times: Annotated[int, typer.Option(help="Runs per search")] = 7,
+    folder: Annotated[Path | None, typer.Option(help="Working folder; a temporary one by default")] = None,
 ) -> None:
     """Print the figures."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
@@ -63,9 +63,9 @@ def main(
         size, without = path.stat().st_size, plain.stat().st_size
         typer.echo(
             f"{layers * keys:,} keys; the derived tables take {(size - without) / 1e6:.0f} MB "
-            f"and {taken:.0f} s when a run is published"
+            f"and {taken:.0f} s to write"
         )
-        typer.echo(f"{'':46}{'found':>8}{'first':>10}{'median':>10}{'of it CPU':>10}{'CPU without derived':>23}")
+        typer.echo(f"{'':46}{'found':>8}{'first':>10}{'median':>10}{'CPU':>10}{'CPU without derived':>23}")
         for title, criteria in SEARCHES.items():
             found, walls, cpus = _time(path, criteria, times)
             _, _, slow = _time(plain, criteria, times)
@@ -76,7 +76,7 @@ def main(
 
 
 def _time(path: Path, criteria: tuple[Criterion, ...], times: int) -> tuple[int, list[float], list[float]]:
-    """Keys found, and milliseconds that each search took, by the clock and of all cores; the first one is cold."""
+    """Number of keys found, and wall and CPU milliseconds of each search; the first one is cold."""
     _forget(path)
     walls, cpus = [], []
     with open_run(path) as connection:
@@ -100,14 +100,14 @@ def _forget(path: Path) -> None:
 
 
 def _build(path: Path, layers: int, keys: int) -> float:
-    """Write the run and return the seconds that the derived tables took."""
+    """Write the run; return the seconds spent on the derived tables."""
     model = MANIFEST.model.model_copy(update={"n_layers": layers, "keys_per_layer": [keys] * layers})
     with create(path) as connection:
         write_manifest(connection, MANIFEST.model_copy(update={"model": model, "run_id": path.stem}))
         connection.execute(
             f'CREATE TEMP TABLE names AS SELECT n // {keys} AS layer, n % {keys} AS "index", n FROM range({layers * keys}) t(n)'
         )
-        columns = ", ".join(_made(column.name, column.type) for column in table("keys").columns[2:])
+        columns = ", ".join(_made(column.name, column.type) for column in KEYS.columns[2:])
         connection.execute(f'INSERT INTO keys SELECT layer, "index", {columns} FROM names ORDER BY n')
         for layer in range(layers):
             _write_layer(connection, layer)
@@ -142,27 +142,27 @@ def _write_layer(connection: duckdb.DuckDBPyConnection, layer: int) -> None:
 
 
 def _uniform(*of: str) -> str:
-    """A number in [0, 1) that follows from a key's number and more."""
+    """A number in [0, 1) determined by a key's number and more."""
     return f"(hash(concat_ws('.', n, {', '.join(of)})) / 18446744073709551616.0)"
 
 
 def _drawn(*of: str) -> str:
-    """A token: common ones are in many keys' lists, rare ones in few."""
+    """A token; common ones are in the lists of many keys, rare ones of few."""
     return f"floor({VOCABULARY} * {_uniform(*of)} ** 3)::INTEGER"
 
 
-def _made(name: str, type: str) -> str:
+def _made(name: str, kind: str) -> str:
     number = _uniform(f"'{name}'")
     return {
         "BOOLEAN": f"{number} < 0.02",
         "VARCHAR": f"['go', 'java', 'python'][1 + floor(3 * {number})::INTEGER]",
         "INTEGER": _drawn(f"'{name}'"),
         "UBIGINT": "1000000",
-    }.get(type, number)
+    }.get(kind, number)
 
 
 def _drop_derived(path: Path, plain: Path) -> None:
-    """Copy a run but for its derived tables."""
+    """Copy a run without its derived tables."""
     with duckdb.connect(str(plain)) as connection:
         connection.execute(f"ATTACH '{path}' AS whole (READ_ONLY)")
         connection.execute("SET threads = 1")  # keeps the order of the rows

@@ -12,7 +12,7 @@ const FILES = {
   "plotly.min.js": "plotly.js-strict-dist-min/plotly-strict.min.js",
   "swagger-ui.js": "swagger-ui-dist/swagger-ui-bundle.js",
   "swagger-ui.css": "swagger-ui-dist/swagger-ui.css",
-  // Whoever gets a copy of the scripts gets their licences too.
+  // The licences accompany every copy of the scripts.
   "htmx.LICENSE.txt": "htmx.org/LICENSE",
   "plotly.LICENSE.txt": "plotly.js-strict-dist-min/LICENSE",
   "swagger-ui.LICENSE.txt": "swagger-ui-dist/LICENSE",

@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Fixtures and rules for all tests."""
 
 import functools
 import os
@@ -14,27 +14,27 @@ from keyscope.app.database.engine import Database, upgrade
 from tests.network import stay_on_this_machine
 from tests.postgres import NoServer, Server, postgresql
 
-# before anybody imports torch: servers, browsers and tests share few cores, and idle threads that spin would take them
+# Set before torch is imported: its idle threads would otherwise spin on cores that servers and browsers need.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# The name by which Starlette's test client calls every server; where nobody signs in, names have to be known.
+# Starlette's test client calls every server by this name; without sign-in, the app only answers to names it knows.
 os.environ.setdefault("KEYSCOPE_TRUSTED_HOSTS", "testserver")
 
 SHARED = "keyscope"
-"""The database of the tests on PostgreSQL."""
+"""The PostgreSQL database that tests use."""
 
 
 def pytest_configure() -> None:
     stay_on_this_machine()
-    # Each HTTP client would read all root certificates anew, which takes longer than most tests; none speaks TLS.
+    # Every HTTP client loads the root certificates, which takes longer than most tests do, and no test uses TLS.
     ssl.create_default_context = functools.cache(ssl.create_default_context)
-    # A shell starts what it puts into the background deaf to Ctrl-C, and so would be what tests start and interrupt.
+    # Shells start background jobs with SIGINT ignored, and the processes that tests interrupt would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    """A PostgreSQL server with one database of this version's schema, `SHARED`, which every test leaves as it was."""
+    """A PostgreSQL server with one migrated database, `SHARED`, which each test leaves empty."""
     try:
         with postgresql() as server:
             server.create(SHARED)
@@ -48,7 +48,7 @@ def postgres() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file of this version's schema, to be copied."""
+    """A migrated, empty SQLite file to copy: copying is much faster than migrating."""
     path = tmp_path_factory.mktemp("sqlite") / "labels.sqlite"
     upgrade(f"sqlite:///{path}")
     return path
@@ -56,13 +56,13 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
-    """The address of an empty labels database of this version's schema in a file."""
+    """The URL of an empty labels database in an SQLite file."""
     return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'labels.sqlite')}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of an empty labels database of this version's schema, once of either kind."""
+    """The URL of an empty labels database: each test runs once on SQLite and once on PostgreSQL."""
     if request.param == "sqlite":
         yield request.getfixturevalue("sqlite_url")
         return
@@ -73,7 +73,7 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """An empty labels database, once of either kind."""
+    """An empty labels database: each test runs once on SQLite and once on PostgreSQL."""
     database = Database(database_url)
     yield database
     database.close()

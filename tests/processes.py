@@ -1,4 +1,4 @@
-"""What tests of whole processes need: the command, free ports, waiting, and who is still alive."""
+"""Helpers for tests of whole processes: the command, free ports, waiting and liveness."""
 
 import socket
 import sys
@@ -12,7 +12,7 @@ KEYSCOPE = [sys.executable, "-m", "keyscope"]
 
 
 def free_port() -> int:
-    """A port of the loopback address on which nothing listens."""
+    """A loopback port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number: int = probe.getsockname()[1]
@@ -20,7 +20,7 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
-    """Whether the condition came true in time."""
+    """Wait for a condition; returns whether it came true in time."""
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -28,7 +28,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
 
 
 def answers(url: str) -> bool:
-    """Whether a server answers with success."""
+    """Whether a server answers with a 2xx status."""
     try:
         return httpx.get(url, timeout=2.0).is_success
     except httpx.HTTPError:
@@ -36,7 +36,7 @@ def answers(url: str) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; a dead one that nobody has waited for does not."""
+    """Whether a process is running; a zombie is not."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
@@ -44,5 +44,5 @@ def is_alive(pid: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """Processes that a process has started."""
+    """The ids of a process's direct children."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -1,4 +1,4 @@
-"""Real servers on loopback for tests, each in a thread of its own."""
+"""Run apps on real loopback sockets for tests, each server in its own thread."""
 
 import threading
 import time
@@ -9,13 +9,17 @@ import uvicorn
 from starlette.types import ASGIApp
 
 START_SECONDS = 60
-"""Long, for the machine may be busy."""
+"""Generous, because the machine may be busy."""
+
+STOP_SECONDS = 1
+"""How long open streams may delay the end."""
 
 
 @contextmanager
 def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
-    """The address of the app, served until the block ends."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
+    """Serve an app until the block ends; yields its URL."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=STOP_SECONDS)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + START_SECONDS
@@ -27,6 +31,5 @@ def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
         number = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{number}"
     finally:
-        server.should_exit = True
-        server.force_exit = True
+        server.should_exit = True  # not `force_exit`, which would leave the app's databases and clients open
         thread.join(timeout=10)

@@ -1,15 +1,18 @@
-"""Both servers under fuzzing: they answer nothing that their OpenAPI documents do not describe, and never with a 5xx of their own.
+"""Fuzz both servers: every answer must be one that their OpenAPI documents describe, and none an unexpected error.
 
 `make fuzz` tries many more examples than `make test`.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.python.asgi import shutdown_lifespans
@@ -21,10 +24,7 @@ from schemathesis.specs.openapi.checks import (
 
 from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
-from keyscope.worker.live.server import create_worker_app
-from keyscope.worker.live.settings import WorkerSettings
 from tests.runs import build_run
-from tests.worker.models import save_tiny
 
 EXAMPLES = int(os.environ.get("KEYSCOPE_FUZZ_EXAMPLES", "2"))
 """Examples of each endpoint, once with good and once with bad values."""
@@ -35,12 +35,17 @@ UNREADABLE = (b"\xff\xfe", b'{"', b"null", b'"text"', b"[]")
 
 
 @pytest.fixture(params=["app", "worker"])
-def app(request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path) -> Any:
+def app(request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path) -> Iterator[Any]:
     """Each of the two servers, whole, in this process."""
     if request.param == "app":
+        (tmp_path / "runs").mkdir()
         build_run(tmp_path / "runs" / "alpha.duckdb")
         yield create_app(Settings(runs=tmp_path / "runs", database_url=sqlite_url))
     else:
+        from keyscope.worker.live.server import create_worker_app
+        from keyscope.worker.live.settings import WorkerSettings
+        from tests.worker.models import save_tiny
+
         yield create_worker_app(WorkerSettings(model=str(save_tiny(tmp_path / "tiny", "codegen")), prompt_tokens=16))
     shutdown_lifespans()
 
@@ -63,7 +68,8 @@ def test_every_answer_is_one_that_the_document_describes(app: Any, mode: Generat
         def answers_as_described(case: Case) -> None:
             case.call_and_validate(checks=CHECKS)
 
-        answers_as_described()
+        with suppress(Unsatisfiable):  # an endpoint without parameters has no bad values
+            answers_as_described()
 
 
 def test_a_body_that_cannot_be_read_is_refused_as_the_document_describes(app: Any):

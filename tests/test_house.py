@@ -45,6 +45,13 @@ def test_rooms_import_each_other_only_as_agreed():
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.parametrize("room", ["app", "worker"])
+def test_tests_mirror_the_rooms(room):
+    tested = {path.parent.relative_to(ROOT / "tests" / room) for path in (ROOT / "tests" / room).rglob("*.py")}
+    rooms = {path.parent.relative_to(ROOT / room) for path in (ROOT / room).rglob("*.py")}
+    assert tested - rooms == set()
+
+
 def test_every_module_says_what_it_is_for():
     silent = [path for path in modules() if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]
     assert silent == []

@@ -15,7 +15,7 @@ def test_no_test_connects_to_another_machine(address: str):
         httpx.get(f"http://{address}/")
 
 
-def test_no_test_asks_for_the_address_of_another_machine():
+def test_no_test_looks_up_the_address_of_another_machine():
     with pytest.raises(OutsideConnection, match=r"example\.org"):
         socket.getaddrinfo("example.org", 443)
 
@@ -26,12 +26,12 @@ def test_no_test_sends_a_datagram_to_another_machine():
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
-def test_this_machine_is_reached(host: str):
+def test_this_machine_can_be_reached(host: str):
     with socket.create_server(("127.0.0.2" if host == "127.0.0.2" else "127.0.0.1", 0)) as server:
         socket.create_connection((host, server.getsockname()[1])).close()
 
 
-def test_a_socket_in_a_directory_is_reached(tmp_path: Path):
+def test_a_unix_socket_can_be_reached(tmp_path: Path):
     with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
         server.bind(str(tmp_path / "socket"))
         server.listen()

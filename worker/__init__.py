@@ -1,1 +1,1 @@
-"""Everything that touches torch: the model, the precompute and the live server."""
+"""Everything that touches torch: the model, the precompute, the analyses and the live server."""

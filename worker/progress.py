@@ -1,4 +1,4 @@
-"""How long work tells how far it is, whoever listens: a terminal, a log or nobody."""
+"""Progress of long work, reported to a terminal, a log or nobody."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,32 +12,31 @@ class Progress(Protocol):
     """A listener for the stages of long work."""
 
     def stage(self, name: str, total: float | None, unit: str) -> AbstractContextManager[Advance]:
-        """Open a stage of `total` units (None where nobody knows); call what it gives with the units just done.
+        """Open a stage of `total` units, or None if unknown; call the `Advance` it yields with the units just done.
 
-        Where a model is shared, it is this work's from the beginning of a stage to its end, but for each call of what
-        the stage gives: others may use it then, or stop the work by an exception.
+        A shared model belongs to this work for the whole stage, except during each call of `Advance`: others may use the
+        model then, or stop the work with an exception.
         """
         ...
 
     def note(self, text: str) -> None:
-        """Say one sentence worth keeping."""
+        """Report one sentence worth keeping."""
         ...
 
 
 class Silent:
-    """Listens to nothing."""
+    """Ignores everything."""
 
     @contextmanager
     def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
-        """Open a stage nobody watches."""
         yield lambda _done: None
 
     def note(self, text: str) -> None:
-        """Drop the sentence."""
+        """Ignore the sentence."""
 
 
 class Pace:
-    """How far a stage is and how fast it goes."""
+    """Progress and rate of a stage."""
 
     def __init__(self, total: float | None) -> None:
         self.total = total
@@ -51,10 +50,10 @@ class Pace:
 
     @property
     def rate(self) -> float | None:
-        """Units a second so far."""
+        """Units per second so far."""
         return self.done / self.seconds if self.done and self.seconds else None
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds to go at this rate."""
+        """Seconds left at this rate."""
         return max(0.0, self.total - self.done) / self.rate if self.total is not None and self.rate else None

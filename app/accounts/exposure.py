@@ -1,4 +1,4 @@
-"""Whether the server may listen where it is told to, for where nobody signs in the address is the only lock."""
+"""Refuse to listen on public addresses without accounts, where the address is the only protection."""
 
 import ipaddress
 
@@ -7,22 +7,22 @@ from keyscope.contract.errors import KeyscopeError
 
 
 class OpenToOthers(KeyscopeError):
-    """Others could reach a server on which everybody may do everything."""
+    """Other machines could reach a server on which everybody may do everything."""
 
     code = "open_to_others"
 
 
 def check_exposure(settings: Settings) -> None:
-    """Nothing, where people sign in, where nobody else gets, or where it is wanted.
+    """Check that people sign in, that only this machine can connect, or that `allow_open` is set.
 
     Raises:
-        OpenToOthers: the server would listen on more than the loopback interface, and nobody signs in.
+        OpenToOthers: the server would listen beyond the loopback interface without accounts.
     """
     if settings.accounts == "none" and not settings.allow_open and not _is_loopback(settings.host):
         raise OpenToOthers(
-            f"nobody signs in, and on {settings.host or 'every address'} others could reach the server: "
-            "let people sign in with KEYSCOPE_ACCOUNTS=accounts (`keyscope users add` makes the first admin), "
-            "or say by KEYSCOPE_ALLOW_OPEN=true that everybody who gets there may do everything"
+            f"accounts are off, and others could reach the server on {settings.host or 'every address'}: "
+            "set KEYSCOPE_ACCOUNTS=accounts so that people sign in (`keyscope users add` makes the first admin), "
+            "or set KEYSCOPE_ALLOW_OPEN=true to let everybody who can connect do everything"
         )
 
 

@@ -1,4 +1,4 @@
-"""Who sends a request: a person with a role, or somebody who has not said who they are."""
+"""The sender of a request: a person with a role, or somebody who has not given a name."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -15,26 +15,26 @@ CREDENTIALS = [
     Security(HTTPBearer(auto_error=False, description="A token, where people sign in")),
     Security(APIKeyHeader(name=NAME_HEADER, auto_error=False, description="Your name in UTF-8, where nobody signs in")),
 ]
-"""What a program says who it is by, for the API's documentation; it is read before any route is chosen."""
+"""The credentials of programs, for the API's documentation; admission reads them before any route runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody known by name."""
+    """A person known by name."""
 
     name: str
     role: Role
     account_id: int | None = None
-    """The person's account, where people sign in."""
+    """The person's account; None without accounts."""
     session_id: int | None = None
-    """The session of the browser; None for a program with a token."""
+    """The browser's session; None for a program with a token."""
     presence: Presence | None = None
-    """What the person was let in with, where people sign in."""
+    """The session or token the person was admitted with; None without accounts."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A person at a browser that is signed in; no program with a token is one."""
+    """A person in a signed-in browser; never a program with a token."""
 
     person: Person
     account_id: int
@@ -42,14 +42,14 @@ class SignedIn:
 
 
 class NameNeeded(KeyscopeError):
-    """Nobody signs in here, but this has to be done under a name."""
+    """The action needs a name, and the server has no accounts to take it from."""
 
     code = "name_needed"
     status = 422
 
 
 class NotSignedIn(KeyscopeError):
-    """Whoever asks has not signed in, or not validly."""
+    """The sender has not signed in, or the credentials are not valid."""
 
     code = "not_signed_in"
     status = 401
@@ -57,37 +57,37 @@ class NotSignedIn(KeyscopeError):
 
 
 class TokenExpired(NotSignedIn):
-    """The time of the token that a program sends is over."""
+    """The program's token has expired."""
 
     code = "token_expired"
     challenge = 'Bearer error="invalid_token"'
 
 
 class Forbidden(KeyscopeError):
-    """The person's role does not allow it."""
+    """The person's role does not allow the action."""
 
     code = "forbidden"
     status = 403
 
 
 def require(person: Person, needed: Role) -> None:
-    """Nothing, for a person who may do what needs the role.
+    """Check that the person has at least the role.
 
     Raises:
-        Forbidden: the person may not.
+        Forbidden: the role is too low.
     """
     if not person.role.may(needed):
-        raise Forbidden(f"{person.name} has the role {person.role}, and this needs {needed}: ask an admin")
+        raise Forbidden(f"{person.name} is a {person.role}, but this needs the role {needed}: ask an admin")
 
 
 async def _visitor(request: Request) -> Person | None:
-    # Put there on admission, before any route was chosen; without it nothing is answered at all.
+    # Set by the admission middleware before routing; a request that skipped it fails here.
     visitor: Person | None = request.state.visitor
     return visitor
 
 
 Visitor = Annotated[Person | None, Depends(_visitor)]
-"""Whoever looks at a page; None where nobody signs in and they have not said who they are."""
+"""The sender of a request; None without accounts if they have not given a name."""
 
 
 async def _labeler(visitor: Visitor) -> Person:
@@ -99,24 +99,24 @@ async def _admin(visitor: Visitor) -> Person:
 
 
 Labeler = Annotated[Person, Depends(_labeler)]
-"""A person who may label; NameNeeded or Forbidden for everybody else."""
+"""A person who may label; anybody else gets NameNeeded or Forbidden."""
 Admin = Annotated[Person, Depends(_admin)]
-"""A person who may manage; NameNeeded or Forbidden for everybody else."""
+"""A person who may manage; anybody else gets NameNeeded or Forbidden."""
 
 
 async def _signed_in(visitor: Visitor) -> SignedIn:
     if visitor is None or visitor.account_id is None or visitor.session_id is None:
-        # A token that could make tokens, or change passwords, would outlive its being revoked.
-        raise Forbidden("accounts are managed in a browser that is signed in, not with a token")
+        # If a token could make tokens or change passwords, revoking it would not end the access.
+        raise Forbidden("accounts can only be managed in a signed-in browser, not with a token")
     return SignedIn(visitor, visitor.account_id, visitor.session_id)
 
 
 AtBrowser = Annotated[SignedIn, Depends(_signed_in)]
-"""A person who has signed in with this browser; Forbidden for everybody else."""
+"""A person signed in with this browser; anybody else gets Forbidden."""
 
 
 def needs(role: Role) -> Any:
-    """A dependency of routes that need a role but no name: who has not said theirs may use them where nobody signs in."""
+    """A dependency for routes that need a role but no name; without accounts, people who gave no name pass too."""
 
     async def check(visitor: Visitor) -> None:
         if visitor is not None:
@@ -127,6 +127,6 @@ def needs(role: Role) -> Any:
 
 def _named(visitor: Person | None, needed: Role) -> Person:
     if visitor is None:
-        raise NameNeeded(f"this is done under a name: give yours, programs in the header {NAME_HEADER}")
+        raise NameNeeded(f"this needs a name: enter yours, or send it in the header {NAME_HEADER}")
     require(visitor, needed)
     return visitor

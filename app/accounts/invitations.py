@@ -1,4 +1,4 @@
-"""Invitations: a link, good once, whose holder chooses the password of an account."""
+"""Invitations: links that let their holder choose an account's password, once."""
 
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
@@ -15,14 +15,14 @@ LASTS = timedelta(days=7)
 
 
 class InvalidInvitation(KeyscopeError):
-    """An invitation that was used, has expired, was replaced, or never was."""
+    """The invitation was used, has expired, was replaced, or never existed."""
 
     code = "invalid_invitation"
     status = 403
 
 
 def invite(session: Session, account: Account) -> str:
-    """A code for an account, which is nowhere else; the account's earlier one no longer holds."""
+    """Make an invitation code for an account; an earlier one stops working. Only the digest is stored."""
     code = new_secret()
     session.execute(delete(Invitation).where(Invitation.account_id == account.id))
     session.add(Invitation(account_id=account.id, code_sha256=digest(code), expires_at=datetime.now(UTC) + LASTS))
@@ -34,7 +34,7 @@ def check(session: Session, name: str, code: str) -> int:
     """The id of the account that an invitation is for.
 
     Raises:
-        InvalidInvitation: the code does not hold, or is for another name.
+        InvalidInvitation: the code is not valid, or is for another name.
     """
     chosen = select(Invitation).where(
         Invitation.code_sha256 == digest(code.strip()), Invitation.expires_at > datetime.now(UTC)
@@ -46,7 +46,7 @@ def check(session: Session, name: str, code: str) -> int:
 
 
 def use(session: Session, name: str, code: str) -> int:
-    """The same, and the code no longer holds: of two who send it at the same moment only one gets on."""
+    """As `check`, and use up the code; of two people who send it at the same moment, only one succeeds."""
     used = delete(Invitation).where(Invitation.code_sha256 == digest(code.strip())).returning(Invitation.account_id)
     account_id = check(session, name, code)
     if session.scalar(used) is None:
@@ -55,5 +55,5 @@ def use(session: Session, name: str, code: str) -> int:
 
 
 def link(base: str, name: str, code: str) -> str:
-    """The address to send to the person. The code is behind a #, which no browser sends, so no server logs it."""
+    """The address to send to the person. Browsers do not send what follows a #, so no server logs the code."""
     return f"{base}?name={quote(name)}#{code}"

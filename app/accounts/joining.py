@@ -1,7 +1,7 @@
-"""An identity at the OpenID provider joined to an account with a password, by its person and nobody else, and parted from it.
+"""Join an identity at the OpenID provider to an account with a password, or part them; only the account's owner can.
 
-Nothing is ever joined because two names or mail addresses are the same: whoever can choose theirs at the provider could
-otherwise take over an account here.
+Equal names or mail addresses never join anything: otherwise, anybody who can choose theirs at the provider could take
+over an account here.
 """
 
 import hashlib
@@ -16,53 +16,55 @@ from keyscope.contract.errors import KeyscopeError
 
 
 class IdentityTaken(KeyscopeError):
-    """Somebody signs in with that identity already, or the account has another one."""
+    """The identity belongs to another account, or the account already has another identity."""
 
     code = "identity_taken"
     status = 409
 
 
 class LastWayIn(KeyscopeError):
-    """Without the identity nobody could sign in to the account any more."""
+    """Without the identity, nobody could sign in to the account."""
 
     code = "last_way_in"
     status = 409
 
 
 def for_joining(flow: Flow, session_secret: str) -> Flow:
-    """The same flow, meant for joining and of use in no other session than this one."""
+    """Mark a flow as one for joining, valid in this session only."""
     return flow.model_copy(update={"joins": _proof(flow, session_secret)})
 
 
 def began_in(flow: Flow, session_secret: str) -> bool:
-    """Whether the flow began, for joining, in the session of that secret; who does not know it can make no such flow."""
+    """Whether the flow is for joining and began in the session with that secret; it proves knowledge of the secret."""
     return hmac.compare_digest(flow.joins.encode(), _proof(flow, session_secret).encode())
 
 
 def check_free(account: Account) -> None:
-    """Nothing, where the account has no identity yet.
+    """Check that the account has no identity yet.
 
     Raises:
         IdentityTaken: it has one.
     """
     if account.issuer is not None:
-        raise IdentityTaken(f"{account.name} signs in with an identity at {account.issuer} already: part from it first")
+        raise IdentityTaken(
+            f"{account.name} already signs in with an identity at {account.issuer}: remove that one first"
+        )
 
 
 def join(session: Session, account_id: int, identity: Identity) -> None:
-    """Let who has the identity sign in to the account.
+    """Let the identity sign in to the account.
 
     Raises:
-        IdentityTaken: somebody signs in with it already, or the account has another one.
+        IdentityTaken: the identity belongs to another account, or the account has another one.
     """
     known = people.of_identity(session, identity)
     if known is not None and known.id != account_id:
         raise IdentityTaken(
-            f"with this identity one signs in as {known.name} already: ask an admin for an invitation for {known.name}, "
-            "choose a password by it, part from the identity there, then join it here"
+            f"this identity already signs in as {known.name}: ask an admin for an invitation for {known.name}, "
+            "use it to choose a password, remove the identity there, then join it here"
         )
     if known is None:
-        # Of two identities joined at the same moment only one is.
+        # If two identities are joined at the same moment, the lock lets only one through.
         people.lock(session, Account.id == account_id)
         account = people.by_id(session, account_id)
         check_free(account)
@@ -70,16 +72,16 @@ def join(session: Session, account_id: int, identity: Identity) -> None:
 
 
 def part(session: Session, account_id: int) -> None:
-    """Take the identity from the account; with the password its person goes on signing in.
+    """Remove the identity from the account; its owner can still sign in with the password.
 
     Raises:
-        LastWayIn: there is no password.
+        LastWayIn: the account has no password.
     """
     account = people.by_id(session, account_id)
     if account.password_hash is None:
         raise LastWayIn(
             f"{account.name} has no password, so nobody could sign in any more: ask an admin for an invitation, "
-            "choose a password by it, then part from the identity"
+            "use it to choose a password, then remove the identity"
         )
     account.issuer = account.subject = None
 

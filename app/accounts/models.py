@@ -1,6 +1,6 @@
-"""The tables of accounts: people who sign in, and what they sign in with.
+"""The tables of accounts: people, their browser sessions, tokens and invitations, and recent attempts to sign in.
 
-Of every secret (session, token, invitation) only the sha256 is kept, of a password only its argon2 hash.
+Secrets (of sessions, tokens and invitations) are stored as sha256 only, passwords as argon2 hashes only.
 """
 
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ _ROLE = words(Role)
 
 
 class Account(Base):
-    """A person who signs in; disabled rather than deleted, for labels go on bearing the name."""
+    """A person who signs in; disabled rather than deleted, because labels keep the name."""
 
     __tablename__ = "accounts"
     __table_args__ = (UniqueConstraint("issuer", "subject", name="accounts_one_subject"),)
@@ -38,7 +38,7 @@ class Account(Base):
 
 
 class BrowserSession(Base):
-    """A browser that is signed in."""
+    """A signed-in browser."""
 
     __tablename__ = "sessions"
 
@@ -53,7 +53,7 @@ class BrowserSession(Base):
 
 
 class ApiToken(Base):
-    """What a program signs in with, on behalf of a person."""
+    """The credential of a program that acts for a person."""
 
     __tablename__ = "tokens"
 
@@ -69,7 +69,6 @@ class ApiToken(Base):
 
     @property
     def expired(self) -> bool:
-        """Whether its time is over."""
         return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
 
@@ -85,7 +84,7 @@ class Invitation(Base):
 
 
 class SignInAttempts(Base):
-    """How much signing in was tried lately under one name, or from one address."""
+    """Recent attempts to sign in under one name, or from one address."""
 
     __tablename__ = "sign_in_attempts"
 

@@ -1,4 +1,4 @@
-"""The names of those who label."""
+"""The display names of people."""
 
 import unicodedata
 
@@ -8,14 +8,14 @@ LONGEST = 100
 
 
 def person_name(text: str) -> str:
-    """A display name, white space tidied.
+    """A display name with its white space tidied.
 
     Raises:
-        InvalidParameter: it is empty, too long, or has characters that cannot be printed.
+        InvalidParameter: the name is empty, too long or not printable.
     """
     name = " ".join(text.split())
     if not name:
-        raise InvalidParameter("a label needs a person: give your name")
+        raise InvalidParameter("a name is needed: enter yours")
     if len(name) > LONGEST or any(unicodedata.category(character).startswith("C") for character in name):
-        raise InvalidParameter(f"{name[:LONGEST]!r} is no name: write up to {LONGEST} printable characters")
+        raise InvalidParameter(f"{name[:LONGEST]!r} cannot be a name: write up to {LONGEST} printable characters")
     return name

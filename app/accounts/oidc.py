@@ -1,6 +1,6 @@
-"""Signing in with an OpenID provider: the authorization code flow with PKCE, state and nonce.
+"""Sign in with an OpenID provider: the authorization code flow with PKCE, state and nonce.
 
-What the provider publishes about itself is read anew each time: people sign in rarely, and keys change.
+The provider's metadata and keys are fetched for every sign-in: those are rare, and keys rotate.
 """
 
 import secrets
@@ -21,34 +21,34 @@ from keyscope.app.settings import Settings
 from keyscope.contract.errors import KeyscopeError
 
 SIGNED_BY = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
-"""Signatures that only the holder of a private key can make; `none` and shared secrets are not among them."""
+"""Accepted signature algorithms: asymmetric ones only, neither `none` nor shared secrets."""
 SECONDS = 10.0
 LEEWAY_SECONDS = 60
-"""How far the provider's clock may be off."""
+"""Tolerated difference between the provider's clock and ours."""
 
 
 class ProviderIncomplete(KeyscopeError):
-    """The settings name a provider but not all that is needed to ask it."""
+    """The settings name a provider but lack its client id or secret."""
 
     code = "provider_incomplete"
 
 
 class ProviderFailed(KeyscopeError):
-    """The provider does not answer, or not as one does."""
+    """The provider does not respond, or its response is not OpenID."""
 
     code = "provider_failed"
     status = 502
 
 
 class ProviderRefused(KeyscopeError):
-    """The provider, or the settings here, do not let this person in; or the answer is to a question nobody asked."""
+    """The provider or our settings reject this person, or the response belongs to no sign-in begun here."""
 
     code = "provider_refused"
     status = 403
 
 
 class Flow(BaseModel):
-    """What a browser keeps between leaving for the provider and coming back."""
+    """What the browser carries to the provider and back."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,7 +57,7 @@ class Flow(BaseModel):
     verifier: str
     next: str
     joins: str = ""
-    """Proof of the session in which it began, where the identity is to be joined to an account; else empty."""
+    """Proof of the session that began it, if the identity is to be joined to an account; empty otherwise."""
 
 
 class _Published(BaseModel):
@@ -69,16 +69,16 @@ class _Published(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Somebody as the provider knows them."""
+    """A person as the provider describes them."""
 
     issuer: str
     subject: str
     names: tuple[str, ...]
-    """What they may be called, the best first."""
+    """Possible display names, the best first."""
 
 
 class Provider:
-    """The provider named in the settings."""
+    """The OpenID provider from the settings."""
 
     def __init__(self, issuer: str, client_id: str, client_secret: str, domains: list[str]) -> None:
         self.issuer = issuer
@@ -87,10 +87,10 @@ class Provider:
         self._secret = client_secret
 
     async def begin(self, redirect_uri: str, onward: str) -> tuple[str, Flow]:
-        """The address to send the browser to, and what it has to bring back.
+        """The address to send the browser to, and the flow it must bring back.
 
         Raises:
-            ProviderFailed: the provider does not say where.
+            ProviderFailed: the provider's metadata cannot be read.
         """
         flow = Flow(state=new_secret(), nonce=new_secret(), verifier=new_secret(), next=onward)
         async with self._client(redirect_uri) as client:
@@ -101,24 +101,22 @@ class Provider:
         return str(address), flow
 
     async def finish(self, redirect_uri: str, flow: Flow, code: str, state: str) -> Identity:
-        """Who came back.
+        """The identity of the person who came back.
 
         Raises:
-            ProviderFailed: the provider does not answer, or not as one does.
-            ProviderRefused: the browser did not leave from here, the token is not good, or the person may not come in.
+            ProviderFailed: the provider does not respond, or its response is not OpenID.
+            ProviderRefused: the flow is not this browser's, the token is not valid, or the person is not allowed in.
         """
         if not secrets.compare_digest(state.encode(), flow.state.encode()):
-            raise ProviderRefused("this sign-in did not begin in this browser: begin again")
+            raise ProviderRefused("this sign-in was not started in this browser: start again")
         async with self._client(redirect_uri) as client:
             published = await self._published(client)
             try:
                 answer = await client.fetch_token(published.token_endpoint, code=code, code_verifier=flow.verifier)
             except OAuthError as error:
-                raise ProviderRefused(
-                    f"the provider does not vouch for this sign-in ({error.error}): begin again"
-                ) from error
+                raise ProviderRefused(f"the provider rejected this sign-in ({error.error}): start again") from error
             except (httpx2.HTTPError, ValueError) as error:
-                raise ProviderFailed(f"the provider {self.issuer} gives no token: try again later") from error
+                raise ProviderFailed(f"the provider {self.issuer} sent no token: try again later") from error
             keys = await self._json(client, published.jwks_uri)
         return self._identity(self._claims(answer, keys, flow.nonce))
 
@@ -134,14 +132,14 @@ class Provider:
             claims.validate(leeway=LEEWAY_SECONDS)
         except (JoseError, KeyError, ValueError) as error:
             raise ProviderRefused(
-                "the provider's token is not good: begin again, or ask who runs this server"
+                "the provider's token is not valid: start again, or ask the operator of this server"
             ) from error
         return dict(claims)
 
     def _identity(self, claims: dict[str, Any]) -> Identity:
         mail = str(claims.get("email", "")) if claims.get("email_verified") is True else ""
         if self.domains and mail.rpartition("@")[2].lower() not in self.domains:
-            raise ProviderRefused("only people with a confirmed address of certain mail domains may sign in here")
+            raise ProviderRefused("only people with a confirmed mail address in certain domains may sign in here")
         given = (claims.get("name"), claims.get("preferred_username"), mail)
         return Identity(
             self.issuer, str(claims["sub"]), tuple(each for each in given if isinstance(each, str) and each)
@@ -162,10 +160,10 @@ class Provider:
         try:
             published = _Published.model_validate(document)
         except ValidationError as error:
-            raise ProviderFailed(f"{self.issuer} does not describe itself as an OpenID provider") from error
+            raise ProviderFailed(f"{self.issuer} does not publish the metadata of an OpenID provider") from error
         if published.issuer != self.issuer:
             raise ProviderFailed(
-                f"the provider calls itself {published.issuer}, not {self.issuer}: correct the setting"
+                f"the provider calls itself {published.issuer}, not {self.issuer}: correct KEYSCOPE_OIDC_ISSUER"
             )
         return published
 
@@ -175,15 +173,15 @@ class Provider:
             answer.raise_for_status()
             document: dict[str, Any] = answer.json()
         except (httpx2.HTTPError, ValueError) as error:
-            raise ProviderFailed(f"the provider {self.issuer} does not answer: try again later") from error
+            raise ProviderFailed(f"the provider {self.issuer} does not respond: try again later") from error
         return document
 
 
 def provider_of(settings: Settings) -> Provider | None:
-    """The provider named in the settings; None where there is none.
+    """The provider from the settings, None if they name none.
 
     Raises:
-        ProviderIncomplete: its client id or secret is missing.
+        ProviderIncomplete: the client id or secret is missing.
     """
     if not settings.oidc_issuer:
         return None

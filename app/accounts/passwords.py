@@ -1,4 +1,4 @@
-"""Passwords: their rules, their argon2 hashes, and a check that takes as long for names nobody has."""
+"""Passwords: rules, argon2 hashes, and a check that takes equally long for unknown names."""
 
 import threading
 from functools import cache
@@ -10,7 +10,7 @@ from keyscope.app.errors import InvalidParameter
 
 SHORTEST = 12
 LONGEST = 500
-_AT_ONCE = threading.BoundedSemaphore(4)  # each hash takes 64 MiB, and anybody may ask for one
+_AT_ONCE = threading.BoundedSemaphore(4)  # each hash takes 64 MiB, and anybody can trigger one
 _hasher = PasswordHash((Argon2Hasher(),))
 
 
@@ -18,7 +18,7 @@ def hash_password(password: str) -> str:
     """The argon2 hash of a new password.
 
     Raises:
-        InvalidParameter: it is too short or too long.
+        InvalidParameter: the password is too short or too long.
     """
     if not SHORTEST <= len(password) <= LONGEST:
         raise InvalidParameter(f"a password needs {SHORTEST} to {LONGEST} characters, this one has {len(password)}")
@@ -27,7 +27,7 @@ def hash_password(password: str) -> str:
 
 
 def is_password(password: str, password_hash: str | None) -> bool:
-    """Whether it is the password of that hash. Exactly one hash is computed, also where there is none to compare with."""
+    """Whether the password matches the hash. One hash is computed even if there is none to compare with."""
     with _AT_ONCE:
         same = _hasher.verify(password[:LONGEST], password_hash or _nobodys())
     return same and password_hash is not None
@@ -35,4 +35,4 @@ def is_password(password: str, password_hash: str | None) -> bool:
 
 @cache
 def _nobodys() -> str:
-    return _hasher.hash("of nobody")
+    return _hasher.hash("nobody's password")

@@ -1,4 +1,4 @@
-"""Accounts added, found and changed; only this room's repositories speak to the session."""
+"""Accounts: add, find and change them."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -18,53 +18,53 @@ from keyscope.app.roles import Role
 from keyscope.contract.errors import KeyscopeError
 
 LONGEST_FOLDED = 400
-"""Characters of a folded name that the database keeps."""
+"""The width of the database column."""
 
 
 class UnknownPerson(NotFound):
-    """Nobody of that name has an account."""
+    """Nobody with that name has an account."""
 
     code = "unknown_person"
 
 
 class NameTaken(KeyscopeError):
-    """Somebody else has that name, or one that looks like it."""
+    """Somebody else has that name, or one that looks the same."""
 
     code = "name_taken"
     status = 409
 
 
 class LastAdmin(KeyscopeError):
-    """Without this person nobody could manage accounts."""
+    """Without this person, nobody could manage accounts."""
 
     code = "last_admin"
     status = 409
 
 
 def everyone(session: Session) -> list[Account]:
-    """All accounts by name, disabled ones included."""
+    """All accounts by name, including disabled ones."""
     return list(session.scalars(select(Account).order_by(Account.folded_name)))
 
 
 def find(session: Session, name: str) -> Account | None:
-    """The account of a name, however it is capitalised."""
+    """The account with a name, ignoring case and variants of characters."""
     return session.scalar(select(Account).where(Account.folded_name == folded(name)))
 
 
 def get(session: Session, name: str) -> Account:
-    """The account of a name.
+    """The account with a name, as `find`.
 
     Raises:
         UnknownPerson: there is none.
     """
     account = find(session, name)
     if account is None:
-        raise UnknownPerson(f"nobody is called {name!r}: `keyscope users list` shows who there is")
+        raise UnknownPerson(f"there is no account {name!r}: `keyscope users list` shows all accounts")
     return account
 
 
 def by_id(session: Session, account_id: int) -> Account:
-    """The account of an id.
+    """The account with an id.
 
     Raises:
         UnknownPerson: there is none.
@@ -76,18 +76,18 @@ def by_id(session: Session, account_id: int) -> Account:
 
 
 def add(session: Session, name: str, role: Role, password_hash: str | None = None) -> Account:
-    """A new account; without a password nobody can sign in to it before an invitation is accepted.
+    """Add an account; without a password, its person needs an invitation before they can sign in.
 
     Raises:
-        InvalidParameter: the name cannot be one.
-        NameTaken: somebody has the name.
+        InvalidParameter: the name is not valid.
+        NameTaken: another account has the name.
     """
     name = person_name(name)
     if len(folded(name)) > LONGEST_FOLDED:
-        raise InvalidParameter(f"{name!r} has characters that stand for many others: write them out")
+        raise InvalidParameter(f"{name!r} has characters that expand to many others: write them out")
     taken = find(session, name)
     if taken is not None:
-        raise NameTaken(f"there is a {taken.name!r} already: choose another name")
+        raise NameTaken(f"there is already an account {taken.name!r}: choose another name")
     account = Account(
         name=name,
         folded_name=folded(name),
@@ -101,16 +101,16 @@ def add(session: Session, name: str, role: Role, password_hash: str | None = Non
 
 
 def of_identity(session: Session, identity: Identity) -> Account | None:
-    """The account that somebody an OpenID provider vouches for signs in to."""
+    """The account that an identity at an OpenID provider signs in to."""
     chosen = select(Account).where(Account.issuer == identity.issuer, Account.subject == identity.subject)
     return session.scalar(chosen)
 
 
 def from_provider(session: Session, identity: Identity, role: Role) -> Account:
-    """The account of somebody an OpenID provider vouches for, made at their first sign-in.
+    """The account of an identity at an OpenID provider, made at its first sign-in.
 
-    The name is one that nothing bears yet, however it is capitalised: what people may call themselves at the provider must
-    not make them somebody else here, and private lists belong to a name.
+    The account gets a name that no account, label, list or comment has yet. People can choose their names at the
+    provider, and private lists belong to a name, so a chosen name must not make anybody somebody else here.
     """
     known = of_identity(session, identity)
     if known is not None:
@@ -123,10 +123,10 @@ def from_provider(session: Session, identity: Identity, role: Role) -> Account:
 
 
 def set_role(session: Session, account: Account, role: Role) -> None:
-    """Give another role; it holds from the next request on.
+    """Change a role, effective from the next request.
 
     Raises:
-        LastAdmin: it takes the last admin's role.
+        LastAdmin: the account is the last admin.
     """
     if role is not Role.ADMIN:
         _keep_an_admin(session, account)
@@ -137,7 +137,7 @@ def disable(session: Session, account: Account) -> None:
     """Forbid signing in; sessions and tokens end, labels stay.
 
     Raises:
-        LastAdmin: it is the last admin.
+        LastAdmin: the account is the last admin.
     """
     _keep_an_admin(session, account)
     account.disabled_at = account.disabled_at or datetime.now(UTC)
@@ -146,24 +146,23 @@ def disable(session: Session, account: Account) -> None:
 
 
 def enable(account: Account) -> None:
-    """Allow signing in again."""
     account.disabled_at = None
 
 
 def set_password(session: Session, account_id: int, password_hash: str, keep_session: int | None = None) -> None:
-    """Another password; sessions end, the one it was changed in perhaps left."""
+    """Change the password and end all sessions, except `keep_session`."""
     session.execute(update(Account).where(Account.id == account_id).values(password_hash=password_hash))
     sessions.end_all(session, account_id, but=keep_session)
 
 
 def lock(session: Session, *where: ColumnElement[bool]) -> None:
-    """Keep others from changing these accounts until the end, so that what is read from now on stays true."""
-    # A write, for SQLite knows no SELECT … FOR UPDATE and takes its lock here; PostgreSQL takes those of the rows.
+    """Block other changes to these accounts until the transaction ends, so what is read next stays true."""
+    # SQLite has no SELECT … FOR UPDATE, but any write takes its lock; PostgreSQL locks the rows.
     session.execute(update(Account).where(*where).values(role=Account.role))
 
 
 def folded(name: str) -> str:
-    """A name without case, white space at its ends and variants of characters, to tell whether two are the same."""
+    """A name in the form in which names are compared: without case, extra white space and character variants."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", " ".join(name.split())).casefold())
 
 
@@ -182,15 +181,15 @@ def _usable(text: str) -> str | None:
 
 
 def _taken(session: Session) -> set[str]:
-    """The folded names of everybody who has an account, or has said or made anything."""
+    """The folded names of all accounts and of all authors in the database."""
     # Databases fold case differently, so fold here; `union` removes duplicates.
     names = union(*map(select, [Account.folded_name, *author_columns()]))
     return {folded(name) for name in session.scalars(names)}
 
 
 def _keep_an_admin(session: Session, account: Account) -> None:
-    # Two admins who demote each other at the same moment come one after the other.
+    # The lock serialises two admins who demote each other at the same moment.
     an_admin = Account.role == Role.ADMIN, Account.disabled_at.is_(None)
     lock(session, *an_admin)
     if session.scalars(select(Account.id).where(*an_admin)).all() == [account.id]:
-        raise LastAdmin(f"{account.name} is the only admin: make somebody else one first")
+        raise LastAdmin(f"{account.name} is the only admin: make somebody else an admin first")

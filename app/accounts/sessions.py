@@ -1,4 +1,4 @@
-"""Sessions of browsers: begun at each sign-in under a new secret, known by its digest, ended by time or by hand."""
+"""Browser sessions: begun at each sign-in with a new secret, found by its digest, ended by time or by hand."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ LASTS = timedelta(days=14)
 
 
 def begin(session: Session, account_id: int, browser: str) -> str:
-    """Sign a browser in; answers the secret for its cookie, which is nowhere else."""
+    """Sign a browser in and return the secret for its cookie; only its digest is stored."""
     now = datetime.now(UTC)
     session.execute(delete(BrowserSession).where(BrowserSession.expires_at <= now))
     secret = new_secret()
@@ -32,12 +32,12 @@ def begin(session: Session, account_id: int, browser: str) -> str:
 
 
 def find(session: Session, secret: str) -> BrowserSession | None:
-    """The session of a cookie that still holds, of a person who may sign in."""
+    """The unexpired session with that secret, if its person may sign in."""
     return next(iter(holding(session, [digest(secret)])), None)
 
 
 def holding(session: Session, digests: Collection[str]) -> list[BrowserSession]:
-    """Those of the sessions with these digests that still hold, of people who may sign in."""
+    """The unexpired sessions with these digests, of people who may sign in."""
     chosen = (
         select(BrowserSession)
         .join(BrowserSession.account)
@@ -51,7 +51,7 @@ def holding(session: Session, digests: Collection[str]) -> list[BrowserSession]:
 
 
 def of_account(session: Session, account_id: int) -> list[BrowserSession]:
-    """A person's sessions that still hold, the last used first."""
+    """A person's unexpired sessions, the most recently used first."""
     chosen = select(BrowserSession).where(
         BrowserSession.account_id == account_id, BrowserSession.expires_at > datetime.now(UTC)
     )
@@ -59,18 +59,18 @@ def of_account(session: Session, account_id: int) -> list[BrowserSession]:
 
 
 def end(session: Session, account_id: int, session_id: int) -> None:
-    """End one session of a person; nothing where it has ended already."""
+    """End one session of a person, if it still exists."""
     session.execute(
         delete(BrowserSession).where(BrowserSession.id == session_id, BrowserSession.account_id == account_id)
     )
 
 
 def end_of(session: Session, secret_sha256: str) -> None:
-    """End the session of a secret; a number would not do where another session may have begun, for SQLite gives it again."""
+    """End the session with a secret. SQLite reuses ids, so an id could by now name somebody else's session."""
     session.execute(delete(BrowserSession).where(BrowserSession.secret_sha256 == secret_sha256))
 
 
 def end_all(session: Session, account_id: int, but: int | None = None) -> None:
-    """End all sessions of a person, one perhaps left."""
+    """End all sessions of a person, except `but`."""
     gone = delete(BrowserSession).where(BrowserSession.account_id == account_id)
     session.execute(gone if but is None else gone.where(BrowserSession.id != but))

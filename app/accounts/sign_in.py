@@ -1,4 +1,4 @@
-"""Signing in, and passwords chosen and changed: tries are counted first, and no transaction waits for a slow hash."""
+"""Sign in, and choose and change passwords; attempts are counted first, and no transaction waits for a slow hash."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from keyscope.contract.errors import KeyscopeError
 
 
 class WrongPassword(KeyscopeError):
-    """Name and password do not belong together; which of the two is wrong is not said."""
+    """The name or the password is wrong; the answer does not reveal which."""
 
     code = "wrong_password"
     status = 403
@@ -21,30 +21,30 @@ class WrongPassword(KeyscopeError):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a try to sign in comes from."""
+    """Where an attempt to sign in comes from."""
 
     address: str
     browser: str
-    """What the browser says it is."""
+    """The browser's `User-Agent`."""
 
 
 def sign_in(database: Database, name: str, password: str, origin: Origin) -> str:
-    """The secret of a new session.
+    """Sign in with a password and return the secret of the new session.
 
     Raises:
-        TooManyAttempts: there were too many tries.
-        WrongPassword: there is nobody of that name and password who may sign in.
+        TooManyAttempts: there were too many attempts.
+        WrongPassword: no enabled account has that name and password.
     """
     account = _verified(database, name, password, origin)
     return database.write(lambda session: sessions.begin(session, account.id, origin.browser))
 
 
 def accept_invitation(database: Database, name: str, code: str, password: str, origin: Origin) -> str:
-    """Choose the password of an account and sign in; answers the secret of the new session.
+    """Choose an account's password, sign in, and return the secret of the new session.
 
     Raises:
-        InvalidInvitation: the code does not hold, or is for another name.
-        InvalidParameter: the password cannot be one; the code still holds then.
+        InvalidInvitation: the code is not valid, or is for another name.
+        InvalidParameter: the password is not acceptable; the code stays valid.
     """
     database.read(lambda session: invitations.check(session, name, code))
     password_hash = hash_password(password)
@@ -58,12 +58,12 @@ def accept_invitation(database: Database, name: str, code: str, password: str, o
 
 
 def change_password(database: Database, who: SignedIn, old: str, new: str, origin: Origin) -> None:
-    """Another password; everywhere but here the person is signed out.
+    """Change a password and sign the person out of all other browsers.
 
     Raises:
-        TooManyAttempts: there were too many tries.
-        WrongPassword: the old one is wrong.
-        InvalidParameter: the new one cannot be one.
+        TooManyAttempts: there were too many attempts.
+        WrongPassword: the old password is wrong.
+        InvalidParameter: the new password is not acceptable.
     """
     account = _verified(database, who.person.name, old, origin)
     password_hash = hash_password(new)
@@ -71,11 +71,11 @@ def change_password(database: Database, who: SignedIn, old: str, new: str, origi
 
 
 def confirm(database: Database, who: SignedIn, password: str, origin: Origin) -> None:
-    """Nothing, where somebody who has signed in knows the password too: a browser left open is not enough.
+    """Check the password of a signed-in person, so an unattended browser is not enough for what follows.
 
     Raises:
-        TooManyAttempts: there were too many tries.
-        WrongPassword: it is wrong, or there is none.
+        TooManyAttempts: there were too many attempts.
+        WrongPassword: the password is wrong, or the account has none.
     """
     _verified(database, who.person.name, password, origin)
 

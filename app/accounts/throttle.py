@@ -1,7 +1,7 @@
-"""How often somebody may try to sign in: a few times at once, then slowly, under each name and from each address.
+"""Limit attempts to sign in, by name and by address: a burst at first, then a slow rate.
 
-Each try adds its cost to a bucket that empties with time (the generic cell rate algorithm), one number in one statement,
-so tries at the same moment count too, whichever server process takes them.
+Each attempt adds its cost to a bucket that drains with time (the generic cell rate algorithm). A bucket is one number,
+updated in one statement, so simultaneous attempts all count, in whichever server process.
 """
 
 import hashlib
@@ -20,19 +20,19 @@ from keyscope.contract.errors import KeyscopeError
 
 
 class TooManyAttempts(KeyscopeError):
-    """Signing in was tried too often under this name or from this address."""
+    """There were too many attempts to sign in under this name or from this address."""
 
     code = "too_many_attempts"
     status = 429
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(f"there were too many tries to sign in: wait {retry_after} seconds, then try again")
+        super().__init__(f"too many attempts to sign in: wait {retry_after} seconds, then try again")
         self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """`burst` tries at once, then one every `seconds`."""
+    """`burst` attempts at once, then one every `seconds`."""
 
     burst: int
     seconds: float
@@ -40,23 +40,23 @@ class Pace:
 
 PER_NAME = Pace(burst=10, seconds=60)
 PER_ADDRESS = Pace(burst=30, seconds=20)
-"""More than a name's, for a whole team may share an address."""
+"""Higher than for a name, because a whole team may share an address."""
 
 
 def count_attempt(session: Session, name: str, address: str) -> None:
-    """Count a try before its password is looked at.
+    """Count an attempt before its password is checked.
 
     Raises:
-        TooManyAttempts: there were too many; rolled back with its transaction, the refused try itself costs nothing.
+        TooManyAttempts: there were too many. The transaction is rolled back, so the refused attempt is not counted.
     """
     session.execute(delete(SignInAttempts).where(SignInAttempts.clear_at < time.time()))
-    # Always in this order, so that two tries never wait for each other.
+    # Always in this order, so two attempts cannot deadlock.
     for bucket, pace in ((_of_address(address), PER_ADDRESS), (_of_name(name), PER_NAME)):
         _fill(session, bucket, pace)
 
 
 def forget_name(session: Session, name: str) -> None:
-    """Forget the tries under a name after one that was right; those from its address go on counting."""
+    """Forget the attempts under a name after a successful one; those from the address still count."""
     session.execute(delete(SignInAttempts).where(SignInAttempts.bucket == _of_name(name)))
 
 
@@ -81,7 +81,7 @@ def _of_name(name: str) -> str:
 
 
 def _of_address(address: str) -> str:
-    """One bucket for a whole /64 of IPv6, which is what one customer gets."""
+    """One bucket per IPv4 address or IPv6 /64, the block a single customer gets."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Tokens of programs: shown once, known by their digest, never more powerful than their person, and mostly for a time."""
+"""Tokens of programs: shown once, found by their digest, never more powerful than their person, usually with an expiry."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ MOST = 50
 
 
 class Lifetime(StrEnum):
-    """When a token expires, as people choose it."""
+    """The choices for a token's expiry."""
 
     MONTH = "in 30 days"
     QUARTER = "in 90 days"
@@ -25,22 +25,22 @@ class Lifetime(StrEnum):
     ENDLESS = "never"
 
     def end(self, begin: datetime) -> datetime | None:
-        """When a token made at a moment expires; None for never."""
+        """The expiry of a token made at `begin`; None for never."""
         days = {Lifetime.MONTH: 30, Lifetime.QUARTER: 90, Lifetime.YEAR: 365}.get(self)
         return None if days is None else begin + timedelta(days=days)
 
 
 def create(session: Session, account: Account, name: str, role: Role, lifetime: Lifetime = Lifetime.QUARTER) -> str:
-    """A new token; answers its text, which is nowhere else.
+    """Make a token and return its text; only the digest is stored.
 
     Raises:
-        InvalidParameter: the name cannot be one, the person has no such role, or too many tokens.
+        InvalidParameter: the name is not valid, the role exceeds the person's, or the person has too many tokens.
     """
     name = person_name(name)
     if not account.role.may(role):
-        raise InvalidParameter(f"{account.name} has the role {account.role}, so no token of theirs can have {role}")
+        raise InvalidParameter(f"{account.name} is a {account.role}, so their tokens cannot have the role {role}")
     if len(of_account(session, account.id)) >= MOST:
-        raise InvalidParameter(f"{account.name} has {MOST} tokens already: revoke one first")
+        raise InvalidParameter(f"{account.name} already has {MOST} tokens: revoke one first")
     secret, now = new_secret(TOKEN_PREFIX), datetime.now(UTC)
     session.add(
         ApiToken(
@@ -56,18 +56,18 @@ def create(session: Session, account: Account, name: str, role: Role, lifetime: 
 
 
 def find(session: Session, secret: str) -> ApiToken | None:
-    """The token of that text, of a person who may sign in; it may have expired."""
+    """The token with that text, expired or not, if its person may sign in."""
     return session.scalars(_of_people_who_may_sign_in([digest(secret)])).one_or_none()
 
 
 def holding(session: Session, digests: Collection[str]) -> list[ApiToken]:
-    """Those of the tokens with these digests that still hold, of people who may sign in."""
+    """The unexpired tokens with these digests, of people who may sign in."""
     unexpired = or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > datetime.now(UTC))
     return list(session.scalars(_of_people_who_may_sign_in(digests).where(unexpired)))
 
 
 def role_of(token: ApiToken) -> Role:
-    """What a token may do: its own role, or its person's where that is less by now."""
+    """The lower of the token's role and its person's current role."""
     return token.role if token.account.role.may(token.role) else token.account.role
 
 
@@ -77,12 +77,12 @@ def of_account(session: Session, account_id: int) -> list[ApiToken]:
 
 
 def revoke(session: Session, account_id: int, token_id: int) -> None:
-    """End one token of a person; nothing where it has ended already."""
+    """Delete one token of a person, if it still exists."""
     session.execute(delete(ApiToken).where(ApiToken.id == token_id, ApiToken.account_id == account_id))
 
 
 def revoke_all(session: Session, account_id: int) -> None:
-    """End all tokens of a person."""
+    """Delete all tokens of a person."""
     session.execute(delete(ApiToken).where(ApiToken.account_id == account_id))
 
 

@@ -4,17 +4,17 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import isnan, nan
 from statistics import NormalDist
 
 import duckdb
 
+from keyscope.app.queries.estimate import Estimate
 from keyscope.contract.manifest import Manifest
 
 Cursor = duckdb.DuckDBPyConnection
 _NEGATIVE = re.compile(r"(?<![\w–])-(?=\d)")
 Z = NormalDist().inv_cdf(0.975)
-"""Standard errors to either end of a 95 % interval of what is normally distributed."""
+"""Standard errors from the mean of a normal distribution to either end of its 95 % interval."""
 
 
 class Verdict(StrEnum):
@@ -28,36 +28,36 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a run says about a claim."""
+    """What was measured on a run for a claim."""
 
     text: str
     """Figures with their intervals and n."""
     verdict: Verdict
     parts: tuple[str, ...] = ()
-    """The same of each thing that the text is about, such as each edit."""
+    """The same for each thing the text sums up, such as each edit."""
 
     @property
     def whole(self) -> str:
-        """All of it in one line."""
+        """Text and parts in one line."""
         return f"{self.text}: {'; '.join(self.parts)}" if self.parts else self.text
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Something the literature says that can be tried on a run."""
+    """A statement from the literature that can be tried on a run."""
 
     number: int
     title: str
     says: str
-    """What is claimed, in words."""
+    """The claim, in words."""
     rule: str
-    """When a run counts as showing it, and when as showing the contrary; anything else is inconclusive."""
+    """When a run counts as expected, and when as contrary; anything else is inconclusive."""
     kind: str | None
-    """Analysis that has the figures; None where the run file itself has them."""
+    """Analysis that has the figures; None if the run file itself has them."""
     page: str
     """Route of the page that draws them."""
     measure: Callable[[Cursor, Manifest], Measured | None]
-    """Reads the figures; None where they are not there."""
+    """Reads the figures; None if they are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,79 +69,65 @@ class Finding:
 
 
 def tried(claims: Sequence[Claim], cursor: Cursor, manifest: Manifest) -> list[Finding]:
-    """Claims tried on a run, their negative numbers with a real minus; those without figures are not computed."""
+    """Try claims on a run; claims whose figures are missing have the verdict `MISSING`."""
     missing = Measured("", Verdict.MISSING)
     found = [(claim, claim.measure(cursor, manifest) or missing) for claim in claims]
     return [Finding(claim, _with_minus(measured)) for claim, measured in found]
 
 
 def _with_minus(measured: Measured) -> Measured:
+    """Negative numbers with a real minus sign."""
     text, *parts = (_NEGATIVE.sub("\N{MINUS SIGN}", each) for each in (measured.text, *measured.parts))
     return replace(measured, text=text, parts=tuple(parts))
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """An estimate with its 95 % interval."""
-
-    estimate: float
-    low: float
-    """NaN, as the other end, where there were too few files for an interval: it is then apart from nothing."""
-    high: float
-
-    @classmethod
-    def of(cls, numbers: Sequence[float | None]) -> "Rate":
-        """An estimate and both ends, as a table has them."""
-        return cls(*(nan if number is None else number for number in numbers))
-
-    @classmethod
-    def among(cls, share: float, n: int) -> "Rate":
-        """A share of n things, with the interval of Wilson (1927) over them, as if they were drawn from many."""
-        middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-        half = Z * (share * (1 - share) / n + Z**2 / (4 * n**2)) ** 0.5 / (1 + Z**2 / n)
-        return cls(share, max(0.0, middle - half), min(1.0, middle + half))
-
-    def above(self, other: "Rate") -> bool:
-        """Higher, the intervals apart."""
-        return self.low > other.high
-
-    def share(self, digits: int = 1) -> str:
-        """As a percentage: 12.3 % (11.9–12.8)."""
-        # where it and its interval are all of it, decimal places say no more
-        certain = min(each for each in (self.estimate, self.low) if not isnan(each)) > 1 - 0.5 / 10 ** (2 + digits)
-        how = f".{0 if certain else digits}f"
-        return f"{100 * self.estimate:{how}} % ({self._ends(how, '–', 100)})"
-
-    def number(self) -> str:
-        """As a number: 4.21 (3.73 to 4.65)."""
-        return f"{_rounded(self.estimate, '.2f')} ({self._ends('.2f')})"
-
-    def change(self, digits: int, unit: str = "", scale: float = 1) -> str:
-        """As a change: +0.12 (+0.05 to +0.20)."""
-        how = f"+.{digits}f"
-        return f"{_rounded(scale * self.estimate, how)}{unit} ({self._ends(how, scale=scale)})"
-
-    def _ends(self, how: str, between: str = " to ", scale: float = 1) -> str:
-        if isnan(self.low) or isnan(self.high):
-            return "too few files for an interval"
-        return f"{_rounded(scale * self.low, how)}{between}{_rounded(scale * self.high, how)}"
-
-
-def _rounded(value: float, how: str) -> str:
-    """A number as asked for, without the sign of one that rounds to 0 from below."""
-    text = f"{value:{how}}"
-    return text.replace("-", "") if float(text) == 0 else text
-
-
 def judged(expected: bool, contrary: bool) -> Verdict:
-    """The verdict of a rule that says when a claim holds and when its contrary does."""
+    """The verdict of a rule, given whether the claim holds and whether its contrary does."""
     if expected:
         return Verdict.EXPECTED
     return Verdict.NOT if contrary else Verdict.INCONCLUSIVE
 
 
+def among(share: float, n: int) -> Estimate:
+    """A share of n things with the interval of Wilson (1927), as if they were a sample."""
+    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z * (share * (1 - share) / n + Z**2 / (4 * n**2)) ** 0.5 / (1 + Z**2 / n)
+    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half), n)
+
+
+def percent(found: Estimate, digits: int = 1) -> str:
+    """As a percentage: 12.3 % (11.9–12.8)."""
+    # at 100 % decimals add nothing
+    least = found.value if found.low is None else min(found.value, found.low)
+    how = f".{0 if least > 1 - 0.5 / 10 ** (2 + digits) else digits}f"
+    return f"{100 * found.value:{how}} % ({_ends(found, how, '–', 100)})"
+
+
+def number(found: Estimate) -> str:
+    """As a number: 4.21 (3.73 to 4.65)."""
+    return f"{_rounded(found.value, '.2f')} ({_ends(found, '.2f')})"
+
+
+def change(found: Estimate, digits: int, unit: str = "", scale: float = 1) -> str:
+    """As a change: +0.12 (+0.05 to +0.20)."""
+    how = f"+.{digits}f"
+    return f"{_rounded(scale * found.value, how)}{unit} ({_ends(found, how, scale=scale)})"
+
+
+def _ends(found: Estimate, how: str, between: str = " to ", scale: float = 1) -> str:
+    if found.low is None or found.high is None:
+        return "too few files for an interval"
+    return f"{_rounded(scale * found.low, how)}{between}{_rounded(scale * found.high, how)}"
+
+
+def _rounded(value: float, how: str) -> str:
+    """The number in a format, without the sign of a negative number that rounds to 0."""
+    text = f"{value:{how}}"
+    return text.replace("-", "") if float(text) == 0 else text
+
+
 def rank_correlation(values: list[float]) -> float:
-    """Spearman's correlation of values with their place in the list; 0 where all are equal."""
+    """Spearman's correlation of values with their place in the list; 0 if all are equal."""
     n = len(values)
     ranks = _ranks(values)
     middle = (n - 1) / 2
@@ -154,6 +140,6 @@ def rank_correlation(values: list[float]) -> float:
 
 
 def _ranks(values: list[float]) -> list[float]:
-    """Ranks from 0, equal values sharing the mean of theirs."""
+    """Ranks from 0; equal values share the mean of theirs."""
     below = [sum(other < value for other in values) for value in values]
     return [low + (sum(other == value for other in values) - 1) / 2 for low, value in zip(below, values, strict=True)]

@@ -1,19 +1,25 @@
-"""A page that draws one kind of analysis: how it was computed, what is claimed of it, figures and tables."""
+"""A page that draws one kind of analysis: how it was computed, what is claimed about it, figures and tables."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import duckdb
-from fastapi import Request
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
 
 from keyscope.app.analyses.claim import Claim, Finding, tried
 from keyscope.app.analyses.state import AnalysisState, analysis_state
+from keyscope.app.database.engine import Database
 from keyscope.app.runs import Run
+from keyscope.app.web.dependencies import Cursor, LabelsDatabase, OpenRun
+from keyscope.app.web.drawing import as_json
 from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, Page, basket_of, respond
-from keyscope.app.web.sections import Block
+from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.sections import Block, find_figure
+
+Sections = Callable[[Run, duckdb.DuckDBPyConnection, Database], Iterator[Block]]
+"""Makes the sections of a page, one by one, so that a figure costs no more than the sections up to its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,37 +27,33 @@ class AnalysisPage(Page):
     """What a page about an analysis shows."""
 
     analysis: Annotated[AnalysisState, Help("How the analysis was computed, or how to compute it")]
-    findings: Annotated[
-        list[Finding], Help("What the literature says beside what was measured; empty without analysis")
-    ]
+    findings: Annotated[list[Finding], Help("Claims of the literature and what was measured; empty without analysis")]
     blocks: Annotated[list[Block], Help("Figures and tables, section by section; empty without analysis")]
+    figures: Annotated[str, Help("Address of the figures, without their names")]
 
 
-class Subject(NamedTuple):
-    """Which analysis a page is about."""
+def analysis_router(kind: str, title: str, template: str, claims: Sequence[Claim], sections: Sections) -> APIRouter:
+    """The routes of `/runs/{run}/KIND` and of its figures."""
+    router = APIRouter()
 
-    kind: str
-    title: str
-    template: str
-    claims: Sequence[Claim]
+    @router.get(f"/runs/{{run}}/{kind}", name=f"{kind}_page")
+    def page(
+        request: Request, run: OpenRun, cursor: Cursor, database: LabelsDatabase, mask: MaskText = ""
+    ) -> HTMLResponse:
+        links = Links(request, basket_of(request, run.run_id, mask))
+        state = analysis_state(run, kind)
+        there = state.manifest is not None
+        shown = AnalysisPage(
+            frame=Frame(title, links, run.manifest, here="runs", section=f"{kind}_page"),
+            analysis=state,
+            findings=tried(claims, cursor, run.manifest) if there else [],
+            blocks=list(sections(run, cursor, database)) if there else [],
+            figures=links.to(f"{kind}_page", run=run.run_id) + "/figures",
+        )
+        return respond(request, template, shown)
 
+    @router.get(f"/runs/{{run}}/{kind}/figures/{{figure}}", name=f"{kind}_figure")
+    def figure_of_page(run: OpenRun, cursor: Cursor, database: LabelsDatabase, figure: str) -> Response:
+        return as_json(find_figure(sections(run, cursor, database), figure))
 
-def respond_with_analysis(
-    request: Request,
-    run: Run,
-    cursor: duckdb.DuckDBPyConnection,
-    mask: str,
-    subject: Subject,
-    blocks: Callable[[Links], list[Block]],
-) -> HTMLResponse:
-    """The page; `blocks` draws the sections of an analysis that is there."""
-    links = Links(request, basket_of(request, run.run_id, mask))
-    state = analysis_state(run, subject.kind)
-    there = state.manifest is not None
-    page = AnalysisPage(
-        frame=Frame.of_run(subject.title, links, run.manifest, f"{subject.kind}_page"),
-        analysis=state,
-        findings=tried(subject.claims, cursor, run.manifest) if there else [],
-        blocks=blocks(links) if there else [],
-    )
-    return respond(request, subject.template, page)
+    return router

@@ -1,4 +1,4 @@
-"""Who a program is here, and what it may do."""
+"""Who a program is to this server, and what it may do."""
 
 from typing import Literal
 
@@ -13,14 +13,14 @@ router = APIRouter(tags=["people"])
 
 
 class MeAnswer(BaseModel):
-    """Who sends the request."""
+    """The sender of the request."""
 
     ok: Literal[True] = True
-    name: str | None = Field(description="Name that labels will bear; null where nobody signs in and none was given")
-    role: Role = Field(description="What may be done, by the token's role where a token was sent")
+    name: str | None = Field(description="Name that new labels get; null without accounts if none was given")
+    role: Role = Field(description="The sender's role; with a token, the token's")
 
 
 @router.get("/me", responses=failures(401, 503))
 async def show_me(visitor: Visitor) -> MeAnswer:
-    """The name and the role of who sends the request."""
+    """The name and role of the sender."""
     return MeAnswer(name=visitor.name if visitor else None, role=visitor.role if visitor else Role.ADMIN)

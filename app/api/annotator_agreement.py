@@ -1,4 +1,4 @@
-"""How far people agree on a model's keys, how far they are, and where they disagree."""
+"""Annotator agreement on a model's keys: statistics, progress and disagreements."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -10,39 +10,39 @@ from keyscope.app.api.comments import AdjudicationShape
 from keyscope.app.labels import adjudication
 from keyscope.app.labels import annotator_agreement as agreement
 from keyscope.app.labels.models import Kind
-from keyscope.app.labels.statistics import Estimate
-from keyscope.app.web import shapes as models
+from keyscope.app.labels.statistics import Statistic, Undefined
+from keyscope.app.web import shapes
 from keyscope.app.web.dependencies import LabelsDatabase, OpenRun
 
-READING = models.OF_A_RUN | models.failures(503)
+READING = shapes.OF_A_RUN | shapes.failures(503)
 router = APIRouter(tags=["agreement"])
 
 
-class EstimateShape(BaseModel):
-    """A statistic, its 95 % bootstrap interval over keys, and the keys it rests on."""
+class StatisticShape(BaseModel):
+    """A statistic, its 95 % bootstrap interval over keys, and the number of keys it rests on."""
 
     value: float | None
     low: float | None
     high: float | None
     n: int
-    reason: str | None = Field(description="Why it is not defined, where it is not")
+    reason: str | None = Field(description="Why it is undefined; null if it is defined")
 
     @classmethod
-    def of(cls, estimate: Estimate) -> "EstimateShape":
-        """The shape of an estimate."""
-        return cls(value=estimate.value, low=estimate.low, high=estimate.high, n=estimate.n, reason=estimate.reason)
+    def of(cls, estimate: Statistic) -> "StatisticShape":
+        reason = estimate.reason if isinstance(estimate, Undefined) else None
+        return cls(value=estimate.value, low=estimate.low, high=estimate.high, n=estimate.n, reason=reason)
 
 
 class PairShape(BaseModel):
-    """Two people."""
+    """The agreement of two people."""
 
     first: str
     second: str
-    kappa: EstimateShape = Field(description="Cohen's, unweighted, over the keys both labelled")
+    kappa: StatisticShape = Field(description="Unweighted Cohen's kappa over the keys both labelled")
 
 
 class ProgressShape(BaseModel):
-    """How far a layer is."""
+    """Labelling progress of a layer."""
 
     layer: int
     n_keys: int
@@ -52,21 +52,23 @@ class ProgressShape(BaseModel):
 
 
 class AgreementAnswer(BaseModel):
-    """What the current labels of a run's weights come to."""
+    """Agreement and progress of the current labels of a run's weights."""
 
     ok: Literal[True] = True
     people: list[str]
     n_keys: int = Field(description="Keys with a label")
     n_labels: int
-    pairs: list[PairShape] = Field(description=f"At most {agreement.MOST_PAIRS}, those with most keys in common first")
+    pairs: list[PairShape] = Field(
+        description=f"At most {agreement.MOST_PAIRS}, the pairs with the most keys in common first"
+    )
     n_pairs: int = Field(description="Pairs with keys in common")
-    fleiss: EstimateShape = Field(description="Over the keys that everybody labelled")
-    alpha: EstimateShape = Field(description="Krippendorff's, nominal, over the keys with two labels or more")
+    fleiss: StatisticShape = Field(description="Over the keys that everybody labelled")
+    alpha: StatisticShape = Field(description="Nominal Krippendorff's alpha over the keys with at least two labels")
     layers: list[ProgressShape]
 
 
 class DisagreementShape(BaseModel):
-    """A key with labels of several kinds."""
+    """A key with labels of different kinds."""
 
     key: str
     labels: dict[str, Kind] = Field(description="By person")
@@ -74,7 +76,7 @@ class DisagreementShape(BaseModel):
 
 
 class DisagreementsAnswer(BaseModel):
-    """Keys that people disagree about, by key."""
+    """Keys that people disagree about, by layer and index."""
 
     ok: Literal[True] = True
     total: int
@@ -91,26 +93,26 @@ def show_label_agreement(
 ) -> AgreementAnswer:
     """Agreement and progress of the current labels."""
     model = run.manifest.model
-    said = database.read(lambda session: agreement.load(session, model.weights_sha256))
-    pairs, n_pairs = agreement.pairs(said)
-    kinds = agreement.kinds_by_layer(said, model.n_layers)
+    current = database.read(lambda session: agreement.load(session, model.weights_sha256))
+    pairs, n_pairs = agreement.pairs(current)
+    kinds = agreement.kinds_by_layer(current, model.n_layers)
     return AgreementAnswer(
-        people=list(said.people),
-        n_keys=len(said.keys),
-        n_labels=said.n_labels,
-        pairs=[PairShape(first=each.first, second=each.second, kappa=EstimateShape.of(each.kappa)) for each in pairs],
+        people=list(current.people),
+        n_keys=len(current.keys),
+        n_labels=current.n_labels,
+        pairs=[PairShape(first=each.first, second=each.second, kappa=StatisticShape.of(each.kappa)) for each in pairs],
         n_pairs=n_pairs,
-        fleiss=EstimateShape.of(agreement.fleiss(said, person)),
-        alpha=EstimateShape.of(agreement.alpha(said, person)),
+        fleiss=StatisticShape.of(agreement.fleiss(current, person)),
+        alpha=StatisticShape.of(agreement.alpha(current, person)),
         layers=[
             ProgressShape(
                 layer=layer.layer,
                 n_keys=layer.n_keys,
                 labelled=layer.labelled,
-                by_person=dict(zip(said.people, layer.by_person, strict=True)),
+                by_person=dict(zip(current.people, layer.by_person, strict=True)),
                 kinds=counted.counts,
             )
-            for layer, counted in zip(agreement.progress(said, model.keys_per_layer), kinds, strict=True)
+            for layer, counted in zip(agreement.progress(current, model.keys_per_layer), kinds, strict=True)
         ],
     )
 
@@ -119,23 +121,23 @@ def show_label_agreement(
 def show_disagreements(
     run: OpenRun,
     database: LabelsDatabase,
-    open: Annotated[bool, Query(description="Only those on which nobody has decided")] = False,
+    undecided: Annotated[bool, Query(alias="open", description="Only those on which nobody has decided")] = False,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> DisagreementsAnswer:
-    """Keys whose current labels are of several kinds."""
+    """Keys whose current labels are of different kinds."""
     weights = run.manifest.model.weights_sha256
     found = database.read(
         lambda session: adjudication.disagreements(session, weights, agreement.load(session, weights))
     )
-    wanted = [each for each in found if not (open and each.decision)]
+    wanted = [each for each in found if not (undecided and each.decision)]
     return DisagreementsAnswer(
         total=len(wanted),
         disagreements=[
             DisagreementShape(
                 key=str(each.key),
                 labels=dict(each.labels),
-                adjudication=AdjudicationShape.of(each.decision) if each.decision else None,
+                adjudication=AdjudicationShape.model_validate(each.decision) if each.decision else None,
             )
             for each in wanted[offset : offset + limit]
         ],

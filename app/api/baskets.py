@@ -1,4 +1,4 @@
-"""Baskets of masks too long for an address, saved and named by id."""
+"""Save baskets of masks that are too long for an address, and load them by id."""
 
 from typing import Literal
 
@@ -8,19 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from keyscope.app import baskets
 from keyscope.app.web.dependencies import LabelsDatabase
 from keyscope.app.web.shapes import failures
-from keyscope.contract.keys import KeyId, Mask, format_basket, unique_masks
-from keyscope.contract.wire import MaskItem
+from keyscope.contract.keys import Mask, format_basket, unique_masks
 
 MAX_MASKS = 65_536
 router = APIRouter(prefix="/baskets", tags=["baskets"])
 
 
 class BasketBody(BaseModel):
-    """Masks to save together."""
+    """The masks to save."""
 
     model_config = ConfigDict(extra="forbid")
 
-    masks: list[MaskItem] = Field(min_length=1, max_length=MAX_MASKS)
+    masks: list[Mask] = Field(min_length=1, max_length=MAX_MASKS)
 
 
 class BasketAnswer(BaseModel):
@@ -29,23 +28,22 @@ class BasketAnswer(BaseModel):
     ok: Literal[True] = True
     id: str
     mask: str = Field(description="The basket as addresses write it")
-    masks: list[MaskItem]
+    masks: list[Mask]
 
 
 @router.post("", status_code=201, responses=failures(403, 413, 422, 503))
 def save_basket(body: BasketBody, database: LabelsDatabase) -> BasketAnswer:
-    """Save a basket; the same masks get the same id."""
-    masks = unique_masks(Mask(KeyId.parse(item.key), item.factor) for item in body.masks)
+    """Save a basket; equal masks get the same id."""
+    masks = unique_masks(body.masks)
     name = database.write(lambda session: baskets.save_basket(session, masks))
     return _answer(name, masks)
 
 
 @router.get("/{basket}", responses=failures(404, 422, 503))
 def load_basket(basket: str, database: LabelsDatabase) -> BasketAnswer:
-    """A saved basket."""
+    """Load a saved basket."""
     return _answer(basket, database.read(lambda session: baskets.load_basket(session, basket)))
 
 
 def _answer(name: str, masks: list[Mask]) -> BasketAnswer:
-    items = [MaskItem(key=str(mask.key), factor=mask.factor) for mask in masks]
-    return BasketAnswer(id=name, mask=format_basket(masks), masks=items)
+    return BasketAnswer(id=name, mask=format_basket(masks), masks=masks)

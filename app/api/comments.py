@@ -1,4 +1,4 @@
-"""Comments on keys, decisions on them, and what happened lately."""
+"""Comments on keys, decisions on them, and recent activity."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -13,19 +13,19 @@ from keyscope.app.labels.activity import Event, What
 from keyscope.app.labels.comments import Written
 from keyscope.app.labels.fields import Description
 from keyscope.app.labels.models import Kind
-from keyscope.app.labels.team_models import Adjudication, CommentText
+from keyscope.app.labels.team_models import CommentText
 from keyscope.app.roles import Role
-from keyscope.app.web import shapes as models
+from keyscope.app.web import shapes
 from keyscope.app.web.dependencies import LabelsDatabase, RowId
 
-READING = models.OF_A_RUN | models.failures(503)
-CHANGING = WRITING | models.failures(409)
+READING = shapes.OF_A_RUN | shapes.failures(503)
+CHANGING = WRITING | shapes.failures(409)
 COMMENTS = "/runs/{run}/keys/{key}/comments"
 router = APIRouter(tags=["comments"])
 
 
 class CommentBody(BaseModel):
-    """The words of a comment."""
+    """The text of a comment."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -33,25 +33,24 @@ class CommentBody(BaseModel):
 
 
 class ChangedCommentBody(CommentBody):
-    """Other words for a comment."""
+    """A new text for a comment."""
 
-    version: int = Field(ge=1, description="Version that was seen; where there is a later one, nothing changes")
+    version: int = Field(ge=1, description="The version you have seen; if there is a later one, nothing changes")
 
 
 class CommentShape(BaseModel):
-    """A comment with its present words."""
+    """A comment with its latest text."""
 
     id: int
     person: str
-    text: str = Field(description="As it was typed")
-    html: str = Field(description="As it is shown, sanitised")
+    text: str = Field(description="As typed")
+    html: str = Field(description="As shown, sanitised")
     version: int
     created_at: datetime
     changed_at: datetime | None
 
     @classmethod
     def of(cls, written: Written) -> "CommentShape":
-        """The shape of a comment."""
         comment, text = written.comment, written.text
         return cls(
             id=comment.id,
@@ -80,7 +79,7 @@ class CommentAnswer(BaseModel):
 
 
 class VersionShape(BaseModel):
-    """Words that a comment has, or once had."""
+    """One version of a comment's text."""
 
     version: int
     text: str
@@ -88,12 +87,11 @@ class VersionShape(BaseModel):
 
     @classmethod
     def of(cls, text: CommentText) -> "VersionShape":
-        """The shape of a version."""
         return cls(version=text.number, text=text.text, created_at=text.created_at)
 
 
 class VersionsAnswer(BaseModel):
-    """Every version of a comment, the first first."""
+    """Every version of a comment, the oldest first."""
 
     ok: Literal[True] = True
     versions: list[VersionShape]
@@ -104,13 +102,15 @@ class AdjudicationBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Kind | None = Field(description="null opens the key again")
+    kind: Kind | None = Field(description="null reopens the key")
     description: Description = ""
-    seen: int = Field(ge=0, description="Number of the decision that was seen, 0 for none")
+    seen: int = Field(ge=0, description="Number of the last decision you have seen, 0 for none")
 
 
 class AdjudicationShape(BaseModel):
-    """A decision on a key; labels stay beside it."""
+    """A decision on a key, beside its labels."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     number: int
     person: str
@@ -118,20 +118,9 @@ class AdjudicationShape(BaseModel):
     description: str
     created_at: datetime
 
-    @classmethod
-    def of(cls, made: Adjudication) -> "AdjudicationShape":
-        """The shape of a decision."""
-        return cls(
-            number=made.number,
-            person=made.person,
-            kind=made.kind,
-            description=made.description,
-            created_at=made.created_at,
-        )
-
 
 class AdjudicationsAnswer(BaseModel):
-    """Every decision on a key, the latest, which is in force, first."""
+    """Every decision on a key, the latest first; the first one is in force."""
 
     ok: Literal[True] = True
     key: str
@@ -139,7 +128,7 @@ class AdjudicationsAnswer(BaseModel):
 
 
 class EventShape(BaseModel):
-    """One thing that somebody did."""
+    """One thing that a person did."""
 
     what: What
     at: datetime
@@ -148,11 +137,10 @@ class EventShape(BaseModel):
     key: str | None = Field(description="null for a list")
     kind: str | None
     text: str
-    id: int = Field(description="Of the label, decision, comment or list")
+    id: int = Field(description="Id of the label, decision, comment or list")
 
     @classmethod
     def of(cls, event: Event) -> "EventShape":
-        """The shape of an event."""
         return cls(
             what=event.what,
             at=event.at,
@@ -166,16 +154,16 @@ class EventShape(BaseModel):
 
 
 class ActivityAnswer(BaseModel):
-    """What happened, the latest first."""
+    """Recent events, the latest first."""
 
     ok: Literal[True] = True
     events: list[EventShape]
-    next: str | None = Field(description="The `before` of the next page; null at the end")
+    next: str | None = Field(description="The value of `before` for the next page; null at the end")
 
 
 @router.get(COMMENTS, responses=READING)
 def show_comments(target: LabelledKey, database: LabelsDatabase) -> CommentsAnswer:
-    """The comments on a key, for the weights of this run."""
+    """The comments on a key of this run's weights."""
     found = database.read(lambda session: comments.comments_of(session, target))
     return CommentsAnswer(key=str(target.key), comments=[CommentShape.of(each) for each in found])
 
@@ -191,7 +179,7 @@ def write_comment(target: LabelledKey, body: CommentBody, person: Labeler, datab
 def change_comment(
     target: LabelledKey, comment: RowId, body: ChangedCommentBody, person: Labeler, database: LabelsDatabase
 ) -> CommentAnswer:
-    """Change one's own comment; the words before are kept."""
+    """Edit your own comment; earlier versions are kept."""
     changed = database.write(
         lambda session: comments.change(session, target, comment, person.name, body.text, body.version)
     )
@@ -200,7 +188,7 @@ def change_comment(
 
 @router.delete(COMMENTS + "/{comment}", responses=WRITING)
 def delete_comment(target: LabelledKey, comment: RowId, person: Labeler, database: LabelsDatabase) -> Done:
-    """Take one's own comment back; an admin may take back any."""
+    """Take back your own comment; an admin may take back any."""
     may_all = person.role.may(Role.ADMIN)
     database.write(lambda session: comments.take_back(session, target, comment, person.name, may_all))
     return Done()
@@ -208,14 +196,14 @@ def delete_comment(target: LabelledKey, comment: RowId, person: Labeler, databas
 
 @router.get(COMMENTS + "/{comment}/versions", responses=READING)
 def show_comment_versions(target: LabelledKey, comment: RowId, database: LabelsDatabase) -> VersionsAnswer:
-    """Every version of a comment's words."""
+    """Every version of a comment's text."""
     found = database.read(lambda session: comments.versions(session, target, comment))
     return VersionsAnswer(versions=[VersionShape.of(each) for each in found])
 
 
 @router.get("/runs/{run}/keys/{key}/adjudications", responses=READING)
 def show_adjudications(target: LabelledKey, database: LabelsDatabase) -> AdjudicationsAnswer:
-    """Every decision on a key, for the weights of this run."""
+    """Every decision on a key of this run's weights."""
     return _decisions(target, database)
 
 
@@ -223,24 +211,24 @@ def show_adjudications(target: LabelledKey, database: LabelsDatabase) -> Adjudic
 def adjudicate(
     target: LabelledKey, body: AdjudicationBody, person: Admin, database: LabelsDatabase
 ) -> AdjudicationsAnswer:
-    """Decide what a key is, beside the labels, or open it again."""
+    """Decide on a key's kind, beside the labels, or reopen the key."""
     database.write(
         lambda session: adjudication.decide(session, target, person.name, body.kind, body.description, body.seen)
     )
     return _decisions(target, database)
 
 
-@router.get("/activity", responses=models.failures(422, 503))
+@router.get("/activity", responses=shapes.failures(422, 503))
 def show_activity(
     visitor: Visitor,
     database: LabelsDatabase,
-    person: Annotated[str | None, Query(description="Only what this person did")] = None,
+    person: Annotated[str | None, Query(description="Only events by this person")] = None,
     mentioning: Annotated[str | None, Query(description="Only comments that mention this person")] = None,
     weights_sha256: Annotated[str | None, Query(description="Only keys of these weights")] = None,
-    before: Annotated[str, Query(description="`next` of the page before")] = "",
+    before: Annotated[str, Query(description="The value of `next` from the previous page")] = "",
     limit: Annotated[int, Query(ge=1, le=500)] = activity.PAGE,
 ) -> ActivityAnswer:
-    """What happened lately: labels, decisions, comments and lists."""
+    """Recent activity: labels, decisions, comments and lists."""
     viewer = visitor.name if visitor else None
     chosen = activity.Filter(viewer, person, mentioning, weights_sha256, before)
     events = database.read(lambda session: activity.recent(session, chosen, limit))
@@ -251,4 +239,6 @@ def show_activity(
 
 def _decisions(target: LabelledKey, database: LabelsDatabase) -> AdjudicationsAnswer:
     found = database.read(lambda session: adjudication.decisions(session, target))
-    return AdjudicationsAnswer(key=str(target.key), adjudications=[AdjudicationShape.of(each) for each in found])
+    return AdjudicationsAnswer(
+        key=str(target.key), adjudications=[AdjudicationShape.model_validate(each) for each in found]
+    )

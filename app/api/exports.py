@@ -7,21 +7,21 @@ from fastapi import APIRouter, Path, Query, Response
 from keyscope.app import queries, sheets
 from keyscope.app.analyses.sheets import analysis_sheet
 from keyscope.app.table_files import FORMATS, PAGE_FORMATS, PageFormat, Sheet, respond
-from keyscope.app.web import shapes as models
+from keyscope.app.web import shapes
 from keyscope.app.web.dependencies import Cursor, Filter, Key, Layer, OpenRun, Runs, Sort
 from keyscope.app.web.search_query import Searched
 
 ALL = 2**31
 Wanted = Annotated[PageFormat, Query(alias="format", description="csv or parquet")]
-FILES = models.files(*(FORMATS[name].media_type for name in PAGE_FORMATS))
-OF_A_RUN = FILES | models.OF_A_RUN
+FILES = shapes.files(*(FORMATS[name].media_type for name in PAGE_FORMATS))
+OF_A_RUN = FILES | shapes.OF_A_RUN
 router = APIRouter(tags=["exports"], default_response_class=Response)
 
 
-@router.get("/export/runs", responses=FILES | models.failures(422))
+@router.get("/export/runs", responses=FILES | shapes.failures(422))
 def export_runs(runs: Runs, file_format: Wanted = "csv") -> Response:
     """The list of runs."""
-    summaries = [models.RunSummary.of(run.run_id, run.manifest).model_dump() for run in runs.all()[0]]
+    summaries = [shapes.RunSummary.of(run.run_id, run.manifest).model_dump() for run in runs.all()[0]]
     columns = {
         "run_id": "VARCHAR",
         "model_id": "VARCHAR",
@@ -38,7 +38,7 @@ def export_runs(runs: Runs, file_format: Wanted = "csv") -> Response:
 
 @router.get("/runs/{run}/export/layers", responses=OF_A_RUN)
 def export_layers(run: OpenRun, cursor: Cursor, file_format: Wanted = "csv") -> Response:
-    """The layers of a run in numbers."""
+    """Statistics of a run's layers."""
     return respond(sheets.layers_sheet(run, cursor), file_format)
 
 
@@ -46,7 +46,7 @@ def export_layers(run: OpenRun, cursor: Cursor, file_format: Wanted = "csv") -> 
 def export_chosen_keys(
     run: OpenRun, cursor: Cursor, choice: Literal["specific", "strongest"], file_format: Wanted = "csv"
 ) -> Response:
-    """The keys that an overview lists: the most specific, or the strongest."""
+    """The keys on a run's overview: the most specific, or the strongest."""
     chosen = queries.specific_keys if choice == "specific" else queries.strongest_keys
     rows = chosen(cursor, run.vocabulary)
     return respond(sheets.keys_sheet(f"{run.run_id}-{choice}-keys", rows), file_format)
@@ -61,9 +61,9 @@ def export_layer_keys(
     return respond(sheets.keys_sheet(f"{run.run_id}-L{layer}", page.rows), file_format)
 
 
-@router.get("/runs/{run}/export/search", responses=OF_A_RUN | models.failures(503))
+@router.get("/runs/{run}/export/search", responses=OF_A_RUN | shapes.failures(503))
 def export_search(run: OpenRun, cursor: Cursor, wanted: Searched, file_format: Wanted = "csv") -> Response:
-    """All keys that a search finds, in order, with what it measured and all their statistics."""
+    """All keys that a search finds, in order, with the values it measured and all statistics."""
     return respond(sheets.search_sheet(run, cursor, wanted), file_format)
 
 

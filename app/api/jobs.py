@@ -1,4 +1,4 @@
-"""Jobs: analyses of runs computed by a live worker, started, watched and stopped."""
+"""Jobs: start, watch and stop analyses of runs on a live worker."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 @router.post("", status_code=202, responses=failures(403, 404, 409, 422, 429, 502, 503))
 async def start_job(body: JobOptions, runs: Runs, workers: LiveWorkers, person: Labeler) -> JobAnswer:
-    """Compute an analysis beside a run; an equal one that waits or runs already is the answer."""
+    """Start an analysis of a run; if an equal job is already waiting or running, return that one."""
     run = await run_in_threadpool(runs.get, body.run)
     return JobAnswer(job=await jobs.start_job(workers, run.manifest, body))
 
@@ -25,17 +25,17 @@ async def start_job(body: JobOptions, runs: Runs, workers: LiveWorkers, person: 
 async def list_jobs(
     workers: LiveWorkers, run: Annotated[str | None, Query(description="Only jobs of this run")] = None
 ) -> JobsAnswer:
-    """Jobs that wait, run, or lately ended; they are forgotten when their worker starts again."""
+    """Jobs that are waiting, running or recently ended; a worker forgets them when it restarts."""
     return JobsAnswer(jobs=await jobs.list_jobs(workers, run))
 
 
 @router.get("/{job}", responses=failures(404, 422, 502, 503))
 async def show_job(job: str, workers: LiveWorkers) -> JobAnswer:
-    """How far a job is."""
+    """The state and progress of a job."""
     return JobAnswer(job=await jobs.get_job(workers, job))
 
 
 @router.delete("/{job}", responses=failures(403, 404, 422, 502, 503))
 async def cancel_job(job: str, workers: LiveWorkers, person: Labeler) -> JobAnswer:
-    """Stop a job: what it has done is kept, and the same job goes on from there."""
+    """Stop a job; its progress is kept, and an equal job resumes from there."""
     return JobAnswer(job=await jobs.cancel_job(workers, job))

@@ -1,4 +1,4 @@
-"""One key with everything that is known of it."""
+"""Everything known about one key."""
 
 import math
 from typing import Any
@@ -10,8 +10,7 @@ from keyscope.app import queries
 from keyscope.app.database.engine import DatabaseUnavailable
 from keyscope.app.labels.repository import Target, current_labels
 from keyscope.app.runs import Run
-from keyscope.app.web import shapes as models
-from keyscope.app.web import shaping as shapes
+from keyscope.app.web import shapes, shaping
 from keyscope.app.web.dependencies import Cursor, Key, LabelsDatabase, OpenRun
 from keyscope.contract import bins
 from keyscope.contract.keys import KeyId
@@ -19,18 +18,18 @@ from keyscope.contract.keys import KeyId
 router = APIRouter(tags=["keys"])
 
 
-@router.get("/runs/{run}/keys/{key}", responses=models.OF_A_RUN)
-def show_key(run: OpenRun, cursor: Cursor, key: Key, database: LabelsDatabase) -> models.KeyAnswer:
-    """One key: statistics, triggers, samples, what it fires on, what its value writes, and its labels."""
-    labels: list[models.LabelShape] = []
+@router.get("/runs/{run}/keys/{key}", responses=shapes.OF_A_RUN)
+def show_key(run: OpenRun, cursor: Cursor, key: Key, database: LabelsDatabase) -> shapes.KeyAnswer:
+    """One key: statistics, triggers, samples, the tokens it fires on, the tokens its value writes, and its labels."""
+    labels: list[shapes.LabelShape] = []
     problem = None
     try:
         with database.transaction() as session:
             found = current_labels(session, Target(run.manifest.model.weights_sha256, key))
-            labels = [shapes.label(each) for each in found]
+            labels = [shaping.label(each) for each in found]
     except DatabaseUnavailable as error:
         problem = error.detail
-    return models.KeyAnswer(
+    return shapes.KeyAnswer(
         key=str(key),
         layer=key.layer,
         index=key.index,
@@ -47,10 +46,10 @@ def show_key(run: OpenRun, cursor: Cursor, key: Key, database: LabelsDatabase) -
 
 def _examples(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> dict[str, Any]:
     return {
-        "triggers": [shapes.trigger(each) for each in queries.key_triggers(cursor, run.vocabulary, key)],
-        "samples": [shapes.sample(each) for each in queries.key_samples(cursor, run.vocabulary, key)],
+        "triggers": [shaping.trigger(each) for each in queries.key_triggers(cursor, run.vocabulary, key)],
+        "samples": [shaping.sample(each) for each in queries.key_samples(cursor, run.vocabulary, key)],
         "histograms": [
-            models.HistogramShape(language=each.language, tokens=each.tokens, windows=each.windows)
+            shapes.HistogramShape(language=each.language, tokens=each.tokens, windows=each.windows)
             for each in queries.histograms(cursor, key)
         ],
     }
@@ -59,13 +58,13 @@ def _examples(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> dict[s
 def _tokens(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> dict[str, Any]:
     written = queries.value_tokens(cursor, run.vocabulary, key)
     return {
-        "fires_on": shapes.counts(queries.fires_on(cursor, run.vocabulary, key)),
-        "value_tokens": shapes.value_tokens(written["normed"]),
-        "value_tokens_raw": shapes.value_tokens(written["raw"]),
+        "fires_on": shaping.counts(queries.fires_on(cursor, run.vocabulary, key)),
+        "value_tokens": shaping.value_tokens(written["normed"]),
+        "value_tokens_raw": shaping.value_tokens(written["raw"]),
     }
 
 
-def _neighbours(run: Run, key: KeyId) -> models.NeighboursShape:
+def _neighbours(run: Run, key: KeyId) -> shapes.NeighboursShape:
     beside = queries.neighbours(run.manifest, key)
     names = {
         name: None if other is None else str(other)
@@ -76,4 +75,4 @@ def _neighbours(run: Run, key: KeyId) -> models.NeighboursShape:
             ("above", beside.above),
         )
     }
-    return models.NeighboursShape(**names)
+    return shapes.NeighboursShape(**names)

@@ -1,4 +1,4 @@
-"""Everything people decided as a file, and such a file taken in."""
+"""Export labels and decisions as a file, and import such a file."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -13,29 +13,29 @@ from keyscope.app.labels.importing import ImportRefused
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.records import Filter, RecordKind
 from keyscope.app.table_files import FORMATS, Format, Sheet, respond
-from keyscope.app.web import shapes as models
+from keyscope.app.web import shapes
 from keyscope.app.web.dependencies import LabelsDatabase, Runs
 from keyscope.contract.wire import ErrorAnswer
 
 router = APIRouter(tags=["labels"])
 
-ImportBody = Annotated[bytes, Body(media_type="application/octet-stream", description="The file as it is")]
+ImportBody = Annotated[bytes, Body(media_type="application/octet-stream", description="The content of the file")]
 
 
 class ImportAnswer(BaseModel):
-    """What an import did, or would do."""
+    """What an import did, or what a dry run would do."""
 
     ok: Literal[True] = True
     dry_run: bool
-    added: int = Field(description="Rows that were not there")
-    changed: int = Field(description="Labels that were there and now end, or end earlier")
-    unchanged: int = Field(description="Rows that were there already")
+    added: int = Field(description="New rows")
+    changed: int = Field(description="Existing labels that now end, or end earlier")
+    unchanged: int = Field(description="Rows that already existed")
 
 
 class ProblemShape(BaseModel):
-    """What is wrong with one row."""
+    """Why one row cannot be imported."""
 
-    line: int = Field(description="Line of a text file, row of a Parquet file, from 1")
+    line: int = Field(description="Line of a text file or row of a Parquet file, from 1")
     problem: str
 
 
@@ -45,29 +45,29 @@ class ImportRefusal(ErrorAnswer):
     problems: Sequence[ProblemShape] = Field(description=f"The first {importing.SHOWN}")
 
 
-REFUSAL: models.Responses = {
+REFUSAL: shapes.Responses = {
     422: {"model": ImportRefusal | ErrorAnswer, "description": "Rows or parameters are wrong; nothing was imported"}
 }
 
 
 @router.get(
     "/labels/export",
-    responses=models.failures(404, 409, 422, 503) | models.files(*(each.media_type for each in FORMATS.values())),
+    responses=shapes.failures(404, 409, 422, 503) | shapes.files(*(each.media_type for each in FORMATS.values())),
     response_class=Response,
 )
 def export_labels(
     database: LabelsDatabase,
     runs: Runs,
     file_format: Annotated[Format, Query(alias="format")] = "csv",
-    current: Annotated[bool, Query(description="Only what is said now, without the history")] = False,
-    person: Annotated[str | None, Query(description="Only what this person said")] = None,
+    current: Annotated[bool, Query(description="Only current labels, without the history")] = False,
+    person: Annotated[str | None, Query(description="Only labels and decisions by this person")] = None,
     kind: Annotated[Kind | None, Query(description="Only this kind")] = None,
     layer: Annotated[int | None, Query(ge=0, le=10**6, description="Only keys of this layer")] = None,
     run: Annotated[str | None, Query(description="Only keys of this run's weights")] = None,
     weights_sha256: Annotated[str | None, Query(description="Only keys of these weights")] = None,
     record: Annotated[RecordKind | None, Query(description="Only labels, or only decisions")] = None,
 ) -> Response:
-    """Every label with its history in the order they were given, then every decision on a key that people disputed."""
+    """Every version of every label by time, then every decision on a disputed key."""
     if run is not None:
         weights_sha256 = runs.get(run).manifest.model.weights_sha256
     chosen = Filter(record, person, kind, layer, weights_sha256, current)
@@ -75,16 +75,16 @@ def export_labels(
         return respond(Sheet("labels", records.COLUMNS, records.rows(session, chosen)), file_format)
 
 
-@router.post("/labels/import", responses=models.failures(403, 413, 503) | REFUSAL, response_model=ImportAnswer)
+@router.post("/labels/import", responses=shapes.failures(403, 413, 503) | REFUSAL, response_model=ImportAnswer)
 def import_labels(
     content: ImportBody,
     _admin: Admin,
     database: LabelsDatabase,
     runs: Runs,
     file_format: Annotated[Format, Query(alias="format")] = "csv",
-    dry_run: Annotated[bool, Query(description="Only check, and say what would be done")] = False,
+    dry_run: Annotated[bool, Query(description="Only check the file and count what would change")] = False,
 ) -> ImportAnswer | JSONResponse:
-    """Take an export in, people and times kept: every row or none, and nothing twice."""
+    """Import an export with its people and times: every row or none, and no row twice."""
     try:
         done = importing.import_upload(database, runs, content, file_format, dry_run)
     except ImportRefused as error:

@@ -1,4 +1,4 @@
-"""Labels of keys: read, given, taken back and exported."""
+"""Labels of keys: read, give, take back and undo."""
 
 from typing import Annotated, Literal
 
@@ -10,16 +10,15 @@ from keyscope.app.labels import repository
 from keyscope.app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
 from keyscope.app.labels.models import Evidence, Kind
 from keyscope.app.labels.repository import Judgement, Target
-from keyscope.app.web import shapes as models
-from keyscope.app.web import shaping as shapes
+from keyscope.app.web import shapes, shaping
 from keyscope.app.web.dependencies import Key, LabelsDatabase, OpenRun
 
-WRITING = models.OF_A_RUN | models.failures(403, 503)
+WRITING = shapes.OF_A_RUN | shapes.failures(403, 503)
 router = APIRouter(tags=["labels"])
 
 
 class LabelBody(BaseModel):
-    """A label as a person gives it."""
+    """A label to give."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -31,7 +30,7 @@ class LabelBody(BaseModel):
     based_on: int | None = Field(
         None,
         ge=0,
-        description="Id of your label that you have seen, 0 for none: where it is another by now, nothing is saved",
+        description="Id of your label that you have seen, 0 for none; if it has changed since, nothing is saved",
     )
 
 
@@ -40,22 +39,22 @@ class LabelsAnswer(BaseModel):
 
     ok: Literal[True] = True
     key: str
-    labels: list[models.LabelShape] = Field(description="Everyone's current label")
-    history: list[models.LabelShape] = Field(description="Every label there ever was, the latest first")
+    labels: list[shapes.LabelShape] = Field(description="Everyone's current label")
+    history: list[shapes.LabelShape] = Field(description="Every label the key ever had, the latest first")
 
 
 class LabelAnswer(BaseModel):
-    """A label just given."""
+    """The label just given."""
 
     ok: Literal[True] = True
-    label: models.LabelShape
+    label: shapes.LabelShape
 
 
 class UndoAnswer(BaseModel):
-    """What a person says of a key after an undo."""
+    """A person's label after an undo."""
 
     ok: Literal[True] = True
-    label: models.LabelShape | None = Field(description="null where nothing was said before")
+    label: shapes.LabelShape | None = Field(description="null if there was none before")
 
 
 class TagShape(BaseModel):
@@ -66,14 +65,14 @@ class TagShape(BaseModel):
 
 
 class TagsAnswer(BaseModel):
-    """Tags that were given before, the commonest first."""
+    """Tags in use, the most frequent first."""
 
     ok: Literal[True] = True
     tags: list[TagShape]
 
 
 class Done(BaseModel):
-    """It is done."""
+    """Success without content."""
 
     ok: Literal[True] = True
 
@@ -86,22 +85,22 @@ LabelledKey = Annotated[Target, Depends(_target)]
 BasedOn = Annotated[
     int | None,
     Query(
-        ge=0, description="Id of your label that you have seen, 0 for none: where it is another by now, nothing changes"
+        ge=0, description="Id of your label that you have seen, 0 for none; if it has changed since, nothing changes"
     ),
 ]
 
 
-@router.get("/runs/{run}/keys/{key}/labels", responses=models.OF_A_RUN | models.failures(503))
+@router.get("/runs/{run}/keys/{key}/labels", responses=shapes.OF_A_RUN | shapes.failures(503))
 def show_labels(target: LabelledKey, database: LabelsDatabase) -> LabelsAnswer:
-    """Everyone's labels of a key, for the weights of this run."""
-    labels = [shapes.label(each) for each in database.read(lambda session: repository.history(session, target))]
+    """Everyone's labels of a key of this run's weights."""
+    labels = [shaping.label(each) for each in database.read(lambda session: repository.history(session, target))]
     current = sorted((label for label in labels if label.current), key=lambda label: label.person)
     return LabelsAnswer(key=str(target.key), labels=current, history=labels)
 
 
 @router.put("/runs/{run}/keys/{key}/labels", responses=WRITING)
 def put_label(target: LabelledKey, body: LabelBody, person: Labeler, database: LabelsDatabase) -> LabelAnswer:
-    """Give a label; it replaces the person's earlier one, which stays in the history."""
+    """Give a label; it replaces your previous one, which stays in the history."""
     judgement = Judgement(
         kind=body.kind,
         description=body.description,
@@ -110,26 +109,26 @@ def put_label(target: LabelledKey, body: LabelBody, person: Labeler, database: L
         evidence=body.evidence,
     )
     label = database.write(lambda session: repository.put_label(session, target, person.name, judgement, body.based_on))
-    return LabelAnswer(label=shapes.label(label))
+    return LabelAnswer(label=shaping.label(label))
 
 
 @router.delete("/runs/{run}/keys/{key}/labels", responses=WRITING)
 def retract_label(target: LabelledKey, person: Labeler, database: LabelsDatabase, based_on: BasedOn = None) -> Done:
-    """Take one's own label back; it stays in the history."""
+    """Take back your label; it stays in the history."""
     database.write(lambda session: repository.retract_label(session, target, person.name, based_on))
     return Done()
 
 
 @router.post("/runs/{run}/keys/{key}/labels/undo", responses=WRITING)
 def undo_label(target: LabelledKey, person: Labeler, database: LabelsDatabase, based_on: BasedOn = None) -> UndoAnswer:
-    """Undo the last change of one's own label; what was said before is said again, and the history keeps everything."""
+    """Undo your last change; your previous label is given again, and the history keeps everything."""
     label = database.write(lambda session: repository.undo(session, target, person.name, based_on))
-    return UndoAnswer(label=None if label is None else shapes.label(label))
+    return UndoAnswer(label=None if label is None else shaping.label(label))
 
 
-@router.get("/runs/{run}/tags", responses=models.OF_A_RUN | models.failures(503))
+@router.get("/runs/{run}/tags", responses=shapes.OF_A_RUN | shapes.failures(503))
 def show_tags(run: OpenRun, database: LabelsDatabase) -> TagsAnswer:
-    """Tags of the latest labels of the model's keys."""
+    """Tags of the latest labels of the model."""
     weights = run.manifest.model.weights_sha256
     known = database.read(lambda session: repository.known_tags(session, weights))
     return TagsAnswer(tags=[TagShape(tag=tag, count=count) for tag, count in known])

@@ -14,19 +14,18 @@ from keyscope.app.api.labels import Done
 from keyscope.app.labels import lists
 from keyscope.app.labels.lists import Summary
 from keyscope.app.labels.team_models import ListEntry
-from keyscope.app.web import shapes as models
+from keyscope.app.web import shapes
 from keyscope.app.web.dependencies import LabelsDatabase, ListId, OpenRun, Runs
-from keyscope.contract.keys import KeyId
-from keyscope.contract.wire import KeyName
+from keyscope.contract.keys import KeyId, KeyName
 
-READING = models.failures(404, 422, 503)
-WRITING = models.failures(403, 404, 422, 503)
-CHANGING = WRITING | models.failures(409)
+READING = shapes.failures(404, 422, 503)
+WRITING = shapes.failures(403, 404, 422, 503)
+CHANGING = WRITING | shapes.failures(409)
 router = APIRouter(tags=["lists"])
 
 Keys = Annotated[list[KeyName], Field(max_length=lists.MOST_KEYS)]
 Note = Annotated[str, Field(max_length=lists.LONGEST_NOTE)]
-Version = Annotated[int, Field(ge=1, description="Version that was seen; where there is a later one, nothing changes")]
+Version = Annotated[int, Field(ge=1, description="The version you have seen; if there is a later one, nothing changes")]
 
 
 class _Body(BaseModel):
@@ -34,15 +33,15 @@ class _Body(BaseModel):
 
 
 class ListBody(_Body):
-    """A list to make."""
+    """A new list."""
 
     name: str = Field(min_length=1, max_length=lists.LONGEST_NAME)
-    shared: bool = Field(True, description="Seen and filled by everybody, or by its owner alone")
+    shared: bool = Field(True, description="Whether everybody sees and fills it, or only its owner")
     keys: Keys = Field(default_factory=list, description="In the order of the list")
 
 
 class RenameBody(_Body):
-    """Another name for a list, and who sees it."""
+    """A new name for a list, and who sees it."""
 
     name: str = Field(min_length=1, max_length=lists.LONGEST_NAME)
     shared: bool
@@ -50,21 +49,21 @@ class RenameBody(_Body):
 
 
 class KeysBody(_Body):
-    """Keys to put at the end of a list."""
+    """Keys to append to a list."""
 
     keys: Keys = Field(min_length=1)
     note: Note = ""
 
 
 class NoteBody(_Body):
-    """What a list says of a key."""
+    """The note on a key of a list."""
 
     note: Note
     version: Version
 
 
 class PlaceBody(_Body):
-    """Where in a list a key stands."""
+    """The new place of a key in a list."""
 
     place: int = Field(ge=0, description="From 0")
     version: Version
@@ -84,7 +83,6 @@ class ListShape(BaseModel):
 
     @classmethod
     def of(cls, summary: Summary) -> "ListShape":
-        """The shape of a list."""
         found = summary.list
         return cls(
             id=found.id,
@@ -109,7 +107,7 @@ class EntryShape(BaseModel):
 
 
 class ListsAnswer(BaseModel):
-    """The lists one may see, the newest first."""
+    """The lists you may see, the newest first."""
 
     ok: Literal[True] = True
     lists: list[ListShape]
@@ -124,28 +122,28 @@ class ListAnswer(BaseModel):
 
 
 class AddedAnswer(BaseModel):
-    """How many keys are new in the list."""
+    """How many keys were added."""
 
     ok: Literal[True] = True
     added: int
 
 
-@router.get("/lists", responses=models.failures(503))
+@router.get("/lists", responses=shapes.failures(503))
 def show_lists(visitor: Visitor, database: LabelsDatabase) -> ListsAnswer:
-    """Every list one may see, of all models."""
+    """Every list you may see, of all models."""
     return _lists(database.read(lambda session: lists.visible_lists(session, _name(visitor))))
 
 
-@router.get("/runs/{run}/lists", responses=models.OF_A_RUN | models.failures(503))
+@router.get("/runs/{run}/lists", responses=shapes.OF_A_RUN | shapes.failures(503))
 def show_lists_of_run(run: OpenRun, visitor: Visitor, database: LabelsDatabase) -> ListsAnswer:
-    """Every list of keys of the run's weights that one may see."""
+    """Every list of the run's weights that you may see."""
     weights = run.manifest.model.weights_sha256
     return _lists(database.read(lambda session: lists.visible_lists(session, _name(visitor), weights)))
 
 
 @router.post("/runs/{run}/lists", status_code=201, responses=WRITING)
 def make_list(run: OpenRun, body: ListBody, person: Labeler, database: LabelsDatabase) -> ListAnswer:
-    """Make a list of keys of the run's weights."""
+    """Make a list for the run's weights."""
     weights, keys = run.manifest.model.weights_sha256, [KeyId.parse(key) for key in body.keys]
     for key in keys:
         queries.check_key(run.manifest, key)
@@ -162,39 +160,39 @@ def show_list(list_id: ListId, visitor: Visitor, database: LabelsDatabase) -> Li
         return Summary(lists.get_list(session, list_id, _name(visitor)), len(entries)), entries
 
     summary, entries = database.read(load)
-    shapes = [
+    keys = [
         EntryShape(
             key=str(each.key), note=each.note, version=each.version, person=each.person, created_at=each.created_at
         )
         for each in entries
     ]
-    return ListAnswer(list=ListShape.of(summary), keys=shapes)
+    return ListAnswer(list=ListShape.of(summary), keys=keys)
 
 
 @router.patch("/lists/{list}", responses=CHANGING)
 def rename_list(list_id: ListId, body: RenameBody, person: Labeler, database: LabelsDatabase) -> ListAnswer:
-    """Change a list's name and who sees it; its owner and admins may."""
+    """Change a list's name and who sees it; allowed for its owner and admins."""
     database.write(lambda session: lists.rename_list(session, list_id, person, body.name, body.shared, body.version))
     return show_list(list_id, person, database)
 
 
 @router.delete("/lists/{list}", responses=WRITING)
 def put_list_away(list_id: ListId, person: Labeler, database: LabelsDatabase) -> Done:
-    """Put a list away; its owner and admins may, and its owner may bring it back."""
+    """Put a list away; allowed for its owner and admins. Its owner can bring it back."""
     database.write(lambda session: lists.put_away(session, list_id, person))
     return Done()
 
 
 @router.post("/lists/{list}/restore", responses=WRITING)
 def bring_list_back(list_id: ListId, person: Labeler, database: LabelsDatabase) -> ListAnswer:
-    """Bring back a list that one has put away."""
+    """Bring back one of your lists that was put away."""
     database.write(lambda session: lists.bring_back(session, list_id, person))
     return show_list(list_id, person, database)
 
 
 @router.post("/lists/{list}/keys", responses=WRITING)
 def add_to_list(list_id: ListId, body: KeysBody, person: Labeler, runs: Runs, database: LabelsDatabase) -> AddedAnswer:
-    """Put keys at the end of a list; those it has stay where they are."""
+    """Append keys to a list; keys already in it keep their place."""
     keys = [KeyId.parse(key) for key in body.keys]
     lists.check_keys(runs, database, list_id, person.name, keys)
     added = database.write(lambda session: lists.add_keys(session, list_id, person, keys, body.note))
@@ -203,7 +201,7 @@ def add_to_list(list_id: ListId, body: KeysBody, person: Labeler, runs: Runs, da
 
 @router.delete("/lists/{list}/keys/{key}", responses=WRITING)
 def remove_from_list(list_id: ListId, key: str, person: Labeler, database: LabelsDatabase) -> Done:
-    """Take a key out of a list."""
+    """Remove a key from a list."""
     parsed = KeyId.parse(key)
     database.write(lambda session: lists.remove_key(session, list_id, person, parsed))
     return Done()
@@ -211,7 +209,7 @@ def remove_from_list(list_id: ListId, key: str, person: Labeler, database: Label
 
 @router.put("/lists/{list}/keys/{key}/note", responses=CHANGING)
 def note_in_list(list_id: ListId, key: str, body: NoteBody, person: Labeler, database: LabelsDatabase) -> Done:
-    """Change what a list says of a key."""
+    """Change the note on a key of a list."""
     parsed = KeyId.parse(key)
     database.write(lambda session: lists.set_note(session, list_id, person, parsed, body.note, body.version))
     return Done()
@@ -219,7 +217,7 @@ def note_in_list(list_id: ListId, key: str, body: NoteBody, person: Labeler, dat
 
 @router.put("/lists/{list}/keys/{key}/place", responses=CHANGING)
 def place_in_list(list_id: ListId, key: str, body: PlaceBody, person: Labeler, database: LabelsDatabase) -> Done:
-    """Put a key at another place of a list; the list's version is what has to be seen."""
+    """Move a key within a list; `version` is the list's."""
     parsed = KeyId.parse(key)
     database.write(lambda session: lists.move_key(session, list_id, person, parsed, body.place, body.version))
     return Done()

@@ -1,4 +1,4 @@
-"""Mask keys and regenerate: requests checked against the run, then handed to the worker with its weights."""
+"""Mask keys and regenerate: check requests against the run, then pass them to the worker with its weights."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -33,7 +33,7 @@ from keyscope.serving.streams import EVENT_STREAM, Closing
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 RESPONSES: Responses = {
     200: {
-        "description": "Both branches; with Accept: text/event-stream the events token, then done or error",
+        "description": "Both branches; with Accept: text/event-stream, `token` events, then `done` or `error`",
         "content": {EVENT_STREAM: {}},
     },
     **failures(400, 403, 404, 413, 422, 429, 502, 503),
@@ -43,11 +43,11 @@ READING: Responses = {
     **failures(400, 403, 404, 413, 422, 429, 502, 503),
     409: RESPONSES[409],
 }
-router = APIRouter(prefix="/live", tags=["live"], dependencies=[needs(Role.LABELER)])  # it costs compute
+router = APIRouter(prefix="/live", tags=["live"], dependencies=[needs(Role.LABELER)])  # generation costs compute
 
 
 class StatusAnswer(BaseModel):
-    """Whether a run's model can generate now."""
+    """Whether a run's model can generate at the moment."""
 
     ok: Literal[True] = True
     state: State
@@ -65,7 +65,7 @@ async def live_status(run: Annotated[str, Query()], runs: Runs, workers: LiveWor
 
 @router.post("/generate", response_model=GenerateAnswer, responses=RESPONSES)
 async def generate(request: Request, body: GenerateRequest, runs: Runs, workers: LiveWorkers) -> Response:
-    """Continue a prompt twice, as the model is and with keys masked; the two branches share every random draw."""
+    """Continue a prompt twice, unmasked and with keys masked; both branches share every random draw."""
     manifest = await _manifest(runs, body.run)
     if EVENT_STREAM not in request.headers.get("accept", ""):
         whole = await unless_gone(request, workers.generate(manifest, body))
@@ -73,7 +73,7 @@ async def generate(request: Request, body: GenerateRequest, runs: Runs, workers:
     wanted = for_worker(manifest, body)
     worker, _ = await workers.find(manifest)
     async with AsyncExitStack() as stack:
-        # The worker answers when the request's turn has come, so a refusal still is a status of ours.
+        # The worker responds once the request's turn has come, so a refusal can still become our status.
         answer = await unless_gone(request, stack.enter_async_context(worker.ask("generate", wanted, EVENT_STREAM)))
         return _Events(relay_events(answer), stack.pop_all())
 
@@ -82,8 +82,8 @@ async def generate(request: Request, body: GenerateRequest, runs: Runs, workers:
 async def activations(
     request: Request, body: ActivationsRequest, runs: Runs, workers: LiveWorkers, database: LabelsDatabase
 ) -> ActivationsAnswer:
-    """Which keys are behind a token of a text, or behind several, what each gave to the next token, how rare that is in
-    the corpus and what people say of it.
+    """The keys that produce one or more tokens of a text: what each contributes to the next token, how rare its
+    coefficient is in the corpus, and its labels.
     """
     run = await run_in_threadpool(runs.get, body.run)
     return await unless_gone(request, read_activations(run, workers, body, database))
@@ -91,7 +91,7 @@ async def activations(
 
 @router.post("/lens", responses=READING)
 async def lens(request: Request, body: LensRequest, runs: Runs, workers: LiveWorkers) -> LensAnswer:
-    """What the model would say after each token of a text if it ended after each layer."""
+    """What the model would predict after each token of a text if it ended at each layer."""
     return await unless_gone(request, workers.lens(await _manifest(runs, body.run), body))
 
 

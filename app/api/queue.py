@@ -1,4 +1,4 @@
-"""The labelling queue for programs: the next key, its lease, and what is skipped."""
+"""The labelling queue: take the next key, renew or release its lease, or skip it."""
 
 from datetime import datetime
 from typing import Literal
@@ -17,34 +17,34 @@ router = APIRouter(tags=["labels"])
 
 
 class KeyLeased(KeyscopeError):
-    """Somebody else is labelling a key at this moment."""
+    """Somebody else is labelling the key at the moment."""
 
     code = "key_leased"
     status = 409
 
 
 class QueueBody(BaseModel):
-    """Which keys to go through."""
+    """Which keys to label."""
 
     model_config = ConfigDict(extra="forbid")
 
     strategy: Strategy = Strategy.SAMPLE
-    seed: int = Field(0, ge=0, lt=2**31, description="Of the sample: the same seed gives everybody the same keys")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the sample; the same seed gives everybody the same keys")
     people: int = Field(
         1,
         ge=1,
         le=100,
-        description="A key of the sample, or one of high impact, is offered until so many have labelled it",
+        description="How many people label each key of the strategies sample and impact",
     )
-    list_id: int | None = Field(None, ge=1, lt=2**31, description="The saved list, for the strategy list")
+    list_id: int | None = Field(None, ge=1, lt=2**31, description="The list, for the strategy list")
 
 
 class QueueAnswer(BaseModel):
-    """What there is to label."""
+    """The next key, and how much is left."""
 
     ok: Literal[True] = True
-    key: str | None = Field(description="The next key, leased to you; null where there is none for you now")
-    left: int = Field(description="Keys still to be labelled, those included that others have now")
+    key: str | None = Field(description="The next key, leased to you; null if nothing is available for you now")
+    left: int = Field(description="Keys still to label, including those leased to others")
 
 
 class LeaseAnswer(BaseModel):
@@ -56,7 +56,7 @@ class LeaseAnswer(BaseModel):
 
 @router.post("/runs/{run}/queue", responses=WRITING)
 def take_next_key(run: OpenRun, body: QueueBody, person: Labeler, database: LabelsDatabase) -> QueueAnswer:
-    """The key to label next, leased to you for some minutes so that nobody else is given it."""
+    """The next key to label, leased to you for a few minutes so nobody else gets it."""
     wanted = Wanted(body.strategy, body.seed, body.people, body.list_id)
     offer = next_key(database, run, wanted, person.name)
     return QueueAnswer(key=None if offer.key is None else str(offer.key), left=offer.left)
@@ -64,23 +64,23 @@ def take_next_key(run: OpenRun, body: QueueBody, person: Labeler, database: Labe
 
 @router.put("/runs/{run}/keys/{key}/lease", responses=WRITING)
 def renew_lease(target: LabelledKey, person: Labeler, database: LabelsDatabase) -> LeaseAnswer:
-    """Keep a key for some minutes more, or take one that is free."""
+    """Hold a key for a few more minutes, or take one that is free."""
     expires_at = database.write(lambda session: leases.take(session, target, person.name))
     if expires_at is None:
         holder = database.read(lambda session: leases.holder(session, target))
-        raise KeyLeased(f"{holder or 'somebody else'} is labelling {target.key} at this moment: ask for the next key")
+        raise KeyLeased(f"{holder or 'somebody else'} is labelling {target.key} at the moment: ask for the next key")
     return LeaseAnswer(expires_at=expires_at)
 
 
 @router.delete("/runs/{run}/keys/{key}/lease", responses=WRITING)
 def release_lease(target: LabelledKey, person: Labeler, database: LabelsDatabase) -> Done:
-    """Give a key back; one that you do not have stays as it is."""
+    """Release a key, if you hold it."""
     database.write(lambda session: leases.release(session, target, person.name))
     return Done()
 
 
 @router.put("/runs/{run}/keys/{key}/skip", responses=WRITING)
 def skip_key(target: LabelledKey, person: Labeler, database: LabelsDatabase) -> Done:
-    """Give a key back and be given others for the rest of the day."""
+    """Release a key and do not get it again today."""
     database.write(lambda session: leases.skip(session, target, person.name))
     return Done()

@@ -1,12 +1,11 @@
-"""Exact search over all keys of a run."""
+"""Search all keys of a run by exact criteria."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from keyscope.app.queries.search import search
-from keyscope.app.web import shapes as models
-from keyscope.app.web import shaping as shapes
+from keyscope.app.web import shapes, shaping
 from keyscope.app.web.dependencies import Cursor, OpenRun
 from keyscope.app.web.search_query import Searched, UnknownTokens
 
@@ -14,7 +13,7 @@ MAX_LIMIT = 1000
 router = APIRouter(tags=["search"])
 
 
-@router.get("/runs/{run}/search", responses=models.OF_A_RUN | models.failures(503))
+@router.get("/runs/{run}/search", responses=shapes.OF_A_RUN | shapes.failures(503))
 def search_keys(
     run: OpenRun,
     cursor: Cursor,
@@ -22,10 +21,10 @@ def search_keys(
     unknown: UnknownTokens,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
-) -> models.SearchAnswer:
-    """The keys for which all criteria hold, in order."""
+) -> shapes.SearchAnswer:
+    """A page of the keys that match all criteria, sorted."""
     found = search(cursor, run.vocabulary, wanted, limit, offset)
-    return models.SearchAnswer(
+    return shapes.SearchAnswer(
         total=found.total,
         by_layer=found.by_layer(run.manifest.model.n_layers),
         unknown_tokens=unknown,
@@ -33,5 +32,5 @@ def search_keys(
         order=found.order,
         limit=limit,
         offset=offset,
-        keys=[shapes.found_key(hit) for hit in found.hits],
+        keys=[shaping.found_key(hit) for hit in found.hits],
     )

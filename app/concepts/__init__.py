@@ -1,1 +1,1 @@
-"""Concepts that people define: kept in the labels database with every version, and tried on a run's windows."""
+"""Concepts that people define, stored with all versions, and previewed on a run's windows."""

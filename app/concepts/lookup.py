@@ -1,4 +1,4 @@
-"""Which concepts there are for a run: shipped, saved, and those that only its analyses know of."""
+"""Find the concepts of a run: shipped ones, saved ones, and ones known only from its analyses."""
 
 import json
 
@@ -14,7 +14,7 @@ _COMPUTED = "SELECT name, definition FROM concepts ORDER BY concept"
 
 
 def all_concepts(cursor: duckdb.DuckDBPyConnection, database: Database) -> tuple[list[KnownConcept], str | None]:
-    """Every concept by name, each once; and why saved ones are missing, where the database does not answer."""
+    """Every concept once, and why saved ones are missing if the database is unavailable."""
     problem = None
     try:
         known = database.read(repository.known_concepts)
@@ -25,7 +25,7 @@ def all_concepts(cursor: duckdb.DuckDBPyConnection, database: Database) -> tuple
 
 
 def find_concept(cursor: duckdb.DuckDBPyConnection, database: Database, name: str) -> KnownConcept:
-    """The concept of a name.
+    """The concept with a name.
 
     Raises:
         UnknownConcept: there is none.
@@ -39,11 +39,11 @@ def find_concept(cursor: duckdb.DuckDBPyConnection, database: Database, name: st
 
 
 def _computed(cursor: duckdb.DuckDBPyConnection) -> list[KnownConcept]:
-    """Those of the run's analyses; an analysis may have come from where another database is."""
+    """The concepts in the run's analyses, which may have been computed next to another database."""
     found: dict[str, KnownConcept] = {}
     for name, definition in rows(cursor, _COMPUTED):
         try:
             found[name] = KnownConcept(define(json.loads(definition)), person="")
         except InvalidConcept:
-            continue  # another version's pattern, which this one cannot read
+            continue  # a pattern from another version that this one cannot parse
     return list(found.values())

@@ -1,4 +1,4 @@
-"""The table of concepts that people have defined."""
+"""The table of concepts that people define."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from keyscope.contract.concepts import LONGEST_NAME, Concept, define
 
 
 class ConceptVersion(Base):
-    """One version of a concept's definition; versions are added, never changed, and the latest is in force."""
+    """One version of a concept; versions are added, never changed, and the latest is in force."""
 
     __tablename__ = "concepts"
     __table_args__ = (UniqueConstraint("name", "number", name="concepts_one_after_another"),)
@@ -29,7 +29,6 @@ class ConceptVersion(Base):
 
     @property
     def concept(self) -> Concept:
-        """The definition."""
         return define(
             {"name": self.name, "title": self.title, "description": self.description, "patterns": self.patterns}
         )

@@ -1,4 +1,4 @@
-"""A pattern tried on the windows that a run has stored: how often it matches, and where."""
+"""Try a pattern on a run's stored windows: how often it matches, and where."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from keyscope.contract.concepts import Pattern
 from keyscope.contract.patterns import Regex, Span, identifier_spans
 
 MOST_WINDOWS = 1000
-"""Windows that are looked at, in an order that has nothing to do with what is in them."""
+"""Windows searched, in an order unrelated to their content."""
 MOST_EXAMPLES = 6
 MOST_MATCHES = 200
-"""Matches counted in one window; more say nothing more, and a person waits for the answer."""
+"""Matches counted per window; more would add nothing, and a person is waiting."""
 AROUND = 60
-"""Characters shown on either side of a match."""
+"""Characters shown on each side of a match."""
 
 _WINDOWS = """
     SELECT w.token_ids, w.line, f.path FROM windows w JOIN files f USING (file_id)
@@ -37,11 +37,11 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a pattern matches in some windows of one language."""
+    """A pattern's matches in some windows of one language."""
 
     language: str
     windows: int
-    """Windows looked at."""
+    """Windows searched."""
     windows_with: int
     matches: int
     examples: Sequence[Shown]
@@ -52,7 +52,7 @@ def preview(
 ) -> Preview | None:
     """Try a pattern; None for a query, which needs the syntax tree of a whole file.
 
-    Identifiers are found in comments and strings too: what is a comment is not known without a syntax tree.
+    Identifiers also match in comments and strings, which cannot be told apart without a syntax tree.
     """
     matcher = _matcher(pattern)
     if matcher is None:

@@ -1,4 +1,4 @@
-"""Concepts read and saved; those that are shipped cannot be changed."""
+"""Read and save concepts; shipped ones cannot be changed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ _SHIPPED = {concept.name: concept for concept in SHIPPED}
 
 
 class UnknownConcept(NotFound):
-    """No concept of that name was shipped or saved."""
+    """No concept with that name was shipped or saved."""
 
     code = "unknown_concept"
 
 
 class NameTaken(KeyscopeError):
-    """There is a concept of that name already."""
+    """A concept with that name already exists."""
 
     code = "name_taken"
     status = 409
 
 
 class ConceptChanged(KeyscopeError):
-    """The concept is no longer the version that a change of it was based on."""
+    """The concept changed after it was last seen."""
 
     code = "concept_changed"
     status = 409
@@ -37,34 +37,33 @@ class ConceptChanged(KeyscopeError):
 
 @dataclass(frozen=True, slots=True)
 class KnownConcept:
-    """A concept, shipped or saved."""
+    """A shipped or saved concept."""
 
     concept: Concept
     version: int = 0
-    """0 for one that is shipped."""
+    """0 for a shipped concept."""
     person: str | None = None
     created_at: datetime | None = None
 
     @property
     def shipped(self) -> bool:
-        """Does it come with the product?"""
         return self.version == 0
 
 
 def known_concepts(session: Session) -> list[KnownConcept]:
-    """Shipped concepts, then the latest version of every saved one by name."""
+    """Shipped concepts, then the latest version of each saved one, by name."""
     latest = select(func.max(ConceptVersion.id)).group_by(ConceptVersion.name)
     saved = session.scalars(select(ConceptVersion).where(ConceptVersion.id.in_(latest)).order_by(ConceptVersion.name))
     return [*shipped_concepts(), *map(_known, saved)]
 
 
 def shipped_concepts() -> list[KnownConcept]:
-    """Those that come with the product."""
+    """The concepts that come with Keyscope."""
     return [KnownConcept(concept) for concept in SHIPPED]
 
 
 def get_concept(session: Session, name: str) -> KnownConcept:
-    """The concept of that name, its latest version.
+    """The latest version of the concept with that name.
 
     Raises:
         UnknownConcept: there is none.
@@ -73,37 +72,37 @@ def get_concept(session: Session, name: str) -> KnownConcept:
         return KnownConcept(_SHIPPED[name])
     latest = _latest(session, name)
     if latest is None:
-        raise UnknownConcept(f"there is no concept {name!r}: see the list of those there are, or define it")
+        raise UnknownConcept(f"there is no concept {name!r}: see the list of concepts, or define it")
     return _known(latest)
 
 
 def versions(session: Session, name: str) -> Sequence[KnownConcept]:
-    """Every version of a saved concept, the latest first; none for one that is shipped."""
+    """Every version of a saved concept, the latest first; empty for a shipped one."""
     chosen = select(ConceptVersion).where(ConceptVersion.name == name).order_by(ConceptVersion.number.desc())
     return [_known(version) for version in session.scalars(chosen)]
 
 
 def save_concept(session: Session, concept: Concept, person: str, based_on: int = 0) -> KnownConcept:
-    """Save a definition: a new concept, or a new version of the one that it is based on.
+    """Save a new concept, or a new version of one; `based_on` is the version the change started from, 0 for none.
 
-    A version that says what the latest says already is that one.
+    A definition equal to the latest version adds none.
 
     Raises:
-        NameTaken: it is to be new, and there is one of its name that says something else.
-        ConceptChanged: the latest version is not number `based_on`.
+        NameTaken: the concept should be new, but the name already has another definition.
+        ConceptChanged: the latest version is not `based_on`.
     """
     if concept.name in _SHIPPED:
-        raise NameTaken(f"{concept.name} comes with Keyscope and stays as it is: choose another name")
+        raise NameTaken(f"{concept.name} comes with Keyscope and cannot be changed: choose another name")
     latest = _latest(session, concept.name)
     if latest is not None and latest.concept == concept:
         return _known(latest)
     number = latest.number if latest is not None else 0
     if number != based_on:
         if not based_on:
-            raise NameTaken(f"there is a concept {concept.name} already: change that one, or choose another name")
+            raise NameTaken(f"there is already a concept {concept.name}: change that one, or choose another name")
         raise ConceptChanged(
-            f"{concept.name} has version {number} by now, and this is a change of version {based_on}: "
-            "look at the latest, then change that"
+            f"{concept.name} is now at version {number}, but you changed version {based_on}: "
+            "look at the latest version, then change that"
         )
     version = ConceptVersion(
         name=concept.name,

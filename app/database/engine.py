@@ -1,4 +1,4 @@
-"""The labels database: its address, its schema and its transactions."""
+"""The labels database: its address, schema and transactions."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -21,39 +21,39 @@ from keyscope.contract.errors import KeyscopeError
 
 Result = TypeVar("Result")
 ATTEMPTS = 10
-"""How often a change is tried before other writers win."""
+"""How often a write is retried when other writers come first."""
 BUSY_SECONDS = 30
-"""How long a writer of SQLite waits for another one."""
+"""How long one SQLite writer waits for another."""
 
 
 class DatabaseUnavailable(KeyscopeError):
-    """The labels database cannot be used now."""
+    """The labels database cannot be used at the moment."""
 
     code = "database_unavailable"
     status = 503
 
 
 class ConnectionLost(DatabaseUnavailable):
-    """The server of the labels database closed the connection."""
+    """The database server closed the connection."""
 
     code = "database_connection_lost"
 
 
 class SchemaBehind(DatabaseUnavailable):
-    """The labels database was made by another version."""
+    """The schema of the labels database is not the one this version needs."""
 
     code = "database_behind"
 
 
 class InvalidDatabaseUrl(KeyscopeError, ValueError):
-    """An address of a database that cannot be read."""
+    """The address of the database is not valid."""
 
     code = "invalid_database_url"
     status = 500
 
 
 class Database:
-    """One labels database; connections are made when they are needed."""
+    """The labels database; connects when first used."""
 
     def __init__(self, url: str) -> None:
         self.url = database_url(url)
@@ -61,7 +61,7 @@ class Database:
         self._checked = False
 
     def create_missing(self) -> None:
-        """Make the file of an SQLite database that is not there yet; every other database is left as it is.
+        """Make the file of an SQLite database if it does not exist; other databases are left alone.
 
         Raises:
             DatabaseUnavailable: the file cannot be written.
@@ -72,11 +72,11 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session that is committed at the end, once; rolled back after an error.
+        """A session that commits at the end, or rolls back after an error.
 
         Raises:
-            SchemaBehind: the schema is not the one of this version.
-            DatabaseUnavailable: the database is locked, read-only or not reachable.
+            SchemaBehind: the schema is not this version's.
+            DatabaseUnavailable: the database is locked, read-only or unreachable.
         """
         try:
             self._check_schema()
@@ -88,7 +88,7 @@ class Database:
             raise _unavailable(self.url, error) from error
 
     def read(self, work: Callable[[Session], Result]) -> Result:
-        """What `work` answers from a transaction of its own, asked once more where the connection was lost.
+        """Run `work` in a transaction and return its result; retry once if the connection was lost.
 
         Raises:
             DatabaseUnavailable: as for `transaction`.
@@ -101,10 +101,10 @@ class Database:
                 return work(session)
 
     def write(self, work: Callable[[Session], Result]) -> Result:
-        """What `work` answers from a transaction of its own.
+        """Run `work` in a transaction and return its result.
 
-        It runs again where another writer was there first, and once more where the connection was lost before the end
-        of `work`. A connection lost in the commit leaves open whether it took place, so that is an error.
+        `work` is retried when another writer came first, and once if the connection was lost before `work` had
+        finished. If it is lost during the commit, nobody knows whether the commit took place, so that is an error.
 
         Raises:
             DatabaseUnavailable: as for `transaction`.
@@ -124,10 +124,9 @@ class Database:
                 if done or lost:
                     raise
                 lost = True
-        raise AssertionError("an attempt is the last")
+        raise AssertionError("the last attempt returns or raises")
 
     def close(self) -> None:
-        """Close all connections."""
         self.engine.dispose()
 
     def _check_schema(self) -> None:
@@ -145,15 +144,17 @@ class Database:
 
 
 def database_url(text: str) -> URL:
-    """The address as SQLAlchemy takes it, PostgreSQL through psycopg.
+    """The address for SQLAlchemy, with psycopg as the driver of PostgreSQL.
 
     Raises:
-        InvalidDatabaseUrl: it is no address of SQLite or PostgreSQL.
+        InvalidDatabaseUrl: the address is not one of SQLite or PostgreSQL.
     """
     try:
         url = make_url(text)
     except ArgumentError as error:
-        raise InvalidDatabaseUrl(f"{text!r} is no database: write sqlite:///FILE or postgresql://…") from error
+        raise InvalidDatabaseUrl(
+            f"{text!r} is not the address of a database: write sqlite:///FILE or postgresql://…"
+        ) from error
     backend = url.get_backend_name()
     if backend in ("postgres", "postgresql"):
         return url.set(drivername="postgresql+psycopg")
@@ -163,7 +164,7 @@ def database_url(text: str) -> URL:
 
 
 def make_engine(url: URL) -> Engine:
-    """An engine; one of SQLite in WAL mode, so that readers never wait for a writer."""
+    """An engine; SQLite is put in WAL mode, so readers never wait for a writer."""
     if url.get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True)
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
@@ -172,7 +173,7 @@ def make_engine(url: URL) -> Engine:
 
 
 def upgrade(url: URL | str, revision: str = "head") -> None:
-    """Bring the schema of a database to this version's; a missing SQLite file is made.
+    """Bring a database's schema up to this version's; make the SQLite file if it is missing.
 
     Raises:
         DatabaseUnavailable: the database cannot be reached or written.
@@ -187,7 +188,7 @@ def upgrade(url: URL | str, revision: str = "head") -> None:
 
 
 def downgrade(url: URL | str, revision: str) -> None:
-    """Take the schema back to an earlier version."""
+    """Take the schema back to an earlier revision."""
     command.downgrade(_config(database_url(url) if isinstance(url, str) else url), revision)
 
 
@@ -204,8 +205,8 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 def _is_unavailable(error: DBAPIError) -> bool:
-    """Is it the database that failed, rather than a statement of ours?"""
-    # A file that is no database is a DatabaseError itself; statements that fail are subclasses of it.
+    """Whether the database failed, rather than one of our statements."""
+    # A file that is not a database raises DatabaseError itself; failing statements raise subclasses of it.
     return isinstance(error, OperationalError) or error.connection_invalidated or type(error) is DatabaseError
 
 
@@ -215,5 +216,5 @@ def _unavailable(url: URL, error: DBAPIError) -> DatabaseUnavailable:
     lost = error.connection_invalidated
     return (ConnectionLost if lost else DatabaseUnavailable)(
         f"the labels database {place} {'closed the connection' if lost else 'cannot be used'}: {cause}; "
-        "try again, or see that it can be reached and written"
+        "try again, or check that it can be reached and written"
     )

@@ -1,28 +1,24 @@
 """All claims tried on a run."""
 
-from keyscope.app.analyses.agreement import claims as agreement
+from keyscope.app.analyses import kinds
 from keyscope.app.analyses.claim import Claim, Cursor, Finding, tried
-from keyscope.app.analyses.concepts import claims as concepts
-from keyscope.app.analyses.firing import claims as firing
-from keyscope.app.analyses.syntax import claims as syntax
 from keyscope.app.findings import run_file
 from keyscope.contract.manifest import Manifest
 
-CLAIMS: tuple[Claim, ...] = tuple(
-    sorted(
-        (*run_file.CLAIMS, *syntax.CLAIMS, *concepts.CLAIMS, *agreement.CLAIMS, *firing.CLAIMS),
-        key=lambda claim: claim.number,
-    )
-)
+
+def claims() -> list[Claim]:
+    """The claims about the run file and about every kind of analysis, by number."""
+    of_kinds = [claim for kind in kinds.KINDS for claim in kind.claims]
+    return sorted((*run_file.CLAIMS, *of_kinds), key=lambda claim: claim.number)
 
 
 def findings(cursor: Cursor, manifest: Manifest) -> list[Finding]:
-    """Every claim, tried where its figures are there."""
-    return tried(CLAIMS, cursor, manifest)
+    """Every claim, tried if its figures were computed."""
+    return tried(claims(), cursor, manifest)
 
 
 def markdown(found: list[Finding]) -> str:
-    """The findings as a table of Markdown."""
+    """The findings as a Markdown table."""
     lines = ["| | claim | we measured | verdict |", "|---|---|---|---|"]
     for each in found:
         cells = str(each.claim.number), each.claim.title, each.measured.whole, each.measured.verdict

@@ -1,8 +1,7 @@
-"""Claims about triggers and weights, on the run file itself; their intervals are over keys, as if these were a sample."""
+"""Claims about triggers and weights, tried on the run file itself; intervals treat the keys as if they were a sample."""
 
-from math import nan
-
-from keyscope.app.analyses.claim import Claim, Cursor, Measured, Rate, Z, judged
+from keyscope.app.analyses.claim import Claim, Cursor, Measured, Z, change, judged, number, percent
+from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.manifest import Manifest
 
@@ -17,11 +16,11 @@ _COSINES = """
     SELECT layer, avg(cos_key_value), stddev_samp(cos_key_value) / sqrt(count(*)), count(*)
     FROM keys GROUP BY layer ORDER BY layer"""
 _SAMPLED_LAYERS = 8
-"""The distinct files are counted in about so many layers, for the rest would cost a scan of all triggers."""
+"""About how many layers distinct files are counted in, because all layers would cost a scan of all triggers."""
 
 
 def harvest(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """How far the strongest trigger of a key stands out, and from how many files triggers come."""
+    """How far a key's strongest trigger stands out, and how many files its triggers come from."""
     total, alive, varying = rows(cursor, _COUNTS)[0]
     if not varying:
         return None
@@ -29,12 +28,12 @@ def harvest(cursor: Cursor, manifest: Manifest) -> Measured | None:
     every = max(1, manifest.model.n_layers // _SAMPLED_LAYERS)
     distinct = _mean(*rows(cursor, _FILES, [every])[0])
     return Measured(
-        f"{total:,} keys, {total - alive:,} of them dead; the strongest trigger lies {median.number()} standard deviations "
-        f"over the mean for the median key, {tenth.number()} for the lowest tenth; {distinct.share()} of a key's triggers "
+        f"{total:,} keys, {total - alive:,} of them dead; the strongest trigger is {number(median)} standard deviations "
+        f"above the mean for the median key, {number(tenth)} for the lowest tenth; {percent(distinct)} of a key's triggers "
         "come from different files; intervals over keys",
         judged(
-            total == manifest.n_keys and median.low >= 5 and distinct.low >= 0.5,
-            total != manifest.n_keys or median.high < 2,
+            total == manifest.n_keys and median.at_least(5) and distinct.at_least(0.5),
+            total != manifest.n_keys or median.below(2),
         ),
     )
 
@@ -44,26 +43,29 @@ def cosines(cursor: Cursor, manifest: Manifest) -> Measured | None:
     found = rows(cursor, _COSINES)
     if len(found) < 3 or any(row[1] is None or row[2] is None for row in found):
         return None
-    layers = [(layer, _mean(mean, error), n) for layer, mean, error, n in found]
+    layers = [(layer, _mean(mean, error, n)) for layer, mean, error, n in found]
     lower, upper = layers[: 2 * len(layers) // 3], layers[2 * len(layers) // 3 :]
-    highest, lowest = max(lower, key=lambda each: each[1].estimate), min(upper, key=lambda each: each[1].estimate)
-    text, above = (f"{mean.change(3)} in layer {layer}, n = {n:,} keys" for layer, mean, n in (highest, lowest))
+    highest, lowest = max(lower, key=lambda each: each[1].value), min(upper, key=lambda each: each[1].value)
+    text, above = (f"{change(mean, 3)} in layer {layer}, n = {mean.n:,} keys" for layer, mean in (highest, lowest))
     return Measured(
-        f"mean cosine of key and value: highest of the lower two thirds {text}; lowest above {above}",
-        judged(highest[1].low > 0 > lowest[1].high, highest[1].high < 0 or lowest[1].above(highest[1])),
+        f"mean cosine of key and value: highest in the lower two thirds {text}; lowest above {above}",
+        judged(
+            highest[1].above(0) and lowest[1].below(0),
+            highest[1].below(0) or lowest[1].above(highest[1]),
+        ),
     )
 
 
-def _quantile(cursor: Cursor, share: float, n: int) -> Rate:
-    """A quantile over keys, its interval from the keys that lie as far to either side as counts of them vary."""
+def _quantile(cursor: Cursor, share: float, n: int) -> Estimate:
+    """A quantile over keys; the ends of its interval are the quantiles at the ends of the interval of `share`."""
     margin = Z * (share * (1 - share) / n) ** 0.5
     wanted = ", ".join(str(min(max(each, 0.0), 1.0)) for each in (share, share - margin, share + margin))
-    return Rate.of(rows(cursor, _HARVEST.format(wanted))[0][0])
+    value, low, high = rows(cursor, _HARVEST.format(wanted))[0][0]
+    return Estimate(value, low, high, n)
 
 
-def _mean(mean: float, error: float | None) -> Rate:
-    margin = nan if error is None else Z * error
-    return Rate(mean, mean - margin, mean + margin)
+def _mean(mean: float, error: float | None, n: int = 0) -> Estimate:
+    return Estimate(mean, n=n) if error is None else Estimate(mean, mean - Z * error, mean + Z * error, n)
 
 
 CLAIMS = (
@@ -71,9 +73,9 @@ CLAIMS = (
         1,
         "Every key has triggers that stand out",
         "All keys of all layers have trigger examples far above their usual coefficients (Haider et al. 2024)",
-        "Expected: all keys are there, the median key's strongest trigger lies 5 standard deviations or more over its "
-        "mean, at least half of a key's triggers come from different files, each by its 95 % interval over keys. Contrary: "
-        "keys are missing, or it lies under 2.",
+        "Expected: all keys are there; the median key's strongest trigger is at least 5 standard deviations above its "
+        "mean; at least half of a key's triggers come from different files; both by the 95 % interval over keys. "
+        "Contrary: keys are missing, or the strongest trigger is less than 2 standard deviations above.",
         None,
         "run_page",
         harvest,
@@ -83,8 +85,8 @@ CLAIMS = (
         "Early keys write what they read, late ones erase it",
         "The cosine of key and value is above 0 in early and middle layers and below 0 in late ones (Gerstner and "
         "Schütze 2025)",
-        "Expected: a mean above 0 in a layer of the lower two thirds and below 0 in one above, each by its 95 % "
-        "interval over keys. Contrary: below 0 everywhere in the lower two thirds, or higher above.",
+        "Expected: a mean above 0 in some layer of the lower two thirds and below 0 in some layer above, each by its "
+        "95 % interval over keys. Contrary: below 0 throughout the lower two thirds, or higher above.",
         None,
         "run_page",
         cosines,

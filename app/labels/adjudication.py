@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from keyscope.app.errors import InvalidParameter
-from keyscope.app.labels.annotator_agreement import Said
+from keyscope.app.labels.annotator_agreement import CurrentLabels
 from keyscope.app.labels.fields import LONGEST_DESCRIPTION
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.repository import Target
@@ -74,10 +74,10 @@ def decide(
     return made
 
 
-def disagreements(session: Session, weights_sha256: str, said: Said) -> list[Disagreement]:
+def disagreements(session: Session, weights_sha256: str, current: CurrentLabels) -> list[Disagreement]:
     """Every key whose current labels are of different kinds, by layer and index."""
     decided = {each.key: each for each in in_force(session, weights_sha256)}
-    return [Disagreement(key, labels, decided.get(key)) for key, labels in said.disputed()]
+    return [Disagreement(key, labels, decided.get(key)) for key, labels in current.disputed()]
 
 
 def in_force(session: Session, weights_sha256: str) -> Iterator[Adjudication]:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from keyscope.app.labels import statistics
 from keyscope.app.labels.models import Kind, Label
-from keyscope.app.labels.statistics import MISSING, Estimate, Ratings
+from keyscope.app.labels.statistics import MISSING, Ratings, Statistic
 from keyscope.contract.keys import KeyId
 
 KINDS = tuple(Kind)
@@ -19,7 +19,7 @@ MOST_PAIRS = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class CurrentLabels:
     """Everyone's current labels of one model's keys."""
 
     people: Sequence[str]
@@ -44,8 +44,10 @@ class Said:
         lowest = np.where(given, self.ratings, len(KINDS)).min(axis=1, initial=len(KINDS))
         for number in np.flatnonzero(lowest < highest):
             layer, index = self.keys[number].tolist()
-            said = [(self.people[at], KINDS[self.ratings[number, at]]) for at in np.flatnonzero(given[number]).tolist()]
-            yield KeyId(layer, index), said
+            given_by = [
+                (self.people[at], KINDS[self.ratings[number, at]]) for at in np.flatnonzero(given[number]).tolist()
+            ]
+            yield KeyId(layer, index), given_by
 
     def of(self, person: str) -> Ratings:
         """One person's ratings; shape `keys`."""
@@ -58,7 +60,7 @@ class Pair:
 
     first: str
     second: str
-    kappa: Estimate
+    kappa: Statistic
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,79 +83,79 @@ class LayerKinds:
     counts: dict[Kind, int]
 
 
-def load(session: Session, weights_sha256: str) -> Said:
+def load(session: Session, weights_sha256: str) -> CurrentLabels:
     """Everyone's current labels of one model's keys, people sorted by name."""
     chosen = select(Label.layer, Label.key_index, Label.person, cast(Label.kind, String)).where(
         Label.weights_sha256 == weights_sha256, Label.superseded_at.is_(None)
     )
     rows = session.execute(chosen).all()
     if not rows:
-        return Said([], np.empty((0, 2), np.int64), np.empty((0, 0), np.int64))
+        return CurrentLabels([], np.empty((0, 2), np.int64), np.empty((0, 0), np.int64))
     layers, indices, persons, kinds = zip(*rows, strict=True)
     keys, row = np.unique(np.array([layers, indices], np.int64).T, axis=0, return_inverse=True)
     people, column = np.unique(np.array(persons, object), return_inverse=True)
     number_of = {kind.value: number for number, kind in enumerate(KINDS)}
     ratings = np.full((len(keys), len(people)), MISSING, np.int64)
     ratings[row, column] = [number_of[kind] for kind in kinds]
-    return Said(people.tolist(), keys, ratings)
+    return CurrentLabels(people.tolist(), keys, ratings)
 
 
-def progress(said: Said, keys_per_layer: Sequence[int]) -> list[LayerProgress]:
+def progress(current: CurrentLabels, keys_per_layer: Sequence[int]) -> list[LayerProgress]:
     """Labelling progress of each layer."""
-    given = said.ratings != MISSING
+    given = current.ratings != MISSING
     found = []
     for layer, n_keys in enumerate(keys_per_layer):
-        here = given[said.layers == layer]
+        here = given[current.layers == layer]
         found.append(LayerProgress(layer, n_keys, int(here.any(axis=1).sum()), here.sum(axis=0).tolist()))
     return found
 
 
-def pairs(said: Said) -> tuple[list[Pair], int]:
+def pairs(current: CurrentLabels) -> tuple[list[Pair], int]:
     """Cohen's κ of the `MOST_PAIRS` pairs with the most keys in common, and how many pairs have any in common."""
-    given = (said.ratings != MISSING).astype(np.int64)
+    given = (current.ratings != MISSING).astype(np.int64)
     common = given.T @ given
     found = [
         (int(common[first, second]), first, second)
-        for first, second in combinations(range(len(said.people)), 2)
+        for first, second in combinations(range(len(current.people)), 2)
         if common[first, second]
     ]
     found.sort(key=lambda pair: (-pair[0], pair[1:]))
     return [
         Pair(
-            said.people[first],
-            said.people[second],
-            statistics.cohen_kappa(said.ratings[:, first], said.ratings[:, second], len(KINDS)),
+            current.people[first],
+            current.people[second],
+            statistics.cohen_kappa(current.ratings[:, first], current.ratings[:, second], len(KINDS)),
         )
         for _, first, second in found[:MOST_PAIRS]
     ], len(found)
 
 
-def fleiss(said: Said, people: Sequence[str] | None = None) -> Estimate:
+def fleiss(current: CurrentLabels, people: Sequence[str] | None = None) -> Statistic:
     """Fleiss' κ of these people, or of everybody."""
-    return statistics.fleiss_kappa(_narrowed(said, people), len(KINDS))
+    return statistics.fleiss_kappa(_narrowed(current, people), len(KINDS))
 
 
-def alpha(said: Said, people: Sequence[str] | None = None) -> Estimate:
+def alpha(current: CurrentLabels, people: Sequence[str] | None = None) -> Statistic:
     """Krippendorff's α of these people, or of everybody."""
-    return statistics.krippendorff_alpha(_narrowed(said, people), len(KINDS))
+    return statistics.krippendorff_alpha(_narrowed(current, people), len(KINDS))
 
 
-def confusion(said: Said, first: str, second: str) -> list[list[int]]:
+def confusion(current: CurrentLabels, first: str, second: str) -> list[list[int]]:
     """Key counts by the first person's kind (rows) and the second's (columns), in the order of `KINDS`."""
-    table: list[list[int]] = statistics.confusion(said.of(first), said.of(second), len(KINDS)).tolist()
+    table: list[list[int]] = statistics.confusion(current.of(first), current.of(second), len(KINDS)).tolist()
     return table
 
 
-def kinds_by_layer(said: Said, n_layers: int) -> list[LayerKinds]:
+def kinds_by_layer(current: CurrentLabels, n_layers: int) -> list[LayerKinds]:
     """The number of current labels of each kind, by layer."""
     return [
         LayerKinds(layer, {kind: int((here == number).sum()) for number, kind in enumerate(KINDS)})
         for layer in range(n_layers)
-        for here in [said.ratings[said.layers == layer]]
+        for here in [current.ratings[current.layers == layer]]
     ]
 
 
-def _narrowed(said: Said, people: Sequence[str] | None) -> Ratings:
+def _narrowed(current: CurrentLabels, people: Sequence[str] | None) -> Ratings:
     if people is None:
-        return said.ratings
-    return said.ratings[:, [number for number, person in enumerate(said.people) if person in people]]
+        return current.ratings
+    return current.ratings[:, [number for number, person in enumerate(current.people) if person in people]]

@@ -25,9 +25,8 @@ from keyscope.app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Ta
 from keyscope.app.labels.models import Evidence, Kind, Label
 from keyscope.app.labels.repository import Target
 from keyscope.app.labels.team_models import Adjudication
-from keyscope.contract.keys import KeyId
+from keyscope.contract.keys import KeyId, KeyName
 from keyscope.contract.validation import sentence
-from keyscope.contract.wire import KeyName
 
 RecordKind = Literal["label", "adjudication"]
 BATCH = 1000

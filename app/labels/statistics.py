@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from keyscope.app.queries.estimate import Estimate
+
 MISSING = -1
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -22,38 +24,40 @@ Tables = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """A statistic, its interval, and the number of keys it rests on."""
+class Undefined:
+    """A statistic without a value."""
 
-    value: float | None
-    """None if it is undefined."""
-    low: float | None
-    high: float | None
-    """The 95 % bootstrap interval; None if too few resamples have a defined value."""
     n: int
-    """Keys it rests on."""
-    reason: str | None = None
-    """Why it is undefined."""
+    """Keys it would rest on."""
+    reason: str
+    """Why it has no value."""
+    value: None = None
+    low: None = None
+    high: None = None
 
 
-def cohen_kappa(first: Ratings, second: Ratings, kinds: int, seed: int = 0) -> Estimate:
+Statistic = Estimate | Undefined
+"""A statistic over keys with its 95 % bootstrap interval, which has no ends if too few resamples have a defined value."""
+
+
+def cohen_kappa(first: Ratings, second: Ratings, kinds: int, seed: int = 0) -> Statistic:
     """Unweighted Cohen's κ of two people over the keys both labelled; `first` and `second` of shape `keys`."""
     ratings = np.stack([first, second], axis=-1)
     both = ratings[(ratings != MISSING).all(axis=1)]
     return _estimate(both, lambda pairs: _joint(pairs, kinds), _cohen, seed)
 
 
-def fleiss_kappa(ratings: Ratings, kinds: int, seed: int = 0) -> Estimate:
+def fleiss_kappa(ratings: Ratings, kinds: int, seed: int = 0) -> Statistic:
     """Fleiss' κ over the keys that everybody labelled; `ratings` of shape `keys × people`."""
     if ratings.shape[1] < 2:
-        return Estimate(None, None, None, 0, "it needs at least two people")
+        return Undefined(0, "it needs at least two people")
     return _estimate(_counts(ratings[(ratings != MISSING).all(axis=1)], kinds), _coincidences, _fleiss, seed)
 
 
-def krippendorff_alpha(ratings: Ratings, kinds: int, seed: int = 0) -> Estimate:
+def krippendorff_alpha(ratings: Ratings, kinds: int, seed: int = 0) -> Statistic:
     """Krippendorff's α for nominal values over the keys with two labels or more; `ratings` of shape `keys × people`."""
     if ratings.shape[1] < 2:
-        return Estimate(None, None, None, 0, "it needs at least two people")
+        return Undefined(0, "it needs at least two people")
     counts = _counts(ratings, kinds)
     return _estimate(counts[counts.sum(axis=1) >= 2], _coincidences, _krippendorff, seed)
 
@@ -67,21 +71,21 @@ def confusion(first: Ratings, second: Ratings, kinds: int) -> npt.NDArray[np.int
 
 def _estimate(
     keys: Ratings, tables_of: Callable[[Ratings], Tables], formula: Callable[[Tables], Tables], seed: int
-) -> Estimate:
+) -> Statistic:
     """Apply the formula to the summed tables of all keys; each row of `keys` determines the table of one key."""
     n = len(keys)
     if not n:
-        return Estimate(None, None, None, 0, "no key has the labels it needs")
+        return Undefined(0, "no key has the labels it needs")
     rows, counts = np.unique(keys, axis=0, return_counts=True)
     tables = tables_of(rows)
     value = formula(np.tensordot(counts, tables, axes=1))
     if np.isnan(value):
-        return Estimate(None, None, None, n, "all labels are of one kind, so chance alone would agree as often")
+        return Undefined(n, "all labels are of one kind, so chance alone would agree as often")
     drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=RESAMPLES)
     resampled = formula(np.tensordot(drawn, tables, axes=1))
     resampled = resampled[~np.isnan(resampled)]
     if n < 2 or len(resampled) < RESAMPLES / 2:
-        return Estimate(float(value), None, None, n)
+        return Estimate(float(value), n=n)
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(value), float(low), float(high), n)
 

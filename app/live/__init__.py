@@ -1,1 +1,1 @@
-"""The way to the live workers: which one serves a run, what it is asked, and what comes back."""
+"""Requests to the live workers."""

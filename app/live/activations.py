@@ -1,4 +1,4 @@
-"""The keys behind a token: what the worker reads, with how rare it is in the run's corpus and what people say of it."""
+"""The keys behind a token as the worker reads them, with percentiles from the run and people's labels."""
 
 import logging
 
@@ -20,10 +20,10 @@ Labels = dict[KeyId, list[KeyLabel]]
 async def read_activations(
     run: Run, workers: Workers, asked: ActivationsRequest, database: Database | None = None
 ) -> ActivationsAnswer:
-    """The keys behind a token of a text, each with the percentile of its coefficient and, from a database, its labels.
+    """Ask a worker for the keys behind a token; add percentiles and, given a database, labels.
 
     Raises:
-        WorkerUnavailable, WorkerOtherWeights, WorkerRefused, WorkerFailed: nothing was read.
+        WorkerUnavailable, WorkerOtherWeights, WorkerRefused, WorkerFailed: no worker answered.
     """
     answer = await workers.activations(run.manifest, asked)
 
@@ -37,7 +37,7 @@ async def read_activations(
 
 
 def _labels(database: Database, weights_sha256: str, keys: list[KeyId]) -> Labels:
-    """Labels by key; none while the database does not answer, for the keys are worth seeing without."""
+    """Labels by key; none while the database is down, because the keys are useful without them."""
     try:
         found = database.read(lambda session: labels_of_keys(session, weights_sha256, keys))
         return {
@@ -45,7 +45,7 @@ def _labels(database: Database, weights_sha256: str, keys: list[KeyId]) -> Label
             for key, labels in found.items()
         }
     except DatabaseUnavailable as error:
-        log.warning("keys are shown without labels: %s", error)
+        log.warning("showing keys without labels: %s", error)
         return {}
 
 

@@ -1,4 +1,4 @@
-"""The way to the live workers: which one serves a run's weights, and what it answers."""
+"""The client of the live workers: finds the one with a run's weights and asks it."""
 
 import asyncio
 import time
@@ -21,7 +21,6 @@ from keyscope.contract.wire import (
     GenerateRequest,
     LensAnswer,
     LensRequest,
-    MaskItem,
     WorkerActivations,
     WorkerGenerate,
     WorkerInfo,
@@ -31,9 +30,9 @@ from keyscope.contract.wire import (
 CONNECT_SECONDS = 3.0
 INFO_SECONDS = 5.0
 FRESH_SECONDS = 2.0
-"""How long what a worker said of itself is believed."""
+"""How long a worker's /info is cached."""
 PASSED_ON = {400, 404, 409, 413, 422, 429, 503}
-"""A worker's refusals that its client is told as they are."""
+"""Statuses of a worker's refusals that are passed on to the client unchanged."""
 A = TypeVar("A", bound=BaseModel)
 Method = Literal["GET", "POST", "DELETE"]
 State = Literal["up", "busy", "down", "other_weights", "not_configured"]
@@ -48,21 +47,21 @@ class WorkerUnavailable(KeyscopeError):
 
 
 class WorkerOtherWeights(KeyscopeError):
-    """Live workers answer, but none of them serves the weights of the run."""
+    """Live workers answer, but none serves the run's weights."""
 
     code = "worker_other_weights"
     status = 409
 
 
 class WorkerFailed(KeyscopeError):
-    """A worker gave an answer that makes no sense."""
+    """A worker failed, or its answer cannot be read."""
 
     code = "worker_failed"
     status = 502
 
 
 class WorkerRefused(KeyscopeError):
-    """A worker refused a request, with its own code, sentence and status."""
+    """A worker's refusal, with its code, sentence and status."""
 
     def __init__(self, status: int, answer: ErrorAnswer, retry_after: str | None) -> None:
         super().__init__(answer.detail)
@@ -73,7 +72,7 @@ class WorkerRefused(KeyscopeError):
 
 @dataclass(frozen=True, slots=True)
 class LiveStatus:
-    """Whether a run's model can generate now."""
+    """Whether a worker can generate with a run's model now."""
 
     state: State
     detail: str
@@ -92,10 +91,10 @@ class Worker:
         self._lock = asyncio.Lock()
 
     async def info(self) -> WorkerInfo:
-        """What the worker says of itself, at most a few seconds old.
+        """The worker's /info, at most a few seconds old.
 
         Raises:
-            WorkerUnavailable: it does not answer, or not as a worker does.
+            WorkerUnavailable: it does not answer, or is not a worker.
         """
         async with self._lock:
             if time.monotonic() - self._asked > FRESH_SECONDS:
@@ -109,12 +108,14 @@ class Worker:
     async def ask(
         self, path: str, request: BaseModel | None, accept: str, method: Method = "POST"
     ) -> AsyncIterator[httpx.Response]:
-        """The worker's answer, its body still to be read; leaving early closes the connection, so the worker stops.
+        """Send a request and yield the response with its body unread.
+
+        Leaving the block early closes the connection, which stops the worker's work.
 
         Raises:
-            WorkerRefused: the worker refused with a sentence of its own.
+            WorkerRefused: the worker refused, and said why.
             WorkerUnavailable: it does not answer.
-            WorkerFailed: it answered with an error that says nothing.
+            WorkerFailed: it failed, or refused without saying why.
         """
         headers = {"Accept": accept, "Accept-Encoding": "identity", "Content-Type": "application/json"}
         try:
@@ -134,7 +135,7 @@ class Worker:
                 return None, str(await self._refusal(response))
             return WorkerInfo.model_validate_json(response.content), ""
         except ValidationError:
-            return None, f"what answers at {self.url} is no live worker of this version: see KEYSCOPE_WORKER_URLS"
+            return None, f"{self.url} is not a live worker of this version: check KEYSCOPE_WORKER_URLS"
         except httpx.HTTPError as error:
             return None, self._sentence(error)
 
@@ -142,7 +143,7 @@ class Worker:
         body = await response.aread()
         if response.status_code in (401, 403):
             return WorkerFailed(
-                f"the live worker at {self.url} refuses our secret: set KEYSCOPE_WORKER_TOKEN as it has it"
+                f"the live worker at {self.url} refuses our token: set KEYSCOPE_WORKER_TOKEN to the worker's"
             )
         try:
             answer = ErrorAnswer.model_validate_json(body)
@@ -158,23 +159,23 @@ class Worker:
 
 
 class Workers:
-    """All live workers of the settings."""
+    """The configured live workers."""
 
     def __init__(self, urls: Sequence[str], token: str | None, timeout: float) -> None:
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
-            # A proxy of the environment is for the world outside, and generations outlast any pool of a few.
-            trust_env=False,
+            trust_env=False,  # HTTP_PROXY is for hosts outside, not for workers
+            # generations are long, so a pool of few connections would make requests wait for each other
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=4),
         )
         self.workers = [Worker(url, self._client) for url in urls]
 
     async def find(self, manifest: Manifest) -> tuple[Worker, WorkerInfo]:
-        """The worker with the weights of a run, the least busy one of several.
+        """Find the least busy worker with a run's weights.
 
         Raises:
-            WorkerUnavailable: none answers.
+            WorkerUnavailable: no worker answers.
             WorkerOtherWeights: all that answer serve other weights.
         """
         found, problems = await self.all()
@@ -185,18 +186,18 @@ class Workers:
         if found:
             served = ", ".join(f"{info.model_id} ({info.weights_sha256[:8]})" for _, info in found)
             raise WorkerOtherWeights(
-                f"the live worker serves other weights than {manifest.run_id}, which belongs to "
-                f"{manifest.model.model_id} ({wanted[:8]}): it has {served}; start `keyscope worker` with the run's model"
+                f"no live worker serves the weights of {manifest.run_id}, {manifest.model.model_id} ({wanted[:8]}): "
+                f"those that answer have {served}; start `keyscope worker` with the run's model"
             )
         raise WorkerUnavailable(
             "; ".join(problems) or "no live worker is configured: start `keyscope worker` and set KEYSCOPE_WORKER_URLS"
         )
 
     async def generate(self, manifest: Manifest, body: GenerateRequest) -> GenerateAnswer:
-        """Both branches, once they are complete.
+        """Generate both branches and wait until they are complete.
 
         Raises:
-            UnknownLayer, UnknownKey: a masked key is none of the run's.
+            UnknownLayer, UnknownKey: the run lacks a masked key.
             WorkerUnavailable, WorkerOtherWeights, WorkerRefused: nothing was generated.
             WorkerFailed: the answer cannot be read.
         """
@@ -205,7 +206,7 @@ class Workers:
         return await whole(worker.ask("generate", wanted, "application/json"), GenerateAnswer)
 
     async def activations(self, manifest: Manifest, body: ActivationsRequest) -> ActivationsAnswer:
-        """The keys behind a token of a text.
+        """Read the keys behind a token of a text.
 
         Raises:
             WorkerUnavailable, WorkerOtherWeights, WorkerRefused: nothing was read.
@@ -216,7 +217,7 @@ class Workers:
         return await whole(worker.ask("activations", wanted, "application/json"), ActivationsAnswer)
 
     async def lens(self, manifest: Manifest, body: LensRequest) -> LensAnswer:
-        """A text through the logit lens.
+        """Read a text through the logit lens.
 
         Raises:
             WorkerUnavailable, WorkerOtherWeights, WorkerRefused: nothing was read.
@@ -227,7 +228,7 @@ class Workers:
         return await whole(worker.ask("lens", wanted, "application/json"), LensAnswer)
 
     async def status(self, manifest: Manifest) -> LiveStatus:
-        """Whether a run's model can generate now, and who would."""
+        """Whether a worker can generate with a run's model now, and which one would."""
         if not self.workers:
             return LiveStatus(
                 "not_configured", "no live worker is configured: start `keyscope worker` and set KEYSCOPE_WORKER_URLS"
@@ -239,7 +240,7 @@ class Workers:
         except WorkerUnavailable as error:
             return LiveStatus("down", error.detail)
         if info.running or info.waiting:
-            return LiveStatus("busy", f"the worker is generating, {info.waiting} requests wait behind it", info)
+            return LiveStatus("busy", f"the worker is busy, {info.waiting} requests are waiting", info)
         return LiveStatus("up", f"{info.model_id} is ready on {info.device}", info)
 
     async def close(self) -> None:
@@ -247,7 +248,7 @@ class Workers:
         await self._client.aclose()
 
     async def all(self) -> tuple[list[tuple[Worker, WorkerInfo]], list[str]]:
-        """Every worker that answers with what it says of itself, and why the others do not."""
+        """The workers that answer, each with its info, and the problems of the others."""
         answers: list[Any] = await asyncio.gather(*(worker.info() for worker in self.workers), return_exceptions=True)
         found, problems = [], []
         for worker, answer in zip(self.workers, answers, strict=True):
@@ -262,7 +263,7 @@ class Workers:
 
 
 async def whole(asked: AbstractAsyncContextManager[httpx.Response], expected: type[A]) -> A:
-    """The whole of an answer, read as what it should be.
+    """Read a whole answer as the expected model.
 
     Raises:
         WorkerFailed: it is something else.
@@ -272,19 +273,20 @@ async def whole(asked: AbstractAsyncContextManager[httpx.Response], expected: ty
     try:
         return expected.model_validate_json(content)
     except ValidationError as error:
-        raise WorkerFailed("the live worker's answer cannot be read: it may be of another version") from error
+        raise WorkerFailed(
+            "the live worker's answer cannot be read: its version may differ from the server's"
+        ) from error
 
 
 def for_worker(manifest: Manifest, body: GenerateRequest) -> WorkerGenerate:
-    """What a worker is asked for on behalf of a client.
+    """Turn a client's request into one for a worker.
 
     Raises:
-        UnknownLayer, UnknownKey: a masked key is none of the run's.
+        UnknownLayer, UnknownKey: the run lacks a masked key.
         InvalidMask: a key has two factors.
     """
     masks = body.basket()
     for mask in masks:
         check_key(manifest, mask.key)
     options = body.model_dump(exclude={"run", "masks"})
-    items = [MaskItem(key=str(mask.key), factor=mask.factor) for mask in masks]
-    return WorkerGenerate(**options, masks=items, weights_sha256=manifest.model.weights_sha256)
+    return WorkerGenerate(**options, masks=masks, weights_sha256=manifest.model.weights_sha256)

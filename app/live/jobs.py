@@ -1,4 +1,4 @@
-"""Jobs of the live workers: analyses of runs, asked for, looked at and stopped from here."""
+"""Starts, lists and stops the live workers' jobs: analyses of runs."""
 
 from keyscope.app.errors import NotFound
 from keyscope.app.live.client import Method, Worker, WorkerRefused, Workers, WorkerUnavailable, whole
@@ -17,13 +17,13 @@ class NoJobs(KeyscopeError):
 
 
 class UnknownJob(NotFound):
-    """No live worker knows of the job."""
+    """No live worker knows the job."""
 
     code = "unknown_job"
 
 
 async def may_start(workers: Workers, manifest: Manifest) -> bool:
-    """Whether a worker is there that computes analyses of a run."""
+    """Whether a worker can compute analyses of a run now."""
     try:
         await _computing(workers, manifest)
     except KeyscopeError:
@@ -32,10 +32,10 @@ async def may_start(workers: Workers, manifest: Manifest) -> bool:
 
 
 async def start_job(workers: Workers, manifest: Manifest, asked: JobOptions) -> Job:
-    """Ask for an analysis of a run.
+    """Start an analysis of a run.
 
     Raises:
-        NoJobs: there are workers, but none computes analyses of this run.
+        NoJobs: workers answer, but none computes analyses of this run.
         WorkerUnavailable, WorkerRefused, WorkerFailed: nothing was started.
     """
     worker = await _computing(workers, manifest)
@@ -54,21 +54,21 @@ async def list_jobs(workers: Workers, run: str | None = None) -> list[Job]:
 
 
 async def get_job(workers: Workers, name: str) -> Job:
-    """How far a job is.
+    """Look a job up.
 
     Raises:
-        UnknownJob: no worker that answers knows of it.
-        WorkerUnavailable, WorkerFailed: nobody can say.
+        UnknownJob: no worker that answers knows it.
+        WorkerUnavailable, WorkerFailed: no worker answers.
     """
     return await _of_any(workers, name, "GET")
 
 
 async def cancel_job(workers: Workers, name: str) -> Job:
-    """Stop a job; what it has done is kept.
+    """Stop a job; its finished steps are kept.
 
     Raises:
-        UnknownJob: no worker that answers knows of it.
-        WorkerUnavailable, WorkerFailed: nobody can say.
+        UnknownJob: no worker that answers knows it.
+        WorkerUnavailable, WorkerFailed: no worker answers.
     """
     return await _of_any(workers, name, "DELETE")
 
@@ -81,7 +81,7 @@ async def _of_any(workers: Workers, name: str, method: Method) -> Job:
             except WorkerRefused as refusal:
                 if refusal.status != NotFound.status:
                     raise
-    raise UnknownJob(f"there is no job {name!r}: jobs are forgotten when their worker starts again")
+    raise UnknownJob(f"there is no job {name!r}: jobs are forgotten when their worker restarts")
 
 
 async def _all_computing(workers: Workers) -> list[Worker]:
@@ -92,13 +92,13 @@ async def _all_computing(workers: Workers) -> list[Worker]:
 
 
 async def _computing(workers: Workers, manifest: Manifest) -> Worker:
-    await workers.find(manifest)  # has the better sentence where no worker fits at all
+    await workers.find(manifest)  # raises the better sentence if no worker fits at all
     found, _ = await workers.all()
     fitting = [worker for worker, info in found if _computes(info, manifest)]
     if not fitting:
         raise NoJobs(
-            f"the live worker of {manifest.run_id} computes no analyses: start `keyscope worker` with --runs, or use the "
-            "command"
+            f"the live worker of {manifest.run_id} computes no analyses: start `keyscope worker` with --runs, or run "
+            "`keyscope analyse`"
         )
     return fitting[0]
 

@@ -1,4 +1,4 @@
-"""A worker's answer handed on: event by event, with an end where the worker breaks off, and only while anyone listens."""
+"""Relays a worker's event stream, and ends it with an `error` event if the worker breaks off."""
 
 import re
 from collections.abc import AsyncIterator
@@ -12,9 +12,9 @@ _LAST = re.compile(rb"^event:[ ]?(done|error)\r?$", re.MULTILINE)
 
 
 async def relay_events(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Every whole event as the worker wrote it, byte for byte; the last is always `done` or `error`.
+    """Yield every event byte for byte as the worker wrote it; the last is always `done` or `error`.
 
-    Only whole events go out, so that a worker that dies in the middle of one leaves nothing half said.
+    Only whole events are passed on, so a worker that dies in the middle of one leaves no fragment.
     """
     ended = False
     try:
@@ -23,7 +23,7 @@ async def relay_events(response: httpx.Response) -> AsyncIterator[bytes]:
             yield event
     except httpx.ReadTimeout:
         if not ended:
-            yield error_event("worker_timeout", "the live worker has been silent for too long: try a shorter request")
+            yield error_event("worker_timeout", "the live worker was silent for too long: try a shorter request")
     except httpx.HTTPError:
         if not ended:
             yield broken_off()
@@ -33,7 +33,7 @@ async def relay_events(response: httpx.Response) -> AsyncIterator[bytes]:
 
 
 async def whole_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The chunks of a stream cut again at the blank lines between events; an unfinished last event is left out."""
+    """Split the chunks of a stream at the blank lines between events; drop an unfinished last event."""
     pending = b""
     async for chunk in chunks:
         pending += chunk
@@ -45,9 +45,9 @@ async def whole_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def broken_off() -> bytes:
-    """The event for a worker that went away in the middle of an answer."""
+    """The `error` event for a worker that disconnected in the middle of an answer."""
     return error_event(
-        "worker_unavailable", "the live worker went away in the middle of its answer: try again in a moment"
+        "worker_unavailable", "the live worker disconnected in the middle of its answer: try again in a moment"
     )
 
 

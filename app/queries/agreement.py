@@ -1,4 +1,4 @@
-"""The analysis of layer agreement: every estimate with its interval and what it rests on."""
+"""Reads the analysis of layer agreement."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from keyscope.app.queries.estimate import Estimate, grouped
 from keyscope.app.queries.values import rows
 
 _ESTIMATE = "estimate, low, high, n, files"
@@ -24,22 +25,8 @@ _KEYS = f"""
     WHERE projection = 'normed' ORDER BY measure, control, layer, tenth"""  # noqa: S608
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number with its 95 % interval by bootstrap over files, and how many tokens or keys and files it rests on.
-
-    Too few files give no interval.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    files: int
-
-
 ByLayer = Mapping[int, Estimate]
-"""A measure of each layer; the first layer has none of a change from the layer before."""
+"""One measure by layer. Changes from the layer before have no entry for layer 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +59,8 @@ class KeyEstimates:
 
 
 def layer_estimates(cursor: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], ByLayer]:
-    """Every measure over all tokens, by measure and control; empty while the analysis is not there."""
-    found: dict[tuple[str, str], dict[int, Estimate]] = defaultdict(dict)
-    for measure, control, layer, *estimate in rows(cursor, _LAYERS):
-        found[measure, control][layer] = Estimate(*estimate)
-    return dict(found)
+    """Every measure over all tokens, by measure and control; empty if the analysis is missing."""
+    return {**grouped(rows(cursor, _LAYERS), keys=2)}
 
 
 def token_estimates(cursor: duckdb.DuckDBPyConnection, measure: str) -> list[PartEstimate]:
@@ -85,11 +69,8 @@ def token_estimates(cursor: duckdb.DuckDBPyConnection, measure: str) -> list[Par
 
 
 def part_estimates(cursor: duckdb.DuckDBPyConnection, measure: str, split: str) -> dict[str, ByLayer]:
-    """A measure by layer in every part of a split."""
-    found: dict[str, dict[int, Estimate]] = defaultdict(dict)
-    for part, layer, *estimate in rows(cursor, _PARTS, [measure, split]):
-        found[part][layer] = Estimate(*estimate)
-    return dict(found)
+    """One measure by layer, for every part of a split."""
+    return {**grouped(rows(cursor, _PARTS, [measure, split]), keys=1)}
 
 
 def context_estimates(cursor: duckdb.DuckDBPyConnection) -> list[ContextEstimates]:

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import duckdb
 
+from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.layers import Order
 from keyscope.app.queries.values import Statistics, clean, named, rows, select, without_nan
 from keyscope.contract.analyses.concepts import AUROC_LEVELS, KEY_SCORES, PICKERS
@@ -100,9 +101,8 @@ class ConceptLanguage:
     matches: int
     tokens: int
     concept_tokens: int
-    base_rate: float | None
-    base_rate_low: float | None
-    base_rate_high: float | None
+    base_rate: Estimate | None
+    """Share of tokens with a match within two lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +112,16 @@ class ConceptLayer:
     layer: int
     keys: int
     any_hit: int
-    expected: float
-    expected_low: float
-    expected_high: float
+    expected: Estimate
+    """Keys with any hit by chance, and the range of that."""
     significant: int
     auroc: Mapping[int, int]
     """Keys above each level, in per cent."""
     triggers: int
-    hit_share: float | None
-    hit_share_low: float | None
-    hit_share_high: float | None
-    chance_share: float | None
-    """Share of triggers with a hit by chance."""
-    chance_share_low: float | None
-    chance_share_high: float | None
+    hit_share: Estimate | None
+    """Share of triggers with a hit."""
+    chance_share: Estimate | None
+    """The same by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +173,7 @@ def concept_summaries(cursor: duckdb.DuckDBPyConnection) -> dict[str, ConceptSum
 
 def concept_languages(cursor: duckdb.DuckDBPyConnection, part: str) -> list[ConceptLanguage]:
     """A concept by language."""
-    return [ConceptLanguage(**record) for record in _records(cursor, _LANGUAGES, [part])]
+    return [_language(record) for record in _records(cursor, _LANGUAGES, [part])]
 
 
 def concept_layers(cursor: duckdb.DuckDBPyConnection, part: str) -> tuple[list[ConceptLayer], list[ConceptLayer]]:
@@ -185,7 +181,12 @@ def concept_layers(cursor: duckdb.DuckDBPyConnection, part: str) -> tuple[list[C
     split: dict[bool, list[ConceptLayer]] = {False: [], True: []}
     for record in _records(cursor, _LAYERS, [part]):
         auroc = {level: record.pop(f"auroc_{level}") for level in AUROC_LEVELS}
-        split[record.pop("control")].append(ConceptLayer(**record, auroc=auroc))
+        estimates: dict[str, Any] = {
+            "expected": _taken(record, "expected", record["keys"]),
+            "hit_share": _taken(record, "hit_share", record["triggers"]),
+            "chance_share": _taken(record, "chance_share", record["triggers"]),
+        }
+        split[record.pop("control")].append(ConceptLayer(**record, **estimates, auroc=auroc))
     return split[False], split[True]
 
 
@@ -235,6 +236,17 @@ def concepts_of_key(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> list[KeyCo
     """The concepts that a key detects: by its triggers, or with a high AUROC."""
     found: Sequence[tuple[Any, ...]] = rows(cursor, _OF_KEY, [key.layer, key.index, WORTH_SAYING])
     return [KeyConcept(part, name, title, named(KEY_SCORES, values)) for part, name, title, *values in found]
+
+
+def _language(record: dict[str, Any]) -> ConceptLanguage:
+    base_rate = _taken(record, "base_rate", record["tokens"])
+    return ConceptLanguage(**record, base_rate=base_rate)
+
+
+def _taken(record: dict[str, Any], name: str, n: int) -> Estimate | None:
+    """Take the three columns of an estimate out of a record; None if it has no value."""
+    value, low, high = (record.pop(column) for column in (name, f"{name}_low", f"{name}_high"))
+    return None if value is None else Estimate(value, low, high, n)
 
 
 def _records(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 
 from keyscope.app.errors import NotFound
+from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.analyses.edit import MEASURES
-from keyscope.contract.keys import KeyId, Mask
+from keyscope.contract.keys import KeyId, Mask, Scale
 
 _EDIT = "edit, concept, title, languages, picker, factor, share, keys, draws, tau, windows, general_windows"
 _CHANGES = ", ".join(f"{measure}, {measure}_change, {measure}_low, {measure}_high" for measure in MEASURES)
@@ -41,19 +43,6 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A measure with what masking did to it, and the ends of that change's 95 % interval; None without places.
-
-    The ends alone are None where the places are in too few files for an interval.
-    """
-
-    level: float | None
-    change: float | None
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Effect:
     """One group of places under one condition."""
 
@@ -66,12 +55,15 @@ class Effect:
     name: str
     places: int
     files: int
-    measures: dict[str, Change]
+    levels: dict[str, float | None]
+    """Each measure under the mask; None without places."""
+    changes: dict[str, Estimate]
+    """What the mask did to each measure; none without places."""
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """Where the edit stands among other keys masked instead, for one measure of one group of places."""
+    """The edit beside masks of other keys, for one measure of one group of places."""
 
     group: str
     name: str
@@ -84,22 +76,18 @@ class Control:
     largest: float
     z: float | None
     p: float
-    excess: float
-    excess_low: float | None
-    excess_high: float | None
-    """Ends of the excess' interval; None with too few files for one."""
+    excess: Estimate
+    """The edit's change minus the mean change of the controls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """A change at the concept's places less the change elsewhere."""
+    """The change at the concept's places minus the change elsewhere."""
 
     condition: int
     against: str
     measure: str
-    difference: float | None
-    low: float | None
-    high: float | None
+    difference: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +136,7 @@ def effects(cursor: duckdb.DuckDBPyConnection, edit: str, *roles: str) -> list[E
         SELECT condition, role, main, draw, keys, "group", name, places, files, {_CHANGES}
         FROM edit_effects JOIN edit_conditions USING (edit, condition)
         WHERE edit = ? AND list_contains(?, role) ORDER BY condition, "group", name"""  # noqa: S608 - our own columns
-    return [Effect(*(*row[:9], _measures(row[9:]))) for row in rows(cursor, query, [edit, list(roles)])]
+    return [_effect(row) for row in rows(cursor, query, [edit, list(roles)])]
 
 
 def controls(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Control]:
@@ -157,7 +145,8 @@ def controls(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Control]:
         SELECT "group", name, control, measure, draws, mean, deviation, smallest, largest, z, p, excess, excess_low,
                excess_high
         FROM edit_controls WHERE edit = ? ORDER BY "group", name, measure, control"""
-    return [Control(*row) for row in rows(cursor, query, [edit])]
+    found = [(*about, Estimate(value, low, high)) for *about, value, low, high in rows(cursor, query, [edit])]
+    return [Control(*each) for each in found]
 
 
 def contrasts(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Contrast]:
@@ -165,7 +154,10 @@ def contrasts(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Contrast]:
     query = """
         SELECT condition, against, measure, difference, low, high
         FROM edit_contrasts WHERE edit = ? ORDER BY condition, against, measure"""
-    return [Contrast(*row) for row in rows(cursor, query, [edit])]
+    return [
+        Contrast(condition, against, measure, None if value is None else Estimate(value, low, high))
+        for condition, against, measure, value, low, high in rows(cursor, query, [edit])
+    ]
 
 
 def likenesses(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Likeness]:
@@ -187,8 +179,19 @@ def prompts(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Prompt]:
 def masks(cursor: duckdb.DuckDBPyConnection, edit: Edit) -> list[Mask]:
     """The masks of an edit's main dose."""
     query = 'SELECT layer, "index", factor FROM edit_keys WHERE edit = ? AND rank <= ? ORDER BY rank'
-    return [Mask(KeyId(layer, index), factor) for layer, index, factor in rows(cursor, query, [edit.edit, edit.keys])]
+    return [
+        Mask(KeyId(layer, index), Scale(factor)) for layer, index, factor in rows(cursor, query, [edit.edit, edit.keys])
+    ]
 
 
-def _measures(values: Sequence[float | None]) -> dict[str, Change]:
-    return {measure: Change(*values[4 * at : 4 * at + 4]) for at, measure in enumerate(MEASURES)}
+def _effect(row: Sequence[Any]) -> Effect:
+    condition, role, main, draw, keys, group, name, places, files, *numbers = row
+    # four numbers a measure: level, change and both ends of the change's interval
+    measured = {measure: numbers[4 * at : 4 * at + 4] for at, measure in enumerate(MEASURES)}
+    levels = {measure: level for measure, (level, *_) in measured.items()}
+    changes = {
+        measure: Estimate(change, low, high, places, files)
+        for measure, (_, change, low, high) in measured.items()
+        if change is not None
+    }
+    return Effect(condition, role, main, draw, keys, group, name, places, files, levels, changes)

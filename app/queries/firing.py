@@ -1,20 +1,21 @@
-"""The analysis of when keys fire: every layer with its controls, the keys that stand out, and one key."""
+"""Reads the analysis of when keys fire: layers with their controls, keys that stand out, and one key."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
 
+from keyscope.app.queries.estimate import Estimate, grouped
 from keyscope.app.queries.tokens import Token, Vocabulary
 from keyscope.app.queries.values import Statistics, clean, named, rows, select
-from keyscope.contract.analyses.firing import TABLES
+from keyscope.contract.analyses.firing import FIRING_KEYS
 from keyscope.contract.keys import KeyId
+from keyscope.contract.tables import KEY
 
-KEY_COLUMNS = TABLES[0].columns[2:]
-"""What is said of a key."""
+KEY_COLUMNS = tuple(column for column in FIRING_KEYS.columns if column not in KEY)
+"""What is known of a key."""
 RANGES = {column.name: column for column in KEY_COLUMNS if column.type in ("FLOAT", "DOUBLE", "UTINYINT")}
-"""What of it has an order."""
+"""Those that can be searched by range."""
 _LAYERS = """
     SELECT measure, control, part, layer, estimate, low, high, n FROM firing_layers
     ORDER BY measure, control, part, layer"""
@@ -43,20 +44,9 @@ _POSITIONAL = """
     ORDER BY greatest(position_information, position_information_strong) DESC, layer, "index" LIMIT ?"""
 
 
-@dataclass(frozen=True, slots=True)
-class LayerNumber:
-    """A number of layers with its 95 % interval by bootstrap over files; what follows from weights alone has none."""
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    """Keys, or what `COUNTED` of the contract says."""
-
-
-ByLayer = Mapping[int, LayerNumber]
-ByGroup = Mapping[str, LayerNumber]
-"""By the names of `GROUPS` in the contract, without groups in which nothing is counted."""
+ByLayer = Mapping[int, Estimate]
+ByGroup = Mapping[str, Estimate]
+"""By the names in the contract's `GROUPS`; groups in which nothing was counted are left out."""
 Which = tuple[str, str, str]
 """Measure, control and part."""
 
@@ -128,19 +118,13 @@ class Positional:
 
 
 def layer_numbers(cursor: duckdb.DuckDBPyConnection) -> dict[Which, ByLayer]:
-    """Everything that is said of layers; empty while the analysis is not there."""
-    found: dict[Which, dict[int, LayerNumber]] = defaultdict(dict)
-    for measure, control, part, layer, *number in rows(cursor, _LAYERS):
-        found[measure, control, part][layer] = LayerNumber(*number)
-    return dict(found)
+    """Every measure by layer; empty if the analysis is missing."""
+    return {**grouped(rows(cursor, _LAYERS), keys=3)}
 
 
 def group_numbers(cursor: duckdb.DuckDBPyConnection) -> dict[Which, ByGroup]:
-    """The same of layers together."""
-    found: dict[Which, dict[str, LayerNumber]] = defaultdict(dict)
-    for measure, control, part, layers, *number in rows(cursor, _GROUPS):
-        found[measure, control, part][layers] = LayerNumber(*number)
-    return dict(found)
+    """The same for groups of layers."""
+    return {**grouped(rows(cursor, _GROUPS), keys=3)}
 
 
 def key_firing(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: KeyId) -> KeyFiring | None:

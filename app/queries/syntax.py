@@ -1,23 +1,27 @@
-"""The analysis of syntax: layers from shallow to semantic, what their triggers are on, and one key."""
+"""Reads the analysis of syntax: layers from shallow to semantic, what their triggers are on, and one key."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 
+from keyscope.app.queries.estimate import Controlled, Estimate, grouped
 from keyscope.app.queries.tokens import Token, Vocabulary
 from keyscope.app.queries.values import Statistics, clean, named, rows, select
 from keyscope.contract.analyses.syntax import KEY_MEASURES
 from keyscope.contract.keys import KeyId
 
-_ESTIMATE = "low, high, control, control_low, control_high"
+_ESTIMATE = "low, high, {n}, control, control_low, control_high"
 _LAYERS = f"""
-    SELECT measure, layer, mean, {_ESTIMATE}, keys, lower_quartile, median, upper_quartile
+    SELECT measure, layer, mean, {_ESTIMATE.format(n="keys")}, lower_quartile, median, upper_quartile
     FROM syntax_layers ORDER BY measure, layer"""  # noqa: S608 - our own columns
-_TRENDS = f"SELECT measure, difference, {_ESTIMATE}, keys FROM syntax_trends ORDER BY measure"  # noqa: S608
+_TRENDS = f"""
+    SELECT measure, difference, {_ESTIMATE.format(n="keys")}
+    FROM syntax_trends ORDER BY measure"""  # noqa: S608
 _VALUES = f"""
-    SELECT value, layer, share, {_ESTIMATE}, triggers, base, lift, keys, significant
+    SELECT value, layer, share, {_ESTIMATE.format(n="triggers")}, base, lift, keys, significant
     FROM syntax_layer_values WHERE aspect = ? ORDER BY value, layer"""  # noqa: S608
 _BASE = """
     SELECT value, language, share, low, high, tokens FROM syntax_base
@@ -39,49 +43,25 @@ _SCORES = """
     WHERE k.score IS NOT NULL"""
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """A number with its 95 % interval by bootstrap over files, and what chance gives, where that was drawn."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerMeasure(Controlled):
+    """A mean over a layer's keys, and its spread among them; shares of keys have no spread."""
 
-    value: float
-    low: float | None
-    high: float | None
-    control: float | None
-    control_low: float | None
-    control_high: float | None
-    n: int
-    """Keys, or triggers, that it rests on."""
+    lower_quartile: float | None = None
+    median: float | None = None
+    upper_quartile: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LayerMeasure(Measure):
-    """A measure of a layer's keys, and how it is spread among them; shares of keys have no spread."""
-
-    lower_quartile: float | None
-    median: float | None
-    upper_quartile: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class LayerValue(Measure):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerValue(Controlled):
     """How common a value of an aspect is among the triggers of a layer."""
 
     base: float
     lift: float | None
     keys: int
-    """Keys whose commonest value it is."""
+    """Keys whose commonest value this is."""
     significant: int
-    """Those of which this is more than a few tokens that happen to be so."""
-
-
-@dataclass(frozen=True, slots=True)
-class BaseRate:
-    """Share of a language's tokens that have a value, and the ends of its interval; None with too few files for one."""
-
-    share: float
-    low: float | None
-    high: float | None
-    tokens: int
+    """Those among them where that is more than a few repeated tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,34 +112,34 @@ class RoleKey:
 
 
 def layer_measures(cursor: duckdb.DuckDBPyConnection) -> dict[str, dict[int, LayerMeasure]]:
-    """Every measure by layer; empty while the analysis is not there."""
+    """Every measure by layer; empty if the analysis is missing."""
     found: dict[str, dict[int, LayerMeasure]] = defaultdict(dict)
-    for measure, layer, mean, *rest in rows(cursor, _LAYERS):
-        if clean(mean) is not None:
-            found[measure][layer] = LayerMeasure(mean, *map(clean, rest))
+    for measure, layer, *numbers, lower, median, upper in _cleaned(cursor, _LAYERS):
+        if numbers[0] is not None:
+            spread = {"lower_quartile": lower, "median": median, "upper_quartile": upper}
+            found[measure][layer] = LayerMeasure(**_controlled(numbers), **spread)
     return dict(found)
 
 
-def trends(cursor: duckdb.DuckDBPyConnection) -> dict[str, Measure]:
-    """Of every measure, its mean over the upper half of the layers less that over the lower."""
-    found = {measure: [clean(value) for value in rest] for measure, *rest in rows(cursor, _TRENDS)}
-    return {measure: Measure(*rest) for measure, rest in found.items() if rest[0] is not None}
+def trends(cursor: duckdb.DuckDBPyConnection) -> dict[str, Controlled]:
+    """The mean over the upper half of the layers minus that over the lower half, by measure."""
+    found = {measure: numbers for measure, *numbers in _cleaned(cursor, _TRENDS)}
+    return {measure: Controlled(**_controlled(numbers)) for measure, numbers in found.items() if numbers[0] is not None}
 
 
 def layer_values(cursor: duckdb.DuckDBPyConnection, aspect: str) -> dict[str, dict[int, LayerValue]]:
-    """How common the values of an aspect are, by value and layer."""
+    """How common the values of an aspect are among triggers, by value and layer."""
     found: dict[str, dict[int, LayerValue]] = defaultdict(dict)
-    for value, layer, *rest in rows(cursor, _VALUES, [aspect]):
-        found[value][layer] = LayerValue(*map(clean, rest))
+    for value, layer, *numbers, base, lift, keys, significant in _cleaned(cursor, _VALUES, [aspect]):
+        found[value][layer] = LayerValue(
+            **_controlled(numbers), base=base, lift=lift, keys=keys, significant=significant
+        )
     return dict(found)
 
 
-def base_rates(cursor: duckdb.DuckDBPyConnection, aspect: str) -> dict[str, dict[str, BaseRate]]:
+def base_rates(cursor: duckdb.DuckDBPyConnection, aspect: str) -> dict[str, dict[str, Estimate]]:
     """How common the values of an aspect are in the corpus, by value and language."""
-    found: dict[str, dict[str, BaseRate]] = defaultdict(dict)
-    for value, language, *rest in rows(cursor, _BASE, [aspect]):
-        found[value][language] = BaseRate(*rest)
-    return dict(found)
+    return grouped(rows(cursor, _BASE, [aspect]), keys=1)
 
 
 def key_syntax(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> KeySyntax | None:
@@ -198,5 +178,12 @@ def described_keys(cursor: duckdb.DuckDBPyConnection, aspect: str, limit: int) -
     return [RoleKey(KeyId(layer, index), *rest) for layer, index, *rest in rows(cursor, _OF_ROLES, [aspect, limit])]
 
 
-ByLayer = Mapping[int, LayerMeasure]
-"""A measure of each layer."""
+def _cleaned(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> list[list[Any]]:
+    return [[clean(value) for value in row] for row in rows(cursor, sql, parameters)]
+
+
+def _controlled(numbers: Sequence[Any]) -> dict[str, Any]:
+    """The fields of a `Controlled` from value, low, high, n, control, control_low and control_high."""
+    value, low, high, n, control, control_low, control_high = numbers
+    by_chance = None if control is None else Estimate(control, control_low, control_high)
+    return {"value": value, "low": low, "high": high, "n": n, "control": by_chance}

@@ -1,4 +1,4 @@
-"""Admission where people sign in: who sends a request, and whether they may, decided before anything else is read."""
+"""Admission with accounts: identify the sender of a request and check their role before anything else is read."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -22,38 +22,38 @@ from keyscope.app.web.where_from import path_of
 
 COOKIE = "keyscope-session"
 SEEN_EVERY = timedelta(minutes=5)
-"""How exactly the last use of sessions and tokens is kept: a write for every request would be dear."""
+"""How often the last use of a session or token is recorded; a write per request would be expensive."""
 
 PUBLIC = ("/static", "/healthz")
-"""Served without asking who it is."""
+"""Served without identifying the sender."""
 FOR_STRANGERS = ("/sign-in", "/invitation")
-"""Served to whoever has not signed in, too."""
+"""Served to people who have not signed in, too."""
 ONES_OWN = ("/account", "/sign-out")
-"""Where people change what is theirs alone, whatever their role."""
+"""Pages where people change their own account, whatever their role."""
 
 log = logging.getLogger(__name__)
 
 
 def least_role(method: str, path: str) -> Role:
-    """What a route needs that says nothing itself: to look, a viewer; to change anything, a labeler."""
+    """The role that routes need by default: viewer to read, labeler to change anything."""
     return Role.VIEWER if method in SAFE_METHODS or _under(path, ONES_OWN) else Role.LABELER
 
 
 class AdmitSignedIn:
-    """Says who sends a request by its session or token, and lets strangers in only where they are to be."""
+    """Identifies senders by session or token, and lets strangers see only what is meant for them."""
 
     def __init__(self, app: ASGIApp, database: Database) -> None:
         self.app = app
         self.database = database
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with the visitor in its state; a browser that has not signed in is sent to do so.
+        """Pass the request on with the visitor in its state; send browsers that are not signed in to the sign-in page.
 
         Raises:
-            NotSignedIn: a program has not signed in, or not validly.
-        TokenExpired: its token holds no longer.
-            Forbidden: the person's role does not allow it.
-            DatabaseUnavailable: nobody can say who it is.
+            NotSignedIn: a program sent no token, or one that is not valid.
+            TokenExpired: the program's token has expired.
+            Forbidden: the person's role does not allow the request.
+            DatabaseUnavailable: the sender cannot be looked up.
         """
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         if scope["type"] != "http" or _under(path, PUBLIC):
@@ -71,7 +71,7 @@ class AdmitSignedIn:
 
 
 def remember(request: Request, response: Response, secret: str) -> None:
-    """Give a browser the cookie of its session."""
+    """Set the session cookie."""
     response.set_cookie(
         COOKIE,
         secret,
@@ -84,14 +84,14 @@ def remember(request: Request, response: Response, secret: str) -> None:
 
 
 def forget(request: Request, response: Response) -> None:
-    """Take the cookie back."""
+    """Delete the session cookie."""
     response.delete_cookie(COOKIE, path=_cookie_path(request))
 
 
 def _identify(database: Database, request: Request) -> Person | None:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme:
-        # Never the cookie instead: a program whose token was revoked has to notice.
+        # Never fall back to the cookie: a program must notice that its token was revoked.
         return _by_token(database, token.strip() if scheme.lower() == "bearer" else "")
     secret = request.cookies.get(COOKIE)
     return _by_session(database, secret) if secret else None
@@ -100,10 +100,10 @@ def _identify(database: Database, request: Request) -> Person | None:
 def _by_token(database: Database, secret: str) -> Person:
     found = database.read(lambda session: tokens.find(session, secret))
     if found is None:
-        raise NotSignedIn("the token is none, or was revoked: send one as `Authorization: Bearer ks_…`")
+        raise NotSignedIn("the token is unknown or was revoked: send a valid one as `Authorization: Bearer ks_…`")
     if found.expired:
         raise TokenExpired(
-            f"the token {found.name!r} expired on {found.expires_at:%Y-%m-%d}: make another one on the page of your account"
+            f"the token {found.name!r} expired on {found.expires_at:%Y-%m-%d}: make a new one on your account page"
         )
     if found.used_at is None or datetime.now(UTC) - found.used_at > SEEN_EVERY:
         _note_use(database, ApiToken, found.id)
@@ -126,15 +126,15 @@ def _note_use(database: Database, kind: type[ApiToken] | type[BrowserSession], n
     try:
         database.write(lambda session: session.execute(update(kind).where(kind.id == number).values(seen)))
     except DatabaseUnavailable as error:
-        # A database that only reads still knows who it is.
+        # A read-only database can still identify people.
         log.warning("%s", error)
 
 
 def _ask_to_sign_in(request: Request) -> Response:
     if wants_json(request):
-        raise NotSignedIn("sign in, programs with a token: `Authorization: Bearer ks_…`")
+        raise NotSignedIn("sign in first; programs send a token as `Authorization: Bearer ks_…`")
     if "HX-Request" in request.headers:
-        # A redirect would put the sign-in page into a part of the present one.
+        # htmx would follow a redirect and put the sign-in page into a fragment of this page.
         shown = path_of(request.headers.get("HX-Current-URL", ""))
         return Response(headers={"HX-Redirect": _sign_in(request, shown)})
     asked = path_of(str(request.url)) if request.method in SAFE_METHODS else ""

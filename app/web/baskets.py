@@ -1,7 +1,7 @@
-"""The basket in an address: its masks written out, or the id of a saved basket and the changes since.
+"""The basket in an address: either its masks, or the id of a saved basket with the changes since.
 
-`0123456789abcdef0123,L1.K2:0,-L3.K4` is a saved basket with `L1.K2` added and `L3.K4` removed, so links can change a basket
-of any length without saving it.
+`0123456789abcdef0123,L1.K2:0,-L3.K4` is a saved basket with `L1.K2` added and `L3.K4` removed, so a link can change a
+basket of any length without saving it.
 """
 
 from dataclasses import replace
@@ -13,25 +13,25 @@ from keyscope.contract.keys import KeyId, parse_basket
 
 
 def read_basket(database: Database, run_id: str | None, text: str) -> Basket:
-    """The basket that an address carries.
+    """Read the basket in an address.
 
     Raises:
-        InvalidMask, InvalidKey: the text is malformed.
-        UnknownBasket: no basket of that id is saved.
-        DatabaseUnavailable: the saved basket cannot be read.
+        InvalidMask, InvalidKey: it cannot be read.
+        UnknownBasket: there is no saved basket of that id.
+        DatabaseUnavailable: the saved basket cannot be looked up.
     """
     name, *changes = (part.strip() for part in text.split(","))
     if not is_basket_id(name):
         return Basket(run_id, tuple(parse_basket(text)))
     saved = Saved(name, tuple(database.read(lambda session: load_basket(session, name))))
-    taken_out = {KeyId.parse(part.removeprefix(TAKEN_OUT)) for part in changes if part.startswith(TAKEN_OUT)}
-    put_in = parse_basket(",".join(part for part in changes if not part.startswith(TAKEN_OUT)))
-    changed = taken_out | {mask.key for mask in put_in}
-    return Basket(run_id, (*(mask for mask in saved.masks if mask.key not in changed), *put_in), saved)
+    removed = {KeyId.parse(part.removeprefix(TAKEN_OUT)) for part in changes if part.startswith(TAKEN_OUT)}
+    added = parse_basket(",".join(part for part in changes if not part.startswith(TAKEN_OUT)))
+    changed = removed | {mask.key for mask in added}
+    return Basket(run_id, (*(mask for mask in saved.masks if mask.key not in changed), *added), saved)
 
 
 def shortened(database: Database, basket: Basket) -> Basket:
-    """The same basket, saved if it is too long to write out.
+    """Return the basket, saved if it is too long for an address.
 
     Raises:
         DatabaseUnavailable: it cannot be saved.

@@ -1,4 +1,4 @@
-"""Admission where nobody signs in: everyone may do everything, under the name they give."""
+"""Admission without accounts: everybody may do everything, under the name they give."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -20,17 +20,17 @@ COOKIE_SECONDS = 365 * 24 * 3600
 
 
 class UntrustedHost(KeyscopeError):
-    """A request for a name this server does not go by."""
+    """The request is for a host name that this server does not trust."""
 
     code = "untrusted_host"
     status = 421
 
 
 class AdmitByWord:
-    """Says who sends a request, by their own word.
+    """Identifies senders by the name they give.
 
-    Nothing but the address keeps strangers out, so a site must not get in by pointing a name of its own at that
-    address: names other than the machine's own have to be known.
+    Only the address keeps strangers out. A foreign site could point a domain of its own at that address (DNS
+    rebinding), so host names other than the machine's own must be listed as trusted.
     """
 
     def __init__(self, app: ASGIApp, trusted_hosts: Iterable[str]) -> None:
@@ -41,8 +41,8 @@ class AdmitByWord:
         """Pass the request on with the visitor in its state.
 
         Raises:
-            UntrustedHost: it is for a name this server does not go by.
-            InvalidParameter: the name in the header cannot be one.
+            UntrustedHost: the request is for a host name that is not trusted.
+            InvalidParameter: the header's name is not valid.
         """
         if scope["type"] == "http":
             request = Request(scope)
@@ -54,15 +54,15 @@ class AdmitByWord:
         host = _host(header)
         if not (host == "localhost" or host in self.trusted_hosts or _is_address(host)):
             raise UntrustedHost(
-                f"this server is not known as {host!r}: open it as localhost, or put the name into KEYSCOPE_TRUSTED_HOSTS"
+                f"{host!r} is not a trusted name of this server: open it as localhost, or add the name to KEYSCOPE_TRUSTED_HOSTS"
             )
 
 
 def by_word(request: Request) -> Person | None:
-    """The person by the header or the cookie; None where they have not said.
+    """The person named by the header or the cookie, None if there is no name.
 
     Raises:
-        InvalidParameter: the name in the header cannot be one.
+        InvalidParameter: the header's name is not valid.
     """
     header = request.headers.get(NAME_HEADER)
     if header is not None:
@@ -74,7 +74,7 @@ def by_word(request: Request) -> Person | None:
 
 
 def remember(response: Response, name: str) -> None:
-    """Keep the name in the browser."""
+    """Store the name in the browser."""
     response.set_cookie(COOKIE, quote(name), max_age=COOKIE_SECONDS, httponly=True, samesite="lax")
 
 
@@ -94,7 +94,7 @@ def _is_address(host: str) -> bool:
 
 
 def _utf8(header: str) -> str:
-    # HTTP hands header bytes over as Latin-1.
+    # Servers decode header bytes as Latin-1.
     try:
         return header.encode("latin-1").decode("utf-8")
     except UnicodeError:

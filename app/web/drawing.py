@@ -1,46 +1,37 @@
-"""What figures by layer have in common: the axis of layers, curves, the bars of an interval, and what a point rests on."""
+"""What figures have in common: the axis of layers, curves and bars with intervals, and the JSON a page loads."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import plotly.graph_objects as go
+from fastapi.responses import Response
+
+from keyscope.app.queries.estimate import Estimate
 
 FEW_LAYERS = 16
-"""Up to so many layers each has its number on the axis."""
+"""Up to this many layers, each has its number on the axis."""
+Key = TypeVar("Key")
 
 
-class Number(Protocol):
-    """What a point is drawn from."""
-
-    @property
-    def value(self) -> float:
-        """How high it lies."""
-
-    @property
-    def low(self) -> float | None:
-        """Lower end of its interval."""
-
-    @property
-    def high(self) -> float | None:
-        """Upper end of it."""
-
-    @property
-    def n(self) -> int:
-        """How many it rests on."""
+def as_json(figure: go.Figure) -> Response:
+    """The answer to a page's script that asks for a figure."""
+    return Response(figure.to_json(), media_type="application/json")
 
 
-def rests_on(found: Sequence[Number], style: str) -> list[str]:
-    """What is said of each point besides its value: its interval and n. `style` is a format as Python and D3 have it."""
-    return [f"{interval_words(each.low, each.high, style)}; n = {each.n:,}" for each in found]
+def rests_on(found: Sequence[Estimate], style: str) -> list[str]:
+    """The interval and n of each estimate, in words; `style` is a number format that Python and D3 both know."""
+    return [f"{interval_words(each, style)}; n = {each.n:,}" for each in found]
 
 
-def interval_words(low: float | None, high: float | None, style: str) -> str:
-    """An interval in words, where both of its ends are known."""
-    return "no interval" if low is None or high is None else f"95 % interval {low:{style}} to {high:{style}}"
+def interval_words(found: Estimate, style: str) -> str:
+    """The interval in words."""
+    if found.low is None or found.high is None:
+        return "no interval"
+    return f"95 % interval {found.low:{style}} to {found.high:{style}}"
 
 
 def by_layer(figure: go.Figure, **layout: object) -> go.Figure:
-    """The figure with layers on its horizontal axis, and whatever else of the layout it wants."""
+    """The figure with layers on its horizontal axis, and the given properties of Plotly's layout."""
     longest = max((len(trace.x) for trace in figure.data), default=0)
     figure.update_xaxes(title="layer", tick0=0, dtick=1 if longest <= FEW_LAYERS else 4)
     figure.update_layout(hovermode="closest", **layout)
@@ -48,52 +39,80 @@ def by_layer(figure: go.Figure, **layout: object) -> go.Figure:
 
 
 def curves_by_layer(figure: go.Figure) -> go.Figure:
-    """The same for curves, which are told apart by a legend where there are several."""
+    """The figure with layers on its horizontal axis, and a legend if it has several curves."""
     return by_layer(figure, showlegend=len(figure.data) > 1)
 
 
+def in_per_cent(figure: go.Figure) -> go.Figure:
+    """The figure with shares from 0 to 1 on its vertical axis."""
+    figure.update_yaxes(range=[0, 1.02], tickformat=".0%")
+    return figure
+
+
 def curve(
-    name: str, found: Mapping[int, Number], style: str, chance: bool = False, where: str = "layer %{x}"
+    name: str, found: Mapping[int, Estimate], style: str, chance: bool = False, where: str = "layer %{x}"
 ) -> go.Scatter:
-    """Numbers by layer with their intervals, dotted where they are what chance gives.
+    """Estimates with their intervals as a curve, dotted if they are what chance gives.
 
     Args:
-        name: of the curve.
-        found: the numbers by what lies on the horizontal axis.
-        style: format of a value, as Python and D3 have it.
+        name: title of the curve.
+        found: the estimates by their place on the horizontal axis.
+        style: format of a value, known to Python and D3.
         chance: whether they are a control.
-        where: what a place on the horizontal axis is called.
+        where: what the hover text calls a place.
     """
-    places, numbers = list(found), list(found.values())
+    places, estimates = list(found), list(found.values())
     return go.Scatter(
         x=places,
-        y=[each.value for each in numbers],
-        error_y=number_bars(numbers),
+        y=[each.value for each in estimates],
+        error_y=interval_bars(estimates),
         customdata=places,
         name=name,
         mode="lines" if chance else "lines+markers",
         line={"dash": "dot"} if chance else {},
-        hovertext=rests_on(numbers, style),
+        hovertext=rests_on(estimates, style),
         hovertemplate=f"{name}<br>{where}: %{{y:{style}}}<br>%{{hovertext}}<extra></extra>",
     )
 
 
-def number_bars(found: Sequence[Number]) -> dict[str, object] | None:
-    """The bars of numbers with intervals; None where none has one."""
+def curves(
+    titles: Mapping[str, Key],
+    found: Mapping[Key, Mapping[int, Estimate]],
+    style: str,
+    chance: Callable[[Key], object] = lambda _: False,
+    where: str = "layer %{x}",
+) -> list[go.Scatter]:
+    """One curve for each title whose measure was found; `chance` tells which measures are controls."""
+    return [
+        curve(title, found[key], style, chance=bool(chance(key)), where=where)
+        for title, key in titles.items()
+        if key in found
+    ]
+
+
+def bars(name: str, found: Mapping[int, Estimate], style: str, hover: str) -> go.Bar:
+    """Estimates with their intervals as bars; `hover` is what the hover text says before interval and n."""
+    places, estimates = list(found), list(found.values())
+    return go.Bar(
+        x=places,
+        y=[each.value for each in estimates],
+        customdata=places,
+        name=name,
+        error_y=interval_bars(estimates),
+        hovertext=rests_on(estimates, style),
+        hovertemplate=f"{hover}<br>%{{hovertext}}<extra></extra>",
+    )
+
+
+def interval_bars(found: Sequence[Estimate]) -> dict[str, object] | None:
+    """Plotly's error bars, with no bar towards an end that is unknown; None if no estimate has an interval."""
     if all(each.low is None and each.high is None for each in found):
         return None
-    return interval_bars([each.value for each in found], [each.low for each in found], [each.high for each in found])
-
-
-def interval_bars(
-    values: Sequence[float], lows: Sequence[float | None], highs: Sequence[float | None]
-) -> dict[str, object]:
-    """Plotly's bars from the low to the high end of each value's interval; no bar towards an end that is not known."""
     return {
         "type": "data",
         "symmetric": False,
-        "array": [0 if high is None else high - value for value, high in zip(values, highs, strict=True)],
-        "arrayminus": [0 if low is None else value - low for value, low in zip(values, lows, strict=True)],
+        "array": [0 if each.high is None else each.high - each.value for each in found],
+        "arrayminus": [0 if each.low is None else each.value - each.low for each in found],
         "thickness": 1,
         "width": 3,
     }

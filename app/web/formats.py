@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from keyscope.app.queries import Token
+from keyscope.contract import texts
 
 BEFORE = 28
 """Characters of a line shown before its trigger token in a table."""
@@ -18,6 +19,29 @@ _LANGUAGES = {
     "typescript": "TypeScript",
     "php": "PHP",
 }
+ROLE_TITLES = {
+    "keyword": "keyword",
+    "operator": "operator",
+    "punctuation": "punctuation",
+    "identifier_defined": "identifier, defined",
+    "identifier_used": "identifier, used",
+    "identifier_imported": "identifier, imported",
+    "call_target": "call target",
+    "attribute": "attribute",
+    "type": "type",
+    "string": "string",
+    "number": "number",
+    "comment": "comment",
+    "indentation": "indentation",
+    "whitespace": "white space",
+    "other": "other",
+    "end_of_file": "end of the file",
+}
+"""Roles of tokens in their code."""
+
+
+plain = texts.shortest
+duration = texts.duration
 
 
 def number(value: float | None) -> str:
@@ -42,11 +66,6 @@ def fixed(value: float, digits: int) -> str:
     """A number with its sign and a fixed number of decimals: `+0.350`, `−12.3`; zero has no sign."""
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", _MINUS)
-
-
-def plain(value: float) -> str:
-    """A number as form fields take it: `0`, `0.5`."""
-    return f"{value:g}"
 
 
 def exponent(value: float, digits: int = 0) -> str:
@@ -88,14 +107,6 @@ def token(value: Token) -> str:
 def language(name: str | None) -> str:
     """The name of a language: `Python`, `C++`."""
     return NOTHING if name is None else _LANGUAGES.get(name, name.capitalize())
-
-
-def duration(seconds: float) -> str:
-    """A duration: `4 s`, `3 min`, `2 h 5 min`."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def short_hash(value: str) -> str:

@@ -9,26 +9,14 @@ from starlette.datastructures import URL
 from keyscope.app.accounts.identity import Person
 from keyscope.app.table_files import FORMATS, PAGE_FORMATS
 from keyscope.app.web.addresses import Addresses
-from keyscope.contract.keys import KeyId, Mask, format_basket
+from keyscope.contract.keys import REMOVE, KeyId, Mask, Operation, format_basket
 
 LONGEST_BASKET = 4000
 """Characters of a basket in an address; longer ones are saved and referred to by id."""
 TAKEN_OUT = "-"
 """Prefix of a key removed from a saved basket."""
-SECTIONS = (
-    ("run_page", "overview"),
-    ("search_page", "search"),
-    ("syntax_page", "syntax"),
-    ("agreement_page", "agreement"),
-    ("firing_page", "firing"),
-    ("concepts_page", "concepts"),
-    ("edits_page", "edits"),
-    ("findings_page", "findings"),
-    ("jobs_page", "jobs"),
-    ("lens_page", "lens"),
-    ("activations_page", "my code"),
-)
-"""Pages about a whole run, by the name of their route and their title, in the order of the navigation."""
+LIVE_SECTIONS = (("lens_page", "lens"), ("activations_page", "my code"))
+"""Pages on which a run's model reads a text, which have the run among their parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +53,7 @@ class Basket:
         return len(self.masks)
 
     def __contains__(self, key: KeyId) -> bool:
-        return key in self._factors
+        return key in self._operations
 
     @property
     def text(self) -> str:
@@ -93,36 +81,36 @@ class Basket:
 
     def address_with(self, key: KeyId) -> str:
         """The address of `holding(key)`."""
-        return self._address if key in self else self._address_but(key, 0.0)
+        return self._address if key in self else self._address_but(key, REMOVE)
 
     def address_toggled(self, key: KeyId) -> str:
         """The address of `toggled(key)`."""
-        return self._address_but(key, None if key in self else 0.0)
+        return self._address_but(key, None if key in self else REMOVE)
 
     @cached_property
-    def _factors(self) -> dict[KeyId, float]:
-        return {mask.key: mask.factor for mask in self.masks}
+    def _operations(self) -> dict[KeyId, Operation]:
+        return {mask.key: mask.operation for mask in self.masks}
 
     @cached_property
-    def _before(self) -> dict[KeyId, float]:
-        """The factors of the saved basket."""
-        return {mask.key: mask.factor for mask in self.saved.masks} if self.saved else {}
+    def _before(self) -> dict[KeyId, Operation]:
+        """The operations of the saved basket."""
+        return {mask.key: mask.operation for mask in self.saved.masks} if self.saved else {}
 
     @cached_property
     def _changes(self) -> dict[KeyId, str]:
         """Address part of each key that differs from the saved basket."""
-        put_in = {mask.key: str(mask) for mask in self.masks if self._before.get(mask.key) != mask.factor}
+        put_in = {mask.key: str(mask) for mask in self.masks if self._before.get(mask.key) != mask.operation}
         return put_in | {key: f"{TAKEN_OUT}{key}" for key in self._before if key not in self}
 
     @cached_property
     def _address(self) -> str:
         return self._written(self._changes)
 
-    def _address_but(self, key: KeyId, factor: float | None) -> str:
-        """The address with one key's factor changed, or without the key if None."""
+    def _address_but(self, key: KeyId, operation: Operation | None) -> str:
+        """The address with another operation on one key, or without the key if None."""
         changes = {other: change for other, change in self._changes.items() if other != key}
-        if factor != self._before.get(key):
-            changes[key] = f"{TAKEN_OUT}{key}" if factor is None else str(Mask(key, factor))
+        if operation != self._before.get(key):
+            changes[key] = f"{TAKEN_OUT}{key}" if operation is None else str(Mask(key, operation))
         return self._written(changes)
 
     def _written(self, changes: dict[KeyId, str]) -> str:
@@ -178,7 +166,8 @@ class Links:
 
     def sections(self, run_id: str) -> list[Section]:
         """The pages about a whole run."""
-        return [Section(name, title, self.page(name, run=run_id)) for name, title in SECTIONS]
+        of_run: list[tuple[str, str]] = self._request.app.state.run_sections
+        return [Section(name, title, self.page(name, run=run_id)) for name, title in (*of_run, *LIVE_SECTIONS)]
 
     def layer(self, run_id: str, layer: int, **query: object) -> str:
         """The keys of a layer."""

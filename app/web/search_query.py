@@ -29,6 +29,7 @@ from keyscope.app.queries.tokens import parse_token
 from keyscope.app.web.dependencies import LabelsDatabase, OpenRun
 from keyscope.app.web.forms import BlankIsNone, FormModel
 from keyscope.contract.analyses.firing import CLASSES, SHAPES
+from keyscope.contract.texts import shortest
 
 Number = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, BlankIsNone]
 Count = Annotated[Annotated[int, Field(ge=1, le=2**31)] | None, BlankIsNone]
@@ -121,7 +122,7 @@ class SearchParameters(FormModel):
 
 def format_ranges(ranges: list[Between]) -> str:
     """Ranges in an address's notation."""
-    return ",".join(f"{each.statistic}:{_plain(each.low)}:{_plain(each.high)}" for each in ranges)
+    return ",".join(f"{each.statistic}:{_end(each.low)}:{_end(each.high)}" for each in ranges)
 
 
 def build_search(parameters: SearchParameters, run: OpenRun, database: LabelsDatabase) -> Search:
@@ -167,8 +168,5 @@ def _range(text: str) -> Between:
     return Between(name.strip(), low, high)
 
 
-def _plain(value: float | None) -> str:
-    if value is None:
-        return ""
-    short = f"{value:g}"
-    return short if float(short) == value else repr(value)
+def _end(value: float | None) -> str:
+    return "" if value is None else shortest(value)

@@ -1,4 +1,4 @@
-"""The shapes of the answers about runs, layers and keys."""
+"""The JSON shapes of answers about runs, layers and keys."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -13,30 +13,30 @@ Value = float | int | str | bool | None
 Responses = dict[int | str, dict[str, Any]]
 _FAILURES = {
     400: "The body is not JSON in UTF-8, or the prompt or the number of new tokens is over the worker's limit",
-    401: "Where people sign in: no token, or none that holds",
-    403: "A page of another site asks for a change, or the role does not allow it",
-    404: "It does not exist; the sentence says what does",
-    409: "The run file cannot be read, or what is to be changed has changed since it was seen",
-    413: "The body is larger, or the masks are more, than is read",
-    422: "A parameter or a field has a value that it cannot have",
+    401: "Where people sign in: no token, or an invalid one",
+    403: "A page of another site requests a change, or the role does not allow it",
+    404: "It does not exist; the detail says what does",
+    409: "The run file cannot be read, or somebody else changed the same thing first",
+    413: "The body is too large, or there are too many masks",
+    422: "A parameter or a field has an invalid value",
     429: "The worker's queue is full; Retry-After says when to try again",
     502: "The worker failed",
-    503: "A database or a worker does not answer; Retry-After says when to try again",
+    503: "A database or a worker is unavailable; Retry-After says when to try again",
 }
 
 
 def failures(*statuses: int) -> Responses:
-    """The failures of an endpoint as the OpenAPI document lists them."""
+    """The failures of an endpoint, for its OpenAPI description."""
     return {status: {"model": ErrorAnswer, "description": _FAILURES[status]} for status in statuses}
 
 
 def files(*media_types: str) -> Responses:
-    """A success that is a file of one of these types."""
+    """A response that is a file of one of these media types."""
     return {200: {"description": "The file", "content": {media_type: {} for media_type in media_types}}}
 
 
 OF_A_RUN = failures(404, 409, 422)
-"""The failures of every endpoint about a run."""
+"""The failures that every endpoint about a run can give."""
 
 
 class _Shape(BaseModel):
@@ -62,7 +62,6 @@ class RunSummary(_Shape):
 
     @classmethod
     def of(cls, run_id: str, manifest: Manifest) -> "RunSummary":
-        """The summary of a manifest."""
         return cls(
             run_id=run_id,
             model_id=manifest.model.model_id,
@@ -77,7 +76,7 @@ class RunSummary(_Shape):
 
 
 class UnreadableFile(_Shape):
-    """A file of the runs directory that cannot be shown."""
+    """A file in the runs directory that cannot be read."""
 
     run_id: str
     reason: str
@@ -91,13 +90,13 @@ class RunsAnswer(_Answer):
 
 
 class RunAnswer(RunSummary, _Answer):
-    """One run, with its whole manifest."""
+    """One run with its whole manifest."""
 
     manifest: Manifest
 
 
 class LayerShape(_Shape):
-    """One layer in numbers."""
+    """Statistics of one layer."""
 
     layer: int
     n_keys: int
@@ -118,10 +117,10 @@ class LayersAnswer(_Answer):
 
 
 class TokenShape(_Shape):
-    """A token of the tokenizer."""
+    """One token of the vocabulary."""
 
-    token: str = Field(description="The token's text; bytes that are no UTF-8 by themselves are U+FFFD")
-    token_hex: str | None = Field(description="The token's bytes, where they are not UTF-8 by themselves")
+    token: str = Field(description="The token's text; bytes that are not valid UTF-8 on their own become U+FFFD")
+    token_hex: str | None = Field(description="The token's bytes in hex, if they are not valid UTF-8 on their own")
     token_id: int
 
 
@@ -132,13 +131,13 @@ class TokenLogitShape(TokenShape):
 
 
 class TokenCountShape(TokenShape):
-    """A token and how often it is among the stored triggers and samples with a coefficient above 0."""
+    """A token and its count among the stored triggers and samples with a coefficient above 0."""
 
     count: int
 
 
 class CodeLineShape(TokenShape):
-    """A trigger in its line of code: before + text + after; a token that breaks the line is followed by the next one."""
+    """A trigger in its line of code, before + text + after; after a line break, the next line follows."""
 
     language: str
     coefficient: float
@@ -162,7 +161,7 @@ class KeyInTable(_Shape):
 
 
 class LayerKeysAnswer(_Answer):
-    """A page of the keys of a layer."""
+    """A page of a layer's keys."""
 
     layer: int
     total: int = Field(description="Keys that pass the filter, on all pages")
@@ -174,18 +173,18 @@ class LayerKeysAnswer(_Answer):
 
 
 class FoundKey(KeyInTable):
-    """One key found by a search."""
+    """A key found by a search."""
 
     measures: dict[str, float | int | None] = Field(
-        description="What the criteria measured: fires_on, promoted_logit, promoted_rank, suppressed_logit, suppressed_rank"
+        description="The values that the criteria measured: fires_on, promoted_logit, promoted_rank, suppressed_logit, suppressed_rank"
     )
 
 
 class SearchAnswer(_Answer):
-    """A page of the keys found."""
+    """A page of the keys that a search found."""
 
     total: int = Field(description="Keys found, on all pages")
-    by_layer: list[int] = Field(description="How many of them each layer has, from layer 0")
+    by_layer: list[int] = Field(description="Number of keys found per layer, from layer 0")
     unknown_tokens: list[str] = Field(description="Tokens asked for that the tokenizer does not have")
     sort: str
     order: Literal["asc", "desc"]
@@ -195,7 +194,7 @@ class SearchAnswer(_Answer):
 
 
 class ExampleShape(_Shape):
-    """A window position of a key; the lists hold one entry for each token of the window."""
+    """A window position; the lists have one entry per token of the window."""
 
     language: str
     rank: int = Field(description="From 1")
@@ -204,8 +203,8 @@ class ExampleShape(_Shape):
     path: str
     file_sha256: str
     line: int = Field(description="Line of the trigger token in its file, from 1")
-    column: int = Field(description="Column of it in characters, from 0")
-    start: int = Field(description="Index of the window's first token in its file, BOS not counted")
+    column: int = Field(description="Column of the trigger token in characters, from 0")
+    start: int = Field(description="Index of the window's first token in its file, not counting BOS")
     trigger_index: int = Field(description="Index of the trigger token in the lists")
     token_ids: list[int]
     tokens: list[str]
@@ -214,7 +213,7 @@ class ExampleShape(_Shape):
 
 
 class TriggerShape(ExampleShape):
-    """A window position where the key's coefficient is among its highest, or its lowest."""
+    """A window position where the key's coefficient is among its highest or lowest."""
 
     polarity: Literal["max", "min"]
 
@@ -227,22 +226,22 @@ class SampleShape(ExampleShape):
 
 
 class ValueTokensShape(_Shape):
-    """What a value writes into the vocabulary, the strongest first."""
+    """The tokens a value promotes and suppresses, the strongest first."""
 
     promoted: list[TokenLogitShape]
     suppressed: list[TokenLogitShape]
 
 
 class HistogramShape(_Shape):
-    """Coefficients of one language per bin; bin i lies between edges i and i+1."""
+    """Counts per bin of one language's coefficients; bin i is between edges i and i+1."""
 
     language: str
     tokens: list[int] = Field(description="Sampled tokens per bin")
-    windows: list[int] = Field(description="Windows per bin of their largest coefficient")
+    windows: list[int] = Field(description="Windows per bin, by their largest coefficient")
 
 
 class NeighboursShape(_Shape):
-    """The keys beside a key in its layer, and those at its place in the layers below and above."""
+    """The keys next to a key in its layer, and those with its index in the layers below and above."""
 
     previous: str | None
     next: str | None
@@ -251,7 +250,7 @@ class NeighboursShape(_Shape):
 
 
 class LabelShape(_Shape):
-    """What one person says about a key."""
+    """One person's label of a key."""
 
     id: int
     person: str
@@ -264,7 +263,7 @@ class LabelShape(_Shape):
     created_at: datetime
     current: bool = Field(description="Neither replaced by a later label of the same person nor taken back")
     superseded_at: datetime | None
-    retracted: bool = Field(description="Taken back by the person, without another label in its place")
+    retracted: bool = Field(description="Taken back by the person without a replacement")
 
 
 class KeyAnswer(_Answer):
@@ -284,4 +283,4 @@ class KeyAnswer(_Answer):
     histograms: list[HistogramShape]
     neighbours: NeighboursShape
     labels: list[LabelShape] = Field(description="Current labels, for the weights of this run")
-    labels_problem: str | None = Field(description="Why the labels could not be read, where they could not")
+    labels_problem: str | None = Field(description="Why the labels could not be read; null if they could")

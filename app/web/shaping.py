@@ -1,31 +1,28 @@
-"""From what the queries answer to the shapes of the JSON API."""
+"""Turn query results and labels into the JSON shapes of the API."""
 
 from typing import Any
 
 from keyscope.app import queries
 from keyscope.app.labels.models import Evidence, Label
 from keyscope.app.queries.search import Hit
-from keyscope.app.web import shapes as models
+from keyscope.app.web import shapes
 
 
 def token(value: queries.Token) -> dict[str, Any]:
-    """The fields of `models.TokenShape`."""
+    """The fields of `shapes.TokenShape`."""
     return {"token": value.text, "token_hex": value.hex, "token_id": value.token_id}
 
 
-def logits(values: list[queries.TokenLogit]) -> list[models.TokenLogitShape]:
-    """Tokens with their logits."""
-    return [models.TokenLogitShape(**token(each.token), logit=each.logit) for each in values]
+def logits(values: list[queries.TokenLogit]) -> list[shapes.TokenLogitShape]:
+    return [shapes.TokenLogitShape(**token(each.token), logit=each.logit) for each in values]
 
 
-def counts(values: list[queries.TokenCount]) -> list[models.TokenCountShape]:
-    """Tokens with their counts."""
-    return [models.TokenCountShape(**token(each.token), count=each.count) for each in values]
+def counts(values: list[queries.TokenCount]) -> list[shapes.TokenCountShape]:
+    return [shapes.TokenCountShape(**token(each.token), count=each.count) for each in values]
 
 
-def key_in_table(row: queries.KeyRow) -> models.KeyInTable:
-    """A key in a list."""
-    return models.KeyInTable(
+def key_in_table(row: queries.KeyRow) -> shapes.KeyInTable:
+    return shapes.KeyInTable(
         key=str(row.key),
         layer=row.key.layer,
         index=row.key.index,
@@ -35,28 +32,24 @@ def key_in_table(row: queries.KeyRow) -> models.KeyInTable:
     )
 
 
-def found_key(hit: Hit) -> models.FoundKey:
-    """A key found by a search."""
-    return models.FoundKey(**key_in_table(hit.row).model_dump(), measures=hit.measures)
+def found_key(hit: Hit) -> shapes.FoundKey:
+    return shapes.FoundKey(**key_in_table(hit.row).model_dump(), measures=hit.measures)
 
 
-def trigger(example: queries.Example) -> models.TriggerShape:
-    """A trigger."""
-    return models.TriggerShape.model_validate({**_example(example), "polarity": example.polarity})
+def trigger(example: queries.Example) -> shapes.TriggerShape:
+    return shapes.TriggerShape.model_validate({**_example(example), "polarity": example.polarity})
 
 
-def sample(example: queries.Example) -> models.SampleShape:
-    """A sample of a band."""
-    return models.SampleShape.model_validate({**_example(example), "band": example.band, "quantile": example.quantile})
+def sample(example: queries.Example) -> shapes.SampleShape:
+    return shapes.SampleShape.model_validate({**_example(example), "band": example.band, "quantile": example.quantile})
 
 
-def value_tokens(value: queries.ValueTokens) -> models.ValueTokensShape:
-    """What a value writes."""
-    return models.ValueTokensShape(promoted=logits(value.promoted), suppressed=logits(value.suppressed))
+def value_tokens(value: queries.ValueTokens) -> shapes.ValueTokensShape:
+    return shapes.ValueTokensShape(promoted=logits(value.promoted), suppressed=logits(value.suppressed))
 
 
-def _code_line(line: queries.CodeLine) -> models.CodeLineShape:
-    return models.CodeLineShape(
+def _code_line(line: queries.CodeLine) -> shapes.CodeLineShape:
+    return shapes.CodeLineShape(
         **token(line.token),
         language=line.language,
         coefficient=line.coefficient,
@@ -88,9 +81,8 @@ def _example(example: queries.Example) -> dict[str, Any]:
     }
 
 
-def label(value: Label) -> models.LabelShape:
-    """A label."""
-    return models.LabelShape(
+def label(value: Label) -> shapes.LabelShape:
+    return shapes.LabelShape(
         id=value.id,
         person=value.person,
         key=str(value.key),

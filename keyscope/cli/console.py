@@ -1,4 +1,4 @@
-"""Progress told to a terminal as bars, to a log as lines and to a program as JSON lines."""
+"""Shows progress: bars in a terminal, lines in a log, JSON lines for programs."""
 
 import json
 import sys
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextCo
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from keyscope.contract.texts import duration
 from keyscope.worker.progress import Advance, Pace, Progress
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -19,7 +20,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 @contextmanager
 def told(json_lines: bool = False, console: Console | None = None) -> Iterator[Progress]:
-    """A listener that suits whoever reads: JSON lines on stdout if asked for, else bars or lines on stderr."""
+    """Yield a listener for the output at hand: JSON lines on stdout if requested, otherwise bars or lines on stderr."""
     console = console or Console(stderr=True)
     if json_lines:
         yield JsonLines(sys.stdout)
@@ -38,26 +39,25 @@ def told(json_lines: bool = False, console: Console | None = None) -> Iterator[P
 
 
 class OnTerminal:
-    """Shows every stage as a bar with rate and time left, notes above them."""
+    """Shows each stage as a bar with rate and time left, and notes above the bars."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
 
     @contextmanager
     def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
-        """Show a bar, which stays when it is done."""
+        """Show a bar, which stays when the stage is done."""
         task = self._bars.add_task(name, total=total, unit=unit)
         yield lambda done: self._bars.advance(task, done)
         done = self._bars.tasks[task].completed
         self._bars.update(task, total=done or 1, completed=done or 1)
 
     def note(self, text: str) -> None:
-        """Print the sentence above the bars."""
         self._bars.console.print(text, highlight=False, markup=False)
 
 
 class _Amount(ProgressColumn):
-    """How much is done, and how fast."""
+    """How much of a stage is done, and how fast it goes."""
 
     def render(self, task: Task) -> Text:
         """The text beside the bar."""
@@ -71,14 +71,14 @@ class _Amount(ProgressColumn):
 
 
 class _Told(Pace):
-    """How far a stage is, and when it may be told again."""
+    """A stage's progress, and when the next line about it is due."""
 
     def __init__(self, total: float | None) -> None:
         super().__init__(total)
         self._told = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether the last line is long enough ago; asked once a line."""
+        """Whether enough time has passed since the last line; if so, the wait starts over."""
         now = time.monotonic()
         if now - self._told < SECONDS_BETWEEN_LINES:
             return False
@@ -87,14 +87,14 @@ class _Told(Pace):
 
 
 class Lines:
-    """Writes a plain line when a stage begins, every few seconds, and when it ends."""
+    """Writes a line when a stage starts, every few seconds, and when it ends."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
 
     @contextmanager
     def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
-        """Write lines about the stage."""
+        """Write the stage's lines."""
         pace = _Told(total)
 
         def advance(done: float) -> None:
@@ -108,12 +108,11 @@ class Lines:
         self.note(f"{name}: {amount}done in {duration(pace.seconds)}")
 
     def note(self, text: str) -> None:
-        """Write the sentence."""
         print(text, file=self._file, flush=True)
 
 
 class JsonLines:
-    """Writes one JSON object a line: `stage`, `progress`, `done` and `note` events."""
+    """Writes one JSON object per line: `stage`, `progress`, `done` and `note` events."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
@@ -141,29 +140,19 @@ class JsonLines:
         self.event("done", stage=name, done=pace.done, unit=unit, seconds=round(pace.seconds, 3))
 
     def note(self, text: str) -> None:
-        """Write a `note` event."""
         self.event("note", text=text)
 
     def event(self, name: str, **fields: object) -> None:
-        """Write one event."""
         print(json.dumps({"event": name} | fields), file=self._file, flush=True)
 
 
 def short(number: float) -> str:
-    """A number as people read it in passing: 3.5, 950, 12.3k, 4.5M."""
+    """A number rounded for reading in passing: 3.5, 950, 12.3k, 4.5M."""
     if number >= 1e6:
         return f"{number / 1e6:.3g}M"
     if number >= 1e4:
         return f"{number / 1e3:.3g}k"
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it: 4.2 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _amount(pace: Pace, unit: str) -> str:

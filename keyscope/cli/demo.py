@@ -15,12 +15,12 @@ def demo(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of the pages; otherwise 8000 or the next free one")
     ] = None,
-    runs: Annotated[Path, typer.Option(help="Directory for run, labels and logs")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="Directory for the run, labels and logs")] = Path("runs"),
     files_per_language: Annotated[
-        int | None, typer.Option(min=1, help="Files of each language; otherwise as many as are read in a few minutes")
+        int | None, typer.Option(min=1, help="Files of each language; otherwise as many as take a few minutes")
     ] = None,
 ) -> None:
-    """Show real keys in the browser: compute a run over installed code, unless it is there, and serve it."""
+    """Show real keys in the browser: compute a run over installed code, unless it exists, and serve it."""
     from keyscope.app.database.engine import upgrade
     from keyscope.cli.console import told
     from keyscope.cli.demo_run import choose_ports, prepare, services

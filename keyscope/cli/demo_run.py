@@ -1,4 +1,4 @@
-"""What the demo shows: a model and a corpus that every machine can get, computed once and found again by content."""
+"""The demo's parts: a run over code that every machine has, found again by its content, and the two servers."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ FIRST_PORT = 8000
 
 
 class PortTaken(KeyscopeError):
-    """The port that was asked for is in use."""
+    """The requested port is in use."""
 
     code = "port_taken"
     status = 409
@@ -32,7 +32,7 @@ class PortTaken(KeyscopeError):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How much of the demo corpus is read: small files, so that the strongest triggers come from many of them."""
+    """How much of the demo corpus to read: small files, so the strongest triggers come from many of them."""
 
     files_per_language: int
     largest_file: int
@@ -40,37 +40,37 @@ class Share:
 
 
 SHARES = {"nano": Share(150, 6_000)}
-"""What two cores read within about two minutes."""
+"""What two cores read in about two minutes."""
 SMALL_SHARE = Share(60, 3_000)
-"""Likewise within about ten minutes, for models of a hundred million parameters or more."""
+"""What two cores read in about ten minutes with a model of over a hundred million parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run, and the model to serve beside it."""
+    """A run, and the model to serve with it."""
 
     run: Path
     model: str
 
 
 def prepare(model: str, runs: Path, files_per_language: int | None, progress: Progress) -> Prepared:
-    """The demo run of a model, computed unless an earlier start did so with the same model, corpus and settings.
+    """Return the demo run of a model; compute it unless there is one of the same model, corpus and settings.
 
     Raises:
-        KeyscopeError: what model, corpus, precompute or disk have to say.
+        KeyscopeError: from model, corpus, precompute or disk.
     """
     place = locate_model(model, progress)
     share = SHARES.get(model, SMALL_SHARE)
     settings = RunSettings(files_per_language=files_per_language or share.files_per_language)
     corpus = demo_sources(DEFAULT_CACHE, announce=progress.note)
     for language, reason in corpus.missing.items():
-        progress.note(f"going on without {language}: {reason}")
+        progress.note(f"continuing without {language}: {reason}")
     source = f"demo:{share.largest_file}"
     index = _Index(runs / ".demo" / "index.json")
     key = _key(place, corpus, source, settings)
     found = index.get(key)
     if found is not None and (runs / found).is_file():
-        progress.note(f"the run is there already: {runs / found}")
+        progress.note(f"the run exists already: {runs / found}")
         return Prepared(runs / found, place)
 
     from keyscope.worker.precompute.run import PrecomputeRequest, precompute  # imports torch, which takes seconds
@@ -92,7 +92,7 @@ def prepare(model: str, runs: Path, files_per_language: int | None, progress: Pr
 
 
 def services(prepared: Prepared, runs: Path, server_port: int, worker_port: int) -> list[Service]:
-    """The live worker of the run's model and the server of its pages, known to each other by a fresh secret."""
+    """The live worker of the run's model and the web server; they share a fresh secret."""
     logs = runs / ".demo"
     secret = {"KEYSCOPE_WORKER_TOKEN": secrets.token_urlsafe()}
     worker_url, server_url = f"http://{HOST}:{worker_port}", f"http://{HOST}:{server_port}"
@@ -120,30 +120,30 @@ def services(prepared: Prepared, runs: Path, server_port: int, worker_port: int)
 
 
 def choose_ports(wanted: int | None) -> tuple[int, int]:
-    """Ports for server and worker: the wanted one, or the next free from 8000, and the next free after it.
+    """Choose ports for server and worker: the wanted one or the first free from 8000 on, then the next free one.
 
     Raises:
         PortTaken: the wanted port is in use.
     """
     if wanted is not None and not _is_free(wanted):
-        raise PortTaken(f"port {wanted} is in use: stop what listens there, or choose another with --port")
+        raise PortTaken(f"port {wanted} is in use: stop the program that uses it, or choose another with --port")
     server = wanted or _next_free(count(FIRST_PORT))
     return server, _next_free(count(server + 1 if server < 65_000 else FIRST_PORT))
 
 
 class _Index:
-    """Which run file holds which content: a small JSON file beside the runs."""
+    """Maps a content to its run file, in a small JSON file beside the runs."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def get(self, key: str) -> str | None:
-        """Name of the run file of that content."""
+        """The name of the run file with this content."""
         name = self._read().get(key)
         return name if isinstance(name, str) else None
 
     def put(self, key: str, name: str) -> None:
-        """Note where that content is."""
+        """Remember the run file with this content."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         part = self._path.with_suffix(".part")
         part.write_text(json.dumps(self._read() | {key: name}, indent=2) + "\n", "utf-8")
@@ -152,7 +152,7 @@ class _Index:
     def _read(self) -> dict[str, object]:
         try:
             return dict(json.loads(self._path.read_text("utf-8")))
-        except (OSError, ValueError):  # no index, or a damaged one: then the run is looked for by computing its name
+        except (OSError, ValueError):  # missing or damaged: the precompute then finds the run by its name
             return {}
 
 
@@ -162,7 +162,7 @@ def _key(model: str, corpus: DemoSources, source: str, settings: RunSettings) ->
 
 
 def _model_content(place: Path) -> str:
-    """What tells one model from another: sha256 of a file or of a folder's files, or the name on a hub."""
+    """What identifies a model: sha256 of its file or of its folder's files, or its hub name."""
     if place.is_file():
         return _sha256(place)
     if place.is_dir():
@@ -185,7 +185,9 @@ def _next_free(ports: Iterable[int]) -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a port just left is free
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as servers do: a port that was just closed counts as free
         try:
             probe.bind((HOST, port))
         except OSError:

@@ -13,7 +13,7 @@ from keyscope.cli.options import DatabaseUrl, Json, RunsDirectory, fill, print_j
 if TYPE_CHECKING:
     from keyscope.app.table_files import Format
 
-group = typer.Typer(help="What people said about keys, as files.", no_args_is_help=True)
+group = typer.Typer(help="Labels of keys, as files.", no_args_is_help=True)
 
 
 @group.command("export")
@@ -21,8 +21,10 @@ def export_labels(
     out: Annotated[
         Path, typer.Argument(metavar="FILE", help="File to write, .csv, .jsonl or .parquet", dir_okay=False)
     ],
-    current: Annotated[bool, typer.Option("--current", help="Only what is said now, without the history")] = False,
-    person: Annotated[str | None, typer.Option(help="Only what this person said")] = None,
+    current: Annotated[
+        bool, typer.Option("--current", help="Only current labels and decisions, without the history")
+    ] = False,
+    person: Annotated[str | None, typer.Option(help="Only labels and decisions of this person")] = None,
     kind: Annotated[str | None, typer.Option(help="Only this kind")] = None,
     layer: Annotated[int | None, typer.Option(min=0, help="Only keys of this layer")] = None,
     weights: Annotated[str | None, typer.Option(help="Only keys of the weights with this sha256")] = None,
@@ -36,7 +38,7 @@ def export_labels(
 
     settings = fill(ServerSettings, runs=runs, database_url=database_url)
     if kind is not None and kind not in list(Kind):
-        raise typer.BadParameter(f"{kind!r} is none of {', '.join(Kind)}", param_hint="--kind")
+        raise typer.BadParameter(f"{kind!r} is not a kind: choose one of {', '.join(Kind)}", param_hint="--kind")
     chosen = records.Filter(None, person, Kind(kind) if kind else None, layer, weights, current)
     with (
         open_labels(settings.labels_url) as labels,
@@ -45,18 +47,18 @@ def export_labels(
     ):
         sheet = Sheet(out.stem, records.COLUMNS, records.rows(session, chosen))
         save(sheet, _format_of(out), Path(directory)).replace(out)
-    typer.echo(f"the labels are in {out}")
+    typer.echo(f"wrote the labels to {out}")
 
 
 @group.command("import")
 def import_labels(
     file: Annotated[Path, typer.Argument(help="An export, .csv, .jsonl or .parquet", exists=True, dir_okay=False)],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check, and say what would be done")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only, and show what would change")] = False,
     runs: RunsDirectory = None,
     database_url: DatabaseUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Take an export in: every row or none, and nothing twice."""
+    """Import an export: all rows or none, and no row twice."""
     from keyscope.app.labels.importing import ImportRefused, import_file
     from keyscope.app.runs import Registry
 

@@ -67,7 +67,7 @@ def _stop_with_input(wanted: bool) -> None:
 MODEL = "nano, smollm2, a local folder, a GGUF file or a hub name"
 RunFile = Annotated[Path, typer.Argument(metavar="RUN", help="Run file (.duckdb)", exists=True, dir_okay=False)]
 ModelPlace = Annotated[
-    str | None, typer.Option("--model", help="Where the model is; otherwise as the manifest names it")
+    str | None, typer.Option("--model", help="Where the model is; otherwise the one named in the manifest")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs")]
 RunsDirectory = Annotated[Path | None, setting(ServerSettings, "runs")]

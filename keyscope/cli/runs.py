@@ -1,4 +1,4 @@
-"""`keyscope precompute`, `verify`, `inspect`, `analyse` and `report`: making runs and reading them."""
+"""`keyscope precompute`, `verify`, `inspect`, `analyse` and `report`: computing runs and reading them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +20,7 @@ from keyscope.cli.options import (
     print_json,
     setting,
 )
+from keyscope.contract.analyses.kinds import KINDS
 from keyscope.contract.manifest import Preset, RunSettings
 from keyscope.worker.live.settings import WorkerSettings
 from keyscope.worker.model.source import ModelSource
@@ -34,13 +35,13 @@ def precompute(
     corpus: Annotated[list[str], typer.Option(metavar="SRC", help=CORPUS)],
     more: Annotated[list[str] | None, typer.Argument(metavar="SRC", help="Further sources")] = None,
     out: Annotated[Path, typer.Option(help="Directory for the run file")] = Path("runs"),
-    languages: Annotated[str, typer.Option(help="Languages to read, with commas")] = "python,java,go",
+    languages: Annotated[str, typer.Option(help="Languages to read, separated by commas")] = "python,java,go",
     files_per_language: Annotated[int | None, setting(RunSettings, "files_per_language", min=1)] = None,
     window: Annotated[int | None, setting(RunSettings, "window", min=1)] = None,
     top_k: Annotated[int | None, setting(RunSettings, "top_k", min=1)] = None,
     context: Annotated[int | None, setting(RunSettings, "context", min=0)] = None,
     keep_duplicates: Annotated[
-        bool, typer.Option("--keep-duplicates", help="Keep equal and nearly equal files")
+        bool, typer.Option("--keep-duplicates", help="Keep duplicate and near-duplicate files")
     ] = False,
     preset: Annotated[Preset, typer.Option(help="Procedure the run follows")] = "strict",
     seed: Annotated[int | None, setting(RunSettings, "seed", min=0)] = None,
@@ -48,9 +49,9 @@ def precompute(
     dtype: Annotated[str, setting(WorkerSettings, "dtype")] = "auto",
     device: Device = "auto",
     batch: Batch = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, each with the model")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes, each with its own copy of the model")] = 1,
     name: Annotated[str | None, typer.Option(help="Short name of the corpus, for titles")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted precompute stopped")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted precompute")] = False,
     as_json: Json = False,
 ) -> None:
     """Compute a run: one model over one corpus, published as one file."""
@@ -86,20 +87,20 @@ def precompute(
         try:
             path = compute(request, progress)
         except KeyboardInterrupt as interrupt:
-            raise interrupted("--resume goes on from here") from interrupt
+            raise interrupted("continue with --resume") from interrupt
     if as_json:
         print_json(run=str(path))
 
 
 def verify(
     run: RunFile,
-    keys: Annotated[int, typer.Option(min=1, help="Random keys to compute again")] = 50,
-    triggers: Annotated[int, typer.Option(min=1, help="Random triggers of each")] = 3,
+    keys: Annotated[int, typer.Option(min=1, help="Number of random keys to recompute")] = 50,
+    triggers: Annotated[int, typer.Option(min=1, help="Number of random triggers of each key")] = 3,
     model: ModelPlace = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for choosing them")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Compute random keys again by plain transformers and compare; exit code 1 over the tolerance."""
+    """Recompute random keys with plain transformers and compare; exit code 1 above the tolerance."""
     from keyscope.cli.console import told
     from keyscope.contract.runfile import open_run, read_manifest
     from keyscope.worker.model.known import locate_model
@@ -122,7 +123,7 @@ def verify(
 
 
 def inspect(run: RunFile, as_json: Json = False) -> None:
-    """Show what a run is: its manifest and the rows of its tables."""
+    """Show a run's manifest and the row counts of its tables."""
     from keyscope.cli.summary import print_summary
     from keyscope.contract.runfile import TABLES, open_run, read_manifest
 
@@ -138,21 +139,21 @@ def inspect(run: RunFile, as_json: Json = False) -> None:
 
 def analyse(
     run: RunFile,
-    kind: Annotated[str, typer.Argument(help="syntax, firing, agreement, concepts or edit")],
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}")],
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the analysis; repeatable")
     ] = None,
     model: ModelPlace = None,
     corpus: Annotated[
-        list[str] | None, typer.Option(metavar="SRC", help="Where the corpus is; otherwise as the run was asked for it")
+        list[str] | None, typer.Option(metavar="SRC", help="Where the corpus is; otherwise where the run read it")
     ] = None,
     device: Device = "auto",
     batch: Batch = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Compute it anew where it is there")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Recompute an analysis that exists")] = False,
     database_url: DatabaseUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Analyse a run; the result is a file beside it, which the pages show. Interrupted, it goes on where it stopped."""
+    """Analyse a run into a file beside it, which the pages show. The same command continues an interrupted analysis."""
     from keyscope.cli.console import told
     from keyscope.contract.runfile import open_run, read_manifest
     from keyscope.worker.analysis.kinds import make_analysis
@@ -173,13 +174,13 @@ def analyse(
             with open_subject(run, source, tuple(corpus or ()), progress, batch) as subject:
                 path = compute(subject, analysis, replace)
         except KeyboardInterrupt as interrupt:
-            raise interrupted("the same command goes on from here") from interrupt
+            raise interrupted("continue with the same command") from interrupt
     if as_json:
         print_json(analysis=str(path))
 
 
 def report(run: RunFile, as_json: Json = False) -> None:
-    """Try the claims of the literature on a run and its analyses; the answer is a Markdown table."""
+    """Test the literature's claims on a run and its analyses; prints a Markdown table."""
     from keyscope.app.findings.report import findings, markdown
     from keyscope.contract.runfile import open_run, read_manifest
 
@@ -205,12 +206,12 @@ def _assignments(texts: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in texts]
     for name, equals, _ in pairs:
         if not name or not equals:
-            raise typer.BadParameter(f"{name!r} is no NAME=VALUE", param_hint="--set")
+            raise typer.BadParameter(f"{name!r} is not NAME=VALUE", param_hint="--set")
     return {name: value for name, _, value in pairs}
 
 
 def _with_definition(given: dict[str, str], server: ServerSettings) -> dict[str, str]:
-    """The settings of an analysis with the definition of a saved concept, which is asked for by its name."""
+    """The settings, with the definition of a saved concept that they name."""
     name = given.get("concept")
     if not name or "definition" in given:
         return given

@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from keyscope.cli.console import duration
 from keyscope.contract.manifest import Manifest
+from keyscope.contract.texts import duration
 
 
 def print_summary(manifest: Manifest, rows: Mapping[str, int]) -> None:
-    """Print what a run is on stdout: its manifest, and how many rows each table has."""
+    """Print a run's manifest, and how many rows each table has, on stdout."""
     table = Table.grid("", "", padding=(0, 2, 0, 0))
     for name, text in _summary(manifest, rows):
         table.add_row(Text(name, style="bold"), Text(text))
@@ -29,7 +29,7 @@ def _summary(manifest: Manifest, rows: Mapping[str, int]) -> Iterator[tuple[str,
     for counts in corpus.languages:
         yield "", f"{counts.language}: {counts.files:,} files, {counts.windows:,} windows, {counts.tokens:,} tokens"
     if corpus.skipped:
-        yield "left out", ", ".join(f"{reason} {n:,}" for reason, n in corpus.skipped.items())
+        yield "skipped", ", ".join(f"{reason} {n:,}" for reason, n in corpus.skipped.items())
     yield "settings", ", ".join(f"{name} {value}" for name, value in settings)
     yield "computed", f"{made.finished:%Y-%m-%d %H:%M} UTC on {made.device}, Keyscope {made.code_version}"
     yield "took", duration((made.finished - made.started).total_seconds())

@@ -1,4 +1,4 @@
-"""Processes that belong together: started, watched until told to stop, and never left behind."""
+"""Runs several services as one: starts them, watches them, and stops all of them at the end."""
 
 import contextlib
 import os
@@ -21,16 +21,17 @@ LOG_LINES_SHOWN = 12
 
 
 class ServiceFailed(KeyscopeError):
-    """A process that has to run ended by itself or never answered."""
+    """A required service exited or never became healthy."""
 
     code = "service_failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A process to keep running, and how to see that it does.
+    """A process to keep running, and how to check that it is healthy.
 
-    Its standard input is a pipe that closes when we end, however we end, and `stop_with_input` is for the service.
+    Its standard input is a pipe that closes when the supervisor ends, even if killed; the service notices by
+    `stop_with_input`.
     """
 
     name: str
@@ -39,8 +40,7 @@ class Service:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     restarts: int | None = None
-    """How often it is started again after it ended by itself; after that the others go on without it. None: the
-    others are of no use without it."""
+    """How often to restart it if it exits; after that the others continue without it. None: stop the others too."""
 
 
 @dataclass
@@ -50,7 +50,7 @@ class _Running:
     restarts_left: int
 
     def failure(self, what: str) -> str:
-        """What happened, with the last lines of the log."""
+        """A sentence on what happened, and the last lines of the log."""
         with self.service.log.open(encoding="utf-8", errors="replace") as log:
             tail = "".join(deque(log, LOG_LINES_SHOWN)).rstrip()
         return f"the {self.service.name} {what}; its log {self.service.log} ends with:\n{tail}"
@@ -62,10 +62,10 @@ def supervise(
     note: Callable[[str], None],
     ready_seconds: float = 180.0,
 ) -> None:
-    """Start the services, call `ready` once all answer, and watch them until an exception (such as Ctrl-C) ends it.
+    """Start the services, call `ready` once all are healthy, and watch them until an exception such as Ctrl-C.
 
     Raises:
-        ServiceFailed: a service did not come up in time, or one that the others need has ended.
+        ServiceFailed: a service was not healthy in time, or one without restarts has exited.
     """
     with _all_running(services) as running:
         _wait_until_healthy(running, ready_seconds)
@@ -76,10 +76,10 @@ def supervise(
 
 
 def stop_with_input() -> None:
-    """Stop this process once its standard input ends: first as SIGTERM does, and after a while in any case."""
+    """Stop this process when its standard input ends: by SIGTERM, then after a while by force."""
 
     def watch() -> None:
-        while os.read(0, 4096):  # not through sys.stdin, whose lock would be held when the interpreter shuts down
+        while os.read(0, 4096):  # not sys.stdin: this thread would hold its lock when the interpreter shuts down
             pass
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(STOP_SECONDS)
@@ -102,7 +102,7 @@ def _all_running(services: Sequence[Service]) -> Iterator[list[_Running]]:
 
 
 def _start(service: Service) -> subprocess.Popen[bytes]:
-    """Start a service in a process group of its own, so that Ctrl-C in the terminal reaches only us."""
+    """Start a service in a new process group, so Ctrl-C in the terminal reaches only the supervisor."""
     with service.log.open("ab") as log:
         return subprocess.Popen(  # noqa: S603  our own command lines
             service.command,
@@ -136,7 +136,7 @@ def _is_healthy(client: httpx.Client, url: str) -> bool:
 
 
 def _is_kept(each: _Running, note: Callable[[str], None]) -> bool:
-    """Whether a service still runs; started again here if it ended and may be."""
+    """Whether a service runs; restarts it if it has exited and restarts are left."""
     code = each.process.poll()
     if code is None:
         return True
@@ -145,16 +145,16 @@ def _is_kept(each: _Running, note: Callable[[str], None]) -> bool:
         raise ServiceFailed(failure)
     _stop([each.process])
     if each.restarts_left == 0:
-        note(f"{failure}\nthe others go on without it")
+        note(f"{failure}\nthe others continue without it")
         return False
-    note(f"{failure}\nstarting it again")
+    note(f"{failure}\nrestarting it")
     each.restarts_left -= 1
     each.process = _start(each.service)
     return True
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End the processes with everything they started: ask, wait, then force."""
+    """Stop the processes and everything they started: SIGTERM, wait, SIGKILL."""
     for process in processes:
         _signal_group(process, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS

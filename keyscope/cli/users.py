@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 group = typer.Typer(help="Who may sign in, and what they may do.", no_args_is_help=True)
-PersonName = Annotated[str, typer.Argument(metavar="NAME", help="The person's name, as labels bear it")]
+PersonName = Annotated[str, typer.Argument(metavar="NAME", help="The person's name, as shown on labels")]
 
 
 @group.command("add")
 def add_user(
     name: PersonName,
     role: Annotated[Role, typer.Option(help="What the person may do")] = Role.LABELER,
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from the input")] = False,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input")
+    ] = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Make an account with a password of your choice."""
+    """Create an account with a password of your choice."""
     from keyscope.app.accounts import people
     from keyscope.app.accounts.passwords import hash_password
 
@@ -41,11 +43,13 @@ def add_user(
 @group.command("invite")
 def invite_user(
     name: PersonName,
-    role: Annotated[Role, typer.Option(help="What a person without an account may do")] = Role.LABELER,
-    url: Annotated[str | None, typer.Option(help="Address people open Keyscope by; otherwise the server's own")] = None,
+    role: Annotated[Role, typer.Option(help="Role of a person who has no account yet")] = Role.LABELER,
+    url: Annotated[
+        str | None, typer.Option(help="Address at which people open Keyscope; otherwise the server's own")
+    ] = None,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Print a link by which the person, with an account or yet without, chooses a password, once."""
+    """Print a one-time link to choose a password; creates the account if there is none."""
     from keyscope.app.accounts import invitations, people
 
     settings = fill(ServerSettings, database_url=database_url)
@@ -62,7 +66,7 @@ def invite_user(
 
 @group.command("list")
 def list_users(database_url: DatabaseUrl = None, as_json: Json = False) -> None:
-    """Show who has an account."""
+    """List the accounts."""
     from keyscope.app.accounts import people
 
     with open_labels(database_url) as labels:
@@ -73,14 +77,14 @@ def list_users(database_url: DatabaseUrl = None, as_json: Json = False) -> None:
         )
         return
     if not accounts:
-        typer.echo("nobody has an account yet: `keyscope users add NAME` makes one", err=True)
+        typer.echo("there are no accounts yet: create one with `keyscope users add NAME`", err=True)
     for each in accounts:
         typer.echo(f"{each.role:8}  {each.name}{'  (disabled)' if each.disabled_at else ''}")
 
 
 @group.command("role")
 def change_role(name: PersonName, role: Role, database_url: DatabaseUrl = None) -> None:
-    """Give a person another role."""
+    """Change a person's role."""
     from keyscope.app.accounts import people
 
     with open_labels(database_url) as labels:
@@ -89,7 +93,7 @@ def change_role(name: PersonName, role: Role, database_url: DatabaseUrl = None) 
 
 @group.command("disable")
 def disable_user(name: PersonName, database_url: DatabaseUrl = None) -> None:
-    """Forbid a person to sign in; sessions and tokens end, labels stay."""
+    """Stop a person from signing in; sessions and tokens end, labels stay."""
     from keyscope.app.accounts import people
 
     with open_labels(database_url) as labels:

@@ -1,1 +1,1 @@
-"""What the worker writes and the app reads: key names, the run file and the live wire models."""
+"""What the worker writes and the app reads: key names, run files and the models of the wire."""

@@ -1,4 +1,4 @@
-"""Where downloads and converted models are kept; one place for all commands."""
+"""The cache of downloads and converted models, shared by all commands."""
 
 import os
 from pathlib import Path

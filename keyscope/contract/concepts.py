@@ -1,4 +1,4 @@
-"""Concepts: named patterns over source code, one for each language it makes sense in; those that are shipped."""
+"""Concepts: named patterns over source code, one per language, and the ones shipped with the product."""
 
 import hashlib
 import json
@@ -24,24 +24,26 @@ _HASH = 8
 
 
 class InvalidConcept(KeyscopeError, ValueError):
-    """A concept that cannot be used; the message names the pattern and the place."""
+    """The concept cannot be used; the message names the pattern and the place in it."""
 
     code = "invalid_concept"
     status = 422
 
 
 class Pattern(BaseModel):
-    """What is of the concept in one language; exactly one of the three."""
+    """The pattern of a concept in one language: exactly one of the three."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    regex: str | None = Field(None, description="An expression in RE2's syntax")
-    identifiers: tuple[str, ...] | None = Field(None, description="Whole identifiers, outside comments and strings")
-    query: str | None = Field(None, description="A tree-sitter query; everything it captures")
+    regex: str | None = Field(None, description="Regular expression in RE2 syntax")
+    identifiers: tuple[str, ...] | None = Field(
+        None, description="Whole identifiers, not matched in comments and strings"
+    )
+    query: str | None = Field(None, description="Tree-sitter query; everything it captures matches")
 
     @property
     def kind(self) -> str:
-        """Which of the three it is."""
+        """`regex`, `identifiers` or `query`."""
         return next(name for name in ("regex", "identifiers", "query") if getattr(self, name) is not None)
 
     @property
@@ -54,7 +56,7 @@ class Pattern(BaseModel):
         given = [name for name in ("regex", "identifiers", "query") if getattr(self, name) is not None]
         if len(given) != 1:
             raise InvalidConcept(
-                f"a pattern is one of regex, identifiers and query, not {' and '.join(given) or 'none'}"
+                f"a pattern is exactly one of regex, identifiers and query, not {' and '.join(given) or 'none'}"
             )
         if self.regex is not None:
             Regex(self.regex)
@@ -66,41 +68,43 @@ class Pattern(BaseModel):
 
 
 class Concept(BaseModel):
-    """A concept with a pattern for each language it is looked for in."""
+    """A concept with a pattern for each language it is defined in."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(
-        pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=LONGEST_NAME, description="Letters a-z, digits and hyphens"
+        pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$",
+        max_length=LONGEST_NAME,
+        description="Lower-case letters a-z, digits and single hyphens",
     )
     title: str = Field(min_length=1, max_length=100)
     description: str = Field("", max_length=2000)
-    patterns: Mapping[str, Pattern] = Field(min_length=1, max_length=MOST_LANGUAGES, description="By language")
+    patterns: Mapping[str, Pattern] = Field(min_length=1, max_length=MOST_LANGUAGES, description="Pattern by language")
 
     @model_validator(mode="after")
     def _check(self) -> "Concept":
         for language in self.patterns:
             if not _LANGUAGE.fullmatch(language):
-                raise InvalidConcept(f"{language!r} is no language: write it as runs name theirs, such as python")
+                raise InvalidConcept(f"{language!r} is not a language: write its name as runs do, such as python")
         return self
 
     @property
     def sha256(self) -> str:
-        """Of the definition: what the patterns match, whatever the concept is called and said to be."""
+        """Hash of the patterns alone: renaming or redescribing a concept keeps its results valid."""
         patterns = {name: pattern.model_dump(exclude_none=True) for name, pattern in self.patterns.items()}
         return hashlib.sha256(json.dumps(patterns, sort_keys=True).encode()).hexdigest()
 
     @property
     def part(self) -> str:
-        """The name with the start of the definition's sha256, by which its results are told apart from others'."""
+        """Name and start of the definition's sha256: identifies the concept's results."""
         return f"{self.name}-{self.sha256[:_HASH]}"
 
 
 def define(values: Mapping[str, Any]) -> Concept:
-    """A concept from its fields.
+    """Make a concept from its fields.
 
     Raises:
-        InvalidConcept: the first of them that is wrong, named with its language.
+        InvalidConcept: a field is wrong; the message names the first one and its language.
     """
     try:
         return Concept.model_validate(values)
@@ -112,23 +116,23 @@ def define(values: Mapping[str, Any]) -> Concept:
 
 def _reason(error: Any) -> str:
     if error["type"] == "string_pattern_mismatch":
-        return f"{error['input']!r} is no name: write letters a to z, digits and single hyphens"
+        return f"{error['input']!r} is not a name: use letters a to z, digits and single hyphens"
     if error["loc"] == ("patterns",):
-        return f"a concept has a pattern for 1 to {MOST_LANGUAGES} languages"
+        return f"give patterns for 1 to {MOST_LANGUAGES} languages"
     return reason(error)
 
 
 def _check_identifiers(names: tuple[str, ...]) -> None:
     if not 0 < len(names) <= MOST_IDENTIFIERS:
-        raise InvalidConcept(f"a list has 1 to {MOST_IDENTIFIERS} identifiers, not {len(names)}")
+        raise InvalidConcept(f"give 1 to {MOST_IDENTIFIERS} identifiers, not {len(names)}")
     for number, name in enumerate(names, start=1):
         if len(name) > LONGEST_IDENTIFIER or not is_identifier(name):
-            raise InvalidConcept(f"{name[:LONGEST_IDENTIFIER]!r}, number {number} of the list, is no identifier")
+            raise InvalidConcept(f"{name[:LONGEST_IDENTIFIER]!r}, number {number} in the list, is not an identifier")
 
 
 def _check_query(query: str) -> None:
     if not query.strip() or len(query) > LONGEST_QUERY:
-        raise InvalidConcept(f"a query has 1 to {LONGEST_QUERY} characters, not {len(query.strip())}")
+        raise InvalidConcept(f"write a query of 1 to {LONGEST_QUERY} characters, not {len(query.strip())}")
 
 
 def _shipped() -> tuple[Concept, ...]:
@@ -137,4 +141,4 @@ def _shipped() -> tuple[Concept, ...]:
 
 
 SHIPPED = _shipped()
-"""The concepts that come with the product, from the table beside this module."""
+"""The concepts that come with the product, from concepts.toml beside this module."""

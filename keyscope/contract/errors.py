@@ -1,10 +1,10 @@
-"""The root of every error that is shown to a person as a sentence."""
+"""The base class of every error shown to people as a sentence."""
 
 
 class KeyscopeError(Exception):
-    """A problem whose message names the thing, the value and what to do about it.
+    """A problem whose message names the thing, the value and what to do.
 
-    `code` is the machine-readable name used in JSON answers, `status` the HTTP status the web servers answer with.
+    `code` is its machine-readable name in JSON, `status` the HTTP status the servers answer with.
     """
 
     code = "error"

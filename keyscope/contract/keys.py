@@ -1,11 +1,16 @@
-"""The one name of a key, `L12.K3041`, and the baskets of masked keys written with it."""
+"""The name of a key, `L12.K3041`, and masks written with it: `L5.K312:0`."""
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Annotated, Any, assert_never
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.texts import shortest
 
 _NAME = re.compile(r"L(0|[1-9][0-9]{0,5})\.K(0|[1-9][0-9]{0,8})", re.ASCII | re.IGNORECASE)
 
@@ -18,7 +23,7 @@ class InvalidKey(KeyscopeError, ValueError):
 
 
 class InvalidMask(KeyscopeError, ValueError):
-    """A basket of masks that cannot be read, or that asks for two things at once."""
+    """A mask that cannot be read, or two masks of one key that contradict each other."""
 
     code = "invalid_mask"
     status = 422
@@ -33,7 +38,7 @@ class KeyId:
 
     def __post_init__(self) -> None:
         if self.layer < 0 or self.index < 0:
-            raise InvalidKey(f"a key has no negative layer or index: got layer {self.layer}, index {self.index}")
+            raise InvalidKey(f"layer and index of a key start at 0: got layer {self.layer}, index {self.index}")
 
     def __str__(self) -> str:
         return f"L{self.layer}.K{self.index}"
@@ -51,54 +56,138 @@ class KeyId:
         return cls(int(match[1]), int(match[2]))
 
 
-@dataclass(frozen=True, slots=True)
-class Mask:
-    """A key and the factor its coefficient is multiplied by; 0 removes the key."""
+KeyName = Annotated[str, AfterValidator(lambda text: str(KeyId.parse(text)))]
+"""A key's name as JSON carries it: checked, and spelled `L5.K312` whatever case it came in."""
 
-    key: KeyId
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Multiply the coefficient by a factor: 0 removes the key, 1 changes nothing."""
+
     factor: float = 0.0
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.factor):
-            raise InvalidMask(f"the factor of {self.key} is {self.factor}: it has to be a finite number")
+            raise InvalidMask(f"a factor must be a finite number, not {self.factor}")
 
     def __str__(self) -> str:
-        short = f"{self.factor:g}"
-        return f"{self.key}:{short if float(short) == self.factor else repr(self.factor)}"
+        return shortest(self.factor)
+
+    @classmethod
+    def parse(cls, text: str) -> "Scale":
+        """Read a factor.
+
+        Raises:
+            InvalidMask: it is not a finite number.
+        """
+        try:
+            return cls(float(text))
+        except InvalidMask:
+            raise
+        except ValueError as error:
+            raise InvalidMask(f"{text!r} is not a factor: write a number such as 0.5") from error
+
+
+Operation = Scale
+"""What a mask does to a coefficient. Another operation makes this a union; mypy then points to every `assert_never`."""
+REMOVE = Scale(0.0)
+
+
+def parse_operation(text: str) -> Operation:
+    """Read what follows the colon in `L5.K312:0.5`.
+
+    Raises:
+        InvalidMask: it is no operation.
+    """
+    return Scale.parse(text)
+
+
+class MaskItem(BaseModel):
+    """One masked key: its coefficient is multiplied by the factor at every position of every step."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    key: KeyName
+    factor: float = Field(0.0, allow_inf_nan=False, description="0 removes the key, 1 leaves it as it is")
+
+    @property
+    def mask(self) -> "Mask":
+        """The mask that this JSON object describes."""
+        return Mask(KeyId.parse(self.key), Scale(self.factor))
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A key and what is done to its coefficient: `L5.K312:0.5` as text, a `MaskItem` in JSON."""
+
+    key: KeyId
+    operation: Operation = REMOVE
+
+    def __str__(self) -> str:
+        return f"{self.key}:{self.operation}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Mask":
+        """Read `L5.K312:0.5`; without an operation the key is removed.
+
+        Raises:
+            InvalidKey: the part before the colon is not a key.
+            InvalidMask: the part after it is not an operation.
+        """
+        name, colon, operation = text.partition(":")
+        key = KeyId.parse(name)
+        try:
+            return cls(key, parse_operation(operation) if colon else REMOVE)
+        except InvalidMask as error:
+            raise InvalidMask(f"{key} cannot be masked so: {error}") from error
+
+    @property
+    def item(self) -> MaskItem:
+        """The mask as a JSON object."""
+        match self.operation:
+            case Scale(factor):
+                return MaskItem(key=str(self.key), factor=factor)
+            case _:
+                assert_never(self.operation)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let models hold masks, and read and write them as `MaskItem`."""
+        item = handler.generate_schema(MaskItem)
+
+        def read(value: Any, as_item: Callable[[Any], MaskItem]) -> Mask:
+            return value if isinstance(value, Mask) else as_item(value).mask
+
+        return core_schema.no_info_wrap_validator_function(
+            read,
+            item,
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda mask: mask.item, return_schema=item),
+        )
 
 
 def unique_masks(masks: Iterable[Mask]) -> list[Mask]:
-    """The masks in their order, a key given twice with one factor counted once.
+    """Return the masks in order, equal ones once.
 
     Raises:
-        InvalidMask: a key is given with two factors.
+        InvalidMask: a key is masked in two ways.
     """
-    factors: dict[KeyId, float] = {}
+    operations: dict[KeyId, Operation] = {}
     for mask in masks:
-        if factors.setdefault(mask.key, mask.factor) != mask.factor:
-            raise InvalidMask(f"{mask.key} has two factors, {factors[mask.key]:g} and {mask.factor:g}: choose one")
-    return [Mask(key, factor) for key, factor in factors.items()]
+        known = operations.setdefault(mask.key, mask.operation)
+        if known != mask.operation:
+            raise InvalidMask(f"{mask.key} has two factors, {known} and {mask.operation}: choose one")
+    return [Mask(key, operation) for key, operation in operations.items()]
 
 
 def parse_basket(text: str) -> list[Mask]:
-    """Read a basket as it stands in an address: `L5.K312:0,L6.K41:0.5`; a missing factor is 0.
+    """Read masks as addresses carry them: `L5.K312:0,L6.K41:0.5`.
 
     Raises:
-        InvalidMask: a factor is no number, or a key is given with two factors.
-        InvalidKey: a part is not a key.
+        InvalidKey, InvalidMask: a mask cannot be read, or a key is masked in two ways.
     """
-    masks = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, colon, factor = part.partition(":")
-        try:
-            masks.append(Mask(KeyId.parse(name), float(factor) if colon else 0.0))
-        except InvalidKey:
-            raise
-        except ValueError as error:
-            raise InvalidMask(f"{factor!r} is not a factor for {name}: write a number, as in {name}:0.5") from error
-    return unique_masks(masks)
+    return unique_masks(Mask.parse(part) for part in text.split(",") if part.strip())
 
 
 def format_basket(masks: Iterable[Mask]) -> str:
-    """The inverse of `parse_basket`."""
+    """Write masks so that `parse_basket` reads them back exactly."""
     return ",".join(map(str, masks))

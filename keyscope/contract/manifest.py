@@ -1,4 +1,4 @@
-"""The manifest: what a run is, where it comes from and how far it was verified."""
+"""The manifest of a run: model, corpus, settings, provenance and verification."""
 
 from datetime import datetime
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Preset = Literal["strict", "paper2023", "geva2021"]
-"""Procedures there are. `strict`: true coefficients, one trigger a file, no duplicates. The others are those of papers."""
+"""Procedures. `strict`: true coefficients, one trigger per file, no duplicates. The others follow papers."""
 
 
 class _Record(BaseModel):
@@ -14,25 +14,29 @@ class _Record(BaseModel):
 
 
 class ModelFacts(_Record):
-    """The model, exactly enough to find the same weights again."""
+    """The model, in enough detail to find the same weights again."""
 
-    model_id: str = Field(description="Hub name, or the last part of the local path, as it was asked for")
+    model_id: str = Field(description="Hub name or last part of the local path, as given by the user")
     revision: str | None = Field(None, description="Commit of the hub repository; empty for local weights")
-    architecture: str = Field(description="model_type of the configuration, such as codegen")
-    weights_sha256: str = Field(description="sha256 of the weights file; of several, over their names and sha256")
+    architecture: str = Field(description="`model_type` of the configuration, such as codegen")
+    weights_sha256: str = Field(
+        description="sha256 of the weights file, or of the list of names and sha256 if there are several files"
+    )
     tokenizer_sha256: str = Field(description="sha256 of the serialised tokenizer")
     n_layers: int = Field(description="Layers with a feed-forward block")
-    keys_per_layer: list[int] = Field(description="Keys of each layer, from layer 0")
+    keys_per_layer: list[int] = Field(description="Number of keys in each layer, from layer 0")
     width: int = Field(description="Size of the residual stream")
-    vocabulary: int = Field(description="Tokens the tokenizer knows; rows of the head past it are ignored")
+    vocabulary: int = Field(
+        description="Size of the tokenizer's vocabulary; further rows of the output embedding are ignored"
+    )
     activation: str = Field(description="Activation function of the feed-forward block")
-    gated: bool = Field(description="The coefficient is activation(gate) times up, so its sign carries no meaning")
+    gated: bool = Field(description="The coefficient is activation(gate) times up, so both signs can be large")
     parallel: bool = Field(description="Attention and feed-forward read the same input")
-    bos: list[int] = Field(description="Token ids the tokenizer itself puts before a text")
+    bos: list[int] = Field(description="Token ids the tokenizer adds in front of a text")
 
 
 class LanguageCounts(_Record):
-    """How much of one language was read."""
+    """How much of one language the corpus has."""
 
     language: str
     files: int
@@ -41,46 +45,46 @@ class LanguageCounts(_Record):
 
 
 class CorpusFacts(_Record):
-    """The corpus: its sources, what was kept and what was left out and why."""
+    """The corpus: its sources, what was kept, and what was skipped and why."""
 
-    name: str = Field(description="Short name for titles, such as demo")
-    sources: list[str] = Field(description="Names of the sources, as files bear them")
+    name: str = Field(description="Short name, used in titles")
+    sources: list[str] = Field(description="Names of the sources, as in the table `files`")
     requested: list[str] = Field(
-        default_factory=list, description="Sources as they were asked for, so that an analysis can read them again"
+        default_factory=list, description="Sources as given by the user, so an analysis can read them again"
     )
-    sha256: str = Field(description="sha256 over language, path and content of every file kept, in order")
+    sha256: str = Field(description="sha256 over language, path and content of all files kept, in order")
     languages: list[LanguageCounts]
-    skipped: dict[str, int] = Field(default_factory=dict, description="Files left out, counted by reason")
+    skipped: dict[str, int] = Field(default_factory=dict, description="Number of files skipped, by reason")
 
 
-class RunSettings(_Record):
-    """Everything that decides which rows a run has, model and corpus aside."""
+class RunSettings(_Record, frozen=True):
+    """Everything besides model and corpus that determines a run's rows."""
 
     preset: Preset = "strict"
-    window: int = Field(256, description="Tokens of a window, BOS not counted")
+    window: int = Field(256, description="Tokens per window, without BOS")
     stride: int = Field(256, description="Tokens from the start of one window to the next")
-    top_k: int = Field(50, description="Triggers kept per key, language and polarity")
-    context: int = Field(32, description="Coefficients kept on either side of a trigger")
+    top_k: int = Field(50, description="Triggers stored per key, language and polarity")
+    context: int = Field(32, description="Tokens on either side of a trigger whose coefficients are stored")
     files_per_language: int = 5000
     keep_duplicates: bool = False
     dtype: str = "float32"
-    histogram_every: int = Field(8, description="One token in this many enters the coefficient histogram")
+    histogram_every: int = Field(8, description="One token in this many is sampled for the coefficient histogram")
     seed: int = Field(0, ge=0, lt=2**63)
 
 
 class Verification(_Record):
-    """Random keys computed again by plain transformers."""
+    """Random keys recomputed with plain transformers."""
 
     keys: int
     triggers: int
     largest_error: float = Field(description="Largest absolute difference of a coefficient")
-    tolerance: float = Field(description="Largest difference allowed for the coefficients' dtype and scale")
+    tolerance: float = Field(description="Largest difference allowed, given the coefficients' dtype and scale")
     passed: bool
     seconds: float
 
 
 class Provenance(_Record):
-    """What varies between equal runs: machine, versions and times."""
+    """What differs between otherwise equal runs: machine, versions and times."""
 
     device: str
     batch: int
@@ -107,10 +111,10 @@ class Manifest(_Record):
 
     @property
     def languages(self) -> list[str]:
-        """Languages that were read, in the order of the corpus."""
+        """Languages in the order of the corpus."""
         return [counts.language for counts in self.corpus.languages]
 
     @property
     def n_keys(self) -> int:
-        """Keys of all layers."""
+        """Number of keys in all layers."""
         return sum(self.model.keys_per_layer)

@@ -1,4 +1,4 @@
-"""Patterns over source text that cannot hang whoever runs them: RE2 expressions and lists of identifiers."""
+"""Patterns over source text that run in linear time: RE2 expressions and lists of identifiers."""
 
 from collections.abc import Collection, Iterator
 from functools import lru_cache
@@ -8,53 +8,55 @@ import re2
 from keyscope.contract.errors import KeyscopeError
 
 LONGEST_REGEX = 2000
-"""Characters of an expression."""
+"""Characters in an expression."""
 MEMORY = 8 << 20
-"""Bytes one compiled expression may take, its automaton included."""
+"""Bytes one compiled expression may take, including its automaton."""
 _IDENTIFIER = re2.compile(r"[\pL_$][\pL\pN\pM_$]*")
 
 Span = tuple[int, int]
-"""First byte of a match, and the byte after its last."""
+"""Byte range of a match, end exclusive."""
 
 
 class InvalidPattern(KeyscopeError, ValueError):
-    """An expression that cannot be used; the message names the place."""
+    """The expression cannot be used; the message names the place."""
 
     code = "invalid_pattern"
     status = 422
 
 
 class Regex:
-    """An expression in RE2's syntax: no backreferences and no lookaround, so the time is linear in the text."""
+    """An expression in RE2 syntax: without backreferences and lookaround, time is linear in the text."""
 
     def __init__(self, pattern: str) -> None:
         """Compile it.
 
         Raises:
-            InvalidPattern: RE2 cannot read it, it is too large, or it matches the empty text, that is everywhere.
+            InvalidPattern: RE2 cannot parse it, it is too large, or it matches the empty string and so everywhere.
         """
         if len(pattern) > LONGEST_REGEX:
             raise InvalidPattern(
-                f"the expression has {len(pattern)} characters, {LONGEST_REGEX} are read: use shorter ones"
+                f"the expression has {len(pattern)} characters, at most {LONGEST_REGEX} are allowed: shorten it"
             )
         self._compiled = _compile(pattern)
         if self._compiled.fullmatch("") is not None:
-            raise InvalidPattern(f"{pattern!r} matches the empty text, that is everywhere: make it ask for something")
+            raise InvalidPattern(
+                f"{pattern!r} matches the empty string, and so everywhere: require at least one character"
+            )
 
     def spans(self, text: bytes) -> Iterator[Span]:
-        """Every match in a UTF-8 text, from left to right without overlap; empty matches are left out."""
+        """Non-overlapping, non-empty matches in a UTF-8 text, from left to right."""
         for match in self._compiled.finditer(text):
             if match.end() > match.start():
                 yield match.span()
 
 
 def is_identifier(name: str) -> bool:
-    """Is it one identifier, as programming languages write them?"""
+    """Check whether `name` is one identifier as programming languages write them."""
     return _IDENTIFIER.fullmatch(name) is not None
 
 
 def identifier_spans(names: Collection[bytes], text: bytes) -> Iterator[Span]:
-    """Every whole identifier of a UTF-8 text that is one of `names`, wherever it stands, comments and strings too."""
+    """Every whole identifier of a UTF-8 text that is in `names`, including those in comments and strings."""
     for match in _IDENTIFIER.finditer(text):
         if match.group() in names:
             yield match.span()
@@ -72,7 +74,7 @@ def _compile(pattern: str) -> "re2._Regexp":
 
 
 def _sentence(pattern: str, error: Exception) -> str:
-    """What RE2 says, the place in the pattern it means, and what to write instead where that is known."""
+    """Make a sentence of RE2's message, with the place in the pattern and a hint if there is one."""
     said = error.args[0] if error.args else str(error)
     message = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
     reason, _, part = message.partition(": ")
@@ -84,7 +86,7 @@ def _sentence(pattern: str, error: Exception) -> str:
 
 def _hint(reason: str, part: str) -> str:
     if reason == "invalid escape sequence" and part[1:].isdigit():
-        return "; backreferences are not offered, for they can take forever"
+        return "; backreferences are not supported, because matching them can take forever"
     if reason == "invalid perl operator" and part[2:3] in ("=", "!", "<"):
-        return "; lookahead and lookbehind are not offered, for they can take forever"
+        return "; lookahead and lookbehind are not supported, because matching them can take forever"
     return ""

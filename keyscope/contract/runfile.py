@@ -1,6 +1,7 @@
-"""The run file: its tables, how it comes to exist only when complete, and how it is opened with its analyses."""
+"""The run file: its tables, its atomic publication, and opening it together with its analyses."""
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -9,50 +10,59 @@ from pydantic import ValidationError
 from keyscope.contract.analyses.files import attach_analyses
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import Manifest
-from keyscope.contract.tables import KEY, Column, Table, attach, first_line, publish
+from keyscope.contract.tables import KEY, MANIFEST, Column, Table, attach, first_line, publish, stored_columns
 
 SCHEMA_VERSION = 1
+"""Raised only when a column or table changes its meaning: readers see new ones as NULL or empty in older files."""
 
 
 class RunFileError(KeyscopeError):
-    """A file that is not a run file this version can read."""
+    """The file is not a run file, or not one this version can read."""
 
     code = "unreadable_run"
     status = 409
 
 
 class OtherSchemaVersion(RunFileError):
-    """A run file written by another version of the schema."""
+    """The run file has a schema version this Keyscope does not read."""
 
     code = "other_schema_version"
 
 
 WEIGHT_STATISTICS = (
-    Column("norm_key", "FLOAT", "Length of the key vector (for gated layers, of the gate's row)"),
+    Column("norm_key", "FLOAT", "Length of the key vector; in gated layers, of the gate's row"),
     Column("norm_up", "FLOAT", "Length of the up projection's row; gated layers only"),
-    Column("bias", "FLOAT", "Bias of the key, where the layer has one"),
+    Column("bias", "FLOAT", "Bias of the key, if the layer has one"),
     Column("norm_value", "FLOAT", "Length of the value vector"),
     Column(
-        "cos_key_value", "FLOAT", "Cosine of key and value: above 0 the key writes what it reads, below 0 it erases"
+        "cos_key_value", "FLOAT", "Cosine of key and value: above 0 the key writes what it reads, below 0 it erases it"
     ),
     Column("cos_up_value", "FLOAT", "Cosine of the up row and the value; gated layers only"),
     Column("cos_gate_up", "FLOAT", "Cosine of gate and up rows; gated layers only"),
     Column("vocab_mean", "FLOAT", "Mean over the vocabulary of the cosine of value and output embedding"),
-    Column("vocab_variance", "FLOAT", "Variance of that cosine: how much the value moves logits apart"),
-    Column("vocab_skewness", "FLOAT", "Skewness of that cosine: above 0 promotes few tokens, below 0 suppresses few"),
+    Column("vocab_variance", "FLOAT", "Variance of that cosine: how far the value moves logits apart"),
+    Column(
+        "vocab_skewness",
+        "FLOAT",
+        "Skewness of that cosine: above 0 the value promotes a few tokens, below 0 it suppresses a few",
+    ),
     Column(
         "vocab_kurtosis",
         "FLOAT",
-        "Kurtosis of that cosine (3 for a bell curve): above 10 the value is about few tokens",
+        "Kurtosis of that cosine (3 for a normal distribution): above 10 the value affects only a few tokens",
     ),
-    Column("max_probability", "FLOAT", "Largest probability when the value alone decides the next token, softmax(E v)"),
-    Column("unigram_correlation", "FLOAT", "Correlation of E v with the log frequency of tokens in the corpus"),
-    Column("null_share", "FLOAT", "Share of the value's length in directions that hardly reach the logits"),
+    Column(
+        "max_probability",
+        "FLOAT",
+        "Largest probability in softmax(E v), the next-token distribution of the value alone",
+    ),
+    Column("unigram_correlation", "FLOAT", "Correlation of E v with the log frequency of each token in the corpus"),
+    Column("null_share", "FLOAT", "Share of the value's length in directions that barely affect the logits"),
 )
-"""Columns that follow from the weights (and, for one, from token counts) alone."""
+"""Columns computed from the weights alone, except that one also needs token counts."""
 
 MOMENTS = (
-    Column("n", "UBIGINT", "Tokens counted; BOS and padding never are"),
+    Column("n", "UBIGINT", "Tokens counted, without BOS and padding"),
     Column("firing_rate", "FLOAT", "Share of tokens with a coefficient above 0"),
     Column("mean", "FLOAT", "Mean coefficient"),
     Column("variance", "FLOAT", "Variance of the coefficient"),
@@ -60,32 +70,38 @@ MOMENTS = (
     Column(
         "kurtosis",
         "FLOAT",
-        "Kurtosis of the coefficient (3 for a bell curve): high where a key is silent but for a few tokens",
+        "Kurtosis of the coefficient (3 for a normal distribution): high if the key is silent on all but a few tokens",
     ),
     Column("minimum", "FLOAT", "Smallest coefficient in the corpus"),
     Column("maximum", "FLOAT", "Largest coefficient in the corpus"),
-    Column("mean_abs", "FLOAT", "Mean of the coefficient's absolute value"),
+    Column("mean_abs", "FLOAT", "Mean absolute coefficient"),
 )
-"""Columns that one pass over the corpus gives."""
+"""Columns computed in one pass over the corpus."""
 
 KEY_STATISTICS = (
-    Column("contribution", "FLOAT", "Mean |coefficient| times the value's length: how much the key writes on average"),
-    Column("dead", "BOOLEAN", "Never above 0 on the whole corpus"),
+    Column(
+        "contribution", "FLOAT", "Mean |coefficient| times the length of the value: how much the key writes on average"
+    ),
+    Column("dead", "BOOLEAN", "The coefficient is never above 0 in the corpus"),
     Column("top_language", "VARCHAR", "Language in which the key fires most often"),
     Column(
-        "language_entropy", "FLOAT", "Entropy of the firing rates over languages, in nats: 0 fires in one language only"
+        "language_entropy",
+        "FLOAT",
+        "Entropy of the firing rates over languages, in nats: 0 if the key fires in one language only",
     ),
-    Column("distinct_tokens", "FLOAT", "Different trigger tokens among the strongest triggers, as a share of them"),
-    Column("top_token_id", "INTEGER", "Commonest trigger token"),
-    Column("top_token_share", "FLOAT", "Share of the strongest triggers on the commonest trigger token"),
+    Column(
+        "distinct_tokens", "FLOAT", "Number of different trigger tokens divided by the number of strongest triggers"
+    ),
+    Column("top_token_id", "INTEGER", "Most common trigger token"),
+    Column("top_token_share", "FLOAT", "Share of the strongest triggers on the most common trigger token"),
     Column(
         "kv_agreement",
         "BOOLEAN",
-        "The token after the strongest trigger is the one the value promotes most (Geva et al. 2021)",
+        "The value's most promoted token is the one that follows the strongest trigger (Geva et al. 2021)",
     ),
-    Column("kv_precision", "FLOAT", "Share of the strongest triggers followed by the token the value promotes most"),
+    Column("kv_precision", "FLOAT", "Share of the strongest triggers followed by the value's most promoted token"),
 )
-"""Columns that follow from the others and from the triggers."""
+"""Columns computed from the others and from the triggers."""
 
 _EXAMPLE = (
     Column("coefficient", "FLOAT", "Coefficient at the trigger token"),
@@ -93,110 +109,124 @@ _EXAMPLE = (
     Column("position", "USMALLINT", "Index of the trigger token in the window's token_ids, from 0"),
     Column("line", "UINTEGER", "Line of the trigger token in its file, from 1"),
     Column("column", "UINTEGER", "Column of the trigger token in characters, from 0"),
-    Column("scale", "FLOAT", "What the context's numbers are multiplied by"),
+    Column("scale", "FLOAT", "Factor that turns the numbers in `context` into coefficients"),
     Column(
         "context",
         "BLOB",
-        "Little-endian float16 for positions position-context … position+context, NaN outside the window",
+        "Little-endian float16, one number per token from `context` tokens before the trigger to as many after it; NaN outside the window",
     ),
 )
 
-TABLES = (
-    Table("manifest", (Column("schema_version", "UINTEGER"), Column("document", "VARCHAR")), ()),
-    Table("keys", KEY + WEIGHT_STATISTICS + MOMENTS + KEY_STATISTICS, ("layer", "index")),
-    Table("language_statistics", (*KEY, Column("language", "VARCHAR"), *MOMENTS), ("layer", "index", "language")),
-    Table(
-        "histograms",
-        (
-            *KEY,
-            Column("language", "VARCHAR"),
-            Column("tokens", "UBIGINT[]", "Coefficients of sampled tokens per bin of contract.bins"),
-            Column("windows", "UBIGINT[]", "Largest coefficients of all windows per bin"),
-        ),
-        ("layer", "index", "language"),
-    ),
-    Table(
-        "triggers",
-        (*KEY, Column("language", "VARCHAR"), Column("polarity", "VARCHAR"), Column("rank", "USMALLINT"), *_EXAMPLE),
-        ("layer", "index", "language", "polarity", "rank"),
-    ),
-    Table(
-        "samples",
-        (
-            *KEY,
-            Column("language", "VARCHAR"),
-            Column(
-                "band",
-                "VARCHAR",
-                "80-95, 50-80 or 0-50 (rank in % among windows the key fires in), random (any window) or silent (it fires nowhere)",
-            ),
-            Column("rank", "USMALLINT"),
-            *_EXAMPLE,
-            Column(
-                "quantile",
-                "FLOAT",
-                "Share, among windows the key fires in, of those with a smaller largest coefficient; 0 where it is silent",
-            ),
-        ),
-        ("layer", "index", "language", "band", "rank"),
-    ),
-    Table(
-        "fires_on",
-        (
-            *KEY,
-            Column("rank", "USMALLINT"),
-            Column("token_id", "INTEGER"),
-            Column("count", "UINTEGER", "Stored triggers and samples with a coefficient above 0 on this token"),
-        ),
-        ("layer", "index", "rank"),
-    ),
-    Table(
-        "value_tokens",
-        (
-            *KEY,
-            Column("projection", "VARCHAR", "normed: through the final norm's gain, L(v); raw: E v"),
-            Column("direction", "VARCHAR", "promoted or suppressed"),
-            Column("rank", "USMALLINT"),
-            Column("token_id", "INTEGER"),
-            Column("logit", "FLOAT"),
-        ),
-        ("layer", "index", "projection", "direction", "rank"),
-    ),
-    Table(
-        "windows",
-        (
-            Column("window_id", "UINTEGER"),
-            Column("file_id", "UINTEGER"),
-            Column("start", "UINTEGER", "Index of the window's first token in its file, BOS not counted"),
-            Column("line", "UINTEGER", "Line of that token, from 1"),
-            Column("column", "UINTEGER", "Column of that token in characters, from 0"),
-            Column("token_ids", "INTEGER[]"),
-        ),
-        ("window_id",),
-    ),
-    Table(
-        "files",
-        (
-            Column("file_id", "UINTEGER"),
-            Column("language", "VARCHAR"),
-            Column("source", "VARCHAR"),
-            Column("path", "VARCHAR"),
-            Column("sha256", "VARCHAR"),
-            Column("n_tokens", "UINTEGER"),
-        ),
-        ("file_id",),
-    ),
-    Table(
-        "tokens",
-        (
-            Column("token_id", "INTEGER"),
-            Column("bytes", "BLOB", "The token's exact bytes"),
-            Column("special", "BOOLEAN", "A control token, never part of a file"),
-            Column("count", "UBIGINT", "Occurrences in the corpus"),
-        ),
-        ("token_id",),
-    ),
+KEYS = Table("keys", KEY + WEIGHT_STATISTICS + MOMENTS + KEY_STATISTICS, ("layer", "index"))
+LANGUAGE_STATISTICS = Table(
+    "language_statistics", (*KEY, Column("language", "VARCHAR"), *MOMENTS), ("layer", "index", "language")
 )
+HISTOGRAMS = Table(
+    "histograms",
+    (
+        *KEY,
+        Column("language", "VARCHAR"),
+        Column("tokens", "UBIGINT[]", "Coefficients of sampled tokens, counted per bin of contract.bins"),
+        Column("windows", "UBIGINT[]", "Largest coefficient of every window, counted per bin"),
+    ),
+    ("layer", "index", "language"),
+)
+TRIGGERS = Table(
+    "triggers",
+    (*KEY, Column("language", "VARCHAR"), Column("polarity", "VARCHAR"), Column("rank", "USMALLINT"), *_EXAMPLE),
+    ("layer", "index", "language", "polarity", "rank"),
+)
+SAMPLES = Table(
+    "samples",
+    (
+        *KEY,
+        Column("language", "VARCHAR"),
+        Column(
+            "band",
+            "VARCHAR",
+            "80-95, 50-80 or 0-50 (percentile among the windows the key fires in), random (any window) or silent (a window in which it never fires)",
+        ),
+        Column("rank", "USMALLINT"),
+        *_EXAMPLE,
+        Column(
+            "quantile",
+            "FLOAT",
+            "Share of the windows the key fires in whose largest coefficient is smaller; 0 if it is silent",
+        ),
+    ),
+    ("layer", "index", "language", "band", "rank"),
+)
+FIRES_ON = Table(
+    "fires_on",
+    (
+        *KEY,
+        Column("rank", "USMALLINT"),
+        Column("token_id", "INTEGER"),
+        Column("count", "UINTEGER", "Stored triggers and samples with a coefficient above 0 on this token"),
+    ),
+    ("layer", "index", "rank"),
+)
+VALUE_TOKENS = Table(
+    "value_tokens",
+    (
+        *KEY,
+        Column("projection", "VARCHAR", "normed: through the final norm's gain, L(v); raw: E v"),
+        Column("direction", "VARCHAR", "promoted or suppressed"),
+        Column("rank", "USMALLINT"),
+        Column("token_id", "INTEGER"),
+        Column("logit", "FLOAT"),
+    ),
+    ("layer", "index", "projection", "direction", "rank"),
+)
+WINDOWS = Table(
+    "windows",
+    (
+        Column("window_id", "UINTEGER"),
+        Column("file_id", "UINTEGER"),
+        Column("start", "UINTEGER", "Index of the window's first token in its file, BOS not counted"),
+        Column("line", "UINTEGER", "Line of that token, from 1"),
+        Column("column", "UINTEGER", "Column of that token in characters, from 0"),
+        Column("token_ids", "INTEGER[]"),
+    ),
+    ("window_id",),
+)
+FILES = Table(
+    "files",
+    (
+        Column("file_id", "UINTEGER"),
+        Column("language", "VARCHAR"),
+        Column("source", "VARCHAR"),
+        Column("path", "VARCHAR"),
+        Column("sha256", "VARCHAR"),
+        Column("n_tokens", "UINTEGER"),
+    ),
+    ("file_id",),
+)
+TOKENS = Table(
+    "tokens",
+    (
+        Column("token_id", "INTEGER"),
+        Column("bytes", "BLOB", "The token's exact bytes"),
+        Column("special", "BOOLEAN", "A control token, never part of a file"),
+        Column("count", "UBIGINT", "Occurrences in the corpus"),
+    ),
+    ("token_id",),
+)
+
+TABLES = (
+    MANIFEST,
+    KEYS,
+    LANGUAGE_STATISTICS,
+    HISTOGRAMS,
+    TRIGGERS,
+    SAMPLES,
+    FIRES_ON,
+    VALUE_TOKENS,
+    WINDOWS,
+    FILES,
+    TOKENS,
+)
+"""What a precompute writes."""
 
 TOKEN_KEYS = Table(
     "token_keys",
@@ -211,23 +241,27 @@ TOKEN_KEYS = Table(
     ),
     ("relation", "token_id", "layer", "index"),
 )
-"""`value_tokens` and `fires_on` once more, from token to keys, so that a search does not read all of them."""
+"""`value_tokens` and `fires_on` indexed by token, so a search does not have to scan them."""
 KEY_SUMMARIES = Table(
     "key_summaries",
     (
         *KEY,
-        Column("language", "VARCHAR", "Of the key's strongest trigger, like all up to the column; empty without any"),
+        Column(
+            "language",
+            "VARCHAR",
+            "Language of the key's strongest trigger, as are all fields up to `column`; empty for a key without triggers",
+        ),
         Column("coefficient", "FLOAT"),
         Column("window_id", "UINTEGER"),
         Column("position", "USMALLINT"),
         Column("line", "UINTEGER"),
         Column("column", "UINTEGER"),
-        Column("promoted", "INTEGER[]", "Tokens that the value promotes most, through the final norm's gain"),
+        Column("promoted", "INTEGER[]", "Tokens the value promotes most, through the final norm's gain"),
         Column("logits", "FLOAT[]"),
     ),
     ("layer", "index"),
 )
-"""What a list shows of a key: its strongest trigger and what its value promotes, once more and side by side."""
+"""What a list shows of a key, in one row: its strongest trigger and the tokens its value promotes."""
 LISTED = 5
 """Promoted tokens in a summary."""
 
@@ -249,91 +283,95 @@ _OF_KEYS = f"""
         GROUP BY layer, "index"
     ) v USING (layer, "index")"""  # noqa: S608 - a constant
 DERIVED = ((TOKEN_KEYS, _OF_VALUES_AND_TRIGGERS), (KEY_SUMMARIES, _OF_KEYS))
-"""Tables that follow from the others and are there to be read fast, each with the SELECT that gives its rows."""
+"""Tables derived from the others for fast reading, each with the SELECT that computes it."""
 
 
-def table(name: str) -> Table:
-    """The table of that name."""
-    return next(table for table in TABLES if table.name == name)
+_FILE = "run_file"
+"""The name a run file is attached under."""
+_ROWID = Column("rowid", "BIGINT")
 
 
 def create(path: Path) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-    """Write a run file: empty tables on entry, published under its final name on a clean exit.
+    """Create a run file: empty tables on entry, published under its final name on a clean exit.
 
     Raises:
-        FileExists: there is a file of that name; run files are never overwritten.
+        FileExists: a run file of that name exists; they are never overwritten.
     """
     return publish(path, (*TABLES, *(table for table, _ in DERIVED)))
 
 
 def write_derived(connection: duckdb.DuckDBPyConnection) -> None:
-    """Write the tables that follow from the others; to be called once, when all of these are written."""
+    """Fill the derived tables; call it once, after all others are written."""
     for table, select in DERIVED:
         order = ", ".join(f'"{column}"' for column in table.sorted_by)
-        connection.execute(f"INSERT INTO {table.name} SELECT * FROM ({select}) ORDER BY {order}")  # noqa: S608
+        connection.execute(f"INSERT INTO {table.name} BY NAME SELECT * FROM ({select}) ORDER BY {order}")  # noqa: S608
 
 
 def write_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
-    """Write the manifest row; to be called once, before the file is published."""
-    connection.execute("INSERT INTO manifest VALUES (?, ?)", [SCHEMA_VERSION, manifest.model_dump_json()])
+    """Write the manifest row; call it once, before the file is published."""
+    insert = "INSERT INTO manifest (schema_version, document) VALUES (?, ?)"
+    connection.execute(insert, [SCHEMA_VERSION, manifest.model_dump_json()])
 
 
 def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnection:
-    """Open a run file and its analyses for reading only, with no way to other files and the configuration locked.
+    """Open a run file and its analyses read-only, with no access to other files and the configuration locked.
 
-    Every table of the run and of each kind of analysis is there under its name: a view of the file or files that have
-    it, or an empty table while the analysis is not computed. The table `analyses` says what was found. The run's own
-    tables are in the database `run` as well, where rows have their `rowid`. One connection serves a process; take a
-    `.cursor()` for each request.
+    Every table of the run and of each kind of analysis is there under its name with all columns of the contract: NULL
+    where a file is older than the column, empty where it is older than the table or the analysis is not computed. The
+    table `analyses` lists the analyses found. The run's own tables are in the schema `run` as well, with their `rowid`.
+    One connection serves a process; take a `.cursor()` for each request.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        OtherSchemaVersion: it was written by another version of the schema.
-        RunFileError: it is no run file.
+        FileNotFoundError: the file does not exist.
+        OtherSchemaVersion: this Keyscope does not read the file's schema version.
+        RunFileError: the file is not a run file.
     """
     if not path.is_file():
         raise FileNotFoundError(path)
-    # An instance in memory of one's own, so that a replaced file or a new analysis can be opened beside readers.
+    # Each call gets its own in-memory instance, so a replaced file or a new analysis can be opened beside its readers.
     config: dict[str, str | bool | int | float | list[str]] = {} if threads is None else {"threads": threads}
     connection = duckdb.connect(":memory:", config=config)
     try:
-        _attach(connection, path, "run")
+        _attach(connection, path)
         _check_version(connection, path)
-        for each in TABLES:
-            connection.execute(f"CREATE VIEW {each.name} AS SELECT * FROM run.{each.name}")  # noqa: S608 - our own names
-        _lay_derived(connection)
+        _lay_views(connection)
         attach_analyses(connection, path)
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
     except duckdb.Error as error:
         connection.close()
-        raise RunFileError(f"{path.name} is no run file of Keyscope: {first_line(error)}") from error
+        raise RunFileError(f"{path.name} is not a run file of Keyscope: {first_line(error)}") from error
     except RunFileError:
         connection.close()
         raise
     return connection
 
 
-def _lay_derived(connection: duckdb.DuckDBPyConnection) -> None:
-    """The derived tables where the file has them; of files written before there were any, the SELECTs that give them."""
-    find = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'run'"
-    there = {name for (name,) in connection.execute(find).fetchall()}
-    for table, select in DERIVED:
-        source = f"SELECT * FROM run.{table.name}" if table.name in there else select  # noqa: S608 - our own names
-        connection.execute(f"CREATE VIEW {table.name} AS {source}")
-
-
-def _attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None:
+def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     try:
-        attach(connection, path, name)
+        attach(connection, path, _FILE)
     except duckdb.Error as error:
         raise RunFileError(f"{path.name} cannot be read as a run file: {first_line(error)}") from error
 
 
+def _lay_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Lay the contract's tables over what the file has: `run.NAME` with `rowid`, and `NAME` without."""
+    stored = stored_columns(connection, _FILE)
+    connection.execute("CREATE SCHEMA run")
+    for each in TABLES:
+        with_rowid = replace(each, columns=(_ROWID, *each.columns))
+        connection.execute(f"CREATE VIEW run.{each.name} AS {with_rowid.select_from(_FILE, stored)}")
+        connection.execute(f"CREATE VIEW {each.name} AS {each.select_from(_FILE, stored)}")
+    for each, select in DERIVED:
+        # computed where the file is older than the table or one of its columns: slower, and never NULL
+        complete = stored.get(each.name, set()).issuperset(each.names)
+        connection.execute(f"CREATE VIEW {each.name} AS {each.select_from(_FILE, stored) if complete else select}")
+
+
 def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    row = connection.execute("SELECT schema_version FROM run.manifest").fetchone()
+    row = connection.execute(f"SELECT schema_version FROM {_FILE}.manifest").fetchone()  # noqa: S608
     if row is None:
-        raise RunFileError(f"{path.name} has no manifest, so it is no run file of Keyscope")
+        raise RunFileError(f"{path.name} has no manifest, so it is not a run file of Keyscope")
     if row[0] != SCHEMA_VERSION:
         raise OtherSchemaVersion(
             f"{path.name} has schema version {row[0]}, this Keyscope reads version {SCHEMA_VERSION}: "
@@ -342,10 +380,10 @@ def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def read_manifest(connection: duckdb.DuckDBPyConnection) -> Manifest:
-    """The manifest of an open run file.
+    """Read the manifest of an open run file.
 
     Raises:
-        RunFileError: the manifest is missing or not of this schema.
+        RunFileError: the manifest is missing or does not fit the schema.
     """
     row = connection.execute("SELECT document FROM manifest").fetchone()
     try:

@@ -1,7 +1,7 @@
-"""Tables as DuckDB keeps them, and the rule by which every file of ours comes to exist only when it is complete."""
+"""Tables as DuckDB stores them, and publishing a file only when it is complete."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,11 @@ from keyscope.contract.errors import KeyscopeError
 
 SUFFIX = ".duckdb"
 WRITER_BYTES = 2_000_000_000
-"""Memory that DuckDB may take while a file is written."""
+"""DuckDB's memory limit while it writes a file."""
 
 
 class FileExists(KeyscopeError):
-    """A published file of that name is already there."""
+    """A published file of that name already exists."""
 
     code = "file_exists"
     status = 409
@@ -24,7 +24,7 @@ class FileExists(KeyscopeError):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its DuckDB type and, for people, what its number is."""
+    """One column: its name, its DuckDB type and the help text that pages show."""
 
     name: str
     type: str
@@ -33,7 +33,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table of the run file; rows are written in the order of `sorted_by`."""
+    """One table; its rows are written in the order of `sorted_by`."""
 
     name: str
     columns: tuple[Column, ...]
@@ -41,36 +41,49 @@ class Table:
 
     @property
     def names(self) -> list[str]:
-        """Column names in order."""
         return [column.name for column in self.columns]
 
     def ddl(self) -> str:
-        """The CREATE TABLE statement."""
         columns = ", ".join(f'"{column.name}" {column.type}' for column in self.columns)
         return f"CREATE TABLE {self.name} ({columns})"
+
+    def select_from(self, database: str, stored: Mapping[str, Set[str]]) -> str:
+        """A SELECT of exactly these columns from a file that may be older than some of them.
+
+        A column declared after the file was written reads as NULL, a table declared later as empty. `stored` is what
+        `stored_columns` found in the file.
+        """
+        there = stored.get(self.name, frozenset())
+        columns = ", ".join(
+            f'"{column.name}"' if column.name in there else f'NULL::{column.type} AS "{column.name}"'
+            for column in self.columns
+        )
+        return f"SELECT {columns} FROM {database}.{self.name}" if there else f"SELECT {columns} WHERE false"  # noqa: S608
 
 
 KEY = (Column("layer", "USMALLINT"), Column("index", "UINTEGER"))
 """The columns that name a key."""
+MANIFEST = Table("manifest", (Column("schema_version", "UINTEGER"), Column("document", "VARCHAR")), ())
+"""One row that identifies a file; `document` is JSON."""
 
 
 @contextmanager
 def publish(path: Path, tables: Sequence[Table], replace: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Write a file: empty tables on entry, published under its final name on a clean exit.
+    """Create a file: empty tables on entry, published under its final name on a clean exit.
 
-    Everything is written to `NAME.duckdb.part`; on exit it is checkpointed, closed, synced and renamed, so a file with
-    its final name is complete. After an error the part is removed and nothing else is touched. Readers of a file that
-    is replaced keep the one they opened.
+    Everything is written to `NAME.duckdb.part`, which is checkpointed, closed, synced and renamed on exit: a file with
+    its final name is complete. After an error the part is removed and nothing else is touched. Readers of a replaced
+    file keep the one they opened.
 
     Raises:
-        FileExists: there is a file of that name, and it is not to be replaced.
+        FileExists: a file of that name exists and `replace` is false.
     """
     if path.exists() and not replace:
-        raise FileExists(f"{path} is already there; such files are never overwritten: move it away to compute it again")
+        raise FileExists(f"{path} already exists and is never overwritten: move it away to compute it again")
     part = path.with_name(path.name + ".part")
     _remove(part)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # without a limit DuckDB keeps what it has written in most of the machine's memory
+    # without a limit DuckDB caches what it has written until most of the machine's memory is full
     connection = duckdb.connect(str(part), config={"memory_limit": f"{WRITER_BYTES}B"})
     try:
         for each in tables:
@@ -87,13 +100,19 @@ def publish(path: Path, tables: Sequence[Table], replace: bool = False) -> Itera
 
 
 def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None:
-    """Attach a file for reading only."""
+    """Attach a file read-only."""
     quoted = str(path).replace("'", "''")
     connection.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY, TYPE duckdb)")
 
 
+def stored_columns(connection: duckdb.DuckDBPyConnection, database: str) -> dict[str, set[str]]:
+    """The columns each table of an attached file has, by the table's name; DuckDB gives every table a `rowid`."""
+    query = "SELECT table_name, list(column_name) FROM duckdb_columns() WHERE database_name = ? GROUP BY ALL"
+    return {name: {*columns, "rowid"} for name, columns in connection.execute(query, [database]).fetchall()}
+
+
 def first_line(error: Exception) -> str:
-    """What an error says, without its explanations."""
+    """The first line of an error's message: DuckDB adds hints and candidates on the next."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 

@@ -1,11 +1,11 @@
-"""What app and live worker say to each other, and what the app hands on to its own clients."""
+"""Messages between app and live worker, and between the app and its clients."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from keyscope.contract.keys import KeyId, Mask, unique_masks
+from keyscope.contract.keys import KeyName, Mask, unique_masks
 
 Branch = Literal["baseline", "masked"]
 BRANCHES: tuple[Branch, Branch] = ("baseline", "masked")
@@ -15,25 +15,14 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
-KeyName = Annotated[str, AfterValidator(lambda text: str(KeyId.parse(text)))]
-"""A key's name, checked and written the one way."""
-
-
-class MaskItem(_Message):
-    """One masked key: its coefficient is multiplied by the factor at every position of every step."""
-
-    key: KeyName
-    factor: float = Field(0.0, allow_inf_nan=False, description="0 removes the key, 1 leaves it as it is")
-
-
 class GenerateOptions(_Message):
-    """A prompt, the keys to mask and how to sample; the two branches share every random draw."""
+    """A prompt, the keys to mask and how to sample; both branches share every random draw."""
 
-    prompt: str = Field(min_length=1, description="Text to continue, as it is: nothing is added or stripped")
-    masks: list[MaskItem] = Field(default_factory=list)
-    max_new_tokens: int = Field(48, ge=1, description="Tokens to add; the worker's limit is in its /info")
-    temperature: float = Field(0.0, ge=0, le=10, allow_inf_nan=False, description="0 takes the most probable token")
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the draws, one a step, shared by both branches")
+    prompt: str = Field(min_length=1, description="Text to continue, unchanged: nothing is added or stripped")
+    masks: list[Mask] = Field(default_factory=list)
+    max_new_tokens: int = Field(48, ge=1, description="Tokens to generate; the worker's limit is in its /info")
+    temperature: float = Field(0.0, ge=0, le=10, allow_inf_nan=False, description="0 chooses the most probable token")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the random draws, one per step, shared by both branches")
     top_logprobs: int = Field(5, ge=0, le=50, description="Alternatives listed beside each token")
 
     def basket(self) -> list[Mask]:
@@ -42,32 +31,32 @@ class GenerateOptions(_Message):
         Raises:
             InvalidMask: a key has two factors.
         """
-        return unique_masks(Mask(KeyId.parse(item.key), item.factor) for item in self.masks)
+        return unique_masks(self.masks)
 
 
 class WorkerGenerate(GenerateOptions):
-    """What the app asks of a worker."""
+    """The app's request to a worker."""
 
-    weights_sha256: str | None = Field(None, description="Weights the keys belong to; another worker refuses")
+    weights_sha256: str | None = Field(None, description="Weights the request is for; a worker with others refuses")
 
 
 class GenerateRequest(GenerateOptions):
-    """What a client asks of the app."""
+    """A client's request to the app."""
 
     run: str = Field(description="Run whose model generates")
 
 
 class Alternative(_Message):
-    """A token the model thought of at a step."""
+    """A candidate token at a step."""
 
     token: str
-    token_hex: str | None = Field(None, description="The token's bytes, where they are not UTF-8 by themselves")
+    token_hex: str | None = Field(None, description="The token's bytes, if they are not valid UTF-8 on their own")
     token_id: int
     logprob: float
 
 
 class GeneratedToken(Alternative):
-    """The token taken at a step, with the model's log-probability of it before temperature."""
+    """The token chosen at a step, with its log-probability before temperature."""
 
     top: list[Alternative] = Field(description="Most probable tokens, the best first")
 
@@ -80,10 +69,10 @@ class TokenEvent(GeneratedToken):
 
 
 class Applied(_Message):
-    """What was really masked."""
+    """What the masks acted on."""
 
     keys: int
-    positions: int = Field(description="Token positions run through masked layers, prompt included")
+    positions: int = Field(description="Token positions that passed the masked layers, including the prompt's")
 
 
 class BranchResult(_Message):
@@ -94,31 +83,29 @@ class BranchResult(_Message):
 
 
 class CodeBranch(_Message):
-    """How one branch's continuation reads behind the prompt."""
+    """The syntax of one branch's continuation after the prompt."""
 
-    parses: bool = Field(description="Nothing in it is broken before its end, where it may stop in the middle")
-    errors: int = Field(description="Places in it that the grammar cannot read, an unfinished end left out")
-    first_error_line: int | None = Field(description="Line of the first, from 1 with the prompt's first line")
+    parses: bool = Field(description="It has no syntax errors; stopping in the middle of a construct is none")
+    errors: int = Field(description="Syntax errors, except those of an unfinished end")
+    first_error_line: int | None = Field(description="Line of the first error; the prompt's first line is 1")
 
 
 class CodeOutcome(_Message):
-    """What became of the code, by a syntax tree of prompt and continuation."""
+    """How the two branches differ as code, from syntax trees of prompt and continuation."""
 
-    language: str = Field(description="The one whose grammar reads the baseline best")
+    language: str = Field(description="The language whose grammar fits the baseline best")
     baseline: CodeBranch
     masked: CodeBranch
-    lost: list[str] = Field(description="Names in the baseline's continuation alone, in order")
-    added: list[str] = Field(description="Names in the masked continuation alone, in order")
-    invented: list[str] = Field(description="Those of them that are not in the prompt either")
-    edit_distance: int = Field(description="Fewest tokens to insert, delete or replace between the continuations")
+    lost: list[str] = Field(description="Names only in the baseline's continuation, in order")
+    added: list[str] = Field(description="Names only in the masked continuation, in order")
+    invented: list[str] = Field(description="Added names that are not in the prompt either")
+    edit_distance: int = Field(description="Levenshtein distance of the two continuations, in tokens")
 
 
 class DoneEvent(_Message):
     """The end of a stream."""
 
-    first_divergence: int | None = Field(
-        description="Index of the first differing token; null where both branches agree"
-    )
+    first_divergence: int | None = Field(description="Index of the first differing token; null if both branches agree")
     applied: Applied
     elapsed_ms: float
     text: dict[Branch, str]
@@ -126,7 +113,7 @@ class DoneEvent(_Message):
 
 
 class GenerateAnswer(_Message):
-    """The whole answer to a request that did not ask for a stream."""
+    """The answer to a request that did not ask for a stream."""
 
     ok: Literal[True] = True
     baseline: BranchResult
@@ -138,10 +125,10 @@ class GenerateAnswer(_Message):
 
 
 class Span(_Message):
-    """Tokens of a text that stand side by side."""
+    """Consecutive tokens of a text."""
 
     first: int = Field(ge=0)
-    last: int = Field(ge=0, description="The last of them, itself included")
+    last: int = Field(ge=0, description="Last token, inclusive")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -151,42 +138,42 @@ class Span(_Message):
 
 
 class ActivationsOptions(_Message):
-    """A text, and the place in it whose keys are looked at."""
+    """A text, and the tokens in it whose keys to read."""
 
-    text: str = Field(min_length=1, description="Code, as it is: nothing is added or stripped")
-    token_index: int | None = Field(None, ge=0, description="Token after which to look; the text's last by default")
+    text: str = Field(min_length=1, description="Code, unchanged: nothing is added or stripped")
+    token_index: int | None = Field(None, ge=0, description="Token to read; by default the last")
     span: Span | None = Field(
-        None, description="Tokens to look at together instead of one: each key where its coefficient is largest in size"
+        None, description="Tokens to read together: each key at the token where its coefficient is largest in magnitude"
     )
-    layer: int | None = Field(
-        None, ge=0, description="Layer after which to look, as through the logit lens; the last by default"
-    )
-    by_layer: bool = Field(False, description="List so many keys of each layer, rather than of all layers together")
-    language: str | None = Field(None, description="Language of the text, for the nodes of its syntax tree")
+    layer: int | None = Field(None, ge=0, description="Layer to stop after, as in the logit lens; by default the last")
+    by_layer: bool = Field(False, description="List `limit` keys of each layer, instead of `limit` keys in all")
+    language: str | None = Field(None, description="Language of the text; needed for the nodes of its syntax tree")
     target: int | None = Field(
-        None, ge=0, description="Token whose logit is split over the keys; the most probable next token by default"
+        None, ge=0, description="Token whose logit to attribute to keys; by default the most probable next token"
     )
-    distractor: int | None = Field(None, ge=0, description="Token whose logit is taken off: why the one, not the other")
+    distractor: int | None = Field(
+        None, ge=0, description="Token whose logit to subtract: why the target and not this one"
+    )
     limit: int = Field(50, ge=1, le=1000, description="How many keys to list")
     order: Literal["contribution", "size"] = Field(
-        "contribution", description="By what keys gave to the target, or by |coefficient| times the value's length"
+        "contribution", description="By contribution to the target, or by |coefficient| times the norm of the value"
     )
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if self.span is not None and self.token_index is not None:
-            raise ValueError("give either token_index or span: they say two different places")
+            raise ValueError("give either token_index or span, not both")
         return self
 
 
 class WorkerActivations(ActivationsOptions):
-    """What the app asks of a worker."""
+    """The app's request to a worker."""
 
-    weights_sha256: str | None = Field(None, description="Weights the keys belong to; another worker refuses")
+    weights_sha256: str | None = Field(None, description="Weights the request is for; a worker with others refuses")
 
 
 class ActivationsRequest(ActivationsOptions):
-    """What a client asks of the app."""
+    """A client's request to the app."""
 
     run: str = Field(description="Run whose model reads the text")
 
@@ -195,7 +182,7 @@ class TextToken(_Message):
     """One token of a text."""
 
     token: str
-    token_hex: str | None = Field(None, description="The token's bytes, where they are not UTF-8 by themselves")
+    token_hex: str | None = Field(None, description="The token's bytes, if they are not valid UTF-8 on their own")
     token_id: int
 
 
@@ -204,12 +191,12 @@ class TextNode(_Message):
 
     type: str
     first: int = Field(description="Its first token")
-    last: int = Field(description="Its last token, itself included")
-    depth: int = Field(description="Named nodes around it")
+    last: int = Field(description="Its last token, inclusive")
+    depth: int = Field(description="Number of named ancestors")
 
 
 class KeyLabel(_Message):
-    """What a person says of a key."""
+    """A person's label of a key."""
 
     person: str
     kind: str
@@ -217,75 +204,77 @@ class KeyLabel(_Message):
 
 
 class KeyActivity(_Message):
-    """What one key did at a token."""
+    """One key's activity at a token."""
 
     key: KeyName
     token_index: int
     coefficient: float
-    size: float = Field(description="|coefficient| times the value's length")
-    contribution: float = Field(description="Logits the key gave to the target, less those to the distractor")
-    percentile: float | None = Field(
-        None, description="Share of the corpus's tokens, in %, with a smaller coefficient; only the app knows it"
+    size: float = Field(description="|coefficient| times the norm of the value")
+    contribution: float = Field(
+        description="What the key adds to the target's logit, minus what it adds to the distractor's"
     )
-    labels: list[KeyLabel] = Field(default_factory=list, description="People's current labels; only the app knows them")
+    percentile: float | None = Field(
+        None, description="Percentage of the corpus's tokens with a smaller coefficient; filled in by the app"
+    )
+    labels: list[KeyLabel] = Field(default_factory=list, description="Current labels; filled in by the app")
 
 
 class ActivationsAnswer(_Message):
-    """The keys behind a token, the first in the order asked for first."""
+    """The keys behind a token, in the requested order."""
 
     ok: Literal[True] = True
-    tokens: list[TextToken] = Field(description="The whole text, a BOS the tokenizer adds included")
-    token_index: int = Field(description="Token after which the next one is predicted; of a span the last")
-    span: Span | None = Field(None, description="Tokens that were looked at together")
-    layer: int | None = Field(None, description="Layer after which was looked; empty for the whole model")
-    next: list[Alternative] = Field(description="What the model would say next, the most probable first")
+    tokens: list[TextToken] = Field(description="All tokens of the text, including a BOS added by the tokenizer")
+    token_index: int = Field(description="Token after which the model predicts; the last of a span")
+    span: Span | None = Field(None, description="Tokens that were read together")
+    layer: int | None = Field(None, description="Layer that the model was stopped after; null for the whole model")
+    next: list[Alternative] = Field(description="Candidates for the next token, the most probable first")
     target: Alternative
     distractor: Alternative | None
     keys: list[KeyActivity]
     nodes: list[TextNode] = Field(
-        default_factory=list, description="The text's syntax tree; empty without language, or for one without grammar"
+        default_factory=list, description="The text's syntax tree; empty without a language or a grammar for it"
     )
 
 
 class LensOptions(_Message):
-    """A text, every token of which is looked at through the logit lens."""
+    """A text to read through the logit lens."""
 
-    text: str = Field(min_length=1, description="Code, as it is: nothing is added or stripped")
-    top: int = Field(10, ge=1, le=50, description="Tokens listed in each cell")
-    last: int = Field(48, ge=1, le=256, description="How many of the text's last tokens to look at")
+    text: str = Field(min_length=1, description="Code, unchanged: nothing is added or stripped")
+    top: int = Field(10, ge=1, le=50, description="Tokens to list in each cell")
+    last: int = Field(48, ge=1, le=256, description="How many of the last tokens to read")
 
 
 class WorkerLens(LensOptions):
-    """What the app asks of a worker."""
+    """The app's request to a worker."""
 
-    weights_sha256: str | None = Field(None, description="Weights it is about; another worker refuses")
+    weights_sha256: str | None = Field(None, description="Weights the request is for; a worker with others refuses")
 
 
 class LensRequest(LensOptions):
-    """What a client asks of the app."""
+    """A client's request to the app."""
 
     run: str = Field(description="Run whose model reads the text")
 
 
 class LensCell(_Message):
-    """What the model would say after a token if it ended after a layer."""
+    """What the model would predict after a token if it ended after a layer."""
 
     top: list[Alternative] = Field(description="The most probable tokens, the best first")
-    rank: int = Field(description="Rank of the token that the whole model says there, from 1")
+    rank: int = Field(description="Rank of the token that the whole model predicts there, from 1")
     logprob: float = Field(description="Log-probability of that token")
 
 
 class LensAnswer(_Message):
-    """A text through the logit lens; after the last layer it is what the model says."""
+    """A text through the logit lens; the last layer's cells are the model's own predictions."""
 
     ok: Literal[True] = True
-    tokens: list[TextToken] = Field(description="The whole text, a BOS the tokenizer adds included")
-    first: int = Field(description="Index of the first token looked at")
-    cells: list[list[LensCell]] = Field(description="For each layer, from layer 0, a cell for each token looked at")
+    tokens: list[TextToken] = Field(description="All tokens of the text, including a BOS added by the tokenizer")
+    first: int = Field(description="Index of the first token read")
+    cells: list[list[LensCell]] = Field(description="For each layer, from layer 0, a cell for each token read")
 
 
 class Limits(_Message):
-    """What a worker accepts."""
+    """A worker's limits."""
 
     prompt_tokens: int
     new_tokens: int
@@ -295,7 +284,7 @@ class Limits(_Message):
 
 
 class WorkerInfo(_Message):
-    """Which model a worker serves and how busy it is."""
+    """The model that a worker serves, and how busy it is."""
 
     ok: Literal[True] = True
     model_id: str
@@ -305,9 +294,9 @@ class WorkerInfo(_Message):
     dtype: str
     device: str
     limits: Limits
-    waiting: int = Field(description="Requests queued behind the one that runs")
+    waiting: int = Field(description="Requests waiting in the queue")
     running: bool
-    tokens_per_second: float | None = Field(description="Rate of the last generation, both branches together")
+    tokens_per_second: float | None = Field(description="Rate of the last generation, counting both branches")
     jobs: bool = Field(False, description="Whether it computes analyses of runs")
 
 
@@ -316,43 +305,45 @@ ACTIVE_JOB: tuple[JobState, ...] = ("queued", "running")
 
 
 class JobOptions(_Message):
-    """An analysis to compute beside a run."""
+    """An analysis to compute for a run."""
 
-    run: str = Field(description="Run, by the name of its file without .duckdb")
-    kind: str = Field(description="Analysis, such as syntax or edit")
-    settings: dict[str, Any] = Field(default_factory=dict, description="Its settings; those left out have defaults")
-    replace: bool = Field(False, description="Compute it anew where it is there with other settings")
+    run: str = Field(description="Name of the run's file without .duckdb")
+    kind: str = Field(description="Kind of analysis, such as syntax or edit")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the analysis; those left out have defaults"
+    )
+    replace: bool = Field(False, description="Recompute an analysis that exists with other settings")
 
 
 class WorkerJob(JobOptions):
-    """What the app asks of a worker."""
+    """The app's request to a worker."""
 
-    weights_sha256: str | None = Field(None, description="Weights the run belongs to; another worker refuses")
+    weights_sha256: str | None = Field(None, description="Weights of the run; a worker with others refuses")
 
 
 class JobProgress(_Message):
-    """How far the present stage of a job is."""
+    """Progress of a job's current stage."""
 
     stage: str
     done: float
-    total: float | None = Field(description="null where nobody knows")
+    total: float | None = Field(description="null if unknown")
     unit: str
-    rate: float | None = Field(description="Units a second; null before the first")
+    rate: float | None = Field(description="Units per second; null before the first")
     seconds_left: float | None
 
 
 class Job(JobOptions):
-    """An analysis that was asked for, and what has become of it."""
+    """A requested analysis and its state."""
 
     id: str
-    part: str | None = Field(description="Tells analyses of one kind apart, where a run can have several")
+    part: str | None = Field(description="Distinguishes analyses of one kind, if a run can have several")
     state: JobState
-    ahead: int = Field(description="Jobs that come before it, while it is queued")
-    progress: JobProgress | None = Field(description="Of a job that runs, once it has begun to count")
-    notes: list[str] = Field(description="What the analysis had to say, the latest last")
-    error: str | None = Field(description="Why it failed, in snake_case")
-    detail: str | None = Field(description="Why it failed, in a sentence")
-    result: str | None = Field(description="File it wrote, relative to the runs")
+    ahead: int = Field(description="Jobs before it in the queue")
+    progress: JobProgress | None = Field(description="Set while the job runs, from its first stage on")
+    notes: list[str] = Field(description="Messages of the analysis, the latest last")
+    error: str | None = Field(description="Code of the error, in snake_case")
+    detail: str | None = Field(description="The error in a sentence")
+    result: str | None = Field(description="File that it wrote, relative to the directory of runs")
     submitted: datetime
     started: datetime | None
     finished: datetime | None
@@ -366,14 +357,14 @@ class JobAnswer(_Message):
 
 
 class JobsAnswer(_Message):
-    """The jobs of the workers since they were started, the latest first."""
+    """The workers' jobs since they started, the latest first."""
 
     ok: Literal[True] = True
     jobs: list[Job]
 
 
 class ErrorAnswer(_Message):
-    """Every failure of every JSON endpoint, and the `error` event of a stream."""
+    """Any failure of a JSON endpoint, and the `error` event of a stream."""
 
     ok: Literal[False] = False
     error: str

@@ -1,4 +1,4 @@
-"""Leases and skips of the labelling queue; the history of a key is found by an index."""
+"""Leases and skips of the labelling queue, and an index for the history of a key."""
 
 from collections.abc import Sequence
 

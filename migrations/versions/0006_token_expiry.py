@@ -1,4 +1,4 @@
-"""Tokens may expire. The release before knows nothing of it: what it makes never does."""
+"""Tokens can expire; those that earlier releases make never do."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Streams of events read beside a test."""
+"""Read event streams in the background of a test."""
 
 import threading
 import time
@@ -7,18 +7,18 @@ from collections.abc import Callable
 import httpx
 
 PATIENCE = 60
-"""Seconds that a test waits, for the machine may be busy, for what takes one or two."""
+"""Seconds a test waits for what takes one or two, because the machine may be busy."""
 
 
 class Listener(threading.Thread):
-    """Reads the events of a stream until it ends or is closed."""
+    """Read the events of a stream until it ends or the client is closed."""
 
     def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(daemon=True)
         self.url, self.events, self.opened = url, list[str](), threading.Event()
         self.status: int | None = None
         self.ended = False
-        """Whether the server ended the stream, and did so properly."""
+        """Whether the server ended the stream cleanly."""
         self.client = httpx.Client(timeout=PATIENCE, headers={"Accept": "text/event-stream"} | (headers or {}))
 
     def run(self) -> None:

@@ -1,4 +1,4 @@
-"""Two people of a team, whom tests of labels and pages share."""
+"""Two members of a team."""
 
 from keyscope.app.accounts.identity import Person
 from keyscope.app.roles import Role

@@ -1,4 +1,4 @@
-"""A worker whose stream goes on step by step as a test tells it; `python -m tests.app.scripted_worker PORT WEIGHTS` serves one."""
+"""A fake worker whose stream a test advances step by step; `python -m tests.app.scripted_worker PORT WEIGHTS` runs one."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ DONE = b'event: done\ndata: {"first_divergence": null}\n\n'
 
 
 class ScriptedWorker:
-    """Streams `events`, one for each step allowed, and remembers what it was asked."""
+    """Stream `events`, one per permitted step, and record the requests."""
 
     def __init__(self, weights_sha256: str) -> None:
         self.info: dict[str, Any] = {

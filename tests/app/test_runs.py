@@ -11,7 +11,7 @@ import pytest
 from keyscope.app.errors import UnknownRun
 from keyscope.app.runs import Registry
 from keyscope.contract.runfile import RunFileError
-from tests.runs import Shape, build_run
+from tests.made.runs import Shape, build_run
 
 
 @pytest.fixture(scope="module")

@@ -22,20 +22,20 @@ from keyscope.app.settings import Settings
 from keyscope.app.web.by_word import COOKIE
 from keyscope.contract.runfile import open_run, read_manifest
 from keyscope.contract.wire import WorkerJob
-from tests.analyses import write_agreement
 from tests.chromium import launch
-from tests.concepts import write_concepts
-from tests.edits import LOOPS, write_edit
 from tests.fake_worker import HALF, FakeWorker, made_job
-from tests.firing_analysis import write_firing
-from tests.runs import Shape, build_run
+from tests.made.agreement import write_agreement
+from tests.made.concepts import write_concepts
+from tests.made.edits import LOOPS, write_edit
+from tests.made.firing import write_firing
+from tests.made.runs import Shape, build_run
+from tests.made.syntax import write_syntax
 from tests.serving import serving
-from tests.syntax_analysis import write_syntax
 
 PATIENCE = 60_000
-"""Milliseconds that a page may take to be as expected, for the machine may be busy; a page that is so already costs none."""
+"""Milliseconds to wait for what a test expects: generous, because the machine may be busy, and free when it is there."""
 WIDE, TELEPHONE, HEIGHT = 1280, 390, 844
-"""Pixels of the screens on which pages are shown."""
+"""Screen sizes in pixels."""
 VENDOR = Path(__file__).parents[2] / "static" / "vendor"
 WATCH = """
     window.violations = [];
@@ -53,7 +53,7 @@ AXE = """async () => {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Try what holds for every page on the pages that the test class names."""
+    """Run the tests of `EveryPage` on each page in the subclass's `PAGES`."""
     if "telephone" in metafunc.fixturenames:
         pages: dict[str, str] = metafunc.cls.PAGES
         metafunc.parametrize("telephone", pages.values(), ids=pages.keys(), indirect=True, scope="module")
@@ -67,7 +67,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class Site:
-    """A server and what stands behind it."""
+    """A running app and its worker."""
 
     url: str
     worker: FakeWorker
@@ -75,7 +75,7 @@ class Site:
 
 @dataclass
 class Visitor:
-    """One page of the browser, and what went wrong on it."""
+    """An open page, and the errors seen on it."""
 
     page: Page
     site: Site
@@ -91,30 +91,30 @@ class Visitor:
         expect(self.page.locator("[data-figure]:not(.js-plotly-plot)")).to_have_count(0)
 
     def widen(self) -> None:
-        """From a telephone to a wide screen, its charts drawn again."""
+        """Switch from a telephone to a wide screen and wait until charts are redrawn."""
         self.page.set_viewport_size({"width": WIDE, "height": HEIGHT})
         self.page.wait_for_load_state("networkidle")
 
     def turn(self, theme: Literal["light", "dark"]) -> None:
-        """To the other theme, once its colours have faded in."""
+        """Switch to a theme and wait for its colour transitions."""
         self.page.emulate_media(color_scheme=theme)
         self.page.evaluate("() => Promise.all(document.getAnimations().map((animation) => animation.finished))")
 
     def barriers(self) -> list[str]:
-        """Violations of WCAG 2.2 AA that axe finds in the page as it is now; in the dark theme only colours can differ."""
+        """Violations of WCAG 2.2 AA that axe finds on the page now; in the dark theme, where only colours differ, of contrast."""
         self.page.add_script_tag(url="/static/vendor/axe.min.js")
         found: list[str] = self.page.evaluate(AXE)
         return found
 
     def check(self) -> None:
-        """Nothing went wrong: no error in the console, none thrown, nothing the security policy had to stop."""
+        """Check that there were no console errors, exceptions or violations of the content security policy."""
         self.page.wait_for_load_state()
         assert self.problems + self.page.evaluate("window.violations ?? []") == []
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    assert (VENDOR / "axe.min.js").exists(), "the third-party scripts are missing: run `npm ci`"
+    assert (VENDOR / "axe.min.js").exists(), "the third-party scripts are missing: run `make install`"
     directory = tmp_path_factory.mktemp("site")
     write_agreement(build_run(directory / "alpha.duckdb", Shape(keys=24, window=96)), layers=2)
     write_firing(directory / "alpha.duckdb")
@@ -136,14 +136,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def worker(site: Site) -> Iterator[FakeWorker]:
-    """The worker behind the site; what a test changes of it is put back."""
+    """The site's worker, restored after each test."""
     before = dict(vars(site.worker))
     yield site.worker
     vars(site.worker).update(before)
     site.worker.asked.clear()
 
 
-@pytest.fixture(scope="package")  # Playwright's event loop must not outlive these tests: others run loops of their own
+@pytest.fixture(scope="package")  # Playwright's event loop must end with these tests: other tests run their own
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
@@ -161,7 +161,7 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
 
 @pytest.fixture(scope="module")
 def telephone(request: pytest.FixtureRequest, browser: Browser, site: Site) -> Iterator[Visitor]:
-    """A page on a telephone, opened once for all its tests."""
+    """A page on a telephone, opened once for all tests of it."""
     with visits(browser, site) as visit:
         visitor = visit(request.param, width=TELEPHONE)
         visitor.settle()
@@ -177,7 +177,7 @@ def shown(telephone: Visitor) -> Visitor:
 
 @contextmanager
 def visits(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
-    """What opens pages, each in a fresh profile; at the end nothing may have gone wrong on any of them."""
+    """Open pages, each in a fresh profile; at the end, check that nothing went wrong on any of them."""
     contexts: list[BrowserContext] = []
     visitors: list[Visitor] = []
 

@@ -1,4 +1,4 @@
-"""What holds for every page, in both themes and on a telephone."""
+"""Tests that every page must pass, in both themes and on a telephone."""
 
 from typing import ClassVar, Literal
 
@@ -8,7 +8,7 @@ from tests.browser.conftest import TELEPHONE, Visitor
 
 
 class EveryPage:
-    """A subclass in a test module names the pages: `--dist loadfile` gives each module to one process."""
+    """Subclasses list their pages. They are spread over several modules because each module runs in one process."""
 
     PAGES: ClassVar[dict[str, str]]
 
@@ -16,7 +16,7 @@ class EveryPage:
         assert telephone.page.evaluate("innerWidth") == TELEPHONE
         assert telephone.page.evaluate("document.documentElement.scrollWidth") <= TELEPHONE
 
-    def test_the_security_policy_has_nothing_to_stop(self, shown: Visitor) -> None:
+    def test_nothing_violates_the_security_policy(self, shown: Visitor) -> None:
         shown.check()
 
     @pytest.mark.parametrize("theme", ["light", "dark"])

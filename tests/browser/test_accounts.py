@@ -1,4 +1,4 @@
-"""Signing in, invitations and what people manage, where people sign in."""
+"""Signing in, invitations, and managing people."""
 
 from collections.abc import Callable, Iterator
 
@@ -13,7 +13,7 @@ from keyscope.app.settings import Settings
 from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider
 from tests.browser.conftest import TELEPHONE, Site, Visitor
 from tests.fake_worker import FakeWorker
-from tests.runs import Shape, build_run
+from tests.made.runs import Shape, build_run
 from tests.serving import serving
 
 PASSWORD = "correct horse battery"
@@ -24,7 +24,7 @@ PAGES = ["/sign-in", "/invitation?name=Ben", "/account", "/people"]
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A server on which people sign in, with a password or a provider: Ada, an admin, may do so."""
+    """An app with sign-in by password or provider, where Ada is an admin."""
     directory = tmp_path_factory.mktemp("accounts")
     build_run(directory / "alpha.duckdb", Shape(keys=24, window=96))
     provider = FakeProvider()

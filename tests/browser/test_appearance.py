@@ -1,4 +1,4 @@
-"""Themes, help, and the pages that are not drawn as all others are."""
+"""Themes and help, and the pages that differ from all others: errors and the API documentation."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -9,19 +9,20 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Visitor
 from tests.browser.every_page import EveryPage
 
-DOCUMENTATION = "/docs"  # drawn by Swagger UI, whose markup is not ours
+DOCUMENTATION = "/docs"  # Swagger UI, whose markup is not ours
 NOT_FOUND = "console: Failed to load resource: the server responded with a status of 404 (Not Found)"
 
 
 class TestErrors(EveryPage):
     PAGES: ClassVar = {"error": "/runs/alpha/keys/L9.K9"}
 
-    @pytest.fixture(scope="module")
-    def telephone(self, telephone: Visitor) -> Visitor:
-        """The page without the one problem that the browser reports by itself."""
-        assert telephone.problems == [NOT_FOUND]
-        telephone.problems.clear()
-        return telephone
+
+@pytest.fixture(scope="module")
+def telephone(telephone: Visitor) -> Visitor:
+    """The page without the error that the browser itself reports for a 404."""
+    assert telephone.problems == [NOT_FOUND]
+    telephone.problems.clear()
+    return telephone
 
 
 def test_low_contrast_is_found_in_the_dark(visit: Callable[..., Visitor]) -> None:
@@ -31,13 +32,13 @@ def test_low_contrast_is_found_in_the_dark(visit: Callable[..., Visitor]) -> Non
     assert barrier.startswith("color-contrast: ")
 
 
-def test_the_security_policy_has_nothing_to_stop_in_the_documentation(visit: Callable[..., Visitor]) -> None:
+def test_nothing_in_the_documentation_violates_the_security_policy(visit: Callable[..., Visitor]) -> None:
     visitor = visit(DOCUMENTATION)
     visitor.settle()
     visitor.check()
 
 
-def test_the_theme_is_the_systems_until_one_is_chosen(visit: Callable[..., Visitor]) -> None:
+def test_the_theme_follows_the_system_until_one_is_chosen(visit: Callable[..., Visitor]) -> None:
     visitor = visit("/", theme="dark")
     page = visitor.page
     background = "getComputedStyle(document.body).backgroundColor"

@@ -1,4 +1,4 @@
-"""From layer to key to key, with the mouse and with the keyboard."""
+"""Browsing from layer to key to key by mouse and keyboard."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A job in the browser: its progress moves by itself, and its page is loaded anew when it is done."""
+"""Jobs in the browser: progress updates by itself, and the page reloads when the job is done."""
 
 from collections.abc import Callable
 

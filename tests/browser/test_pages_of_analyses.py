@@ -1,9 +1,9 @@
-"""Pages of analyses, concepts and edits, computed or not."""
+"""The pages of analyses, concepts and edits, computed or not."""
 
 from typing import ClassVar
 
 from tests.browser.every_page import EveryPage
-from tests.edits import MadeEdit
+from tests.made.edits import MadeEdit
 
 
 class TestAnalyses(EveryPage):

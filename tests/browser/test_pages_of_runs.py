@@ -1,4 +1,4 @@
-"""Pages of runs, layers and keys, and of what a worker does for them."""
+"""The pages of runs, layers and keys, and those that need a worker."""
 
 from typing import ClassVar
 

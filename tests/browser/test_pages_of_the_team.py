@@ -1,4 +1,4 @@
-"""Pages on which people label together."""
+"""The pages where people label together."""
 
 from typing import ClassVar
 

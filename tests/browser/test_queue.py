@@ -1,4 +1,4 @@
-"""The labelling queue in the hands of a person with a keyboard, and with a server that answers late or not at all."""
+"""The labelling queue by keyboard, also when the server answers late or not at all."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,13 +18,13 @@ def key_of(page: Page) -> str:
 
 
 def labels_of(page: Page, key: str, person: str) -> list[dict[str, Any]]:
-    """Everything a person has said of a key, the latest first."""
+    """All labels a person has given a key, latest first."""
     history = page.request.get(f"{page.url.split('/labels')[0]}{API}/{key}/labels").json()["history"]
     return [label for label in history if label["person"] == person]
 
 
 def settled(visitor: Visitor) -> Page:
-    """The page once the next key is there."""
+    """The page, once the next key has loaded."""
     visitor.page.wait_for_load_state("networkidle")
     return visitor.page
 
@@ -40,7 +40,7 @@ def test_keys_are_labelled_skipped_and_undone_by_keyboard_alone(visit: Visit) ->
     first = key_of(page)
     press(page, "3", "d")
     page.keyboard.type("12 loops, dusk")
-    press(page, "t")  # typed into the field, which takes every key but Escape
+    press(page, "t")  # goes into the field, which takes every key except Escape
     press(page, "Escape", "t")
     page.keyboard.type("odd")
     press(page, "Enter")

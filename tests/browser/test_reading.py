@@ -1,4 +1,4 @@
-"""The lens and the keys on a text in a real Chromium."""
+"""The lens and the keys that fire on a text."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a team sees of each other in the browser."""
+"""What team members see of each other's work."""
 
 import json
 import re
@@ -23,7 +23,7 @@ ADDRESSES = {
 
 @pytest.fixture(scope="module")
 def team(site: Site) -> Iterator[dict[str, int]]:
-    """Two people who labelled, disagreed, commented, decided and made a list; the list's number."""
+    """Labels, a disagreement, a comment, a decision and a list by two people; returns ids."""
     with httpx.Client(base_url=site.url) as client:
         for key, kinds in {"L2.K4": ("syntactic", "semantic"), "L0.K1": ("mixed", "mixed")}.items():
             for person, kind in zip(("Ada", "Ben"), kinds, strict=True):
@@ -133,7 +133,7 @@ def test_a_list_is_filled_from_a_key_ordered_and_masked(
 
 
 def row_of(person: str) -> str:
-    """A label as a file has it, of weights that no run here has."""
+    """A label as one line of an import file, for weights that no run has."""
     row = {"person": person, "key": "L0.K0", "kind": "mixed", "weights_sha256": "f" * 64}
     return json.dumps(row | {"created_at": "2026-01-01T00:00:00Z"})
 

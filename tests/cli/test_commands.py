@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 from keyscope.cli.main import cli
 from keyscope.contract.manifest import Verification
 from keyscope.contract.runfile import TABLES
+from tests.made.runs import build_run
 from tests.processes import KEYSCOPE, answers, free_port, wait_until
-from tests.runs import build_run
 from tests.worker.models import CODE, save_tiny
 
 COMMANDS = ["demo", "precompute", "verify", "inspect", "serve", "worker", "db"]
@@ -198,7 +198,7 @@ def test_an_interrupted_precompute_says_how_to_go_on(precompute, monkeypatch):
     monkeypatch.setattr("keyscope.worker.precompute.run.precompute", interrupted)
     result = run(*precompute)
     assert result.exit_code == 130
-    assert result.stderr == "interrupted; --resume goes on from here\n"
+    assert result.stderr == "interrupted; continue with --resume\n"
 
 
 def test_a_model_that_is_not_there_ends_in_one_sentence(tmp_path, corpus):
@@ -229,7 +229,7 @@ def test_ctrl_c_stops_a_precompute_and_resume_ends_it(model, tmp_path):
         process.kill()
         process.wait()
     assert process.returncode == 130, errors
-    assert errors.splitlines()[-1] == "interrupted; --resume goes on from here"
+    assert errors.splitlines()[-1] == "interrupted; continue with --resume"
     assert list((tmp_path / "runs").glob("*.duckdb")) == []
     subprocess.run([*command, "--resume"], check=True, capture_output=True)
     assert len(list((tmp_path / "runs").glob("*.duckdb"))) == 1

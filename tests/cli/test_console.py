@@ -5,7 +5,8 @@ import pytest
 from rich.console import Console
 
 from keyscope.cli import console
-from keyscope.cli.console import JsonLines, Lines, duration, short, told
+from keyscope.cli.console import JsonLines, Lines, short, told
+from keyscope.contract.texts import duration
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_the_demo_reads_small_files_and_goes_on_where_it_was_interrupted(model, 
     assert request.settings == RunSettings(files_per_language=demo.SMALL_SHARE.files_per_language)
     assert request.languages == ("python",)
     assert request.resume
-    assert notes.said == ["going on without go: no network"]
+    assert notes.said == ["continuing without go: no network"]
 
 
 def test_a_cached_run_is_found_without_torch(tmp_path):
@@ -214,7 +214,7 @@ def test_the_demo_serves_keys_and_ctrl_c_leaves_nothing_behind(tmp_path):
     finally:
         process.kill()
         process.wait()
-    assert re.search(r"going on without go: ", said), said
+    assert re.search(r"continuing without go: ", said), said
     assert "python" in runs[0]["languages"]
     assert "go" not in runs[0]["languages"]
     assert len(live.json()["masked"]["tokens"]) == 2, live.text

@@ -50,5 +50,5 @@ def test_an_import_that_is_refused_names_its_lines(url: str, tmp_path: Path):
 def test_a_file_of_another_kind_is_refused(url: str, tmp_path: Path):
     refused = labels("export", tmp_path / "labels.xlsx", "--database-url", url, "--runs", tmp_path)
     assert refused.exit_code == 2
-    assert "neither in .csv" in refused.stderr
+    assert "does not end in .csv" in refused.stderr
     assert not (tmp_path / "labels.xlsx").exists()

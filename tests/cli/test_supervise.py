@@ -94,8 +94,8 @@ def test_a_worker_that_ends_is_started_once_more_and_then_done_without(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         supervise([server, worker], ready=lambda: None, note=note)
     assert len(pids(tmp_path, "worker")) == 2
-    assert notes[0].endswith("starting it again")
-    assert notes[1].endswith("the others go on without it")
+    assert notes[0].endswith("restarting it")
+    assert notes[1].endswith("the others continue without it")
 
 
 def test_services_end_when_the_one_who_started_them_is_killed(tmp_path):

@@ -1,4 +1,4 @@
-"""Concepts as they are defined: what is refused and how, and that names and patterns are told apart."""
+"""Defining concepts: what is refused and how, and what identifies a concept."""
 
 import time
 
@@ -23,7 +23,7 @@ def test_a_dozen_concepts_are_shipped_each_with_a_name_of_its_own() -> None:
         ({"regex": r"(a)\1"}, r"python: .*escape sequence \\1 at character 4; backreferences"),
         ({"regex": "x(?=y)"}, r"python: .*operator \(\?= at character 2; lookahead"),
         ({"regex": "(abc"}, "missing \\) at character 5"),
-        ({"regex": "a*"}, "matches the empty text"),
+        ({"regex": "a*"}, "matches the empty string"),
         ({"regex": "((a{100}){100}){100}"}, "invalid repetition size"),
         ({"regex": "a" * 2001}, "2001 characters"),
         ({"identifiers": ["np", "a b"]}, "'a b', number 2"),

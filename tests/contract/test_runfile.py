@@ -1,4 +1,4 @@
-"""The run file: complete when it has its name, and read by its own schema version only."""
+"""The run file: complete once it has its name, and read only if its schema version is known."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from keyscope.contract.runfile import (
     write_manifest,
 )
 from keyscope.contract.tables import FileExists
-from tests.runs import build_run
+from tests.made.runs import build_run
 
 MANIFEST = Manifest(
     schema_version=SCHEMA_VERSION,
@@ -143,7 +143,7 @@ def test_a_database_of_somebody_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "theirs.duckdb"
     with duckdb.connect(str(path)) as connection:
         connection.execute("CREATE TABLE things (x INTEGER)")
-    with pytest.raises(RunFileError, match="no run file"):
+    with pytest.raises(RunFileError, match="is not a run file"):
         open_run(path)
 
 

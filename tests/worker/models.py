@@ -1,4 +1,4 @@
-"""Tiny models with random, seeded weights and a real byte-level tokenizer, saved where `load_model` finds them."""
+"""Tiny models with seeded random weights and a real byte-level tokenizer, saved for `load_model` to find."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,7 @@ HEADS = 4
 CONTEXT = 128
 EOS = "<|endoftext|>"
 PADDED_VOCABULARY = 512
-"""Rows of the head; the tokenizer knows fewer, as in real models."""
+"""Rows of the head: more than the tokenizer has tokens, as in real models."""
 
 CODE = [
     "def add(left, right):\n    return left + right\n\n\nfor i in range(10):\n    print(add(i, i))\n",
@@ -69,11 +69,11 @@ TINY: dict[str, Callable[..., PreTrainedConfig]] = {
     "starcoder2": lambda **more: Starcoder2Config(**_GROUPED | more),
     "phi": lambda **more: PhiConfig(**_LLAMA_SIZES | more),
 }
-"""A tiny configuration of every family, two of the one with a switch for parallel blocks."""
+"""A tiny configuration of every family; GPT-NeoX has two, for its switch between parallel and sequential blocks."""
 
 
 def tiny_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:
-    """A byte-level BPE trained on a few lines of code; with `bos` it puts its end-of-text token before every text."""
+    """A byte-level BPE trained on a few lines of code; with `bos` it prepends its end-of-text token to every text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -94,9 +94,9 @@ def tiny_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:
 
 
 def tiny_model(kind: str, seed: int = 0, **more: Any) -> nn.Module:
-    """The model of that configuration with weights large enough for sharp, varied predictions.
+    """A model of that configuration, with weights large enough for sharp, varied predictions.
 
-    Biases and norms are random too: with their usual zeros and ones, forgetting them would go unseen.
+    Biases and norms are random too: with their usual zeros and ones, code that forgets them would pass.
     """
     special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
     config = TINY[kind](**{"vocab_size": PADDED_VOCABULARY} | special | more)
@@ -123,7 +123,7 @@ def save(folder: Path, model: nn.Module, bos: bool = False) -> Path:
 
 
 def relu_model(silent_layer: int, silent_index: int) -> nn.Module:
-    """A GPT-2 with ReLU, one key of which never fires: its bias lies below anything its weights can reach."""
+    """A GPT-2 with ReLU in which one key never fires: its bias is below anything its weights can reach."""
     model = tiny_model("gpt2", activation_function="relu")
     with torch.no_grad():
         model.transformer.h[silent_layer].mlp.c_fc.bias[silent_index] = -1e4

@@ -6,13 +6,13 @@ from torch import nn
 from tests.worker.models import tiny_model
 
 QUIET = 0.02
-"""What is left of everything that attention and unplanted keys write."""
+"""Factor on everything that attention and unplanted keys write."""
 
 
 def quiet_model(seed: int = 0, **more: object) -> nn.Module:
-    """A CodeGen whose blocks hardly write, so that the embedding of a token reaches every layer as it is.
+    """A CodeGen whose blocks hardly write, so a token's embedding reaches every layer unchanged.
 
-    Embeddings are of length one in directions far from each other where the width allows it.
+    Embeddings have length one, in directions as far apart as the width allows.
     """
     model = tiny_model("codegen", seed, **more)
     with torch.no_grad():
@@ -29,18 +29,18 @@ def quiet_model(seed: int = 0, **more: object) -> nn.Module:
 
 
 def plant_detector(model: nn.Module, layer: int, index: int, token_id: int, strength: float = 8.0) -> None:
-    """Make a key fire on one token: its coefficient is about `strength` there and none on tokens unlike it."""
+    """Make a key fire on one token: its coefficient is about `strength` there and about 0 on other tokens."""
     mlp = model.transformer.h[layer].mlp
     width = model.config.n_embd
     with torch.no_grad():
-        # what the key reads is the embedding, centred and scaled to a length of the square root of the width
+        # the norm before the key centres the embedding and scales it to length sqrt(width)
         direction = model.transformer.wte.weight[token_id]
         mlp.fc_in.weight[index] = 4 * strength * direction / width**0.5
         mlp.fc_in.bias[index] = -3 * strength
 
 
 def plant_value(model: nn.Module, layer: int, index: int, token_id: int, length: float = 4.0) -> None:
-    """Make a key write towards one token, whose logit it raises most of all."""
+    """Make a key write towards one token, whose logit it then raises most."""
     with torch.no_grad():
         towards = model.lm_head.weight[token_id] * model.transformer.ln_f.weight
         towards = towards - towards.mean()
@@ -48,7 +48,7 @@ def plant_value(model: nn.Module, layer: int, index: int, token_id: int, length:
 
 
 def shuffled(model: nn.Module, seed: int = 0) -> nn.Module:
-    """The model with every matrix of its blocks shuffled: the same numbers, nothing that was planted."""
+    """Shuffle every matrix of a model's blocks: the same numbers, nothing planted."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.transformer.h.parameters():
@@ -58,7 +58,7 @@ def shuffled(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def blind(model: nn.Module, token_ids: list[int]) -> nn.Module:
-    """The model with no key left that reads the embeddings of these tokens."""
+    """Make all keys blind to the embeddings of these tokens."""
     others = torch.linalg.qr(model.transformer.wte.weight[token_ids].T)[0]
     with torch.no_grad():
         for block in model.transformer.h:
@@ -67,9 +67,9 @@ def blind(model: nn.Module, token_ids: list[int]) -> nn.Module:
 
 
 def plant_concept(model: nn.Module, keys: list[tuple[int, int]], token_ids: list[int], next_id: int) -> None:
-    """Let these keys, by layer and index, read all of some tokens, and write towards the one that follows.
+    """Let keys, given by layer and index, fire on all of some tokens and write towards the token that follows.
 
-    They write little, so that those of later layers still read the tokens as they are.
+    They write little, so the keys of later layers still read the tokens unchanged.
     """
     strength, width = 1.5, model.config.n_embd
     towards_all = torch.linalg.pinv(model.transformer.wte.weight[token_ids]) @ torch.ones(len(token_ids))

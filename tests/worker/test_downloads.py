@@ -11,7 +11,7 @@ CONTENT = b"the archive"
 
 
 def archive(script: str, content: bytes = CONTENT) -> Archive:
-    """An archive that a few lines of Python bring."""
+    """An archive whose download is a few lines of Python."""
     return Archive(
         "thing-1.0", "thing.zip", hashlib.sha256(content).hexdigest(), lambda: [sys.executable, "-c", script]
     )
@@ -43,8 +43,8 @@ def test_an_archive_is_downloaded_once(tmp_path):
         ),
         ("import sys; sys.exit('gone')", "gone"),
         ("raise SystemExit(3)", "no reason was given"),
-        ("pass", r"no thing\.zip came"),
-        ("open('thing.zip', 'w').write('the arch')", "another file than expected"),
+        ("pass", r"thing\.zip did not arrive"),
+        ("open('thing.zip', 'w').write('the arch')", "not the file expected"),
     ],
 )
 def test_a_download_that_failed_leaves_nothing_and_says_why(tmp_path, script, complaint):

@@ -1,1 +1,1 @@
-"""What keys do: analyses of a loaded model beyond the precompute."""
+"""Analyses of what keys do, run on a loaded model after the precompute."""

@@ -1,53 +1,57 @@
-"""What every kind of analysis is: steps whose results are kept on disk, and tables written from them at the end."""
+"""The interface of every kind of analysis: steps whose results are kept on disk, then tables written from them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import duckdb
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.precompute.runner import plan_shards
+from keyscope.worker.precompute.plan import plan_shards
 from keyscope.worker.progress import Advance
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Arrays = Mapping[str, npt.NDArray[Any]]
-"""The result of a step: named arrays, without objects."""
+"""The result of a step: named arrays, none of them of Python objects, so they load without pickle."""
+Record = TypeVar("Record", bound="DataclassInstance")
 STEPS = "steps"
-"""Unit of progress where no tokens go through the model."""
+"""Unit of progress for steps that run no tokens through the model."""
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-"""Of whatever an analysis draws: numpy takes none below 0, and hashes are of 64 bits."""
+"""Seed of every random draw of an analysis: numpy takes no negative ones, and our hashes have 64 bits."""
 
 
 class Settings(BaseModel):
-    """Everything that decides the rows of an analysis; each kind has its own."""
+    """Everything that determines the rows of an analysis; each kind subclasses it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A piece of work whose result is kept, so that an interrupted analysis goes on behind it."""
+    """A piece of work whose result is kept on disk, so an interrupted analysis resumes after it."""
 
     name: str
-    """Unique in its analysis; letters, digits, dots and hyphens."""
+    """Unique within its analysis; letters, digits, dots and hyphens only, because it names a file."""
     files: Sequence[int]
-    """Files it is about."""
+    """Numbers of the files it covers."""
     tokens: int
-    """Tokens that go through the model; 0 where it is at other work."""
+    """Tokens it runs through the model; 0 for other work."""
 
     @property
     def unit(self) -> str:
-        """What progress is told by."""
+        """The unit in which its progress is reported."""
         return "tokens" if self.tokens else STEPS
 
 
 Results = Mapping[str, Arrays]
-"""Results of the steps done so far, by the step's name; each array is read from disk when it is asked for."""
+"""Results of the finished steps by step name; arrays are read from disk on first access."""
 
 
 class Analysis(ABC):
@@ -61,25 +65,35 @@ class Analysis(ABC):
 
     @abstractmethod
     def steps(self, subject: Subject) -> Sequence[Step]:
-        """The steps, in order; equal for equal settings and runs."""
+        """The steps in order. Equal settings and runs must give equal steps: resuming matches them by name."""
 
     @abstractmethod
     def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
         """Compute a step.
 
-        `advance` is told the tokens just done, which may be none. It may take its time, and it may raise: no hook on the model may be in
-        place while it is called.
+        Call `advance` with the tokens just done, 0 included. It may block, to let another user of the model go first,
+        and it may raise, to cancel; so leave no hook on the model while calling it.
         """
 
     @abstractmethod
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
-        """Write the rows of the kind's tables; the model may be at other work meanwhile, and is not to be run."""
+        """Write the rows of the kind's tables. Others may be using the model meanwhile, so do not run it here."""
 
 
 def file_steps(subject: Subject, files_per_step: int = 32) -> list[Step]:
-    """All files of the corpus, a few a step, each step in one language."""
+    """Split all files of the corpus into steps of a few files, each step in one language."""
     offsets = subject.store.offsets
     return [
         Step(f"files-{shard.number:05}", shard.files, int(offsets[shard.files.stop] - offsets[shard.files.start]))
         for shard in plan_shards(subject.store, files_per_step)
     ]
+
+
+def record_arrays(record: "DataclassInstance", prefix: str = "") -> dict[str, npt.NDArray[Any]]:
+    """Flatten a dataclass of arrays into a step's result, under the prefix plus each field's name."""
+    return {f"{prefix}{field.name}": getattr(record, field.name) for field in fields(record)}
+
+
+def read_record(kind: type[Record], arrays: Arrays, prefix: str = "") -> Record:
+    """The inverse of `record_arrays`."""
+    return kind(**{field.name: arrays[f"{prefix}{field.name}"] for field in fields(kind)})

@@ -1,10 +1,13 @@
-"""Which keys wrote how much towards the next token: an exact split of a logit over the keys of all layers.
+"""How much each key contributed to the next token: an exact split of a logit over the keys of all layers.
 
-With the final norm's scale sigma at a position held fixed, logits are linear in what was added to the residual:
+With the final norm's scale sigma at a position held fixed, the logits are linear in what was added to the residual:
 logit_w = (1/sigma) · d_w · residual + constants, with d_w = center(gamma ⊙ E_w) for a LayerNorm and gamma ⊙ E_w for an
-RMSNorm. The residual is embeddings plus attention plus, per layer, the sum of coefficient times value and a bias. So key
-i contributes c_i · (v_i · d_w) / sigma to token w, which is c_i · L(v_i)_w / sigma (Geva et al. 2022, section 3.1, with
-the norm taken into account).
+RMSNorm. The residual is embeddings plus attention plus, per layer, the sum of coefficient times value and a bias. So
+key i contributes c_i · (v_i · d_w) / sigma to token w, which is c_i · L(v_i)_w / sigma: the sub-updates of Geva et al.
+2022, section 3.1, which leave the norm out.
+
+The split is exact for the text as it ran. It does not say what removing a key would do: sigma, attention and later keys
+would change too. For that, mask the key.
 """
 
 from dataclasses import dataclass
@@ -20,52 +23,52 @@ from keyscope.worker.model.taps import read_coefficients
 
 @dataclass(frozen=True)
 class Position:
-    """A position of a text after a forward: what every key did there, and what the model would say next.
+    """A position of a text after a forward pass: every key's coefficient there, and the prediction that follows.
 
-    Of several tokens taken together, each key has its coefficient of largest size among them.
+    When several tokens are read together, each key has the coefficient of largest size among them.
     """
 
     coefficients: tuple[Tensor, ...]
     """Per layer [keys], float32 on the host."""
     places: tuple[Tensor, ...]
-    """Per layer [keys], at which of the tokens that was, from 0."""
+    """Per layer [keys], which of the tokens each coefficient is from, counted from 0."""
     logprobs: Tensor
-    """Log-probabilities of the token after the last of them, [rows of the head], float32 on the host."""
+    """Log-probabilities of the token after the last one read, [rows of the head], float32 on the host."""
     scales: Tensor
-    """sigma of the final norm at each of the tokens, [tokens]."""
+    """sigma of the final norm at each token read, [tokens]."""
 
     @property
     def scale(self) -> float:
-        """sigma at the last of the tokens."""
+        """sigma at the last token."""
         return float(self.scales[-1])
 
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What one key did at a position."""
+    """What one key wrote at a position."""
 
     key: KeyId
     place: int
-    """At which of the tokens looked at, from 0."""
+    """Which of the tokens read, counted from 0."""
     coefficient: float
     size: float
-    """|coefficient| times the value's length: how much the key wrote, in whatever direction."""
+    """|coefficient| times the value's length: how much the key wrote, in any direction."""
     contribution: float
-    """Logits given to the target, less those given to the distractor where there is one."""
+    """Logits added to the target, less those added to the distractor if there is one."""
 
 
 @torch.inference_mode()
 def read_position(
     model: CodeModel, token_ids: list[int], position: int, first: int | None = None, layer: int | None = None
 ) -> Position:
-    """Run a text's tokens up to and including `position`, and look at that position.
+    """Run a text's tokens up to and including `position`, and read that position.
 
     Args:
         model: the model.
-        token_ids: of the text.
-        position: index of the last token to look at.
-        first: index of the first one, where several are looked at together.
-        layer: look as if the model ended after this layer; later layers have no coefficients then.
+        token_ids: the text's tokens.
+        position: index of the last token to read.
+        first: index of the first one, to read several together.
+        layer: read as if the model ended after this layer; later layers then have no coefficients.
     """
     first = position if first is None else first
     last = len(model.layers) - 1 if layer is None else layer
@@ -95,7 +98,10 @@ def read_position(
 
 
 def direction(model: CodeModel, token_id: int) -> Tensor:
-    """d_w: the direction in the residual that raises a token's logit, [width] float32."""
+    """d_w: the direction in the residual that raises a token's logit, [width] in float32.
+
+    Centring belongs to d_w, not to the values: v · center(g) = center(v) · g, and this way it is done once.
+    """
     gain = model.final_norm.weight
     assert isinstance(gain, Tensor)
     towards = model.unembedding[token_id].float() * gain.detach().float()
@@ -103,7 +109,11 @@ def direction(model: CodeModel, token_id: int) -> Tensor:
 
 
 def layer_contributions(model: CodeModel, position: Position, towards: Tensor) -> list[Tensor]:
-    """Each key's contribution along a direction, per layer [keys] on the host; their sum is what the layers' keys gave."""
+    """Each key's contribution along a direction, per layer [keys] on the host.
+
+    In float32 whatever the model's type: sums over tens of thousands of keys lose too much in half precision. A
+    position read after an earlier layer has fewer layers than the model, so the layers are zipped without `strict`.
+    """
     return [
         coefficients * (layer.values.float() @ towards).cpu() / position.scales[places]
         for layer, coefficients, places in zip(model.layers, position.coefficients, position.places, strict=False)
@@ -120,16 +130,16 @@ def strongest(
     by_size: bool = False,
     by_layer: bool = False,
 ) -> list[Contribution]:
-    """The keys that gave most to a token at a position, the greatest first.
+    """The keys that contributed most to a token at a position, greatest first.
 
     Args:
         model: the model.
-        position: what was read.
+        position: the position as read.
         target: token whose logit is split.
-        distractor: token whose logit is taken off, to ask why one and not the other.
-        limit: how many keys.
-        by_size: order by how much keys wrote in whatever direction instead.
-        by_layer: list so many of each layer, layer after layer.
+        distractor: token whose logit is subtracted, to ask why the model chose one and not the other.
+        limit: number of keys.
+        by_size: rank by how much keys wrote in any direction instead.
+        by_layer: list this many of each layer, layer by layer.
     """
     towards = direction(model, target)
     if distractor is not None:

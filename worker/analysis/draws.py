@@ -1,4 +1,4 @@
-"""Intervals of what is more than a ratio of sums: the whole of it is done again over the files of every draw."""
+"""Intervals for statistics that are not ratios of sums: each is recomputed over the files of every draw."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,12 +9,15 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def drawn_within(strata: npt.ArrayLike, draws: int, seed: int) -> FloatArray:
-    """How often each of some things is drawn, as many out of each stratum as it has, [draws, things].
+    """How often each thing is drawn when every stratum is resampled on its own, [draws, things].
+
+    Each stratum keeps its size in every draw. Without that the share of a language would vary from draw to draw, which
+    the corpus fixes by design.
 
     Args:
         strata: [things], the stratum of each.
-        draws: times they are drawn.
-        seed: of the draws.
+        draws: number of draws.
+        seed: seed of the draws.
     """
     of = np.asarray(strata)
     random = np.random.default_rng(seed)
@@ -26,15 +29,17 @@ def drawn_within(strata: npt.ArrayLike, draws: int, seed: int) -> FloatArray:
 
 
 def spread_about(estimate: npt.ArrayLike, drawn: npt.ArrayLike, level: float = LEVEL) -> Interval:
-    """An estimate with the spread of its draws about their own mean laid around it.
+    """Lay the spread of the draws about their own mean around an estimate.
 
-    For estimates that drawing files again moves by itself, since a file drawn twice brings its tokens twice: what is found
-    in them is then more concentrated than it is in the corpus, and some of what the corpus has is missing.
+    For statistics that resampling biases: a file drawn twice brings all its tokens twice, so triggers look more
+    concentrated than they are, and about 1/e of the files are missing from a draw. The draws' mean is off by that bias,
+    and a percentile interval may not even hold the estimate. The deviations from the mean are not off, so they are what
+    is used (the centred form of the bootstrap; Efron and Tibshirani 1993, chapter 10, on its bias).
 
     Args:
         estimate: [cells…].
-        drawn: [draws, cells…], the same over the files of each draw; NaN where a draw has none.
-        level: of confidence.
+        drawn: [draws, cells…], the statistic over the files of each draw; NaN where a draw has none.
+        level: confidence level.
     """
     value, draws = np.asarray(estimate, np.float64), np.asarray(drawn, np.float64)
     flat = draws.reshape(len(draws), -1)
@@ -42,6 +47,6 @@ def spread_about(estimate: npt.ArrayLike, drawn: npt.ArrayLike, level: float = L
     ends = np.full((2, flat.shape[1]), np.nan)
     chosen = flat[:, some]
     ends[:, some] = np.nanquantile(chosen, [(1 - level) / 2, (1 + level) / 2], axis=0) - np.nanmean(chosen, axis=0)
-    # where hardly a draw differs from the others, their mean lies outside of nearly all of them
+    # if only a few draws differ from the rest, both quantiles are on one side of the mean: keep the estimate inside
     low, high = np.minimum(ends[0], 0).reshape(value.shape), np.maximum(ends[1], 0).reshape(value.shape)
     return Interval(value, value + low, value + high)

@@ -1,4 +1,4 @@
-"""What can go wrong before and while a run is analysed."""
+"""Errors of analysing a run."""
 
 from keyscope.contract.errors import KeyscopeError
 
@@ -11,21 +11,21 @@ class UnknownAnalysis(KeyscopeError):
 
 
 class InvalidSetting(KeyscopeError, ValueError):
-    """An analysis was asked for with a setting that it does not have or cannot use."""
+    """An analysis does not have a setting it was given, or cannot use its value."""
 
     code = "invalid_setting"
     status = 422
 
 
 class OtherCorpus(KeyscopeError):
-    """The corpus is not the one the run was computed over."""
+    """The corpus is not the one the run was computed on."""
 
     code = "other_corpus"
     status = 409
 
 
 class AnalysisCancelled(KeyscopeError):
-    """Somebody stopped the analysis; what it has done is kept for the next attempt."""
+    """The analysis was cancelled; its finished steps are kept for the next attempt."""
 
     code = "cancelled"
     status = 409

@@ -1,4 +1,4 @@
-"""How often each key fires on tokens with each of some features: one small matrix product a layer and batch."""
+"""Counts of how often each key fires on tokens with given features: one matrix product per layer and batch."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from keyscope.worker.model.code_model import CodeModel
 
 
 class FeatureCounts:
-    """Counts of tokens that have a feature and on which a key's coefficient is over a level.
+    """Counts of tokens that have a feature and on which a key's coefficient is above a level.
 
     Several levels can be counted at once, such as 0 for firing at all and a high quantile for firing strongly.
     """
@@ -20,9 +20,9 @@ class FeatureCounts:
         """Start at zero.
 
         Args:
-            model: the model.
-            features: how many features.
-            levels: for each level and layer the level of every key, [keys] or one number for all.
+            model: the model whose keys are counted.
+            features: number of features.
+            levels: for each level, for each layer, the level of every key: [keys], or one number for all.
         """
         device = model.device
         self._levels = [
@@ -36,10 +36,10 @@ class FeatureCounts:
         self._counts = [torch.zeros(len(levels), keys, features, dtype=torch.int64, device=device) for keys in sizes]
 
     def add(self, layer: int, coefficients: Tensor, features: Tensor) -> None:
-        """Count tokens: coefficients [n, keys] and features [n, features], 0 or 1, both float32 on the device."""
+        """Count tokens: coefficients [n, keys], features [n, features] of 0 and 1; both float32 on the device."""
         for number, levels in enumerate(self._levels):
             over = (coefficients > levels[layer]).to(features.dtype)
-            # sums of zeros and ones stay exact in float32 far beyond any batch
+            # float32 adds up zeros and ones exactly to 2**24, far beyond any batch; the running sums are int64
             self._counts[layer][number] += (over.T @ features).to(torch.int64)
 
     def arrays(self) -> npt.NDArray[np.int64]:

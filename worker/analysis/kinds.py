@@ -1,4 +1,8 @@
-"""The analyses there are, by the kind that people ask for."""
+"""From the name of a kind to its analysis.
+
+The one list of kinds is `KINDS` in `keyscope.contract.analyses.kinds`. Each has a room of its name here, whose `make`
+builds the analysis from its settings; a room is imported only when its kind is asked for.
+"""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -13,13 +17,11 @@ from keyscope.worker.analysis.errors import InvalidSetting, UnknownAnalysis
 
 
 def make_analysis(kind: str, settings: Mapping[str, Any]) -> Analysis:
-    """The analysis of a kind; settings that are left out have their defaults.
-
-    Each kind is a module of this room with a function `make(settings) -> Analysis`.
+    """Build the analysis of a kind; settings left out take their defaults.
 
     Raises:
         UnknownAnalysis: there is no such kind.
-        InvalidSetting: a setting is not one of the kind, or not of its type.
+        InvalidSetting: the kind has no such setting, or cannot use its value.
     """
     if kind not in KINDS:
         raise UnknownAnalysis(f"there is no analysis {kind!r}: choose one of {', '.join(KINDS)}")
@@ -32,8 +34,12 @@ def make_analysis(kind: str, settings: Mapping[str, Any]) -> Analysis:
 
 def _sentence(kind: str, error: ValidationError) -> str:
     wrong = error.errors()[0]
-    name, said = ".".join(map(str, wrong["loc"])), message(wrong)
+    name, reason = ".".join(map(str, wrong["loc"])), message(wrong)
     if wrong["type"] == "extra_forbidden":
         known = next(each for each in Settings.__subclasses__() if each.__name__ == error.title).model_fields
-        return f"the analysis {kind} has no setting {name!r}: it has {', '.join(known)}"
-    return f"{name}={wrong['input']!r} is no setting of {kind}: {said}" if name else f"{kind} cannot be set so: {said}"
+        return f"the analysis {kind} has no setting {name!r}: choose from {', '.join(known)}"
+    return (
+        f"{kind} cannot use {name}={wrong['input']!r}: {reason}"
+        if name
+        else f"{kind} cannot use these settings: {reason}"
+    )

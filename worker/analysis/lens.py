@@ -1,4 +1,4 @@
-"""The logit lens: what the model would say if it ended after a layer, and what each layer alone would say."""
+"""The logit lens: what the model would predict if it ended after a layer (nostalgebraist 2020)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,27 +10,27 @@ from torch import Tensor, nn
 from keyscope.worker.model.code_model import CodeModel
 
 _CHUNK_BYTES = 64 << 20
-"""Memory for the logits of one chunk of positions."""
+"""Memory for the logits of one chunk of positions: [positions, vocabulary] in full would not fit."""
 Project = Callable[[Tensor], Tensor]
-"""From vectors [n, width] to logits [n, vocabulary]."""
+"""A function from vectors [n, width] to logits [n, vocabulary]."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerPass:
-    """One layer in one forward; the tensors are the model's own and live on only as long as the call."""
+    """One layer in one forward pass. The tensors are the model's own: clone what must outlive the callback."""
 
     layer: int
     coefficients: Tensor
     """[rows, tokens, keys]"""
     written: Tensor
-    """What the feed-forward layer adds, its bias included, [rows, tokens, width]."""
+    """What the feed-forward layer adds to the residual, its bias included, [rows, tokens, width]."""
     after: Tensor
     """The residual after the whole block, [rows, tokens, width]."""
 
 
 @contextmanager
 def read_layers(model: CodeModel, consume: Callable[[LayerPass], None]) -> Iterator[None]:
-    """Call `consume` for every layer of every forward, from the first layer on."""
+    """Call `consume` for every layer of every forward pass, first layer first."""
     seen: dict[int, tuple[Tensor, Tensor]] = {}
 
     def keep(layer: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
@@ -52,7 +52,7 @@ def read_layers(model: CodeModel, consume: Callable[[LayerPass], None]) -> Itera
 
 @contextmanager
 def read_residual(model: CodeModel, layer: int, consume: Callable[[Tensor], None]) -> Iterator[None]:
-    """Call `consume` with the residual after a layer's block, [rows, tokens, width], in every forward."""
+    """Call `consume` with the residual after a layer's block, [rows, tokens, width], in every forward pass."""
 
     def tell(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         consume(output[0] if isinstance(output, tuple) else output)
@@ -65,25 +65,25 @@ def read_residual(model: CodeModel, layer: int, consume: Callable[[Tensor], None
 
 
 def lens(model: CodeModel, residual: Tensor) -> Tensor:
-    """Logits of a residual through final norm and head, their biases included, [..., width] → [..., vocabulary].
+    """Logits of a residual through final norm and head, biases included, [..., width] → [..., vocabulary].
 
-    After the last layer these are the model's own logits, of the tokens that the tokenizer knows, in float32.
+    Only tokens the tokenizer knows, in float32. After the last layer these are the model's own logits, to the bit.
     """
     return normed_lens(model, model.final_norm(residual))
 
 
 def normed_lens(model: CodeModel, normed: Tensor) -> Tensor:
-    """The same of a residual that has been through the final norm, such as `run_body` gives."""
+    """The same for a residual that has already been through the final norm, as `run_body` returns it."""
     logits: Tensor = model.head(normed)
     return logits[..., : model.facts.vocabulary].float()
 
 
 def in_chunks(model: CodeModel, vectors: Tensor) -> tuple[Tensor, ...]:
-    """[n, width] in parts whose logits are of bounded size."""
+    """Split [n, width] into parts whose logits fit in bounded memory."""
     parts: tuple[Tensor, ...] = vectors.split(max(1, _CHUNK_BYTES // (4 * model.facts.vocabulary)))
     return parts
 
 
 def top_tokens(model: CodeModel, vectors: Tensor, project: Project) -> Tensor:
-    """The token of the highest logit of each vector, [n, width] → [n]; of equal ones the lowest id."""
+    """The token with the highest logit for each vector, [n, width] → [n]; ties go to the lowest id."""
     return torch.cat([project(chunk).argmax(dim=-1) for chunk in in_chunks(model, vectors)])

@@ -1,4 +1,4 @@
-"""One analysis from request to file: steps kept on disk, cost measured, rows written, published."""
+"""Running one analysis from request to published file: steps kept on disk, cost measured, rows written."""
 
 import hashlib
 import json
@@ -35,16 +35,16 @@ from keyscope.worker.progress import Advance
 
 _SECONDS = "_seconds"
 TIMED_BATCHES = range(3, 13)
-"""How many batches of the corpus have their bare forward pass timed: as many as `TIMED_TOKENS` fill."""
+"""Bounds on the batches whose bare forward pass is timed; between them, as many as hold `TIMED_TOKENS`."""
 TIMED_TOKENS = 8192
 
 
 def analyse(subject: Subject, analysis: Analysis, replace: bool = False) -> Path:
-    """Compute an analysis and publish it beside its run; an interrupted one goes on where it stopped.
+    """Compute an analysis and publish it beside its run; resume where an interrupted one stopped.
 
     Raises:
-        FileExists: there is one with other settings, and it is not to be replaced.
-        KeyscopeError: what the analysis, or the disk, has to say.
+        FileExists: one with other settings is there, and `replace` is not set.
+        KeyscopeError: the analysis or the disk failed.
     """
     path = analysis_path(subject.path, analysis.kind, analysis.part)
     settings = analysis.settings.model_dump(mode="json")
@@ -53,7 +53,7 @@ def analyse(subject: Subject, analysis: Analysis, replace: bool = False) -> Path
             subject.progress.note(f"{path} is complete")
             return path
         raise FileExists(
-            f"{path} is there with other settings, or cannot be used: add --replace to compute it anew, or move it away"
+            f"{path} exists with other settings, or cannot be used: add --replace to compute it anew, or move it away"
         )
     with readable_disk_errors(subject.path.parent, DISK_REMEDY):
         work = analysis_folder(subject.path) / ".work" / f"{analysis.kind}-{_hash(analysis, settings)}"
@@ -100,11 +100,11 @@ def _compute(subject: Subject, analysis: Analysis, work: Path, replace: bool) ->
         )
         write_analysis_manifest(connection, manifest)
     if manifest.cost is not None:
-        subject.progress.note(f"it cost {manifest.cost:.1f} times one bare forward pass over {tokens:,} tokens")
+        subject.progress.note(f"cost: {manifest.cost:.1f} times one bare forward pass over {tokens:,} tokens")
 
 
 class _Clock:
-    """Seconds since it was made, but for those in which `advance` let somebody else use the model."""
+    """Seconds since its creation, less those in which `advance` let others use the model."""
 
     def __init__(self, advance: Advance) -> None:
         self._advance = advance
@@ -112,26 +112,24 @@ class _Clock:
         self._away = 0.0
 
     def advance(self, done: float) -> None:
-        """Tell the tokens just done."""
         left = time.monotonic()
         self._advance(done)
         self._away += time.monotonic() - left
 
     @property
     def seconds(self) -> float:
-        """Seconds at work."""
         return time.monotonic() - self._began - self._away
 
 
 class StepFiles(Mapping[str, Arrays]):
-    """Results of steps as files of a folder; a file with its final name is complete."""
+    """Results of steps as files of a folder; a file is renamed to its final name only when complete."""
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self._folder = folder
         self._done = [name for name in names if (folder / f"{name}.npz").is_file()]
 
     def keep(self, step: Step, arrays: Arrays, seconds: float) -> None:
-        """Keep the result of a step, and how long it took."""
+        """Store the result of a step and the seconds it took."""
         path = self._folder / f"{step.name}.npz"
         part = path.with_suffix(".part")
         with part.open("wb") as file:
@@ -141,7 +139,7 @@ class StepFiles(Mapping[str, Arrays]):
 
     @property
     def seconds(self) -> float:
-        """Time that all steps took together, in this attempt or before."""
+        """Seconds all steps took together, earlier attempts included."""
         return sum(float(_StepArrays(self._file(name))[_SECONDS]) for name in self._done)
 
     def __getitem__(self, name: str) -> Arrays:
@@ -160,7 +158,7 @@ class StepFiles(Mapping[str, Arrays]):
 
 
 class _StepArrays(Mapping[str, npt.NDArray[Any]]):
-    """The arrays of a step's file, each read when it is first asked for."""
+    """The arrays of a step's file, each read on first access."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -182,7 +180,7 @@ class _StepArrays(Mapping[str, npt.NDArray[Any]]):
 
 
 def _run_steps(subject: Subject, analysis: Analysis, steps: Sequence[Step], unit: str, done: StepFiles) -> None:
-    """Run steps whose progress is told in the same unit, and keep what each gives."""
+    """Run steps that share a unit of progress, and store what each returns."""
     by_step = unit == STEPS
     total = len(steps) if by_step else sum(step.tokens for step in steps)
     with subject.progress.stage(f"analysing {analysis.kind}", total, unit) as advance:
@@ -196,7 +194,10 @@ def _run_steps(subject: Subject, analysis: Analysis, steps: Sequence[Step], unit
 
 @torch.inference_mode()
 def bare_forward_seconds(subject: Subject) -> float:
-    """Seconds a token of one forward pass without head or hooks, over some batches spread through the corpus."""
+    """Seconds per token of a forward pass without head or hooks, over batches spread through the corpus.
+
+    The unit in which the cost of an analysis is reported: it makes machines and models comparable.
+    """
     chosen = _some_batches(subject)
     total = sum(batch.n_tokens for batch in chosen)
     with subject.progress.stage("timing a bare forward pass", total, "tokens") as advance:
@@ -225,7 +226,7 @@ def _some_batches(subject: Subject) -> list[Batch]:
 
 
 def _usable_settings(run: Path, analysis: Analysis) -> dict[str, Any] | None:
-    """The settings of the published analysis; None where pages could not use it."""
+    """The settings of the published analysis; None if pages cannot use it."""
     with open_run(run) as connection:
         found = {(each.kind, each.part): each.settings for each in read_analyses(connection)}
     return found.get((analysis.kind, analysis.part))

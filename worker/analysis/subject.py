@@ -1,4 +1,4 @@
-"""What an analysis looks at: a run, its model and its corpus, each proved to be the run's own."""
+"""What an analysis works on: a run with its model and corpus, each checked to be the run's own."""
 
 import shutil
 from collections.abc import Iterator
@@ -27,21 +27,21 @@ from keyscope.worker.precompute.errors import OtherModel
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
 from keyscope.worker.progress import Progress
 
-DISK_REMEDY = "free space or let it be written to, then give the command again"
+DISK_REMEDY = "free some space or make it writable, then give the command again"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A run under analysis."""
+    """A run opened for analysis."""
 
     path: Path
     manifest: Manifest
     connection: duckdb.DuckDBPyConnection
-    """The run file and the analyses already there, read only."""
+    """The run file with the analyses already beside it, read-only."""
     model: CodeModel
     store: TokenStore
     batch: int
-    """Windows in one forward."""
+    """Windows in one forward pass."""
     progress: Progress
 
 
@@ -53,20 +53,20 @@ def open_subject(
     progress: Progress,
     batch: int | None = None,
 ) -> Iterator[Subject]:
-    """Open a run with its model, loaded here or already, and its corpus.
+    """Open a run together with its model and its corpus.
 
     Args:
         path: the run file.
-        model: the model, or where it is.
-        corpus: sources of the corpus; empty for those of the run.
+        model: a loaded model, or where to load it from.
+        corpus: sources of the corpus; empty for those named in the run.
         progress: listener.
-        batch: windows in one forward.
+        batch: windows in one forward pass.
 
     Raises:
         OtherModel: the model's weights are not those of the run.
         OtherCorpus: the corpus is not that of the run.
-        OutputUnwritable: its corpus cannot be kept beside the run.
-        KeyscopeError: what model or sources have to say.
+        OutputUnwritable: the corpus cannot be kept beside the run.
+        KeyscopeError: loading the model or reading the sources failed.
     """
     connection = open_run(path)
     try:
@@ -74,12 +74,12 @@ def open_subject(
         loaded = load_model(model) if isinstance(model, ModelSource) else model
         if loaded.facts.weights_sha256 != manifest.model.weights_sha256:
             raise OtherModel(
-                f"{loaded.facts.model_id} has weights {loaded.facts.weights_sha256[:12]}, the run {path.stem} was "
+                f"{loaded.facts.model_id} has weights {loaded.facts.weights_sha256[:12]}, but the run {path.stem} was "
                 f"computed with {manifest.model.weights_sha256[:12]}: name the right model with --model"
             )
         with readable_disk_errors(path.parent, DISK_REMEDY):
             store = _open_corpus(path, manifest, loaded, corpus, progress)
-        size = batch or (8 if loaded.device.type == "cpu" else 32)
+        size = batch or loaded.default_batch
         yield Subject(path, manifest, connection, loaded, store, size, progress)
     finally:
         connection.close()
@@ -88,7 +88,7 @@ def open_subject(
 def _open_corpus(
     path: Path, manifest: Manifest, model: CodeModel, sources: tuple[str, ...], progress: Progress
 ) -> TokenStore:
-    """The run's tokenised corpus: the one kept beside it, or gathered again."""
+    """The run's tokenised corpus: the copy kept beside it, or gathered anew."""
     folder = corpus_folder(path)
     analysis_folder(path).mkdir(parents=True, exist_ok=True)
     with locked(folder):
@@ -96,7 +96,9 @@ def _open_corpus(
         if facts is None:
             asked = sources or tuple(manifest.corpus.requested)
             if not asked:
-                raise OtherCorpus(f"the run {path.stem} does not say where its corpus was: name it with --corpus")
+                raise OtherCorpus(
+                    f"the run {path.stem} does not record where its corpus came from: name it with --corpus"
+                )
             facts = prepare_corpus(
                 folder,
                 asked,
@@ -109,7 +111,7 @@ def _open_corpus(
         if facts.sha256 != manifest.corpus.sha256:
             shutil.rmtree(folder)
             raise OtherCorpus(
-                f"the corpus read from {', '.join(facts.requested)} has sha256 {facts.sha256[:12]}, the run {path.stem} "
-                f"was computed over {manifest.corpus.sha256[:12]}: name the run's corpus with --corpus"
+                f"the corpus read from {', '.join(facts.requested)} has sha256 {facts.sha256[:12]}, but the run "
+                f"{path.stem} was computed over {manifest.corpus.sha256[:12]}: name the run's corpus with --corpus"
             )
         return open_tokens(folder)

@@ -1,4 +1,4 @@
-"""Walking the corpus: one forward a batch, and which of its places are tokens of which file."""
+"""Walking the corpus: one forward pass per batch, and which of its places hold which tokens."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Places:
-    """The tokens of a batch, prefix and padding left out, in the order of its rows.
+    """The tokens of a batch in the order of its rows, without prefix and padding.
 
-    Each array is [n]: `numbers` counts tokens through the whole corpus, so that it indexes the arrays of the token
-    store; `positions` counts from 0 in the window.
+    Each array is [n]: `numbers` counts tokens through the whole corpus and so indexes the arrays of the token store;
+    `positions` counts from 0 within the window.
     """
 
     flat: Tensor
-    """Where they are in [rows * columns], on the device."""
+    """Their places in the flattened batch [rows * columns], on the device."""
     numbers: IntArray
     files: IntArray
     positions: IntArray
@@ -35,12 +35,12 @@ class Places:
         return len(self.numbers)
 
     def take(self, values: Tensor) -> Tensor:
-        """The tokens' values, [rows, columns, …] → [n, …]."""
+        """Pick the tokens' values out of a batch, [rows, columns, …] → [n, …]."""
         return values.flatten(0, 1)[self.flat]
 
 
 def places(subject: Subject, batch: Batch) -> Places:
-    """Where a batch has which tokens."""
+    """Locate the tokens of a batch."""
     prefix = len(subject.model.facts.bos)
     lengths = np.array([window.length for window in batch.windows])
     rows = np.repeat(np.arange(len(lengths)), lengths)
@@ -52,7 +52,7 @@ def places(subject: Subject, batch: Batch) -> Places:
 
 
 def walk(subject: Subject, files: Iterable[int]) -> Iterator[tuple[Batch, Places]]:
-    """All windows of some files, a batch at a time."""
+    """Iterate over all windows of some files, a batch at a time."""
     window, facts = subject.manifest.settings.window, subject.model.facts
     for batch in batches(subject.store, files, window, subject.batch, facts.bos, subject.model.device):
         yield batch, places(subject, batch)
@@ -63,10 +63,10 @@ Consume = Callable[[int, Tensor], None]
 
 @torch.inference_mode()
 def forward(model: CodeModel, batch: Batch, at: Places, consume: Consume) -> Tensor:
-    """One forward over a batch, without the head.
+    """Run one forward pass over a batch, without the head.
 
-    `consume(layer, coefficients)` is called with the coefficients of the batch's tokens, [n, keys] float32. Hooks are
-    in place during this call only.
+    Calls `consume(layer, coefficients)` with the coefficients of the batch's tokens, [n, keys] in float32. Hooks are in
+    place only during this call.
 
     Returns:
         The normed residual of the batch's tokens, [n, width].

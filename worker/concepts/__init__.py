@@ -1,1 +1,1 @@
-"""Concepts in the corpus: where their patterns match, and which tokens are of them."""
+"""Concepts in the corpus: where their patterns match, and which tokens belong to them."""

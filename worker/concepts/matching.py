@@ -1,4 +1,4 @@
-"""Where a concept is in a file: spans of bytes, and the tokens they touch."""
+"""Places of a concept in a file: spans of bytes, and the tokens that overlap them."""
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
@@ -16,10 +16,10 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def check(concept: Concept, languages: Iterable[str]) -> None:
-    """Nothing, for a concept whose patterns can be used in the languages it has any for.
+    """Check that a concept's patterns for these languages can be used.
 
     Raises:
-        InvalidConcept: a language has no grammar, or its query cannot be read.
+        InvalidConcept: a language has no grammar, or a query cannot be read.
     """
     for language in languages:
         if language in concept.patterns:
@@ -27,9 +27,9 @@ def check(concept: Concept, languages: Iterable[str]) -> None:
 
 
 def spans(concept: Concept, text: bytes, language: str) -> list[Span]:
-    """Where a concept is in a text: first byte and the byte after the last, ascending, those that overlap made one.
+    """The spans of a concept in a text: first byte and the byte after the last, ascending, overlaps merged.
 
-    A language that the concept has no pattern for has none.
+    Empty for a language the concept has no pattern for.
 
     Raises:
         InvalidConcept: the language has no grammar and the pattern needs one, or the query cannot be read.
@@ -40,7 +40,7 @@ def spans(concept: Concept, text: bytes, language: str) -> list[Span]:
 
 
 def token_mask(concept: Concept, store: TokenStore, file: int) -> BoolArray:
-    """Which tokens of a file overlap a span of the concept, [tokens of the file].
+    """Mark the tokens of a file that overlap a span of the concept, [tokens of the file].
 
     Raises:
         InvalidConcept, QueryTooBroad: as for `spans`.
@@ -54,11 +54,11 @@ def token_mask(concept: Concept, store: TokenStore, file: int) -> BoolArray:
 
 
 def tokens_in(found: list[Span], starts: npt.NDArray[np.uint32], length: int) -> BoolArray:
-    """Which tokens overlap a span, [tokens].
+    """Mark the tokens that overlap a span, [tokens].
 
     Args:
         found: disjoint spans, ascending.
-        starts: where each token starts; it reaches to the start of the next one.
+        starts: first byte of each token; a token reaches to the start of the next one.
         length: bytes of the text, where the last token ends.
     """
     if not found:
@@ -66,14 +66,14 @@ def tokens_in(found: list[Span], starts: npt.NDArray[np.uint32], length: int) ->
     begin = starts.astype(np.int64)
     end = np.append(begin[1:], length)
     firsts, lasts = np.array(found).T
-    # the last span that begins before the token ends is the only one that can reach into it
+    # spans are disjoint, so only the last one that begins before the token ends can reach into it
     before = np.searchsorted(firsts, end, side="left") - 1
     overlap: BoolArray = (before >= 0) & (lasts[np.maximum(before, 0)] > begin)
     return overlap
 
 
 def merged(found: Iterable[Span]) -> list[Span]:
-    """The spans in order, empty ones left out, those that overlap made one."""
+    """Sort spans, drop empty ones and merge those that overlap."""
     joined: list[Span] = []
     for first, end in sorted(found):
         if joined and first < joined[-1][1]:
@@ -93,14 +93,14 @@ def _matcher(name: str, pattern: Pattern, language: str) -> Matcher:
     rules = grammar(language)
     if rules is None:
         raise InvalidConcept(
-            f"the {pattern.kind} of concept {name} for {language} needs a syntax tree, and there is no grammar of "
-            f"{language}: write an expression for it"
+            f"the {pattern.kind} of concept {name} for {language} needs a syntax tree, but there is no grammar for "
+            f"{language}: give a regular expression instead"
         )
     if pattern.query is not None:
         return _by_query(name, pattern.query, language)
     names = frozenset(each.encode() for each in pattern.identifiers or ())
     leaves = _by_query(name, f"[{' '.join(f'({kind})' for kind in rules.names)}] @name", language)
-    # names in comments and strings are no leaves, those in the braces of an f-string are
+    # comments and strings have no name leaves, except inside the braces of an f-string
     return lambda text: (span for span in leaves(text) if text[slice(*span)] in names)
 
 

@@ -1,4 +1,4 @@
-"""Which files concepts are picked on and which are kept for measuring, and where a concept is predicted."""
+"""The split of files into those keys are picked on and those held out, and the sites where a concept is predicted."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,12 +9,13 @@ from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import mix
 
 _SALT = np.uint64(0x5EED_0F_F11E5)
+"""Makes the split independent of everything else that is drawn by the files' seeds."""
 
 BoolArray = npt.NDArray[np.bool_]
 
 
 def split(store: TokenStore) -> BoolArray:
-    """Which files are held out, [files]: about half, by their content alone, so that every analysis has the same."""
+    """Mark the files that are held out, [files]: about half, by content alone, so all analyses agree on them."""
     with np.errstate(over="ignore"):
         drawn = mix(store.seeds + _SALT)
     held_out: BoolArray = (drawn >> np.uint64(63)).astype(bool)
@@ -22,9 +23,9 @@ def split(store: TokenStore) -> BoolArray:
 
 
 def sites(concept: Concept, store: TokenStore, file: int, window: int) -> BoolArray:
-    """Which tokens of a file are sites of a concept, [tokens of the file]: of it, and predicted from the one before.
+    """Mark the sites of a concept in a file, [tokens of the file]: its tokens that are predicted from the one before.
 
-    A window's first token has no token before it that the model sees, so it is none.
+    A window's first token is not: the model sees nothing before it.
     """
     mask = token_mask(concept, store, file)
     mask[::window] = False

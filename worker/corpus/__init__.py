@@ -1,1 +1,1 @@
-"""From corpus sources to an ordered stream of clean source files; knows nothing of models or tokens."""
+"""From corpus sources to an ordered stream of clean source files; knows nothing about models or tokens."""

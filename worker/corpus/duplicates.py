@@ -1,4 +1,4 @@
-"""Groups files that are nearly the same, by MinHash over their words."""
+"""Grouping near duplicates by MinHash over their words (Broder 1997)."""
 
 import re
 import zlib
@@ -9,12 +9,12 @@ import numpy as np
 from datasketch import LeanMinHash, MinHash, MinHashLSH
 
 THRESHOLD = 0.85
-"""Jaccard similarity of two files' word shingles from which they are near duplicates."""
+"""Files whose word shingles have at least this Jaccard similarity are near duplicates."""
 SHINGLE = 5
-"""Words in a row that make one shingle."""
+"""Consecutive words in one shingle."""
 PERMUTATIONS = 128
 BANDS = (16, 8)
-"""Bands and hashes a band: of the pairs at the threshold, 99.4 % share a band and are compared."""
+"""Bands and hashes per band: 1 - (1 - 0.85⁸)¹⁶ = 99.4 % of pairs at the threshold share a band and are compared."""
 
 _HEADER = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s++|//[^\n]*+|#[^\n]*+|/\*.*?\*/)*+", re.DOTALL)
 _WORD = re.compile(rb"[0-9A-Za-z_\x80-\xff]+")
@@ -23,10 +23,10 @@ _BATCH = 4096
 
 
 class Clusters:
-    """Files grouped so that near duplicates share a group, also through others between them.
+    """Files in groups: near duplicates share one, also indirectly through others.
 
-    Only the first file of its kind is kept in the index: a file that resembles one in there joins its group instead, so
-    a thousand variants of one template cost a thousand comparisons rather than a million.
+    The index has only the first file of each kind: a file similar to one in the index joins its group instead, so a
+    thousand variants of one template cost a thousand comparisons, not a million.
     """
 
     def __init__(self) -> None:
@@ -36,11 +36,11 @@ class Clusters:
         self._groups = 0
 
     def __len__(self) -> int:
-        """Groups there are."""
+        """Number of groups."""
         return self._groups
 
     def add(self, data: bytes) -> None:
-        """Put the next file into a group; it may join two groups into one."""
+        """Put the next file into a group; it may merge two groups."""
         file = len(self._parent)
         self._parent.append(file)
         self._groups += 1
@@ -56,7 +56,7 @@ class Clusters:
             self._sketches[file] = sketch
 
     def group_of(self, file: int) -> int:
-        """A number that all files of a group share; files are counted from 0 in the order they were added."""
+        """A number shared by all files of a group; files are counted from 0 in the order added."""
         while self._parent[file] != file:
             self._parent[file] = file = self._parent[self._parent[file]]
         return file
@@ -72,10 +72,10 @@ class Clusters:
 
 
 def word_shingles(data: bytes) -> "np.ndarray[tuple[int], np.dtype[np.uint32]]":
-    """Hashes of every `SHINGLE` words in a row, each once: `[n]`, n = 0 for a file without words.
+    """Distinct hashes of all runs of `SHINGLE` words, [n]; n = 0 for a file without words.
 
-    Comments above the code are not counted, or short files under one long licence would all be alike. A file of fewer
-    words is one shingle. A shingle's hash is a polynomial in the checksums of its words.
+    Comments above the code are skipped, else short files under one long licence would all be alike. A file with fewer
+    words is one shingle. A shingle's hash is a polynomial in the checksums of its words, modulo 2^64.
     """
     header = _HEADER.match(data)
     found = _WORD.findall(data, header.end() if header else 0) or _WORD.findall(data)
@@ -85,12 +85,13 @@ def word_shingles(data: bytes) -> "np.ndarray[tuple[int], np.dtype[np.uint32]]":
         return np.empty(0, dtype=np.uint32)
     rows = np.lib.stride_tricks.sliding_window_view(words, width)
     sums = (rows * _FACTORS[:width]).sum(axis=1, dtype=np.uint64)
+    # the upper half: the low bits of a product modulo 2^64 depend on the low bits of its factors only
     return np.unique(sums >> np.uint64(32)).astype(np.uint32)
 
 
 def _sketch(shingles: "np.ndarray[tuple[int], np.dtype[np.uint32]]") -> LeanMinHash:
     sketch = _EMPTY.copy()
-    for start in range(0, len(shingles), _BATCH):  # a batch takes its size times PERMUTATIONS of memory
+    for start in range(0, len(shingles), _BATCH):  # memory is the batch size times PERMUTATIONS
         sketch.update_batch(shingles[start : start + _BATCH].tolist())
     return LeanMinHash(sketch)
 

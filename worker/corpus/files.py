@@ -1,4 +1,4 @@
-"""A file of the corpus, and the checks a file has to pass to become one."""
+"""A file of the corpus, and the checks it has to pass."""
 
 import re
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from enum import StrEnum
 from keyscope.worker.corpus.generated import is_generated
 
 MAX_BYTES = 1_000_000
-"""Larger files are left out: they are tables and fixtures rather than code that someone wrote."""
+"""Larger files are skipped: they are tables and fixtures, not code written by hand."""
 MAX_LINE = 1_000
-"""Longest line, in characters, of a file that is taken for written by hand."""
+"""Longest line, in characters, of a file considered written by hand."""
 
 _UNPRINTABLE = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class Skip(StrEnum):
-    """Why a file was left out."""
+    """Why a file was skipped."""
 
     BINARY = "binary"
     UNDECODABLE = "undecodable"
@@ -30,7 +30,7 @@ class Skip(StrEnum):
 
 
 class Skipped(Exception):
-    """A file that is left out; caught where files are counted, never shown as an error."""
+    """A file is skipped; caught where files are counted, never shown as an error."""
 
     def __init__(self, reason: Skip) -> None:
         super().__init__(reason)
@@ -39,10 +39,10 @@ class Skipped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of the corpus; `source` and `path` together are its identity.
+    """One file of the corpus, identified by `source` and `path`.
 
-    `text` is the file to the last byte: line endings, tabs, trailing white space and a byte order mark (U+FEFF) stay as
-    they are, so `text.encode()` are the bytes that `sha256` was taken of.
+    `text` is the exact file: line endings, tabs, trailing white space and a byte order mark (U+FEFF) are kept, so `sha256`
+    is that of `text.encode()`.
     """
 
     language: str
@@ -53,10 +53,10 @@ class SourceFile:
 
 
 def read_text(data: bytes) -> str:
-    """The text of a file's bytes, decoded strictly and changed in nothing.
+    """Decode a file strictly, without changing anything.
 
     Raises:
-        Skipped: the bytes are no text, or a text that nobody wrote by hand.
+        Skipped: the bytes are not text, or not text written by hand.
     """
     if len(data) > MAX_BYTES:
         raise Skipped(Skip.TOO_LARGE)
@@ -76,7 +76,7 @@ def read_text(data: bytes) -> str:
 
 
 def printable(path: str) -> str:
-    """The path as one line of valid Unicode: control characters and undecodable bytes become backslash escapes.
+    """Make a path one line of valid Unicode by escaping control characters and undecodable bytes with backslashes.
 
     Backslashes are escaped too, so different paths stay different.
     """

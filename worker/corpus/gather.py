@@ -1,8 +1,8 @@
-"""Gathers a corpus: reads its sources, keeps clean files without duplicates, and hands them out in a fixed order.
+"""Gathering a corpus: reading its sources and keeping clean files without duplicates, in a fixed order.
 
-Which files are taken when there are more than the limit: files of directories and archives are tried in the order of a
-hash of their source and path, which is the same on every machine and favours no part of the alphabet or the tree;
-streams come after them, in their own order. Reading goes on until enough files stay.
+If there are more files than the limit, those of directories and archives are tried in the order of a hash of their
+source and path, which is the same on every machine and favours no part of the alphabet or the tree; streams follow, in
+their own order. Reading stops when enough files are kept.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from keyscope.worker.corpus.spool import Spool
 
 
 class NoFiles(KeyscopeError):
-    """Sources in which not one file could be kept."""
+    """The sources have no file that could be kept."""
 
     code = "no_files"
     status = 400
@@ -32,7 +32,7 @@ class NoFiles(KeyscopeError):
 
 @dataclass(frozen=True, slots=True)
 class GatherSettings:
-    """What to gather. A limit of n files holds per language; `cache` is where archives of the demo corpus are kept."""
+    """What to gather; the limit on files is per language, `cache` is the folder of the demo corpus's archives."""
 
     languages: Sequence[str]
     files_per_language: int
@@ -44,7 +44,7 @@ class GatherSettings:
 
 @dataclass(frozen=True, slots=True)
 class GatherProgress:
-    """How far it is: what is being done and, while files are read, how many of a language were seen and stay."""
+    """Progress: the current step and, while files are read, how many of a language were seen and kept."""
 
     step: str
     language: str | None = None
@@ -55,12 +55,12 @@ class GatherProgress:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """A corpus whose texts lie in one file of the scratch directory; small enough to send to other processes.
+    """A gathered corpus, with its texts in one file of the scratch directory; small enough to send to other processes.
 
-    `entries` are the files in their final order: languages as asked for, then by source and path. `sources` are the
-    names that files bear as their source. `skipped` counts files by reason; those never tried, since enough were
-    kept, are `over_limit`, as far as they were listed. `missing` says why a language of the demo corpus cannot be had.
-    `sha256` is taken over language, path and content hash of every entry in order.
+    `entries` are the files in their final order: by language as requested, then by source and path. `sources` are the
+    names in the entries' `source`. `skipped` counts files by reason; files listed but not tried, because enough were
+    kept, are `over_limit`. `missing` explains why a language of the demo corpus is not available. `sha256` is over
+    language, path and content hash of all entries in order.
     """
 
     entries: tuple[KeptFile, ...]
@@ -72,7 +72,7 @@ class Gathered:
     sha256: str
 
     def files(self, start: int = 0, stop: int | None = None) -> Iterator[SourceFile]:
-        """The files in order, or those at the positions from `start` to before `stop`."""
+        """Yield the files in order, or those from position `start` up to `stop`."""
         with self.texts.open("rb") as texts:
             for entry in islice(self.entries, start, stop):
                 texts.seek(entry.extent.offset)
@@ -86,12 +86,12 @@ Report = Callable[[GatherProgress], None]
 def gather(
     sources: Sequence[str], settings: GatherSettings, scratch: Path, progress: Report = lambda _: None
 ) -> Gathered:
-    """Gather a corpus from sources, each a `SRC` as `interface.ACCEPTED` lists them.
+    """Gather a corpus from sources of the kinds in `interface.ACCEPTED`.
 
-    Texts are written to `scratch`, never held in memory together. Equal sources and settings give equal corpora.
+    Texts are written to `scratch` and never all in memory. Equal sources and settings give equal corpora.
 
     Raises:
-        UnknownLanguage: a language is not in the table.
+        UnknownLanguage: a language is not in the table of languages.
         SourceNotFound, UnsupportedSource, SourceUnreadable: a source cannot be read.
         NoFiles: no file could be kept.
         ScratchUnwritable: the scratch directory is full or cannot be written.
@@ -133,7 +133,7 @@ def gather(
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """Leads files from sources to the collectors of their languages."""
+    """Hands files from sources to the collectors of their languages."""
 
     collectors: Mapping[str, Collector]
     settings: GatherSettings
@@ -141,7 +141,7 @@ class _Reading:
     progress: Report
 
     def listed(self, sources: Sequence[Listed]) -> None:
-        """Read the files of all directories and archives, pooled."""
+        """Read the files of all directories and archives, in one common order."""
         pool = self._pool(sources)
         for language, collector in self.collectors.items():
             candidates = sorted(pool[language], key=self._priority)
@@ -192,7 +192,7 @@ class _Reading:
 
     @contextmanager
     def _counting(self, collector: Collector, source: str) -> Iterator[None]:
-        """Count the file that is read and offered inside, and why it was left out if it was."""
+        """Count the file read and offered inside, and the reason if it is skipped."""
         collector.seen += 1
         try:
             yield
@@ -212,14 +212,14 @@ def _fingerprint(entries: Iterable[KeptFile]) -> str:
 def _nothing(
     sources: Sequence[str], languages: Sequence[str], skipped: Mapping[str, int], missing: Mapping[str, str]
 ) -> str:
-    """The sentence for a corpus without files: what was looked for, what was left out, what could not be had."""
+    """The message for a corpus without files: what was searched, skipped and missing."""
     suffixes = ", ".join(SUFFIXES[language] for language in languages)
     reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items() if count)
     return " ".join(
         [
-            f"no file of {', '.join(sources) or 'no source'} could be kept: files ending in {suffixes} were looked for",
-            f"(left out: {reasons})." if reasons else "and none was found.",
+            f"no file of {', '.join(sources) or 'no source'} could be kept: searched for files ending in {suffixes}",
+            f"(skipped: {reasons})." if reasons else "and found none.",
             *(f"{language}: {reason}." for language, reason in missing.items()),
-            "Name other languages or another source.",
+            "Choose other languages or another source.",
         ]
     )

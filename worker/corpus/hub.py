@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub as sources, streamed so that nothing is downloaded beyond what is read."""
+"""Data sets of the Hugging Face hub as sources, streamed: only what is read is downloaded."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from keyscope.worker.corpus.tables import Columns
 
 
 class HubDataset(Streamed):
-    """A data set by its name on the hub, or a local folder in the hub's layout; the split `train`, else the first."""
+    """A data set on the hub, or a local folder in the hub's layout; its split `train`, else the first one."""
 
     def __init__(self, name: str, config: str | None) -> None:
         super().__init__(Path(name).resolve().name if Path(name).is_dir() else name)
@@ -27,7 +27,7 @@ class HubDataset(Streamed):
                 row = next(rows)
             except StopIteration:
                 return
-            except Exception as error:  # readers, decoders and the network raise what they like
+            except Exception as error:  # readers, decoders and the network raise anything
                 raise SourceUnreadable(f"hf:{self._dataset} broke off after {number} rows: {_said(error)}") from error
             number += 1
             columns = columns or Columns.find(row.keys(), f"hf:{self._dataset}")
@@ -40,7 +40,7 @@ class HubDataset(Streamed):
             import datasets
         except ImportError as error:
             raise UnsupportedSource(
-                f"hf:{self._dataset} is read by the package datasets, which is not installed: pip install datasets"
+                f"hf:{self._dataset} needs the package datasets, which is not installed: pip install datasets"
             ) from error
         try:
             splits = datasets.load_dataset(self._dataset, self._config, streaming=True)

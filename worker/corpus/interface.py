@@ -1,4 +1,4 @@
-"""What every kind of source offers, and the errors of sources."""
+"""The interface of sources, and their errors."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
@@ -12,25 +12,25 @@ ACCEPTED = (
     "a .jsonl[.gz|.zst] or .parquet file with columns content, path, repo, lang, hf:NAME[:CONFIG], "
     "or demo[:BYTES], the demo corpus or its files up to that size"
 )
-"""The sources there are, for messages and help."""
+"""The kinds of source, for messages and help."""
 
 
 class SourceNotFound(KeyscopeError):
-    """A source that is not there."""
+    """The source does not exist."""
 
     code = "source_not_found"
     status = 400
 
 
 class UnsupportedSource(KeyscopeError):
-    """A source of a kind or shape that cannot be read."""
+    """The source has a kind or shape that cannot be read."""
 
     code = "unsupported_source"
     status = 400
 
 
 class SourceUnreadable(KeyscopeError):
-    """A source that broke off: damaged, cut short, or out of reach."""
+    """Reading a source failed: it is damaged, truncated or unreachable."""
 
     code = "source_unreadable"
     status = 400
@@ -38,7 +38,7 @@ class SourceUnreadable(KeyscopeError):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One file that a stream delivered."""
+    """One file from a stream."""
 
     language: str
     path: str
@@ -51,28 +51,28 @@ class Listed(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
         self.only: frozenset[str] | None = None
-        """Languages taken from this source; every language where None."""
+        """Languages taken from this source; None for all."""
         self.largest = MAX_BYTES
-        """Size in bytes beyond which its files are too large."""
+        """Largest size of its files in bytes."""
 
     @abstractmethod
     def paths(self, languages: Collection[str]) -> Iterator[str | Skip]:
-        """Paths of all files in these languages, each once, relative and with `/`; a reason where a part is out of reach.
+        """Paths of all files in these languages, each once, relative with `/`; a reason for a part that cannot be listed.
 
         Raises:
-            SourceUnreadable: the source broke off.
+            SourceUnreadable: listing failed.
         """
 
     @abstractmethod
     def read(self, path: str) -> bytes:
-        """The bytes of a file that `paths` gave.
+        """Read a file listed by `paths`.
 
         Raises:
             Skipped: the file is too large or cannot be read.
         """
 
-    def close(self) -> None:  # noqa: B027 - a source that holds nothing open need not say so
-        """Let go of open files."""
+    def close(self) -> None:  # noqa: B027 - optional: many sources hold nothing open
+        """Close open files."""
 
 
 class Streamed(ABC):
@@ -83,12 +83,12 @@ class Streamed(ABC):
 
     @abstractmethod
     def records(self, languages: Collection[str]) -> Iterator[Record | Skip]:
-        """All files in these languages; a reason in the place of a row that cannot be read.
+        """Yield all files in these languages, and a reason for each row that cannot be read.
 
         Raises:
-            SourceNotFound: a data set of that name cannot be had.
-            UnsupportedSource: the rows do not hold what is needed.
-            SourceUnreadable: the source broke off.
+            SourceNotFound: the data set cannot be opened.
+            UnsupportedSource: the rows lack what is needed.
+            SourceUnreadable: reading failed.
         """
 
 

@@ -1,4 +1,4 @@
-"""Turns what a person writes for a source into something that can be read."""
+"""Opening sources by what a person writes for them."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ HUB = "hf:"
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Sources ready to be read, no two of one name, and the languages of the demo corpus that cannot be had."""
+    """Open sources, each with a name of its own, and why languages of the demo corpus are missing."""
 
     sources: list[Source]
     missing: dict[str, str]
@@ -31,14 +31,14 @@ class Opened:
 def open_sources(
     texts: Sequence[str], languages: Sequence[str], scratch: Path, cache: Path, announce: Callable[[str], None]
 ) -> Iterator[Opened]:
-    """Open sources in their order; they are closed on exit.
+    """Open sources in order; they are closed on exit.
 
-    Names are short and tell nothing of the machine: the last part of a directory's path, the name of an archive or
-    table, the name of a data set; a name that is taken gets a number.
+    Names are short and reveal nothing about the machine: the last part of a directory's path, the name of an archive,
+    table or data set; a name already taken gets a number.
 
     Raises:
         SourceNotFound: a path does not exist.
-        UnsupportedSource: a source is of no kind that can be read.
+        UnsupportedSource: a source is not of a kind that can be read.
     """
     opened = Opened([], {})
     with ExitStack() as stack:
@@ -62,16 +62,16 @@ def open_sources(
 
 
 def open_source(text: str, scratch: Path) -> Source:
-    """Open one source that is not the demo corpus; to be closed if it is `Listed`.
+    """Open one source other than the demo corpus; the caller closes it if it is `Listed`.
 
     Raises:
         SourceNotFound: there is nothing at that path.
-        UnsupportedSource: it is of no kind that can be read.
+        UnsupportedSource: it is not of a kind that can be read.
     """
     if text.startswith(HUB):
         name, _, config = text.removeprefix(HUB).partition(":")
         if not name:
-            raise UnsupportedSource(f"{text!r} names no data set: write hf:NAME or hf:NAME:CONFIG")
+            raise UnsupportedSource(f"{text!r} names no data set: use hf:NAME or hf:NAME:CONFIG")
         return HubDataset(name, config or None)
     path = Path(os.path.expanduser(text))
     if not os.path.exists(path):
@@ -105,7 +105,7 @@ def _largest_file(text: str) -> int:
     if not colon:
         return MAX_BYTES
     if not size.isdecimal() or int(size) == 0:
-        raise UnsupportedSource(f"{text!r} names no size: write demo, or demo:BYTES for its files up to that size")
+        raise UnsupportedSource(f"{text!r} has no valid size: use demo, or demo:BYTES for its files up to that size")
     return min(int(size), MAX_BYTES)
 
 

@@ -1,4 +1,4 @@
-"""A file on disk for byte strings that are too many for memory: written once, read in any order."""
+"""A file on disk for more byte strings than fit into memory: written once, read in any order."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from keyscope.contract.errors import KeyscopeError
 
 
 class ScratchUnwritable(KeyscopeError):
-    """The scratch directory cannot take what has to be written to it."""
+    """The scratch directory is full or cannot be written."""
 
     code = "scratch_unwritable"
     status = 507
@@ -20,17 +20,17 @@ class ScratchUnwritable(KeyscopeError):
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Where a byte string lies in its spool."""
+    """Place of a byte string in its spool."""
 
     offset: int
     size: int
 
 
 class Spool:
-    """An append-only file in a folder, replacing an older one of its name; without a name it is gone once closed.
+    """An append-only file in a folder, replacing an older one of its name; without a name it vanishes when closed.
 
     Raises:
-        ScratchUnwritable: the file cannot be created, or, when appending, the disk is full.
+        ScratchUnwritable: the file cannot be created or, when appending, the disk is full.
     """
 
     def __init__(self, folder: Path, name: str | None = None) -> None:
@@ -55,7 +55,7 @@ class Spool:
         return self._file.read(extent.size)
 
     def close(self) -> None:
-        """Flush and close; a file with a name stays."""
+        """Flush and close; a named file stays."""
         with _writing(self.path):
             self._file.close()
 

@@ -1,4 +1,4 @@
-"""Tables as sources: JSON lines and Parquet files with one source file a row."""
+"""Tables as sources: JSON lines and Parquet files with one source file per row."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -16,7 +16,7 @@ JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 PARQUET_SUFFIXES = (".parquet",)
 
 MAX_JSON_LINE = 8 * MAX_BYTES
-"""Bytes of a row: JSON may write one byte of content as six, and other columns stand beside it."""
+"""Bytes of a row: JSON may write one byte of content as six, and a row has other columns too."""
 
 NAMES = {
     "content": ("content", "code"),
@@ -24,12 +24,12 @@ NAMES = {
     "repo": ("repo", "repo_name", "repository_name", "max_stars_repo_name"),
     "lang": ("lang", "language"),
 }
-"""What is needed → the names it goes by in The Stack and the data sets in its shape."""
+"""Names of each field in The Stack and in data sets of its shape."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns a table has for what is needed; None for those it has not."""
+    """A table's column for each field; None if it has none."""
 
     content: str
     path: str | None
@@ -38,10 +38,10 @@ class Columns:
 
     @classmethod
     def find(cls, available: Collection[str], source: str) -> "Columns":
-        """Match a table's columns to what is needed.
+        """Match a table's columns to the fields.
 
         Raises:
-            UnsupportedSource: there is no content, or nothing that tells its language.
+            UnsupportedSource: the table has no content, or neither path nor language.
         """
         found = {need: next((name for name in names if name in available), None) for need, names in NAMES.items()}
         if found["content"] is None or (found["path"] is None and found["lang"] is None):
@@ -53,14 +53,14 @@ class Columns:
 
     @property
     def present(self) -> list[str]:
-        """Names of the columns there are."""
+        """Names of the columns found."""
         return [name for name in (self.content, self.path, self.repo, self.lang) if name is not None]
 
     def record(self, row: Mapping[str, Any], number: int, languages: Collection[str]) -> Record | Skip | None:
-        """The file in a row; None where it is in another language.
+        """The file in a row; None if it is in another language.
 
-        The language is the row's `lang`, or that of the path's suffix where `lang` is missing. A row without a path is
-        named by its number, from 1.
+        The language is the row's `lang` or, without one, that of the path's suffix. A row without a path is named by its
+        number, from 1.
         """
         path = _text(row, self.path)
         lang = _text(row, self.lang)
@@ -69,7 +69,7 @@ class Columns:
             return None
         content = row.get(self.content)
         if isinstance(content, str):
-            # Half of a surrogate pair, which JSON can spell, has no UTF-8: it goes on as bytes that will not decode.
+            # JSON can contain half a surrogate pair, which UTF-8 cannot: pass it on as bytes that will not decode
             content = content.encode("utf-8", "surrogatepass")
         if not isinstance(content, bytes):
             return Skip.UNREADABLE
@@ -78,14 +78,14 @@ class Columns:
 
 
 class JsonLines(Streamed):
-    """A file of JSON objects, one a line, plain or compressed."""
+    """A file with one JSON object per line, plain or compressed."""
 
     def __init__(self, path: Path, name: str) -> None:
         super().__init__(name)
         self._path = path
 
     def records(self, languages: Collection[str]) -> Iterator[Record | Skip]:
-        """See `Streamed.records`; lines that are no JSON object count as unreadable."""
+        """See `Streamed.records`; lines that are not JSON objects count as unreadable."""
         columns: Columns | None = None
         with _broken_off(self._path), _open_plain(self._path) as file:
             for number, line in enumerate(_lines(file), 1):
@@ -110,7 +110,7 @@ class Parquet(Streamed):
         """See `Streamed.records`."""
         import pyarrow.parquet as pq
 
-        # Buffered column reads keep memory at a page of each column, however large the file's row groups are.
+        # buffered column reads need one page of memory per column, however large the row groups are
         with (
             _broken_off(self._path),
             pq.ParquetFile(self._path, buffer_size=1 << 20, pre_buffer=False) as file,
@@ -130,11 +130,11 @@ def _broken_off(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pyarrow.ArrowException) as error:
-        raise SourceUnreadable(f"{path} is damaged or cut short: {error}; fetch it again") from error
+        raise SourceUnreadable(f"{path} is damaged or truncated: {error}; fetch it again") from error
 
 
 def _open_plain(path: Path) -> IO[bytes]:
-    """Open a file for reading, unpacked as its suffix says; one cut short is an error, not an early end."""
+    """Open a file, decompressed by its suffix; a truncated one raises instead of ending early."""
     import pyarrow
 
     compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())

@@ -1,4 +1,4 @@
-"""Answering which keys are behind a token of a text."""
+"""Which keys contribute to the model's prediction after a token of a text."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.syntax.trees import node_spans
 
 _NEXT = 10
-"""Next tokens listed."""
+"""How many candidates for the next token to list."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextTask:
-    """What to look at, already found possible."""
+    """An admitted request: the token ids of the text and the tokens to read, from `first` to `last`."""
 
     asked: ActivationsOptions
     token_ids: list[int]
@@ -25,14 +25,14 @@ class TextTask:
 
 
 class ActivationReader:
-    """Looks at texts with one model."""
+    """Reads texts with one model."""
 
     def __init__(self, model: CodeModel, text: TokenText) -> None:
         self._model = model
         self._text = text
 
     def run(self, task: TextTask, _emit: Callable[[ActivationsAnswer], None]) -> ActivationsAnswer:
-        """The keys behind a token, and what the model would say next."""
+        """Return the keys behind the tokens, and the model's candidates for the next token."""
         asked = task.asked
         position = read_position(self._model, task.token_ids, task.last, task.first, asked.layer)
         logprobs = position.logprobs[: self._model.facts.vocabulary]
@@ -66,7 +66,7 @@ class ActivationReader:
         )
 
     def _nodes(self, task: TextTask) -> list[TextNode]:
-        """The named nodes of the text that hold a token, each once."""
+        """The named nodes that contain a token; of nodes with the same tokens only the innermost."""
         starts = self._text.starts(task.token_ids, task.asked.text)
         if task.asked.language is None or starts is None:
             return []
@@ -74,6 +74,6 @@ class ActivationReader:
         for node in node_spans(task.asked.text.encode(), task.asked.language):
             if node.end > node.first:
                 first, last = (bisect_right(starts, byte) - 1 for byte in (node.first, node.end - 1))
-                # of nodes with the same tokens the innermost says most
+                # nodes come outermost first, so the innermost overwrites those with the same tokens
                 nodes[first, last] = TextNode(type=node.type, first=first, last=last, depth=node.depth)
         return list(nodes.values())

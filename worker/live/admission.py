@@ -1,4 +1,4 @@
-"""Whether a request may be done at all, before it waits for its turn."""
+"""Checks requests before they enter the queue."""
 
 from keyscope.contract.keys import Mask
 from keyscope.contract.wire import Limits, WorkerActivations, WorkerGenerate, WorkerLens
@@ -21,7 +21,7 @@ from keyscope.worker.model.keys import check_key
 
 
 class Admission:
-    """Holds requests against one model and its limits."""
+    """Checks requests against one model and its limits."""
 
     def __init__(self, model: CodeModel, text: TokenText, settings: WorkerSettings) -> None:
         self._facts = model.facts
@@ -36,14 +36,14 @@ class Admission:
         )
 
     def admit(self, request: WorkerGenerate) -> Task:
-        """The task that a request asks for.
+        """Check a generation and encode its prompt.
 
         Raises:
-            OtherWeights: its keys belong to another model.
+            OtherWeights: the keys belong to another model.
             InvalidMask: a key has two factors.
-            UnknownKey: the model does not have a key.
-            TooManyMasks, TooManyNewTokens, PromptTooLong: it asks for more than the limits allow.
-            EmptyPrompt: there is nothing to continue.
+            UnknownKey: the model lacks a masked key.
+            TooManyMasks, TooManyNewTokens, PromptTooLong: a limit is exceeded.
+            EmptyPrompt: the prompt has no tokens.
         """
         self._check_weights(request.weights_sha256)
         masks = request.basket()
@@ -59,14 +59,14 @@ class Admission:
         )
 
     def admit_text(self, request: WorkerActivations) -> TextTask:
-        """The text whose keys a request asks for.
+        """Check a request for the keys behind a token and encode its text.
 
         Raises:
-            OtherWeights: it is about another model.
+            OtherWeights: the request is for another model.
             PromptTooLong: the text is longer than the limit.
-            EmptyPrompt: there is nothing to read.
-            UnknownToken: a token or a place it names does not exist.
-            NoSuchLayer: neither does the layer.
+            EmptyPrompt: the text has no tokens.
+            UnknownToken: the tokenizer lacks a token id, or the text a token index.
+            NoSuchLayer: the model lacks the layer.
         """
         self._check_weights(request.weights_sha256)
         ids = self._encode(request.text, 1)
@@ -86,12 +86,12 @@ class Admission:
         return TextTask(request, ids, first, last)
 
     def admit_lens(self, request: WorkerLens) -> LensTask:
-        """The text that a request asks to look at.
+        """Check a request for the logit lens and encode its text.
 
         Raises:
-            OtherWeights: it is about another model.
+            OtherWeights: the request is for another model.
             PromptTooLong: the text is longer than the limit.
-            EmptyPrompt: there is nothing to read.
+            EmptyPrompt: the text has no tokens.
         """
         self._check_weights(request.weights_sha256)
         ids = self._encode(request.text, 1)
@@ -101,13 +101,13 @@ class Admission:
         if sha256 is not None and sha256 != self._facts.weights_sha256:
             raise OtherWeights(
                 f"this worker serves {self._facts.model_id} with weights {self._facts.weights_sha256[:12]}, the request "
-                f"is about weights {sha256[:12]!r}: start a worker with the model of the run"
+                f"is for weights {sha256[:12]!r}: start a worker with the run's model"
             )
 
     def _check_masks(self, masks: list[Mask]) -> None:
         if len(masks) > self.limits.masks:
             raise TooManyMasks(
-                f"{len(masks)} keys are masked, this worker takes at most {self.limits.masks}: mask fewer"
+                f"{len(masks)} keys are masked, this worker accepts at most {self.limits.masks}: mask fewer"
             )
         for mask in masks:
             check_key(self._facts, mask.key)
@@ -115,17 +115,17 @@ class Admission:
     def _check_new_tokens(self, asked: int) -> None:
         if asked > self.limits.new_tokens:
             raise TooManyNewTokens(
-                f"{asked} new tokens are asked for, this worker generates at most {self.limits.new_tokens}: ask for fewer"
+                f"{asked} new tokens were requested, this worker generates at most {self.limits.new_tokens}: request fewer"
             )
 
     def _encode(self, prompt: str, new_tokens: int) -> list[int]:
         ids = self._text.encode(prompt)
         if not ids:
-            raise EmptyPrompt(f"the prompt {prompt[:40]!r} has no token: write something to continue")
+            raise EmptyPrompt(f"the prompt {prompt[:40]!r} has no tokens: write something to continue")
         allowed = min(self.limits.prompt_tokens, self._context - new_tokens)
         if len(ids) > allowed:
             raise PromptTooLong(
-                f"the prompt has {len(ids)} tokens, this worker takes at most {allowed} when it adds {new_tokens}: "
-                "shorten the prompt or ask for fewer new tokens"
+                f"the prompt has {len(ids)} tokens, this worker accepts at most {allowed} when it adds {new_tokens}: "
+                "shorten the prompt or request fewer new tokens"
             )
         return ids

@@ -1,7 +1,7 @@
-"""One thread does the work of all requests, one after another in order of arrival.
+"""The queue of requests and the one thread that serves them, in order of arrival.
 
-Work is a function called in that thread; what it emits reaches the request's coroutine through its ticket. While nobody
-asks for anything, the model may be lent to another thread, which gives it back as soon as somebody does.
+Work is a function called in that thread; its events reach the request's coroutine through a ticket. While no request
+waits, the model can be lent to another thread, which returns it when one arrives.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ _SECONDS_TO_END = 10.0
 
 
 class Engine:
-    """The queue and the thread behind it.
+    """The queue and its thread.
 
     Args:
-        queue: most requests waiting behind the one that runs.
-        queue_timeout: longest wait of a request for its turn, in seconds.
-        metrics: where to count.
-        exit_process: called with an exit status when only a new process can go on.
+        queue: how many requests may wait while one runs.
+        queue_timeout: how long a request may wait for its turn, in seconds.
+        metrics: where requests are counted.
+        exit_process: called with an exit status when only a new process can continue.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class Engine:
         metrics.running.set_function(lambda: self.running)
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Give up what runs and what waits, and end the thread."""
+        """Cancel running and waiting requests, and end the thread."""
         self._stop()
         self._thread.join(_SECONDS_TO_END)
 
@@ -69,17 +69,17 @@ class Engine:
 
     @property
     def running(self) -> bool:
-        """Whether a request is being worked on."""
+        """Whether a request is being served."""
         return self._running is not None
 
     @property
     def alive(self) -> bool:
-        """Whether requests are taken."""
+        """Whether requests are accepted."""
         return self._thread.is_alive() and not self._stopping
 
     @property
     def events_per_second(self) -> float | None:
-        """Rate of the last work that ended."""
+        """Rate of the last work that finished."""
         return None if self._seconds_per_event is None else 1 / self._seconds_per_event
 
     def submit(self, work: Work[E], size: int) -> Ticket[E]:
@@ -87,7 +87,7 @@ class Engine:
 
         Raises:
             QueueFull: the queue is full.
-            WorkerStopping: no more work is taken.
+            WorkerStopping: the engine is closing.
         """
         ticket = Ticket(work, size)
         with self._changed:
@@ -105,20 +105,21 @@ class Engine:
         return ticket
 
     def cancel(self, ticket: Ticket[Any]) -> None:
-        """Forget a ticket: it leaves the queue, or its work ends with its next event."""
+        """Drop a ticket from the queue, or end its work at the next event."""
         ticket.gone.set()
         if self._withdraw(ticket):
             self._metrics.ended("cancelled")
 
     @contextmanager
     def lend(self, wanted: Callable[[], bool]) -> Iterator[Callable[[], None]]:
-        """Lend the model to the calling thread, once no request wants it.
+        """Lend the model to the calling thread, once no request needs it.
 
-        Yields a function for that thread to call between two forwards, with no hook in place: where requests wait, it
-        returns when they are done. Both give up once `wanted` says no; they look whenever `wake` is called.
+        Yields a function that the borrower must call between forward passes, without hooks in place; it returns at once,
+        or when the requests that wait have been served. `wanted` tells whether the borrower still needs the model; it is
+        checked at the start, at every such call and after `wake`.
 
         Raises:
-            Cancelled: the model is not wanted any more, or the engine is closing.
+            Cancelled: the model is no longer wanted, or the engine is closing.
         """
         self._borrow(wanted)
         try:
@@ -127,12 +128,12 @@ class Engine:
             self._give_back()
 
     def wake(self) -> None:
-        """Let a borrower that waits look again whether it still wants the model."""
+        """Make a waiting borrower check again whether it still wants the model."""
         with self._changed:
             self._changed.notify_all()
 
     def device_failed(self) -> None:
-        """End the process, after everybody has been told: only a new one gets the device working again."""
+        """Tell all waiting requests, then end the process: only a new one can use the device again."""
         self._stop()
         time.sleep(_SECONDS_TO_ANSWER)
         self._exit_process(EXIT_DEVICE_FAILED)
@@ -141,7 +142,7 @@ class Engine:
         """Wait until the ticket's work begins.
 
         Raises:
-            QueueTimeout: it did not in time; the ticket has left the queue.
+            QueueTimeout: it did not begin in time; the ticket has left the queue.
         """
         try:
             async with asyncio.timeout(self._queue_timeout):
@@ -152,7 +153,7 @@ class Engine:
                 waited = time.monotonic() - ticket.submitted
                 seconds = self._seconds_of(self._ahead())
                 raise QueueTimeout(
-                    f"the request waited {waited:.1f} s for its turn, the longest wait is {self._queue_timeout:g} s: "
+                    f"the request waited {waited:.1f} s for its turn, the limit is {self._queue_timeout:g} s: "
                     f"try again in about {seconds} s",
                     seconds,
                 ) from None
@@ -248,7 +249,7 @@ class Engine:
             return [*([self._running] if self._running else []), *self._waiting]
 
     def _seconds_of(self, tickets: Iterable[Ticket[Any]]) -> int:
-        """Whole seconds, at least 1, until these are done if each uses its full size."""
+        """Whole seconds, at least 1, until these are done if each emits as many events as it may."""
         pace = self._seconds_per_event
         if pace is None:
             running = self._running

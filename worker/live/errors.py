@@ -1,4 +1,4 @@
-"""What a live request can be refused for, or fail of."""
+"""Why a live request can be refused or fail."""
 
 from keyscope.contract.errors import KeyscopeError
 
@@ -12,42 +12,42 @@ class Unauthorised(KeyscopeError):
 
 
 class InvalidRequest(KeyscopeError):
-    """A request with a field that is missing, unknown or of a wrong value."""
+    """A request with a missing, unknown or wrong field."""
 
     code = "invalid_request"
     status = 422
 
 
 class OtherWeights(KeyscopeError):
-    """The request is about the keys of a model that this worker does not serve."""
+    """The request is for the keys of a model that this worker does not serve."""
 
     code = "other_weights"
     status = 409
 
 
 class UnknownToken(KeyscopeError):
-    """A token id that the tokenizer does not have, or a place that the text does not have."""
+    """A token id that the tokenizer lacks, or a token index beyond the end of the text."""
 
     code = "unknown_token"
     status = 422
 
 
 class NoSuchLayer(KeyscopeError):
-    """A layer that the model does not have."""
+    """A layer that the model lacks."""
 
     code = "unknown_layer"
     status = 422
 
 
 class EmptyPrompt(KeyscopeError):
-    """A prompt of which the tokenizer leaves no token."""
+    """A prompt without tokens."""
 
     code = "empty_prompt"
     status = 400
 
 
 class PromptTooLong(KeyscopeError):
-    """A prompt of more tokens than the worker takes."""
+    """A prompt of more tokens than the worker accepts."""
 
     code = "prompt_too_long"
     status = 400
@@ -61,14 +61,14 @@ class TooManyNewTokens(KeyscopeError):
 
 
 class TooManyMasks(KeyscopeError):
-    """More masked keys than the worker takes."""
+    """More masked keys than the worker accepts."""
 
     code = "too_many_masks"
     status = 413
 
 
 class Busy(KeyscopeError):
-    """A request that may succeed later: `retry_after` says in how many seconds it is worth another try."""
+    """A request that may succeed in `retry_after` seconds."""
 
     status = 503
 
@@ -78,20 +78,20 @@ class Busy(KeyscopeError):
 
 
 class QueueFull(Busy):
-    """As many requests are waiting as the queue holds."""
+    """The queue of requests is full."""
 
     code = "queue_full"
     status = 429
 
 
 class QueueTimeout(Busy):
-    """A request whose turn did not come in time."""
+    """A request waited too long for its turn."""
 
     code = "queue_timeout"
 
 
 class OutOfMemory(Busy):
-    """The device had not enough memory for a request; the worker goes on."""
+    """The device ran out of memory on a request; the worker keeps running."""
 
     code = "out_of_memory"
 
@@ -103,40 +103,40 @@ class WorkerStopping(Busy):
 
 
 class JobsFull(Busy):
-    """As many jobs are waiting as the queue holds."""
+    """The queue of jobs is full."""
 
     code = "jobs_full"
     status = 429
 
 
 class NoJobs(KeyscopeError):
-    """The worker was not told where the runs are, so it computes nothing for them."""
+    """The worker was started without `--runs`, so it computes no analyses."""
 
     code = "no_jobs"
     status = 409
 
 
 class UnknownRun(KeyscopeError):
-    """There is no run of that name where the worker looks."""
+    """There is no run of that name in the worker's directory."""
 
     code = "unknown_run"
     status = 404
 
 
 class UnknownJob(KeyscopeError):
-    """The worker knows of no such job."""
+    """There is no job of that id."""
 
     code = "unknown_job"
     status = 404
 
 
 class DeviceFailed(KeyscopeError):
-    """The device is in a state that only a new process gets out of."""
+    """The device failed, and only a new process can use it again."""
 
     code = "device_failed"
 
 
 class InternalError(KeyscopeError):
-    """An error that nobody expected; the log says more."""
+    """An unexpected error; details are in the log."""
 
     code = "internal_error"

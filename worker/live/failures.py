@@ -1,4 +1,4 @@
-"""What an exception in the middle of work means: for the client, and for the process."""
+"""Classifies exceptions raised by work on the model."""
 
 import gc
 import logging
@@ -15,26 +15,28 @@ _BROKEN = ("CUDA error", "CUDA driver error", "cuDNN error", "NCCL error")
 
 
 def understand(error: Exception, retry_after: int) -> KeyscopeError:
-    """The error to tell the client.
+    """Return the error to report to the client.
 
-    An allocator that found no memory leaves the device as it was. Any other CUDA error poisons the process: every
-    later call fails too, so it becomes DeviceFailed and the process has to be replaced.
+    After a failed allocation the device still works. Any other CUDA error breaks the CUDA context: every later call
+    fails too, so it becomes `DeviceFailed` and the process must be replaced.
     """
     if isinstance(error, KeyscopeError):
         return error
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or _says(error, _NO_MEMORY):
-        log.warning("out of memory: %s", str(error))  # as text: a kept record would keep the traceback
-        return OutOfMemory("the device has not enough memory for this: try again, or ask for less", retry_after)
+        log.warning(
+            "out of memory: %s", str(error)
+        )  # as text: a stored log record would keep the traceback, and so the tensors, alive
+        return OutOfMemory("the device does not have enough memory for this: try again, or request less", retry_after)
     log.error("work failed: %s", error, exc_info=error)
     if _says(error, _BROKEN):
-        return DeviceFailed("the worker's device failed; the worker is being restarted, try again in a while")
-    return InternalError("something went wrong in the worker; its log says what")
+        return DeviceFailed("the worker's device failed; the worker is restarting, try again in a while")
+    return InternalError("something went wrong in the worker; see its log")
 
 
 def release_memory() -> None:
-    """Give memory that no tensor uses back to the device.
+    """Return unused memory to the device.
 
-    To be called outside the `except` block: while that is open, the traceback keeps the failed work's tensors alive.
+    Call it outside the `except` block: inside, the traceback keeps the failed work's tensors alive.
     """
     gc.collect()
     if torch.cuda.is_available():

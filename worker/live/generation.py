@@ -1,4 +1,4 @@
-"""Generating a prompt's continuation twice, with and without masks, as the two rows of one batch."""
+"""Continues a prompt with and without masks, as the two rows of one batch."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from keyscope.worker.model.taps import MaskReport, mask_coefficients
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to generate, already found possible."""
+    """An admitted request."""
 
     prompt_ids: list[int]
     masks: tuple[Mask, ...]
@@ -34,7 +34,7 @@ class Task:
 
 @dataclass(slots=True)
 class _Row:
-    """One branch as it grows. The token that ends it is one of its tokens, but no part of its text."""
+    """One branch as it grows. The end-of-text token counts as a token but not as text."""
 
     branch: Branch
     token_ids: list[int] = field(default_factory=list)
@@ -46,7 +46,7 @@ class _Row:
 
 
 class _Choice(NamedTuple):
-    """A token with its log-probability, and the most probable ones."""
+    """The chosen token with its log-probability, and the most probable tokens."""
 
     token_id: int
     logprob: float
@@ -69,14 +69,13 @@ class Generator:
 
     @torch.inference_mode()
     def run(self, task: Task, emit: Callable[[TokenEvent], None]) -> DoneEvent:
-        """Generate, emitting every token of either branch as it is taken; an exception of `emit` ends it at once.
+        """Generate, emitting each token of either branch as it is chosen; an exception from `emit` ends the generation.
 
-        Each step feeds both rows, so the shape of the batch never changes; a branch that took an end-of-text token
-        stays in the batch and adds nothing.
+        Every step feeds both rows, so the batch keeps its shape; a branch that has ended stays in it and adds nothing.
 
         Raises:
-            MaskNotApplied: the masks did not act on every pass of the model.
-            LogitsNotFinite: the factors drive the model out of the range of its numbers.
+            MaskNotApplied: the masks did not act on every forward pass.
+            LogitsNotFinite: the factors push activations beyond the range of the model's dtype.
         """
         started = time.perf_counter()
         rows = tuple(_Row(branch) for branch in BRANCHES)
@@ -101,12 +100,12 @@ class Generator:
         )
 
     def _prompt(self, task: Task) -> str:
-        """The prompt's text, without a BOS before it."""
+        """The prompt's text without the BOS."""
         bos, ids = self._model.facts.bos, task.prompt_ids
         return self.text.join(ids[len(bos) :] if ids[: len(bos)] == bos else ids)
 
     def _next_logits(self, ids: list[list[int]], cache: DynamicCache) -> Tensor:
-        """Logits after the last of these tokens, [rows, rows of the head], float32 on the CPU."""
+        """Logits after the last of these tokens, [rows, rows of the head], as float32 on the CPU."""
         token_ids = torch.tensor(ids, device=self._model.device)
         output = self._model.model(input_ids=token_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
         logits = output.logits[:, -1].float().cpu()
@@ -121,7 +120,7 @@ class Generator:
         for row, row_logits in growing:
             if not row_logits.isfinite().all():
                 raise LogitsNotFinite(
-                    f"the {row.branch} logits are no finite numbers at token {step}: choose factors nearer to 1"
+                    f"the {row.branch} logits are not finite at token {step}: choose factors closer to 1"
                 )
         for row, row_logits in growing:
             choice = self._choose(task, row_logits, draw)
@@ -130,7 +129,7 @@ class Generator:
             emit(self._event(row.branch, step, choice))
 
     def _choose(self, task: Task, logits: Tensor, draw: float) -> _Choice:
-        """Take a token the tokenizer knows; log-probabilities are over the whole head, before temperature."""
+        """Choose a token that the tokenizer knows; log-probabilities cover the whole head, before temperature."""
         logprobs = torch.log_softmax(logits, dim=0)
         scores = logprobs.masked_fill(~self._known, -torch.inf)
         token_id = choose(scores, task.temperature, draw)
@@ -156,18 +155,18 @@ class Generator:
 
 
 def first_divergence(one: Sequence[int], other: Sequence[int]) -> int | None:
-    """Index of the first token that differs or that only one of them has; None where they are equal."""
+    """Index of the first token that differs or that only one sequence has; None if they are equal."""
     return next((i for i, (left, right) in enumerate(zip_longest(one, other)) if left != right), None)
 
 
 def _applied(report: MaskReport, passes: int) -> Applied:
     if any(seen != passes for seen in report.steps.values()):
-        raise MaskNotApplied(f"of {passes} passes of the model, the masked layers saw {report.steps}")
+        raise MaskNotApplied(f"of {passes} forward passes, the masked layers saw {report.steps}")
     return Applied(keys=report.keys, positions=report.positions)
 
 
 def _stop_ids(model: CodeModel) -> frozenset[int]:
-    """The tokens that end a text: those of the model's generation settings, else the tokenizer's."""
+    """The tokens that end a text: those in the model's generation config, else the tokenizer's."""
     configured = getattr(model.model.generation_config, "eos_token_id", None)
     if configured is None:
         configured = model.tokenizer.eos_token_id
@@ -177,7 +176,7 @@ def _stop_ids(model: CodeModel) -> frozenset[int]:
 
 
 def _known_ids(model: CodeModel) -> Tensor:
-    """Which rows of the head stand for a token of the tokenizer, [rows of the head]."""
+    """Which rows of the head belong to a token of the tokenizer, [rows of the head]; the others are padding."""
     weight = model.head.weight
     assert isinstance(weight, Tensor)
     known = torch.zeros(len(weight), dtype=torch.bool)

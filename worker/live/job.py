@@ -1,4 +1,4 @@
-"""One analysis that somebody asked for: what it is, how far it is and what became of it."""
+"""One requested analysis: its settings, progress and outcome."""
 
 import secrets
 import threading
@@ -17,11 +17,11 @@ from keyscope.worker.progress import Advance, Pace
 
 _NOTES = 20
 Lend = Callable[[Callable[[], bool]], AbstractContextManager[Callable[[], None]]]
-"""Lends the model while it is wanted, as `Engine.lend` does."""
+"""The signature of `Engine.lend`."""
 
 
 class RunningJob:
-    """A job and the listener of its progress; one thread works at it, others look and may stop it."""
+    """A job, which is also the listener of its progress; one thread runs it, others read it and may stop it."""
 
     def __init__(self, asked: JobOptions, run: Path, analysis: Analysis, lend: Lend) -> None:
         self.id = secrets.token_hex(6)
@@ -41,44 +41,44 @@ class RunningJob:
 
     @property
     def active(self) -> bool:
-        """Whether it is still to be done, or being done."""
+        """Whether the job is queued or running."""
         return self.state in ACTIVE_JOB
 
     def same(self, other: "RunningJob") -> bool:
-        """Whether both come to the same file."""
+        """Whether both jobs would write the same file."""
         mine, its = self.analysis, other.analysis
         return (self.run, mine.kind, mine.part, mine.settings) == (other.run, its.kind, its.part, its.settings)
 
     def begin(self) -> None:
-        """Its turn has come."""
+        """Mark the job as running."""
         self.state, self._started = "running", datetime.now(UTC)
 
     def unwanted(self) -> None:
-        """Nobody wants it any more: a job that waits is cancelled at once, one that runs after its present batch."""
+        """Stop the job: at once if it is queued, after the current batch if it runs."""
         self._unwanted.set()
         if self.state == "queued":
             self.cancelled()
 
     def done(self, result: Path) -> None:
-        """It has written its file."""
+        """Mark the job as done, with the file it wrote."""
         self._result = result
         self._end("done")
 
     def cancelled(self) -> None:
-        """It was stopped."""
+        """Mark the job as cancelled."""
         self._end("cancelled")
 
     def failed(self, failure: KeyscopeError) -> None:
-        """It has come to nothing."""
+        """Mark the job as failed."""
         self._failure = failure
         self._end("failed")
 
     @contextmanager
     def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
-        """Work at a stage with the model, which live requests get whenever they want it.
+        """Borrow the model for a stage; live requests get it in between.
 
         Raises:
-            AnalysisCancelled: nobody wants the job any more; what the stage gives raises it, too.
+            AnalysisCancelled: the job was stopped; the yielded function raises it too.
         """
         with self._lent() as give_way:
             pace = Pace(total)
@@ -92,11 +92,10 @@ class RunningJob:
             yield advance
 
     def note(self, text: str) -> None:
-        """Keep the sentence."""
         self._notes.append(text)
 
     def shape(self, ahead: int) -> Job:
-        """The job as it is told, `ahead` jobs coming before it."""
+        """The job as the API shows it, with `ahead` jobs before it in the queue."""
         return Job(
             **self.asked.model_dump(include=set(JobOptions.model_fields)),
             id=self.id,
@@ -140,6 +139,4 @@ def _cancellation() -> Iterator[None]:
     try:
         yield
     except Cancelled:
-        raise AnalysisCancelled(
-            "somebody stopped the analysis: what it has done is kept for the next attempt"
-        ) from None
+        raise AnalysisCancelled("the analysis was stopped: its finished steps are kept for the next attempt") from None

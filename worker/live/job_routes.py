@@ -1,4 +1,4 @@
-"""The worker's endpoints for jobs: ask for an analysis of a run, see how far it is, stop it."""
+"""The worker's endpoints for jobs: start an analysis of a run, show its progress, stop it."""
 
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ _MEANINGS = {
     404: "The run, the analysis or the job does not exist",
     409: "The worker computes no analyses, or serves other weights",
     422: "A setting is wrong",
-    429: "The queue of jobs is full; Retry-After says when to try again",
+    429: "The queue of jobs is full; Retry-After says when to retry",
 }
 router = APIRouter(prefix="/jobs")
 
@@ -31,7 +31,7 @@ def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 @router.post("", status_code=202, responses=_failures(401, 404, 409, 422, 429))
 def start_job(body: WorkerJob, jobs: JobsOf) -> JobAnswer:
-    """Compute an analysis beside a run, after the jobs that wait already; live requests go before all of them."""
+    """Queue an analysis of a run; live requests take precedence over all jobs."""
     return JobAnswer(job=jobs.submit(body))
 
 
@@ -39,17 +39,17 @@ def start_job(body: WorkerJob, jobs: JobsOf) -> JobAnswer:
 def list_jobs(
     jobs: JobsOf, run: Annotated[str | None, Query(description="Only jobs of this run")] = None
 ) -> JobsAnswer:
-    """Jobs that wait, run, or lately ended."""
+    """Queued, running and recently ended jobs."""
     return JobsAnswer(jobs=list(jobs.list(run)))
 
 
 @router.get("/{job}", responses=_failures(401, 404))
 def show_job(job: str, jobs: JobsOf) -> JobAnswer:
-    """How far a job is."""
+    """A job and its progress."""
     return JobAnswer(job=jobs.get(job))
 
 
 @router.delete("/{job}", responses=_failures(401, 404))
 def cancel_job(job: str, jobs: JobsOf) -> JobAnswer:
-    """Stop a job: what it has done is kept, and the same job goes on from there."""
+    """Stop a job; its finished steps are kept, and the same job continues from there."""
     return JobAnswer(job=jobs.cancel(job))

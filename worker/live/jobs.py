@@ -1,4 +1,4 @@
-"""The jobs of a worker: analyses of runs, one after another, with the model that answers live requests, too."""
+"""A worker's jobs: analyses of runs, one after another, with the model that also serves live requests."""
 
 import threading
 from collections import deque
@@ -27,22 +27,22 @@ from keyscope.worker.live.job import RunningJob
 from keyscope.worker.model.code_model import CodeModel
 
 KEPT = 50
-"""Ended jobs that are still told of."""
+"""How many ended jobs are remembered."""
 _SECONDS_TO_WAIT = 60
 _SECONDS_TO_END = 10.0
 
 
 class Jobs:
-    """The queue of jobs and the thread that works at them.
+    """The queue of jobs and the thread that runs them.
 
-    Nothing but the analyses themselves is kept on disk: a job that dies with the process is forgotten, and the same
-    job asked for again goes on behind the steps that were done.
+    Jobs live in memory. After a restart the same job can be submitted again and continues after its last finished step,
+    because the analyses keep their steps on disk.
 
     Args:
         model: the model.
-        engine: whose model it is, and who lends it.
-        runs: directory of the run files; None computes nothing.
-        queue: most jobs waiting behind the one that runs.
+        engine: lends the model.
+        runs: directory of the run files; without it no jobs are accepted.
+        queue: how many jobs may wait while one runs.
     """
 
     def __init__(self, model: CodeModel, engine: Engine, runs: Path | None, queue: int) -> None:
@@ -58,15 +58,15 @@ class Jobs:
 
     @property
     def open(self) -> bool:
-        """Whether jobs are taken."""
+        """Whether jobs are accepted."""
         return self._runs is not None
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Give up what runs and what waits, and end the thread."""
+        """Cancel running and waiting jobs, and end the thread."""
         with self._changed:
             self._stopping = True
             for job in self._known:
@@ -77,13 +77,13 @@ class Jobs:
         self._thread.join(_SECONDS_TO_END)
 
     def submit(self, asked: WorkerJob) -> Job:
-        """Queue a job; one that is queued or running and comes to the same file is the answer.
+        """Queue a job; if an active job would write the same file, return that one instead.
 
         Raises:
-            NoJobs: the worker was not told where the runs are.
+            NoJobs: the worker was started without runs.
             OtherWeights: the run belongs to another model.
-            UnknownRun, UnknownAnalysis, InvalidSetting: what is asked for does not exist.
-            JobsFull: too many are waiting.
+            UnknownRun, UnknownAnalysis, InvalidSetting: the request names something that does not exist.
+            JobsFull: the queue is full.
         """
         run = self._find(asked)
         job = RunningJob(asked, run, make_analysis(asked.kind, asked.settings), self._engine.lend)
@@ -103,24 +103,24 @@ class Jobs:
             return self._shape(job)
 
     def list(self, run: str | None = None) -> Sequence[Job]:
-        """Every job there is or lately was, of one run or of all, the latest first."""
+        """Active and recent jobs, of one run or of all, the latest first."""
         with self._changed:
             return [self._shape(job) for job in self._known if run is None or job.asked.run == run]
 
     def get(self, name: str) -> Job:
-        """The job of that id.
+        """Look a job up by its id.
 
         Raises:
-            UnknownJob: there is none.
+            UnknownJob: there is no such job.
         """
         with self._changed:
             return self._shape(self._lookup(name))
 
     def cancel(self, name: str) -> Job:
-        """Stop a job; one that has ended stays as it is.
+        """Stop a job; one that has ended is left as it is.
 
         Raises:
-            UnknownJob: there is none.
+            UnknownJob: there is no such job.
         """
         with self._changed:
             job = self._lookup(name)
@@ -138,10 +138,10 @@ class Jobs:
         facts = self._model.facts
         if asked.weights_sha256 not in (None, facts.weights_sha256):
             raise OtherWeights(
-                f"this worker serves {facts.model_id} with weights {facts.weights_sha256[:12]}, the job is about weights "
-                f"{asked.weights_sha256[:12]!r}: start a worker with the model of the run"
+                f"this worker serves {facts.model_id} with weights {facts.weights_sha256[:12]}, the job is for weights "
+                f"{asked.weights_sha256[:12]!r}: start a worker with the run's model"
             )
-        # by what there is, never by a path that a client wrote
+        # choose among the files that exist: a path built from the request could leave the directory
         runs = {path.name.removesuffix(SUFFIX): path for path in sorted(self._runs.glob(f"*{SUFFIX}"))}
         if asked.run not in runs:
             raise UnknownRun(f"there is no run {asked.run!r} in the worker's runs: it has {', '.join(runs) or 'none'}")
@@ -150,7 +150,7 @@ class Jobs:
     def _lookup(self, name: str) -> RunningJob:
         job = next((job for job in self._known if job.id == name), None)
         if job is None:
-            raise UnknownJob(f"there is no job {name!r}: jobs are forgotten when the worker starts again")
+            raise UnknownJob(f"there is no job {name!r}: jobs are forgotten when the worker restarts")
         return job
 
     def _shape(self, job: RunningJob) -> Job:
@@ -180,7 +180,7 @@ class Jobs:
             return job
 
     def _do(self, job: RunningJob) -> KeyscopeError | None:
-        """Do a job to its end, whatever that is; returns why it failed."""
+        """Run a job to its end; return the error if it failed."""
         failure: KeyscopeError | None = None
         try:
             with open_subject(job.run, self._model, (), job) as subject:

@@ -1,4 +1,4 @@
-"""Answering what the model would say after every token of a text if it ended after each layer."""
+"""The logit lens: what the model would predict after each token of a text if it ended after each layer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from keyscope.worker.model.code_model import CodeModel
 
 @dataclass(frozen=True, slots=True)
 class LensTask:
-    """A text, already found possible."""
+    """An admitted request."""
 
     token_ids: list[int]
     first: int
-    """Index of the first token to look at."""
+    """Index of the first token to read."""
     top: int
 
 
 class LensReader:
-    """Looks at texts with one model."""
+    """Reads texts with one model."""
 
     def __init__(self, model: CodeModel, text: TokenText) -> None:
         self._model = model
@@ -31,7 +31,7 @@ class LensReader:
 
     @torch.inference_mode()
     def run(self, task: LensTask, _emit: Callable[[LensAnswer], None]) -> LensAnswer:
-        """Every layer's prediction at every token from the first on."""
+        """Return every layer's prediction after every token from `task.first` on."""
         model = self._model
         residuals: list[Tensor] = []
 
@@ -65,7 +65,7 @@ class LensReader:
         return cells
 
     def _logprobs(self, residual: Tensor) -> Tensor:
-        """Over the whole head, as generations have them; of the tokens that the tokenizer knows."""
+        """Log-probabilities [tokens, vocabulary], normalised over the whole head as in generations."""
         logits = self._model.head(self._model.final_norm(residual)).float()
         logprobs: Tensor = logits.log_softmax(dim=-1)[:, : self._model.facts.vocabulary]
         return logprobs

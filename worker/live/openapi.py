@@ -1,4 +1,4 @@
-"""The worker's OpenAPI description, with what the framework cannot know by itself: stream events and the token."""
+"""The worker's OpenAPI document, with the parts FastAPI cannot infer: stream events and the token."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ _EVENTS: tuple[type[BaseModel], ...] = (TokenEvent, DoneEvent)
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The whole description as JSON values."""
+    """Return the document as JSON values."""
     schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     components = schema["components"]
     for event in _EVENTS:

@@ -1,4 +1,4 @@
-"""What became of the code: does each branch still parse, which names came and went, how far are the branches apart?"""
+"""Compares the code of the two branches: whether each parses, which names came and went, how far apart they are."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -14,19 +14,19 @@ class _Reading(NamedTuple):
     """A text as a grammar reads it."""
 
     errors: tuple[int, ...]
-    """First bytes of what cannot be read, the unfinished end left out."""
+    """Start bytes of syntax errors, except those of an unfinished end."""
     unread: int
-    """Places that cannot be read, the unfinished end among them."""
+    """Number of syntax errors, including those of an unfinished end."""
     keywords: int
-    """Words that the language has for itself."""
+    """Number of keywords."""
     names: tuple[tuple[int, str], ...]
-    """Every name with its first byte."""
+    """Every name with its start byte."""
 
 
 def outcome(prompt: str, texts: Mapping[Branch, str], token_ids: Mapping[Branch, Sequence[int]]) -> CodeOutcome:
-    """Prompt and continuation of both branches, read in the language that fits the baseline best.
+    """Parse prompt and continuation of both branches in the language that fits the baseline best.
 
-    A text that stops in the middle of a construct is not broken there: only what cannot be read before its end counts.
+    A generation may stop in the middle of a construct, so only syntax errors before the end of the text count.
     """
     language = likeliest_language(prompt + texts["baseline"])
     begin = len(prompt.encode())
@@ -48,13 +48,13 @@ def outcome(prompt: str, texts: Mapping[Branch, str], token_ids: Mapping[Branch,
 
 
 def likeliest_language(text: str) -> str:
-    """The language whose grammar has the fewest places it cannot read, of several the one with the most keywords."""
+    """The language whose grammar finds the fewest syntax errors; among equals, the most keywords."""
     readings = {language: _read(text.encode(), language) for language in LANGUAGES}
     return min(LANGUAGES, key=lambda language: (readings[language].unread, -readings[language].keywords))
 
 
 def edit_distance(one: Sequence[int], other: Sequence[int]) -> int:
-    """Fewest tokens to insert, delete or replace to come from one to the other (Levenshtein)."""
+    """Levenshtein distance: the fewest tokens to insert, delete or replace to get from one to the other."""
     row = list(range(len(other) + 1))
     for number, mine in enumerate(one, start=1):
         above, row[0] = row[0], number
@@ -92,7 +92,7 @@ def _read(text: bytes, language: str) -> _Reading:
 
 
 def _nodes(cursor: TreeCursor) -> Iterator[Node]:
-    """Every node of a tree, without recursion since trees of broken code can be very deep."""
+    """Every node of a tree; without recursion, because trees of broken code can be very deep."""
     while True:
         assert cursor.node is not None
         yield cursor.node

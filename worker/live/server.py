@@ -1,4 +1,4 @@
-"""The live worker's HTTP server: a prompt continued with and without masks, as one answer or as a stream of events."""
+"""The live worker's HTTP server."""
 
 import logging
 import os
@@ -39,14 +39,14 @@ from keyscope.serving.clients import unless_gone
 from keyscope.serving.openapi import operation_id
 from keyscope.serving.streams import EVENT_STREAM, Closing
 from keyscope.worker.live import answers, job_routes
-from keyscope.worker.live.activations import ActivationReader, TextTask
+from keyscope.worker.live.activations import ActivationReader
 from keyscope.worker.live.admission import Admission
 from keyscope.worker.live.engine import Engine
 from keyscope.worker.live.errors import WorkerStopping
-from keyscope.worker.live.generation import Generator, Task
+from keyscope.worker.live.generation import Generator
 from keyscope.worker.live.guard import TokenGuard
 from keyscope.worker.live.jobs import Jobs
-from keyscope.worker.live.lens import LensReader, LensTask
+from keyscope.worker.live.lens import LensReader
 from keyscope.worker.live.metrics import Metrics
 from keyscope.worker.live.openapi import describe
 from keyscope.worker.live.settings import WorkerSettings
@@ -56,7 +56,7 @@ from keyscope.worker.model.load import load_model
 
 log = logging.getLogger(__name__)
 
-DESCRIPTION = "One code language model, its prompts continued with and without chosen keys masked."
+DESCRIPTION = "One code language model that continues prompts with and without masked keys."
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {
         "model": ErrorAnswer,
@@ -64,11 +64,14 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     },
     401: {"model": ErrorAnswer, "description": "The token is missing or wrong"},
     409: {"model": ErrorAnswer, "description": "The worker serves other weights"},
-    413: {"model": ErrorAnswer, "description": "Too many masks, or too large a body"},
+    413: {"model": ErrorAnswer, "description": "Too many masks, or the body is too large"},
     422: {"model": ErrorAnswer, "description": "A field is wrong, or a key does not exist or has two factors"},
-    429: {"model": ErrorAnswer, "description": "The queue is full; Retry-After says when to try again"},
+    429: {"model": ErrorAnswer, "description": "The queue is full; Retry-After says when to retry"},
     500: {"model": ErrorAnswer, "description": "The masks did not act, or the worker failed"},
-    503: {"model": ErrorAnswer, "description": "No turn in time, or no memory; Retry-After says when to try again"},
+    503: {
+        "model": ErrorAnswer,
+        "description": "The turn did not come in time, or memory ran out; Retry-After says when to retry",
+    },
 }
 
 T = TypeVar("T")
@@ -78,14 +81,14 @@ router = APIRouter()
 
 
 class Health(BaseModel):
-    """The worker takes requests."""
+    """The worker accepts requests."""
 
     ok: Literal[True] = True
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A loaded model and what answers requests for it."""
+    """A loaded model and everything that serves it."""
 
     model: CodeModel
     generator: Generator
@@ -96,30 +99,19 @@ class Service:
     jobs: Jobs
     metrics: Metrics
 
-    async def admit_text(self, body: WorkerActivations) -> TextTask:
-        """The text whose keys a request asks for; a refusal is counted."""
-        return await self._counted(self.admission.admit_text, body)
-
-    async def admit_lens(self, body: WorkerLens) -> LensTask:
-        """The text that a request asks to look at; a refusal is counted."""
-        return await self._counted(self.admission.admit_lens, body)
-
-    async def admit(self, body: WorkerGenerate) -> Task:
-        """The task a request asks for; a refusal is counted."""
-        return await self._counted(self.admission.admit, body)
-
-    async def _counted(self, admit: Callable[[B], T], body: B) -> T:
+    async def admit(self, check: Callable[[B], T], body: B) -> T:
+        """Check a request by one of the admission's methods; a refusal is counted."""
         try:
-            return await run_in_threadpool(admit, body)
+            return await run_in_threadpool(check, body)
         except KeyscopeError as error:
             self.metrics.ended(error.code)
             raise
 
 
 def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], object] = os._exit) -> FastAPI:
-    """The application that serves `settings.model`, which is loaded when the application starts.
+    """Return the application that serves `settings.model`; it loads the model when it starts.
 
-    `exit_process` is called with an exit status when the device is beyond repair and a new process has to take over.
+    `exit_process` is called with an exit status when the device fails and only a new process can continue.
     """
 
     @asynccontextmanager
@@ -170,7 +162,7 @@ ServiceOf = Annotated[Service, Depends(_service)]
 
 @router.get("/healthz", responses={503: {"model": ErrorAnswer}})
 def healthz(service: ServiceOf) -> Health:
-    """Whether the worker takes requests; open to everybody."""
+    """Whether the worker accepts requests; needs no token."""
     if not service.engine.alive:
         raise WorkerStopping("the worker is shutting down", retry_after=5)
     return Health()
@@ -178,7 +170,7 @@ def healthz(service: ServiceOf) -> Health:
 
 @router.get("/info", responses={401: _REFUSALS[401]})
 def info(service: ServiceOf) -> WorkerInfo:
-    """Which model this is, what it accepts and how busy it is."""
+    """The served model, its limits and how busy the worker is."""
     facts = service.model.facts
     return WorkerInfo(
         model_id=facts.model_id,
@@ -197,19 +189,19 @@ def info(service: ServiceOf) -> WorkerInfo:
 
 @router.get("/metrics", response_class=Response)
 def metrics(service: ServiceOf) -> Response:
-    """Counts and durations, in the format of Prometheus."""
+    """Counters and durations in Prometheus format."""
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.post("/generate", response_model=GenerateAnswer, responses=_REFUSALS)
 async def generate(body: WorkerGenerate, request: Request, service: ServiceOf) -> Any:
-    """Continue a prompt twice: as the model is, and with coefficients of the masked keys multiplied by their factors.
+    """Continue a prompt twice: unmasked, and with the coefficients of masked keys multiplied by their factors.
 
     With `Accept: text/event-stream` the answer is a stream: a `token` event for each token of either branch, then one
-    `done` or `error` event; whatever goes wrong before the first token is answered with its status instead. The token
-    that ends a branch is listed with its log-probability, but is no part of the branch's text.
+    `done` or `error` event; errors before the first token are answered with their status instead. The token that ends
+    a branch is listed with its log-probability but is not part of the branch's text.
     """
-    task = await service.admit(body)
+    task = await service.admit(service.admission.admit, body)
     ticket = service.engine.submit(partial(service.generator.run, task), size=len(BRANCHES) * task.new_tokens)
     async with AsyncExitStack() as at_end:
         at_end.callback(service.engine.cancel, ticket)
@@ -223,20 +215,20 @@ async def generate(body: WorkerGenerate, request: Request, service: ServiceOf) -
 
 @router.post("/activations", responses=_REFUSALS)
 async def activations(body: WorkerActivations, request: Request, service: ServiceOf) -> ActivationsAnswer:
-    """Which keys are behind a token of a text, and what each gave to the next token, exactly."""
-    task = await service.admit_text(body)
+    """The keys behind a token of a text, and the exact contribution of each to the next token."""
+    task = await service.admit(service.admission.admit_text, body)
     return await _one_answer(request, service.engine, partial(service.reader.run, task))
 
 
 @router.post("/lens", responses=_REFUSALS)
 async def lens(body: WorkerLens, request: Request, service: ServiceOf) -> LensAnswer:
-    """What the model would say after each token of a text if it ended after each layer."""
-    task = await service.admit_lens(body)
+    """What the model would predict after each token of a text if it ended after each layer."""
+    task = await service.admit(service.admission.admit_lens, body)
     return await _one_answer(request, service.engine, partial(service.lens.run, task))
 
 
 async def _one_answer(request: Request, engine: Engine, work: Work[T]) -> T:
-    """The answer of work that emits nothing before it."""
+    """Queue work that has a single event, and return it."""
     ticket = engine.submit(work, size=1)
     async with AsyncExitStack() as at_end:
         at_end.callback(engine.cancel, ticket)

@@ -1,4 +1,4 @@
-"""The settings of the live worker, each read from `KEYSCOPE_WORKER_…` in the environment."""
+"""The settings of the live worker, read from `KEYSCOPE_WORKER_…` variables."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from keyscope.worker.model.source import DEFAULT_CACHE, ModelSource
 
 MIN_MASKS = 4096
-"""Every worker takes at least so many masks."""
+"""Every worker accepts at least this many masks."""
 
 
 class WorkerSettings(BaseSettings):
-    """What the worker needs to know; every field is a variable `KEYSCOPE_WORKER_FIELD` of the environment."""
+    """The worker's settings; each field is read from the variable `KEYSCOPE_WORKER_FIELD`."""
 
     model_config = SettingsConfigDict(
         env_prefix="KEYSCOPE_WORKER_", extra="ignore", env_ignore_empty=True, protected_namespaces=()
@@ -23,23 +23,24 @@ class WorkerSettings(BaseSettings):
     dtype: str = Field(
         "auto", description="float32, float64, bfloat16 or float16; auto: as stored on CUDA, else float32"
     )
-    device: str = Field("auto", description="cpu, cuda or cuda:1; auto: CUDA where there is one")
+    device: str = Field("auto", description="cpu, cuda or cuda:1; auto: CUDA if available")
     cache: Path = Field(DEFAULT_CACHE, description="Directory for converted GGUF files")
     runs: Path | None = Field(
-        None, description="Directory with the run files, to compute analyses beside them; none computes none"
+        None, description="Directory with the run files; without it the worker computes no analyses"
     )
     host: str = Field("127.0.0.1", description="Address the worker listens on")
     port: int = Field(8001, ge=0, le=65535, description="Port the worker listens on; 0 takes a free one")
-    token: SecretStr | None = Field(None, description="Secret that clients send as a bearer token; none asks for none")
+    token: SecretStr | None = Field(
+        None, description="Secret that clients must send as a bearer token; without it no token is needed"
+    )
     prompt_tokens: int = Field(2048, ge=1, description="Longest prompt, in tokens; the model's context may allow less")
     new_tokens: int = Field(512, ge=1, description="Most tokens to generate; the model's context may allow less")
-    masks: int = Field(MIN_MASKS, ge=MIN_MASKS, description="Most masked keys of one request")
-    queue: int = Field(16, ge=1, description="Most requests waiting behind the one that runs")
-    queue_timeout: float = Field(60.0, gt=0, description="Longest wait of a request for its turn, in seconds")
-    jobs: int = Field(8, ge=1, description="Most analyses waiting behind the one that is computed")
+    masks: int = Field(MIN_MASKS, ge=MIN_MASKS, description="Most masked keys in one request")
+    queue: int = Field(16, ge=1, description="Most requests waiting while one runs")
+    queue_timeout: float = Field(60.0, gt=0, description="Longest time a request waits for its turn, in seconds")
+    jobs: int = Field(8, ge=1, description="Most analyses waiting while one is computed")
     body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body, in bytes")
 
     @property
     def source(self) -> ModelSource:
-        """The model to load."""
         return ModelSource(self.model, self.revision, self.dtype, self.device, self.cache)

@@ -1,4 +1,4 @@
-"""A request's place in the queue, and the way of its events from the thread that works to the coroutine that waits."""
+"""A request's place in the queue, and the channel from the engine's thread to the request's coroutine."""
 
 import asyncio
 import threading
@@ -10,15 +10,15 @@ from keyscope.contract.errors import KeyscopeError
 
 E = TypeVar("E")
 Work = Callable[[Callable[[E], None]], E]
-"""Work that emits events by calling its argument, and returns the last one."""
+"""A function that emits events by calling its argument, and returns the last one."""
 
 
 class Cancelled(Exception):
-    """Raised in the work of a request that nobody waits for any more."""
+    """Raised inside work whose client has gone."""
 
 
 class Ticket(Generic[E]):
-    """A request's place in the queue, and then the events of its work."""
+    """A request's place in the queue, then a stream of its events; emitted in one thread, awaited in another."""
 
     def __init__(self, work: Work[E], size: int) -> None:
         self.work = work
@@ -31,10 +31,10 @@ class Ticket(Generic[E]):
         self._loop = asyncio.get_running_loop()
 
     def emit(self, event: E) -> None:
-        """Hand an event on; called by the work.
+        """Send an event to the request; called by the work.
 
         Raises:
-            Cancelled: nobody waits for it.
+            Cancelled: the client has gone.
         """
         if self.gone.is_set():
             raise Cancelled
@@ -42,18 +42,18 @@ class Ticket(Generic[E]):
         self._tell(event)
 
     def start(self) -> None:
-        """Say that the ticket's turn has come, or that it never will."""
+        """Wake `Engine.turn`: the work begins, or it has failed before its turn."""
         self._call(self.started.set)
 
     def finish(self, last: E | KeyscopeError | None) -> None:
-        """Hand on the last event, or the error that ended the work."""
+        """Send the last event, or the error that ended the work."""
         if last is not None:
             self._tell(last)
         self._tell(None)
         self.start()
 
     async def __aiter__(self) -> AsyncIterator[E]:
-        """The events; an error that ended the work is raised."""
+        """Yield the events; raise the error that ended the work."""
         while (event := await self._events.get()) is not None:
             if isinstance(event, KeyscopeError):
                 raise event
@@ -65,5 +65,5 @@ class Ticket(Generic[E]):
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:  # the loop is closed: nobody is there to hear
+        except RuntimeError:  # the loop is closed, so the client has gone too
             self.gone.set()

@@ -1,4 +1,4 @@
-"""Proof at load time that a model does what its family's entry says, by experiment on one prompt."""
+"""Checking at load time, by experiment on one prompt, that a model behaves as its family's entry says."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,17 +14,20 @@ from keyscope.worker.model.taps import mask_coefficients, read_coefficients
 
 PROMPT = "def add(left, right):\n    return left + right\n"
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10, torch.bfloat16: 0.25, torch.float16: 0.02}
-"""Largest difference of a logit allowed between two ways to compute it, in units of the largest logit (at least 1)."""
+"""Largest difference allowed between two computations of a logit, relative to the largest logit (at least 1).
+
+The two differ in the order of their sums only, so the bounds follow from each dtype's precision and the depth of models.
+"""
 
 
 @torch.no_grad()
 def check_model(model: CodeModel, seed: int = 0) -> None:
-    """Check hooks, masking, what the keys read and the last layer's lens.
+    """Check hooks, masking, the input of the keys, and the last layer's lens.
 
     Raises:
-        ModelCheckFailed: hooks do not fire once per layer, masking a coefficient differs from zeroing its value or its
-            key, the keys read something else than the norm gives, or the last block's output through final norm and
-            head is not the logits.
+        ModelCheckFailed: hooks do not fire once per layer; masking a coefficient differs from zeroing its value or key;
+            the keys do not read the norm's output; or the last block's output through final norm and head differs from
+            the logits.
     """
     ids = model.tokenizer(PROMPT, return_tensors="pt")["input_ids"].to(model.device)
     _check_shapes(model)
@@ -52,7 +55,11 @@ def _check_hooks(model: CodeModel, ids: Tensor) -> None:
 
 
 def _check_mask(model: CodeModel, ids: Tensor, seed: int) -> None:
-    """Masking a key's coefficient has to equal zeroing its value, and its key, on the key of a layer that writes most here."""
+    """Masking a coefficient must equal zeroing the key's value, and its key vector if the activation maps 0 to 0.
+
+    Tested on the key that writes most in a random layer: on most others, masking hardly changes anything, so a mask
+    without effect would pass.
+    """
     active: dict[int, Tensor] = {}
     with read_coefficients(model, lambda layer, c: active.__setitem__(layer, c.abs().amax(dim=(0, 1)).float())):
         plain = model.logits(ids)
@@ -69,10 +76,10 @@ def _check_mask(model: CodeModel, ids: Tensor, seed: int) -> None:
             zeroed = model.logits(ids)
         what = f"masking {KeyId(layer, index)} differs from zeroing its {name}"
         _compare(model, masked, zeroed, what)
-        # in half precision the tolerance is wider than what a key does: a mask that does nothing would be within it
+        # in half precision the tolerance exceeds the effect of one key, so a mask that does nothing would pass it
         effect, error = _largest(zeroed - plain), _largest(masked - zeroed)
         if error > max(effect / 2, TOLERANCE[torch.float32] * max(1.0, _largest(plain))):
-            raise ModelCheckFailed(f"{what}: by {error:.3g} where zeroing it changes logits by {effect:.3g}")
+            raise ModelCheckFailed(f"{what} by {error:.3g}, while zeroing changes logits by {effect:.3g}")
 
 
 def _key_of(feed_forward: FeedForward, index: int) -> list[Tensor]:
@@ -93,7 +100,7 @@ def _zeroed(*weights: Tensor) -> Iterator[None]:
 
 
 def _check_norms(model: CodeModel, ids: Tensor) -> None:
-    """The keys of every layer have to read what its norm gives."""
+    """The keys of every layer must read exactly the output of its norm."""
     normed: dict[int, Tensor] = {}
     read: dict[int, Tensor] = {}
     hooks = []
@@ -107,7 +114,9 @@ def _check_norms(model: CodeModel, ids: Tensor) -> None:
             hook.remove()
     for layer in range(len(model.layers)):
         if layer not in read or layer not in normed or not torch.equal(read[layer], normed[layer]):
-            raise ModelCheckFailed(f"the keys of layer {layer} do not read what the norm named in the table gives")
+            raise ModelCheckFailed(
+                f"the keys of layer {layer} do not read the output of the norm named in the table of families"
+            )
 
 
 def _keep_output(into: dict[int, Tensor], layer: int) -> Callable[[object, object, Tensor], None]:
@@ -137,8 +146,8 @@ def _compare(model: CodeModel, one: Tensor, other: Tensor, what: str) -> None:
     scale = max(1.0, _largest(other))
     error = _largest(one - other)
     allowed = TOLERANCE[model.dtype] * scale
-    if not error <= allowed:
-        raise ModelCheckFailed(f"{what}: by {error:.3g} where {allowed:.3g} is allowed for {model.dtype}")
+    if not error <= allowed:  # not `>`: an error of NaN has to fail too
+        raise ModelCheckFailed(f"{what} by {error:.3g}, more than the {allowed:.3g} allowed for {model.dtype}")
 
 
 def _largest(numbers: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""A loaded code language model with its feed-forward layers laid open."""
+"""A loaded code language model and its feed-forward layers."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from keyscope.worker.model.families import Family
 
 @dataclass(frozen=True, slots=True)
 class FeedForward:
-    """One layer's key-value memory."""
+    """The key-value memory of one layer."""
 
     layer: int
     block: nn.Module
@@ -27,7 +27,7 @@ class FeedForward:
 
     @property
     def n_keys(self) -> int:
-        """Keys of this layer: the width of the down projection's input."""
+        """Number of keys: the width of the down projection's input."""
         return self.values.shape[0]
 
     @property
@@ -37,7 +37,7 @@ class FeedForward:
 
     @property
     def keys(self) -> Tensor:
-        """Key vectors, [keys, width]; of a gated layer those of the gate, which decides whether a key fires."""
+        """Key vectors, [keys, width]; in a gated layer the gate's rows, which decide whether a key fires."""
         return _rows_by_output(self.gate if self.gate is not None else self.up)
 
     @property
@@ -47,7 +47,7 @@ class FeedForward:
 
     @property
     def biases(self) -> Tensor | None:
-        """Bias of each key, [keys], where the layer has one."""
+        """Bias of each key, [keys], if the layer has biases."""
         bias = getattr(self.gate if self.gate is not None else self.up, "bias", None)
         return bias if isinstance(bias, Tensor) else None
 
@@ -65,67 +65,72 @@ class CodeModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.layers[0].values.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Number type of the weights, and so of the coefficients."""
+        """Dtype of the weights, and so of the coefficients."""
         return self.layers[0].values.dtype
 
     @property
+    def default_batch(self) -> int:
+        """Windows in one forward pass where nobody asks for another number: small on a CPU, where more gain nothing."""
+        return 8 if self.device.type == "cpu" else 32
+
+    @property
     def context_length(self) -> int:
-        """Positions the model can attend to."""
+        """Most positions the model can attend to."""
         config = self.model.config
         return int(getattr(config, "max_position_embeddings", None) or config.n_positions)
 
     @cached_property
     def first_keys(self) -> npt.NDArray[np.int64]:
-        """Number of each layer's first key when keys are counted through all layers, and how many there are in all."""
+        """Number of each layer's first key, counted through all layers, and last the number of all keys."""
         return np.concatenate([[0], np.cumsum(self.facts.keys_per_layer)])
 
     @cached_property
     def head(self) -> nn.Module:
-        """The output embedding, from normed residual to logits."""
+        """The output embedding: normed residual to logits."""
         head: nn.Module = self.model.get_output_embeddings()
         return head
 
     @cached_property
     def unembedding(self) -> Tensor:
-        """Rows of the head for tokens the tokenizer knows, [vocabulary, width]; padding rows are cut off."""
+        """Rows of the head for the tokenizer's tokens, [vocabulary, width], without padding rows."""
         weight = self.head.weight
         assert isinstance(weight, Tensor)
         return weight.detach()[: self.facts.vocabulary]
 
     @cached_property
     def exact_unembedding(self) -> Tensor:
-        """The same in float32 at least, a copy where the model is in half precision."""
+        """`unembedding` in at least float32: a copy if the model is in half precision."""
         return self.unembedding.to(torch.promote_types(self.unembedding.dtype, torch.float32))
 
     def run_body(self, token_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Forward without the head: [rows, tokens] → normed residual [rows, tokens, width]. Hooks fire on the way."""
+        """Run the model without its head: [rows, tokens] → normed residual [rows, tokens, width]. Hooks fire."""
         output = self.model.base_model(input_ids=token_ids, attention_mask=attention_mask, use_cache=False)
         hidden = output.last_hidden_state
         assert isinstance(hidden, Tensor)
         return hidden
 
     def logits(self, token_ids: Tensor) -> Tensor:
-        """[rows, tokens] → [rows, tokens, rows of the head]."""
+        """Run the model: [rows, tokens] → [rows, tokens, rows of the head]."""
         logits = self.model(input_ids=token_ids, use_cache=False).logits
         assert isinstance(logits, Tensor)
         return logits
 
     def wait(self) -> None:
-        """Until the device has done all that it was asked, for a clock that is read next."""
+        """Wait for the device to finish, so a clock read next measures the work and not its launch."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def project(self, vectors: Tensor, normed: bool) -> Tensor:
-        """What vectors added to the residual do to each token's logit, [n, width] → [n, vocabulary].
+        """The change of each token's logit by vectors added to the residual, [n, width] → [n, vocabulary].
 
-        Raw: E·v. Normed: L(v) = E(gamma ⊙ center(v)), the exact change at a frozen scale of the final norm; center
-        subtracts the mean for a LayerNorm and does nothing for an RMSNorm. Biases stay out, they belong to no key.
-        Vectors in half precision are projected in float32, for rounded logits have many a tie on top.
+        Raw: E·v. Normed: L(v) = E(gamma ⊙ center(v)), the exact change if the scale of the final norm is frozen; center
+        subtracts the mean for a LayerNorm and does nothing for an RMSNorm. Biases are left out: they belong to no key.
+        Half-precision vectors are projected in float32, because rounded logits often tie at the top.
         """
         vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
         if normed:

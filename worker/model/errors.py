@@ -1,57 +1,57 @@
-"""What can go wrong with a model."""
+"""Errors of models."""
 
 from keyscope.contract.errors import KeyscopeError
 
 
 class ModelNotFound(KeyscopeError):
-    """No model of that name: neither a folder, nor a GGUF file, nor a repository of the hub that can be reached."""
+    """No model of that name: no folder, no GGUF file, and no repository of the hub within reach."""
 
     code = "model_not_found"
     status = 404
 
 
 class ModelUnreadable(KeyscopeError):
-    """A model that is there and cannot be loaded: files are missing, cut short or contradict each other."""
+    """The model exists but cannot be loaded: files are missing, truncated or inconsistent."""
 
     code = "model_unreadable"
     status = 400
 
 
 class UnknownArchitecture(KeyscopeError):
-    """A model whose feed-forward layers are not described in the table of families."""
+    """The table of families does not have the model's architecture."""
 
     code = "unknown_architecture"
     status = 400
 
 
 class ModelCheckFailed(KeyscopeError):
-    """A model that does not behave as its family's entry says, so that no number read from it could be trusted."""
+    """The model does not behave as its family's entry says, so no number read from it could be trusted."""
 
     code = "model_check_failed"
 
 
 class UnknownKey(KeyscopeError):
-    """A key with a layer or index that the model does not have."""
+    """The model does not have a key's layer or index."""
 
     code = "unknown_key"
     status = 422
 
 
 class MaskNotApplied(KeyscopeError):
-    """A mask was set and did not act."""
+    """A mask was set but did not act."""
 
     code = "mask_not_applied"
 
 
 class LogitsNotFinite(KeyscopeError):
-    """Factors so large that the model's logits are no numbers any more."""
+    """The logits are not finite, because masks have too large factors."""
 
     code = "logits_not_finite"
     status = 422
 
 
 class DeviceUnavailable(KeyscopeError):
-    """A device or a number type that this machine does not have."""
+    """This machine does not have the device or dtype."""
 
     code = "device_unavailable"
     status = 400

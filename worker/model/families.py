@@ -1,7 +1,7 @@
-"""Where each architecture keeps its feed-forward layers: one table, one entry a family.
+"""Where each architecture keeps its feed-forward layers: one table with one entry per family.
 
 The coefficient of a key is the input of the down projection; masking it equals zeroing the key's row and bias, or the
-value's column. To add an architecture, add its `model_type` here and a tiny configuration to the tests: loading proves
+value's column. To add an architecture, add its `model_type` here and a tiny configuration to the tests: loading checks
 the entry by experiment (`keyscope.worker.model.check`).
 """
 
@@ -14,7 +14,7 @@ from keyscope.worker.model.errors import UnknownArchitecture
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Module paths of one architecture: `layers` and `final_norm` from the model, the others from a block."""
+    """Module paths of one architecture: `layers` and `final_norm` relative to the model, the others to a block."""
 
     layers: str
     up: str
@@ -92,14 +92,14 @@ FAMILIES: dict[str, Family] = {
 
 
 def family_of(model_type: str) -> Family:
-    """The entry of an architecture.
+    """Find the entry of an architecture.
 
     Raises:
-        UnknownArchitecture: there is none; the message lists those there are.
+        UnknownArchitecture: the table has none; the message lists what it has.
     """
     try:
         return FAMILIES[model_type]
     except KeyError:
         raise UnknownArchitecture(
-            f"the architecture {model_type!r} is not known to Keyscope; it knows {', '.join(sorted(FAMILIES))}"
+            f"Keyscope does not know the architecture {model_type!r}; it knows {', '.join(sorted(FAMILIES))}"
         ) from None

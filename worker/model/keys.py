@@ -1,4 +1,4 @@
-"""Which keys a model has."""
+"""Checking keys against a model."""
 
 from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import ModelFacts
@@ -6,10 +6,10 @@ from keyscope.worker.model.errors import UnknownKey
 
 
 def check_key(facts: ModelFacts, key: KeyId) -> None:
-    """Nothing, for a key of the model.
+    """Check that a model has a key.
 
     Raises:
-        UnknownKey: the model does not have it.
+        UnknownKey: it does not.
     """
     if key.layer >= facts.n_layers:
         raise UnknownKey(f"there is no key {key}: {facts.model_id} has layers 0 to {facts.n_layers - 1}")

@@ -1,4 +1,4 @@
-"""Loading a model by name, with its feed-forward layers found by family and proved by experiment."""
+"""Loading a model by name: its feed-forward layers are found by family and checked by experiment."""
 
 import hashlib
 import operator
@@ -29,9 +29,9 @@ def load_model(source: ModelSource) -> CodeModel:
 
     Raises:
         ModelNotFound: there is no such model.
-        ModelUnreadable: its files are missing, cut short or contradict each other.
-        UnknownArchitecture: its family has no entry.
-        DeviceUnavailable: the device or number type is not there.
+        ModelUnreadable: its files are missing, truncated or inconsistent.
+        UnknownArchitecture: the table of families does not have its architecture.
+        DeviceUnavailable: this machine does not have the device or dtype.
         ModelCheckFailed: the model does not behave as its family's entry says.
     """
     device = find_device(source.device)
@@ -65,19 +65,19 @@ def _readable(source: ModelSource) -> Iterator[None]:
 
 
 def _model_type(folder: Path) -> str:
-    """The architecture as the configuration names it, whether transformers knows it or not."""
+    """The architecture named in the configuration, even if transformers does not know it."""
     return str(PreTrainedConfig.get_config_dict(folder)[0].get("model_type"))
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if not isinstance(tokenizer, PreTrainedTokenizerFast) or not tokenizer(PROMPT)["input_ids"]:
-        raise ValueError("it has no fast tokenizer (tokenizer.json), which token positions need")
+        raise ValueError("it has no fast tokenizer (tokenizer.json), which is needed for token positions")
     return tokenizer
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name, `auto` being CUDA where there is one.
+    """Find a device by name; `auto` is CUDA if available, else the CPU.
 
     Raises:
         DeviceUnavailable: this machine does not have it.
@@ -87,11 +87,11 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceUnavailable(f"{name!r} is no device: write cpu, cuda or cuda:1") from error
+        raise DeviceUnavailable(f"{name!r} is not a device: use cpu, cuda or cuda:1") from error
     if device.type not in ("cpu", "cuda"):
         raise DeviceUnavailable(f"models run on cpu and cuda, not on {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceUnavailable(f"the device {name} is not there: CUDA devices found: {torch.cuda.device_count()}")
+        raise DeviceUnavailable(f"there is no device {name}: CUDA devices found: {torch.cuda.device_count()}")
     return device
 
 
@@ -102,7 +102,7 @@ def _dtype(name: str, device: torch.device, config: Any) -> torch.dtype:
     try:
         return DTYPES[name]
     except KeyError:
-        raise DeviceUnavailable(f"{name!r} is no number type: write auto, {', '.join(DTYPES)}") from None
+        raise DeviceUnavailable(f"{name!r} is not a dtype: use auto, {', '.join(DTYPES)}") from None
 
 
 def _feed_forwards(model: nn.Module, family: Family) -> tuple[FeedForward, ...]:
@@ -118,8 +118,8 @@ def _feed_forwards(model: nn.Module, family: Family) -> tuple[FeedForward, ...]:
         )
         if not found.values.is_floating_point():
             raise ModelCheckFailed(
-                f"layer {number} stores its values as {found.values.dtype}: quantised weights cannot be read as vectors, "
-                "use the model before quantisation"
+                f"layer {number} stores its values as {found.values.dtype}: quantised weights cannot be read as vectors; "
+                "use the unquantised model"
             )
         layers.append(found)
     return tuple(layers)

@@ -1,4 +1,4 @@
-"""What to load, said without loading anything: this module imports no torch."""
+"""Which model to load; this module imports no torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,8 @@ class ModelSource:
     """Local folder, GGUF file or hub name."""
     revision: str | None = None
     dtype: str = "auto"
-    """float32, float64, bfloat16 or float16; `auto`: as stored on CUDA, float32 on the CPU, where halves are slow."""
+    """float32, float64, bfloat16, float16 or `auto`: as stored on CUDA, float32 on the CPU, where half precision is slow."""
     device: str = "auto"
-    """`auto`: CUDA if there, else CPU."""
+    """`auto`: CUDA if available, else the CPU."""
     cache: Path = DEFAULT_CACHE
-    """Where converted GGUF files are kept."""
+    """Folder of converted GGUF files."""

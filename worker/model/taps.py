@@ -1,17 +1,17 @@
-"""Reading and masking coefficients, both at one place: the input of the down projection.
+"""Reads and masks coefficients at the input of the down projection.
 
-Hooks exist only inside a `with` block and are gone after it, whatever happened in between.
+Hooks live inside a `with` block and are removed when it ends, also after errors.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
 
-from keyscope.contract.keys import Mask
+from keyscope.contract.keys import Mask, Operation, Scale
 from keyscope.worker.model.code_model import CodeModel, FeedForward
 from keyscope.worker.model.errors import MaskNotApplied
 
@@ -21,9 +21,9 @@ Change = Callable[[Tensor], Tensor]
 
 @contextmanager
 def read_coefficients(model: CodeModel, consume: Consume) -> Iterator[None]:
-    """Call `consume(layer, coefficients)` in every forward, coefficients being [rows, tokens, keys].
+    """Call `consume(layer, coefficients)` in every forward pass; coefficients are [rows, tokens, keys].
 
-    The tensor is the model's own and lives on only as long as the call: reduce it, keep no view of it.
+    The tensor belongs to the model and is valid only during the call: reduce or copy it, keep no view of it.
     """
 
     def tap(feed_forward: FeedForward) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -37,9 +37,9 @@ def read_coefficients(model: CodeModel, consume: Consume) -> Iterator[None]:
 
 @contextmanager
 def read_before_activation(model: CodeModel, consume: Consume) -> Iterator[None]:
-    """Like `read_coefficients`, with max(0, pre-activation) of each key in place of its coefficient.
+    """Like `read_coefficients`, but with max(0, pre-activation) of each key instead of its coefficient.
 
-    For layers without gate only: the output of the up projection is what the activation function is applied to.
+    Only for layers without a gate, where the activation function is applied to the output of the up projection.
     """
 
     def tap(feed_forward: FeedForward) -> Callable[[nn.Module, Any, Tensor], None]:
@@ -51,21 +51,34 @@ def read_before_activation(model: CodeModel, consume: Consume) -> Iterator[None]
         yield
 
 
-@contextmanager
-def change_coefficients(model: CodeModel, changes: Mapping[int, Change]) -> Iterator[None]:
-    """Put `changes[layer](coefficients)` in the place of a layer's coefficients in every forward of the block.
+@dataclass
+class MaskReport:
+    """What changes of coefficients really did."""
 
-    For masks that are the same for all rows, as analyses want them by the hundred; coefficients are [rows, tokens,
-    keys], and the model's own tensor is not to be written to.
+    keys: int = 0
+    positions: int = 0
+    """Token positions that passed the first changed layer."""
+    steps: dict[int, int] = field(default_factory=dict)
+    """Forward passes seen by each changed layer."""
+
+
+@contextmanager
+def change_coefficients(model: CodeModel, changes: Mapping[int, Change]) -> Iterator[MaskReport]:
+    """Replace a layer's coefficients by `changes[layer](coefficients)` in every forward of the block.
+
+    Coefficients are [rows, tokens, keys]; a change must not write to the tensor that it is given.
 
     Raises:
         MaskNotApplied: one of the layers saw no forward pass, or fewer than the others.
     """
-    passes = dict.fromkeys(changes, 0)
+    report = MaskReport(steps=dict.fromkeys(changes, 0))
+    first = min(changes, default=None)
 
     def tap(layer: int, change: Change) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
         def replace(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            passes[layer] += 1
+            report.steps[layer] += 1
+            if layer == first:
+                report.positions += inputs[0].shape[1]
             return (change(inputs[0]), *inputs[1:])
 
         return replace
@@ -73,66 +86,56 @@ def change_coefficients(model: CodeModel, changes: Mapping[int, Change]) -> Iter
     with ExitStack() as hooks:
         for layer, change in changes.items():
             hooks.callback(model.layers[layer].down.register_forward_pre_hook(tap(layer, change)).remove)
-        yield
-    if changes and (len(set(passes.values())) != 1 or 0 in passes.values()):
-        raise MaskNotApplied(f"the masks on layers {sorted(changes)} did not act on every pass: passes seen {passes}")
-
-
-@dataclass
-class MaskReport:
-    """What a mask really did."""
-
-    keys: int
-    positions: int = 0
-    steps: dict[int, int] = field(default_factory=dict)
-    """Forward passes seen by each masked layer."""
+        yield report
+    # reached only without an exception; a layer that some pass skipped would be a mask that silently did nothing
+    if changes and (len(set(report.steps.values())) != 1 or 0 in report.steps.values()):
+        raise MaskNotApplied(
+            f"the masks on layers {sorted(changes)} did not act on every pass: passes seen {report.steps}"
+        )
 
 
 @contextmanager
 def mask_coefficients(model: CodeModel, rows: Sequence[Sequence[Mask]]) -> Iterator[MaskReport]:
-    """Multiply coefficients by their masks' factors in every forward of the block, row by row of the batch.
+    """Apply masks in every forward of the block, each row of the batch its own.
 
     Args:
         model: the model.
-        rows: the masks of each row of the batches to come; an empty sequence leaves a row exactly as it is.
+        rows: the masks of each row of the batches to come; a row without masks stays exactly as it is.
 
     Raises:
         MaskNotApplied: a layer with masks saw no forward pass, or fewer than the others.
     """
-    factors = _factors(model, rows)
-    report = MaskReport(keys=len({mask.key for masks in rows for mask in masks}), steps=dict.fromkeys(factors, 0))
-    first = min(factors, default=None)
-
-    def tap(layer: int, index: Tensor, factor: Tensor) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
-        def scale(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            coefficients = inputs[0].clone()
-            coefficients[..., index] *= factor[:, None, :]
-            report.steps[layer] += 1
-            if layer == first:
-                report.positions += coefficients.shape[1]
-            return (coefficients, *inputs[1:])
-
-        return scale
-
-    with ExitStack() as hooks:
-        for layer, (index, factor) in factors.items():
-            hooks.callback(model.layers[layer].down.register_forward_pre_hook(tap(layer, index, factor)).remove)
-        yield report
-    if factors and (len(set(report.steps.values())) != 1 or report.positions == 0):
-        raise MaskNotApplied(
-            f"the masks on layers {sorted(factors)} did not act on every pass: passes seen {report.steps}"
-        )
-
-
-def _factors(model: CodeModel, rows: Sequence[Sequence[Mask]]) -> dict[int, tuple[Tensor, Tensor]]:
-    """For each masked layer the masked indices [n] and every row's factors [rows, n], 1 where a row has no mask."""
-    by_layer: dict[int, dict[int, dict[int, float]]] = {}
+    by_layer: dict[int, dict[int, dict[int, Operation]]] = {}
     for row, masks in enumerate(rows):
         for mask in masks:
-            by_layer.setdefault(mask.key.layer, {}).setdefault(mask.key.index, {})[row] = mask.factor
-    factors = {}
-    for layer, columns in sorted(by_layer.items()):
-        table = [[column.get(row, 1.0) for column in columns.values()] for row in range(len(rows))]
-        index = torch.tensor(list(columns), device=model.device)
-        factors[layer] = index, torch.tensor(table, dtype=model.dtype, device=model.device)
-    return factors
+            by_layer.setdefault(mask.key.layer, {}).setdefault(mask.key.index, {})[row] = mask.operation
+    changes = {layer: _change(model, keys, len(rows)) for layer, keys in sorted(by_layer.items())}
+    with change_coefficients(model, changes) as report:
+        report.keys = sum(map(len, by_layer.values()))
+        yield report
+
+
+def _change(model: CodeModel, keys: Mapping[int, Mapping[int, Operation]], rows: int) -> Change:
+    """What the masks of one layer do to its coefficients; `keys[index][row]` is the operation on a key in a row.
+
+    This is the one place where an operation becomes arithmetic.
+    """
+    index = torch.tensor(list(keys), device=model.device)
+    # [rows, masked keys]; a factor of 1 leaves the rows that do not mask the key unchanged to the last bit
+    table = [[_factor(key[row]) if row in key else 1.0 for key in keys.values()] for row in range(rows)]
+    factor = torch.tensor(table, dtype=model.dtype, device=model.device)
+
+    def apply(coefficients: Tensor) -> Tensor:
+        changed = coefficients.clone()
+        changed[..., index] *= factor[:, None, :]
+        return changed
+
+    return apply
+
+
+def _factor(operation: Operation) -> float:
+    match operation:
+        case Scale(factor):
+            return factor
+        case _:
+            assert_never(operation)

@@ -1,4 +1,4 @@
-"""The exact bytes behind every token of a tokenizer."""
+"""The exact bytes of every token of a tokenizer."""
 
 import json
 from typing import Any
@@ -7,10 +7,10 @@ from transformers import PreTrainedTokenizerFast
 
 
 def token_bytes(tokenizer: PreTrainedTokenizerFast) -> list[bytes]:
-    """The bytes each token id stands for; ids without a token are empty.
+    """The bytes of each token id; empty for ids without a token.
 
-    Joined, the tokens of a text give its UTF-8 bytes (for SentencePiece-like tokenizers with the space they put in
-    front). A token alone need not be valid UTF-8.
+    Joined, the tokens of a text give its UTF-8 bytes, for SentencePiece-like tokenizers with the space they add in front.
+    A single token need not be valid UTF-8.
     """
     spelled = json.loads(tokenizer.backend_tokenizer.to_str())
     added = {token["id"]: token["content"] for token in spelled["added_tokens"]}
@@ -29,12 +29,12 @@ def token_bytes(tokenizer: PreTrainedTokenizerFast) -> list[bytes]:
 
 
 def vocabulary_size(tokenizer: PreTrainedTokenizerFast) -> int:
-    """One more than the highest token id; a tokenizer with unused ids has fewer tokens than that."""
+    """One more than the highest token id: more than the number of tokens if some ids are unused."""
     return 1 + max(tokenizer.get_vocab().values())
 
 
 def prefix_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """The special tokens (BOS) that the tokenizer by itself puts in front of a text."""
+    """The special tokens (BOS) the tokenizer adds in front of a text."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]
     for start in range(len(whole) - len(plain) + 1):
@@ -50,7 +50,7 @@ def _types(decoder: dict[str, Any] | None) -> set[str]:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """The printable stand-ins of byte-level BPE (GPT-2): printable bytes stand for themselves, others are moved up."""
+    """The characters that byte-level BPE (GPT-2) writes for bytes: printable bytes stay, others are moved past 255."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     moved = [byte for byte in range(256) if byte not in plain]
     return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(moved)}

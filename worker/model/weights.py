@@ -1,4 +1,4 @@
-"""From what a person calls a model (folder, GGUF file or hub name) to a folder with its weights and their sha256."""
+"""Resolving a model's name (folder, GGUF file or hub name) to a folder with its weights and their sha256."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ _NOT_WEIGHTS = ["*.msgpack", "*.h5", "*.ot", "*.onnx", "*.onnx_data", "onnx/*", 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A local folder that transformers can load, and which weights these are."""
+    """A local folder that transformers can load, and the identity of its weights."""
 
     folder: Path
     model_id: str
@@ -34,10 +34,10 @@ class Weights:
 
 
 def find_weights(model_id: str, revision: str | None, cache: Path) -> Weights:
-    """Resolve a local folder, a GGUF file (converted once, below `cache`) or a hub name.
+    """Resolve a local folder, a GGUF file (converted once into `cache`) or a hub name.
 
     Raises:
-        ModelNotFound: none of the three has it.
+        ModelNotFound: it is none of the three.
     """
     path = Path(model_id).expanduser()
     if path.is_dir():
@@ -50,22 +50,22 @@ def find_weights(model_id: str, revision: str | None, cache: Path) -> Weights:
 
 
 def read_model(folder: Path, **options: Any) -> PreTrainedModel:
-    """The model of a folder, every weight read from its files.
+    """Read a model, every weight from its files.
 
     Raises:
-        ModelUnreadable: a weight is missing, which transformers would have filled with random numbers.
+        ModelUnreadable: a weight is missing; transformers would fill it with random numbers.
     """
     loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
-        raise ModelUnreadable(f"{folder}: {len(missing)} weights are not in its files, the first is {missing[0]}")
+        raise ModelUnreadable(f"{folder} lacks {len(missing)} weights, the first is {missing[0]}")
     assert isinstance(model, PreTrainedModel)
     return model
 
 
 def _local(folder: Path) -> Weights:
     if not (folder / "config.json").is_file():
-        raise ModelNotFound(f"the folder {folder} holds no model: it has no config.json")
+        raise ModelNotFound(f"the folder {folder} has no model: it has no config.json")
     origin = folder / _ORIGIN
     if origin.is_file():
         facts = json.loads(origin.read_text("utf-8"))
@@ -76,7 +76,7 @@ def _local(folder: Path) -> Weights:
 def _sha256_of(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not files:
-        raise ModelNotFound(f"the folder {folder} holds no weights: neither *.safetensors nor pytorch_model*.bin")
+        raise ModelNotFound(f"the folder {folder} has no weights: neither *.safetensors nor pytorch_model*.bin")
     if len(files) == 1:
         return _file_sha256(files[0])
     lines = "".join(f"{file.name} {_file_sha256(file)}\n" for file in files)
@@ -95,21 +95,21 @@ def _from_hub(model_id: str, revision: str | None) -> Weights:
             names = HfApi().list_repo_files(model_id, revision=revision)
             if any(name.endswith(".safetensors") for name in names):
                 ignored.append("*.bin")
-        except (HTTPError, OSError):  # offline: what an earlier download left in the cache may do
+        except (HTTPError, OSError):  # offline: an earlier download in the cache may do
             pass
         folder = Path(snapshot_download(model_id, revision=revision, ignore_patterns=ignored))
     except HFValidationError as error:
-        raise ModelNotFound(f"{model_id!r} is neither a folder, nor a GGUF file, nor a name of the hub") from error
+        raise ModelNotFound(f"{model_id!r} is neither a folder, nor a GGUF file, nor a hub name") from error
     except (HTTPError, LocalEntryNotFoundError, OSError) as error:
         at = f" at revision {revision}" if revision else ""
         raise ModelNotFound(
-            f"{model_id!r}{at} is no local folder or GGUF file, and the hub did not give it: {_first_line(error)}"
+            f"{model_id!r}{at} is not a local folder or GGUF file, and the hub did not return it: {_first_line(error)}"
         ) from error
     return Weights(folder, model_id, folder.name, _sha256_of(folder))
 
 
 def _from_gguf(file: Path, cache: Path) -> Weights:
-    """Convert to float32 safetensors once; later loads read those (seconds against a minute)."""
+    """Convert to float32 safetensors once, which later loads read in seconds instead of a minute."""
     sha256 = _file_sha256(file)
     folder = cache / "gguf" / f"{file.stem}-{sha256[:12]}"
     if not (folder / _ORIGIN).is_file():

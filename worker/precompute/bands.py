@@ -1,10 +1,10 @@
-"""Cutting rank bands, a random band and a silent band from the samples of a key's whole range."""
+"""Cutting rank bands, a random band and a silent band from a key's samples."""
 
 import numpy as np
 import numpy.typing as npt
 
 from keyscope.contract import bins
-from keyscope.worker.precompute.partial import Entries
+from keyscope.worker.precompute.entries import Entries
 from keyscope.worker.precompute.sampling import RANDOM_GROUPS
 
 BANDS = ("0-50", "50-80", "80-95", "random", "silent")
@@ -19,14 +19,14 @@ def cut_bands(
     """Sort samples of one layer and language into bands.
 
     Args:
-        samples: best samples of every group.
-        triggers: the keys' triggers: a place listed there is in no rank band.
-        window_histogram: [keys, N_BINS], how many windows have their largest coefficient in each bin.
+        samples: the samples kept in every group.
+        triggers: the keys' triggers; a place among them is in no rank band.
+        window_histogram: [keys, N_BINS], number of windows by the bin of their largest coefficient.
         first_key: number of the layer's first key.
 
     Returns:
-        The samples that are in a band, ordered by key, band, then coefficient descending, at most `PER_BAND` a band and
-        one a file; the number of each one's band in `BANDS`; its quantile among the windows the key fires in.
+        The samples in a band, sorted by key, band and falling coefficient, at most `PER_BAND` per band and one per file;
+        the index of each one's band in `BANDS`; its quantile among the windows the key fires in.
     """
     quantiles = _quantiles(samples.key - first_key, samples.value, window_histogram)
     bands = np.select(
@@ -37,9 +37,11 @@ def cut_bands(
     ranked = bands < BANDS.index("random")
     bands[ranked & _listed(samples, triggers)] = _NONE
 
+    # lexsort compares by its last key first. One sample per file and band, the one of highest priority …
     order = np.lexsort((-samples.score, samples.file, bands, samples.key))
     order = order[bands[order] != _NONE]
     order = order[_first_of(samples.key[order], bands[order], samples.file[order])]
+    # … then per band the few of highest priority, a random choice, before they are sorted by coefficient for reading
     order = order[np.lexsort((-samples.score[order], bands[order], samples.key[order]))]
     order = order[rank_in(samples.key[order], bands[order]) < PER_BAND]
     order = order[np.lexsort((samples.file[order], -samples.value[order], bands[order], samples.key[order]))]
@@ -47,14 +49,14 @@ def cut_bands(
 
 
 def rank_in(*lists: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """Position of each row among the neighbouring rows that are equal in all columns, from 0."""
+    """Position of each row within its run of adjacent rows that are equal in all columns, from 0."""
     n = len(lists[0])
     starts = np.flatnonzero(_first_of(*lists))
     return np.arange(n) - np.repeat(starts, np.diff(starts, append=n))
 
 
 def _first_of(*columns: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
-    """Whether a row differs from the one before in any column."""
+    """Whether each row differs from the one before in any column."""
     differs = np.zeros(len(columns[0]), dtype=bool)
     if len(differs):
         differs[0] = True
@@ -64,7 +66,7 @@ def _first_of(*columns: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
 
 
 def _listed(samples: Entries, triggers: Entries) -> npt.NDArray[np.bool_]:
-    """Whether a sample is one of its key's triggers."""
+    """Whether each sample is one of its key's triggers."""
 
     def places(entries: Entries) -> npt.NDArray[np.void]:
         return np.rec.fromarrays([entries.key, entries.file, entries.position])
@@ -75,12 +77,13 @@ def _listed(samples: Entries, triggers: Entries) -> npt.NDArray[np.bool_]:
 def _quantiles(
     keys: npt.NDArray[np.int64], values: npt.NDArray[np.float32], histogram: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Share of the windows a key fires in whose largest coefficient is smaller, interpolated inside a bin."""
+    """Share of the windows a key fires in with a smaller largest coefficient, interpolated linearly within a bin."""
     firing = histogram[:, bins.HALF :]
     below = np.cumsum(firing, axis=1) - firing
     total = np.maximum(firing.sum(axis=1), 1)
     edges = _EDGES[bins.HALF :]
     place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, bins.HALF - 1)
+    # the outermost bin has no upper edge: treat it as one octave
     low, high = edges[place], np.where(np.isinf(edges[place + 1]), 2 * edges[place], edges[place + 1])
     inside = np.clip((values - low) / (high - low), 0, 1)
     quantiles: npt.NDArray[np.float64] = (below[keys, place] + inside * firing[keys, place]) / total[keys]

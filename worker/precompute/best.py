@@ -1,74 +1,87 @@
-"""The kernel of the precompute: the best few entries of very many lists, kept while candidates stream by."""
+"""The kernel of the precompute: the best few entries of very many lists, kept while candidates stream past."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-NO_FILE = torch.iinfo(torch.int32).max
+NO_OWNER = torch.iinfo(torch.int32).max
+"""Owner of an empty slot. As the highest number it loses every tie, so an empty slot is replaced first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Entries on offer, each tensor [n]: at most one a list is better than what the list holds, or many are."""
+    """Entries on offer, each tensor [n]; a list may get any number of them."""
 
     lists: Tensor
     scores: Tensor
-    files: Tensor
+    owners: Tensor
     positions: Tensor
     values: Tensor
 
     def take(self, chosen: Tensor) -> "Candidates":
-        """Those at the given indices."""
+        """The candidates at some indices."""
         return Candidates(
-            self.lists[chosen], self.scores[chosen], self.files[chosen], self.positions[chosen], self.values[chosen]
+            self.lists[chosen], self.scores[chosen], self.owners[chosen], self.positions[chosen], self.values[chosen]
         )
 
 
 class BestEntries:
-    """For each of `lists` lists the best `slots` entries, one a file.
+    """For each of `lists` lists the best `slots` entries, at most one per owner.
 
-    The order is total: score descending, then file ascending (files are numbered in the order of source and path), then
-    position ascending. A file competes with itself first: its better entry replaces its other one. What is kept
-    depends on the set of candidates alone, not on the order or the batches they come in; of two entries of one file
-    with equal scores the earlier position has to be offered first.
+    An owner is what may hold one place in a list: a file, or in `geva2021`, where every token competes, a token of the
+    corpus. The order is total: score descending, then owner ascending (files are numbered by source and path), then
+    position ascending. An owner competes with itself first: its better entry replaces its other one. What is kept
+    depends on the set of candidates alone, not on their order or batches, which makes shards mergeable; only of two
+    entries of one owner with equal scores must the earlier position be offered first.
 
-    State, all on one device: `scores` [lists, slots] float32 (-inf: empty), `files` and `positions` int32 and `values`
-    float32 of the same shape.
+    State, all on one device and of shape [lists, slots]: `scores` float32 (-inf: empty), `owners` and `positions` int32,
+    `values` float32.
     """
 
     def __init__(self, lists: int, slots: int, device: torch.device, floor: Tensor | None = None) -> None:
-        """Start empty; entries scoring below `floor` [lists] are known not to be needed and are not kept."""
+        """Start empty; entries that score below `floor` [lists] are not kept."""
         shape = (lists, slots)
         self.scores = torch.full(shape, -torch.inf, device=device)
-        self.files = torch.full(shape, NO_FILE, dtype=torch.int32, device=device)
+        self.owners = torch.full(shape, NO_OWNER, dtype=torch.int32, device=device)
         self.positions = torch.zeros(shape, dtype=torch.int32, device=device)
         self.values = torch.zeros(shape, device=device)
         self.floor = torch.full((lists,), -torch.inf, device=device) if floor is None else floor
+        # the entry of each list that goes next, cached so that wants() reads one number per list and not all slots
         self._worst_score = torch.full((lists,), -torch.inf, device=device)
-        self._worst_file = torch.full((lists,), NO_FILE, dtype=torch.int32, device=device)
+        self._worst_owner = torch.full((lists,), NO_OWNER, dtype=torch.int32, device=device)
         self._worst_slot = torch.zeros(lists, dtype=torch.int64, device=device)
 
-    def wants(self, scores: Tensor, files: Tensor, lists: Tensor | None = None) -> Tensor:
-        """Which candidates might get in: better than the list's last entry and not below its floor.
+    @property
+    def n_filled(self) -> int:
+        """Entries kept."""
+        return int((self.owners != NO_OWNER).sum())
+
+    def wants(self, scores: Tensor, owners: Tensor, lists: Tensor | None = None) -> Tensor:
+        """Which candidates might get in: better than the list's worst entry and not below its floor.
+
+        A cheap filter on the device: once the lists are full it rejects almost all of a batch, and only what passes is
+        located and offered.
 
         Args:
-            scores: [..., lists] where `lists` is left out, any shape otherwise.
-            files: broadcastable to `scores`.
-            lists: the list of each candidate, of the shape of `scores`.
+            scores: [..., lists] without `lists`, any shape with it.
+            owners: broadcastable to `scores`.
+            lists: the list of each candidate, shaped like `scores`.
         """
         worst = self._worst_score if lists is None else self._worst_score[lists]
-        worst_file = self._worst_file if lists is None else self._worst_file[lists]
+        worst_owner = self._worst_owner if lists is None else self._worst_owner[lists]
         floor = self.floor if lists is None else self.floor[lists]
-        return ((scores > worst) | ((scores == worst) & (files < worst_file))) & (scores >= floor)
+        # at the floor itself an entry may still win by its owner, so >= there
+        return ((scores > worst) | ((scores == worst) & (owners < worst_owner))) & (scores >= floor)
 
     def offer(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
-        """Keep what is good enough.
+        """Keep the candidates that are good enough.
 
         Returns:
-            Indices of the candidates that got in, in the order they did, and the flat slot (list * slots + slot) each
-            was written to. A slot may come twice; the later one holds.
+            Indices of the candidates that got in, in that order, and the flat slot (list * slots + slot) each was
+            written to. A slot may occur twice; the later one counts.
         """
+        # a scatter with two candidates for one list would write one of them at random, so each turn has one per list
         taken, slots = [], []
         for turn in _turns(candidates.lists):
             chosen, slot = self._offer_distinct(candidates.take(turn))
@@ -77,33 +90,35 @@ class BestEntries:
         return torch.cat(taken), torch.cat(slots)
 
     def _offer_distinct(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
-        """Offer candidates of lists that are all different."""
+        """Offer candidates whose lists all differ."""
         lists = candidates.lists
-        same = self.files[lists] == candidates.files[:, None]
+        # at most one slot has the candidate's owner; argmax of an all-false row is 0, which torch.where then ignores
+        same = self.owners[lists] == candidates.owners[:, None]
         slot = torch.where(same.any(dim=1), same.to(torch.int8).argmax(dim=1), self._worst_slot[lists])
         replaces_own = candidates.scores > self.scores[lists, slot]
         accepted = torch.where(
-            same.any(dim=1), replaces_own, self.wants(candidates.scores, candidates.files, lists)
+            same.any(dim=1), replaces_own, self.wants(candidates.scores, candidates.owners, lists)
         ).nonzero()[:, 0]
         lists, slot = lists[accepted], slot[accepted]
         self.scores[lists, slot] = candidates.scores[accepted]
-        self.files[lists, slot] = candidates.files[accepted]
+        self.owners[lists, slot] = candidates.owners[accepted]
         self.positions[lists, slot] = candidates.positions[accepted]
         self.values[lists, slot] = candidates.values[accepted]
         self._find_worst(lists)
         return accepted, lists * self.scores.shape[1] + slot
 
     def _find_worst(self, lists: Tensor) -> None:
+        # of equal worst scores the highest owner goes first; empty slots are -inf with NO_OWNER, the highest of all
         scores = self.scores[lists]
         worst = scores.amin(dim=1)
-        files = torch.where(scores == worst[:, None], self.files[lists], -1)
+        owners = torch.where(scores == worst[:, None], self.owners[lists], -1)
         self._worst_score[lists] = worst
-        self._worst_file[lists] = files.amax(dim=1)
-        self._worst_slot[lists] = files.argmax(dim=1)
+        self._worst_owner[lists] = owners.amax(dim=1)
+        self._worst_slot[lists] = owners.argmax(dim=1)
 
 
 def _turns(lists: Tensor) -> list[Tensor]:
-    """Split indices so that no list comes twice in a turn, earlier candidates of a list in earlier turns."""
+    """Split indices into turns in which no list occurs twice; earlier candidates of a list get earlier turns."""
     if len(lists) == 0:
         return [torch.zeros(0, dtype=torch.int64, device=lists.device)]
     ordered, order = torch.sort(lists, stable=True)

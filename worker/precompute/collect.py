@@ -1,6 +1,7 @@
-"""What happens to the coefficients of every layer in the forward pass: reduced at once, never kept."""
+"""Reducing each layer's coefficients during the forward pass; none are kept."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from torch.nn import functional
 from keyscope.contract.manifest import RunSettings
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute import sampling
-from keyscope.worker.precompute.best import BestEntries, Candidates
+from keyscope.worker.precompute.best import NO_OWNER, BestEntries, Candidates
+from keyscope.worker.precompute.entries import Entries
 from keyscope.worker.precompute.moments import HistogramAccumulator, MomentsAccumulator
 from keyscope.worker.precompute.presets import PROCEDURES
 from keyscope.worker.precompute.spool import ContextSpool
@@ -21,39 +23,39 @@ from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Batch, token_noise, window_noise
 
 _BLOCK = 16
-"""Tokens a block: a maximum is located by its block's maximum first, which is cheaper than an argmax of all tokens."""
+"""Tokens per block: locating a maximum by its block first is cheaper than an argmax over all tokens."""
 _CHUNK_BYTES = 2 << 20
-"""Coefficients the moments are taken of at once on a CPU, to stay in its cache."""
+"""Bytes of coefficients the moments are computed on at once on a CPU, to stay in its cache."""
 
 
 def polarities(gated: bool) -> tuple[str, ...]:
-    """`max`, and for gated layers, whose coefficients can be strongly negative, `min` as well."""
+    """`max`, and also `min` for gated layers, whose coefficients can be strongly negative."""
     return ("max", "min") if gated else ("max",)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """What the accumulators need to know of the windows of a batch, or of one of its rows; tensors on the device."""
+    """What the accumulators need to know about the windows of a batch or of one of its rows; tensors on the device."""
 
     files: Tensor
     starts: Tensor
     numbers: Tensor
-    """Number of each window's first token in the corpus."""
+    """Number of each window's first token, counted through the corpus."""
     noise: Tensor
     sampled: Tensor
-    """Flat indices (row * tokens + token) of the tokens that enter the histogram."""
+    """Flat indices (row * tokens + token) of the tokens sampled for the histogram."""
     spans: tuple[slice, ...]
-    """Rows of each file; a batch holds a file's windows in a row."""
+    """Rows of each file; a file's windows are adjacent in a batch."""
 
     def best_per_file(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """The highest score of each file and the first row that has it, both [files, keys], from [rows, keys]."""
+        """The highest score of each file and the first row with it, both [files, keys], from [rows, keys]."""
         best = [scores[span].max(dim=0) for span in self.spans]
         rows = [found.indices + span.start for found, span in zip(best, self.spans, strict=True)]
         return torch.stack([found.values for found in best]), torch.stack(rows)
 
 
 class Collector:
-    """Accumulators of all layers for one shard; `consume` is called by the hooks of a forward over `batch`."""
+    """Accumulators of all layers for one shard: `start` a batch, then let the forward's hooks call `consume`."""
 
     def __init__(
         self,
@@ -68,11 +70,13 @@ class Collector:
         Args:
             model: the model whose layers are read.
             store: the corpus.
-            settings: of the run.
-            floors: per polarity and layer, [keys]: scores below are known not to reach the run's triggers.
-            scratch: an empty folder for contexts.
+            settings: the run's.
+            floors: per polarity and layer, [keys]: lower scores cannot reach the run's triggers.
+            scratch: an empty folder for the contexts.
         """
         self._prefix = len(model.facts.bos)
+        self._first_keys = model.first_keys
+        self._every_token = PROCEDURES[settings.preset].every_token
         self._store = store
         self._settings = settings
         self._device = model.device
@@ -89,21 +93,35 @@ class Collector:
             for each in model.layers
         ]
 
-    def file_and_position(
-        self, files: npt.NDArray[np.int32], positions: npt.NDArray[np.int32]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Where triggers stand, whose entries are keyed by file or, where every token competes, by token number."""
-        if not PROCEDURES[self._settings.preset].every_token:
-            return files, positions
-        found = np.searchsorted(self._store.offsets, files, side="right") - 1
-        return found.astype(np.int32), (files - self._store.offsets[found]).astype(np.int32)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The polarities collected, then `samples`."""
+        return tuple(self.layers[0].lists)
+
+    def count(self, name: str) -> int:
+        """Entries of all layers under one of `names`."""
+        return sum(layer.lists[name].n_filled for layer in self.layers)
+
+    def entries(self, name: str) -> Iterator[Entries]:
+        """The entries under one of `names`, one layer after another."""
+        for number, layer in enumerate(self.layers):
+            entries = layer.entries(name, int(self._first_keys[number]))
+            yield self._placed(entries) if self._every_token and name != "samples" else entries
+
+    def _placed(self, entries: Entries) -> Entries:
+        """Turn owners that are token numbers into files and positions."""
+        number = entries.file
+        file = np.searchsorted(self._store.offsets, number, side="right") - 1
+        position = (number - self._store.offsets[file]).astype(np.int32)
+        return replace(entries, file=file.astype(np.int32), position=position)
 
     def start(self, batch: Batch) -> None:
-        """Say which windows the next forward runs over."""
+        """Announce the windows of the next forward."""
         longest = batch.windows[0].length
         files = np.array([window.file for window in batch.windows], dtype=np.int32)
         starts = np.array([window.start for window in batch.windows], dtype=np.int32)
         numbers = (self._store.offsets[files] + starts).astype(np.int32)
+        # 31 bits: sampling.priorities hashes in int64 without overflow
         noise = (window_noise(self._store, batch.windows, self._settings.seed) >> np.uint64(33)).astype(np.int64)
         every = np.uint64(self._settings.histogram_every)
         drawn = token_noise(self._store, batch.windows, longest, self._settings.seed) % every == 0
@@ -122,15 +140,17 @@ class Collector:
                 ),
             )
 
+        # padding must never count, so a batch with padding is reduced row by row; all but the tails of files are even
         if batch.even:
             self._rows = [rows(slice(0, len(batch.windows)), longest)]
         else:
             self._rows = [rows(slice(row, row + 1), window.length) for row, window in enumerate(batch.windows)]
 
     def consume(self, layer: int, coefficients: Tensor) -> None:
-        """Reduce one layer's coefficients, [windows, prefix + longest, keys]; padding and prefix never count."""
+        """Reduce one layer's coefficients, [windows, prefix + longest, keys], without padding and prefix."""
         for chosen, length, rows in self._rows:
             part = coefficients[chosen, self._prefix : self._prefix + length]
+            # float32 is exact for half precision, and scores of all dtypes then compare and tie alike
             self.layers[layer].add(part.float(), rows)
 
 
@@ -150,9 +170,10 @@ class LayerCollector:
         self.keys = keys
         self.best = {name: BestEntries(keys, settings.top_k, device, floor) for name, floor in floors.items()}
         self.samples = BestEntries(keys * sampling.N_GROUPS, sampling.SLOTS, device)
+        self.lists = {**self.best, "samples": self.samples}
         self.spools = {
             name: ContextSpool(scratch / f"{layer}-{name}.contexts", entries.scores.numel(), width)
-            for name, entries in (*self.best.items(), ("samples", self.samples))
+            for name, entries in self.lists.items()
         }
         self.moments = MomentsAccumulator(keys, device)
         self.token_histogram = HistogramAccumulator(keys, device)
@@ -163,7 +184,7 @@ class LayerCollector:
         self._key_groups = torch.arange(keys, device=device) * sampling.N_GROUPS
 
     def add(self, coefficients: Tensor, rows: _Rows) -> None:
-        """Count windows without padding, [windows, tokens, keys] float32."""
+        """Take in windows without padding, [windows, tokens, keys] float32."""
         extremes = _Extremes(coefficients)
         self._add_statistics(coefficients, rows, extremes.scores)
         for name, best in self.best.items():
@@ -174,8 +195,27 @@ class LayerCollector:
                 self._add_entries(name, best, signed, rows)
         self._add_samples(extremes, rows)
 
+    def entries(self, name: str, first_key: int) -> Entries:
+        """The entries collected under `name`, with the layer's keys counted from `first_key`."""
+        best = self.lists[name]
+        lists, slots = (best.owners != NO_OWNER).nonzero(as_tuple=True)
+        contexts, scale = self.spools[name].read((lists * best.owners.shape[1] + slots).cpu().numpy())
+        number = lists.cpu().numpy()
+        groups = sampling.N_GROUPS if name == "samples" else 1
+        return Entries(
+            key=first_key + number // groups,
+            group=(number % groups).astype(np.int8),
+            score=best.scores[lists, slots].cpu().numpy(),
+            file=best.owners[lists, slots].cpu().numpy(),
+            position=best.positions[lists, slots].cpu().numpy(),
+            value=best.values[lists, slots].cpu().numpy(),
+            scale=scale,
+            contexts=contexts,
+        )
+
     def _add_statistics(self, coefficients: Tensor, rows: _Rows, largest: Tensor) -> None:
         tokens = coefficients.reshape(-1, self.keys)
+        # the moments read a chunk several times: in cache on a CPU, in one launch per operation on a GPU
         on_host = coefficients.device.type == "cpu"
         for chunk in tokens.split(max(1, _CHUNK_BYTES // (4 * self.keys)) if on_host else len(tokens)):
             self.moments.add(chunk)
@@ -183,6 +223,7 @@ class LayerCollector:
         self.window_histogram.add(largest)
 
     def _add_entries(self, name: str, best: BestEntries, extremes: "_Extremes", rows: _Rows) -> None:
+        # a file has one entry per key, so only its best window is offered: one comparison per file instead of per window
         scores, best_rows = rows.best_per_file(extremes.scores)
         files = rows.files[best_rows[:, 0]]
         file, key = best.wants(scores, files[:, None]).nonzero(as_tuple=True)
@@ -200,9 +241,9 @@ class LayerCollector:
     def _add_every_token(
         self, name: str, best: BestEntries, coefficients: Tensor, extremes: "_Extremes", rows: _Rows
     ) -> None:
-        """Offer the best tokens of each key; entries are keyed by the token's number in the corpus, so none replaces another."""
+        """Offer the best tokens of each key; each token owns its entry, so none replaces another."""
         tokens, slots = coefficients.shape[1], best.scores.shape[1]
-        # stable, so that of equal scores the earlier token comes first
+        # stable: of equal scores the earlier token comes first
         scores, order = (extremes.sign * coefficients.flatten(0, 1)).sort(dim=0, descending=True, stable=True)
         scores, order = scores[:slots], order[:slots]
         numbers = rows.numbers[order // tokens] + (order % tokens).int()
@@ -216,6 +257,8 @@ class LayerCollector:
         self.spools[name].write(slot, extremes.contexts(row, token, key[taken], self._offsets))
 
     def _add_samples(self, extremes: "_Extremes", rows: _Rows) -> None:
+        # samples are the windows with the highest hash priority, not a reservoir: a hash depends on neither order nor
+        # batches, so equal runs keep equal samples and those of shards merge by taking the best again
         priority = sampling.priorities(rows.noise, self._key_noise)
         best, best_rows = rows.best_per_file(priority)
         anywhere = self._key_groups + sampling.random_groups(rows.files[best_rows[:, 0]], self._key_noise)
@@ -227,7 +270,7 @@ class LayerCollector:
     def _offer_samples(
         self, lists: Tensor, priority: Tensor, from_rows: Tensor, extremes: "_Extremes", rows: _Rows
     ) -> None:
-        """Offer candidates [n, keys], each standing in the row that `from_rows` says."""
+        """Offer candidates [n, keys], each from the row given in `from_rows`."""
         place, key = self.samples.wants(priority, rows.files[from_rows], lists).nonzero(as_tuple=True)
         if len(place) == 0:
             return
@@ -253,8 +296,8 @@ def _spans(files: npt.NDArray[np.int32]) -> tuple[slice, ...]:
 class _Extremes:
     """The largest (sign 1) or smallest (sign -1) coefficient of every window and key, and where it is.
 
-    `scores` [windows, keys] are the extremes times the sign, so that more is better. Only the places somebody asks for
-    are located: first the block of tokens, then the token in it.
+    `scores` [windows, keys] are the extremes times the sign: higher is better. Places are located only on request, first
+    the block of tokens, then the token in it.
     """
 
     def __init__(self, coefficients: Tensor, sign: int = 1) -> None:
@@ -262,6 +305,7 @@ class _Extremes:
         self._tokens = coefficients.shape[1]
         padding = -self._tokens % _BLOCK
         if padding:
+            # infinitely bad, so no padding is ever an extreme
             coefficients = functional.pad(coefficients, (0, 0, 0, padding), value=-sign * torch.inf)
         self._coefficients = coefficients.contiguous()
         blocks = self._coefficients.unflatten(1, (-1, _BLOCK))
@@ -269,7 +313,10 @@ class _Extremes:
         self.scores = self._blocks.amax(dim=1)
 
     def tokens(self, row: Tensor, key: Tensor) -> Tensor:
-        """The first token with the extreme coefficient, for pairs of row and key, [n]."""
+        """The first token with the extreme coefficient, for pairs of row and key [n].
+
+        argmax takes the first of equal blocks and of equal tokens, so ties go to the earlier token, as in the merge.
+        """
         first = self._blocks[row, :, key].argmax(dim=1) * _BLOCK
         within = first[:, None] + torch.arange(_BLOCK, device=first.device)
         found: Tensor = first + (self.sign * self._take(row, within, key)).argmax(dim=1)
@@ -282,6 +329,6 @@ class _Extremes:
         return values.masked_fill_((places < 0) | (places >= self._tokens), torch.nan)
 
     def _take(self, row: Tensor, places: Tensor, key: Tensor) -> Tensor:
-        """Coefficients at places [n, m] of rows and keys [n]."""
+        """Coefficients at places [n, m] of rows and keys [n], by one flat index."""
         _, tokens, keys = self._coefficients.shape
         return torch.take(self._coefficients, places * keys + (row * (tokens * keys) + key)[:, None])

@@ -1,4 +1,4 @@
-"""A corpus made ready to be read by a model: gathered and tokenised once into a folder, and found there again."""
+"""Preparing a corpus for a model: gathered and tokenised once into a folder, and found there again."""
 
 import shutil
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ def prepare_corpus(
     name: str | None,
     progress: Progress,
 ) -> CorpusFacts:
-    """Gather and tokenise sources into `folder`, in place of what is there.
+    """Gather and tokenise sources into `folder`, replacing its content.
 
     Raises:
-        KeyscopeError: what the sources have to say.
+        KeyscopeError: a source cannot be read, or no file could be kept.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -41,7 +41,9 @@ def prepare_corpus(
         write_tokens(folder, gathered.files(), tokenizer, advance, procedure)
     shutil.rmtree(folder / "gathered", ignore_errors=True)
     if not open_tokens(folder).n_files:
-        raise NoFiles(f"no file of {', '.join(sources)} has {procedure.fewest_tokens} tokens: name another source")
+        raise NoFiles(
+            f"no file of {', '.join(sources)} has at least {procedure.fewest_tokens} tokens: choose another source"
+        )
     facts = CorpusFacts(
         name=name or ", ".join(_short_name(source) for source in sources),
         sources=list(gathered.sources),
@@ -55,12 +57,12 @@ def prepare_corpus(
 
 
 def procedure_of(settings: RunSettings) -> Procedure:
-    """How a run's settings have its corpus cut and read."""
+    """The procedure a run's settings ask for."""
     return replace(PROCEDURES[settings.preset], window=settings.window)
 
 
 def gather_settings(settings: RunSettings, languages: Sequence[str]) -> GatherSettings:
-    """What a run's settings have gathered."""
+    """The settings for gathering a run's corpus."""
     return GatherSettings(
         languages=tuple(languages),
         files_per_language=settings.files_per_language,
@@ -71,13 +73,13 @@ def gather_settings(settings: RunSettings, languages: Sequence[str]) -> GatherSe
 
 
 def prepared_corpus(folder: Path) -> CorpusFacts | None:
-    """What `prepare_corpus` put into a folder; None where it is not there or not complete."""
+    """The facts of a corpus prepared in `folder`; None if it is missing or incomplete."""
     facts = folder / _FACTS
     return CorpusFacts.model_validate_json(facts.read_text("utf-8")) if facts.is_file() else None
 
 
 def keep_corpus(folder: Path, run: Path) -> None:
-    """Move a prepared corpus to where the analyses of a run look for it."""
+    """Move a prepared corpus to where a run's analyses look for it."""
     place = corpus_folder(run)
     place.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(place, ignore_errors=True)
@@ -85,12 +87,12 @@ def keep_corpus(folder: Path, run: Path) -> None:
 
 
 def corpus_folder(run: Path) -> Path:
-    """Where a run's prepared corpus is kept for its analyses; it can be removed, and is gathered again when needed."""
+    """Folder of a run's prepared corpus; it may be deleted, and is gathered again when needed."""
     return analysis_folder(run) / "corpus"
 
 
 def _short_name(source: str) -> str:
-    """What people call a source: `demo` with or without a limit, the last part of a path or of a hub name."""
+    """A source's name for titles: `demo`, or the last part of a path or hub name."""
     return "demo" if source.partition(":")[0] == "demo" else source.rstrip("/").rpartition("/")[2]
 
 

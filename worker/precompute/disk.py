@@ -1,4 +1,4 @@
-"""Sharing a folder with other processes, and saying in a sentence what the disk has against us."""
+"""Locking a folder against other processes, and readable errors for full or read-only disks."""
 
 import errno
 import fcntl
@@ -25,7 +25,7 @@ _OUR_DISK = {
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold `PATH.lock`, so that two processes never work in one folder; the system lets go of it when we die.
+    """Hold `PATH.lock` so two processes never work in one folder; the kernel releases it if this one dies.
 
     Raises:
         UnfinishedRun: another process holds it.
@@ -34,21 +34,21 @@ def locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UnfinishedRun(f"another process is at work in {path}: wait for it, or stop it") from None
+            raise UnfinishedRun(f"another process is at work in {path}: wait for it or stop it") from None
         yield
     Path(lock.name).unlink(missing_ok=True)
 
 
 @contextmanager
 def readable_disk_errors(out: Path, remedy: str) -> Iterator[None]:
-    """Turn what the system says about a full or read-only disk into a sentence.
+    """Turn errors of a full or read-only disk into a sentence.
 
     Args:
-        out: the folder that is written to.
+        out: the folder being written.
         remedy: what to do about it.
 
     Raises:
-        OutputUnwritable: in place of the system's error.
+        OutputUnwritable: instead of the system's error.
     """
     try:
         yield
@@ -61,7 +61,7 @@ def readable_disk_errors(out: Path, remedy: str) -> Iterator[None]:
 
 
 def allocate(path: Path) -> None:
-    """Take the blocks of a sparse file now: writing to a mapped file on a full disk would kill the process instead."""
+    """Allocate the blocks of a sparse file now: on a full disk, writing to a mapped file would kill the process (SIGBUS)."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         size = os.fstat(descriptor).st_size

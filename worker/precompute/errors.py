@@ -1,4 +1,4 @@
-"""What can go wrong in a precompute."""
+"""Errors of a precompute."""
 
 from keyscope.contract.errors import KeyscopeError
 
@@ -10,7 +10,7 @@ class OutputUnwritable(KeyscopeError):
 
 
 class UnfinishedRun(KeyscopeError):
-    """An earlier precompute of the same run was interrupted, and nobody said whether to go on with it."""
+    """An earlier precompute of the same run was interrupted or is still at work."""
 
     code = "unfinished_run"
     status = 409
@@ -23,13 +23,13 @@ class OutOfDeviceMemory(KeyscopeError):
 
 
 class VerificationFailed(KeyscopeError):
-    """Coefficients computed again by plain transformers differ by more than the tolerance."""
+    """Coefficients recomputed with plain transformers differ by more than the tolerance."""
 
     code = "verification_failed"
 
 
 class OtherModel(KeyscopeError):
-    """The model at hand has other weights than the run."""
+    """The model's weights differ from the run's."""
 
     code = "other_model"
     status = 409

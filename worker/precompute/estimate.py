@@ -1,4 +1,4 @@
-"""What a precompute will take, said before it begins: memory and disk by arithmetic, time by measured samples of work."""
+"""Estimating a precompute before it starts: memory and disk by arithmetic, time by measuring samples of the work."""
 
 import time
 
@@ -17,14 +17,14 @@ from keyscope.worker.precompute.values import LISTED
 _BYTES_PER_ENTRY = 16
 _BYTES_PER_BIN = 8
 _BYTES_PER_ROW = 300
-"""A stored example with its context while it is sorted into the run file, one layer at a time; measured."""
+"""Memory of a stored example with its context while a layer is sorted into the run file; measured."""
 _COLLECTING = 1.3
-"""The loop's time in forwards; `bench.precompute` measures it."""
+"""Time of the loop relative to bare forwards, as measured by `bench.precompute`."""
 _VALUES_TIMED = 64
 
 
 def estimate(model: CodeModel, store: TokenStore, settings: RunSettings, batch: int) -> str:
-    """One sentence on memory, disk and time."""
+    """Estimate memory, disk and time in one sentence."""
     keys = sum(model.facts.keys_per_layer)
     slots = settings.top_k * len(polarities(model.facts.gated)) + sampling.N_GROUPS * sampling.SLOTS
     languages = len(store.language_names)
@@ -35,14 +35,14 @@ def estimate(model: CodeModel, store: TokenStore, settings: RunSettings, batch: 
     rate = _tokens_per_second(model, store, settings, batch) / _COLLECTING
     seconds = tokens / rate + keys * _seconds_per_value(model)
     return (
-        f"{keys:,} keys × {tokens:,} tokens in {store.n_files:,} files: up to {_size(max(reading, writing))} of memory beside the model, "
+        f"{keys:,} keys × {tokens:,} tokens in {store.n_files:,} files: up to {_size(max(reading, writing))} of memory besides the model, "
         f"up to {_size(contexts * (2 + 2 * languages))} of disk while it runs, about {_duration(seconds)}, reading {rate:,.0f} tokens/s"
     )
 
 
 @torch.no_grad()
 def _tokens_per_second(model: CodeModel, store: TokenStore, settings: RunSettings, batch: int) -> float:
-    """Rate of a bare forward over one batch, as a first guess."""
+    """Rate of a bare forward over one batch."""
     span = torch.from_numpy(np.array(store.token_ids[: settings.window], dtype=np.int64)).to(model.device)
     rows = batch if model.device.type != "cpu" else 1
     while True:
@@ -55,7 +55,7 @@ def _tokens_per_second(model: CodeModel, store: TokenStore, settings: RunSetting
             model.wait()
             return ids.numel() / max(time.monotonic() - started, 1e-6)
         except torch.OutOfMemoryError:
-            # as a shard does when it is read
+            # as a shard does
             if rows == 1:
                 raise
             rows //= 2
@@ -63,7 +63,7 @@ def _tokens_per_second(model: CodeModel, store: TokenStore, settings: RunSetting
 
 @torch.no_grad()
 def _seconds_per_value(model: CodeModel) -> float:
-    """Time to project one value into the vocabulary both ways and list both ends."""
+    """Time to project one value into the vocabulary in both ways and list both ends."""
     values = model.layers[0].values[:_VALUES_TIMED].float()
     listed = min(LISTED, model.facts.vocabulary)
     started = time.monotonic()

@@ -1,4 +1,9 @@
-"""Exact one-pass statistics of every key: moments, extremes, firing rate and fixed-edge histograms."""
+"""One-pass statistics of every key: moments, extremes, firing rate and fixed-edge histograms.
+
+Sums of powers are kept around the running mean: raw sums of c² or c⁴ would lose all digits to cancellation for a key
+that is almost constant. Within a chunk float32 is enough, because a chunk has a few thousand tokens; across chunks and
+shards float64 is needed: a float32 count stops growing at 2²⁴.
+"""
 
 from dataclasses import dataclass
 
@@ -16,7 +21,7 @@ FloatArray = npt.NDArray[np.float64]
 class Moments:
     """Mergeable statistics of many keys, each array [keys].
 
-    `m2`, `m3` and `m4` are sums of powers of the distance to the mean.
+    `m2`, `m3` and `m4` are sums of the second to fourth power of the distance to the mean.
     """
 
     n: FloatArray
@@ -30,9 +35,9 @@ class Moments:
     maximum: FloatArray
 
     def merge(self, other: "Moments") -> "Moments":
-        """The statistics of both sets of tokens (Pébay 2008, SAND2008-6212, equations 2.1 and 3.1)."""
+        """Statistics of the union of two sets of tokens (Pébay 2008, SAND2008-6212, equations 2.1 and 3.1)."""
         n = self.n + other.n
-        safe = np.maximum(n, 1)
+        safe = np.maximum(n, 1)  # two empty sets merge to an empty one, not to NaN
         delta = other.mean - self.mean
         ratio = delta / safe
         a, b = self.n, other.n
@@ -59,10 +64,11 @@ class Moments:
         )
 
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The columns of `keyscope.contract.runfile.MOMENTS`; what is not defined (no tokens, no variance) is NaN."""
+        """The columns of `keyscope.contract.runfile.MOMENTS`; NaN where undefined, without tokens or variance."""
         with np.errstate(divide="ignore", invalid="ignore"):
+            # population moments, not sample ones: shards and whole corpora of any size give the same formula
             variance = self.m2 / self.n
-            flat = variance <= 0
+            flat = variance <= 0  # a constant key has no shape: 0/0, not 0
             skewness = np.where(flat, np.nan, (self.m3 / self.n) / variance**1.5)
             kurtosis = np.where(flat, np.nan, (self.m4 / self.n) / variance**2)
             return {
@@ -79,19 +85,20 @@ class Moments:
 
 
 class MomentsAccumulator:
-    """Moments of one layer's keys, on the device; tokens come in chunks [tokens, keys]."""
+    """Moments of one layer's keys, on the device; tokens arrive in chunks [tokens, keys]."""
 
     def __init__(self, keys: int, device: torch.device) -> None:
         self._n = 0
         self._state = torch.zeros(6, keys, dtype=torch.float64, device=device)
-        """mean, m2, m3, m4, sum of |c|, tokens that fire"""
+        """mean, m2, m3, m4, sum of |c|, number of tokens on which the key fires"""
         self._minimum = torch.full((keys,), torch.inf, device=device)
         self._maximum = torch.full((keys,), -torch.inf, device=device)
 
     def add(self, chunk: Tensor) -> None:
-        """Count a chunk of float32 coefficients, [tokens, keys]."""
+        """Add a chunk of float32 coefficients, [tokens, keys]."""
         n = chunk.shape[0]
         mean = chunk.mean(dim=0)
+        # in place from here: this is memory-bound, and each new [tokens, keys] tensor would cost a pass over memory
         distance = chunk - mean
         power = distance * distance
         sums = [power.sum(dim=0), (distance.mul_(power)).sum(dim=0), (power.mul_(power)).sum(dim=0)]
@@ -102,7 +109,7 @@ class MomentsAccumulator:
         self._merge(n, torch.stack([mean, *sums, absolute, firing]).to(torch.float64))
 
     def _merge(self, b: int, other: Tensor) -> None:
-        """As `Moments.merge`, on the device."""
+        """Merge a chunk of `b` tokens; the same formula as `Moments.merge`, on the device and in place."""
         a, n = self._n, self._n + b
         mean, m2, m3, m4, _, _ = self._state
         delta = other[0] - mean
@@ -123,7 +130,7 @@ class MomentsAccumulator:
         self._n = n
 
     def result(self) -> Moments:
-        """What has been counted, on the host."""
+        """The statistics so far, on the host."""
         mean, m2, m3, m4, total_abs, firing = self._state.cpu().numpy()
         return Moments(
             n=np.full(len(mean), float(self._n)),
@@ -139,8 +146,12 @@ class MomentsAccumulator:
 
 
 def bin_of(coefficients: Tensor) -> Tensor:
-    """Bin (0 … N_BINS-1) of each float32 coefficient, read off its exponent and first mantissa bit; int32."""
+    """Bin (0 … N_BINS-1) of each float32 coefficient as int32, from its exponent and first mantissa bit.
+
+    Bits are exact: log2 rounds differently on CPU and GPU near the edges, which would move counts between bins.
+    """
     bits = coefficients.view(torch.int32)
+    # with the sign masked off, exponent and first mantissa bit are the top 9 bits; 127 is the exponent's bias
     lowest = (127 + bins.LOWEST_EXPONENT) * 2
     distance = ((bits & 0x7FFFFFFF) >> 22).sub_(lowest - 1).clamp_(0, bins.HALF - 1)
     return torch.where(coefficients > 0, bins.HALF + distance, bins.HALF - 1 - distance)
@@ -154,7 +165,7 @@ class HistogramAccumulator:
         self._counts = torch.zeros(keys * bins.N_BINS, dtype=torch.int64, device=device)
 
     def add(self, coefficients: Tensor) -> None:
-        """Count [n, keys] float32 coefficients."""
+        """Add [n, keys] float32 coefficients."""
         places = (bin_of(coefficients) + self._first).view(-1)
         self._counts += torch.bincount(places, minlength=len(self._counts))
 

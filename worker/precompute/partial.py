@@ -1,7 +1,7 @@
-"""The immutable result of one shard: entries with their contexts, and mergeable statistics, as plain arrays on disk."""
+"""The immutable result of one shard on disk: entries with their contexts, and mergeable statistics, as plain arrays."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,66 +11,18 @@ import torch
 import zstandard
 
 from keyscope.contract import bins
-from keyscope.worker.precompute.best import NO_FILE, BestEntries
 from keyscope.worker.precompute.collect import Collector
 from keyscope.worker.precompute.disk import allocate
+from keyscope.worker.precompute.entries import Entries
 from keyscope.worker.precompute.moments import Moments
-from keyscope.worker.precompute.sampling import N_GROUPS
-from keyscope.worker.precompute.spool import ContextSpool
 
 
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """Entries of several lists, sorted by list, each array [n] but `contexts`, which is [n, width].
-
-    `key` counts through all layers; `group` is 0 but for samples.
-    """
-
-    key: npt.NDArray[np.int64]
-    group: npt.NDArray[np.int8]
-    score: npt.NDArray[np.float32]
-    file: npt.NDArray[np.int32]
-    position: npt.NDArray[np.int32]
-    value: npt.NDArray[np.float32]
-    scale: npt.NDArray[np.float32]
-    contexts: npt.NDArray[np.float16]
-
-    def take(self, chosen: npt.NDArray[Any] | slice) -> "Entries":
-        """The entries at some indices."""
-        return Entries(*(getattr(self, each.name)[chosen] for each in fields(self)))
-
-    @classmethod
-    def join(cls, parts: list["Entries"]) -> "Entries":
-        """One after the other."""
-        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
-
-    def best(self, slots: int) -> "Entries":
-        """The best `slots` entries of each list, sorted by list, then in the total order."""
-        order = np.lexsort((self.position, self.file, -self.score, self.group, self.key))
-        lists = self.key[order] * N_GROUPS + self.group[order]
-        new = np.flatnonzero(np.diff(lists, prepend=-1))
-        rank = np.arange(len(lists)) - np.repeat(new, np.diff(new, append=len(lists)))
-        return self.take(order[rank < slots])
-
-
-def write_partial(folder: Path, collector: Collector, first_keys: npt.NDArray[np.int64]) -> None:
+def write_partial(folder: Path, collector: Collector) -> None:
     """Write a shard's result to `folder`, which appears only when complete."""
     part = folder.with_name(folder.name + ".part")
     part.mkdir(parents=True)
-    for name in (*collector.layers[0].best, "samples"):
-        counts = [int((_entries(layer, name).files != NO_FILE).sum()) for layer in collector.layers]
-        writers = None
-        done = 0
-        for number, layer in enumerate(collector.layers):
-            entries = _collected(_entries(layer, name), layer.spools[name], int(first_keys[number]), name == "samples")
-            if name != "samples":
-                file, position = collector.file_and_position(entries.file, entries.position)
-                entries = replace(entries, file=file, position=position)
-            if writers is None:
-                writers = _open_writers(part, name, entries, sum(counts))
-            for each in fields(entries):
-                writers[each.name][done : done + len(entries.key)] = getattr(entries, each.name)
-            done += len(entries.key)
+    for name in collector.names:
+        _write_entries(part, name, collector.count(name), collector.entries(name))
     moments = _join_moments([layer.moments.result() for layer in collector.layers])
     np.save(part / "moments.npy", np.stack([getattr(moments, each.name) for each in fields(moments)]))
     for number, layer in enumerate(collector.layers):
@@ -80,7 +32,7 @@ def write_partial(folder: Path, collector: Collector, first_keys: npt.NDArray[np
 
 
 class Partial:
-    """A complete partial result, opened for reading by slices of keys."""
+    """A complete partial result, read by ranges of keys."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -111,9 +63,9 @@ class Partial:
 
 
 def raise_floor(kept: torch.Tensor, keys: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> torch.Tensor:
-    """Fold a partial's scores into the best scores so far, [keys, k] float32, -inf where fewer are known.
+    """Fold a shard's scores into the best scores so far, [keys, k] float32 in falling order, -inf if fewer are known.
 
-    The last column's minimum is each key's floor: entries below it cannot be among the k best of all shards.
+    The last column is each key's floor: an entry below it cannot be among the k best of all shards.
     """
     k = kept.shape[1]
     new = np.flatnonzero(np.diff(keys, prepend=-1))
@@ -123,26 +75,15 @@ def raise_floor(kept: torch.Tensor, keys: npt.NDArray[np.int64], scores: npt.NDA
     return torch.cat([kept, table], dim=1).topk(k, dim=1).values
 
 
-def _entries(layer: Any, name: str) -> BestEntries:
-    best: BestEntries = layer.samples if name == "samples" else layer.best[name]
-    return best
-
-
-def _collected(best: BestEntries, spool: ContextSpool, first_key: int, grouped: bool) -> Entries:
-    filled = (best.files != NO_FILE).nonzero()
-    lists, slots = filled[:, 0], filled[:, 1]
-    contexts, scale = spool.read((lists * best.files.shape[1] + slots).cpu().numpy())
-    number = lists.cpu().numpy()
-    return Entries(
-        key=first_key + (number // N_GROUPS if grouped else number),
-        group=(number % N_GROUPS if grouped else np.zeros_like(number)).astype(np.int8),
-        score=best.scores[lists, slots].cpu().numpy(),
-        file=best.files[lists, slots].cpu().numpy(),
-        position=best.positions[lists, slots].cpu().numpy(),
-        value=best.values[lists, slots].cpu().numpy(),
-        scale=scale,
-        contexts=contexts,
-    )
+def _write_entries(part: Path, name: str, total: int, layers: Iterable[Entries]) -> None:
+    """Write entries layer by layer, so only one layer's are in memory."""
+    writers: dict[str, npt.NDArray[Any]] = {}
+    done = 0
+    for entries in layers:
+        writers = writers or _open_writers(part, name, entries, total)
+        for field, array in writers.items():
+            array[done : done + len(entries.key)] = getattr(entries, field)
+        done += len(entries.key)
 
 
 def _open_writers(part: Path, name: str, like: Entries, n: int) -> dict[str, npt.NDArray[Any]]:
@@ -172,7 +113,7 @@ def _load_compressed(path: Path) -> npt.NDArray[np.uint32]:
 
 
 def completed(folder: Path, n_shards: int) -> Iterator[int]:
-    """Numbers of the shards whose partial results are complete."""
+    """Numbers of the shards with complete partial results."""
     return (number for number in range(n_shards) if (folder / partial_name(number)).is_dir())
 
 

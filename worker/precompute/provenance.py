@@ -1,4 +1,4 @@
-"""Where a run comes from: machine, versions, times."""
+"""The provenance of a run: machine, versions and times."""
 
 import platform
 import resource
@@ -16,7 +16,7 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")
 
 
 def provenance(device: torch.device, batch: int, workers: int, started: datetime) -> Provenance:
-    """What is known at the end of a run."""
+    """The provenance of a run that ends now."""
     return Provenance(
         device=device_name(device),
         batch=batch,
@@ -25,25 +25,34 @@ def provenance(device: torch.device, batch: int, workers: int, started: datetime
         started=started,
         finished=datetime.now(UTC),
         code_version=metadata.version("keyscope"),
-        code_commit=_commit(),
+        code_commit=code_commit(),
         versions={name: metadata.version(name) for name in LIBRARIES} | {"python": platform.python_version()},
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
 
 
 def device_name(device: torch.device) -> str:
-    """A device as people know it."""
+    """A device with the name of its hardware."""
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}"
     return f"{device} {platform.processor() or platform.machine()}"
 
 
-def _commit() -> str | None:
-    """The commit of the source tree this runs from, where it is one."""
-    git = shutil.which("git")
+def code_commit(source: Path = Path(__file__)) -> str | None:
+    """The commit of the checkout that this code runs from; None for an installed copy, whoever's repository it is in.
+
+    Args:
+        source: this module's file.
+    """
+    git, file = shutil.which("git"), source.resolve()
     if git is None:
         return None
     found = subprocess.run(  # noqa: S603 - a fixed command
-        [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        [git, "-C", str(file.parent), "rev-parse", "--show-toplevel", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    return found.stdout.strip() or None
+    top, _, commit = found.stdout.strip().partition("\n")
+    # in a checkout of ours this file is TOP/worker/precompute/provenance.py
+    return commit if commit and Path(top).resolve() == file.parents[2] else None

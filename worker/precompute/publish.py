@@ -1,4 +1,4 @@
-"""The one ordered merge: partial results of all shards → the rows of the run file, layer by layer."""
+"""The one ordered merge: partial results of all shards become the rows of the run file, layer by layer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,27 +11,41 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from keyscope.contract.manifest import RunSettings
-from keyscope.contract.runfile import table, write_derived
+from keyscope.contract.runfile import (
+    FILES,
+    FIRES_ON,
+    HISTOGRAMS,
+    KEYS,
+    LANGUAGE_STATISTICS,
+    SAMPLES,
+    TOKENS,
+    TRIGGERS,
+    VALUE_TOKENS,
+    WINDOWS,
+    write_derived,
+)
+from keyscope.contract.tables import Table
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.vocabulary import token_bytes
 from keyscope.worker.precompute.bands import BANDS, cut_bands, rank_in
 from keyscope.worker.precompute.collect import polarities
+from keyscope.worker.precompute.entries import Entries
 from keyscope.worker.precompute.moments import Moments
-from keyscope.worker.precompute.partial import Entries, Partial, partial_name
-from keyscope.worker.precompute.runner import Shard
+from keyscope.worker.precompute.partial import Partial, partial_name
+from keyscope.worker.precompute.plan import Shard
 from keyscope.worker.precompute.sampling import SLOTS
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.values import ValueReader, ValueTokens
 from keyscope.worker.progress import Advance
 from keyscope.worker.rows import Array, Columns, insert
 
-FIRES_ON = 20
+FIRES_ON_LISTED = 20
 """Fires-on tokens stored per key."""
 
 
 @dataclass(frozen=True)
 class _LanguageRows:
-    """What one language gives for one layer."""
+    """The rows of one language and layer, merged over its shards."""
 
     language: str
     triggers: Mapping[str, Entries]
@@ -41,7 +55,7 @@ class _LanguageRows:
 
 
 class Publisher:
-    """Writes all tables but the manifest from the partial results of a run's shards."""
+    """Writes all tables except the manifest from the partial results of a run's shards."""
 
     def __init__(
         self,
@@ -68,7 +82,7 @@ class Publisher:
         self._won = np.zeros(self._first_windows[-1], dtype=bool)
 
     def write(self, advance: Advance) -> None:
-        """Write everything, one step of progress a layer."""
+        """Write everything; progress advances by one per layer."""
         counts = self._store.token_counts(self._model.facts.vocabulary)
         self._write_tokens(counts)
         self._write_files()
@@ -96,7 +110,7 @@ class Publisher:
         columns |= statistics | total
         columns |= _summaries(statistics, total, per_language)
         columns |= self._trigger_summaries(strongest, value_tokens, first, last)
-        self._insert("keys", columns)
+        self._insert(KEYS, columns)
         self._write_value_tokens(layer, value_tokens, first, last)
         self._write_language_statistics(layer, per_language, first, last)
 
@@ -116,10 +130,10 @@ class Publisher:
             columns: Columns = dict(self._key_columns(layer, np.arange(first, last)))
             columns["language"] = _repeated(language, last - first)
             parts.append(columns | {kind: _lists(each) for kind, each in counts.items()})
-        self._insert("histograms", *parts, order=("index", "language"))
+        self._insert(HISTOGRAMS, *parts, ordered=True)
 
     def _language_rows(self, language: str, windows: npt.NDArray[np.int64], first: int, last: int) -> _LanguageRows:
-        """Merge the shards' entries of one language for a layer's keys, and sort its samples into bands."""
+        """Merge the shards' entries of one language for a layer's keys, and cut its samples into bands."""
         partials = self._partials[language]
         triggers = {
             polarity: Entries.join([part.entries(polarity, first, last) for part in partials]).best(self._top_k)
@@ -129,7 +143,7 @@ class Publisher:
         return _LanguageRows(language, triggers, *cut_bands(samples, triggers["max"], windows, first))
 
     def _write_examples(self, layer: int, rows: list[_LanguageRows]) -> Entries:
-        """Write a layer's triggers, samples and fires-on tokens; give the strongest triggers of all languages."""
+        """Write a layer's triggers, samples and fires-on tokens; return the strongest triggers over all languages."""
         triggers = [
             (name, polarity, entries)
             for each in rows
@@ -141,7 +155,7 @@ class Publisher:
         columns["language"] = _labels([name for name, _, _ in triggers], [len(e.key) for _, _, e in triggers])
         columns["polarity"] = _labels([polarity for _, polarity, _ in triggers], [len(e.key) for _, _, e in triggers])
         columns["rank"] = np.concatenate([rank_in(entries.key) for _, _, entries in triggers]) + 1
-        self._insert("triggers", columns, order=("index", "language", "polarity", "rank"))
+        self._insert(TRIGGERS, columns, ordered=True)
 
         samples = Entries.join([each.samples for each in rows])
         bands = np.concatenate([each.bands for each in rows])
@@ -150,7 +164,7 @@ class Publisher:
         columns["band"] = np.array(BANDS)[bands]
         columns["rank"] = np.concatenate([rank_in(each.samples.key, each.bands) for each in rows]) + 1
         columns["quantile"] = np.concatenate([each.quantiles for each in rows])
-        self._insert("samples", columns, order=("index", "language", "band", "rank"))
+        self._insert(SAMPLES, columns, ordered=True)
 
         largest = Entries.join([entries for _, polarity, entries in triggers if polarity == "max"])
         self._write_fires_on(layer, Entries.join([largest, samples]))
@@ -172,7 +186,7 @@ class Publisher:
         }
 
     def _write_fires_on(self, layer: int, entries: Entries) -> None:
-        """Count the tokens of stored triggers and samples on which a key fires; a place stored twice counts once."""
+        """Count the tokens on which a key fires in its stored triggers and samples; a place stored twice counts once."""
         fires = entries.value > 0
         places = self._store.offsets[entries.file[fires]] + entries.position[fires]
         pairs = np.unique(np.stack([entries.key[fires], places]), axis=1)
@@ -181,17 +195,18 @@ class Publisher:
         order = np.lexsort((counted[1], -counts, counted[0]))
         key, token, count = counted[0][order], counted[1][order], counts[order]
         rank = rank_in(key)
-        kept = rank < FIRES_ON
+        kept = rank < FIRES_ON_LISTED
         columns: Columns = dict(self._key_columns(layer, key[kept]))
-        self._insert("fires_on", {**columns, "rank": rank[kept] + 1, "token_id": token[kept], "count": count[kept]})
+        self._insert(FIRES_ON, {**columns, "rank": rank[kept] + 1, "token_id": token[kept], "count": count[kept]})
 
     def _trigger_summaries(self, strongest: Entries, values: list[ValueTokens], first: int, last: int) -> Columns:
-        """Columns on the trigger tokens of each key and on the tokens after them; NaN or null without triggers."""
+        """Columns about the trigger tokens of each key and the tokens after them; NaN or NULL without triggers."""
         keys = last - first
         key = strongest.key - first
         at = self._store.offsets[strongest.file] + strongest.position
         n = np.bincount(key, minlength=keys)
         tokens, counts = np.unique(np.stack([key, self._store.token_ids[at]]), axis=1, return_counts=True)
+        # most common first, ties by token id, so equal runs agree
         order = np.lexsort((tokens[1], -counts, tokens[0]))
         commonest = order[rank_in(tokens[0][order]) == 0]
         top_token = np.full(keys, -1, dtype=np.int64)
@@ -201,12 +216,13 @@ class Publisher:
 
         promoted = next(each for each in values if (each.projection, each.direction) == (self._projection, "promoted"))
         has_next = strongest.position + 1 < self._store.lengths[strongest.file]
+        # the store is one array: the token after a file's last one would be the next file's first
         following = self._store.token_ids[np.where(has_next, at + 1, at)]
         agrees = has_next & (following == promoted.token_ids[key, 0])
         top_agrees = np.zeros(keys, dtype=bool)
         best = rank_in(strongest.key) == 0
         top_agrees[key[best]] = agrees[best]
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # 0/0 for keys without triggers: NaN, which insert() turns into NULL
             return {
                 "distinct_tokens": np.bincount(tokens[0], minlength=keys) / n,
                 "top_token_id": pa.array(top_token, mask=n == 0),
@@ -226,14 +242,14 @@ class Publisher:
         columns["rank"] = np.tile(np.arange(1, listed + 1), n * len(values))
         columns["token_id"] = np.concatenate([each.token_ids.ravel() for each in values])
         columns["logit"] = np.concatenate([each.logits.ravel() for each in values])
-        self._insert("value_tokens", columns, order=("index", "projection", "direction", "rank"))
+        self._insert(VALUE_TOKENS, columns, ordered=True)
 
     def _write_language_statistics(self, layer: int, moments: dict[str, Moments], first: int, last: int) -> None:
         parts = []
         for language, each in moments.items():
             columns: Columns = dict(self._key_columns(layer, np.arange(first, last)))
             parts.append(columns | {"language": _repeated(language, last - first)} | each.columns())
-        self._insert("language_statistics", *parts, order=("index", "language"))
+        self._insert(LANGUAGE_STATISTICS, *parts, ordered=True)
 
     def _write_tokens(self, counts: npt.NDArray[np.int64]) -> None:
         spelled = token_bytes(self._model.tokenizer)[: len(counts)]
@@ -245,16 +261,15 @@ class Publisher:
             "special": np.isin(ids, list(special)),
             "count": counts,
         }
-        self._insert("tokens", columns)
+        self._insert(TOKENS, columns)
 
     def _write_files(self) -> None:
-        files = self._store.files()
-        self._insert(
-            "files", {"file_id": np.arange(files.num_rows), **{name: files[name] for name in files.column_names}}
-        )
+        listing = self._store.files()
+        columns: Columns = {name: listing[name] for name in FILES.names if name in listing.column_names}
+        self._insert(FILES, {**columns, "file_id": np.arange(listing.num_rows)})
 
     def _write_windows(self) -> None:
-        """Write each window an example stands in, once; its id is its number among all windows of the corpus."""
+        """Write each window with a stored example once; its id is its number among all windows of the corpus."""
         prefix = np.array(self._model.facts.bos, dtype=np.int32)
         won = np.flatnonzero(self._won)
         for start in range(0, len(won), 8192):
@@ -275,21 +290,22 @@ class Publisher:
                 "column": self._store.columns[at + begin],
                 "token_ids": pa.array(spans, pa.list_(pa.int32())),
             }
-            self._insert("windows", columns)
+            self._insert(WINDOWS, columns)
 
     def _key_columns(self, layer: int, keys: npt.NDArray[np.int64]) -> Columns:
         return {"layer": np.full(len(keys), layer), "index": keys - self._first_keys[layer]}
 
-    def _insert(self, name: str, *parts: Columns, order: tuple[str, ...] = ()) -> None:
-        insert(self._connection, table(name), *parts, order=order)
+    def _insert(self, table: Table, *parts: Columns, ordered: bool = False) -> None:
+        """Append rows as they are, or sorted in the table's order."""
+        insert(self._connection, table, *parts, order=table.sorted_by if ordered else ())
 
 
 def _summaries(weights: Mapping[str, Array], total: Mapping[str, Array], languages: Mapping[str, Moments]) -> Columns:
-    """Columns that follow from moments and lengths."""
+    """Columns computed from moments and lengths; languages count alike, however many tokens they have."""
     rates = np.stack([each.firing / np.maximum(each.n, 1) for each in languages.values()])
     shares = rates / np.maximum(rates.sum(axis=0), 1e-30)
     dead = rates.sum(axis=0) == 0
-    entropy = -(shares * np.log(np.maximum(shares, 1e-30))).sum(axis=0)
+    entropy = -(shares * np.log(np.maximum(shares, 1e-30))).sum(axis=0)  # 0 log 0 is 0
     top = np.array(list(languages))[rates.argmax(axis=0)]
     return {
         "contribution": total["mean_abs"] * weights["norm_value"],

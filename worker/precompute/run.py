@@ -1,4 +1,4 @@
-"""One precompute from request to run file: gather, plan, run the shards, merge, verify, publish."""
+"""One precompute from request to run file: gather, plan, run shards, merge, verify, publish."""
 
 import hashlib
 import json
@@ -27,22 +27,22 @@ from keyscope.worker.precompute.disk import locked, readable_disk_errors
 from keyscope.worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
 from keyscope.worker.precompute.estimate import estimate
 from keyscope.worker.precompute.partial import completed
-from keyscope.worker.precompute.pool import ShardWork, run_shards
+from keyscope.worker.precompute.plan import Shard, ShardWork, plan_shards
+from keyscope.worker.precompute.pool import run_shards
 from keyscope.worker.precompute.presets import check_preset
 from keyscope.worker.precompute.provenance import provenance
 from keyscope.worker.precompute.publish import Publisher
-from keyscope.worker.precompute.runner import Shard, plan_shards
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
 from keyscope.worker.precompute.verify import verify
 from keyscope.worker.progress import Progress
 
 VERIFIED_KEYS = 50
-"""Keys computed again before a run is published, one trigger each."""
+"""Keys recomputed before a run is published, one trigger each."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrecomputeRequest:
-    """What to compute and where to put it."""
+    """What to compute and where to publish it."""
 
     source: ModelSource
     corpus: tuple[str, ...]
@@ -59,21 +59,21 @@ class PrecomputeRequest:
 def precompute(request: PrecomputeRequest, progress: Progress) -> Path:
     """Compute a run and publish it as `OUT/MODEL-HASH.duckdb`; the hash is over model, corpus and settings.
 
-    Interrupted at any moment, the same request with `resume` goes on from the last complete shard, and ends with the
-    rows of an unbroken run.
+    After an interruption at any moment, the same request with `resume` continues from the complete shards and ends with
+    the same rows as an uninterrupted run.
 
     Raises:
-        FileExists: the run is there (with `resume` that is no error: its path is returned).
+        FileExists: the run exists; with `resume` its path is returned instead.
         UnfinishedRun: an earlier attempt was interrupted and `resume` is not set.
-        PresetUnfit: the preset says nothing about such a model.
-        OutputUnwritable: the disk is full or not writable.
-        VerificationFailed: the result did not survive being computed again; nothing is published.
-        KeyscopeError: what model, corpus or device have to say.
+        PresetUnfit: the preset does not apply to such a model.
+        OutputUnwritable: the disk is full or cannot be written.
+        VerificationFailed: recomputed coefficients differ; nothing is published.
+        KeyscopeError: the model, the corpus or the device cannot be used.
     """
     model = load_model(request.source)
     _check_window(model, request.settings.window)
     check_preset(model, request.settings.preset)
-    with readable_disk_errors(request.out, "free space or choose another --out, then go on with --resume"):
+    with readable_disk_errors(request.out, "free space or choose another --out, then continue with --resume"):
         return _Run(request, model, progress).compute()
 
 
@@ -87,7 +87,7 @@ class _Run:
         self.started = datetime.now(UTC)
         self.settings = request.settings.model_copy(update={"dtype": str(model.dtype).removeprefix("torch.")})
         self.work = request.out / ".work"
-        self.batch = request.batch or (8 if model.device.type == "cpu" else 32)
+        self.batch = request.batch or model.default_batch
 
     def compute(self) -> Path:
         self.work.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ class _Run:
         self.progress.note(f"published {path}")
 
     def _prepare_corpus(self, folder: Path) -> CorpusFacts:
-        """Gather and tokenise once; a resumed run reads what the interrupted one had gathered."""
+        """Gather and tokenise once; a resumed run reads what the interrupted one gathered."""
         found = prepared_corpus(folder) if self.request.resume else None
         if found is not None:
             return found
@@ -141,11 +141,11 @@ class _Run:
         )
 
     def _plan(self, folder: Path, store: TokenStore) -> list[Shard]:
-        """The shards; those of an interrupted attempt are cut where that attempt cut them."""
+        """Plan the shards; a resumed run cuts them where the interrupted attempt did."""
         plan = folder / "plan.json"
         if plan.is_file() and not self.request.resume:
             raise UnfinishedRun(
-                f"an earlier precompute of this run was interrupted: go on with --resume, or remove {folder.parent} to start anew"
+                f"an earlier precompute of this run was interrupted: continue with --resume, or remove {folder.parent} to start over"
             )
         if not plan.is_file():
             folder.mkdir(parents=True, exist_ok=True)
@@ -153,20 +153,20 @@ class _Run:
         shards = plan_shards(store, int(json.loads(plan.read_text("utf-8"))["files_per_shard"]))
         done = len(list(completed(folder, len(shards))))
         if done:
-            self.progress.note(f"going on after {done} of {len(shards)} shards")
+            self.progress.note(f"continuing after {done} of {len(shards)} shards")
         return shards
 
     def _verify(self, connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> Verification:
         result = verify(connection, manifest, self.model.model, VERIFIED_KEYS, 1, self.settings.seed, self.progress)
         if not result.passed:
             raise VerificationFailed(
-                f"of {result.keys} random keys computed again by plain transformers one differs by {result.largest_error:.3g}, "
-                f"more than the {result.tolerance:.3g} allowed for {self.settings.dtype}: the run is not published"
+                f"{result.keys} random keys recomputed by plain transformers differ by up to {result.largest_error:.3g}, more than "
+                f"the {result.tolerance:.3g} allowed for {self.settings.dtype}: the run is not published"
             )
         return result
 
     def _corpus_key(self) -> str:
-        """Names the gathered corpus of an interrupted run before its content is known."""
+        """A name for the gathered corpus before its content is known, by which a resumed run finds it."""
         return _hash(
             {
                 "sources": [_place(source) for source in self.request.corpus],
@@ -206,12 +206,12 @@ def _check_window(model: CodeModel, window: int) -> None:
     longest = model.context_length - len(model.facts.bos)
     if window > longest:
         raise WindowTooLong(
-            f"a window of {window} tokens does not fit: {model.facts.model_id} attends to {longest} at most"
+            f"a window of {window} tokens is too long: {model.facts.model_id} attends to at most {longest}; choose a smaller --window"
         )
 
 
 def _place(source: str) -> str:
-    """A source of the corpus, wherever it was asked for: a path by itself means another place in another directory."""
+    """A source independent of the current directory, in which a relative path would mean another place."""
     return str(Path(source).resolve()) if Path(source).exists() else source
 
 

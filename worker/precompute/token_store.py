@@ -1,4 +1,4 @@
-"""The tokenised corpus on disk: every kept file's text and tokens with their places, written once, read by slices."""
+"""The tokenised corpus on disk: text and tokens of every kept file with their places, written once, read in slices."""
 
 import hashlib
 from collections.abc import Iterable
@@ -36,10 +36,10 @@ _Number = TypeVar("_Number", bound=np.generic)
 
 @dataclass(frozen=True)
 class TokenStore:
-    """Tokens of all files back to back, in the order of the files.
+    """Tokens of all files back to back, in file order.
 
-    A file is known by its number in that order; `offsets[file]` is where its tokens start, and `offsets[file + 1]`
-    where they end. `languages[file]` indexes `language_names`.
+    A file is identified by its number in that order; its tokens are at `offsets[file]` to `offsets[file + 1]`.
+    `languages[file]` indexes `language_names`.
     """
 
     folder: Path
@@ -47,12 +47,12 @@ class TokenStore:
     lines: npt.NDArray[np.uint32]
     columns: npt.NDArray[np.uint32]
     starts: npt.NDArray[np.uint32]
-    """Where each token starts in the UTF-8 of its file."""
+    """Offset of each token in the UTF-8 of its file."""
     offsets: IntArray
     languages: npt.NDArray[np.int16]
     language_names: tuple[str, ...]
     seeds: npt.NDArray[np.uint64]
-    """One number a file from its content, for choices that must not depend on the order or on batches."""
+    """One number per file from its content, for random choices that must not depend on order or batches."""
     texts: npt.NDArray[np.uint8]
     """UTF-8 of all files back to back."""
     text_offsets: IntArray
@@ -68,11 +68,11 @@ class TokenStore:
         return np.diff(self.offsets)
 
     def tokens_of(self, file: int) -> slice:
-        """Where a file's tokens are in the arrays over all tokens."""
+        """Slice of a file's tokens in the arrays over all tokens."""
         return slice(int(self.offsets[file]), int(self.offsets[file + 1]))
 
     def text(self, file: int) -> bytes:
-        """A file's UTF-8."""
+        """A file's text as UTF-8."""
         return self.texts[self.text_offsets[file] : self.text_offsets[file + 1]].tobytes()
 
     def files(self) -> pa.Table:
@@ -94,13 +94,13 @@ def write_tokens(
     advance: Advance,
     procedure: Procedure = STRICT,
 ) -> None:
-    """Tokenise files, without special tokens, into `folder`.
+    """Tokenise files into `folder`, without special tokens.
 
-    Where the procedure cuts files into pieces, each piece is a file of the store, with the lines it has in its file.
-    Text that spells a special token (`<|endoftext|>` in a string) is encoded as the text it is.
+    If the procedure cuts files into pieces, each piece is a file of the store and keeps its line numbers. Text that
+    spells a special token (`<|endoftext|>` in a string) is encoded as plain text.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # a copy: live requests encode with the model's own at the same time, and by other settings
+    # a copy: live requests use the model's tokenizer at the same time, with other settings
     encoder = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     encoder.encode_special_tokens = True
     table = token_bytes(tokenizer)
@@ -147,7 +147,7 @@ def write_tokens(
 
 
 def open_tokens(folder: Path) -> TokenStore:
-    """Open what `write_tokens` wrote; tokens stay on disk."""
+    """Open what `write_tokens` wrote; arrays are memory-mapped."""
     table = pq.read_table(folder / "files.parquet", columns=["language", "sha256", "n_tokens", "n_bytes"])
     names = table.column("language").to_pylist()
     order = tuple(dict.fromkeys(names))
@@ -169,7 +169,7 @@ def open_tokens(folder: Path) -> TokenStore:
 
 
 def _ends(table: pa.Table, sizes: str) -> IntArray:
-    """Where each file's part ends, after a leading 0."""
+    """Where each file's part ends, with a leading 0."""
     return np.concatenate([[0], np.cumsum(table.column(sizes).to_numpy(), dtype=np.int64)])
 
 
@@ -186,13 +186,14 @@ def _byte_starts(
     lengths_of: IntArray,
     offsets: list[tuple[int, int]],
 ) -> IntArray:
-    """Where each token starts in the UTF-8 of the text.
+    """Offset of each token in the UTF-8 of the text, [tokens].
 
-    Exact where the tokens' bytes are the text's. Tokenizers that change the text (a space put in front, Unicode
-    normalisation) give character offsets instead, which may leave out a leading space.
+    Exact if the tokens' bytes add up to the text. For tokenizers that change the text (by a leading space or Unicode
+    normalisation) the tokenizer's character offsets are used, which may omit a leading space.
     """
     data = text.encode()
     ends = np.cumsum(lengths_of[ids])
+    # character offsets cannot tell apart the tokens that share one character; byte lengths can
     if b"".join(table[token] for token in ids) == data:
         return np.concatenate([[0], ends[:-1]]).astype(np.int64)
     byte_of_char = np.flatnonzero(_starts_character(data))
@@ -206,7 +207,7 @@ def _starts_character(data: bytes) -> npt.NDArray[np.bool_]:
 
 
 def _places(data: bytes, starts: IntArray) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-    """Line (from 1) and column (from 0, in characters) of bytes; a byte inside a character counts as that character."""
+    """Line (from 1) and column (from 0, in characters) of byte offsets; a byte inside a character has its column."""
     newlines = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
     lines = np.searchsorted(newlines, starts, side="left")
     line_starts = np.concatenate([[0], newlines + 1])[lines]

@@ -1,4 +1,4 @@
-"""What each key's value writes towards, and the statistics that follow from the weights alone."""
+"""The tokens each key's value promotes and suppresses, and statistics of the weights alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from keyscope.contract.runfile import WEIGHT_STATISTICS
 from keyscope.worker.model.code_model import CodeModel, FeedForward
 
 LISTED = 20
-"""Promoted and suppressed tokens stored per key and projection."""
+"""Promoted, and as many suppressed, tokens stored per key and projection."""
 _CHUNK_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class ValueTokens:
-    """Tokens with the highest or lowest logits for each key of a layer: `token_ids` and `logits` are [keys, LISTED]."""
+    """Tokens with the highest or lowest logits for each key of a layer; `token_ids` and `logits` are [keys, LISTED]."""
 
     projection: str
     direction: str
@@ -28,19 +28,23 @@ class ValueTokens:
 
 
 class ValueReader:
-    """Projects the values of a model's keys into its vocabulary."""
+    """Projects values into the vocabulary."""
 
     def __init__(self, model: CodeModel, token_counts: npt.NDArray[np.int64]) -> None:
-        """Prepare what all layers share; `token_counts` [vocabulary] are those of the corpus."""
+        """Prepare what all layers share; `token_counts` [vocabulary] are the corpus's."""
         self._model = model
         unembedding = model.exact_unembedding
         self._row_norms = unembedding.norm(dim=1)
+        # + 1: a token that never occurs has a logarithm too
         self._centred_frequency = _standardised(torch.from_numpy(np.log(token_counts + 1.0)).float()).to(model.device)
         self._null_space = _weakest_directions(unembedding)
 
     @torch.no_grad()
     def read(self, layer: FeedForward) -> tuple[list[ValueTokens], dict[str, npt.NDArray[np.float32]]]:
-        """Promoted and suppressed tokens of a layer's keys, and the columns of `WEIGHT_STATISTICS`, each [keys]."""
+        """Promoted and suppressed tokens of a layer's keys, and the columns of `WEIGHT_STATISTICS`, each [keys].
+
+        In float32 even for half-precision models: their logits have so few digits that top tokens would often tie.
+        """
         values = layer.values.float()
         found: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = {}
         columns: dict[str, list[Tensor]] = {}
@@ -64,9 +68,10 @@ class ValueReader:
         }
 
     def _vocabulary_statistics(self, values: Tensor, logits: Tensor) -> dict[str, Tensor]:
-        """Moments over the vocabulary, and what else needs E·v."""
-        lengths = values.norm(dim=1).clamp_min(1e-30)
+        """Moments over the vocabulary and the other statistics of E·v."""
+        lengths = values.norm(dim=1).clamp_min(1e-30)  # a value of zeros gets cosines of 0, not NaN
         return cosine_moments(logits, lengths, self._row_norms) | {
+            # in logarithms: exp of a raw logit overflows float32 above 88
             "max_probability": (logits.amax(dim=1) - logits.logsumexp(dim=1)).exp(),
             "unigram_correlation": _standardised(logits) @ self._centred_frequency / logits.shape[1],
             "null_share": (values @ self._null_space).norm(dim=1) / lengths,
@@ -78,11 +83,12 @@ def cosine_moments(logits: Tensor, lengths: Tensor, row_norms: Tensor) -> dict[s
 
     Args:
         logits: E·v, [keys, vocabulary].
-        lengths: of the values, [keys].
-        row_norms: of E, [vocabulary].
+        lengths: lengths of the values, [keys].
+        row_norms: lengths of the rows of E, [vocabulary].
     """
     cosines = logits / (lengths[:, None] * row_norms)
     mean = cosines.mean(dim=1)
+    # around the mean: E[c²] - E[c]² cancels in float32 when the mean is large compared with the spread
     distance = cosines - mean[:, None]
     square = distance * distance
     variance = square.mean(dim=1)
@@ -96,7 +102,7 @@ def cosine_moments(logits: Tensor, lengths: Tensor, row_norms: Tensor) -> dict[s
 
 
 def _geometry(layer: FeedForward) -> dict[str, Tensor]:
-    """Lengths, bias and cosines of a layer's key and value vectors."""
+    """Lengths, biases and cosines of a layer's key and value vectors, each [keys]."""
     keys, values = layer.keys.float(), layer.values.float()
     columns = {
         "norm_key": keys.norm(dim=1),
@@ -116,7 +122,8 @@ def _geometry(layer: FeedForward) -> dict[str, Tensor]:
 def _weakest_directions(unembedding: Tensor) -> Tensor:
     """The right singular vectors of E with the smallest singular values, [width, 1 % of width] (Stolfo et al. 2024).
 
-    They are eigenvectors of EᵀE, which is small; float64, for squaring halves the digits.
+    Computed as eigenvectors of EᵀE, [width, width], which is far smaller than E. Squaring the singular values halves
+    their digits, so float64: in float32 the smallest, which are wanted, would be noise. `eigh` sorts ascending.
     """
     exact = unembedding.double()
     vectors: Tensor = torch.linalg.eigh(exact.T @ exact).eigenvectors

@@ -1,7 +1,7 @@
-"""Random keys of a run computed again by plain transformers, sharing no code with the precompute's hooks.
+"""Recomputing random keys of a run with plain transformers, sharing no code with the precompute's hooks.
 
-The down projections are found by their shape, not by the table of families; their input is caught by wrapping the
-module's own `forward`; windows are read back from the run file and run one at a time.
+Down projections are found by their shape, not by the table of families; their input is captured by wrapping the module's
+`forward`; windows are read back from the run file and run one at a time.
 """
 
 import time
@@ -28,14 +28,15 @@ from keyscope.worker.precompute.errors import OtherModel, VerificationFailed
 from keyscope.worker.progress import Progress
 
 RELATIVE = {"float64": 1e-7, "float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
-"""Allowed difference per size of the coefficient, by dtype."""
+"""Allowed difference relative to the coefficient, by dtype."""
 ABSOLUTE = {"float64": 1e-8, "float32": 1e-5, "float16": 5e-3, "bfloat16": 0.05}
-"""Allowed difference per size of the key's largest coefficient, by dtype."""
+"""Allowed difference relative to the key's largest coefficient, by dtype: small coefficients of a key are differences
+of large terms, so their error follows the large ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A trigger as the run file has it."""
+    """A trigger as stored in the run file."""
 
     key: KeyId
     coefficient: float
@@ -54,20 +55,20 @@ def verify_run(
     device: str = "auto",
     cache: Path = DEFAULT_CACHE,
 ) -> Verification:
-    """Verify a published run; the result is also written beside it as `NAME.verify.json`.
+    """Verify a published run and write the result beside it as `NAME.verify.json`.
 
     Args:
         path: the run file.
-        model: where the model is; by default what the manifest calls it.
-        keys: how many random keys.
-        triggers_per_key: random triggers computed again for each.
-        seed: of the choice.
+        model: the model; by default the one named in the manifest.
+        keys: number of random keys.
+        triggers_per_key: number of random triggers recomputed for each.
+        seed: seed of the random choice.
         progress: listener.
-        device: where to compute.
-        cache: where converted GGUF files are kept.
+        device: device to compute on.
+        cache: folder of converted GGUF files.
 
     Raises:
-        OtherModel: the model's weights are not those of the run.
+        OtherModel: the model's weights differ from the run's.
     """
     connection = open_run(path)
     try:
@@ -75,7 +76,7 @@ def verify_run(
         weights = find_weights(model or manifest.model.model_id, manifest.model.revision, cache)
         if weights.sha256 != manifest.model.weights_sha256:
             raise OtherModel(
-                f"{weights.folder} has weights {weights.sha256[:12]}, the run {manifest.run_id} was computed with "
+                f"{weights.folder} has weights {weights.sha256[:12]}, but the run {manifest.run_id} was computed with "
                 f"{manifest.model.weights_sha256[:12]}: name the right model with --model"
             )
         plain = AutoModelForCausalLM.from_pretrained(weights.folder, dtype=DTYPES[manifest.settings.dtype])
@@ -97,10 +98,10 @@ def verify(
     seed: int,
     progress: Progress,
 ) -> Verification:
-    """Verify the run behind an open connection with a plain transformers model.
+    """Verify an open run with a plain transformers model.
 
     Raises:
-        VerificationFailed: a coefficient is not a number, so nothing can be compared.
+        VerificationFailed: a recomputed coefficient is not finite, so there is nothing to compare.
     """
     started = time.monotonic()
     chosen = choose_triggers(connection, manifest, keys, triggers_per_key, seed)
@@ -118,7 +119,9 @@ def verify(
                 again = float(caught[trigger.key.layer][trigger.position, trigger.key.index])
                 error = abs(again - expected(trigger.coefficient, again))
                 if not np.isfinite(error):
-                    raise VerificationFailed(f"the coefficient of {trigger.key} is {again}, not a number to compare")
+                    raise VerificationFailed(
+                        f"the recomputed coefficient of {trigger.key} is {again}, not a finite number"
+                    )
                 allowed = absolute * trigger.key_scale + relative * abs(again)
                 largest_error, tolerance = max(largest_error, error), max(tolerance, allowed)
                 passed = passed and error <= allowed
@@ -134,18 +137,18 @@ def verify(
 
 
 def _after_activation(manifest: Manifest) -> Callable[[float, float], float]:
-    """What the input of the down projection has to be for a stored number, given what it was found to be."""
+    """The input of the down projection that a stored number implies, given the one found."""
     if manifest.settings.preset != "paper2023":
         return lambda stored, _found: stored
     activation = ACT2FN[manifest.model.activation]
-    # stored before the activation function, with 0 for everything below: there only the sign can be checked
+    # this preset stores max(0, pre-activation): of a stored 0 only the sign can be checked
     return lambda stored, found: float(activation(torch.tensor(stored))) if stored > 0 else min(found, 0.0)
 
 
 def choose_triggers(
     connection: duckdb.DuckDBPyConnection, manifest: Manifest, keys: int, triggers_per_key: int, seed: int
 ) -> list[Stored]:
-    """Random keys, and random stored triggers of each."""
+    """Choose random keys and random stored triggers of each."""
     random = np.random.default_rng(seed)
     all_keys = [(layer, index) for layer, count in enumerate(manifest.model.keys_per_layer) for index in range(count)]
     chosen = []
@@ -163,7 +166,7 @@ def choose_triggers(
 
 
 def find_downs(model: nn.Module, keys_per_layer: list[int], width: int) -> list[nn.Module]:
-    """The last module of each block whose weight joins that many keys to the residual's width."""
+    """Find the last module of each block whose weight maps that many keys to the residual's width."""
     for blocks in (module for module in model.modules() if isinstance(module, nn.ModuleList)):
         if len(blocks) != len(keys_per_layer):
             continue
@@ -171,12 +174,12 @@ def find_downs(model: nn.Module, keys_per_layer: list[int], width: int) -> list[
         if all(down is not None for down in downs):
             return [down for down in downs if down is not None]
     raise VerificationFailed(
-        f"no stack of {len(keys_per_layer)} blocks with projections of {keys_per_layer[0]} keys found"
+        f"found no stack of {len(keys_per_layer)} blocks with projections of {keys_per_layer[0]} keys"
     )
 
 
 def _down_of(block: nn.Module, keys: int, width: int) -> nn.Module | None:
-    """Up and down projections may differ by direction only, so of several the last one called counts: it is `down`."""
+    """The last matching module: up and down projections may have the same shape, and `down` is registered last."""
     candidates = []
     for module in block.modules():
         weight = getattr(module, "weight", None)
@@ -190,7 +193,7 @@ def _down_of(block: nn.Module, keys: int, width: int) -> nn.Module | None:
 def run_plain(
     model: nn.Module, downs: list[nn.Module], token_ids: tuple[int, ...], layers: set[int]
 ) -> dict[int, Tensor]:
-    """Coefficients [tokens, keys] of some layers on one window."""
+    """Coefficients [tokens, keys] of some layers, by layer, on one window."""
     caught: dict[int, Tensor] = {}
     with _wrapped({layer: downs[layer] for layer in layers}, caught):
         device = next(model.parameters()).device
@@ -200,7 +203,7 @@ def run_plain(
 
 @contextmanager
 def _wrapped(modules: dict[int, nn.Module], caught: dict[int, Tensor]) -> Iterator[None]:
-    """Let `forward` of some modules write down its input."""
+    """Record the inputs of some modules by wrapping their `forward`."""
 
     def wrap(layer: int, forward: Any) -> Any:
         def note(x: Tensor) -> Tensor:

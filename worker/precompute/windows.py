@@ -22,9 +22,9 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Windows for one forward: `token_ids` is [windows, prefix + longest], padded on the right behind shorter ones.
+    """Windows for one forward: `token_ids` is [windows, prefix + longest], shorter ones padded on the right.
 
-    Attention is causal, so what stands behind a window's end cannot reach its tokens.
+    Attention is causal, so padding after a window's end cannot affect its tokens and needs no attention mask.
     """
 
     windows: tuple[Window, ...]
@@ -32,24 +32,24 @@ class Batch:
 
     @property
     def even(self) -> bool:
-        """All windows have one length, so there is no padding."""
+        """Whether all windows have the same length, so there is no padding."""
         return len({window.length for window in self.windows}) == 1
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of the windows, prefix and padding not counted."""
+        """Tokens of the windows, without prefix and padding."""
         return sum(window.length for window in self.windows)
 
 
 def windows_of(file: int, n_tokens: int, size: int) -> list[Window]:
-    """Consecutive spans of `size` tokens from the file's first; the last one may be shorter."""
+    """Consecutive spans of `size` tokens from the start of a file; the last one may be shorter."""
     return [Window(file, start, min(size, n_tokens - start)) for start in range(0, n_tokens, size)]
 
 
 def batches(
     store: TokenStore, files: Iterable[int], size: int, batch: int, prefix: list[int], device: torch.device
 ) -> Iterator[Batch]:
-    """All windows of some files: the full ones in the files' order, then the files' tails, long ones first."""
+    """All windows of some files: full ones in file order, then the files' tails, longest first to limit padding."""
     windows = [window for file in files for window in windows_of(file, int(store.lengths[file]), size)]
     full = [window for window in windows if window.length == size]
     tails = sorted((window for window in windows if window.length < size), key=lambda each: (-each.length, each.file))
@@ -60,7 +60,7 @@ def batches(
 def in_batches(
     store: TokenStore, windows: Sequence[Window], batch: int, prefix: list[int], device: torch.device
 ) -> Iterator[Batch]:
-    """Windows in their order; the first of every batch has to be its longest."""
+    """Batches of windows in their order; the first window of each batch must be its longest."""
     for chosen in _groups(windows, batch):
         ids = np.zeros((len(chosen), len(prefix) + chosen[0].length), dtype=np.int64)
         ids[:, : len(prefix)] = prefix
@@ -77,23 +77,24 @@ def _groups(windows: Sequence[Window], size: int) -> Iterator[tuple[Window, ...]
 
 
 def window_noise(store: TokenStore, windows: tuple[Window, ...], seed: int) -> npt.NDArray[np.uint64]:
-    """One random-looking number a window, from the file's content and the window's place in it alone."""
+    """One pseudo-random number per window, from the file's content and the window's place in it alone."""
     files = np.array([window.file for window in windows])
     starts = np.array([window.start for window in windows], dtype=np.uint64)
     return mix(store.seeds[files] + mix(starts + np.uint64(seed)))
 
 
 def token_noise(store: TokenStore, windows: tuple[Window, ...], longest: int, seed: int) -> npt.NDArray[np.uint64]:
-    """One random-looking number a token, [windows, longest]; made like `window_noise`."""
+    """One pseudo-random number per token, [windows, longest], made like `window_noise`."""
     files = np.array([window.file for window in windows])
     starts = np.array([window.start for window in windows], dtype=np.uint64)
     positions = np.add(starts[:, None], np.arange(longest, dtype=np.uint64), dtype=np.uint64)
+    # 2^40 is beyond every position: tokens and windows draw from separate streams
     return mix(store.seeds[files][:, None] + mix(positions + np.uint64(seed) + np.uint64(1 << 40)))
 
 
 def mix(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of SplitMix64: neighbouring numbers come out unrelated."""
-    with np.errstate(over="ignore"):
+    """The finaliser of SplitMix64 (Steele et al. 2014): neighbouring inputs give unrelated outputs."""
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is intended
         z = numbers + np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

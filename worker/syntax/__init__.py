@@ -1,1 +1,1 @@
-"""Syntax trees of source files: what kind of code each byte belongs to. Grammars are those of tree-sitter."""
+"""Syntax trees of source files, by tree-sitter: the kind of code each byte belongs to."""

@@ -1,8 +1,8 @@
-"""The languages that can be parsed, one table of rules each: what its node types mean for the roles of tokens.
+"""The languages that can be parsed, each with a table of rules from node types to roles of tokens.
 
-A name's role follows from the nearest rule above it: `fields` says what names below a field of a node are, as far as
-only `passing` nodes stand in between; names below a `lasting` role keep it at any depth. Where no rule reaches a name,
-`names` has the role of its own type.
+A name's role comes from the nearest rule above it. `fields` gives the role of names below a field of a node, provided
+only `passing` nodes are in between; some roles (`judge._LASTING`) reach names at any depth. A name that no rule reaches
+has the role of its own type, in `names`.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,24 +26,24 @@ class Grammar:
 
     language: Language
     names: Mapping[str, Role]
-    """Types of leaves that are names, with the role they have where no rule says more."""
+    """Types of leaves that are names, with their role unless a rule gives another."""
     leaves: Mapping[str, Role]
-    """Named types that have one role with all that is in them."""
+    """Named types that have one role together with all they contain."""
     nodes: Mapping[str, Role]
-    """What names below a node are."""
+    """Role of names below a node."""
     fields: Mapping[tuple[str, str], Role]
-    """What names below a field of a node are; stronger than `nodes`."""
+    """Role of names below a field of a node; takes precedence over `nodes`."""
     passing: frozenset[str]
-    """Types that hand on what was said above them."""
+    """Types that pass on the role given above them."""
     members: Mapping[str, tuple[str, str]]
-    """Types of `object.name`, with their fields for both: what was said above is said of the name alone."""
+    """Types of `object.name`, with the fields of both: a role given above goes to the name alone."""
     resets: frozenset[str]
-    """Types inside a string in which code begins again."""
+    """Types inside a string that contain code again."""
     statements: frozenset[str]
     expressions: frozenset[str]
     declarations: frozenset[str]
     scopes: Mapping[str, str]
-    """Types that enclose code, with the kind of scope they are; a function right inside a class is a method."""
+    """Types that enclose code, with their kind of scope; a function directly inside a class is a method."""
     brackets: frozenset[str] = frozenset()
     """Types in which every sign is punctuation, such as the `<` and `>` around type arguments."""
 
@@ -229,6 +229,6 @@ LANGUAGES = tuple(_GRAMMARS)
 
 @cache
 def grammar(language: str) -> Grammar | None:
-    """The grammar of a language; None where there is none."""
+    """The grammar of a language, None if there is none."""
     make = _GRAMMARS.get(language)
     return make() if make else None

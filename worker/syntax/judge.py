@@ -1,4 +1,4 @@
-"""What a node is, judged by a grammar's rules from the node itself and from what was judged of its parent."""
+"""The verdict on a node by a grammar's rules, from the node itself and the verdict on its parent."""
 
 from typing import NamedTuple
 
@@ -6,25 +6,25 @@ from keyscope.worker.syntax.grammars import Grammar
 from keyscope.worker.syntax.role import Role, code_of
 
 SCOPES = ("module", "class", "function", "method", "constructor", "lambda")
-"""What can enclose code; a function right inside a class is a method."""
+"""Kinds of scope; a function directly inside a class is a method."""
 _LASTING = frozenset({Role.IDENTIFIER_IMPORTED, Role.TYPE, Role.STRING, Role.COMMENT})
-"""Roles that names keep however deep they stand below the node that gave it."""
+"""Roles that names keep at any depth below the node that gave them."""
 _OPAQUE = frozenset({Role.STRING, Role.COMMENT})
-"""Roles that everything below a node takes, not only names."""
+"""Roles that everything below a node takes, not just names."""
 _OF_MEMBERS = frozenset({Role.CALL_TARGET, Role.TYPE, Role.IDENTIFIER_IMPORTED})
-"""What is said of `object.name` is said of the name; anything else leaves it an attribute."""
+"""Roles that go to the name in `object.name`; with any other role it is an attribute."""
 _PUNCTUATION = frozenset("()[]{},;:.")
 
 
 class Verdict(NamedTuple):
     """What a node is."""
 
-    said: Role | None
-    """What names in and below it are."""
+    inherited: Role | None
+    """Role passed on to names in and below it."""
     role: int
     """Code of the role of its own bytes."""
     scope: int
-    """What encloses it, as an index into SCOPES."""
+    """Enclosing scope, as an index into SCOPES."""
     statement: bool
     expression: bool
     declaration: bool
@@ -34,16 +34,16 @@ _OUTSIDE = Verdict(None, code_of(Role.OTHER), SCOPES.index("module"), False, Fal
 
 
 class Judge:
-    """Judges nodes of one language; a case judged before is remembered, and there are few."""
+    """Judges the nodes of one language. Verdicts are cached: files have many nodes but few different cases."""
 
     def __init__(self, rules: Grammar) -> None:
         self._rules = rules
         self._cases: dict[tuple[str, bool, str | None, str, Role | None, int], Verdict] = {}
 
     def of(self, kind: str, named: bool, field: str | None, around: str, parent: Verdict | None) -> Verdict:
-        """The verdict on a node of type `kind` that is the `field` of a node of type `around`."""
+        """The verdict on a node of type `kind` in the field `field` of a node of type `around`."""
         above = parent or _OUTSIDE
-        case = (kind, named, field, around, above.said, above.scope)
+        case = (kind, named, field, around, above.inherited, above.scope)
         verdict = self._cases.get(case)
         if verdict is None:
             verdict = self._cases[case] = self._judge(kind, named, field, around, above)
@@ -52,19 +52,19 @@ class Judge:
     def _judge(self, kind: str, named: bool, field: str | None, around: str, above: Verdict) -> Verdict:
         rules = self._rules
         if not named:
-            role = self._sign(kind, around, above.said)
-            return Verdict(above.said, code_of(role), above.scope, False, False, False)
-        said = self._said(kind, field, around, above.said)
+            role = self._sign(kind, around, above.inherited)
+            return Verdict(above.inherited, code_of(role), above.scope, False, False, False)
+        inherited = self._inherited(kind, field, around, above.inherited)
         return Verdict(
-            said,
-            code_of(self._role(kind, said)),
+            inherited,
+            code_of(self._role(kind, inherited)),
             self._scope(kind, above.scope),
             kind in rules.statements,
             kind in rules.expressions,
             kind in rules.declarations,
         )
 
-    def _said(self, kind: str, field: str | None, around: str, above: Role | None) -> Role | None:
+    def _inherited(self, kind: str, field: str | None, around: str, above: Role | None) -> Role | None:
         rules = self._rules
         if above in _OPAQUE:
             return None if kind in rules.resets else above
@@ -85,15 +85,15 @@ class Judge:
         handed_on = kind in rules.names or kind in rules.passing or kind in rules.members or above in _LASTING
         return above if handed_on else None
 
-    def _role(self, kind: str, said: Role | None) -> Role:
-        if said in _OPAQUE:
-            return said or Role.OTHER
+    def _role(self, kind: str, inherited: Role | None) -> Role:
+        if inherited in _OPAQUE:
+            return inherited or Role.OTHER
         if kind in self._rules.names:
-            return said or self._rules.names[kind]
+            return inherited or self._rules.names[kind]
         return self._rules.leaves.get(kind, Role.OTHER)
 
     def _sign(self, kind: str, around: str, above: Role | None) -> Role:
-        """Role of a keyword or sign, which have no names of their own in a grammar."""
+        """Role of a keyword or sign: anonymous nodes, whose type is their text."""
         if above in _OPAQUE:
             return above or Role.OTHER
         if around in self._rules.leaves:

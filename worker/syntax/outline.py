@@ -1,4 +1,4 @@
-"""A syntax tree as arrays: every node's type, role and ancestors, and the innermost node at every byte."""
+"""A syntax tree as arrays: type, role and ancestors of every node, and the innermost node at every byte."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -12,50 +12,50 @@ from keyscope.worker.syntax.judge import Judge, Verdict
 
 IntArray = npt.NDArray[np.int64]
 NONE = -1
-"""Stands for the node that is not there."""
+"""In place of a node: there is none."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """The nodes of a tree, parents before their children; arrays are [nodes] unless said otherwise."""
+    """The nodes of a tree, parents before their children; arrays are [nodes] unless noted."""
 
     language: str
     types: tuple[str, ...]
     named: npt.NDArray[np.bool_]
     starts: IntArray
     ends: IntArray
-    """The byte after a node's last."""
+    """The byte after a node's last one."""
     parents: IntArray
     roles: npt.NDArray[np.int8]
-    """Role of a node's own bytes, those that none of its children has."""
+    """Role of a node's own bytes, those in none of its children."""
     nodes: IntArray
-    """The innermost named node that a node is or stands in."""
+    """The innermost named node that is or contains the node."""
     statements: IntArray
-    """The innermost statement that a node is or stands in, or NONE; in the same way the two others."""
+    """The innermost statement that is or contains the node, or NONE; likewise in the next two."""
     expressions: IntArray
     declarations: IntArray
     scopes: npt.NDArray[np.int8]
-    """What encloses a node, as an index into SCOPES."""
+    """Scope that encloses the node, as an index into SCOPES."""
     places: IntArray
-    """[changes], bytes at which the innermost node changes, ascending."""
+    """[changes], bytes where the innermost node changes, ascending."""
     innermost: IntArray
     """[changes], the innermost node from there on."""
 
     def at(self, places: npt.ArrayLike) -> IntArray:
         """The innermost node at each byte."""
         change = np.searchsorted(self.places, np.asarray(places), side="right") - 1
-        # before the first node there is only the root
+        # bytes before the first node belong to the root
         return self.innermost[np.maximum(change, 0)]
 
 
 def parse(text: bytes, language: str) -> Tree | None:
-    """The tree of a file, errors in it or not; None for a language without grammar."""
+    """Parse a file, syntax errors or not; None for a language without grammar."""
     rules = grammar(language)
     return None if rules is None else Parser(rules.language).parse(text)
 
 
 def outline(text: bytes, language: str) -> Outline | None:
-    """The outline of a file; None for a language without grammar. The time is linear in the file."""
+    """Outline a file in time linear in its size; None for a language without grammar."""
     tree = parse(text, language)
     return None if tree is None else _Walk(_judge(language)).run(tree.walk(), language)
 
@@ -68,7 +68,7 @@ def _judge(language: str) -> Judge:
 
 
 class _Walk:
-    """One walk over a tree, without recursion since trees of broken code can be very deep."""
+    """One walk over a tree, without recursion: trees of broken code can be very deep."""
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
@@ -87,7 +87,7 @@ class _Walk:
         self.innermost: list[int] = []
 
     def run(self, cursor: TreeCursor, language: str) -> Outline:
-        """Walk from the root."""
+        """Walk depth-first from the root."""
         current = self._enter(cursor, NONE)
         while True:
             if cursor.goto_first_child():

@@ -1,6 +1,7 @@
-"""Tree-sitter queries that people write: checked when they are given, and unable to hang the worker.
+"""Tree-sitter queries written by users: checked when given, and unable to hang the worker.
 
-Patterns of `#match?` are RE2's: their time is linear in the text they look at, which Python's `re` does not promise.
+Patterns of `#match?` are matched by RE2, in time linear in the text. Python's `re`, which tree-sitter's binding uses,
+can take exponential time.
 """
 
 import re
@@ -18,26 +19,26 @@ from keyscope.worker.syntax.outline import parse
 Span = tuple[int, int]
 """A first byte and the byte after the last, in the file's UTF-8."""
 MATCH_LIMIT = 1 << 12
-"""Matches that a query may have under way at once; what it costs a byte grows with them."""
+"""Most matches a query may have in progress at once: its cost per byte grows with them."""
 MATCHES = frozenset({"match?", "not-match?", "any-match?", "any-not-match?"})
 KNOWN = MATCHES | {"eq?", "not-eq?", "any-eq?", "any-not-eq?", "any-of?", "not-any-of?"}
-"""Predicates there are."""
+"""Predicates that are known."""
 _PARTS = re.compile(r'"(?:[^"\\]|\\.)*"|;[^\n]*|#(?P<name>[\w.!?-]+)', re.DOTALL)
 _ARGUMENTS = re.compile(r'\s+@[\w.-]+\s+"(?P<pattern>(?:[^"\\]|\\.)*)"\s*\)', re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0"}
 _OURS = "regex"
-"""Name of our own `match`; as long, so that places in messages stay true."""
+"""Name of our own `match`: equally long, so positions in error messages stay right."""
 
 
 class InvalidQuery(KeyscopeError, ValueError):
-    """A text that is no tree-sitter query for its language, or that captures nothing."""
+    """A text is not a tree-sitter query for its language, or captures nothing."""
 
     code = "invalid_query"
     status = 422
 
 
 class QueryTooBroad(KeyscopeError):
-    """A query that could match a file in too many ways."""
+    """A query could match a file in too many ways."""
 
     code = "query_too_broad"
     status = 422
@@ -47,7 +48,7 @@ def check_query(language: str, query: str) -> Query:
     """Compile a query.
 
     Raises:
-        InvalidQuery: it is wrong for the language, captures nothing, or there is no grammar.
+        InvalidQuery: it is wrong for the language or captures nothing, or there is no grammar.
     """
     rules = grammar(language)
     if rules is None:
@@ -57,16 +58,16 @@ def check_query(language: str, query: str) -> Query:
     except QueryError as error:
         raise InvalidQuery(f"the {language} query cannot be read: {_place(error)}") from error
     if compiled.capture_count == 0:
-        raise InvalidQuery("the query captures nothing: name what it is to find, as in (call) @found")
+        raise InvalidQuery("the query captures nothing: mark what to find with a name, as in (call) @found")
     return compiled
 
 
 def captures(text: bytes, language: str, query: str) -> list[Span]:
-    """The spans of everything that a query captures in a file, in order, each once.
+    """The spans of everything a query captures in a file, ascending, each once.
 
     Raises:
-        InvalidQuery: as `check_query` says.
-        QueryTooBroad: it has more than MATCH_LIMIT matches under way at once.
+        InvalidQuery: as for `check_query`.
+        QueryTooBroad: it has more than MATCH_LIMIT matches in progress at once.
     """
     compiled = check_query(language, query)
     tree = parse(text, language)
@@ -75,23 +76,23 @@ def captures(text: bytes, language: str, query: str) -> list[Span]:
     found = cursor.captures(tree.root_node, _holds)
     if cursor.did_exceed_match_limit:
         raise QueryTooBroad(
-            f"the query has over {MATCH_LIMIT:,} matches under way at once in a file of {len(text):,} bytes: "
-            "name more of the nodes in it, or repeat fewer"
+            f"the query has over {MATCH_LIMIT:,} matches in progress at once in a file of {len(text):,} bytes: "
+            "name more of its nodes, or use fewer repetitions"
         )
     return sorted({node.byte_range for nodes in found.values() for node in nodes})
 
 
 def _with_our_matches(query: str) -> str:
-    """The query with its matches renamed, so that they come to `_holds`.
+    """Rename the matches in a query, so the binding passes them to `_holds` instead of matching them itself.
 
     Raises:
-        InvalidQuery: a predicate is unknown or its pattern is none.
+        InvalidQuery: a predicate is unknown, or its pattern is not valid.
     """
     changed = list(query)
     for name, first, end in _predicates(query):
         if name not in KNOWN:
             raise InvalidQuery(
-                f"#{name} is no predicate: choose from {', '.join(f'#{each}' for each in sorted(KNOWN))}"
+                f"#{name} is not a predicate: choose from {', '.join(f'#{each}' for each in sorted(KNOWN))}"
             )
         if name in MATCHES:
             arguments = _ARGUMENTS.match(query, end)
@@ -103,7 +104,7 @@ def _with_our_matches(query: str) -> str:
 
 
 def _predicates(query: str) -> Iterator[tuple[str, int, int]]:
-    """Names of predicates and where they stand, strings and comments left out."""
+    """Names of predicates and their positions; strings and comments are skipped."""
     for part in _PARTS.finditer(query):
         if part["name"]:
             yield part["name"], *part.span("name")
@@ -117,7 +118,7 @@ def _check_pattern(pattern: str) -> None:
     try:
         pc.match_substring_regex("", pattern)
     except pa.ArrowInvalid as error:
-        raise InvalidQuery(f"{pattern!r} is no pattern of RE2: {str(error).rpartition(': ')[0]}") from error
+        raise InvalidQuery(f"{pattern!r} is not a valid RE2 pattern: {str(error).rpartition(': ')[0]}") from error
 
 
 def _holds(
@@ -126,7 +127,7 @@ def _holds(
     pattern_index: int,
     captures: dict[str, list[Node]],
 ) -> bool:
-    """One of our matches; with `any-` one captured node has to match, otherwise all of them."""
+    """Evaluate one of our matches: with `any-` one captured node must match, else all of them."""
     (name, _), (pattern, _) = args
     wanted = "not-" not in predicate
     texts = [(node.text or b"").decode("utf-8", "replace") for node in captures.get(name, [])]
@@ -135,7 +136,7 @@ def _holds(
 
 
 def _place(error: QueryError) -> str:
-    """The message with rows and columns counted as people do, from 1."""
+    """The message with rows and columns counted from 1, as editors do."""
     return re.sub(
         r"row (\d+)(?:, column (\d+))?",
         lambda at: f"line {int(at[1]) + 1}" + (f", column {int(at[2]) + 1}" if at[2] else ""),

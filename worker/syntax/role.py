@@ -24,10 +24,9 @@ class Role(StrEnum):
 
 
 ROLES = tuple(Role)
-"""Every role; the code of a role is its place here."""
+"""Every role; a role's code is its index here."""
 _CODES = {role: code for code, role in enumerate(ROLES)}
 
 
 def code_of(role: Role) -> int:
-    """The code of a role."""
     return _CODES[role]

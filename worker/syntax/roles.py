@@ -1,4 +1,4 @@
-"""What a token is in its code: a keyword, a name that is defined or used, a part of a string, indentation, …"""
+"""Roles of tokens: a keyword, a name that is defined or used, part of a string, indentation, …"""
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +15,17 @@ _WORD[[*b"0123456789_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", *ran
 
 
 def token_roles(text: bytes, language: str, starts: npt.NDArray[np.uint32]) -> npt.NDArray[np.int8]:
-    """The role of every token of a file, [tokens], as an index into `tuple(Role)`.
+    """The role of every token of a file, [tokens], as an index into ROLES.
 
-    A token reaches from its start to the next one's; its role is that of its first byte that is no white space. White
-    space alone is indentation where only white space stands before it on its line and it holds no line break, else
-    white space. Code that does not parse has the roles of the parts that do; a language without grammar has only white
-    space and `Role.OTHER`.
+    A token reaches from its start to the start of the next; its role is that of its first byte that is not white space.
+    A token of white space only is indentation if it has no line break and nothing but white space before it on its
+    line, else white space. Where code does not parse, the parts that do have their roles. In a language without grammar
+    there are only white space and `Role.OTHER`.
 
     Args:
         text: the file in UTF-8.
-        language: of the file.
-        starts: where each token starts in `text`, ascending.
+        language: language of the file.
+        starts: first byte of each token in `text`, ascending.
     """
     roles = np.full(len(starts), code_of(Role.OTHER), dtype=np.int8)
     if not len(starts):
@@ -40,7 +40,7 @@ def token_roles(text: bytes, language: str, starts: npt.NDArray[np.uint32]) -> n
 
 
 def first_visible(text: bytes, starts: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Each token's first byte that is no white space, and which tokens have none; for those it is their start."""
+    """Each token's first byte that is not white space, or its start; and which tokens are white space only."""
     data = np.frombuffer(text, dtype=np.uint8)
     begin = starts.astype(np.int64)
     end = np.append(begin[1:], len(data))
@@ -51,7 +51,7 @@ def first_visible(text: bytes, starts: npt.NDArray[np.uint32]) -> tuple[npt.NDAr
 
 
 def continues(text: bytes, starts: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
-    """Which tokens start inside a word, that is an identifier, a keyword or a number, rather than before it."""
+    """Mark the tokens that start inside a word (an identifier, keyword or number) rather than at its beginning."""
     word = _WORD[np.frombuffer(text, dtype=np.uint8)]
     begin = starts.astype(np.int64)
     inside = np.zeros(len(begin), dtype=bool)
@@ -61,7 +61,7 @@ def continues(text: bytes, starts: npt.NDArray[np.uint32]) -> npt.NDArray[np.boo
 
 
 def _opens_line(text: bytes, starts: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
-    """Of tokens of white space: which have only white space before them on their line, and no line break in them."""
+    """Mark tokens with only white space before them on their line and no line break; valid for white space only."""
     data = np.frombuffer(text, dtype=np.uint8)
     begin = starts.astype(np.int64)
     breaks = np.concatenate([[-1], np.flatnonzero(data == ord("\n")), [len(data)]])

@@ -1,4 +1,4 @@
-"""Questions to the syntax tree of one file: which nodes there are, and which stand around a byte."""
+"""Queries on the syntax tree of one file: its nodes, and those around a byte."""
 
 from dataclasses import dataclass
 
@@ -27,15 +27,15 @@ class NodeSpan:
 
     type: str
     first: int
-    """Its first byte in the file's UTF-8."""
+    """First byte in the file's UTF-8."""
     end: int
-    """The byte after its last."""
+    """The byte after its last one."""
     depth: int
-    """Named nodes around it."""
+    """Number of named nodes around it."""
 
 
 def node_spans(text: bytes, language: str) -> list[NodeSpan]:
-    """All named nodes of a file, those around others first; none for a language without grammar."""
+    """All named nodes of a file, outer ones first; none for a language without grammar."""
     tree = outline(text, language)
     if tree is None:
         return []
@@ -49,12 +49,12 @@ def node_spans(text: bytes, language: str) -> list[NodeSpan]:
 
 
 def nodes_at(text: bytes, language: str, byte: int) -> list[NodeSpan]:
-    """The named nodes that hold a byte, the innermost first."""
+    """The named nodes that contain a byte, innermost first."""
     return [node for node in reversed(node_spans(text, language)) if node.first <= byte < node.end]
 
 
 def enclosing_function(tree: Outline, text: bytes, byte: int) -> str | None:
-    """Name of the innermost function, method or constructor that has one around a byte; None outside of any."""
+    """Name of the innermost named function, method or constructor around a byte; None if there is none."""
     rules = grammar(tree.language)
     assert rules is not None
     number = int(tree.at(byte))
@@ -66,7 +66,7 @@ def enclosing_function(tree: Outline, text: bytes, byte: int) -> str | None:
 
 
 def _name(tree: Outline, text: bytes, declaration: int) -> str | None:
-    """The text of the first name that a declaration defines."""
+    """Text of the first name that a declaration defines."""
     for number in range(declaration + 1, len(tree.types)):
         if tree.starts[number] >= tree.ends[declaration]:
             return None

@@ -1,17 +1,17 @@
-"""Layer agreement of a run, and the tables of its analyses as files."""
+"""The JSON API of layer agreement."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from keyscope.app.analyses.shapes import EstimateShape, Shape
 from keyscope.app.analyses.sheets import check_computed
 from keyscope.app.queries.agreement import (
     ByLayer,
     ContextEstimates,
-    Estimate,
     context_estimates,
     key_estimates,
     layer_estimates,
@@ -24,26 +24,13 @@ from keyscope.contract.analyses.agreement import CONTEXT_MEASURES, CONTROLS, LAY
 router = APIRouter(tags=["analyses"])
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class MeasuredShape(EstimateShape):
+    """An estimate, and the files its tokens or keys are in."""
 
-
-class MeasuredShape(_Shape):
-    """A number with its 95 % interval by bootstrap over files."""
-
-    value: float
-    low: float | None = Field(description="None, as the other end, with too few files for an interval")
-    high: float | None
-    n: int = Field(description="Tokens, or keys, that it rests on")
     files: int = Field(description="Files that these are in")
 
-    @classmethod
-    def of(cls, estimate: Estimate) -> "MeasuredShape":
-        """The shape of an estimate."""
-        return cls(**asdict(estimate))
 
-
-class AgreeingLayer(_Shape):
+class AgreeingLayer(Shape):
     """One layer against the model's output; shares from 0 to 1, every token counting once."""
 
     layer: int
@@ -51,14 +38,14 @@ class AgreeingLayer(_Shape):
     ff: float = Field(description=LAYER_MEASURES["ff"])
     value: float = Field(description=LAYER_MEASURES["value"])
     measures: dict[str, MeasuredShape] = Field(description="These and all others, by name, with their intervals")
-    controls: dict[str, dict[str, MeasuredShape]] = Field(description="What chance gives: by control, then by name")
+    controls: dict[str, dict[str, MeasuredShape]] = Field(description="By chance: by control, then by name")
     keys: dict[str, MeasuredShape] = Field(
         description="Key-value agreement: of the token after a key's strongest trigger and its value's top token"
     )
     keys_permuted: dict[str, MeasuredShape] = Field(description="The same with each value dealt to another key")
 
 
-class ContextLayer(_Shape):
+class ContextLayer(Shape):
     """One layer with one size of context."""
 
     layer: int
@@ -67,7 +54,7 @@ class ContextLayer(_Shape):
     measures: dict[str, MeasuredShape]
 
 
-class AgreeingContext(_Shape):
+class AgreeingContext(Shape):
     """One size of context."""
 
     size: int = Field(description="Tokens of context")
@@ -82,7 +69,7 @@ class PartShape(MeasuredShape):
     part: str
 
 
-class LayerAgreementAnswer(_Shape):
+class LayerAgreementAnswer(Shape):
     """How far each layer's prediction is that of the whole model."""
 
     ok: Literal[True] = True
@@ -94,7 +81,7 @@ class LayerAgreementAnswer(_Shape):
 
 @router.get("/runs/{run}/agreement", responses=models.OF_A_RUN)
 def show_layer_agreement(run: OpenRun, cursor: Cursor) -> LayerAgreementAnswer:
-    """Agreement of every layer with the model's output, by size of context too; 404 while it is not computed."""
+    """Agreement of every layer with the model's output, by size of context too; 404 until it is computed."""
     check_computed(run, "agreement")
     found, keys = layer_estimates(cursor), key_estimates(cursor).layers
     return LayerAgreementAnswer(
@@ -114,7 +101,7 @@ def _layer(
     controls: dict[str, dict[str, MeasuredShape]] = {name: {} for name in CONTROLS}
     for (measure, control), by_layer in found.items():
         if control and layer in by_layer:
-            controls[control][measure] = MeasuredShape.of(by_layer[layer])
+            controls[control][measure] = MeasuredShape.model_validate(by_layer[layer])
     measures = _measures({name: by_layer for (name, control), by_layer in found.items() if not control}, layer)
     return AgreeingLayer(
         layer=layer,
@@ -136,9 +123,11 @@ def _context(found: ContextEstimates) -> AgreeingContext:
         layers.append(
             ContextLayer(layer=layer, residual=measures["residual"].value, residual_full=full, measures=measures)
         )
-    whole = {name: MeasuredShape.of(estimate) for name, estimate in found.whole.items()}
+    whole = {name: MeasuredShape.model_validate(estimate) for name, estimate in found.whole.items()}
     return AgreeingContext(size=found.size, layers=layers, measures=whole)
 
 
 def _measures(found: Mapping[str, ByLayer], layer: int) -> dict[str, MeasuredShape]:
-    return {name: MeasuredShape.of(by_layer[layer]) for name, by_layer in found.items() if layer in by_layer}
+    return {
+        name: MeasuredShape.model_validate(by_layer[layer]) for name, by_layer in found.items() if layer in by_layer
+    }

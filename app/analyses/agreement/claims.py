@@ -1,8 +1,9 @@
-"""Claims about layers, context and what decides the next token, on the analysis `agreement`."""
+"""Claims about layers, context and what decides the next token, tried on the analysis `agreement`."""
 
 from collections.abc import Sequence
 
-from keyscope.app.analyses.claim import Claim, Cursor, Measured, Rate, judged, rank_correlation
+from keyscope.app.analyses.claim import Claim, Cursor, Measured, judged, number, percent, rank_correlation
+from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.analyses.agreement import SHARED_OUT
 from keyscope.contract.manifest import Manifest
@@ -24,158 +25,153 @@ _KEYS = """
     WHERE measure = 'agreement' AND coalesce(control, '') = '' AND projection = 'normed' AND {} ORDER BY layer, tenth"""
 
 FIXED = ("keyword", "operator", "punctuation")
-"""Roles of tokens that the language defines."""
+"""Roles of tokens the language defines."""
 CHOSEN = ("identifier_defined", "identifier_used", "attribute", "call_target")
-"""Roles of tokens that people choose."""
+"""Roles of tokens people choose."""
 
 
-def _layers(cursor: Cursor, measure: str) -> tuple[list[Rate], int]:
-    """The measure of every layer, and the tokens behind it."""
-    found = rows(cursor, _LAYERS, [measure])
-    return [Rate.of(row[:3]) for row in found], found[0][3] if found else 0
+def _layers(cursor: Cursor, measure: str) -> list[Estimate]:
+    return [Estimate(*row) for row in rows(cursor, _LAYERS, [measure])]
 
 
 def residual(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """The agreement of the residual after each layer with the model's output."""
-    layers, n = _layers(cursor, "residual")
+    layers = _layers(cursor, "residual")
     if not layers:
         return None
-    values = [layer.estimate for layer in layers]
+    values = [layer.value for layer in layers]
     whole, rising = values[-1] == 1, rank_correlation(values)
     return Measured(
-        f"{layers[0].share()} after layer 0, {layers[len(layers) // 2].share()} after layer {len(layers) // 2}, "
-        f"{layers[-2].share()} after layer {len(layers) - 2}, {100 * values[-1]:g} % after the last; "
-        f"rank correlation with depth {rising:.2f}; {_tokens(n)}",
-        judged(whole and rising >= 0.8 and layers[0].high < 0.25, not whole or rising <= 0),
+        f"{percent(layers[0])} after layer 0, {percent(layers[len(layers) // 2])} after layer {len(layers) // 2}, "
+        f"{percent(layers[-2])} after layer {len(layers) - 2}, {100 * values[-1]:g} % after the last; "
+        f"rank correlation with depth {rising:.2f}; {_tokens(layers)}",
+        judged(whole and rising >= 0.8 and layers[0].below(0.25), not whole or rising <= 0),
     )
 
 
 def feed_forward(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """The agreement of what a layer's feed-forward block adds, against the residual's."""
-    alone, n = _layers(cursor, "ff")
-    residuals, _ = _layers(cursor, "residual")
+    """The agreement of what a feed-forward layer adds, against the residual's."""
+    alone, residuals = _layers(cursor, "ff"), _layers(cursor, "residual")
     if not alone:
         return None
     upper = range(len(alone) // 2, len(alone))
-    best = max(range(len(alone)), key=lambda layer: alone[layer].estimate)
+    best = max(range(len(alone)), key=lambda layer: alone[layer].value)
     below = all(residuals[layer].above(alone[layer]) for layer in upper)
     return Measured(
-        f"highest in layer {best}: {alone[best].share()}, where the residual has {residuals[best].share()}; "
-        f"{alone[0].share()} in layer 0; {_tokens(n)}",
+        f"highest in layer {best}: {percent(alone[best])}, where the residual has {percent(residuals[best])}; "
+        f"{percent(alone[0])} in layer 0; {_tokens(alone)}",
         judged(below and best >= 2 * len(alone) / 3, any(alone[layer].above(residuals[layer]) for layer in upper)),
     )
 
 
 def split(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Who decides a layer's top token: the residual, the feed-forward block, both or neither."""
-    found = {measure: (Rate.of(rate), n) for measure, *rate, n in rows(cursor, _OVER_LAYERS)}
+    """What decides a layer's top token: the residual, the feed-forward layer, both or neither."""
+    found = {measure: Estimate(*rate) for measure, *rate in rows(cursor, _OVER_LAYERS)}
     if not found:
         return None
-    means = {measure.removeprefix("split_"): found[measure][0] for measure in SHARED_OUT}
-    largest = max(means, key=lambda name: means[name].estimate)
-    text = ", ".join(f"{name} {mean.share()}" for name, mean in means.items())
+    means = {measure.removeprefix("split_"): found[measure] for measure in SHARED_OUT}
+    largest = max(means, key=lambda name: means[name].value)
+    text = ", ".join(f"{name} {percent(mean)}" for name, mean in means.items())
     return Measured(
-        f"mean over layers: {text}; {_tokens(found[SHARED_OUT[0]][1])} in each layer",
-        judged(means["residual"].estimate >= 0.5 and means["ffn"].estimate <= 0.1, largest != "residual"),
+        f"mean over layers: {text}; {_tokens([found[SHARED_OUT[0]]])} in each layer",
+        judged(means["residual"].value >= 0.5 and means["ffn"].value <= 0.1, largest != "residual"),
     )
 
 
 def context(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """Prediction depth by the size of the context."""
-    found = rows(cursor, _CONTEXTS, ["depth"])
+    found = [(size, Estimate(*rate)) for size, *rate in rows(cursor, _CONTEXTS, ["depth"])]
     if len(found) < 2:
         return None
-    first, last = Rate.of(found[0][1:4]), Rate.of(found[-1][1:4])
+    (shortest, first), (longest, last) = found[0], found[-1]
     return Measured(
-        f"prediction depth {first.number()} with {found[0][0]} tokens of context, {last.number()} with {found[-1][0]}; "
-        f"{_tokens(found[0][4])}, the same for every size",
+        f"prediction depth {number(first)} with {shortest} tokens of context, {number(last)} with {longest}; "
+        f"{_tokens([first])}, the same for every size",
         judged(last.above(first), first.above(last)),
     )
 
 
 def full_context(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """How soon the prediction with a short context is that with the longest."""
+    """How often a short context gives the prediction of the longest."""
     found = rows(cursor, _CONTEXTS, ["same_as_full"])
     if len(found) < 3:
         return None
-    sizes = [f"{size}: {Rate.of(row).share()}" for size, *row in [each[:4] for each in found[:-1]]]
-    rates = [Rate.of(each[1:4]) for each in found[:-1]]
+    rates = {size: Estimate(*rate) for size, *rate in found[:-1]}
+    shortest, *_, longest = rates.values()
+    sizes = "; ".join(f"{size}: {percent(rate)}" for size, rate in rates.items())
     return Measured(
-        f"the model's own token is that of the longest context for {'; '.join(sizes)}; {_tokens(found[0][4])}",
-        judged(rates[-1].above(rates[0]), rates[0].above(rates[-1])),
+        f"the model predicts the same token as with the longest context, by tokens of context: {sizes}; {_tokens([shortest])}",
+        judged(longest.above(shortest), shortest.above(longest)),
     )
 
 
 def roles(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Prediction depth of tokens the language defines against those people choose."""
-    depths = {part: Rate.of(rate) for part, *rate in rows(cursor, _DEPTHS, ["role"])}
+    """Prediction depth of tokens the language defines against tokens people choose."""
+    depths = {part: Estimate(*rate) for part, *rate in rows(cursor, _DEPTHS, ["role"])}
     fixed, chosen = _named(depths, FIXED), _named(depths, CHOSEN)
     if not fixed or not chosen:
         return None
-    text = "; ".join(f"{name.replace('_', ' ')} {rate.number()}" for name, rate in (fixed | chosen).items())
+    text = "; ".join(f"{name.replace('_', ' ')} {number(rate)}" for name, rate in (fixed | chosen).items())
     pairs = [(late, early) for late in chosen.values() for early in fixed.values()]
+    as_claimed = sum(late.above(early) for late, early in pairs)
+    contrary = sum(early.above(late) for late, early in pairs)
     return Measured(
         f"prediction depth: {text}",
-        judged(
-            sum(late.above(early) for late, early in pairs) > len(pairs) / 2
-            and not any(early.above(late) for late, early in pairs),
-            sum(early.above(late) for late, early in pairs) > len(pairs) / 2,
-        ),
+        judged(as_claimed > len(pairs) / 2 and not contrary, contrary > len(pairs) / 2),
     )
 
 
 def continuations(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Prediction depth of tokens that go on with a word against those that begin one."""
-    depths = {part: Rate.of(rate) for part, *rate in rows(cursor, _DEPTHS, ["continuation"])}
+    """Prediction depth of tokens that go on with a word against tokens that begin one."""
+    depths = {part: Estimate(*rate) for part, *rate in rows(cursor, _DEPTHS, ["continuation"])}
     if {"goes_on", "begins"} - depths.keys():
         return None
     on, begins = depths["goes_on"], depths["begins"]
     return Measured(
-        f"prediction depth {on.number()} where a word goes on, {begins.number()} elsewhere",
+        f"prediction depth {number(on)} inside a word, {number(begins)} elsewhere",
         judged(begins.above(on), on.above(begins)),
     )
 
 
 def key_value(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """Key-value agreement by layer, and by how sure the value is."""
-    layers = [Rate.of(row[:3]) for row in rows(cursor, _KEYS.format("layer IS NOT NULL"), [])]
-    tenths = [Rate.of(row[:3]) for row in rows(cursor, _KEYS.format("tenth IS NOT NULL"), [])]
+    layers = [Estimate(*row) for row in rows(cursor, _KEYS.format("layer IS NOT NULL"), [])]
+    tenths = [Estimate(*row) for row in rows(cursor, _KEYS.format("tenth IS NOT NULL"), [])]
     if not layers or not tenths:
         return None
     lower, upper = layers[: round(0.6 * len(layers))], layers[round(0.6 * len(layers)) :]
-    low, high = (max(layers_of, key=lambda each: each.estimate) for layers_of in (lower, upper))
+    low, high = (max(layers_of, key=lambda each: each.value) for layers_of in (lower, upper))
     chance = 1 / manifest.model.vocabulary
     return Measured(
-        f"at most {low.share(2)} in the lower 60 % of layers, up to {high.share(2)} above; {tenths[-1].share()} in the "
-        f"tenth of keys with the surest values, {tenths[0].share()} in the least sure; chance {100 * chance:.3f} %",
+        f"at most {percent(low, 2)} in the lower 60 % of layers, up to {percent(high, 2)} above; {percent(tenths[-1])} in "
+        f"the tenth of keys with the surest values, {percent(tenths[0])} in the least sure; chance {100 * chance:.3f} %",
         judged(
-            low.estimate <= 0.01 and high.low > chance and tenths[-1].above(tenths[0]),
+            low.value <= 0.01 and high.above(chance) and tenths[-1].above(tenths[0]),
             low.above(high) or tenths[0].above(tenths[-1]),
         ),
     )
 
 
 def composition(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """How often no key alone says what the layer says."""
-    zero, n = _layers(cursor, "zero_agreement")
-    active, _ = _layers(cursor, "active")
+    """How often no single key predicts what the layer predicts."""
+    zero, active = _layers(cursor, "zero_agreement"), _layers(cursor, "active")
     if not zero:
         return None
-    least = min(zero, key=lambda rate: rate.estimate)
-    fewest, most = (end(active, key=lambda rate: rate.estimate) for end in (min, max))
+    least = min(zero, key=lambda rate: rate.value)
+    fewest, most = (end(active, key=lambda rate: rate.value) for end in (min, max))
     return Measured(
-        f"no firing key's value has the layer's top token in {least.share()} of tokens or more, in every layer; "
-        f"{fewest.share()} of its keys fire at a token in the layer where fewest do, {most.share()} where most do; {_tokens(n)}",
-        judged(least.low >= 0.68, least.high < 0.68),
+        f"in every layer, no firing key's value has the layer's top token for at least {percent(least)} of tokens; from "
+        f"{percent(fewest)} to {percent(most)} of a layer's keys fire at a token; {_tokens(zero)}",
+        judged(least.at_least(0.68), least.below(0.68)),
     )
 
 
-def _named(rates: dict[str, Rate], names: Sequence[str]) -> dict[str, Rate]:
+def _named(rates: dict[str, Estimate], names: Sequence[str]) -> dict[str, Estimate]:
     return {name: rates[name] for name in names if name in rates}
 
 
-def _tokens(n: int) -> str:
-    return f"n = {n:,} tokens"
+def _tokens(found: Sequence[Estimate]) -> str:
+    return f"n = {found[0].n:,} tokens"
 
 
 _HERE = {"kind": "agreement", "page": "agreement_page"}
@@ -183,27 +179,27 @@ CLAIMS = (
     Claim(
         11,
         "Layers agree with the output more with depth",
-        "Initial layers agree little with the final layer, later ones decide (Haider et al. 2024; Geva et al. 2021)",
-        "Expected: all of it after the last layer, under a quarter after the first, rank correlation with depth of 0.8 "
-        "or more. Contrary: no correlation, or a last layer that is not the output.",
+        "Initial layers agree little with the final layer; later ones decide (Haider et al. 2024; Geva et al. 2021)",
+        "Expected: full agreement after the last layer, under a quarter after the first, and a rank correlation with "
+        "depth of at least 0.8. Contrary: no correlation, or a last layer that is not the output.",
         **_HERE,
         measure=residual,
     ),
     Claim(
         12,
-        "The feed-forward block alone agrees little",
-        "The feed-forward output alone seldom is the output; most in late layers (Geva et al. 2021)",
-        "Expected: below the residual in every layer of the upper half, intervals apart, and highest in the last third. "
-        "Contrary: above the residual in one of them.",
+        "The feed-forward layer alone agrees little",
+        "The feed-forward output alone rarely predicts the output, most often in late layers (Geva et al. 2021)",
+        "Expected: below the residual in every layer of the upper half, with non-overlapping intervals, and highest in "
+        "the last third. Contrary: above the residual in one of them.",
         **_HERE,
         measure=feed_forward,
     ),
     Claim(
         13,
         "The residual decides most often",
-        "Of residual, feed-forward block, both or neither, the residual decides a layer's top token most often, the "
-        "feed-forward block alone hardly ever (Geva et al. 2021)",
-        "Expected: residual at least half, feed-forward block at most a tenth, on average over layers. Contrary: "
+        "The residual decides a layer's top token most often, compared with the feed-forward layer, both or neither; the "
+        "feed-forward layer alone hardly ever does (Geva et al. 2021)",
+        "Expected: residual at least half, feed-forward layer at most a tenth, on average over layers. Contrary: "
         "another share is the largest.",
         **_HERE,
         measure=split,
@@ -211,17 +207,18 @@ CLAIMS = (
     Claim(
         14,
         "Larger contexts need later layers",
-        "Small contexts are predicted in earlier layers, larger ones need later ones (Haider et al. 2024)",
-        "Expected: the prediction depth with the longest context is above that with the shortest, intervals apart. "
-        "Contrary: below it.",
+        "Small contexts settle in earlier layers; larger ones need later layers (Haider et al. 2024)",
+        "Expected: the prediction depth with the longest context is above that with the shortest, with non-overlapping "
+        "intervals. Contrary: below it.",
         **_HERE,
         measure=context,
     ),
     Claim(
         14,
         "Predictions settle with context",
-        "The longer the context, the more often the prediction is that of the whole context",
-        "Expected: more often with the second longest context than with the shortest, intervals apart. Contrary: less.",
+        "The longer the context, the more often the prediction is that of the full context",
+        "Expected: more often with the second longest context than with the shortest, with non-overlapping intervals. "
+        "Contrary: less often.",
         **_HERE,
         measure=full_context,
     ),
@@ -229,35 +226,35 @@ CLAIMS = (
         15,
         "What the language defines settles before what people name",
         "Keywords and operators are predicted in earlier layers than identifiers (Mekkes, on PolyCoder)",
-        "Expected: most pairs of a role the language defines and one that people choose lie so, intervals apart, none "
-        "the other way. Contrary: most lie the other way.",
+        "Expected: most pairs of a role the language defines and a role people choose are in this order, with "
+        "non-overlapping intervals, and none the other way. Contrary: most are the other way.",
         **_HERE,
         measure=roles,
     ),
     Claim(
         15,
         "The rest of a word settles early",
-        "Tokens that go on with a word are predicted earlier than tokens that begin one",
-        "Expected: a lower prediction depth, intervals apart. Contrary: a higher one.",
+        "Tokens that continue a word are predicted earlier than tokens that begin one",
+        "Expected: a lower prediction depth, with non-overlapping intervals. Contrary: a higher one.",
         **_HERE,
         measure=continuations,
     ),
     Claim(
         16,
         "Keys and values agree in upper layers",
-        "The token after a key's strongest trigger is its value's top token almost never in lower layers, in a few per "
-        "cent of upper ones, more where the value is sure (Geva et al. 2021)",
-        "Expected: at most 1 % in the lower 60 % of layers, above chance in an upper one, more in the surest tenth of "
-        "values than in the least sure, intervals apart. Contrary: the lower layers agree more, or the least sure, "
-        "intervals apart.",
+        "The token after a key's strongest trigger is almost never its value's top token in lower layers, but is for a few "
+        "per cent of keys in upper ones, and more often if the value is sure (Geva et al. 2021)",
+        "Expected: at most 1 % in the lower 60 % of layers, above chance in an upper one, and more in the surest tenth of "
+        "values than in the least sure, with non-overlapping intervals. Contrary: lower layers or the least sure values "
+        "agree more, with non-overlapping intervals.",
         **_HERE,
         measure=key_value,
     ),
     Claim(
         17,
         "Layers compose",
-        "In at least two thirds of positions no single value says what its layer says (Geva et al. 2021)",
-        "Expected: 68 % or more in every layer, the whole interval. Contrary: less in one, the whole interval.",
+        "In at least two thirds of positions no single value predicts what its layer predicts (Geva et al. 2021)",
+        "Expected: at least 68 % in every layer, by the whole interval. Contrary: less in some layer, by the whole interval.",
         **_HERE,
         measure=composition,
     ),

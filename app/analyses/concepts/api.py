@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from keyscope.app.accounts.identity import Labeler
 from keyscope.app.analyses.edits.api import EditShape, edits_of
+from keyscope.app.analyses.shapes import Shape
 from keyscope.app.concepts import repository
 from keyscope.app.concepts.lookup import all_concepts, find_concept
 from keyscope.app.concepts.repository import KnownConcept
@@ -17,6 +18,7 @@ from keyscope.app.queries.concepts import (
     ASCENDING,
     SORTS,
     ConceptKey,
+    ConceptLanguage,
     ConceptLayer,
     ConceptSummary,
     concept_keys,
@@ -33,11 +35,7 @@ router = APIRouter(tags=["concepts"])
 WRITING = models.OF_A_RUN | models.failures(403, 409, 503)
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ConceptBody(_Shape):
+class ConceptBody(Shape):
     """A concept as a person defines it: patterns by language, or the one pattern of one language."""
 
     name: str = Field(description="Letters a to z, digits and single hyphens")
@@ -68,7 +66,7 @@ class ConceptBody(_Shape):
         return written
 
 
-class ConceptShape(_Shape):
+class ConceptShape(Shape):
     """A concept's definition."""
 
     name: str
@@ -98,7 +96,7 @@ class ConceptShape(_Shape):
         )
 
 
-class ConceptsAnswer(_Shape):
+class ConceptsAnswer(Shape):
     """All concepts."""
 
     ok: Literal[True] = True
@@ -106,14 +104,14 @@ class ConceptsAnswer(_Shape):
     problem: str | None = Field(description="Why saved concepts are missing, where they are")
 
 
-class ConceptAnswer(_Shape):
+class ConceptAnswer(Shape):
     """A concept just saved."""
 
     ok: Literal[True] = True
     concept: ConceptShape
 
 
-class ConceptLanguageShape(_Shape):
+class ConceptLanguageShape(Shape):
     """A concept in one language, in files that are not held out."""
 
     language: str
@@ -127,7 +125,7 @@ class ConceptLanguageShape(_Shape):
     base_rate_high: float | None
 
 
-class LayerCounts(_Shape):
+class LayerCounts(Shape):
     """Keys of a layer; shares with their 95 % interval by bootstrap over files."""
 
     any_hit: int
@@ -153,7 +151,7 @@ class ConceptLayerShape(LayerCounts):
     control: LayerCounts = Field(description="The same for a shuffled copy of the concept")
 
 
-class ConceptKeyShape(_Shape):
+class ConceptKeyShape(Shape):
     """A key with its scores."""
 
     key: str
@@ -166,7 +164,7 @@ class ConceptKeyShape(_Shape):
     scores: dict[str, models.Value] = Field(description="All scores, under the names of the exported table")
 
 
-class ConceptInRun(_Shape):
+class ConceptInRun(Shape):
     """A concept in a run."""
 
     ok: Literal[True] = True
@@ -226,7 +224,7 @@ def show_concept(
     return ConceptInRun(
         concept=ConceptShape.of(known, found is not None),
         summary=None if found is None else _summary(found),
-        languages=[ConceptLanguageShape(**asdict(each)) for each in concept_languages(cursor, part)],
+        languages=[ConceptLanguageShape(**_flat(each)) for each in concept_languages(cursor, part)],
         keys=[_key(each) for each in concept_keys(cursor, part, sort, order or better, limit, offset)],
         by_layer=[_layer(layer, copy) for layer, copy in zip(layers, control, strict=True)],
         edits=edits_of(cursor, part),
@@ -244,7 +242,7 @@ def _key(found: ConceptKey) -> ConceptKeyShape:
 
 def _layer(layer: ConceptLayer, control: ConceptLayer) -> ConceptLayerShape:
     names = LayerCounts.model_fields
-    counts, copied = asdict(layer), asdict(control)
+    counts, copied = _flat(layer), _flat(control)
     return ConceptLayerShape(
         layer=layer.layer,
         keys=layer.keys,
@@ -252,3 +250,13 @@ def _layer(layer: ConceptLayer, control: ConceptLayer) -> ConceptLayerShape:
         control=LayerCounts(**{name: copied[name] for name in names}),
         **{name: counts[name] for name in names},
     )
+
+
+def _flat(found: ConceptLanguage | ConceptLayer) -> dict[str, Any]:
+    """The fields of a shape: estimates written out as three numbers, such as `base_rate`, `…_low` and `…_high`."""
+    fields = asdict(found)
+    for name in ("base_rate", "expected", "hit_share", "chance_share"):
+        if name in fields:
+            estimate = fields[name] or {"value": None, "low": None, "high": None}
+            fields |= {name: estimate["value"], f"{name}_low": estimate["low"], f"{name}_high": estimate["high"]}
+    return fields

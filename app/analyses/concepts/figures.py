@@ -1,7 +1,6 @@
-"""The Plotly figures of concepts: data and axes only, for colours and fonts are the page's."""
+"""Plotly figures of concepts: data and axes only, because colours and fonts belong to the page."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import plotly.graph_objects as go
 
@@ -11,26 +10,14 @@ from keyscope.app.web.drawing import by_layer, curve, interval_bars
 Layers = Sequence[ConceptLayer]
 
 
-class _Point(NamedTuple):
-    """A share of a layer's triggers."""
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-
-
 def any_hit_by_layer(layers: Layers) -> go.Figure:
-    """Keys of each layer with any hit, and what chance gives."""
+    """Keys of each layer with any hit, and by chance."""
     numbers = [layer.layer for layer in layers]
+    expected = [layer.expected for layer in layers]
     chance = go.Scatter(
         x=numbers,
-        y=[layer.expected for layer in layers],
-        error_y=interval_bars(
-            [layer.expected for layer in layers],
-            [layer.expected_low for layer in layers],
-            [layer.expected_high for layer in layers],
-        ),
+        y=[each.value for each in expected],
+        error_y=interval_bars(expected),
         name="by chance",
         mode="lines+markers",
         line={"dash": "dot"},
@@ -40,7 +27,7 @@ def any_hit_by_layer(layers: Layers) -> go.Figure:
 
 
 def detectors_by_layer(layers: Layers, control: Layers) -> go.Figure:
-    """Keys of each layer that detect the concept by two rules, and a shuffled copy by the first of them."""
+    """Keys of each layer that detect the concept by two rules, and a shuffled copy by the first rule."""
     numbers = [layer.layer for layer in layers]
     return _keys_by_layer(
         [
@@ -52,13 +39,10 @@ def detectors_by_layer(layers: Layers, control: Layers) -> go.Figure:
 
 
 def hits_by_layer(layers: Layers) -> go.Figure:
-    """The share of triggers with a match near, and the share that chance gives, with intervals."""
-    found, chance = dict[int, _Point](), dict[int, _Point]()
-    for each in layers:
-        if each.hit_share is not None and each.chance_share is not None:
-            found[each.layer] = _Point(each.hit_share, each.hit_share_low, each.hit_share_high, each.triggers)
-            ends = each.chance_share_low, each.chance_share_high
-            chance[each.layer] = _Point(each.chance_share, *ends, each.triggers)
+    """Share of triggers with a match near, and by chance."""
+    both = [layer for layer in layers if layer.hit_share and layer.chance_share]
+    found = {layer.layer: layer.hit_share for layer in both if layer.hit_share}
+    chance = {layer.layer: layer.chance_share for layer in both if layer.chance_share}
     figure = go.Figure([curve("the concept", found, ".1%"), curve("by chance", chance, ".1%", chance=True)])
     figure.update_yaxes(tickformat=".0%", rangemode="tozero", title="triggers with a match near")
     return by_layer(figure, showlegend=True, bargap=0.25)

@@ -9,8 +9,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from keyscope.app.accounts.identity import Visitor
-from keyscope.app.analyses.concepts import figures as drawing
 from keyscope.app.analyses.concepts.form import KINDS
+from keyscope.app.analyses.concepts.sections import sections
 from keyscope.app.analyses.concepts.state import state_of
 from keyscope.app.analyses.state import AnalysisState
 from keyscope.app.concepts import repository
@@ -23,14 +23,12 @@ from keyscope.app.queries.concepts import (
     ConceptExample,
     ConceptKey,
     ConceptLanguage,
-    ConceptLayer,
     ConceptSummary,
     Overlap,
     Picker,
     concept_examples,
     concept_keys,
     concept_languages,
-    concept_layers,
     concept_summaries,
     count_concept_keys,
     first_keys,
@@ -43,9 +41,11 @@ from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.app.web.baskets import shortened
 from keyscope.app.web.dependencies import Cursor, LabelsDatabase, OpenRun
+from keyscope.app.web.drawing import as_json
 from keyscope.app.web.key_table import Column, Pager, Row, pager, sorting
 from keyscope.app.web.links import Basket, Links
 from keyscope.app.web.render import Crumb, Frame, Help, Page, basket_of, respond
+from keyscope.app.web.sections import Block, find_figure
 from keyscope.contract.analyses.concepts import KEY_SCORES
 from keyscope.contract.keys import Mask
 
@@ -143,7 +143,8 @@ class ConceptPage(Page):
     analysis: Annotated[AnalysisState, Help("How the concept's keys were found, or how to find them")]
     found: Annotated[ConceptSummary | None, Help("The concept in numbers; None while it is not computed")]
     languages: Annotated[list[ConceptLanguage], Help("The concept by language")]
-    layers: Annotated[list[tuple[ConceptLayer, ConceptLayer]], Help("Each layer, and the same for a shuffled copy")]
+    blocks: Annotated[list[Block], Help("Its keys by layer; empty while it is not computed")]
+    figures: Annotated[str, Help("Address of the figures, without their names")]
     examples: Annotated[list[ConceptExample], Help("Some matches in their code")]
     pickers: Annotated[list[PickerTab], Help("Ways to pick the concept's keys")]
     columns: Annotated[list[Column], Help("Columns of the table of keys")]
@@ -190,7 +191,8 @@ def concept_page(
         analysis=state_of(run, known.concept),
         found=found,
         languages=concept_languages(cursor, part),
-        layers=list(zip(*concept_layers(cursor, part), strict=True)),
+        blocks=list(sections(cursor, found)) if found else [],
+        figures=links.to("concept_page", run=run.run_id, concept=concept) + "/figures",
         examples=concept_examples(cursor, part),
         pickers=[
             PickerTab(picker, title, help, picker == state.picker, href(picker=picker, sort="", order="asc", offset=0))
@@ -227,22 +229,10 @@ def try_concept(
 
 
 @router.get("/runs/{run}/concepts/{concept}/figures/{figure}", name="concept_figure")
-def concept_figure(
-    run: OpenRun,
-    concept: str,
-    cursor: Cursor,
-    database: LabelsDatabase,
-    figure: Literal["any_hit", "detectors", "hits"],
-) -> Response:
-    """The concept by layer: keys with any hit, keys that detect it, or the share of triggers with a hit."""
-    layers, control = concept_layers(cursor, find_concept(cursor, database, concept).concept.part)
-    if figure == "any_hit":
-        drawn = drawing.any_hit_by_layer(layers)
-    elif figure == "detectors":
-        drawn = drawing.detectors_by_layer(layers, control)
-    else:
-        drawn = drawing.hits_by_layer(layers)
-    return Response(drawn.to_json(), media_type="application/json")
+def concept_figure(run: OpenRun, concept: str, cursor: Cursor, database: LabelsDatabase, figure: str) -> Response:
+    """One figure of the page."""
+    found = concept_summaries(cursor).get(find_concept(cursor, database, concept).concept.part)
+    return as_json(find_figure(sections(cursor, found) if found else (), figure))
 
 
 def _versions(database: Database, known: KnownConcept) -> list[KnownConcept]:

@@ -1,35 +1,33 @@
-"""Edits: what masking a concept's keys did to it and to everything else, as numbers."""
+"""The JSON API of edits: what masking a concept's keys did to it and to everything else."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import duckdb
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from keyscope.app.analyses.edits import judging as edits
+from keyscope.app.analyses.edits import judging
+from keyscope.app.analyses.shapes import Shape
 from keyscope.app.queries import edits as queries
 from keyscope.app.web import shapes as models
 from keyscope.app.web.dependencies import Cursor, OpenRun
 from keyscope.contract.analyses.edit import MEASURES
-from keyscope.contract.wire import MaskItem
+from keyscope.contract.keys import Mask
 
 router = APIRouter(tags=["edits"])
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", from_attributes=True)
-
-
-class ChangeShape(_Shape):
-    """A measure with what masking did to it; null where nothing was predicted."""
+class ChangeShape(Shape):
+    """A measure and what masking did to it; null if nothing was predicted."""
 
     level: float | None
-    change: float | None = Field(description="Less that of the baseline; of rank, over it")
+    change: float | None = Field(description="Minus the baseline; for rank, divided by it")
     low: float | None = Field(description="Lower end of the change's 95 % interval, by bootstrap over files")
     high: float | None
 
 
-class EffectShape(_Shape):
+class EffectShape(Shape):
     """One group of places under one condition."""
 
     condition: int
@@ -42,14 +40,20 @@ class EffectShape(_Shape):
     files: int
     measures: dict[str, ChangeShape] = Field(description="accuracy, loss in nats, and the true token's rank")
 
+    @classmethod
+    def of(cls, found: queries.Effect) -> "EffectShape":
+        """The shape of an effect."""
+        fields: dict[str, Any] = {name: getattr(found, name) for name in cls.model_fields if name != "measures"}
+        return cls(**fields, measures={name: _change(found, name) for name in found.levels})
 
-class ControlShape(_Shape):
-    """Where an edit stands among other keys masked instead."""
+
+class ControlShape(Shape):
+    """An edit beside masks of other keys."""
 
     group: str
     name: str
     control: str = Field(description="random or matched")
-    measure: str = Field(description="accuracy, loss, or rank, whose changes are logarithms here")
+    measure: str = Field(description="accuracy, loss, or rank; changes of rank are logarithms here")
     draws: int
     mean: float
     deviation: float
@@ -57,13 +61,19 @@ class ControlShape(_Shape):
     largest: float
     z: float | None
     p: float = Field(description="Share of the draws, the edit among them, that do as much harm")
-    excess: float = Field(description="The edit's change less the mean change of the controls")
-    excess_low: float | None = Field(description="Lower end of its 95 % interval; none with too few files for one")
+    excess: float = Field(description="The edit's change minus the mean change of the controls")
+    excess_low: float | None = Field(description="Lower end of its 95 % interval; null with too few files for one")
     excess_high: float | None
 
+    @classmethod
+    def of(cls, found: queries.Control) -> "ControlShape":
+        """The shape of a control."""
+        ends = {"excess": found.excess.value, "excess_low": found.excess.low, "excess_high": found.excess.high}
+        return cls(**asdict(found) | ends)
 
-class ContrastShape(_Shape):
-    """A change at the concept's places less the change elsewhere."""
+
+class ContrastShape(Shape):
+    """The change at the concept's places minus the change elsewhere."""
 
     condition: int
     against: str
@@ -72,16 +82,29 @@ class ContrastShape(_Shape):
     low: float | None
     high: float | None
 
+    @classmethod
+    def of(cls, found: queries.Contrast) -> "ContrastShape":
+        """The shape of a contrast."""
+        change = found.difference
+        return cls(
+            condition=found.condition,
+            against=found.against,
+            measure=found.measure,
+            difference=change.value if change else None,
+            low=change.low if change else None,
+            high=change.high if change else None,
+        )
 
-class JudgementShape(_Shape):
-    """What one measure says."""
+
+class JudgementShape(Shape):
+    """An edit judged by one measure."""
 
     beats_controls: bool = Field(description="Worse than with either kind of other keys masked")
     beats_general: bool = Field(description="Worse than in code without the concept")
     selective: bool = Field(description="Both")
 
 
-class EditShape(_Shape):
+class EditShape(Shape):
     """One edit."""
 
     edit: str
@@ -89,13 +112,13 @@ class EditShape(_Shape):
     title: str
     languages: list[str]
     picker: str
-    factor: float | None = Field(description="null where a basket has several")
+    factor: float | None = Field(description="null if the basket has several")
     share: float | None
     keys: int
     draws: int
     windows: int
     general_windows: int
-    masks: list[MaskItem] = Field(description="Of the main dose")
+    masks: list[Mask] = Field(description="The keys of the main dose")
     judgements: dict[str, JudgementShape] = Field(description="By measure")
     effects: list[EffectShape]
     controls: list[ControlShape]
@@ -122,7 +145,7 @@ def list_edits(
     cursor: Cursor,
     concept: Annotated[str | None, Query(description="Name and the start of the definition's sha256")] = None,
 ) -> EditsAnswer:
-    """Edits that have been measured, of one concept or of all."""
+    """The edits that were measured, for one concept or for all."""
     return EditsAnswer(edits=edits_of(cursor, concept))
 
 
@@ -141,11 +164,17 @@ def _shape(cursor: duckdb.DuckDBPyConnection, edit: queries.Edit) -> EditShape:
     fields: dict[str, Any] = {name: getattr(edit, name) for name in EditShape.model_fields if hasattr(edit, name)}
     return EditShape(
         **fields,
-        masks=[MaskItem(key=str(mask.key), factor=mask.factor) for mask in queries.masks(cursor, edit)],
-        judgements={measure: JudgementShape.model_validate(edits.judge(cursor, edit, measure)) for measure in MEASURES},
-        effects=[
-            EffectShape.model_validate(each) for each in queries.effects(cursor, edit.edit, "baseline", "dose", "range")
-        ],
-        controls=[ControlShape.model_validate(each) for each in queries.controls(cursor, edit.edit)],
-        contrasts=[ContrastShape.model_validate(each) for each in queries.contrasts(cursor, edit.edit)],
+        masks=queries.masks(cursor, edit),
+        judgements={
+            measure: JudgementShape.model_validate(judging.judge(cursor, edit, measure)) for measure in MEASURES
+        },
+        effects=[EffectShape.of(each) for each in queries.effects(cursor, edit.edit, "baseline", "dose", "range")],
+        controls=[ControlShape.of(each) for each in queries.controls(cursor, edit.edit)],
+        contrasts=[ContrastShape.of(each) for each in queries.contrasts(cursor, edit.edit)],
     )
+
+
+def _change(found: queries.Effect, measure: str) -> ChangeShape:
+    change = found.changes.get(measure)
+    ends = (change.value, change.low, change.high) if change else (None, None, None)
+    return ChangeShape(level=found.levels[measure], change=ends[0], low=ends[1], high=ends[2])

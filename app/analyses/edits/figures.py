@@ -1,10 +1,12 @@
-"""The Plotly figure of an edit: what growing masks do, with what other keys do at the main dose."""
+"""The Plotly figure of an edit: what masks of growing size do, and what other keys do at the main dose."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import plotly.graph_objects as go
 
 from keyscope.app.queries.edits import Control, Effect
+from keyscope.app.queries.estimate import Estimate
 from keyscope.app.web.drawing import interval_bars, interval_words
 
 TITLES = {
@@ -20,7 +22,7 @@ DASHES = {"random": "dot", "matched": "dash"}
 
 
 def doses(effects: Sequence[Effect], controls: Sequence[Control], measure: str) -> go.Figure:
-    """Change at every dose with its interval; horizontal lines where controls of the main dose lie on average.
+    """The change at every dose, with horizontal lines at the means of the controls.
 
     Args:
         effects: all groups at all doses.
@@ -44,26 +46,30 @@ def doses(effects: Sequence[Effect], controls: Sequence[Control], measure: str) 
 
 
 def _line(line: Sequence[Effect], measure: str, name: str, scale: float, digits: str) -> go.Scatter:
-    changes = [each.measures[measure] for each in line]
-    middle = [scale * (each.change or 0.0) for each in changes]
-    lows = [None if each.low is None else scale * each.low for each in changes]
-    highs = [None if each.high is None else scale * each.high for each in changes]
+    changes = [_scaled(each.changes.get(measure), scale) for each in line]
     return go.Scatter(
         x=[each.keys for each in line],
-        y=middle,
-        error_y=interval_bars(middle, lows, highs),
+        y=[each.value for each in changes],
+        error_y=interval_bars(changes),
         name=name,
         mode="lines+markers",
         hovertext=[
-            f"{interval_words(low, high, f'+{digits}')}; {each.places:,} places in {each.files:,} files"
-            for each, low, high in zip(line, lows, highs, strict=True)
+            f"{interval_words(change, f'+{digits}')}; {each.places:,} places in {each.files:,} files"
+            for each, change in zip(line, changes, strict=True)
         ],
         hovertemplate=f"{name}<br>%{{x}} keys: %{{y:+{digits}}}<br>%{{hovertext}}<extra></extra>",
     )
 
 
+def _scaled(change: Estimate | None, scale: float) -> Estimate:
+    if change is None:
+        return Estimate(0.0)
+    low, high = (None if end is None else scale * end for end in (change.low, change.high))
+    return replace(change, value=scale * change.value, low=low, high=high)
+
+
 def _control(control: Control, span: Sequence[int], scale: float, digits: str) -> go.Scatter:
-    """The controls' mean as a line, and the range of their draws as bars at its ends."""
+    """The controls' mean as a line, with the range of their draws as bars at its ends."""
     name = f"{control.control} keys at the concept's places"
     mean, low, high = scale * control.mean, scale * control.smallest, scale * control.largest
     return go.Scatter(

@@ -11,9 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from keyscope.app.accounts.identity import Labeler
-from keyscope.app.analyses.edits import figures as drawing
-from keyscope.app.analyses.edits import judging as edits
-from keyscope.app.analyses.edits.sections import MEASURES, Headline, blocks, headline
+from keyscope.app.analyses.edits.judging import judge
+from keyscope.app.analyses.edits.sections import MEASURES, Headline, headline, sections
 from keyscope.app.concepts.lookup import find_concept
 from keyscope.app.live import jobs
 from keyscope.app.queries import edits as queries
@@ -21,10 +20,11 @@ from keyscope.app.queries.concepts import concept_summaries
 from keyscope.app.queries.edits import Edit, Prompt
 from keyscope.app.web.baskets import shortened
 from keyscope.app.web.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun
+from keyscope.app.web.drawing import as_json
 from keyscope.app.web.forms import way_back
 from keyscope.app.web.links import Basket, Links
 from keyscope.app.web.render import Crumb, Frame, Help, MaskText, Page, basket_of, respond
-from keyscope.app.web.sections import Block
+from keyscope.app.web.sections import Block, find_figure
 from keyscope.contract.analyses.edit import BASKET
 from keyscope.contract.analyses.manifest import AnalysisManifest
 from keyscope.contract.keys import Mask
@@ -102,6 +102,7 @@ class EditPage(Page):
     edit: Annotated[Edit, Help("What was masked, and how much was measured")]
     headlines: Annotated[list[Headline], Help("What came of it, by accuracy and by loss")]
     blocks: Annotated[list[Block], Help("Figures and tables")]
+    figures: Annotated[str, Help("Address of the figures, without their names")]
     masks: Annotated[list[tuple[Mask, str]], Help("The first masked keys, each with its address")]
     prompts: Annotated[list[Prompt], Help("Code to try it on, where it does most harm first")]
     try_href: Annotated[str, Help("Where the form that tries it is sent to")]
@@ -157,7 +158,8 @@ def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, mask: M
         frame=Frame.of_run(f"Edit of {found.title}", links, run.manifest, "edits_page", *crumbs),
         edit=found,
         headlines=_headlines(cursor, found),
-        blocks=blocks(cursor, links, run.run_id, found),
+        blocks=list(sections(cursor, found)),
+        figures=links.to("edit_page", run=run.run_id, edit=edit) + "/figures",
         masks=[(each, links.key(run.run_id, each.key)) for each in masks[:KEYS_SHOWN]],
         prompts=queries.prompts(cursor, edit),
         try_href=links.to("try_edit", run=run.run_id, edit=edit),
@@ -167,13 +169,10 @@ def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, mask: M
     return respond(request, "analyses/edit.html", page)
 
 
-@router.get("/runs/{run}/edits/{edit}/figures/{measure}", name="edit_figure")
-def edit_figure(run: OpenRun, cursor: Cursor, edit: str, measure: Literal["accuracy", "loss"]) -> Response:
-    """Dose and response by one measure."""
-    found = queries.get_edit(cursor, edit)
-    controls = [each for each in queries.controls(cursor, found.edit) if each.group == "concept"]
-    drawn = drawing.doses(queries.effects(cursor, found.edit, "dose"), controls, measure)
-    return Response(drawn.to_json(), media_type="application/json")
+@router.get("/runs/{run}/edits/{edit}/figures/{figure}", name="edit_figure")
+def edit_figure(run: OpenRun, cursor: Cursor, edit: str, figure: str) -> Response:
+    """One figure of the page."""
+    return as_json(find_figure(sections(cursor, queries.get_edit(cursor, edit)), figure))
 
 
 @router.post("/runs/{run}/concepts/{concept}/edits", name="start_edit")
@@ -224,4 +223,4 @@ def _shown(cursor: duckdb.DuckDBPyConnection, links: Links, run_id: str, found: 
 
 
 def _headlines(cursor: duckdb.DuckDBPyConnection, edit: Edit) -> list[Headline]:
-    return [headline(edit, edits.judge(cursor, edit, measure)) for measure in MEASURES]
+    return [headline(edit, judge(cursor, edit, measure)) for measure in MEASURES]

@@ -1,14 +1,16 @@
-"""When the keys of a run fire, layer by layer and key by key."""
+"""The JSON API of when keys fire: by layer, and for one key."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal, TypeVar
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from keyscope.app.analyses.shapes import EstimateShape, Shape
 from keyscope.app.analyses.sheets import check_computed
-from keyscope.app.queries.firing import DetectedToken, LayerNumber, Which, group_numbers, key_firing, layer_numbers
+from keyscope.app.queries.estimate import Estimate
+from keyscope.app.queries.firing import DetectedToken, Which, group_numbers, key_firing, layer_numbers
 from keyscope.app.web import shapes as models
 from keyscope.app.web import shaping as shapes
 from keyscope.app.web.dependencies import Cursor, Key, OpenRun
@@ -19,28 +21,13 @@ Place = TypeVar("Place", int, str)
 """A layer, or the name of a group of layers."""
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class FiringNumbers(Shape):
+    """The numbers of one layer, or of several together; `low` and `high` are null for those in `census` and for the
+    controls `drawn` and `gaussian` as well."""
 
-
-class NumberShape(_Shape):
-    """A number of a layer."""
-
-    value: float
-    low: float | None = Field(
-        description="Lower end of its 95 % interval, by bootstrap over files; null for what follows from weights alone (see "
-        "census), for the controls drawn and gaussian, and where there are too few files"
-    )
-    high: float | None
-    n: int = Field(description="Keys, or what `counted` says")
-
-
-class FiringNumbers(_Shape):
-    """What is said of one layer, or of several together."""
-
-    measures: dict[str, NumberShape]
-    controls: dict[str, dict[str, NumberShape]] = Field(description="What chance gives: by control, then by measure")
-    by_language: dict[str, dict[str, NumberShape]] = Field(description="By language, then by measure")
+    measures: dict[str, EstimateShape]
+    controls: dict[str, dict[str, EstimateShape]] = Field(description="By chance: by control, then by measure")
+    by_language: dict[str, dict[str, EstimateShape]] = Field(description="By language, then by measure")
 
 
 class FiringLayer(FiringNumbers):
@@ -50,42 +37,44 @@ class FiringLayer(FiringNumbers):
 
 
 class FiringGroup(FiringNumbers):
-    """Layers together."""
+    """A group of layers."""
 
-    layers: str = Field(description="One of those in `help`")
+    layers: str = Field(description="Name of the group, explained in `help`")
 
 
-class FiringAnswer(_Shape):
+class FiringAnswer(Shape):
     """When keys fire, by layer."""
 
     ok: Literal[True] = True
     layers: list[FiringLayer]
     groups: list[FiringGroup] = Field(
-        description="Over several layers: the mean over their keys; of `best_f1` the highest"
+        description="Over several layers: the mean over their keys; for `best_f1`, the highest"
     )
     help: dict[str, str] = Field(description="What each measure, control, level and group of layers is")
-    counted: dict[str, str] = Field(description="What n counts, of measures for which it is not the layer's keys")
-    census: list[str] = Field(description="Measures of all the layer's keys by their weights, which have no interval")
+    counted: dict[str, str] = Field(description="What n counts, for measures where it is not the layer's keys")
+    census: list[str] = Field(
+        description="Measures that follow from the weights of all the layer's keys, so without interval"
+    )
 
 
-class KeyLanguage(_Shape):
+class KeyLanguage(Shape):
     """A key in one language."""
 
     language: str
     fires: float | None = Field(description="Share of the language's tokens on which it fires")
-    strong: float | None = Field(description="The same of firing strongly")
-    f1: float | None = Field(description="F1 of telling the language by its mean over a file, on held-out files")
+    strong: float | None = Field(description="The same for strong firing")
+    f1: float | None = Field(description="F1 of telling the language by the key's mean over a file, on held-out files")
 
 
 class DetectedShape(models.TokenShape):
     """A token that a key detects."""
 
-    occurrences: int = Field(description="Of the token in the corpus")
-    fired: int = Field(description="Those of them on which the key fires")
-    share: float = Field(description="Of all the key's firing")
+    occurrences: int = Field(description="Occurrences of the token in the corpus")
+    fired: int = Field(description="Those on which the key fires")
+    share: float = Field(description="Share of all the key's firing")
 
 
-class KeyFiringAnswer(_Shape):
+class KeyFiringAnswer(Shape):
     """When one key fires."""
 
     ok: Literal[True] = True
@@ -98,7 +87,7 @@ class KeyFiringAnswer(_Shape):
 
 @router.get("/runs/{run}/firing", responses=models.OF_A_RUN)
 def show_firing(run: OpenRun, cursor: Cursor) -> FiringAnswer:
-    """Every measure of every layer; 404 while the analysis is not computed."""
+    """Every measure of every layer; 404 until the analysis is computed."""
     check_computed(run, "firing")
     found, together = layer_numbers(cursor), group_numbers(cursor)
     there = [name for name in GROUPS if any(name in groups for groups in together.values())]
@@ -113,7 +102,7 @@ def show_firing(run: OpenRun, cursor: Cursor) -> FiringAnswer:
 
 @router.get("/runs/{run}/keys/{key}/firing", responses=models.OF_A_RUN)
 def show_key_firing(run: OpenRun, cursor: Cursor, key: Key) -> KeyFiringAnswer:
-    """When one key fires; 404 while the analysis is not computed."""
+    """When one key fires; 404 until the analysis is computed."""
     check_computed(run, "firing")
     found = key_firing(cursor, run.vocabulary, key)
     assert found is not None
@@ -126,14 +115,14 @@ def show_key_firing(run: OpenRun, cursor: Cursor, key: Key) -> KeyFiringAnswer:
     )
 
 
-def _numbers(place: Place, found: Mapping[Which, Mapping[Place, LayerNumber]]) -> dict[str, Any]:
-    measures: dict[str, NumberShape] = {}
-    controls: dict[str, dict[str, NumberShape]] = {}
-    languages: dict[str, dict[str, NumberShape]] = {}
+def _numbers(place: Place, found: Mapping[Which, Mapping[Place, Estimate]]) -> dict[str, Any]:
+    measures: dict[str, EstimateShape] = {}
+    controls: dict[str, dict[str, EstimateShape]] = {}
+    languages: dict[str, dict[str, EstimateShape]] = {}
     for (measure, control, part), numbers in found.items():
         if place not in numbers:
             continue
-        number = NumberShape(**asdict(numbers[place]))
+        number = EstimateShape.model_validate(numbers[place])
         if control and not part:
             controls.setdefault(control, {})[measure] = number
         elif part and not control:

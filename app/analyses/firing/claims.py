@@ -1,6 +1,7 @@
-"""Claims about when keys fire and what their weights are for, on the analysis `firing`."""
+"""Claims about when keys fire and what their weights do, tried on the analysis `firing`."""
 
-from keyscope.app.analyses.claim import Claim, Cursor, Measured, Rate, judged
+from keyscope.app.analyses.claim import Claim, Cursor, Measured, among, judged, number, percent
+from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.analyses.firing import GROUPS
 from keyscope.contract.manifest import Manifest
@@ -21,16 +22,15 @@ LEVELS = {
 }
 
 
-def _group(cursor: Cursor, measure: str, layers: str = ALL, control: str = "") -> tuple[Rate, int] | None:
-    """A measure of layers together, and what it was counted of."""
+def _group(cursor: Cursor, measure: str, layers: str = ALL, control: str = "") -> Estimate | None:
     found = rows(cursor, _GROUP, [measure, control, layers])
-    return (Rate.of(found[0][:3]), found[0][3]) if found else None
+    return Estimate(*found[0]) if found else None
 
 
-def _two(cursor: Cursor, measure: str, lower: str, upper: str) -> tuple[Rate, Rate] | None:
-    """A measure of layers below and of layers above."""
+def _two(cursor: Cursor, measure: str, lower: str, upper: str) -> tuple[Estimate, Estimate] | None:
+    """A measure in lower and in upper layers."""
     below, above = _group(cursor, measure, lower), _group(cursor, measure, upper)
-    return (below[0], above[0]) if below and above else None
+    return (below, above) if below and above else None
 
 
 def detectors(cursor: Cursor, manifest: Manifest) -> Measured | None:
@@ -41,47 +41,44 @@ def detectors(cursor: Cursor, manifest: Manifest) -> Measured | None:
     if dead is None or peak is None:
         return None
     text = "; ".join(
-        f"token detectors {words}: {each[0].share(2)} of the keys of the lower half, {each[1].share(2)} of the upper"
+        f"token detectors {words}: {percent(each[0], 2)} of the keys in the lower half, {percent(each[1], 2)} in the upper"
         for words, each in found.items()
         if each
     )
     more_dead = dead[1].above(dead[0])
     return Measured(
-        f"dead: {dead[0].share(3)} of the keys of the lower half, {dead[1].share(3)} of the upper; {text}; n = {manifest.n_keys:,} keys",
+        f"dead: {percent(dead[0], 3)} of the keys in the lower half, {percent(dead[1], 3)} in the upper; {text}; "
+        f"n = {manifest.n_keys:,} keys",
         judged(
-            peak[0].above(peak[1]) and peak[0].estimate > 2 * peak[1].estimate and not more_dead,
+            peak[0].above(peak[1]) and peak[0].value > 2 * peak[1].value and not more_dead,
             peak[1].above(peak[0]) or more_dead,
         ),
     )
 
 
 def suppression(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Whether token detectors write away from their own tokens."""
+    """Whether token detectors suppress their own tokens."""
     detecting, every = _group(cursor, "suppressing_detectors"), _group(cursor, "suppressing")
     if detecting is None or every is None:
         return None
-    share, n = detecting
+    enough = detecting.n >= 30
     return Measured(
-        f"{share.share()} of {n:,} token detectors lower the logits of their own tokens; of all {every[1]:,} keys that fire "
-        f"{every[0].share()}",
-        judged(n >= 30 and share.low > 0.5 and share.estimate >= 0.8, n >= 30 and share.high < 0.5),
+        f"{percent(detecting)} of {detecting.n:,} token detectors lower the logits of their own tokens; of all {every.n:,} "
+        f"keys that fire, {percent(every)}",
+        judged(enough and detecting.above(0.5) and detecting.value >= 0.8, enough and detecting.below(0.5)),
     )
 
 
 def positions(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Keys that know the position, against shifted positions."""
-    found, chance = _group(cursor, "positional"), _group(cursor, "positional", control="shifted")
+    """Positional keys, against shifted positions."""
+    share, control = _group(cursor, "positional"), _group(cursor, "positional", control="shifted")
     strong = _group(cursor, "positional_strong")
-    if found is None or chance is None or strong is None:
+    if share is None or control is None or strong is None:
         return None
-    share, control = found[0], chance[0]
     return Measured(
-        f"{share.share(2)} of keys have over 0.05 nats of information on the position by firing, {strong[0].share(2)} "
-        f"by firing strongly; {control.share(2)} with shifted positions; n = {found[1]:,} keys",
-        judged(
-            share.above(control) and share.estimate > 2 * control.estimate,
-            share.estimate <= control.estimate,
-        ),
+        f"{percent(share, 2)} of keys have over 0.05 nats of information on the position by firing, {percent(strong, 2)} "
+        f"by firing strongly; {percent(control, 2)} with shifted positions; n = {share.n:,} keys",
+        judged(share.above(control) and share.value > 2 * control.value, share.value <= control.value),
     )
 
 
@@ -91,14 +88,14 @@ def languages(cursor: Cursor, manifest: Manifest) -> Measured | None:
     specific = _two(cursor, "language", LOWEST, HIGHEST)
     if not best or chance is None or specific is None:
         return None
-    rates = [(f"{language} (L{layer}.K{index})", Rate.of(rate)) for language, layer, index, *rate in best]
-    highest = max((rate for _, rate in rates), key=lambda rate: rate.estimate)
-    drawn = chance[0].estimate
+    rates = {f"{language} (L{layer}.K{index})": Estimate(*rate) for language, layer, index, *rate in best}
+    highest = max(rates.values(), key=lambda rate: rate.value)
     return Measured(
         f"best F1 of a single key's mean over a file, on held-out files: "
-        f"{', '.join(f'{key} {rate.number()}' for key, rate in rates)}; with file means drawn at random at most {drawn:.2f}; "
-        f"specific keys: {specific[0].share()} of the lowest third, {specific[1].share()} of the highest third of layers",
-        judged(highest.estimate >= 0.85 and highest.low > drawn, highest.estimate <= drawn),
+        f"{', '.join(f'{key} {number(rate)}' for key, rate in rates.items())}; with file means dealt at random, at most "
+        f"{chance.value:.2f}; specific keys: {percent(specific[0])} in the lowest third of layers, {percent(specific[1])} "
+        "in the highest",
+        judged(highest.value >= 0.85 and highest.above(chance.value), highest.value <= chance.value),
     )
 
 
@@ -106,21 +103,19 @@ def weight_classes(cursor: Cursor, manifest: Manifest) -> Measured | None:
     """Prediction, suppression and entropy keys in the last third of the layers, against random values."""
     shares, chance, n = {}, 0.0, 0
     for name in ("prediction", "suppression", "entropy"):
-        lowest, highest, random = (
-            _group(cursor, name, layers, control)
-            for layers, control in ((LOWEST, ""), (HIGHEST, ""), (HIGHEST, "gaussian"))
-        )
-        if lowest is None or highest is None or random is None:
+        ends = _two(cursor, name, LOWEST, HIGHEST)
+        random = _group(cursor, name, HIGHEST, "gaussian")
+        if ends is None or random is None:
             return None
-        shares[name] = [Rate.among(rate.estimate, keys) for rate, keys in (lowest, highest)]
-        chance, n = max(chance, random[0].estimate), highest[1]
+        shares[name] = [among(end.value, end.n) for end in ends]
+        chance, n = max(chance, random.value), ends[1].n
     text = "; ".join(
-        f"{name} keys: {low.share(2)} of the lowest third of layers, {high.share(2)} of the highest"
+        f"{name} keys: {percent(low, 2)} in the lowest third of layers, {percent(high, 2)} in the highest"
         for name, (low, high) in shares.items()
     )
-    more = [name for name, (low, high) in shares.items() if high.estimate > max(low.estimate, 2 * chance)]
+    more = [name for name, (low, high) in shares.items() if high.value > max(low.value, 2 * chance)]
     return Measured(
-        f"{text}; of random values {100 * chance:.2f} % at most; n = {n:,} keys of a third, intervals over keys",
+        f"{text}; of random values at most {100 * chance:.2f} %; n = {n:,} keys in a third, intervals over keys",
         judged(sum(shares[name][1].above(shares[name][0]) for name in more) >= 2, not more),
     )
 
@@ -128,11 +123,12 @@ def weight_classes(cursor: Cursor, manifest: Manifest) -> Measured | None:
 CLAIMS = (
     Claim(
         18,
-        "Dead keys and token detectors lie low",
+        "Dead keys and token detectors are in low layers",
         "Only the first half of the network has dead keys and keys that detect single tokens (Voita et al. 2023, on ReLU; with "
         "GELU and SiLU far fewer are to be expected)",
         "Expected: more than twice as many detectors (over half their largest coefficient) in the lower half of layers, and "
-        "no more dead keys in the upper. Contrary: more of either in the upper half. Intervals apart in each.",
+        "no more dead keys in the upper half. Contrary: more of either in the upper half. Non-overlapping intervals in each "
+        "case.",
         "firing",
         "firing_page",
         detectors,
@@ -140,19 +136,19 @@ CLAIMS = (
     Claim(
         18,
         "Token detectors suppress their tokens",
-        "Over four fifths of token detectors write away from the tokens that trigger them (Voita et al. 2023)",
-        "Expected: 80 % or more of at least 30 detectors, the 95 % interval over a half. Contrary: under a half, the whole "
-        "interval. Fewer than 30 detectors are inconclusive.",
+        "Over four fifths of token detectors suppress the tokens that trigger them (Voita et al. 2023)",
+        "Expected: at least 80 % of at least 30 detectors, with the 95 % interval above half. Contrary: the whole interval "
+        "below half. Fewer than 30 detectors are inconclusive.",
         "firing",
         "firing_page",
         suppression,
     ),
     Claim(
         18,
-        "Some keys know the position",
-        "Keys with over 0.05 nats of mutual information on the position exist, most in small models with absolute positions "
-        "(Voita et al. 2023)",
-        "Expected: more than twice as many as with shifted positions, intervals apart. Contrary: no more.",
+        "Some keys are positional",
+        "There are keys with over 0.05 nats of mutual information on the position, most of them in small models with "
+        "absolute positions (Voita et al. 2023)",
+        "Expected: more than twice as many as with shifted positions, with non-overlapping intervals. Contrary: no more.",
         "firing",
         "firing_page",
         positions,
@@ -160,8 +156,8 @@ CLAIMS = (
     Claim(
         19,
         "Single keys tell the language",
-        "One key's mean over a file tells its language with an F1 of 0.85 and more (Gurnee et al. 2023)",
-        "Expected: 0.85 or more for a language on held-out files, the whole interval above file means drawn at random. "
+        "One key's mean over a file tells its language with an F1 of at least 0.85 (Gurnee et al. 2023)",
+        "Expected: at least 0.85 for some language on held-out files, the whole interval above file means dealt at random. "
         "Contrary: not above these.",
         "firing",
         "firing_page",
@@ -169,10 +165,12 @@ CLAIMS = (
     ),
     Claim(
         20,
-        "Prediction, suppression and entropy keys lie high",
-        "Keys that promote or suppress few tokens, and long ones that touch none, lie in the last layers (Gurnee et al. 2024)",
-        "Expected: for two of the three kinds a larger share in the last third of layers than in the first, intervals "
-        "apart, and more than twice that of random values. Contrary: for none, overlapping intervals counted too.",
+        "Prediction, suppression and entropy keys are in high layers",
+        "Keys that promote or suppress few tokens, and long ones that affect none, are in the last layers (Gurnee et al. "
+        "2024)",
+        "Expected: for two of the three kinds a larger share in the last third of layers than in the first, with "
+        "non-overlapping intervals, and more than twice that of random values. Contrary: for none, even with overlapping "
+        "intervals.",
         "firing",
         "firing_page",
         weight_classes,

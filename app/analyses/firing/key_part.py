@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import duckdb
 
 from keyscope.app.queries.firing import RANGES, DetectedToken, KeyFiring, LanguageRates, key_firing
-from keyscope.app.queries.tokens import Vocabulary
+from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.contract.analyses.firing import CLASSES, LEVELS, SHAPES
 from keyscope.contract.keys import KeyId
@@ -64,9 +64,9 @@ class FiringOfKey:
     height: int = HEIGHT
 
 
-def firing_of_key(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: KeyId) -> FiringOfKey | None:
+def firing_of_key(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> FiringOfKey | None:
     """When a key fires; None while that is not analysed."""
-    found = key_firing(cursor, vocabulary, key)
+    found = key_firing(cursor, run.vocabulary, key)
     if found is None:
         return None
     return FiringOfKey(

@@ -1,28 +1,28 @@
-"""Claims about what is stored in which layer, on the analysis `syntax`."""
+"""Claims about which layer stores what, tried on the analysis `syntax`."""
 
-from keyscope.app.analyses.claim import Claim, Cursor, Measured, Rate, judged
+from keyscope.app.analyses.claim import Claim, Cursor, Measured, change, judged, number
+from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.manifest import Manifest
 
 _TREND = """
-    SELECT keys, difference, low, high, control, control_low, control_high FROM syntax_trends
+    SELECT keys, difference, low, high, control_low, control_high FROM syntax_trends
     WHERE measure = ? AND difference IS NOT NULL AND low IS NOT NULL"""
 _LAYERS = "SELECT mean, low, high FROM syntax_layers WHERE measure = ? AND mean IS NOT NULL AND low IS NOT NULL ORDER BY layer"
 
 
 def _trend(cursor: Cursor, measure: str, sign: int, what: str) -> tuple[str, bool, bool] | None:
-    """A measure's change from the lower to the upper half of layers: in words, as claimed, the other way."""
+    """The change of a measure from the lower to the upper half of layers: in words, whether it is as claimed, and
+    whether it is the contrary."""
     found = rows(cursor, _TREND, [measure])
     if not found:
         return None
-    keys, *numbers = found[0]
-    change, chance = Rate.of(numbers[:3]), numbers[4:]
-    if None in chance:
-        chance = [0.0, 0.0]
-    as_claimed = change.low > max(0, chance[1]) if sign > 0 else change.high < min(0, chance[0])
-    otherwise = change.high < min(0, chance[0]) if sign > 0 else change.low > max(0, chance[1])
-    text = f"{what} {change.change(3)}, by chance {chance[0]:+.3f} to {chance[1]:+.3f}; n = {keys:,} keys"
-    return text, as_claimed, otherwise
+    keys, value, low, high, *chance = found[0]
+    trend = Estimate(value, low, high, keys)
+    lower, upper = (0.0, 0.0) if None in chance else chance
+    rises, falls = trend.above(max(0, upper)), trend.below(min(0, lower))
+    text = f"{what} {change(trend, 3)}, by chance {lower:+.3f} to {upper:+.3f}; n = {keys:,} keys"
+    return (text, rises, falls) if sign > 0 else (text, falls, rises)
 
 
 def shallow(cursor: Cursor, manifest: Manifest) -> Measured | None:
@@ -32,27 +32,25 @@ def shallow(cursor: Cursor, manifest: Manifest) -> Measured | None:
     if share is None or entropy is None:
         return None
     return Measured(
-        f"upper half of layers less lower half: {share[0]}; {entropy[0]}",
+        f"upper minus lower half of layers: {share[0]}; {entropy[0]}",
         judged(share[1] and entropy[1], share[2] and entropy[2]),
     )
 
 
 def locality(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """What dropping the last, the first or a random token does to a key."""
+    """How much a key loses without the last, the first or a random token."""
     last, first, other = (
-        [Rate.of(row) for row in rows(cursor, _LAYERS, [f"drop_{which}"])] for which in ("last", "first", "random")
+        [Estimate(*row) for row in rows(cursor, _LAYERS, [f"drop_{which}"])] for which in ("last", "first", "random")
     )
-    trend = _trend(cursor, "drop_last", 1, "upper half less lower half")
+    trend = _trend(cursor, "drop_last", 1, "upper minus lower half")
     if not last or not first or not other or trend is None:
         return None
-    strongest = all(
-        one.estimate < min(two.estimate, three.estimate) for one, two, three in zip(last, first, other, strict=True)
-    )
+    strongest = all(one.value < min(two.value, three.value) for one, two, three in zip(last, first, other, strict=True))
     return Measured(
-        f"relative change without the last token: {last[0].number()} in layer 0, {last[-1].number()} in the last layer "
-        f"({trend[0]}); without the first {first[0].number()} and {first[-1].number()}; without a random one "
-        f"{other[0].number()} and {other[-1].number()}",
-        judged(strongest and last[0].high < -0.4 and trend[1], not strongest or trend[2]),
+        f"relative change without the last token: {number(last[0])} in layer 0, {number(last[-1])} in the last layer "
+        f"({trend[0]}); without the first {number(first[0])} and {number(first[-1])}; without a random one "
+        f"{number(other[0])} and {number(other[-1])}",
+        judged(strongest and last[0].below(-0.4) and trend[1], not strongest or trend[2]),
     )
 
 
@@ -63,7 +61,7 @@ def families(cursor: Cursor, manifest: Manifest) -> Measured | None:
     if grammar is None or names is None:
         return None
     return Measured(
-        f"share of keys, upper half of layers less lower half: {grammar[0]}; {names[0]}",
+        f"share of keys, upper minus lower half of layers: {grammar[0]}; {names[0]}",
         judged(grammar[1] and names[1], grammar[2] and names[2]),
     )
 
@@ -73,8 +71,8 @@ CLAIMS = (
         2,
         "From shallow to semantic",
         "Lower layers hold keywords and n-grams, higher ones more abstract patterns (Haider et al. 2024; Geva et al. 2021)",
-        "Expected: in the upper half of layers a smaller share of triggers on one token, and a higher entropy, both by "
-        "more than the control's range. Contrary: both the other way.",
+        "Expected: in the upper half of layers a smaller share of triggers on one token, and a higher entropy, both "
+        "beyond the control's range. Contrary: both the other way.",
         "syntax",
         "syntax_page",
         shallow,
@@ -83,7 +81,7 @@ CLAIMS = (
         3,
         "The last token counts most, less so with depth",
         "Without the trigger token a key of a low layer loses about two thirds of its coefficient, one of the top about "
-        "a fifth; the first and a random token count little (Geva et al. 2021)",
+        "a fifth; the first token or a random one counts little (Geva et al. 2021)",
         "Expected: the last token counts most in every layer, takes more than 40 % in layer 0, and less in the upper half "
         "of layers, beyond the control's range. Contrary: it does not count most, or counts more in the upper half.",
         "syntax",
@@ -93,9 +91,9 @@ CLAIMS = (
     Claim(
         5,
         "Grammar low, names high",
-        "Keys of keywords and operators lie low, keys of library and domain terms higher",
-        "Expected: fewer keys of grammar and more of names in the upper half of layers, both by more than the control's "
-        "range. Contrary: both the other way.",
+        "Keys of keywords and operators are in low layers, keys of library and domain terms in higher ones",
+        "Expected: fewer keys of grammar and more of names in the upper half of layers, both beyond the control's range. "
+        "Contrary: both the other way.",
         "syntax",
         "syntax_page",
         families,

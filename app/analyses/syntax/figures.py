@@ -1,33 +1,34 @@
-"""The Plotly figures of syntax: data and axes only, for colours and fonts are the page's."""
+"""Plotly figures of syntax: data and axes only, because colours and fonts belong to the page."""
 
 from collections.abc import Mapping, Sequence
 from math import log2
 
 import plotly.graph_objects as go
 
+from keyscope.app.queries.estimate import Controlled
 from keyscope.app.queries.syntax import LayerMeasure, LayerValue
-from keyscope.app.web.drawing import FEW_LAYERS, curve, curves_by_layer, rests_on
+from keyscope.app.web.drawing import FEW_LAYERS, curve, curves, curves_by_layer, in_per_cent, rests_on
 
 Layers = Mapping[str, Mapping[int, LayerMeasure]]
 Values = Mapping[str, Mapping[int, LayerValue]]
 LONGEST = 22
 """Characters of a node's name beside a figure."""
-CONCENTRATION = {"token_share": "one token", "bigram_share": "two tokens", "trigram_share": "three tokens"}
+CONCENTRATION = {"one token": "token_share", "two tokens": "bigram_share", "three tokens": "trigram_share"}
 LOCALITY = {
-    "drop_last": "without the trigger token",
-    "drop_first": "without the first token",
-    "drop_random": "without a random token",
+    "without the trigger token": "drop_last",
+    "without the first token": "drop_first",
+    "without a random token": "drop_random",
 }
 FAMILIES = {
-    "grammar": "keywords, operators, punctuation",
-    "names": "names, calls, attributes, types",
-    "text": "strings, numbers, comments",
-    "layout": "white space",
+    "keywords, operators, punctuation": "grammar",
+    "names, calls, attributes, types": "names",
+    "strings, numbers, comments": "text",
+    "white space": "layout",
 }
 
 
 def score(found: Layers) -> go.Figure:
-    """The mean score by layer, half of the keys between the thin lines, and what chance gives."""
+    """Mean score by layer, with quartiles as thin lines and what chance gives."""
     layers = found.get("score", {})
     numbers = list(layers)
     quartiles = [
@@ -39,7 +40,7 @@ def score(found: Layers) -> go.Figure:
             line={"dash": "dash", "width": 1},
             hovertemplate=f"{title}<br>layer %{{x}}: %{{y:.2f}}<extra></extra>",
         )
-        for name, title in (("lower_quartile", "a quarter of keys below"), ("upper_quartile", "a quarter above"))
+        for name, title in (("lower_quartile", "25th percentile"), ("upper_quartile", "75th percentile"))
     ]
     figure = go.Figure([curve("mean", layers, ".3f"), *quartiles, _chance("chance: random places", layers, ".3f")])
     figure.update_yaxes(range=[0, 1.02])
@@ -48,13 +49,12 @@ def score(found: Layers) -> go.Figure:
 
 def concentration(found: Layers) -> go.Figure:
     """Shares of triggers on the commonest token, two tokens and three."""
-    lines = [curve(title, found[name], ".1%") for name, title in CONCENTRATION.items() if name in found]
     chance = [_chance("chance: one token", found["token_share"], ".1%")] if "token_share" in found else []
-    return _shares(curves_by_layer(go.Figure([*lines, *chance])))
+    return in_per_cent(curves_by_layer(go.Figure([*curves(CONCENTRATION, found, ".1%"), *chance])))
 
 
 def entropy(found: Layers) -> go.Figure:
-    """The entropy of trigger tokens over the largest it could be."""
+    """Entropy of trigger tokens, over the largest possible."""
     layers = found.get("entropy", {})
     figure = go.Figure([curve("trigger tokens", layers, ".3f"), _chance("chance: random places", layers, ".3f")])
     figure.update_yaxes(range=[0, 1.02])
@@ -62,23 +62,21 @@ def entropy(found: Layers) -> go.Figure:
 
 
 def locality(found: Layers) -> go.Figure:
-    """The relative change of the coefficient when a token is dropped."""
-    lines = [curve(title, found[name], ".1%") for name, title in LOCALITY.items() if name in found]
-    figure = curves_by_layer(go.Figure(lines))
+    """Relative change of the coefficient when a token is dropped."""
+    figure = curves_by_layer(go.Figure(curves(LOCALITY, found, ".1%")))
     figure.update_yaxes(tickformat=".0%")
     return figure
 
 
 def families(found: Layers) -> go.Figure:
     """Shares of keys with most of their triggers in one family of roles."""
-    lines = [curve(title, found[name], ".1%") for name, title in FAMILIES.items() if name in found]
-    figure = curves_by_layer(go.Figure(lines))
+    figure = curves_by_layer(go.Figure(curves(FAMILIES, found, ".1%")))
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     return figure
 
 
 def family_chance(found: Layers) -> go.Figure:
-    """Two families against the roles of other tokens."""
+    """Two families, each with the roles of other tokens beside it."""
     lines = []
     for name in ("grammar", "names"):
         if name in found:
@@ -89,7 +87,7 @@ def family_chance(found: Layers) -> go.Figure:
 
 
 def lifts(found: Values, order: Sequence[str], titles: Mapping[str, str]) -> go.Figure:
-    """Heat map of how much more common values are among triggers than in the corpus, a doubling a step."""
+    """Heat map of how much commoner values are among triggers than in the corpus; colours go by doublings."""
     layers = sorted({layer for by_layer in found.values() for layer in by_layer})
     cells = [[found[value].get(layer) for layer in layers] for value in order]
     figure = go.Figure(
@@ -104,7 +102,7 @@ def lifts(found: Values, order: Sequence[str], titles: Mapping[str, str]) -> go.
             zmin=-2,
             zmax=2,
             zmid=0,
-            showscale=False,  # its bar would need styles that the security policy forbids
+            showscale=False,  # the bar needs inline styles, which the security policy forbids
             xgap=1,
             ygap=1,
         )
@@ -114,10 +112,10 @@ def lifts(found: Values, order: Sequence[str], titles: Mapping[str, str]) -> go.
     return figure
 
 
-def _chance(name: str, found: Mapping[int, LayerMeasure], style: str) -> go.Scatter:
+def _chance(name: str, found: Mapping[int, Controlled], style: str) -> go.Scatter:
     return go.Scatter(
         x=list(found),
-        y=[each.control for each in found.values()],
+        y=[each.control.value if each.control else None for each in found.values()],
         name=name,
         mode="lines",
         line={"dash": "dot"},
@@ -126,13 +124,13 @@ def _chance(name: str, found: Mapping[int, LayerMeasure], style: str) -> go.Scat
 
 
 def _two_lines(node: str) -> str:
-    """A node over the one it stands in, each cut where it is long, for there is little room beside a figure."""
+    """A node above its parent, both cut if long, because there is little room beside a figure."""
     lines = [line if len(line) <= LONGEST else f"{line[:LONGEST]}…" for line in node.split(" in ")]
     return "<br>in ".join(lines)
 
 
 def _doublings(cell: LayerValue | None) -> float | None:
-    """Logarithm to base 2 of the lift, within the scale's ends."""
+    """Logarithm to base 2 of the lift, clipped to the scale."""
     if cell is None or cell.lift is None:
         return None
     return max(-2.0, min(2.0, log2(cell.lift))) if cell.lift > 0 else -2.0
@@ -146,8 +144,3 @@ def _about(cell: LayerValue | None) -> str:
     if cell is None:
         return ""
     return f"{cell.value:.1%} of triggers ({rests_on([cell], '.1%')[0]}), {cell.base:.1%} of tokens; {cell.keys:,} keys"
-
-
-def _shares(figure: go.Figure) -> go.Figure:
-    figure.update_yaxes(range=[0, 1.02], tickformat=".0%")
-    return figure

@@ -6,9 +6,10 @@ from itertools import groupby
 
 import duckdb
 
-from keyscope.app.analyses.agreement.sections import ROLE_TITLES
 from keyscope.app.queries.syntax import KeySyntax, ProfileRow, key_syntax
+from keyscope.app.runs import Run
 from keyscope.app.web import formats
+from keyscope.app.web.formats import ROLE_TITLES
 from keyscope.contract.analyses.syntax import ASPECTS, KEY_MEASURES, NOWHERE
 from keyscope.contract.keys import KeyId
 
@@ -70,7 +71,7 @@ class SyntaxOfKey:
     aspects: Sequence[Aspect]
 
 
-def syntax_of_key(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> SyntaxOfKey | None:
+def syntax_of_key(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> SyntaxOfKey | None:
     """The section; None while the analysis is not there or the key has no triggers."""
     found = key_syntax(cursor, key)
     if found is None or not found.profile:

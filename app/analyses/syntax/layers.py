@@ -1,156 +1,171 @@
-"""The sections of the page of syntax that have a measure of every layer: score, locality, concentration, families."""
+"""The sections of the page of syntax with a measure of every layer: score, locality, concentration, families."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
-import duckdb
-
-from keyscope.app.analyses.syntax import figures as drawing
-from keyscope.app.analyses.syntax.cells import pair, percent, spread_of, two, with_sign
-from keyscope.app.analyses.syntax.links import SyntaxLinks
-from keyscope.app.queries.syntax import Measure, layer_measures, trends
+from keyscope.app.analyses.syntax import figures
+from keyscope.app.queries.estimate import Controlled, Estimate
+from keyscope.app.queries.syntax import LayerMeasure
 from keyscope.app.web import formats
-from keyscope.app.web.sections import EMPTY, Block, Cell, Column, Format, Row
+from keyscope.app.web.sections import Block, Cell, Column, Figure, Format, counted, layer_table, measured
 from keyscope.contract.analyses.syntax import LAYER_MEASURES
 
-_TREND = "upper half less lower"
+_TREND = "upper minus lower half"
 _ON_SCORE = (
-    "From 0, shallow, to 1, semantic: the mean of three parts, each from 0 to 1. Spread is the share of a key's strongest "
-    "triggers that are not on its commonest token and two tokens, entropy is that of its trigger tokens over the largest "
-    "it could be, and locality what is left of the coefficient without the trigger token. By chance: random places for "
-    "the triggers, and a random token dropped instead of the last. A key that fires everywhere is far from shallow too."
+    "The score runs from 0, shallow, to 1, semantic. It is the mean of three parts, each from 0 to 1: spread, the share "
+    "of a key's strongest triggers that are not on its commonest token or two tokens; entropy, that of its trigger "
+    "tokens over the largest possible; and locality, what remains of the coefficient without the trigger token. By "
+    "chance: with random places as triggers, and a random token dropped instead of the last. A key that fires "
+    "everywhere is far from shallow, too."
 )
-
 _ON_KEYS = (
-    "Means are over the layer's keys; intervals are the spread over draws of files, taken over as many keys of a layer at most as "
-    "the setting drawn keys says."
+    "Means are over the layer's keys. Intervals are the spread over draws of files, computed on at most as many keys of a "
+    "layer as the setting drawn keys says."
 )
 
 
-class LayerBlocks:
-    """Sections of one run."""
+class Measures(NamedTuple):
+    """What was measured of every layer, and how it changes from the lower to the upper half of the layers."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, links: SyntaxLinks) -> None:
-        self._links = links
-        self._found, self._trends = layer_measures(cursor), trends(cursor)
+    layers: Mapping[str, Mapping[int, LayerMeasure]]
+    trends: Mapping[str, Controlled]
 
-    def score(self) -> Block:
-        """The score, and the entropy that is part of it."""
-        return self._by_layer(
-            "score",
-            "From shallow to semantic",
-            _ON_SCORE,
-            [
-                ("score", "Score of the layer's keys"),
-                ("entropy", "Entropy of trigger tokens, over the largest possible"),
-            ],
-            {"score": two, "entropy": two},
-            spread="score",
-        )
+    def with_trend(self, measure: str) -> dict[Any, Controlled]:
+        """A measure by layer, and its trend in a row of its own."""
+        trend = {_TREND: self.trends[measure]} if measure in self.trends else {}
+        return {**self.layers[measure], **trend}
 
-    def locality(self) -> Block:
-        """What is left without a token of the context."""
-        return self._by_layer(
-            "locality",
-            "How local keys are",
-            "The strongest triggers of every key are read again with one token of their context dropped, the context being "
-            "the window up to the trigger token: the mean change of the coefficient over the coefficient. Without the "
-            "trigger token the key is read at the token before it. A coefficient below 0 counts as 0.",
-            [("locality", "Relative change of the coefficient, by layer")],
-            dict.fromkeys(drawing.LOCALITY, percent),
-        )
 
-    def concentration(self) -> Block:
-        """How far triggers crowd on one token or few."""
-        return self._by_layer(
-            "concentration",
-            "Tokens and n-grams",
-            "The share of a key's strongest triggers that end in its commonest token, two tokens or three. By chance: random "
-            "places of the same languages.",
-            [("concentration", "Share on the commonest, by layer")],
-            dict.fromkeys(drawing.CONCENTRATION, formats.share),
-        )
+def score(found: Measures) -> Block:
+    """The score, and the entropy that is a part of it."""
+    block_figures = [
+        Figure("score", "Score of the layer's keys", lambda: figures.score(found.layers)),
+        Figure(
+            "entropy", "Entropy of trigger tokens, over the largest possible", lambda: figures.entropy(found.layers)
+        ),
+    ]
+    measures = {"score": two, "entropy": two}
+    return _by_layer("score", "From shallow to semantic", _ON_SCORE, block_figures, measures, found, spread="score")
 
-    def families(self) -> Block:
-        """Keys by the family of their roles."""
-        return self._by_layer(
-            "families",
-            "Grammar, names, text and layout",
-            "The share of keys with half their triggers or more in one family of roles: what the language defines, what people "
-            "and libraries name, what is no code, white space. By chance: each trigger token has the roles of another token "
-            "about as common, the same one for equal tokens, so that token detectors stay token detectors.",
-            [("families", "Share of keys, by layer"), ("family_chance", "Against the roles of other tokens")],
-            dict.fromkeys(drawing.FAMILIES, formats.share),
-        )
 
-    def _by_layer(
-        self,
-        name: str,
-        title: str,
-        text: str,
-        figures: Sequence[tuple[str, str]],
-        measures: Mapping[str, Format],
-        spread: str | None = None,
-    ) -> Block:
-        there = {measure: show for measure, show in measures.items() if measure in self._found}
-        several = self._several_n(there)
-        head = [Column("layer", "")]
-        for measure in there:
-            head.append(Column(_title(measure), LAYER_MEASURES[measure]))
-            if self._has_control(measure):
-                head.append(Column("by chance", f"{LAYER_MEASURES[measure]}, by chance; the range of its draws"))
-            if several:
-                head.append(Column("keys", "Keys that it was measured of"))
-        if spread:
-            head.append(Column("half of the keys", "From the lower quartile to the upper"))
-        layers = sorted({layer for measure in there for layer in self._found[measure]})
-        rows = [
-            Row(f"layer {layer}", self._cells(there, self._of_layer(layer), several, spread), self._links.layer(layer))
-            for layer in layers
-        ]
-        if all(measure in self._trends for measure in there):
-            signed = {measure: with_sign(show) for measure, show in there.items()}
-            rows.append(Row(_TREND, self._cells(signed, self._trends, several, spread)))
-        if not several:
-            head.append(Column("keys", "Keys that all of it was measured of"))
-        return Block(
-            name,
-            title,
-            f"{text} {_ON_KEYS}",
-            [self._links.figure(figure, caption) for figure, caption in figures],
-            f"{title}, by layer",
-            head,
-            rows,
-            self._links.exports("syntax_layers"),
-        )
+def locality(found: Measures) -> Block:
+    """What remains when a token of the context is dropped."""
+    return _by_layer(
+        "locality",
+        "How local keys are",
+        "The strongest triggers of every key are read again with one token of their context dropped, where the context is "
+        "the window up to the trigger token. Shown is the mean change of the coefficient, relative to the coefficient. "
+        "Without the trigger token, the key is read at the token before it. Coefficients below 0 count as 0.",
+        [Figure("locality", "Relative change of the coefficient, by layer", lambda: figures.locality(found.layers))],
+        dict.fromkeys(figures.LOCALITY.values(), percent),
+        found,
+    )
 
-    def _cells(
-        self, measures: Mapping[str, Format], found: Mapping[str, Measure], several: bool, spread: str | None
-    ) -> list[Cell]:
-        """The measures of a layer or of the trend; n of each, or of all at the end."""
-        cells: list[Cell] = []
-        counts: list[Cell] = []
-        for measure, show in measures.items():
-            each = found.get(measure)
-            cells += pair(each, show, self._has_control(measure))
-            counts.append(EMPTY if each is None else Cell(formats.count(each.n)))
-            if several:
-                cells.append(counts[-1])
-        if spread:
-            cells.append(spread_of(found.get(spread), measures[spread]))
-        return cells if several else [*cells, counts[0]]
 
-    def _of_layer(self, layer: int) -> Mapping[str, Measure]:
-        return {measure: by_layer[layer] for measure, by_layer in self._found.items() if layer in by_layer}
+def concentration(found: Measures) -> Block:
+    """How far triggers concentrate on one token or a few."""
+    return _by_layer(
+        "concentration",
+        "Tokens and n-grams",
+        "The share of a key's strongest triggers that end in its commonest token, two tokens or three. By chance: random "
+        "places in the same languages.",
+        [Figure("concentration", "Share on the commonest, by layer", lambda: figures.concentration(found.layers))],
+        dict.fromkeys(figures.CONCENTRATION.values(), formats.share),
+        found,
+    )
 
-    def _several_n(self, measures: Iterable[str]) -> bool:
-        """Whether some of the measures were taken of other keys than the others."""
-        every = [{layer: each.n for layer, each in self._found[measure].items()} for measure in measures]
-        return any(counts != every[0] for counts in every)
 
-    def _has_control(self, measure: str) -> bool:
-        return any(each.control is not None for each in self._found[measure].values())
+def families(found: Measures) -> Block:
+    """Keys by the family of their roles."""
+    return _by_layer(
+        "families",
+        "Grammar, names, text and layout",
+        "The share of keys with at least half their triggers in one family of roles: what the language defines, what "
+        "people and libraries name, text that is not code, and white space. By chance: each trigger token takes the "
+        "roles of another token about as common, the same one for equal tokens, so token detectors remain token "
+        "detectors.",
+        [
+            Figure("families", "Share of keys, by layer", lambda: figures.families(found.layers)),
+            Figure("family_chance", "Against the roles of other tokens", lambda: figures.family_chance(found.layers)),
+        ],
+        dict.fromkeys(figures.FAMILIES.values(), formats.share),
+        found,
+    )
+
+
+def _by_layer(
+    name: str,
+    title: str,
+    text: str,
+    drawn: list[Figure],
+    measures: Mapping[str, Format],
+    found: Measures,
+    spread: str | None = None,
+) -> Block:
+    there = {measure: show for measure, show in measures.items() if measure in found.layers}
+    trend = all(measure in found.trends for measure in there)
+    by_place: dict[str, Mapping[Any, Controlled]] = {
+        measure: found.with_trend(measure) if trend else found.layers[measure] for measure in there
+    }
+    several = _several_n(found.layers[measure] for measure in there)
+    columns: list[Column] = []
+    for measure, show in there.items():
+        columns += _columns(measure, by_place[measure], show)
+        if several:
+            columns.append(counted("keys", "Keys it was measured on", by_place[measure]))
+    if spread in there:
+        columns.append(_spread(found.layers[spread], there[spread]))
+    if there and not several:
+        columns.append(counted("keys", "Keys it was all measured on", next(iter(by_place.values()))))
+    return layer_table(name, title, f"{text} {_ON_KEYS}", columns, drawn, "syntax_layers")
+
+
+def _columns(measure: str, found: Mapping[Any, Controlled], show: Format) -> list[Column]:
+    """A measure with its interval and, if it has one, its control with the range of the draws."""
+    columns = [_signed(_title(measure), LAYER_MEASURES[measure], found, show)]
+    if chance := {place: each.control for place, each in found.items() if each.control}:
+        about = f"{LAYER_MEASURES[measure]}, by chance; with the range of the draws"
+        columns.append(_signed("by chance", about, chance, show))
+    return columns
+
+
+def _signed(title: str, about: str, found: Mapping[Any, Estimate], show: Format) -> Column:
+    """A column of numbers; a trend is a difference, so it has a sign."""
+    layers = measured(title, about, {place: each for place, each in found.items() if place != _TREND}, show)
+    trend = measured(title, about, {place: each for place, each in found.items() if place == _TREND}, with_sign(show))
+    return Column(title, about, {**layers.cells, **trend.cells})
+
+
+def _spread(found: Mapping[int, LayerMeasure], show: Format) -> Column:
+    cells = {
+        layer: Cell(f"{show(each.lower_quartile)} to {show(each.upper_quartile)}")
+        for layer, each in found.items()
+        if each.lower_quartile is not None and each.upper_quartile is not None
+    }
+    return Column("half of the keys", "From the 25th to the 75th percentile", cells)
+
+
+def _several_n(found: Iterable[Mapping[int, Estimate]]) -> bool:
+    """Whether the measures rest on different numbers of keys."""
+    counts = [{layer: each.n for layer, each in by_layer.items()} for by_layer in found]
+    return any(each != counts[0] for each in counts)
 
 
 def _title(measure: str) -> str:
-    named = drawing.CONCENTRATION | drawing.LOCALITY | drawing.FAMILIES
-    return named.get(measure, measure)
+    named = figures.CONCENTRATION | figures.LOCALITY | figures.FAMILIES
+    return next((title for title, name in named.items() if name == measure), measure)
+
+
+def two(value: float) -> str:
+    """A number with two decimals."""
+    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def percent(value: float) -> str:
+    """A relative change in per cent."""
+    return f"{100 * value:.1f}\N{NARROW NO-BREAK SPACE}%".replace("-", "\N{MINUS SIGN}")
+
+
+def with_sign(show: Format) -> Format:
+    """The format with a plus before positive numbers."""
+    return lambda value: f"{'+' if value > 0 else ''}{two(value) if show is two else percent(value)}"

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import plotly.graph_objects as go
 from fastapi import APIRouter
 from fastapi.responses import Response
 
@@ -11,6 +10,7 @@ from keyscope.app.pages.keys import figures as drawing
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.app.web.dependencies import Cursor, Layer, OpenRun
+from keyscope.app.web.drawing import as_json
 
 router = APIRouter()
 
@@ -22,20 +22,16 @@ def layers_figure(run: OpenRun, cursor: Cursor, measure: Measure) -> Response:
     """One measure of every layer."""
     layers = queries.layer_summaries(cursor)
     if measure == "firing_rate":
-        return _json(drawing.firing_rate_by_layer(layers))
+        return as_json(drawing.firing_rate_by_layer(layers))
     if measure == "kurtosis":
-        return _json(drawing.kurtosis_by_layer(layers))
-    return _json(drawing.languages_by_layer(layers, _titles(run)))
+        return as_json(drawing.kurtosis_by_layer(layers))
+    return as_json(drawing.languages_by_layer(layers, _titles(run)))
 
 
 @router.get("/runs/{run}/layers/{layer}/map", name="map_figure")
 def map_figure(run: OpenRun, layer: Layer, cursor: Cursor) -> Response:
     """Every key of a layer."""
-    return _json(drawing.map_of_layer(layer, queries.layer_map(cursor, layer), _titles(run)))
-
-
-def _json(figure: go.Figure) -> Response:
-    return Response(figure.to_json(), media_type="application/json")
+    return as_json(drawing.map_of_layer(layer, queries.layer_map(cursor, layer), _titles(run)))
 
 
 def _titles(run: Run) -> dict[str, str]:

@@ -9,8 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from keyscope.app import queries
 from keyscope.app.accounts.identity import Visitor
-from keyscope.app.analyses.firing.key_part import FiringOfKey, firing_of_key
-from keyscope.app.analyses.syntax.key_part import SyntaxOfKey, syntax_of_key
+from keyscope.app.analyses.kinds import ShownPart, key_parts
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.labels.repository import Target
 from keyscope.app.pages.keys import bars, discussion_box, examples, histogram, label_box
@@ -20,7 +19,6 @@ from keyscope.app.pages.keys.examples import HELP, SHOWS, TITLES, Card
 from keyscope.app.pages.keys.label_box import LabelBox
 from keyscope.app.pages.keys.state import KeyState, Projection
 from keyscope.app.queries import LanguageStatistics, Statistics, Token
-from keyscope.app.queries.concepts import KeyConcept, concepts_of_key
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.app.web.dependencies import Cursor, Key, LabelsDatabase, OpenRun
@@ -94,9 +92,7 @@ class KeyPage(Page):
     suppressed: Annotated[list[Bar], Help("Tokens whose logits the value lowers most")]
     projections: Annotated[list[Tab], Help("How the value is projected on the vocabulary")]
     histogram: Annotated[histogram.Drawing | None, Help("Coefficients of sampled tokens of all languages")]
-    concepts: Annotated[list[KeyConcept], Help("Concepts the key detects, most precise first")]
-    syntax: Annotated[SyntaxOfKey | None, Help("What its triggers have in common; None until analysed")]
-    firing: Annotated[FiringOfKey | None, Help("When it fires; None until analysed")]
+    parts: Annotated[list[ShownPart], Help("What the analyses of the run found about the key, each with its template")]
     labels: Annotated[LabelBox, Help("Everyone's labels of the key, and the visitor's form")]
     by_language: Annotated[list[LanguageStatistics], Help("Moments per language")]
     groups: Annotated[list[tuple[str, list[Fact]]], Help("Every statistic, by group")]
@@ -170,9 +166,7 @@ class KeyDrawing:
                 for name, about in PROJECTIONS.items()
             ],
             histogram=self._histogram(),
-            concepts=concepts_of_key(self.cursor, key),
-            syntax=syntax_of_key(self.cursor, key),
-            firing=firing_of_key(self.cursor, run.vocabulary, key),
+            parts=key_parts(run, self.cursor, key),
             labels=box,
             by_language=queries.language_statistics(self.cursor, key),
             groups=self._groups(),

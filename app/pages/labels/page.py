@@ -14,13 +14,13 @@ from keyscope.app.database.engine import DatabaseUnavailable
 from keyscope.app.labels import adjudication
 from keyscope.app.labels import annotator_agreement as agreement
 from keyscope.app.labels.adjudication import Disagreement
-from keyscope.app.labels.annotator_agreement import LayerKinds, LayerProgress, Pair, Said
+from keyscope.app.labels.annotator_agreement import CurrentLabels, LayerKinds, LayerProgress, Pair
 from keyscope.app.labels.models import Kind
-from keyscope.app.labels.statistics import Estimate
+from keyscope.app.labels.statistics import Statistic
 from keyscope.app.queries.syntax import scores_by_layer
 from keyscope.app.roles import Role
 from keyscope.app.web.dependencies import LabelsDatabase, Runs
-from keyscope.app.web.drawing import by_layer
+from keyscope.app.web.drawing import as_json, by_layer
 from keyscope.app.web.render import ChosenRun, Frame, Help, Page, respond
 from keyscope.contract.manifest import Manifest
 
@@ -47,12 +47,12 @@ class LabelsPage(Page):
 
     runs: Annotated[list[Manifest], Help("Runs to choose from")]
     problem: Annotated[str | None, Help("Why the labels could not be read; None if they were")]
-    said: Annotated[Said | None, Help("The current labels; None without a run or without an answer")]
+    said: Annotated[CurrentLabels | None, Help("The current labels; None without a run or without an answer")]
     progress: Annotated[list[LayerProgress], Help("Progress by layer")]
     pairs: Annotated[list[Pair], Help("Pairs of people with Cohen's kappa, those with most keys in common first")]
     n_pairs: Annotated[int, Help("Pairs that have keys in common, listed or not")]
     overall: Annotated[
-        list[tuple[str, str, Estimate]], Help("Name, what it is, and value of statistics over all people")
+        list[tuple[str, str, Statistic]], Help("Name, what it is, and value of statistics over all people")
     ]
     confusion: Annotated[Confusion | None, Help("Two people side by side; None where nobody shares a key with another")]
     kinds: Annotated[tuple[Kind, ...], Help("The kinds, in their order")]
@@ -121,7 +121,7 @@ def kinds_figure(registry: Runs, database: LabelsDatabase, run: str) -> Response
     with opened.reading() as cursor:
         scores = scores_by_layer(cursor)
     figure = kinds_by_layer(agreement.kinds_by_layer(said, model.n_layers), scores or None)
-    return Response(figure.to_json(), media_type="application/json")
+    return as_json(figure)
 
 
 def kinds_by_layer(layers: Sequence[LayerKinds], scores: Mapping[int, float] | None = None) -> go.Figure:
@@ -157,19 +157,19 @@ def kinds_by_layer(layers: Sequence[LayerKinds], scores: Mapping[int, float] | N
     return by_layer(figure, barmode="stack", showlegend=True, bargap=0.25)
 
 
-def _load(session: Session, weights_sha256: str) -> tuple[Said, list[Disagreement]]:
+def _load(session: Session, weights_sha256: str) -> tuple[CurrentLabels, list[Disagreement]]:
     said = agreement.load(session, weights_sha256)
     return said, adjudication.disagreements(session, weights_sha256, said)
 
 
-def _overall(said: Said) -> list[tuple[str, str, Estimate]]:
+def _overall(said: CurrentLabels) -> list[tuple[str, str, Statistic]]:
     return [
         ("Krippendorff’s α", "nominal, over the keys with two labels or more", agreement.alpha(said)),
         ("Fleiss’ κ", "over the keys that everybody labelled", agreement.fleiss(said)),
     ]
 
 
-def _confusion(said: Said, first: str, second: str, pairs: Sequence[Pair]) -> Confusion | None:
+def _confusion(said: CurrentLabels, first: str, second: str, pairs: Sequence[Pair]) -> Confusion | None:
     """The two people asked for, where both have labels, else the pair with most keys in common."""
     if not {first, second} <= set(said.people):
         if not pairs:

@@ -26,9 +26,9 @@ from keyscope.app.web.forms import PageState, Typed, see_other
 from keyscope.app.web.links import Links
 from keyscope.app.web.render import Frame, Help, Page, choose_run, respond, templates
 from keyscope.contract.errors import KeyscopeError
-from keyscope.contract.keys import InvalidMask, KeyId, Mask, parse_basket, unique_masks
+from keyscope.contract.keys import InvalidMask, KeyId, Mask, Scale, parse_basket, unique_masks
 from keyscope.contract.manifest import Manifest
-from keyscope.contract.wire import ActivationsRequest, Alternative, GenerateRequest, KeyActivity, MaskItem
+from keyscope.contract.wire import ActivationsRequest, Alternative, GenerateRequest, KeyActivity
 
 router = APIRouter(dependencies=[needs(Role.LABELER)])  # it costs compute
 
@@ -69,7 +69,7 @@ class LiveState(PageState):
         """
         if len(self.key) != len(self.factor):
             raise InvalidMask(f"{len(self.key)} keys came with {len(self.factor)} factors: give each key its own")
-        listed = [Mask(KeyId.parse(key), factor) for key, factor in zip(self.key, self.factor, strict=True)]
+        listed = [Mask(KeyId.parse(key), Scale(factor)) for key, factor in zip(self.key, self.factor, strict=True)]
         added = {mask.key: mask for mask in parse_basket(self.add)}
         kept = [mask for mask in unique_masks([*given, *listed]) if mask.key not in added]
         return tuple(mask for mask in [*kept, *added.values()] if str(mask.key) != self.remove)
@@ -199,7 +199,7 @@ class _Visit:
         return GenerateRequest(
             run=run.run_id,
             prompt=self.state.prompt,
-            masks=[MaskItem(key=str(mask.key), factor=mask.factor) for mask in self.links.basket.masks],
+            masks=list(self.links.basket.masks),
             max_new_tokens=self.state.max_new_tokens,
             temperature=self.state.temperature,
             seed=self.state.seed,

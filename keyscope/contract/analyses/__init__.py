@@ -1,1 +1,1 @@
-"""What analyses of a run write and the pages read: one module of tables for each kind, and how the files are found."""
+"""What analyses write and pages read: one module of tables per kind, and finding the files."""

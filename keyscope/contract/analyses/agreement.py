@@ -1,63 +1,63 @@
-"""Layer agreement: how far each layer's prediction is that of the whole model, by context size too."""
+"""Layer agreement: how often each layer already predicts what the whole model predicts, also by context size."""
 
 from keyscope.contract.tables import Column, Table
 
 LAYER_MEASURES = {
-    "residual": "The top token of the residual after the layer, through final norm and head, is the model's own",
-    "ff": "The top token of what the feed-forward layer adds, L(y) without biases, is the model's own",
-    "ff_raw": "The same by the raw projection E y, without the final norm",
-    "value": "The top token of the value with the largest |coefficient| times length is the model's own",
-    "correct": "The top token of the residual after the layer is the token that really follows in the file",
+    "residual": "The residual after the layer, through final norm and head, has the model's own top token",
+    "ff": "What the feed-forward layer adds, L(y) without biases, has the model's own top token",
+    "ff_raw": "The same for the raw projection E y, without the final norm",
+    "value": "The value with the largest |coefficient| times length has the model's own top token",
+    "correct": "The top token of the residual after the layer is the token that follows in the file",
     "probability": "Mean probability of the model's own token after the layer",
     "rank": "Geometric mean of the rank of the model's own token after the layer, from 1",
-    "top_ten": "The model's own token is among the ten best after the layer",
-    "settled": "The model's own token is the top token from this layer on, and was not right before (prediction depth)",
+    "top_ten": "The model's own token is among the top ten after the layer",
+    "settled": "The model's own token is on top from this layer on, but not just before it (prediction depth)",
     "gained": "The model's own token becomes the top token at this layer",
-    "lost": "The model's own token was the top token right before this layer and is not after it",
-    "eliminated": "The top token before this layer, whichever it was, is not the top token after it",
-    "split_residual": "The residual before the feed-forward layer decides: top(o) = top(r), the feed-forward output says otherwise",
-    "split_agreement": "Both say the same: top(o) = top(r) = top(y)",
-    "split_ffn": "The feed-forward output decides: top(o) = top(y), the residual before it says otherwise",
-    "split_composition": "Neither alone: top(o) is neither top(r) nor top(y)",
-    "zero_agreement": "No firing key's value has the feed-forward output's top token as its own",
+    "lost": "The model's own token is on top just before this layer but not after it",
+    "eliminated": "The top token before this layer is another one after it",
+    "split_residual": "The residual before the feed-forward layer decides: top(o) = top(r) ≠ top(y)",
+    "split_agreement": "Both agree: top(o) = top(r) = top(y)",
+    "split_ffn": "The feed-forward output decides: top(o) = top(y) ≠ top(r)",
+    "split_composition": "Neither decides alone: top(o) is neither top(r) nor top(y)",
+    "zero_agreement": "No firing key's value has the top token of the feed-forward output",
     "active": "Mean share of the layer's keys with a coefficient above 0",
 }
-"""What is measured for every layer, over tokens; every one a share of them unless it says otherwise."""
+"""Measured for every layer over tokens; each is a share of the tokens unless it says otherwise."""
 
 SHARED_OUT = ("split_residual", "split_agreement", "split_ffn", "split_composition")
-"""Measures that share the tokens of a layer out; their means over all layers have rows too, with `layer` empty."""
+"""Measures that add up to all tokens of a layer; rows with an empty `layer` hold their means over all layers."""
 
 TOKEN_MEASURES = {
-    "depth": "Mean prediction depth: the first layer after which the top token never changes, from 0",
-    "saturated": "The top token is settled before the last layer",
+    "depth": "Mean prediction depth: the first layer after which the top token no longer changes, from 0",
+    "saturated": "The top token is final before the last layer",
 }
-"""What is measured once for a token; `layer` is empty."""
+"""Measured once per token; `layer` is empty."""
 
 CONTROLS = {
-    "other_position": "Against the model's own token half a window away: agreement by chance in the same code",
-    "permuted_values": "With the values of the layer's keys dealt to other keys of the layer",
+    "other_position": "Compared with the model's own token half a window away: agreement by chance in the same code",
+    "permuted_values": "With the values of the layer's keys permuted among them",
 }
 
 SPLITS = {
     "all": "All tokens",
     "language": "By the file's language",
-    "role": "By the role in its code of the token that really follows",
-    "continuation": "By whether the token that really follows goes on with a word",
-    "position": "By the tokens before it in its window",
+    "role": "By the syntactic role of the token that follows",
+    "continuation": "By whether the token that follows continues a word",
+    "position": "By the number of tokens before it in its window",
 }
 
 CONTEXT_MEASURES = {
-    "residual": "The top token after the layer is the model's own with the same context",
-    "residual_full": "The top token after the layer is the model's own with the longest context",
-    "same_as_full": "The model's own token is the one it says with the longest context",
-    "correct": "The model's own token is the one that really follows",
+    "residual": "The top token after the layer is the model's own, given the same context",
+    "residual_full": "The top token after the layer is the model's own, given the longest context",
+    "same_as_full": "The model's own token is the one it predicts with the longest context",
+    "correct": "The model's own token is the one that follows in the file",
     "depth": "Mean prediction depth with that context",
-    "log_frequency": "Mean natural logarithm of the share in the corpus of the token the model says",
+    "log_frequency": "Mean natural logarithm of the corpus frequency of the predicted token",
 }
 
 KEY_MEASURES = {
-    "agreement": "The token after the key's strongest trigger is the one its value promotes most",
-    "rank": "Geometric mean of that token's rank in the value's projection, from 1",
+    "agreement": "The value's most promoted token is the one that follows the key's strongest trigger",
+    "rank": "Geometric mean of the following token's rank in the value's projection, from 1",
 }
 
 _RATE = (
@@ -72,8 +72,8 @@ AGREEMENT = Table(
         Column("measure", "VARCHAR", "One of LAYER_MEASURES or TOKEN_MEASURES"),
         Column("control", "VARCHAR", "One of CONTROLS; empty for the measure itself"),
         Column("split", "VARCHAR", "One of SPLITS"),
-        Column("part", "VARCHAR", "Which language, role, … of the split"),
-        Column("layer", "USMALLINT", "Empty where the measure is not about a layer, or is the mean over all layers"),
+        Column("part", "VARCHAR", "Which part of the split: a language, a role, …"),
+        Column("layer", "USMALLINT", "Empty if the measure is not about one layer, or for the mean over all layers"),
         *_RATE,
         Column("n", "UBIGINT", "Tokens"),
         Column("files", "UINTEGER", "Files they are in"),
@@ -83,9 +83,9 @@ AGREEMENT = Table(
 AGREEMENT_CONTEXTS = Table(
     "agreement_contexts",
     (
-        Column("size", "USMALLINT", "Tokens of context, the one after which is predicted included"),
+        Column("size", "USMALLINT", "Tokens of context, including the last one before the predicted token"),
         Column("measure", "VARCHAR", "One of CONTEXT_MEASURES"),
-        Column("layer", "USMALLINT", "Empty where the measure is not about a layer"),
+        Column("layer", "USMALLINT", "Empty if the measure is not about one layer"),
         *_RATE,
         Column("n", "UBIGINT", "Tokens, the same for every size"),
         Column("files", "UINTEGER", "Files they are in"),
@@ -96,13 +96,13 @@ AGREEMENT_KEYS = Table(
     "agreement_keys",
     (
         Column("measure", "VARCHAR", "One of KEY_MEASURES"),
-        Column("control", "VARCHAR", "permuted_values, or empty for the measure itself"),
+        Column("control", "VARCHAR", "permuted_values; empty for the measure itself"),
         Column("projection", "VARCHAR", "normed or raw"),
         Column("layer", "USMALLINT", "Empty for keys of all layers"),
-        Column("tenth", "UTINYINT", "Tenth of all keys by their value's largest probability, from 1; or empty"),
+        Column("tenth", "UTINYINT", "Decile of all keys by their value's largest probability, from 1; empty for all"),
         *_RATE,
         Column("n", "UBIGINT", "Keys that fire"),
-        Column("files", "UINTEGER", "Files that their strongest triggers are in"),
+        Column("files", "UINTEGER", "Files with their strongest triggers"),
     ),
     ("measure", "control", "projection", "layer", "tenth"),
 )

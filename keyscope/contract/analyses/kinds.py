@@ -1,4 +1,4 @@
-"""The kinds of analyses there are, each with its tables."""
+"""The kinds of analysis, each with its tables."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from keyscope.contract.analyses import agreement, concepts, edit, firing, syntax
 from keyscope.contract.tables import Table
 
 SCHEMA_VERSION = 1
-"""Of the tables of every kind; raised when one of them changes."""
+"""Shared by all kinds; raised only when a column or table changes its meaning."""
 
 KINDS: Mapping[str, tuple[Table, ...]] = {
     "syntax": syntax.TABLES,

@@ -1,4 +1,4 @@
-"""The manifest of an analysis: which run it belongs to, how it was computed and what it cost."""
+"""The manifest of an analysis: its run, its settings and its cost."""
 
 from datetime import datetime
 from typing import Any
@@ -13,18 +13,19 @@ class AnalysisManifest(BaseModel):
 
     schema_version: int
     kind: str = Field(description="syntax, firing, agreement, …")
-    part: str | None = Field(None, description="Tells analyses of one kind apart, where a run can have several")
+    part: str | None = Field(None, description="Distinguishes analyses of one kind, if a run can have several")
     run_id: str
     weights_sha256: str
     corpus_sha256: str
-    settings: dict[str, Any] = Field(description="Everything that decides its rows, run aside")
+    settings: dict[str, Any] = Field(description="Everything besides the run that determines its rows")
     files: int = Field(description="Files it was computed over")
     tokens: int = Field(description="Tokens it was computed over")
-    seconds: float = Field(description="Time it took, interruptions not counted")
+    seconds: float = Field(description="Time it took, without interruptions")
     forward_seconds: float | None = Field(
-        None, description="Time of one bare forward pass over the same tokens, measured beside it; empty without model"
+        None,
+        description="Time of one plain forward pass over the same tokens, measured alongside; empty if no model ran",
     )
-    device: str | None = Field(None, description="Where the model ran; empty without model")
+    device: str | None = Field(None, description="Where the model ran; empty if no model ran")
     started: datetime
     finished: datetime
     code_version: str
@@ -32,5 +33,5 @@ class AnalysisManifest(BaseModel):
 
     @property
     def cost(self) -> float | None:
-        """The time as a multiple of one bare forward pass over the same tokens."""
+        """Time as a multiple of one plain forward pass over the same tokens."""
         return self.seconds / self.forward_seconds if self.forward_seconds else None

@@ -1,4 +1,4 @@
-"""A server on which people sign in, and browsers and programs of theirs."""
+"""An app with sign-in, and browsers and programs of its people."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ PASSWORD = "correct horse battery"
 class Office:
     app: FastAPI
     portal: BlockingPortal | None = None
-    """The event loop in which the app started."""
+    """The event loop the app was started in."""
 
     @property
     def database(self) -> Database:
@@ -32,7 +32,7 @@ class Office:
         self.database.write(lambda session: people.add(session, name, Role(role), hashed))
 
     def add_three(self) -> None:
-        """Ada (admin), Lea (labeler) and Vic (viewer)."""
+        """Add Ada (admin), Lea (labeler) and Vic (viewer)."""
         for name, role in (("Ada", "admin"), ("Lea", "labeler"), ("Vic", "viewer")):
             self.add(name, role)
 
@@ -40,13 +40,13 @@ class Office:
         return self.database.read(lambda session: people.get(session, name).id)
 
     def stranger(self) -> TestClient:
-        """A browser in which nobody has signed in."""
+        """A browser that has not signed in."""
         client = TestClient(self.app, follow_redirects=False)
         client.portal = self.portal
         return client
 
     def browser(self, name: str) -> TestClient:
-        """A browser in which somebody has signed in, without the form."""
+        """A browser signed in as a person, without going through the form."""
         account_id = self.account_id(name)
         secret = self.database.write(lambda session: sessions.begin(session, account_id, "test"))
         browser = self.stranger()
@@ -54,7 +54,7 @@ class Office:
         return browser
 
     def program(self, name: str, role: str) -> TestClient:
-        """A program with a token of somebody's."""
+        """A program with one of a person's tokens."""
         account_id = self.account_id(name)
         token = self.database.write(
             lambda session: tokens.create(session, people.by_id(session, account_id), "a program", Role(role))
@@ -64,7 +64,7 @@ class Office:
         return program
 
     def invite(self, name: str) -> str:
-        """The code of an invitation."""
+        """Invite a person; returns the code."""
         return self.database.write(lambda session: invitations.invite(session, people.get(session, name)))
 
 

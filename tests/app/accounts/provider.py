@@ -1,4 +1,4 @@
-"""A small OpenID provider that signs everybody in as one person, and keeps to the protocol unless told otherwise."""
+"""A small OpenID provider that signs everyone in as the same person and follows the protocol unless told otherwise."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ CLIENT, SECRET = "keyscope", "between us"
 
 @dataclass
 class FakeProvider:
-    """Its app; what tests change of it, and what it was asked."""
+    """The provider's app, what tests can change about it, and the requests it received."""
 
     issuer: str = ""
     claims: dict[str, Any] = field(
@@ -30,12 +30,12 @@ class FakeProvider:
             "email_verified": True,
         }
     )
-    """What the next token says of the person; may also put wrong values in the place of right ones."""
+    """Claims of the next token; may override correct values with wrong ones."""
     without: set[str] = field(default_factory=set)
-    """Claims the next token lacks."""
+    """Claims missing from the next token."""
     algorithm: str = "RS256"
     sign_with: Any = None
-    """Another key than the published one."""
+    """A key other than the published one."""
     asked: list[dict[str, str]] = field(default_factory=list)
     key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "k1", "use": "sig"}))
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -110,5 +110,5 @@ class FakeProvider:
 
 
 def vouched(address: str) -> str:
-    """The address by which a browser comes back that was sent to the provider by the other one."""
+    """Visit the provider at `address`; returns where it sends the browser back to."""
     return httpx2.get(address).headers["location"]

@@ -7,7 +7,6 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from joserfc.jwk import OctKey, RSAKey
-from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
 from keyscope.app.accounts import people
@@ -24,7 +23,7 @@ from keyscope.app.settings import Settings
 from keyscope.contract.concepts import define
 from keyscope.contract.keys import KeyId
 from tests.app.accounts.office import Office, is_signed_in
-from tests.app.accounts.provider import CLIENT, SECRET, FakeProvider, vouched
+from tests.app.accounts.provider import SECRET, FakeProvider, vouched
 
 EVE, ADA = Person("Eve", Role.LABELER), Person("Ada", Role.ADMIN)
 TARGET = Target("0" * 64, KeyId(0, 0))
@@ -44,13 +43,12 @@ SPOKE: dict[str, Callable[[Session], object]] = {
     "a key in another's list": fill_a_list_of_adas,
     "a concept": lambda session: save_concept(session, CALL, EVE.name),
 }
-"""What bears Eve's name after she has done it."""
+"""Things Eve can do that leave her name in the database."""
 
 
 @pytest.fixture(scope="module")
-def module_settings(module_settings: Settings, serving_provider: FakeProvider) -> Settings:
-    own = {"oidc_issuer": serving_provider.issuer, "oidc_client_id": CLIENT, "oidc_client_secret": SecretStr(SECRET)}
-    return module_settings.model_copy(update=own)
+def module_settings(provider_settings: Settings) -> Settings:
+    return provider_settings
 
 
 def begin(browser: TestClient, onward: str = "/runs/alpha") -> str:
@@ -125,7 +123,7 @@ def test_who_did_not_leave_from_here_does_not_come_in(office: Office):
     coming_back = begin(office.stranger())
     for browser in (office.stranger(), office.stranger()):
         assert browser.get(coming_back).status_code == 403
-        begin(browser)  # has left from here too, but not for this
+        begin(browser)  # has started a sign-in here too, but not this one
         assert browser.get(coming_back).status_code == 403
         assert not is_signed_in(browser)
 
@@ -215,7 +213,7 @@ def test_a_token_that_is_not_good_lets_nobody_in(
     browser = office.stranger()
     answer = through(browser)
     assert answer.status_code == 403
-    assert "token is not good" in answer.text
+    assert "token is not valid" in answer.text
     assert not is_signed_in(browser)
 
 

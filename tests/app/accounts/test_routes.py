@@ -50,7 +50,7 @@ GET /runs/{run}/concepts/{concept}/edits
 GET /runs/{run}/concepts/{concept}/figures/{figure}
 GET /runs/{run}/edits
 GET /runs/{run}/edits/{edit}
-GET /runs/{run}/edits/{edit}/figures/{measure}
+GET /runs/{run}/edits/{edit}/figures/{figure}
 GET /runs/{run}/figures/{measure}
 GET /runs/{run}/findings
 GET /runs/{run}/firing
@@ -176,7 +176,7 @@ POST /api/v1/labels/import
 POST /api/v1/runs/{run}/keys/{key}/adjudications
 """
 ENDLESS = {"GET /runs/{run}/keys/{key}/events"}
-"""Streams that end only when the client leaves or may not stay: tried by those alone who may not have them."""
+"""Streams that never end by themselves: only tried by people who must be refused."""
 
 DECLARED: dict[str, Role | None] = {
     route: role
@@ -186,7 +186,7 @@ DECLARED: dict[str, Role | None] = {
 }
 NAMES = {Role.VIEWER: "Vic", Role.LABELER: "Lea", Role.ADMIN: "Ada"}
 VALUES = {"run": "alpha", "key": "L0.K0", "layer": "0"}
-"""What stands for a parameter of a path; for every other one a number that nothing has."""
+"""Values of path parameters; all others get an id that does not exist."""
 
 
 def routes(app: FastAPI) -> set[str]:
@@ -206,20 +206,20 @@ def ask(office: Office, route: str, role: Role | None) -> Response:
 
 
 def turned_away(answer: Response) -> bool:
-    """Whether whoever asked was not let in, be it that they have not signed in or that their role does not do."""
+    """Whether access was refused, for lack of either a session or a role."""
     to_sign_in = (
         answer.headers.get("location", "").startswith("/sign-in?") or answer.headers.get("location") == "/sign-in"
     )
     return answer.status_code == 401 or to_sign_in or (answer.status_code == 403 and "ask an admin" in answer.text)
 
 
-def test_every_route_says_here_who_may_use_it():
+def test_every_route_is_declared_here_with_its_least_role():
     app = create_app(Settings(accounts="accounts"))
     undeclared, gone = routes(app) - DECLARED.keys(), DECLARED.keys() - routes(app)
     assert (undeclared, gone) == (set(), set()), "declare each route under the least role that may use it"
 
 
-def test_whatever_changes_something_is_for_labelers_unless_it_is_ones_own():
+def test_changes_need_a_labeler_unless_they_concern_ones_own_account():
     own = ("/account", "/sign-out", "/sign-in", "/invitation")
     for route, role in DECLARED.items():
         method, path = route.split(" ")
@@ -228,11 +228,11 @@ def test_whatever_changes_something_is_for_labelers_unless_it_is_ones_own():
 
 
 @pytest.mark.parametrize("who", [None, *Role], ids=lambda role: role or "stranger")
-def test_a_route_lets_in_whom_it_is_for_and_nobody_else(office: Office, who: Role | None):
+def test_a_route_admits_exactly_the_roles_it_is_for(office: Office, who: Role | None):
     wrong = []
     for route, least in DECLARED.items():
         allowed = least is None or (who is not None and who.may(least))
-        # Signing out leads to the form as well.
+        # Signing out also redirects to the sign-in form.
         if (allowed and route in ENDLESS) or (allowed and route == "POST /sign-out"):
             continue
         answer = ask(office, route, who)

@@ -1,4 +1,4 @@
-"""An open page's stream of changes belongs to who opened it, and ends when they may no longer look."""
+"""The stream of changes of an open page ends when its viewer loses access."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ from tests.serving import serving
 
 KEY = "/runs/alpha/keys/L1.K2"
 MORE_THAN_CONNECTIONS = 16
-"""Streams, where the pool has 15 connections at most."""
+"""The database pool has at most 15 connections."""
 
 
 @dataclass
 class Served:
-    """An office on a real server, for streams need one."""
+    """An office on a real server, which streams need."""
 
     office: Office
     url: str
@@ -36,7 +36,7 @@ class Served:
         return changes.watched
 
     def listen(self, client: TestClient) -> Listener:
-        """Open the stream of a key with a browser's cookies or a program's token."""
+        """Open a key's stream with a browser's cookies or a program's token."""
         cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
         said = {"Authorization": client.headers.get("authorization", ""), "Cookie": cookies}
         listener = Listener(f"{self.url}{KEY}/events", {name: text for name, text in said.items() if text})
@@ -49,12 +49,11 @@ class Served:
 
 
 @pytest.fixture
-def served(settings: Settings) -> Iterator[Served]:
+def served(settings: Settings, cheap_hashes: None) -> Iterator[Served]:
     app = create_app(settings)
     with serving(app) as url:
         served = Served(Office(app), url)
-        for name, role in (("Ada", "admin"), ("Lea", "labeler")):
-            served.office.add(name, role)
+        served.office.add_three()
         yield served
         for listener in served.listeners:
             listener.client.close()
@@ -115,7 +114,7 @@ def test_a_browsers_stream_ends_with_its_session_or_role(served: Served, end: En
     end(served.office, browser)
     until(lambda: hers.ended)
     assert hers.status == 200
-    if end is not outlast_the_session:  # which is everybody's
+    if end is not outlast_the_session:  # that one would end everybody's
         assert not others.ended
         assert served.watched == 1
 
@@ -135,7 +134,7 @@ def test_signing_out_here_ends_no_stream_elsewhere(served: Served):
     until(lambda: ending.ended)
     label = {"kind": "mixed"}
     assert served.office.program("Ada", "admin").put(f"/api/v1{KEY}/labels", json=label).status_code == 200
-    until(lambda: len(going_on.events) == 2)  # what it had not seen at first is one
+    until(lambda: len(going_on.events) == 2)  # the first event is the state it had not seen yet
     assert not going_on.ended
 
 
@@ -157,7 +156,7 @@ def test_a_role_that_rises_ends_no_stream(served: Served):
 
 
 def test_streams_hold_no_connection_to_the_database_while_nothing_happens(served: Served):
-    # Asked once, at the beginning, so that the quiet in between lasts as long as the test looks.
+    # Poll only once, at the beginning, to keep things quiet for as long as the test looks.
     database = served.office.database
     served.office.app.state.changes = KeyChanges(database, seconds=3600)
     browser = served.office.browser("Ada")

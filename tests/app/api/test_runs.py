@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.runs import FILES
+from tests.made.runs import FILES
 
 V1 = "/api/v1"
 TOP = {"key", "layer", "index", "stats", "triggers", "value_tokens", "labels"}

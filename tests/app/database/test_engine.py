@@ -284,19 +284,18 @@ def test_pages_say_that_the_database_is_locked(runs_dir: Path, sqlite_url: str, 
 
 
 def test_a_database_that_may_only_be_read_is_one_sentence(sqlite_template: Path):
-    with readable_only(sqlite_template) as path, unprivileged():
-        database = Database(f"sqlite:///{path}")
-        with pytest.raises(DatabaseUnavailable, match=r"readonly database|unable to open database file"):
-            database.write(insert)
-        database.close()
+    unwritable = pytest.raises(DatabaseUnavailable, match=r"readonly database|unable to open database file")
+    with read_only(sqlite_template) as database, unwritable:
+        database.write(insert)
 
 
-def test_a_directory_that_cannot_be_written_is_one_sentence(sqlite_template: Path):
-    with readable_only(sqlite_template) as path, unprivileged():
-        database = Database(f"sqlite:///{path.parent}/other.sqlite")
-        with pytest.raises(DatabaseUnavailable, match="unable to open database file"):
-            database.create_missing()
-        database.close()
+def test_a_file_that_cannot_be_made_is_one_sentence(tmp_path: Path):
+    # Root may write to any directory, but not even root can make a file where a broken link leads.
+    (tmp_path / "labels.sqlite").symlink_to(tmp_path / "nowhere" / "labels.sqlite")
+    database = Database(f"sqlite:///{tmp_path}/labels.sqlite")
+    with pytest.raises(DatabaseUnavailable, match="unable to open database file"):
+        database.create_missing()
+    database.close()
 
 
 def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path):
@@ -355,20 +354,26 @@ def impatient(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 
 
 @contextmanager
-def readable_only(template: Path) -> Iterator[Path]:
-    """A database file that nobody but root may write, in a directory of the same kind."""
+def read_only(template: Path) -> Iterator[Database]:
+    """A database in a file and a directory that this process may not write."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "labels.sqlite"
         path.write_bytes(template.read_bytes())
+        database = Database(f"sqlite:///{path}")
+        # Without root's rights the migrations may be out of reach, so the schema is checked before.
+        count(database)
+        database.close()
         path.chmod(0o444)
         path.parent.chmod(0o555)
-        yield path
+        with unprivileged():
+            yield database
+        database.close()
         path.parent.chmod(0o755)
 
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Without the rights of root, who may write everywhere."""
+    """Drop the rights of root, who may write everywhere."""
     if os.geteuid() != 0:
         yield
         return

@@ -12,12 +12,23 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from keyscope.app.analyses.agreement import claims as agreement
-from keyscope.app.analyses.claim import Measured, Rate, Verdict, judged, rank_correlation, tried
-from keyscope.app.analyses.concepts import claims as concepts
+from keyscope.app.analyses.claim import (
+    Measured,
+    Verdict,
+    among,
+    change,
+    judged,
+    number,
+    percent,
+    rank_correlation,
+    tried,
+)
+from keyscope.app.analyses.edits import claims as edits
 from keyscope.app.analyses.firing import claims as firing
 from keyscope.app.analyses.syntax import claims as syntax
 from keyscope.app.findings import run_file
-from keyscope.app.findings.report import CLAIMS, findings, markdown
+from keyscope.app.findings.report import claims, findings, markdown
+from keyscope.app.queries.estimate import Estimate
 from keyscope.contract.analyses.kinds import KINDS
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.runfile import TABLES, open_run, read_manifest
@@ -57,7 +68,7 @@ def _told(measured: Measured | None) -> Measured:
 def test_claims_without_figures_are_not_computed(runs_dir: Path) -> None:
     with open_run(runs_dir / "alpha.duckdb") as connection:
         found = findings(connection.cursor(), read_manifest(connection))
-    assert [each.claim for each in found] == list(CLAIMS)
+    assert [each.claim for each in found] == claims()
     for each in found:
         assert (each.measured.verdict is Verdict.MISSING) == (not each.measured.text)
         assert each.measured.verdict is Verdict.MISSING or each.claim.kind is None
@@ -67,7 +78,7 @@ def test_negative_numbers_have_a_minus_and_words_their_hyphens(manifest: Manifes
     measured = Measured(
         "feed-forward at top-1: -0.5 points (-1.0 to +0.2), 3-4 of 5", Verdict.EXPECTED, ("one: -2", "two: 3")
     )
-    claim = replace(CLAIMS[0], measure=lambda _cursor, _manifest: measured)
+    claim = replace(claims()[0], measure=lambda _cursor, _manifest: measured)
     with duckdb.connect() as cursor:
         (found,) = tried([claim], cursor, manifest)
     assert found.measured.text == "feed-forward at top-1: −0.5 points (−1.0 to +0.2), 3-4 of 5"
@@ -170,7 +181,7 @@ def test_an_edit_has_to_be_selective_by_both_comparisons(
         "INSERT INTO edit_contrasts VALUES ('e', 1, 'general', 'accuracy', ?, ?, ?)",
         [contrast, contrast - 0.1, contrast + 0.1],
     )
-    assert _told(concepts.edit(made, manifest)).verdict is verdict
+    assert _told(edits.edit(made, manifest)).verdict is verdict
 
 
 GROUP_N = 1000
@@ -301,9 +312,9 @@ def test_classes_of_weights_have_to_be_commoner_at_the_top(
 
 @pytest.mark.parametrize(("share", "n"), [(0.0, 640), (0.25, 40), (1.0, 7), (0.013, 1920)])
 def test_a_share_of_all_has_the_interval_of_wilson(share: float, n: int) -> None:
-    rate = Rate.among(share, n)
+    rate = among(share, n)
     low, high = proportion_confint(share * n, n, method="wilson")
-    assert (rate.estimate, rate.low, rate.high) == pytest.approx((share, low, high))
+    assert (rate.value, rate.low, rate.high) == pytest.approx((share, low, high))
 
 
 def test_the_interval_of_a_quantile_over_keys_is_of_its_order_statistics(manifest: Manifest) -> None:
@@ -322,9 +333,9 @@ def test_the_interval_of_a_quantile_over_keys_is_of_its_order_statistics(manifes
         )
         measured = run_file.harvest(connection, manifest)
     margin = 1.96 * (0.25 / 400) ** 0.5
-    median = Rate(*np.quantile(stands_out, [0.5, 0.5 - margin, 0.5 + margin])).number()
+    median = number(Estimate(*np.quantile(stands_out, [0.5, 0.5 - margin, 0.5 + margin])))
     assert measured is not None
-    assert f"lies {median} standard deviations" in measured.text
+    assert f"is {median} standard deviations" in measured.text
     assert "100 % (100–100) of a key's triggers" in measured.text
 
 
@@ -345,7 +356,7 @@ def test_an_edit_measured_in_too_few_files_shows_nothing(made: duckdb.DuckDBPyCo
         "VALUES ('e', 'concept', 'matched', 'accuracy', -0.6)"
     )
     made.execute("INSERT INTO edit_contrasts VALUES ('e', 1, 'general', 'accuracy', -0.5, NULL, NULL)")
-    for claim in (concepts.edit, concepts.doses, concepts.ranges):
+    for claim in (edits.edit, edits.doses, edits.ranges):
         measured = _told(claim(made, manifest))
         assert measured.verdict is Verdict.INCONCLUSIVE
         (part,) = measured.parts
@@ -354,21 +365,21 @@ def test_an_edit_measured_in_too_few_files_shows_nothing(made: duckdb.DuckDBPyCo
 
 
 def test_what_rounds_to_zero_has_no_minus() -> None:
-    assert Rate(-0.001, -0.004, 0.2).number() == "0.00 (0.00 to 0.20)"
-    assert Rate(-0.0004, -0.02, 0.0004).change(1, " points", 100) == "0.0 points (-2.0 to +0.0)"
+    assert number(Estimate(-0.001, -0.004, 0.2)) == "0.00 (0.00 to 0.20)"
+    assert change(Estimate(-0.0004, -0.02, 0.0004), 1, " points", 100) == "0.0 points (-2.0 to +0.0)"
 
 
 def test_a_share_of_all_has_no_decimal_places_unless_its_interval_needs_them() -> None:
-    assert Rate(1.0, 1.0, 1.0).share() == Rate(0.9999, 0.9999, 1.0).share() == "100 % (100–100)"
-    assert Rate(0.997, 0.98, 1.0).share() == "99.7 % (98.0–100.0)"
-    assert Rate.of([1.0, None, None]).share() == "100 % (too few files for an interval)"
+    assert percent(Estimate(1.0, 1.0, 1.0)) == percent(Estimate(0.9999, 0.9999, 1.0)) == "100 % (100–100)"
+    assert percent(Estimate(0.997, 0.98, 1.0)) == "99.7 % (98.0–100.0)"
+    assert percent(Estimate(1.0)) == "100 % (too few files for an interval)"
 
 
 def test_intervals_have_to_be_apart() -> None:
-    assert not Rate.of([0.5, None, None]).above(Rate(0.2, 0.1, 0.3))
-    assert not Rate(0.5, 0.4, 0.6).above(Rate.of([0.2, None, None]))
-    assert Rate(0.5, 0.4, 0.6).above(Rate(0.2, 0.1, 0.3))
-    assert not Rate(0.5, 0.3, 0.6).above(Rate(0.2, 0.1, 0.3))
+    assert not Estimate(0.5).above(Estimate(0.2, 0.1, 0.3))
+    assert not Estimate(0.5, 0.4, 0.6).above(Estimate(0.2))
+    assert Estimate(0.5, 0.4, 0.6).above(Estimate(0.2, 0.1, 0.3))
+    assert not Estimate(0.5, 0.3, 0.6).above(Estimate(0.2, 0.1, 0.3))
     assert (judged(True, False), judged(False, True), judged(False, False)) == (
         Verdict.EXPECTED,
         Verdict.NOT,
@@ -384,7 +395,7 @@ def test_the_rank_correlation_is_spearmans(values: list[float]) -> None:
 def test_the_page_says_what_is_claimed_and_what_computes_it(reader: TestClient) -> None:
     page = reader.get("/runs/alpha/findings")
     assert page.status_code == 200
-    for claim in CLAIMS:
+    for claim in claims():
         assert claim.title in page.text.replace("&#39;", "'")
     assert "keyscope analyse runs/alpha.duckdb agreement" in page.text
 
@@ -392,11 +403,11 @@ def test_the_page_says_what_is_claimed_and_what_computes_it(reader: TestClient) 
 def test_the_api_has_every_claim(reader: TestClient) -> None:
     answer = reader.get("/api/v1/runs/alpha/findings").json()
     assert answer["ok"]
-    assert [each["title"] for each in answer["findings"]] == [claim.title for claim in CLAIMS]
+    assert [each["title"] for each in answer["findings"]] == [claim.title for claim in claims()]
 
 
 def test_the_table_has_a_row_for_every_claim(runs_dir: Path) -> None:
     with open_run(runs_dir / "alpha.duckdb") as connection:
         lines = markdown(findings(connection.cursor(), read_manifest(connection))).splitlines()
-    assert len(lines) == 2 + len(CLAIMS)
+    assert len(lines) == 2 + len(claims())
     assert all(line.count(" | ") >= 3 for line in lines[2:])

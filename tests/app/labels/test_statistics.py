@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from statsmodels.stats import inter_rater
 
 from keyscope.app.labels import statistics
-from keyscope.app.labels.statistics import MISSING, Estimate, cohen_kappa, confusion, fleiss_kappa, krippendorff_alpha
+from keyscope.app.labels.statistics import (
+    MISSING,
+    Statistic,
+    Undefined,
+    cohen_kappa,
+    confusion,
+    fleiss_kappa,
+    krippendorff_alpha,
+)
 
 KINDS = 4
 tables = (
@@ -61,9 +69,14 @@ def defined(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def same(estimate: Estimate, expected: float | None) -> None:
+def reason(estimate: Statistic) -> str:
+    assert isinstance(estimate, Undefined)
+    return estimate.reason
+
+
+def same(estimate: Statistic, expected: float | None) -> None:
     assert estimate.value == (None if expected is None else pytest.approx(expected, abs=1e-12))
-    assert (estimate.reason is None) == (estimate.value is not None)
+    assert isinstance(estimate, Undefined) == (estimate.value is None)
 
 
 @settings(max_examples=300, deadline=None)
@@ -97,12 +110,12 @@ def test_edge_cases_equal_independent_implementations(ratings: np.ndarray):
 @pytest.mark.parametrize("statistic", [fleiss_kappa, krippendorff_alpha])
 def test_one_person_alone_agrees_with_nobody(statistic):
     alone = statistic(np.array([[0], [1]]), KINDS)
-    assert (alone.value, alone.low, alone.n, alone.reason) == (None, None, 0, "it needs at least two people")
+    assert alone == Undefined(0, "it needs at least two people")
 
 
 def test_what_is_not_defined_says_why():
-    assert "one kind" in (krippendorff_alpha(EDGES["one kind only"], KINDS).reason or "")
-    assert "no key" in (fleiss_kappa(EDGES["no overlap"], KINDS).reason or "")
+    assert "one kind" in reason(krippendorff_alpha(EDGES["one kind only"], KINDS))
+    assert "no key" in reason(fleiss_kappa(EDGES["no overlap"], KINDS))
 
 
 def test_each_states_the_keys_it_rests_on():

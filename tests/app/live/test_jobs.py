@@ -1,35 +1,29 @@
 """Jobs from the app's side: relayed to the worker with the run's weights, and drawn with their progress."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
 
-from keyscope.app.main import create_app
-from keyscope.app.settings import Settings
 from keyscope.contract.wire import ErrorAnswer, WorkerJob
 from tests.fake_worker import HALF, FakeWorker, made_job
-from tests.serving import serving
 
 NAMED = {"X-Keyscope-Person": "Ada"}
 BODY = {"run": "alpha", "kind": "syntax", "settings": {"level": 2}}
 
 
 @pytest.fixture
-def worker(reader: TestClient) -> FakeWorker:
-    model = reader.app.state.registry.get("alpha").manifest.model
-    worker = FakeWorker(model.weights_sha256, model.keys_per_layer)
+def worker(worker: FakeWorker) -> FakeWorker:
+    """Without jobs."""
     worker.jobs = []
     return worker
 
 
 @pytest.fixture
-def live(settings: Settings, worker: FakeWorker) -> Iterator[TestClient]:
-    with serving(worker.app) as url:
-        app = create_app(settings.model_copy(update={"worker_urls": [url]}))
-        with TestClient(app, headers=NAMED) as client:
-            yield client
+def live(live: TestClient) -> TestClient:
+    """With a person's name."""
+    live.headers.update(NAMED)
+    return live
 
 
 def test_a_job_is_started_looked_at_and_stopped(live: TestClient, worker: FakeWorker) -> None:

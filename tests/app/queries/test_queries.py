@@ -13,7 +13,7 @@ from keyscope.app.runs import Run
 from keyscope.contract.bins import N_BINS
 from keyscope.contract.keys import KeyId
 from keyscope.contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
-from tests.runs import FILES
+from tests.made.runs import FILES
 
 KEY = KeyId(1, 2)
 SOURCES = {path: text for _, path, text in FILES}

@@ -33,8 +33,8 @@ from keyscope.app.runs import Run
 from keyscope.app.web.search_query import SearchParameters, format_ranges
 from keyscope.contract.keys import KeyId
 from keyscope.contract.runfile import open_run
-from tests.concepts import LOOPS, write_concepts
-from tests.syntax_analysis import write_syntax
+from tests.made.concepts import LOOPS, write_concepts
+from tests.made.syntax import write_syntax
 
 KEY_LINK = re.compile(r'<th scope="row"><a class="mono" href="[^"]*/keys/(L\d+\.K\d+)')
 

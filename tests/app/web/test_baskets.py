@@ -13,17 +13,17 @@ from keyscope.app.baskets import save_basket
 from keyscope.app.database.engine import Database
 from keyscope.app.web.baskets import read_basket, shortened
 from keyscope.app.web.links import Basket
-from keyscope.contract.keys import InvalidKey, InvalidMask, KeyId, Mask
+from keyscope.contract.keys import InvalidKey, InvalidMask, KeyId, Mask, Scale
 
 KEYS = [KeyId(0, 1), KeyId(1, 2), KeyId(0, 3)]
-MASKS = (Mask(KEYS[0]), Mask(KEYS[1], 0.5), Mask(KEYS[2]))
+MASKS = (Mask(KEYS[0]), Mask(KEYS[1], Scale(0.5)), Mask(KEYS[2]))
 NEW = KeyId(1, 4)
 
 
 @pytest.fixture
 def saved(client: TestClient) -> str:
     """The id of a saved basket of three keys."""
-    masks = [{"key": str(mask.key), "factor": mask.factor} for mask in MASKS]
+    masks = [{"key": str(mask.key), "factor": mask.operation.factor} for mask in MASKS]
     return str(client.post("/api/v1/baskets", json={"masks": masks}).json()["id"])
 
 
@@ -50,7 +50,7 @@ def test_a_saved_basket_changed_key_by_key_is_read_as_it_was_written(database: D
     more = fewer.toggled(NEW)
     assert str(more) == f"{name},L1.K4:0,-L1.K2"
     assert str(more.toggled(NEW)) == str(fewer)
-    for each in (fewer, more, Basket("alpha", (*MASKS[:1], Mask(KEYS[1], 2.0)), found.saved)):
+    for each in (fewer, more, Basket("alpha", (*MASKS[:1], Mask(KEYS[1], Scale(2.0))), found.saved)):
         again = read_basket(database, "alpha", str(each))
         assert set(again.masks) == set(each.masks)
         assert str(again) == str(each)
@@ -168,7 +168,7 @@ def test_a_basket_too_long_for_an_address_goes_by_its_id(client: TestClient, mon
     edit = {"run": "alpha", "prompt": "x = ", "key": ["L1.K2", "L0.K1", "L0.K3"], "factor": [0, 0, 0.5]}
     fewer = client.post("/live/masks", data={**edit, "remove": "L0.K1"}, follow_redirects=False).headers["location"]
     assert re.fullmatch(r"/live\?run=alpha&prompt=x\+%3D\+&mask=[0-9a-f]{20}", fewer)
-    assert basket(client.get(fewer)).masks == (Mask(KEYS[1]), Mask(KEYS[2], 0.5))
+    assert basket(client.get(fewer)).masks == (Mask(KEYS[1]), Mask(KEYS[2], Scale(0.5)))
     lens = client.post("/live/masks", data={**edit, "onward": "lens"}, follow_redirects=False).headers["location"]
     assert re.fullmatch(r"/lens\?run=alpha&prompt=x\+%3D\+&mask=[0-9a-f]{20}", lens)
     assert len(basket(client.get(lens))) == 3

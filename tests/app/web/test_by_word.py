@@ -12,9 +12,9 @@ from keyscope.app.settings import Settings
 from keyscope.app.web import by_word
 
 
-@pytest.fixture
-def app(runs_dir: Path, sqlite_url: str) -> Iterator[FastAPI]:
-    app = create_app(Settings(runs=runs_dir, database_url=sqlite_url))
+@pytest.fixture(scope="module")
+def app(runs_dir: Path, labels_url: str) -> Iterator[FastAPI]:
+    app = create_app(Settings(runs=runs_dir, database_url=labels_url))
 
     @app.get("/api/whoami")
     def whoami(visitor: Visitor) -> str | None:

@@ -3,30 +3,33 @@
 import html
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
-from tests.concepts import write_concepts
+from tests.made.concepts import write_concepts
 
 MASK = "L0.K1:0"
 IN_ADDRESS = "mask=L0.K1%3A0"
 FIELD = f'<input type="hidden" name="mask" value="{MASK}">'
 
 
+@pytest.fixture(scope="module")
+def module_settings(runs_dir: Path, labels_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Two runs of one model, both with concepts."""
+    runs = shutil.copytree(runs_dir, tmp_path_factory.mktemp("carried") / "runs")
+    write_concepts(runs / "alpha.duckdb", 2, 6)
+    shutil.copy(runs / "alpha.duckdb", runs / "beta.duckdb")
+    return Settings(runs=runs, database_url=labels_url)
+
+
 @pytest.fixture
-def client(runs_dir: Path, sqlite_url: str, tmp_path: Path) -> Iterator[TestClient]:
-    """Ada on two runs of one model, both with concepts."""
-    shutil.copytree(runs_dir, tmp_path / "runs")
-    write_concepts(tmp_path / "runs" / "alpha.duckdb", 2, 6)
-    shutil.copy(tmp_path / "runs" / "alpha.duckdb", tmp_path / "runs" / "beta.duckdb")
-    settings = Settings(runs=tmp_path / "runs", database_url=sqlite_url)
-    with TestClient(create_app(settings), headers={"X-Keyscope-Person": "Ada", "Accept": "text/html"}) as client:
-        yield client
+def client(client: TestClient) -> TestClient:
+    """Ada."""
+    client.headers.update({"X-Keyscope-Person": "Ada", "Accept": "text/html"})
+    return client
 
 
 @pytest.fixture

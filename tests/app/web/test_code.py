@@ -7,7 +7,7 @@ from keyscope.app.queries.examples import window_tokens
 from keyscope.app.runs import Run
 from keyscope.app.web.code import SHADES, Line, code_lines, shade
 from keyscope.contract.keys import KeyId
-from tests.runs import FILES
+from tests.made.runs import FILES
 
 SCALE = 2.0
 

@@ -1,4 +1,4 @@
-"""Layer agreement against plain transformers and numpy, and on a model that is known to agree."""
+"""Layer agreement compared with plain transformers and numpy, and on a model planted to agree."""
 
 import shutil
 from collections import Counter
@@ -50,7 +50,7 @@ def by_layer(
 
 
 class Plain:
-    """Everything again by transformers with `output_hidden_states`, hooks of its own and numpy."""
+    """Recomputes everything by transformers with `output_hidden_states`, its own hooks and numpy."""
 
     def __init__(self, subject: Subject, folder: str) -> None:
         self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -135,14 +135,14 @@ class Plain:
 
 @pytest.fixture(scope="module")
 def shared(computed: tuple[Path, Path], model: CodeModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The analysis of the whole small corpus, and the same by plain transformers."""
+    """The analysis of the whole small corpus, and the same numbers by plain transformers."""
     path, folder = computed[1], tmp_path_factory.mktemp("agreement")
     shutil.copytree(path.parent, folder / "runs")
     with open_subject(folder / "runs" / path.name, model, (), Silent()) as subject:
         yield subject, analysed(subject), Plain(subject, str(computed[0]))
 
 
-def test_agreement_is_that_of_plain_transformers(shared: Any) -> None:
+def test_agreement_equals_that_of_plain_transformers(shared: Any) -> None:
     _, found, plain = shared
     final, top = plain["final"], plain["top"]
     for measure, tops in {
@@ -161,7 +161,7 @@ def test_agreement_is_that_of_plain_transformers(shared: Any) -> None:
     assert by_layer(found, "top_ten") == pytest.approx((plain["rank"] <= 10).mean(axis=1).tolist(), abs=1e-9)
 
 
-def test_the_four_way_split_is_that_of_plain_transformers_and_leaves_nothing_out(shared: Any) -> None:
+def test_the_four_way_split_equals_that_of_plain_transformers_and_covers_every_token(shared: Any) -> None:
     _, found, plain = shared
     parts = np.array([by_layer(found, f"split_{name}") for name in ("residual", "agreement", "ffn", "composition")])
     assert parts.sum(axis=0) == pytest.approx(1.0)
@@ -197,7 +197,7 @@ def test_depth_and_events_follow_from_the_top_tokens(shared: Any) -> None:
     assert by_layer(found, "eliminated") == pytest.approx((top[1:] != top[:-1]).mean(axis=1), abs=1e-9)
 
 
-def test_what_follows_is_the_next_token_of_the_file_also_across_windows(shared: Any) -> None:
+def test_the_following_token_is_the_next_one_of_the_file_even_across_windows(shared: Any) -> None:
     subject, found, plain = shared
     ends = subject.store.offsets[1:] - 1
     following = np.append(plain.tokens[1:], -1)
@@ -239,7 +239,7 @@ def test_the_control_compares_with_the_token_half_a_window_away(shared: Any) -> 
     assert by_layer(found, "residual", "other_position") == pytest.approx(np.concatenate(expected, axis=1).mean(axis=1))
 
 
-def test_intervals_hold_their_estimates_and_counts_are_stated(shared: Any) -> None:
+def test_intervals_contain_their_estimates_and_counts_are_stated(shared: Any) -> None:
     subject, found, _ = shared
     rows = found.execute("SELECT measure, estimate, low, high, n, files FROM agreement").fetchall()
     assert {row[0] for row in rows} == {*LAYER_MEASURES, *TOKEN_MEASURES}
@@ -252,7 +252,7 @@ def test_intervals_hold_their_estimates_and_counts_are_stated(shared: Any) -> No
         assert 0 < files <= subject.store.n_files
 
 
-def test_contexts_are_plain_forwards_of_the_truncated_text(shared: Any) -> None:
+def test_contexts_equal_plain_forward_passes_over_the_truncated_text(shared: Any) -> None:
     subject, found, plain = shared
     sizes, targets = context_sizes(subject, 512), chosen_targets(subject, ALL)
     assert sizes == [2, 4, 8, 16, 32]
@@ -288,7 +288,7 @@ def test_equal_settings_choose_equal_windows_spread_over_the_files(subject: Subj
     assert sum(window.length for window in chosen_windows(subject, ALL)) == len(subject.store.token_ids)
 
 
-def test_an_interrupted_analysis_goes_on_to_the_same_rows(
+def test_an_interrupted_analysis_resumes_to_the_same_rows(
     subject: Subject, shared: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_step = Agreement.run_step
@@ -313,7 +313,7 @@ PAIRS = 6
 
 
 def followers(subject: Subject) -> list[tuple[int, int]]:
-    """Tokens of the corpus with the token that follows them most often, the commonest pairs first."""
+    """Tokens of the corpus with their most frequent successor, most frequent pairs first."""
     pairs: Counter[tuple[int, int]] = Counter()
     for file in range(subject.store.n_files):
         ids = subject.store.token_ids[subject.store.tokens_of(file)].tolist()
@@ -327,7 +327,7 @@ def followers(subject: Subject) -> list[tuple[int, int]]:
 
 @pytest.fixture(scope="module", params=["planted", "shuffled"])
 def known(request: pytest.FixtureRequest, read_only: Subject, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A run of a model whose first keys detect a token each and write its follower; and of its shuffled copy."""
+    """A run of a model whose first keys each detect a token and write its successor; and of a shuffled copy."""
     folder = tmp_path_factory.mktemp(request.param)
     pairs = followers(read_only)
     model = quiet_model()
@@ -343,7 +343,7 @@ def known(request: pytest.FixtureRequest, read_only: Subject, tmp_path_factory: 
         yield request.param, found, agreement, pairs
 
 
-def test_planted_values_decide_where_their_token_stands_and_shuffled_ones_nowhere(known: Any) -> None:
+def test_planted_values_decide_the_prediction_at_their_token_and_shuffled_ones_nowhere(known: Any) -> None:
     kind, _, plain, pairs = known
     at = np.isin(plain.tokens, [first for first, _ in pairs])
     second = np.array([dict(pairs).get(token, -1) for token in plain.tokens.tolist()])
@@ -354,7 +354,7 @@ def test_planted_values_decide_where_their_token_stands_and_shuffled_ones_nowher
         assert planted < 0.05
 
 
-def test_values_of_planted_keys_agree_above_their_controls_and_shuffled_ones_do_not(known: Any) -> None:
+def test_values_of_planted_keys_agree_more_than_their_controls_and_shuffled_ones_do_not(known: Any) -> None:
     kind, found, _, _ = known
     value, elsewhere, permuted = (
         by_layer(found, "value", control)[1] for control in ("", "other_position", "permuted_values")

@@ -1,4 +1,4 @@
-"""Contributions of keys against the logits of plain transformers."""
+"""Contributions of keys compared with the logits of plain transformers."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_all_contributions_sum_to_the_logit(
     torch.testing.assert_close(position.logprobs, logits.log_softmax(dim=0), rtol=1e-4, atol=1e-4)
 
 
-def test_the_strongest_keys_are_those_of_the_largest_contribution(load_tiny: LoadTiny) -> None:
+def test_the_strongest_keys_have_the_largest_contributions(load_tiny: LoadTiny) -> None:
     model = load_tiny("llama")
     ids = model.tokenizer(TEXT)["input_ids"]
     position = read_position(model, ids, 3)
@@ -95,7 +95,7 @@ def test_after_an_earlier_layer_contributions_and_the_rest_sum_to_the_lens(load_
     )
     given = sum(float(each.sum()) for each in layer_contributions(model, position, towards))
     assert given == pytest.approx(float(keys @ towards) / position.scale, rel=1e-4, abs=1e-4)
-    # without what the keys gave, only embeddings, attention and biases are left in the residual
+    # without the keys' contributions, only embeddings, attention and biases are left in the residual
     constant = sum(
         float(model.unembedding[9] @ bias) if source is model.final_norm else float(bias[9])
         for source in (model.final_norm, model.head)

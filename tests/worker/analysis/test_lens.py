@@ -1,4 +1,4 @@
-"""The logit lens and the feed-forward outputs against plain transformers."""
+"""The logit lens and the feed-forward outputs compared with plain transformers."""
 
 from copy import deepcopy
 from typing import Any
@@ -27,7 +27,7 @@ def read(model: CodeModel, ids: torch.Tensor) -> tuple[list[LayerPass], torch.Te
 
 
 @pytest.mark.parametrize("kind", sorted(TINY))
-def test_after_the_last_layer_the_lens_is_the_logits_to_the_bit(load_tiny: LoadTiny, kind: str) -> None:
+def test_after_the_last_layer_the_lens_equals_the_logits_to_the_bit(load_tiny: LoadTiny, kind: str) -> None:
     model = load_tiny(kind)
     ids = torch.tensor([model.tokenizer(TEXT)["input_ids"]])
     found, normed = read(model, ids)
@@ -39,7 +39,7 @@ def test_after_the_last_layer_the_lens_is_the_logits_to_the_bit(load_tiny: LoadT
 
 
 @pytest.mark.parametrize("kind", ["codegen", "gpt2", "gpt_neox", "llama", "starcoder2"])
-def test_what_a_layer_writes_is_what_its_feed_forward_module_gives(
+def test_a_layer_writes_what_its_feed_forward_module_returns(
     load_tiny: LoadTiny, tiny_folder_of: FolderOf, kind: str
 ) -> None:
     model = load_tiny(kind)
@@ -67,13 +67,13 @@ def test_hooks_are_gone_after_an_error(load_tiny: LoadTiny) -> None:
     assert not any(module._forward_hooks for module in model.model.modules())
 
 
-def test_of_equal_logits_the_lowest_token_is_on_top(load_tiny: LoadTiny) -> None:
+def test_ties_of_logits_go_to_the_lowest_token(load_tiny: LoadTiny) -> None:
     model = load_tiny("codegen")
     ties = torch.tensor([[0.0, 2.0, 1.0, 2.0], [3.0, 3.0, 3.0, 3.0]])
     assert top_tokens(model, ties, lambda vectors: vectors).tolist() == [1, 0]
 
 
-def test_rows_of_the_head_without_a_token_are_never_on_top(load_tiny: LoadTiny) -> None:
+def test_rows_of_the_head_without_a_token_never_win(load_tiny: LoadTiny) -> None:
     model = deepcopy(load_tiny("codegen"))
     with torch.no_grad():
         model.head.bias[model.facts.vocabulary :] = 1000.0

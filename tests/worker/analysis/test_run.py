@@ -1,4 +1,4 @@
-"""Any analysis from the outside: published whole, resumed after a stop, refused over other weights or files."""
+"""Any analysis from outside: published complete, resumed after a stop, refused for other weights or files."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ class CountSettings(Settings):
 
 
 class Counting(Analysis):
-    """How often each key is over 0, and over a level."""
+    """Counts how often each key is above 0 and above a level."""
 
     kind = "counting"
     settings: CountSettings
@@ -86,7 +86,7 @@ def _rows(path: Path) -> list[tuple[Any, ...]]:
         return connection.execute('SELECT * FROM counted ORDER BY layer, "index"').fetchall()
 
 
-def test_an_analysis_is_laid_beside_its_run_and_found_when_the_run_is_opened(subject: Subject) -> None:
+def test_an_analysis_is_published_beside_its_run_and_found_when_the_run_is_opened(subject: Subject) -> None:
     assert _rows(subject.path) == []
     path = analyse(subject, Counting(CountSettings()))
     assert path == analysis_path(subject.path, "counting")
@@ -101,7 +101,7 @@ def test_an_analysis_is_laid_beside_its_run_and_found_when_the_run_is_opened(sub
     assert 0.1 < manifest.cost < 1000
 
 
-def test_counts_over_a_level_are_those_of_plain_coefficients(subject: Subject) -> None:
+def test_counts_above_a_level_equal_those_of_plain_coefficients(subject: Subject) -> None:
     analyse(subject, Counting(CountSettings(level=0.3)))
     expected = np.zeros((3, 48), dtype=np.int64)
     for file in range(subject.store.n_files):
@@ -116,7 +116,7 @@ def test_counts_over_a_level_are_those_of_plain_coefficients(subject: Subject) -
     assert [row[3] for row in _rows(subject.path)] == expected.ravel().tolist()
 
 
-def test_an_interrupted_analysis_goes_on_to_the_same_rows(
+def test_an_interrupted_analysis_resumes_to_the_same_rows(
     subject: Subject, run_path: Path, model: CodeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(run_path.parent, tmp_path / "unbroken")
@@ -143,7 +143,7 @@ def test_an_interrupted_analysis_goes_on_to_the_same_rows(
 
 
 class Prepared(Counting):
-    """Counting after a step for each layer, in which no token goes through the model."""
+    """Counting, after one step per layer that runs no tokens through the model."""
 
     def steps(self, subject: Subject) -> Sequence[Step]:
         layers = [Step(f"layer-{layer}", (), 0) for layer in range(subject.manifest.model.n_layers)]
@@ -157,7 +157,7 @@ class Prepared(Counting):
 
 
 class Listening(Silent):
-    """Keeps the stages of analysing, each with its unit, its total and what was done of it."""
+    """Records the stages of analysing: unit, total and what was reported as done."""
 
     def __init__(self) -> None:
         self.stages: list[tuple[str, float | None, list[float]]] = []
@@ -170,7 +170,7 @@ class Listening(Silent):
         yield told.append
 
 
-def test_progress_is_told_in_tokens_and_by_steps_where_no_token_is_read(run_path: Path, model: CodeModel) -> None:
+def test_progress_counts_tokens_or_else_steps(run_path: Path, model: CodeModel) -> None:
     progress = Listening()
     with open_subject(run_path, model, (), progress) as subject:
         analyse(subject, Prepared(CountSettings()))
@@ -181,7 +181,7 @@ def test_progress_is_told_in_tokens_and_by_steps_where_no_token_is_read(run_path
     ]
 
 
-def test_a_finished_analysis_is_kept_and_other_settings_need_a_word(subject: Subject) -> None:
+def test_a_finished_analysis_is_kept_unless_told_to_replace_it(subject: Subject) -> None:
     path = analyse(subject, Counting(CountSettings()))
     before = path.read_bytes()
     assert analyse(subject, Counting(CountSettings())) == path
@@ -235,7 +235,9 @@ def test_an_analysis_that_lacks_a_column_does_not_hide_the_run(subject: Subject)
     assert len(_rows(subject.path)) == 3 * 48
 
 
-def test_a_place_that_cannot_be_written_is_one_sentence(run_path: Path, model: CodeModel, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_in_one_sentence(
+    run_path: Path, model: CodeModel, tmp_path: Path
+) -> None:
     copied = tmp_path / run_path.name
     shutil.copy(run_path, copied)
     analysis_folder(copied).write_text("no folder")
@@ -252,7 +254,7 @@ def test_other_weights_are_refused(run_path: Path, tmp_path: Path) -> None:
         pass
 
 
-def test_a_corpus_that_was_removed_is_gathered_again_and_a_changed_one_refused(
+def test_a_removed_corpus_is_gathered_again_and_a_changed_one_refused(
     run_path: Path, model: CodeModel, computed: tuple[Path, Path], tmp_path: Path
 ) -> None:
     shutil.rmtree(corpus_folder(run_path))
@@ -269,17 +271,22 @@ def test_a_corpus_that_was_removed_is_gathered_again_and_a_changed_one_refused(
 
 @pytest.mark.parametrize("kind", sorted(kinds.KINDS))
 @pytest.mark.parametrize("seed", ["-1", str(2**63)])
-def test_a_seed_that_cannot_be_drawn_with_is_named(kind: str, seed: str) -> None:
-    with pytest.raises(InvalidSetting, match=f"seed='{seed}' is no setting of {kind}"):
+def test_an_unusable_seed_is_named(kind: str, seed: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"{kind} cannot use seed='{seed}'"):
         make_analysis(kind, {"seed": seed} | ({"concept": "numpy"} if kind == "edit" else {}))
+
+
+@pytest.mark.parametrize("kind", sorted(kinds.KINDS))
+def test_every_listed_kind_has_a_room_that_builds_it(kind: str) -> None:
+    assert make_analysis(kind, {"concept": "numpy"} if kind == "edit" else {}).kind == kind
 
 
 def test_an_unknown_kind_or_setting_is_named() -> None:
     with pytest.raises(UnknownAnalysis, match=r"'magic'.*syntax"):
         make_analysis("magic", {})
-    with pytest.raises(InvalidSetting, match="firing has no setting 'magic': it has strong_share, "):
+    with pytest.raises(InvalidSetting, match="firing has no setting 'magic': choose from strong_share, "):
         make_analysis("firing", {"magic": "1"})
-    with pytest.raises(InvalidSetting, match=r"tokens='many' is no setting of agreement: .*integer"):
+    with pytest.raises(InvalidSetting, match=r"agreement cannot use tokens='many': .*integer"):
         make_analysis("agreement", {"tokens": "many"})
-    with pytest.raises(InvalidSetting, match="concepts cannot be set so: magic is not shipped"):
+    with pytest.raises(InvalidSetting, match="concepts cannot use these settings: magic is not shipped"):
         make_analysis("concepts", {"names": "magic"})

@@ -1,4 +1,4 @@
-"""Where concepts match in real text: code outside strings, characters of several bytes, line ends, tokens' edges."""
+"""Matches of concepts in real text: code outside strings, multibyte characters, line ends, edges of tokens."""
 
 import hashlib
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_identifiers_are_whole_and_outside_comments_and_strings() -> None:
     assert PYTHON[: found[2][0]].endswith('f"np {')
 
 
-def test_everything_that_a_query_captures_is_of_the_concept() -> None:
+def test_everything_a_query_captures_belongs_to_the_concept() -> None:
     assert texts(NAMED["loops"], PYTHON) == ["for", "for"]
     assert texts(concept(query='((identifier) @name (#match? @name "^np[0-9]"))'), PYTHON) == ["np2"]
 
@@ -76,12 +76,14 @@ def test_a_language_without_a_pattern_has_no_spans() -> None:
         ("logging", "python", "logger.info(x)", ["logger.info"]),
     ],
 )
-def test_shipped_concepts_match_what_they_say(name: str, language: str, text: str, expected: list[str] | None) -> None:
+def test_shipped_concepts_match_what_they_describe(
+    name: str, language: str, text: str, expected: list[str] | None
+) -> None:
     expected = ["throws", "try", "finally", "throw"] if expected is None else expected
     assert texts(NAMED[name], text, language) == expected
 
 
-def test_line_ends_of_either_kind_and_characters_of_several_bytes_are_counted_in_bytes() -> None:
+def test_spans_count_bytes_with_any_line_end_and_multibyte_characters() -> None:
     text = "é = 'ï'\r\nimport os\r\n# 数字\r\nimport sys"
     found = spans(concept(regex=r"(?m)^import \w+"), text.encode(), "python")
     assert [text.encode()[a:b] for a, b in found] == [b"import os", b"import sys"]
@@ -94,7 +96,7 @@ def test_line_ends_of_either_kind_and_characters_of_several_bytes_are_counted_in
         (concept(query="(no_such_node) @a"), "python", "concept one: the python query cannot be read"),
         (concept(query="(identifier"), "python", "concept one: the python query"),
         (concept(query="(identifier)"), "python", "captures nothing"),
-        (concept("cobol", identifiers=["a"]), "cobol", "no grammar of cobol"),
+        (concept("cobol", identifiers=["a"]), "cobol", "no grammar for cobol"),
     ],
 )
 def test_a_pattern_that_a_language_cannot_use_is_named(given: Concept, language: str, said: str) -> None:
@@ -119,7 +121,7 @@ def test_tokens_overlap_a_span_as_counted_one_by_one() -> None:
         assert tokens_in(found, starts, length).tolist() == expected
 
 
-def test_tokens_across_the_edge_of_a_span_are_of_it(tmp_path: Path) -> None:
+def test_tokens_across_the_edge_of_a_span_belong_to_it(tmp_path: Path) -> None:
     text = "x = naïve数字\n"
     tokens = store(tmp_path, text)
     mask = token_mask(concept(regex="ïve数"), tokens, 0)
@@ -130,7 +132,7 @@ def test_tokens_across_the_edge_of_a_span_are_of_it(tmp_path: Path) -> None:
     assert 0 < mask.sum() < len(mask)
 
 
-def test_the_first_token_of_a_window_is_no_site(tmp_path: Path) -> None:
+def test_the_first_token_of_a_window_is_not_a_site(tmp_path: Path) -> None:
     tokens = store(tmp_path, "np np np np np np np np\n")
     given = concept(regex="np| ")
     inside = token_mask(given, tokens, 0)

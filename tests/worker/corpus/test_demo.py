@@ -11,7 +11,7 @@ from tests.worker.corpus.trees import code, gather_from, write_tar, write_tree, 
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """A machine of our own: small libraries, both archives in the cache, one JDK with sources."""
+    """A fake machine: small libraries, both archives in the cache, one JDK with sources."""
     library = write_tree(tmp_path / "lib/python", {"os.py": code(1), "site-packages/pkg/a.py": code(2)})
     folders = {"stdlib": library, "purelib": library / "site-packages", "platlib": library / "site-packages"}
     monkeypatch.setattr(demo.sysconfig, "get_path", lambda key: str(folders[key]))

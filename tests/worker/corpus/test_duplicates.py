@@ -57,7 +57,7 @@ def test_shingles_are_distinct_and_depend_on_the_order_of_words():
 
 
 def test_similarity_near_the_threshold_is_estimated_closely():
-    """Of many pairs clearly above and below the threshold, none is taken for the other."""
+    """Many pairs clearly above or below the threshold are all told apart."""
     for seed in range(40):
         text = code(seed, words=600)
         above, below = text, text

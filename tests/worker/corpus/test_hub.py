@@ -10,7 +10,7 @@ from tests.worker.corpus.trees import LANGUAGES
 
 @pytest.fixture
 def folder(tmp_path):
-    """A data set in a local folder: one row that is asked for and one that is not."""
+    """A data set in a local folder: one row in a requested language and one in another."""
     rows = [
         {"content": "a = 1\n", "path": "a.py", "repo": "me/one", "lang": "Python"},
         {"content": "int c;", "path": "c.c", "repo": "me/one", "lang": "C"},

@@ -99,7 +99,7 @@ def test_a_table_without_the_columns_needed_is_refused_with_those_it_has(tmp_pat
 @pytest.mark.parametrize("name", ["t.jsonl.gz", "t.jsonl.zst", "t.parquet"])
 def test_a_damaged_table_is_an_error_and_not_a_short_corpus(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x1f\x8b\x08 no table of any kind")
-    with pytest.raises(SourceUnreadable, match=f"{name} is damaged or cut short"):
+    with pytest.raises(SourceUnreadable, match=f"{name} is damaged or truncated"):
         records(tmp_path / name)
 
 
@@ -114,7 +114,7 @@ def test_compressed_parts_may_follow_one_another(tmp_path):
 def test_a_compressed_table_cut_short_is_an_error(tmp_path, name):
     path = write_lines(tmp_path / name, *[{**ROWS[0], "content": str(hash(n))} for n in range(5000)])
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(SourceUnreadable, match="cut short"):
+    with pytest.raises(SourceUnreadable, match="truncated"):
         records(path)
 
 

@@ -1,4 +1,4 @@
-"""Small made corpora for the tests of this room."""
+"""Small synthetic corpora for these tests."""
 
 import io
 import random
@@ -12,7 +12,7 @@ LANGUAGES = ("python", "java", "go")
 
 
 def code(seed: int, words: int = 120) -> str:
-    """A text of random words in lines, like no other seed's."""
+    """A text of random words in lines, different for every seed."""
     draw = random.Random(seed)
     return "".join(f"w{draw.randrange(10**6)} = w{draw.randrange(10**6)}\n" for _ in range(words // 2))
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from keyscope.contract.errors import KeyscopeError
-from keyscope.contract.keys import InvalidMask, KeyId, Mask
+from keyscope.contract.keys import InvalidMask, KeyId, Mask, Scale
 from keyscope.contract.wire import WorkerGenerate
 from keyscope.worker.live.admission import Admission
 from keyscope.worker.live.errors import EmptyPrompt, OtherWeights, PromptTooLong, TooManyMasks, TooManyNewTokens
@@ -31,7 +31,7 @@ def test_a_request_becomes_a_task(tiny: CodeModel) -> None:
         weights_sha256=tiny.facts.weights_sha256,
     )
     ids = tiny.tokenizer("def ")["input_ids"]
-    assert task == Task(ids, (Mask(KeyId(1, 2), 0.0), Mask(KeyId(0, 3), 0.5)), 4, 0.5, 9, 2)
+    assert task == Task(ids, (Mask(KeyId(1, 2)), Mask(KeyId(0, 3), Scale(0.5))), 4, 0.5, 9, 2)
 
 
 def test_limits_never_exceed_the_models_context(tiny: CodeModel) -> None:

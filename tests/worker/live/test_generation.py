@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from keyscope.contract.keys import KeyId, Mask
+from keyscope.contract.keys import KeyId, Mask, Scale
 from keyscope.contract.wire import BRANCHES
 from keyscope.worker.live.generation import Generator, Task, first_divergence
 from keyscope.worker.live.sampling import uniform
@@ -80,7 +80,7 @@ def test_a_factor_scales_the_value_column(nano: CodeModel, nano_generator: Gener
     edited = copy.deepcopy(nano.model)
     for key, factor in factors.items():
         edited.transformer.h[key.layer].mlp.fc_out.weight.data[:, key.index] *= factor
-    generated = generate(nano_generator, masks=[Mask(key, factor) for key, factor in factors.items()])
+    generated = generate(nano_generator, masks=[Mask(key, Scale(factor)) for key, factor in factors.items()])
     assert_same(generated, "masked", *plain_generate(edited, generated.prompt_ids, 16, 4096))
 
 
@@ -275,7 +275,7 @@ def test_masks_that_act_on_some_steps_only_are_an_error(tiny_folder: Path) -> No
 
 def test_factors_that_leave_the_range_of_numbers_are_refused_before_any_token(nano_generator: Generator) -> None:
     seen: list[object] = []
-    task = Task(nano_generator.text.encode(PROMPT), (Mask(KeyId(1, 1), 1e38),), 3, 0.0, 0, 0)
+    task = Task(nano_generator.text.encode(PROMPT), (Mask(KeyId(1, 1), Scale(1e38)),), 3, 0.0, 0, 0)
     with pytest.raises(LogitsNotFinite, match="masked logits"):
         nano_generator.run(task, seen.append)
     assert seen == []

@@ -104,7 +104,7 @@ async def test_each_limit_is_answered_with_its_status_and_both_numbers() -> None
         assert (await worker.generate(masks=names[:4096], max_new_tokens=1)).status_code == 200
         size = len(json.dumps({"prompt": "x" * 400_000}, separators=(",", ":")))
         response = await worker.client.post("/generate", json={"prompt": "x" * 400_000})
-        assert_refused(response, 413, "body_too_large", str(size), "400000")
+        assert_refused(response, 413, "body_too_large", f"{size:,}", "400,000")
 
 
 async def test_a_full_queue_answers_429_and_a_long_wait_503() -> None:

@@ -1,4 +1,4 @@
-"""The check at load time finds every wrong entry of the table and every model that does not do what it should."""
+"""The check at load time catches wrong entries of the table and models that do not behave as they should."""
 
 import dataclasses
 from collections.abc import Callable
@@ -127,7 +127,7 @@ def test_keys_that_are_not_those_the_model_uses_fail(load_tiny: LoadTiny) -> Non
 
 
 class _Elsewhere(nn.Module):
-    """Hooks of the real module, but weights of a copy."""
+    """The hooks of the real module with the weights of a copy."""
 
     def __init__(self, real: nn.Module) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class _Elsewhere(nn.Module):
 
 
 class _Shuffled(nn.Module):
-    """Hooks of the real module, but its rows in another order."""
+    """The hooks of the real module with its rows in another order."""
 
     def __init__(self, real: nn.Module, order: torch.Tensor) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from tests.worker.models import CODE, save_tiny
 
 
 def test_normed_projections_of_all_keys_add_up_to_what_the_down_projection_does_to_the_logits(tiny: CodeModel) -> None:
-    """At a frozen scale of the final norm, taking the last layer's keys away changes each logit by their sum."""
+    """With the final norm's scale frozen, removing the last layer's keys changes each logit by their sum."""
     ids = tiny.tokenizer(CODE[0], return_tensors="pt")["input_ids"]
     coefficients: dict[int, Tensor] = {}
     outputs: list[Tensor] = []
@@ -47,13 +47,13 @@ def test_raw_projections_are_the_heads_product_with_the_values(tiny: CodeModel) 
     assert tiny.project(values, normed=True).shape == expected.shape
 
 
-def test_the_body_gives_what_the_head_turns_into_logits(tiny: CodeModel) -> None:
+def test_the_head_turns_the_bodys_output_into_logits(tiny: CodeModel) -> None:
     ids = tiny.tokenizer(CODE[0], return_tensors="pt")["input_ids"]
     assert torch.allclose(tiny.head(tiny.run_body(ids)), tiny.logits(ids), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["codegen", "llama"])
-def test_projections_in_half_precision_are_those_of_float32(kind: str, tmp_path: Path) -> None:
+def test_projections_in_half_precision_equal_those_in_float32(kind: str, tmp_path: Path) -> None:
     model = load_model(ModelSource(str(save_tiny(tmp_path, kind)), dtype="bfloat16"))
     values = model.layers[-1].values
     gain = model.final_norm.weight

@@ -1,4 +1,4 @@
-"""Models that come as one GGUF file, written here as llama.cpp's converter writes them."""
+"""Models in a single GGUF file, written here the way llama.cpp's converter does."""
 
 import hashlib
 import json

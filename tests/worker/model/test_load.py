@@ -60,14 +60,14 @@ def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
         load_model(ModelSource(str(folder)))
 
 
-def test_an_architecture_that_transformers_does_not_know_either_is_refused_in_the_same_way(tmp_path: Path) -> None:
+def test_an_architecture_unknown_to_transformers_is_refused_the_same_way(tmp_path: Path) -> None:
     folder = save_tiny(tmp_path, "gpt2")
     (folder / "config.json").write_text('{"model_type": "tomorrow"}', "utf-8")
     with pytest.raises(UnknownArchitecture, match="'tomorrow'"):
         load_model(ModelSource(str(folder)))
 
 
-def test_a_weights_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_weights_file_is_refused(tmp_path: Path) -> None:
     weights = save_tiny(tmp_path, "gpt2") / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ModelUnreadable, match="cannot be loaded"):
@@ -79,11 +79,11 @@ def test_a_model_is_never_completed_with_random_weights(tmp_path: Path) -> None:
     tensors = load_file(file)
     del tensors["transformer.h.1.mlp.c_fc.weight"]
     save_file(tensors, file, {"format": "pt"})
-    with pytest.raises(ModelUnreadable, match=r"1 weights are not .* transformer\.h\.1\.mlp\.c_fc\.weight"):
+    with pytest.raises(ModelUnreadable, match=r"lacks 1 weights, .* transformer\.h\.1\.mlp\.c_fc\.weight"):
         load_model(ModelSource(str(tmp_path)))
 
 
-def test_weights_of_other_shapes_than_the_configuration_says_are_refused(tmp_path: Path) -> None:
+def test_weights_whose_shapes_contradict_the_configuration_are_refused(tmp_path: Path) -> None:
     folder = save_tiny(tmp_path, "gpt2")
     config = json.loads((folder / "config.json").read_text("utf-8"))
     (folder / "config.json").write_text(json.dumps(config | {"n_inner": 7}), "utf-8")
@@ -96,7 +96,7 @@ def test_a_missing_gguf_file_is_named(tmp_path: Path) -> None:
         load_model(ModelSource(str(tmp_path / "nowhere.gguf")))
 
 
-def test_devices_that_are_not_there_are_refused() -> None:
+def test_missing_devices_are_refused() -> None:
     assert find_device("cpu") == torch.device("cpu")
     assert find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     for name in ("gpu", "cuda:99", "mps", "meta"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from keyscope.contract.keys import KeyId, Mask
+from keyscope.contract.keys import KeyId, Mask, Scale
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.errors import MaskNotApplied
 from keyscope.worker.model.taps import change_coefficients, mask_coefficients, read_coefficients
@@ -25,7 +25,7 @@ def masked_logits(model: CodeModel, masks: list[Mask]) -> Tensor:
         return model.logits(ids_of(model))
 
 
-def test_what_is_read_is_the_input_of_the_down_projection(tiny: CodeModel) -> None:
+def test_coefficients_read_are_the_input_of_the_down_projection(tiny: CodeModel) -> None:
     seen: dict[int, Tensor] = {}
     fed: dict[int, Tensor] = {}
     hooks = [
@@ -80,7 +80,7 @@ def test_masking_changes_the_logits(tiny: CodeModel) -> None:
 
 
 def test_a_factor_multiplies_the_value(own_tiny: CodeModel) -> None:
-    scaled = masked_logits(own_tiny, [Mask(KeyId(1, 7), -2.5)])
+    scaled = masked_logits(own_tiny, [Mask(KeyId(1, 7), Scale(-2.5))])
     own_tiny.layers[1].values[7] *= -2.5
     assert torch.allclose(scaled, own_tiny.logits(ids_of(own_tiny)), atol=1e-4)
 
@@ -96,8 +96,8 @@ def test_rows_are_masked_each_by_its_own_masks(tiny: CodeModel) -> None:
     assert (report.keys, report.positions, report.steps) == (4, 24, {0: 1, 1: 1, 2: 1})
 
 
-def test_a_factor_of_one_changes_not_a_bit(tiny: CodeModel) -> None:
-    assert torch.equal(masked_logits(tiny, [Mask(mask.key, 1.0) for mask in MASKS]), tiny.logits(ids_of(tiny)))
+def test_a_factor_of_one_does_not_change_a_bit(tiny: CodeModel) -> None:
+    assert torch.equal(masked_logits(tiny, [Mask(mask.key, Scale(1.0)) for mask in MASKS]), tiny.logits(ids_of(tiny)))
 
 
 def test_the_report_counts_keys_positions_and_passes(load_tiny: LoadTiny) -> None:
@@ -108,12 +108,12 @@ def test_the_report_counts_keys_positions_and_passes(load_tiny: LoadTiny) -> Non
     assert (report.keys, report.positions, report.steps) == (2, 72, {1: 3})
 
 
-def test_masks_over_a_block_without_a_pass_are_an_error(load_tiny: LoadTiny) -> None:
+def test_masks_without_a_forward_pass_are_an_error(load_tiny: LoadTiny) -> None:
     with pytest.raises(MaskNotApplied, match=r"layers \[0, 1, 2\]"), mask_coefficients(load_tiny("gpt2"), [MASKS]):
         pass
 
 
-def test_no_masks_are_no_error_and_no_hooks(load_tiny: LoadTiny) -> None:
+def test_without_masks_there_is_no_error_and_no_hook(load_tiny: LoadTiny) -> None:
     model = load_tiny("gpt2")
     with mask_coefficients(model, [[], []]) as report:
         assert count_hooks(model.model) == 0
@@ -146,7 +146,7 @@ def test_changed_coefficients_do_what_masks_do(tiny: CodeModel) -> None:
     changes = {layer: (lambda coefficients, factor=factor: coefficients * factor) for layer, factor in factors.items()}
     with change_coefficients(tiny, changes):
         changed = tiny.logits(ids_of(tiny))
-    assert torch.equal(changed, masked_logits(tiny, [Mask(mask.key, 0.25) for mask in MASKS]))
+    assert torch.equal(changed, masked_logits(tiny, [Mask(mask.key, Scale(0.25)) for mask in MASKS]))
     assert not torch.equal(changed, tiny.logits(ids_of(tiny)))
     assert count_hooks(tiny.model) == 0
 

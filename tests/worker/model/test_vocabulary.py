@@ -12,7 +12,7 @@ BYTES = token_bytes(TOKENIZER)
 
 
 def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
-    """As Llama's: a space put in front, spaces as U+2581, bytes of unknown characters as tokens such as <0xF0>."""
+    """Like Llama's: a space is prepended, spaces are U+2581, unknown characters become bytes such as <0xF0>."""
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "\N{LOWER ONE EIGHTH BLOCK}"]
     pieces += [chr(code) for code in range(ord("!"), ord("~") + 1)]
     tokenizer = Tokenizer(
@@ -49,12 +49,12 @@ def test_tokens_with_byte_fallback_join_to_the_text_with_a_space_in_front(text: 
     assert table[3 + 0xF0] == b"\xf0"
 
 
-def test_special_tokens_stand_for_their_names() -> None:
+def test_special_tokens_have_their_names_as_bytes() -> None:
     assert BYTES[0] == EOS.encode()
     assert len(BYTES) == len(TOKENIZER) == vocabulary_size(TOKENIZER)
 
 
-def test_added_tokens_stand_for_their_text_and_unused_ids_for_nothing() -> None:
+def test_added_tokens_have_their_text_as_bytes_and_unused_ids_none() -> None:
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens([AddedToken("        ", normalized=False), AddedToken("é🙂", normalized=False)])
     table = token_bytes(tokenizer)
@@ -64,6 +64,6 @@ def test_added_tokens_stand_for_their_text_and_unused_ids_for_nothing() -> None:
     assert token_bytes(PreTrainedTokenizerFast(tokenizer_object=gaps)) == [b"a", b"", b"", b"", b"", b"b"]
 
 
-def test_the_prefix_is_what_the_tokenizer_puts_in_front_by_itself() -> None:
+def test_the_prefix_is_what_the_tokenizer_prepends_on_its_own() -> None:
     assert prefix_ids(tiny_tokenizer()) == []
     assert prefix_ids(tiny_tokenizer(bos=True)) == [0]

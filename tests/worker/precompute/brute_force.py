@@ -1,4 +1,4 @@
-"""All coefficients of a corpus from plain transformers, and the triggers a plain sort of them gives."""
+"""All coefficients of a corpus from plain transformers, and the triggers by a plain sort."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -32,13 +32,13 @@ class Places:
 
     @cached_property
     def files(self) -> list[tuple[int, int]]:
-        """The first row of each file and the one after its last."""
+        """Row range of each file, end exclusive."""
         counted = [len(list(rows)) for _path, rows in groupby(self.paths)]
         return list(pairwise(accumulate(counted, initial=0)))
 
 
 def read_everything(folder: Path, corpus: Path, suffix: str, window: int) -> Places:
-    """Run each window of each file alone through the plain model, and keep every coefficient."""
+    """Run each window of each file alone through the plain model and keep every coefficient."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     plain, whole = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
@@ -63,7 +63,7 @@ def read_everything(folder: Path, corpus: Path, suffix: str, window: int) -> Pla
 
 
 def expected_triggers(places: Places, column: int, k: int, sign: int) -> list[tuple[float, str, int]]:
-    """(coefficient, path, position) of the best place of each file, the k best files, by a plain sort."""
+    """(coefficient, path, position) of the best place of each of the k best files, by a plain sort."""
     signed = places.coefficients[:, column] * sign
     best = [first + int(signed[first:last].argmax()) for first, last in places.files]
     ranked = sorted((-float(signed[row]), places.paths[row], int(places.positions[row])) for row in best)
@@ -90,7 +90,7 @@ def stored_triggers(run: Path) -> dict[tuple[int, int, str, str], list[tuple[flo
 def assert_same_triggers(
     found: list[tuple[float, str, int]], expected: list[tuple[float, str, int]], scale: float, what: object
 ) -> None:
-    """Equal coefficients within tolerance, rank by rank; another place only where it is a near tie."""
+    """Check that coefficients are equal within tolerance at each rank, and places too except in near ties."""
     assert len(found) == len(expected), what
     values = {(path, position): coefficient for coefficient, path, position in expected}
     for (coefficient, path, position), (wanted, *place) in zip(found, expected, strict=True):

@@ -1,4 +1,4 @@
-"""Small made corpora, and runs computed over them."""
+"""Small synthetic corpora, and runs computed over them."""
 
 import random
 from pathlib import Path
@@ -41,7 +41,7 @@ SETTINGS = RunSettings(window=32, stride=32, top_k=5, context=4, keep_duplicates
 
 
 def write_corpus(folder: Path, files: int = 8, seed: int = 0) -> Path:
-    """Random code-like files of both languages; some share their beginning, so that coefficients tie exactly."""
+    """Random code-like files of both languages; some share their beginning, so coefficients tie exactly."""
     draw = random.Random(seed)
     for number in range(files):
         for suffix in ("py", "go"):

@@ -1,9 +1,10 @@
-"""A process that computes a run again and again, killed each time at another random moment, until it is done.
+"""A process that computes a run again and again, killed each time at a random moment, until it succeeds.
 
 Usage: python -m tests.worker.precompute.killed MODEL CORPUS OUT KILLS. Prints how often it was killed.
 
-Each attempt is a fork that sends itself SIGKILL at the n-th audited event (files opened, renamed, removed, folders made,
-…), n drawn from all events an unbroken run has, so that kills fall between any two steps that touch the disk.
+Each attempt is a fork that sends itself SIGKILL at the n-th audited event (a file opened, renamed or removed, a folder
+made, …), with n drawn from the number of events of an uninterrupted run: kills fall between any two steps that touch the
+disk.
 """
 
 import os
@@ -18,7 +19,7 @@ from tests.worker.precompute.corpora import run
 
 
 def attempt(model: Path, corpus: Path, out: Path, die_at: int | None) -> tuple[int, int]:
-    """Compute in a fork; give its exit status and, where it lived, how many events it saw."""
+    """Compute in a fork; return its exit status and, if it survived, how many events it saw."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -41,7 +42,7 @@ def attempt(model: Path, corpus: Path, out: Path, die_at: int | None) -> tuple[i
 
 
 def main(model: Path, corpus: Path, out: Path, kills: int) -> None:
-    """Count the events of an unbroken run, then kill as often as asked before letting one live."""
+    """Count the events of an uninterrupted run, then kill the requested number of attempts before letting one finish."""
     torch.set_num_threads(1)  # no thread pool may exist when forking
     _, events = attempt(model, corpus, out / "counted", None)
     draw = random.Random(0)

@@ -8,7 +8,7 @@ from keyscope.contract.runfile import TABLES
 
 
 def all_rows(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """The rows of every table but the manifest, in their stored order."""
+    """The rows of every table except the manifest, in stored order."""
     with duckdb.connect(str(path), read_only=True) as connection:
         return {
             table.name: connection.execute(f"SELECT * FROM {table.name}").fetchall()

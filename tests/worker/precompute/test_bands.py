@@ -5,7 +5,7 @@ import torch
 
 from keyscope.contract import bins
 from keyscope.worker.precompute.bands import BANDS, PER_BAND, cut_bands
-from keyscope.worker.precompute.partial import Entries
+from keyscope.worker.precompute.entries import Entries
 from keyscope.worker.precompute.sampling import (
     N_GROUPS,
     RANDOM_GROUPS,
@@ -34,7 +34,7 @@ def _entries(values: np.ndarray, groups: np.ndarray, scores: np.ndarray, files: 
 
 
 def _sampled(seed: int = 0) -> tuple[np.ndarray, Entries]:
-    """All windows of one key, one a file: a third silent, the others log-normal; every one of them sampled."""
+    """All windows of one key, one per file: a third silent, the others log-normal; all of them sampled."""
     random = np.random.default_rng(seed)
     values = np.where(random.random(3000) < 1 / 3, -random.random(3000), random.lognormal(0.5, 1, 3000))
     groups = groups_of(torch.from_numpy(values).float()).numpy()

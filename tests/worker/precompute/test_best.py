@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from keyscope.worker.precompute.best import NO_FILE, BestEntries, Candidates
+from keyscope.worker.precompute.best import NO_OWNER, BestEntries, Candidates
 
 LISTS, SLOTS = 7, 4
 CPU = torch.device("cpu")
@@ -24,12 +24,12 @@ def _random(n: int, seed: int) -> Candidates:
 
 
 def _expected(candidates: Candidates) -> list[list[tuple[float, int, int, float]]]:
-    """The same by sorting everything in plain Python."""
+    """The expected entries, by sorting everything in plain Python."""
     rows = list(
         zip(
             candidates.lists.tolist(),
             (-candidates.scores).tolist(),
-            candidates.files.tolist(),
+            candidates.owners.tolist(),
             candidates.positions.tolist(),
             candidates.values.tolist(),
             strict=True,
@@ -49,12 +49,12 @@ def _kept(best: BestEntries) -> list[list[tuple[float, int, int, float]]]:
     for each in range(LISTS):
         rows = zip(
             best.scores[each].tolist(),
-            best.files[each].tolist(),
+            best.owners[each].tolist(),
             best.positions[each].tolist(),
             best.values[each].tolist(),
             strict=True,
         )
-        found.append(sorted((row for row in rows if row[1] != NO_FILE), key=lambda row: (-row[0], row[1])))
+        found.append(sorted((row for row in rows if row[1] != NO_OWNER), key=lambda row: (-row[0], row[1])))
     return found
 
 
@@ -74,7 +74,7 @@ def test_leaving_out_what_is_not_wanted_changes_nothing() -> None:
     left_out = 0
     for start in range(0, 400, 10):
         part = candidates.take(torch.arange(start, start + 10))
-        wanted = best.wants(part.scores, part.files, part.lists).nonzero()[:, 0]
+        wanted = best.wants(part.scores, part.owners, part.lists).nonzero()[:, 0]
         left_out += 10 - len(wanted)
         best.offer(part.take(wanted))
     assert left_out > 100
@@ -83,7 +83,7 @@ def test_leaving_out_what_is_not_wanted_changes_nothing() -> None:
 
 def test_files_may_come_in_any_order() -> None:
     candidates = _random(400, seed=2)
-    by_file = torch.argsort(candidates.files, stable=True, descending=True)
+    by_file = torch.argsort(candidates.owners, stable=True, descending=True)
     best = BestEntries(LISTS, SLOTS, CPU)
     for part in by_file.split(7):
         best.offer(candidates.take(part))

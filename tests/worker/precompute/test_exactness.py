@@ -1,4 +1,4 @@
-"""What the streaming precompute stores equals what a plain sort of all coefficients gives."""
+"""The streaming precompute stores what a plain sort of all coefficients gives."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ SUFFIX = {"python": ".py", "go": ".go"}
 
 
 def _check_triggers(path: Path, model: Path, corpus: Path, settings: RunSettings, n_keys: int) -> int:
-    """Compare all trigger lists of a run; give how many there are."""
+    """Compare all trigger lists of a run; return their number."""
     found = stored_triggers(path)
     checked = 0
     for language in sorted({language for _layer, _index, language, _polarity in found}):
@@ -157,7 +157,7 @@ def test_the_window_histogram_counts_every_windows_largest_coefficient(example: 
         )
     expected = np.stack([np.histogram(column, bins.edges())[0] for column in largest.T])
     assert (stored.sum(axis=1) == len(largest)).all()
-    assert np.abs(stored - expected).sum() <= 2  # a value on an edge may fall to either side
+    assert np.abs(stored - expected).sum() <= 2  # a value on an edge may go to either side
 
 
 def test_samples_are_real_places_sorted_into_disjoint_bands(example: tuple[Path, Places]) -> None:

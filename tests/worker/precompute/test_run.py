@@ -1,4 +1,4 @@
-"""A precompute from the outside: names, resuming, refusing, and never a half file."""
+"""A precompute from the outside: names, resuming, refusing, and never half a file."""
 
 import errno
 import os
@@ -101,7 +101,7 @@ class _Stopped(Exception):
 
 
 def _stop_after(monkeypatch: pytest.MonkeyPatch, forwards: int) -> None:
-    """Break off in the middle of a shard."""
+    """Interrupt a precompute in the middle of a shard."""
     seen = 0
     body = CodeModel.run_body
 
@@ -241,7 +241,7 @@ def test_a_result_that_cannot_be_computed_again_is_not_published(
         return found | {"coefficient": np.asarray(found["coefficient"]) + 0.1}
 
     monkeypatch.setattr(publish.Publisher, "_example_columns", wrong)
-    with pytest.raises(VerificationFailed, match=r"differs by 0\.1"):
+    with pytest.raises(VerificationFailed, match=r"differ by up to 0\.1"):
         run(model, corpus, tmp_path)
     assert not list(tmp_path.glob("*.duckdb*"))
 
@@ -264,7 +264,7 @@ def test_two_processes_do_not_work_on_one_run(tmp_path: Path, model: Path, corpu
 
 
 def _assert_close(one: dict[str, list[tuple[object, ...]]], other: dict[str, list[tuple[object, ...]]]) -> None:
-    """Equal but for the last bits of numbers."""
+    """Check that rows are equal except for the last bits of numbers."""
     for name, rows in one.items():
         assert len(rows) == len(other[name]), name
     for left, right in zip(one["triggers"], other["triggers"], strict=True):

@@ -16,7 +16,7 @@ from tests.worker.models import save_tiny
 
 
 def _parts(model: torch.nn.Module, kind: str) -> dict[str, np.ndarray]:
-    """Keys, values, head, and gain of layer 1, spelled out per architecture."""
+    """Keys, values, head and gain of layer 1, written out per architecture."""
     if kind == "llama":
         mlp = model.model.layers[1].mlp
         found = {"key": mlp.gate_proj.weight, "up": mlp.up_proj.weight, "value": mlp.down_proj.weight.T}
@@ -84,7 +84,7 @@ def _cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def test_a_normed_projection_is_what_the_value_really_adds_to_the_logits(tmp_path: Path) -> None:
-    """logits are linear in a value once the final norm's scale is frozen: L(v) / sigma, token by token."""
+    """Logits are linear in a value once the final norm's scale is frozen: L(v) / sigma, token by token."""
     loaded = load_model(ModelSource(str(save_tiny(tmp_path, "gpt2")), device="cpu"))
     value = loaded.layers[1].values[5].double()
     residual = torch.randn(loaded.facts.width, dtype=torch.float64) * 3

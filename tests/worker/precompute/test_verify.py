@@ -1,4 +1,4 @@
-"""Computing random keys of a published run again."""
+"""Recomputing random keys of a published run."""
 
 from pathlib import Path
 

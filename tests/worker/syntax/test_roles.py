@@ -1,4 +1,4 @@
-"""Roles of tokens, on code in three languages, on broken code and on none."""
+"""Roles of tokens in three languages, in broken code and without a grammar."""
 
 import re
 
@@ -40,7 +40,7 @@ func (p *Point) Move(by int) error {
 
 
 def _spans(text: str) -> list[tuple[int, str]]:
-    """Words with one blank before them, signs and pieces of white space, as a byte-level tokenizer cuts them."""
+    """Split into words with a leading blank, signs and white space, as a byte-level tokenizer does."""
     return [(found.start(), found[0]) for found in re.finditer(r"\n|\t| ?[\w]+| (?= )|[^\w\s]| ", text)]
 
 
@@ -79,7 +79,7 @@ def test_a_token_has_the_role_its_place_in_the_tree_gives_it(text: str, language
     assert [token for token, found in _roles(text, language) if found is role] == tokens.split()
 
 
-def test_everything_in_a_string_is_string_but_for_the_code_in_it() -> None:
+def test_everything_in_a_string_is_string_except_embedded_code() -> None:
     text = "x = f'at {y + 1:>3}'  # a 'note'\n"
     found = _roles(text, "python")
     assert found[3:] == [

@@ -1,4 +1,4 @@
-"""What stands around a byte, and what queries find."""
+"""The nodes around a byte, and what queries find."""
 
 import pytest
 
@@ -103,7 +103,7 @@ def test_predicates_narrow_a_query(predicate: str, expected: set[bytes]) -> None
         ('((identifier) @x (#match? @x "a("))', "RE2"),
         ('((identifier) @x (#match? @x "(?=a)"))', "RE2"),
         ("((identifier) @x (#match? @x))", "takes a capture and a pattern"),
-        ('((identifier) @x (#lua-match? @x "a"))', "#lua-match[?] is no predicate"),
+        ('((identifier) @x (#lua-match? @x "a"))', "#lua-match[?] is not a predicate"),
     ],
 )
 def test_a_wrong_query_is_named_with_its_place(query: str, message: str) -> None:
@@ -111,7 +111,7 @@ def test_a_wrong_query_is_named_with_its_place(query: str, message: str) -> None
         captures(CODE, "python", query)
 
 
-def test_strings_and_comments_of_a_query_are_no_predicates() -> None:
+def test_strings_and_comments_of_a_query_are_not_predicates() -> None:
     query = '; see #nothing?\n((string) @x (#match? @x "#what. \\\\d"))'
     assert captures(b"a = '#what? 1'\nb = '2'\n", "python", query) == [(4, 14)]
 
@@ -124,7 +124,7 @@ def test_a_query_for_a_language_without_grammar_is_refused() -> None:
 def test_a_query_that_matches_in_too_many_ways_is_stopped() -> None:
     code = b"x = [" + b"a, " * 3000 + b"]\n"
     repeated = "(list (identifier)* @a . (identifier)* @b (identifier)* @c . (identifier)* @d (identifier) @e)"
-    with pytest.raises(QueryTooBroad, match="name more of the nodes"):
+    with pytest.raises(QueryTooBroad, match="name more of its nodes"):
         captures(code, "python", repeated)
 
 

@@ -1,4 +1,4 @@
-"""Layer agreement: what each layer alone would say, against what the model says, by layer, kind of token and context."""
+"""Layer agreement: what each layer alone would predict against what the model predicts, by layer, token and context."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,5 +10,5 @@ __all__ = ["make"]
 
 
 def make(settings: Mapping[str, Any]) -> Agreement:
-    """The analysis with these settings."""
+    """Build the analysis with these settings."""
     return Agreement(AgreementSettings(**settings))

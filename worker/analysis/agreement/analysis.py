@@ -1,4 +1,4 @@
-"""The analysis: values of each layer first, then the chosen windows, then the contexts."""
+"""The analysis in steps: the values of each layer first, then the chosen windows, then the contexts."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -44,15 +44,14 @@ class Agreement(Analysis):
         self._planned: tuple[Subject, dict[Step, Work]] | None = None
 
     def steps(self, subject: Subject) -> Sequence[Step]:
-        """One step a layer for its values, then windows of some files each, then targets of some files each."""
+        """One step per layer for its values, then steps of some files' windows, then of some files' targets."""
         return list(self._plan(subject))
 
     def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
-        """Compute a step."""
+        """Run the step's work; windows need the values of all layers, which come first."""
         return self._plan(subject)[step](done, advance)
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
-        """Write the rows."""
         names = [step.name for step in self._plan(subject)]
         of = {
             kind: [results[name] for name in names if name.startswith(kind)]
@@ -101,6 +100,7 @@ def _windows_step(
 ) -> Arrays:
     model, store = subject.model, subject.store
     values = value_tops(model, [done[f"values-{layer:03}"] for layer in range(model.facts.n_layers)])
+    # seeded anew in every step, so all steps deal the values alike and an interrupted analysis does too
     generator = torch.Generator().manual_seed(seed)
     permuted: list[ValueTops] = [each.permuted(generator) for each in values]
     kinds = NextTokens(store, files)
@@ -117,6 +117,6 @@ def _windows_step(
 
 
 def _following(store: TokenStore, at: Places) -> IntArray:
-    """The token after each token, -1 at the end of its file, [n]."""
+    """The token after each token in its file, across the ends of windows; -1 after a file's last, [n]."""
     last = at.numbers + 1 == store.offsets[at.files + 1]
     return np.where(last, -1, store.token_ids[np.where(last, at.numbers, at.numbers + 1)]).astype(np.int64)

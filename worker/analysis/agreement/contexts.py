@@ -1,4 +1,8 @@
-"""The same tokens predicted with contexts of several sizes: the text before them cut off, nothing else changed."""
+"""The same tokens predicted with contexts of several sizes: only the text before them is cut off.
+
+One forward pass over a long text would not do: its positions differ in what they are, not only in how much they see.
+Here every size predicts the same targets, so a difference between sizes is the context's.
+"""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -16,10 +20,11 @@ from keyscope.worker.progress import Advance
 
 
 def read_contexts(subject: Subject, targets: Targets, sizes: Sequence[int], advance: Advance) -> Arrays:
-    """Top tokens of every layer after each target, by size of context.
+    """Read the top token of every layer after each target, for each size of context.
 
-    `tops` [sizes, layers, n] and `final` [sizes, n] are token ids, `following` [n] the tokens that really follow and
-    `files` [n] where the targets are.
+    Returns:
+        `tops` [sizes, layers, n] and `final` [sizes, n], token ids; `following` [n], the tokens that actually follow;
+        `files` [n], the targets' files.
     """
     store, layers = subject.store, subject.model.facts.n_layers
     at = store.offsets[targets.files] + targets.places
@@ -34,7 +39,7 @@ def read_contexts(subject: Subject, targets: Targets, sizes: Sequence[int], adva
 
 @torch.inference_mode()
 def read_last(subject: Subject, token_ids: Tensor) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Top token after each layer at the last position of each row, [layers, rows], and the model's own, [rows]."""
+    """The top token after each layer at the last position of each row, [layers, rows], and the model's own, [rows]."""
     model = subject.model
     found: list[Tensor] = []
 
@@ -48,7 +53,7 @@ def read_last(subject: Subject, token_ids: Tensor) -> tuple[npt.NDArray[np.int64
 
 
 def _batches(subject: Subject, at: npt.NDArray[np.int64], size: int) -> Iterator[tuple[slice, Tensor]]:
-    """Contexts of one size, as many together as take the room of a batch of windows."""
+    """Contexts of one size, as many at a time as hold the tokens of one batch of windows."""
     prefix = np.array(subject.model.facts.bos, dtype=np.int64)
     rows = max(1, subject.batch * subject.manifest.settings.window // size)
     for start in range(0, len(at), rows):

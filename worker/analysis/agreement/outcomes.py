@@ -1,4 +1,4 @@
-"""From what the layers said to what is counted: each measure of each layer at each token, summed by file."""
+"""From the layers' predictions to counts: each measure of each layer at each token, summed by file."""
 
 from collections.abc import Sequence
 
@@ -18,18 +18,25 @@ MEASURES = (
     *((name, "other_position") for name in ("residual", "ff", "value")),
     ("value", "permuted_values"),
 )
-"""What is summed over all tokens: measure and control. `rank` is summed as its logarithm."""
+"""Measure and control of everything summed over all tokens.
+
+`rank` is summed as its logarithm: ranks span four orders of magnitude, and a plain mean would be that of a few
+failures.
+"""
 SPLIT_MEASURES = (("residual", ""), ("ff", ""), ("value", ""), ("settled", ""), ("residual", "other_position"))
-"""What is summed for each part of a split."""
+"""Measure and control of everything summed for each part of a split."""
 
 
 def outcomes(reading: Reading, following: Tensor, elsewhere: Tensor) -> dict[tuple[str, str], Tensor]:
-    """Every measure, [layers, n].
+    """Every measure at every token, [layers, n].
+
+    `settled` marks one layer per token, the first from which the top token stays the model's own: running the product
+    of agreement from the last layer down finds it. `depth` follows from it (prediction depth, Baldock et al. 2021).
 
     Args:
-        reading: what the layers said.
-        following: the token that really follows each token, -1 at the end of a file, [n].
-        elsewhere: the model's own token at another position, -1 where there is none, [n].
+        reading: the layers' predictions.
+        following: the token that actually follows each token, -1 at the end of a file, [n].
+        elsewhere: the model's own token at another position, -1 if there is none, [n].
     """
     final, top = reading.final, reading.residual
     agrees, ff, before = top == final, reading.ff == top, reading.before == top
@@ -62,7 +69,12 @@ def outcomes(reading: Reading, following: Tensor, elsewhere: Tensor) -> dict[tup
 
 
 def half_a_window_away(final: Tensor, at: Places) -> Tensor:
-    """The model's own token half a window on, around its end; -1 in a window of one token."""
+    """The model's own token half a window further on, wrapping around its end; -1 in a window of one token.
+
+    The control for agreement by chance: some tokens are predicted all over a file, so a layer that always names a
+    common token agrees often. Staying in the window keeps file, language and style the same, and only the place
+    changes.
+    """
     starts = np.flatnonzero(at.positions == 0)
     lengths = np.diff(np.append(starts, len(at)))
     length = np.repeat(lengths, lengths)
@@ -82,7 +94,7 @@ class Sums:
         self._part_sums = np.zeros((len(files), len(PARTS), layers, len(SPLIT_MEASURES)))
 
     def add(self, found: dict[tuple[str, str], Tensor], files: IntArray, parts: IntArray) -> None:
-        """Add tokens: their measures [layers, n], their files [n] and their parts [n, 3]."""
+        """Add tokens: their measures [layers, n], their files [n] and their three parts [n, 3]."""
         places = np.searchsorted(self._files, files)
         here = np.unique(places)
         local = np.searchsorted(here, places)
@@ -96,7 +108,7 @@ class Sums:
         )
 
     def arrays(self) -> Arrays:
-        """The sums as the result of a step."""
+        """The sums, as the result of a step."""
         return {
             "files": self._files,
             "n": self._n,
@@ -107,7 +119,7 @@ class Sums:
 
 
 def _one_hot(numbers: IntArray, size: int) -> npt.NDArray[np.float64]:
-    """[n, several] → [n, size]"""
+    """Members as 0 and 1, [n, groups of each] → [n, size]."""
     found = np.zeros((len(numbers), size))
     np.put_along_axis(found, numbers, 1.0, axis=1)
     return found
@@ -116,7 +128,10 @@ def _one_hot(numbers: IntArray, size: int) -> npt.NDArray[np.float64]:
 def _summed(
     member: npt.NDArray[np.float64], found: dict[tuple[str, str], Tensor], names: Sequence[tuple[str, str]]
 ) -> npt.NDArray[np.float64]:
-    """[groups, layers, measures], in float64 on the device."""
+    """Sum measures over the members of each group, [groups, layers, measures], in float64 on the device.
+
+    Log ranks and probabilities are summed over whole corpora, and float32 would drop small terms.
+    """
     stacked = torch.stack([found[name].double() for name in names], dim=-1)  # [layers, n, measures]
     groups = torch.from_numpy(member.T.copy()).to(stacked.device)
     summed: npt.NDArray[np.float64] = torch.einsum("gn,lnm->glm", groups, stacked).cpu().numpy()

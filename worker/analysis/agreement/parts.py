@@ -1,4 +1,4 @@
-"""The splits of tokens: the role of the token that follows, whether it goes on with a word, and the place in the window."""
+"""Splits of the tokens: by role of the next token, by whether it continues a word, and by position in the window."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,7 +12,7 @@ from keyscope.worker.syntax.role import ROLES
 from keyscope.worker.syntax.roles import continues, token_roles
 
 POSITIONS = (0, 4, 16, 64, 256)
-"""Where the parts of the split by position begin."""
+"""First positions of the parts of the split by position: powers of four, as context helps less and less."""
 PARTS = (
     *(("role", role.value) for role in ROLES),
     ("role", "end_of_file"),
@@ -21,14 +21,14 @@ PARTS = (
     *(("position", f"{low}-{high - 1}") for low, high in pairwise(POSITIONS)),
     ("position", f"{POSITIONS[-1]}-"),
 )
-"""The parts of all splits; a token belongs to one of each split."""
+"""The parts of all splits; each token is in exactly one part of each split."""
 _END_OF_FILE = len(ROLES)
 _BEGINS = _END_OF_FILE + 1
 _FIRST_POSITION = _BEGINS + 2
 
 
 class NextTokens:
-    """What the tokens are that follow those of some files."""
+    """Roles of the tokens that follow those of some files."""
 
     def __init__(self, store: TokenStore, files: Sequence[int]) -> None:
         self._store = store
@@ -46,7 +46,7 @@ class NextTokens:
         self._firsts = np.cumsum(lengths) - lengths
 
     def parts(self, at: Places) -> IntArray:
-        """Numbers in PARTS of each token's three parts, [n, 3]."""
+        """Indices into PARTS of each token's three parts, [n, 3]."""
         first = self._firsts[np.searchsorted(self._files, at.files)]
         place = first + at.numbers - self._store.offsets[at.files]
         bucket = np.searchsorted(POSITIONS, at.positions, side="right") - 1

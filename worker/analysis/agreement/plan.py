@@ -1,4 +1,4 @@
-"""Which tokens are read: whole windows and targets of contexts, drawn by content alone and spread over the files."""
+"""The tokens to read: whole windows, and targets of contexts, drawn by content alone and spread over the files."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -14,35 +14,37 @@ from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Window, window_noise, windows_of
 
 READING_OPERATIONS = 30e12
-"""Arithmetic spent on reading tokens where nobody says how many; some minutes on two cores."""
+"""Floating-point operations spent on windows by default: some minutes on two cores."""
 CONTEXT_OPERATIONS = 20e12
 """The same for contexts."""
 FEWEST_TOKENS, FEWEST_TARGETS, MOST_TARGETS = 4000, 100, 1000
-"""Bounds of what is read where nobody says how much."""
+"""Bounds on the defaults."""
 PROJECTIONS = 4
-"""Times a layer is projected into the vocabulary for every token."""
+"""Projections into the vocabulary per layer and token, which dominate the cost."""
 STEP_WINDOWS, STEP_TARGETS = 16, 64
-"""Windows and targets of one step."""
+"""Windows and targets per step."""
 
 
 class AgreementSettings(Settings):
-    """How much is read."""
+    """How many tokens are read."""
 
     tokens: int | None = Field(
         None,
         ge=0,
-        description="Tokens to read, drawn as whole windows; 0 for all, by default as many as some minutes allow",
+        description="Tokens to read, drawn as whole windows; 0 reads all, the default is what takes some minutes",
     )
     targets: int | None = Field(
-        None, ge=0, description="Tokens predicted with contexts of every size; by default as many as some minutes allow"
+        None, ge=0, description="Tokens predicted with every context size; the default is what takes some minutes"
     )
-    longest_context: int = Field(512, ge=2, description="Longest context; the window and the model may allow less")
+    longest_context: int = Field(
+        512, ge=2, description="Longest context in tokens, limited by the window and the model"
+    )
     seed: Seed = 0
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Tokens after which is predicted: their files and their places in them, each [n]."""
+    """Tokens whose successor is predicted: their files, and their places in these, each [n]."""
 
     files: npt.NDArray[np.int64]
     places: npt.NDArray[np.int64]
@@ -51,12 +53,11 @@ class Targets:
         return len(self.files)
 
     def take(self, chosen: slice) -> "Targets":
-        """Some of them."""
         return Targets(self.files[chosen], self.places[chosen])
 
 
 def chosen_windows(subject: Subject, settings: AgreementSettings) -> list[Window]:
-    """The windows to read, in the order of the corpus."""
+    """Choose the windows to read; returned in the order of the corpus."""
     store, size = subject.store, subject.manifest.settings.window
     windows = [window for file in range(store.n_files) for window in windows_of(file, int(store.lengths[file]), size)]
     lengths = np.array([window.length for window in windows])
@@ -67,14 +68,14 @@ def chosen_windows(subject: Subject, settings: AgreementSettings) -> list[Window
 
 
 def context_sizes(subject: Subject, longest: int) -> list[int]:
-    """Powers of two up to what window and model allow."""
+    """Powers of two, up to what the window and the model allow."""
     facts = subject.model.facts
     most = min(longest, subject.manifest.settings.window, subject.model.context_length - len(facts.bos))
     return [1 << power for power in range(1, most.bit_length())]
 
 
 def chosen_targets(subject: Subject, settings: AgreementSettings) -> Targets:
-    """Tokens with the longest context before them and a token behind them, as many of each file as of the others."""
+    """Choose tokens with the longest context before them and a token after them, evenly from all files."""
     store, sizes = subject.store, context_sizes(subject, settings.longest_context)
     files = np.flatnonzero(store.lengths > sizes[-1])
     wanted = _wanted_targets(subject, settings, sizes)
@@ -83,14 +84,17 @@ def chosen_targets(subject: Subject, settings: AgreementSettings) -> Targets:
     each = -(-wanted // len(files))
     drawn = [_places(store, int(file), sizes[-1], each, settings.seed) for file in files]
     numbers, places = np.repeat(files, [len(found) for found in drawn]), np.concatenate(drawn)
-    # the places of a file come in random order, so their ranks serve as noise
+    # the places of a file are in random order already, so their ranks serve as the noise
     noise = np.concatenate([np.arange(len(found)) for found in drawn]).astype(np.uint64)
     kept = np.sort(_spread(numbers, noise)[:wanted])
     return Targets(numbers[kept], places[kept])
 
 
 def window_steps(store: TokenStore, windows: list[Window]) -> list[list[Window]]:
-    """The windows cut into steps, each in one language and with all chosen windows of its files."""
+    """Group the windows into steps, each in one language and with all chosen windows of its files.
+
+    A file must not be split: intervals are over files, so each file's sums have to be complete in one step.
+    """
     by_file: dict[int, list[Window]] = defaultdict(list)
     for window in windows:
         by_file[window.file].append(window)
@@ -104,7 +108,10 @@ def window_steps(store: TokenStore, windows: list[Window]) -> list[list[Window]]
 
 
 def _spread(files: npt.NDArray[np.int64], noise: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """An order that takes one of every file, then a second one, and so on; at random by the noise."""
+    """An order that takes one item of every file, then a second one of each, and so on; ties broken by the noise.
+
+    Intervals shrink with the number of files, not of tokens, so a budget is best spent on as many files as possible.
+    """
     by_file = np.lexsort((noise, files))
     sorted_files = files[by_file]
     first = np.searchsorted(sorted_files, sorted_files)
@@ -136,5 +143,5 @@ def _wanted_targets(subject: Subject, settings: AgreementSettings, sizes: list[i
 
 
 def _lens_operations(model: CodeModel) -> float:
-    """Arithmetic of one projection of every layer for one token."""
+    """Floating-point operations to project every layer into the vocabulary once, for one token."""
     return 2.0 * model.facts.n_layers * model.unembedding.numel()

@@ -1,4 +1,4 @@
-"""One forward over a batch, and what every layer said at each of its tokens."""
+"""One forward pass over a batch, and what every layer predicts at each of its tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,34 +16,38 @@ from keyscope.worker.precompute.windows import Batch
 
 @dataclass(frozen=True)
 class Reading:
-    """What the layers said at n tokens; every tensor but `final` is [layers, n], on the device."""
+    """The layers' predictions at n tokens; every tensor but `final` is [layers, n], on the device."""
 
     final: Tensor
     """The model's own token, [n]."""
     residual: Tensor
-    """Top token of the residual after the layer; in the same way the others."""
+    """Top token of the residual after the layer; the next ones are top tokens too."""
     before: Tensor
-    """Of that residual without what the feed-forward layer added."""
+    """Of that residual less what the feed-forward layer added.
+
+    In blocks whose attention runs in parallel this holds the attention of the same block, so it is the residual without
+    the feed-forward layer in every architecture.
+    """
     ff: Tensor
     ff_raw: Tensor
     value: Tensor
-    """Top token of the value that wrote most."""
+    """Of the value that wrote most, by |coefficient| times length."""
     value_permuted: Tensor
     zero_agreement: Tensor
-    """No key that fires has the feed-forward output's top token."""
+    """Whether no firing key's value has the feed-forward output's top token (Geva et al. 2021, section 5.1)."""
     active: Tensor
     """Share of the keys with a coefficient above 0."""
     probability: Tensor
-    """Of the model's own token."""
+    """Of the model's own token after the layer."""
     rank: Tensor
-    """Of the model's own token, from 1; of equal logits all have the best rank."""
+    """Of the model's own token, from 1; tied tokens all take the best rank."""
 
 
 @torch.inference_mode()
 def read(
     model: CodeModel, batch: Batch, at: Places, values: Sequence[ValueTops], permuted: Sequence[ValueTops]
 ) -> Reading:
-    """Run a batch and look at every token of it."""
+    """Run a batch and read every token of it."""
     after: list[Tensor] = []
     found: list[dict[str, Tensor]] = []
 
@@ -65,25 +69,25 @@ def read(
 def _feed_forward(
     model: CodeModel, coefficients: Tensor, written: Tensor, values: ValueTops, permuted: ValueTops
 ) -> dict[str, Tensor]:
-    """What a feed-forward layer says as a whole, and its strongest value alone."""
-    says = top_tokens(model, written, partial(model.project, normed=True))
+    """The predictions of a feed-forward layer as a whole, and of its strongest value alone."""
+    prediction = top_tokens(model, written, partial(model.project, normed=True))
     strongest = (coefficients.abs() * values.lengths).argmax(dim=1, keepdim=True)
     there = coefficients.gather(1, strongest)
-    alike = (values.promoted == says[:, None]) & (coefficients > 0)
-    if model.facts.gated:  # elsewhere a coefficient below 0 is that of a key that does not fire
-        alike |= (values.suppressed == says[:, None]) & (coefficients < 0)
+    alike = (values.promoted == prediction[:, None]) & (coefficients > 0)
+    if model.facts.gated:  # a gated key writes as much with either sign; elsewhere it does not fire below 0
+        alike |= (values.suppressed == prediction[:, None]) & (coefficients < 0)
     return {
-        "ff": says,
+        "ff": prediction,
         "ff_raw": top_tokens(model, written, partial(model.project, normed=False)),
-        "value": values.says(strongest, there)[:, 0],
-        "value_permuted": permuted.says(strongest, there)[:, 0],
+        "value": values.predicts(strongest, there)[:, 0],
+        "value_permuted": permuted.predicts(strongest, there)[:, 0],
         "zero_agreement": ~alike.any(dim=1),
         "active": (coefficients > 0).float().mean(dim=1),
     }
 
 
 def _against(model: CodeModel, residual: Tensor, final: Tensor) -> dict[str, Tensor]:
-    """The residual's top token, and where in its prediction the model's own one stands."""
+    """The residual's top token, and the probability and rank it gives the model's own token."""
     parts = []
     for vectors, tokens in zip(in_chunks(model, residual), in_chunks(model, final), strict=True):
         logits = lens(model, vectors)

@@ -1,4 +1,4 @@
-"""From the steps' results to rows: every estimate with its interval by bootstrap over files."""
+"""From the steps' results to rows: every estimate with its interval, by bootstrap over files."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from keyscope.worker.rows import insert
 
 TENTHS = 10
 _FROM_SECOND = {"lost", "eliminated"}
-"""Measures of a change from the layer before, which the first layer does not have."""
+"""Measures of a change since the layer below, which the first layer does not have."""
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Names = Sequence[tuple[str, str]]
@@ -34,23 +34,22 @@ class _Rows:
         self._columns: dict[str, list[Any]] = defaultdict(list)
 
     def add(self, found: Interval, cell: int | tuple[int, ...], **named: object) -> None:
-        """Add an estimate with what it is of; one over nothing is left out."""
+        """Add one cell of the estimates with the columns that name it; skip it if nothing was counted."""
         if np.isnan(found.estimate[cell]):
             return
         numbers = {name: float(getattr(found, name)[cell]) for name in Interval._fields}
-        told = {name: None if np.isnan(number) else number for name, number in numbers.items()}
-        for name, value in (told | named).items():
+        stored = {name: None if np.isnan(number) else number for name, number in numbers.items()}
+        for name, value in (stored | named).items():
             self._columns[name].append(value)
 
     def write(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Write them in the table's order."""
         if self._columns:
             columns = {name: pa.array(column) for name, column in self._columns.items()}
             insert(connection, self._table, columns, order=self._table.sorted_by)
 
 
 def write_layers(connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays], languages: npt.NDArray[Any]) -> None:
-    """Rows of every measure by layer, over all tokens and by split; `languages` has the name of every file's."""
+    """Write every measure by layer, over all tokens and by split; `languages` names each file's language."""
     rows = _Rows(AGREEMENT)
     if results:
         files, n, sums, part_n, part_sums = (
@@ -67,7 +66,7 @@ def write_layers(connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays
 
 
 def _add_layers(rows: _Rows, sums: FloatArray, n: IntArray, names: Names, **which: str) -> None:
-    """Rows of measures summed by file: `sums` [files, layers, measures] and `n` [files]."""
+    """Add rows of measures summed by file: `sums` [files, layers, measures] and `n` [files]."""
     counted = {"n": int(n.sum()), "files": int((n > 0).sum())} | which
     if not counted["n"]:
         return
@@ -76,6 +75,7 @@ def _add_layers(rows: _Rows, sums: FloatArray, n: IntArray, names: Names, **whic
     for number, (measure, control) in enumerate(names):
         column = _part(found, number)
         for layer in range(1 if measure in _FROM_SECOND else 0, layers):
+            # exp of a mean of logarithms is the geometric mean; exp is monotone, so its ends are those of the interval
             value = Interval(*map(np.exp, column)) if measure == "rank" else column
             rows.add(value, layer, measure=measure, control=control, layer=layer, **counted)
     shared = [name for name in names if name[0] in SHARED_OUT]
@@ -92,13 +92,14 @@ def _add_layers(rows: _Rows, sums: FloatArray, n: IntArray, names: Names, **whic
 def write_contexts(
     connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays], sizes: Sequence[int], token_counts: IntArray
 ) -> None:
-    """Rows by size of context; `token_counts` are the corpus's, by token id."""
+    """Write the rows by size of context; `token_counts` are of the whole corpus, by token id."""
     rows = _Rows(AGREEMENT_CONTEXTS)
     if results:
         files, following, tops, final = (
             np.concatenate([arrays[name] for arrays in results], axis=-1)
             for name in ("files", "following", "tops", "final")
         )
+        # a token the model predicts may never occur in the corpus: one more keeps its logarithm finite
         frequency = np.log((token_counts + 1) / token_counts.sum())
         for size, top, own in zip(sizes, tops, final, strict=True):
             _add_context(rows, files, top, own, {"full": final[-1], "following": following}, frequency, size)
@@ -114,7 +115,7 @@ def _add_context(
     frequency: FloatArray,
     size: int,
 ) -> None:
-    """Rows of one size: `top` is [layers, n], the other arrays but `frequency` [n]."""
+    """Add the rows of one size: `top` is [layers, n], `frequency` [vocabulary], the other arrays are [n]."""
     agrees = top == own
     depth = len(top) - np.cumprod(agrees[::-1], axis=0).sum(axis=0)
     measures = {
@@ -134,7 +135,11 @@ def _add_context(
 
 
 def write_keys(connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays]) -> None:
-    """Rows on what follows the keys' strongest triggers, by layer and by tenths of the value's largest probability."""
+    """Write how often the token after a key's strongest trigger is the one its value promotes.
+
+    The agreement rate of Geva et al. 2021, section 4, by layer, and by tenths of the value's largest probability:
+    agreement is expected where a value is peaked.
+    """
     rows = _Rows(AGREEMENT_KEYS)
     sizes = [len(arrays["files"]) for arrays in results]
     layer_of = np.repeat(np.arange(len(results)), sizes)
@@ -163,7 +168,7 @@ def _add_keys(rows: _Rows, files: IntArray, ranks: IntArray, which: Mapping[str,
 
 
 def _tenths(numbers: FloatArray, chosen: npt.NDArray[np.bool_]) -> list[tuple[int, npt.NDArray[np.bool_]]]:
-    """Which of the chosen are in each tenth of them, from the smallest numbers to the largest."""
+    """Which of the chosen are in each tenth of them, smallest numbers first."""
     order = np.flatnonzero(chosen)[np.argsort(numbers[chosen], kind="stable")]
     tenths = []
     for tenth, part in enumerate(np.array_split(order, TENTHS), start=1):
@@ -174,7 +179,7 @@ def _tenths(numbers: FloatArray, chosen: npt.NDArray[np.bool_]) -> list[tuple[in
 
 
 def _over_files(files: IntArray, values: npt.NDArray[Any]) -> Interval:
-    """Means of values [cells, n] with their intervals, [cells]."""
+    """Means of values [cells, n] with their intervals over files, [cells]."""
     numbers, place = np.unique(files, return_inverse=True)
     above = np.zeros((len(numbers), len(values)))
     np.add.at(above, place, values.T.astype(np.float64))
@@ -182,5 +187,5 @@ def _over_files(files: IntArray, values: npt.NDArray[Any]) -> Interval:
 
 
 def _part(found: Interval, number: int) -> Interval:
-    """One of the last axis."""
+    """One entry of the last axis."""
     return Interval(*(each[..., number] for each in found))

@@ -1,4 +1,4 @@
-"""The token that each key's value promotes most, and whether it is the one that follows the key's strongest trigger."""
+"""The token each key's value promotes most, and whether that token follows the key's strongest trigger."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from keyscope.worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
 PROJECTIONS = {"normed": True, "raw": False}
+"""With the final norm's gain, as the model reads the residual; and E·v alone, as Geva et al. 2021 did."""
 _STRONGEST = """
     SELECT "index", file_id, start + position FROM (
         SELECT *, row_number() OVER (PARTITION BY "index" ORDER BY coefficient DESC, language) AS place
@@ -25,29 +26,31 @@ _STRONGEST = """
 
 @dataclass(frozen=True)
 class ValueTops:
-    """What a layer's values write towards by L(v): each [keys], on the model's device."""
+    """The tokens a layer's values write towards by L(v); each [keys], on the model's device."""
 
     promoted: Tensor
     suppressed: Tensor
-    """The token of the lowest logit: a value with a coefficient below 0 promotes that one."""
+    """The token with the lowest logit, which a value promotes when its coefficient is negative."""
     lengths: Tensor
 
     def permuted(self, generator: torch.Generator) -> "ValueTops":
-        """The tokens dealt to other keys, the lengths left where they are."""
+        """Deal the tokens to other keys and leave the lengths where they are: the same keys win, with other tokens."""
         order = torch.randperm(len(self.promoted), generator=generator).to(self.promoted.device)
         return ValueTops(self.promoted[order], self.suppressed[order], self.lengths)
 
-    def says(self, keys: Tensor, coefficients: Tensor) -> Tensor:
-        """The token that keys with these coefficients promote most, each of the same shape."""
+    def predicts(self, keys: Tensor, coefficients: Tensor) -> Tensor:
+        """The token that keys with these coefficients promote most; all of one shape."""
         return torch.where(coefficients < 0, self.suppressed[keys], self.promoted[keys])
 
 
 @torch.inference_mode()
 def read_values(subject: Subject, layer: int, seed: int, advance: Advance) -> Arrays:
-    """A layer's values: their top tokens, and the rank of the token after each key's strongest trigger.
+    """Read a layer's values: their top tokens, and the rank of the token after each key's strongest trigger.
 
-    Per projection `promoted`, `suppressed`, `probability` and the ranks `rank` and `rank_permuted`, [keys]; a rank is 0
-    where a key never fires or its strongest trigger ends a file. `files` has the file of that trigger, else -1.
+    Returns:
+        per projection `promoted`, `suppressed`, `probability` and the ranks `rank` and `rank_permuted`, each [keys]; a
+        rank is 0 for a key that never fires or whose strongest trigger ends a file. `files` [keys], that trigger's
+        file, or -1.
     """
     values = subject.model.layers[layer].values
     files, following = _following(subject, layer)
@@ -55,7 +58,8 @@ def read_values(subject: Subject, layer: int, seed: int, advance: Advance) -> Ar
     arrays: dict[str, npt.NDArray[np.generic]] = {"files": files}
     for name, normed in PROJECTIONS.items():
         tokens = torch.from_numpy(following).to(values.device)
-        # value order[i] stands in for value i, so token i is looked for in the projection of that one
+        # value order[i] replaces value i, so token i is looked up in the projection of value order[i]; looking up
+        # argsort(order) here and reordering below gives the same and projects every value only once
         dealt = torch.from_numpy(following[np.argsort(order)]).to(values.device)
         parts = []
         for chunk in zip(*(in_chunks(subject.model, each) for each in (values, tokens, dealt)), strict=True):
@@ -68,7 +72,7 @@ def read_values(subject: Subject, layer: int, seed: int, advance: Advance) -> Ar
 
 
 def value_tops(model: CodeModel, found: Sequence[Arrays]) -> list[ValueTops]:
-    """What `read_values` found of every layer, ready for use."""
+    """The values of every layer from what `read_values` returned, with their lengths."""
     return [
         ValueTops(
             torch.from_numpy(arrays["normed_promoted"]).to(model.device),
@@ -91,13 +95,13 @@ def _read(model: CodeModel, normed: bool, values: Tensor, own: Tensor, other: Te
 
 
 def _rank(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Rank of one token in each row, from 1; 0 where the token is -1."""
+    """Rank of one token in each row, from 1; 0 if the token is -1."""
     at = logits.gather(1, tokens.clamp_min(0)[:, None])
     return torch.where(tokens < 0, 0, 1 + (logits > at).sum(dim=1))
 
 
 def _following(subject: Subject, layer: int) -> tuple[IntArray, IntArray]:
-    """File of each key's strongest trigger and the token after it, [keys]; -1 where there is none."""
+    """File of each key's strongest trigger and the token after it, [keys]; -1 if there is none."""
     store, keys = subject.store, subject.model.layers[layer].n_keys
     files, following = np.full(keys, -1, dtype=np.int64), np.full(keys, -1, dtype=np.int64)
     prefix = len(subject.model.facts.bos)

@@ -1,4 +1,4 @@
-"""Which keys detect concepts: by what they fire on, by their triggers against chance, and by what they give."""
+"""Which keys detect concepts: by what they fire on, by their triggers compared with chance, by what they contribute."""
 
 from keyscope.worker.analysis.concepts.analysis import make
 

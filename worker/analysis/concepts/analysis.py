@@ -1,4 +1,4 @@
-"""The kind `concepts`: one census of the places, one pass over the files that keys are picked on, one set of tables."""
+"""The kind `concepts`: a census of the concepts' places, one pass over the files keys are picked on, the tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,19 +28,19 @@ from keyscope.worker.progress import Advance
 CENSUS = "census"
 MOST_STEPS = 16
 FEWEST_FILES = 32
-"""Files of a step, at least: its counts are kept on disk, so there are not to be many."""
+"""Fewest files per step: every step keeps its counts on disk, so there should not be many."""
 BACKWARD_SHARE = 8
-"""A pass back keeps everything of the pass forward, so it takes this part of its batch."""
+"""Factor by which the batch is smaller for backward passes, which keep all activations of the forward pass."""
 
 
 def make(settings: Mapping[str, Any]) -> Analysis:
-    """The analysis with these settings; a concept of one's own is a part of its own."""
+    """Build the analysis with these settings; a user's own concept is a part of its own."""
     chosen = ConceptSettings.model_validate(settings)
     return ConceptAnalysis(chosen, chosen.concept or None)
 
 
 class ConceptAnalysis(Analysis):
-    """Which keys detect some concepts."""
+    """Which keys detect the concepts asked for."""
 
     kind = "concepts"
     settings: ConceptSettings
@@ -50,11 +50,11 @@ class ConceptAnalysis(Analysis):
         self._read: list[FloatArray] | None = None
 
     def concepts(self, subject: Subject) -> list[Concept]:
-        """The concepts asked for that have a pattern for a language of the run, and a file there that is not held out.
+        """The requested concepts with a pattern for a language of the run and a file there that is not held out.
 
         Raises:
-            InvalidConcept: none has a pattern, or a pattern cannot be used.
-            NothingToPickOn: none has a file.
+            InvalidConcept: no concept has such a pattern, or a pattern cannot be used.
+            NothingToPickOn: no concept has such a file.
         """
         languages = subject.store.language_names
         asked = self.settings.concepts
@@ -63,7 +63,7 @@ class ConceptAnalysis(Analysis):
             known = ", ".join(dict.fromkeys(language for each in asked for language in each.patterns))
             raise InvalidConcept(
                 f"{', '.join(each.name for each in asked)}: there are patterns for {known} only, and the run "
-                f"{subject.path.stem} has {', '.join(languages)}"
+                f"{subject.path.stem} has {', '.join(languages)}: add a pattern for one of them"
             )
         for each in usable:
             check(each, languages)
@@ -72,23 +72,26 @@ class ConceptAnalysis(Analysis):
         left = [each for each in usable if picked_on & each.patterns.keys()]
         if not left:
             raise NothingToPickOn(
-                f"{', '.join(each.name for each in usable)}: keys are picked on about half of the files, and all files "
-                f"in their languages are held out in the run {subject.path.stem}: compute a run over more files"
+                f"{', '.join(each.name for each in usable)}: keys are picked on about half of the files, but all files "
+                f"in these languages are held out in the run {subject.path.stem}: compute a run over more files"
             )
         return left
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Shares of tokens above the levels, falling; that of firing strongly is among them."""
+        """Shares of tokens above the levels, descending, with that of firing strongly among them.
+
+        Rounded, so a quantile such as 0.99 meets the share 0.01 in spite of 1 - 0.99 != 0.01 in binary.
+        """
         return tuple(sorted({*SHARES, round(1 - self.settings.quantile, 12)}, reverse=True))
 
     @property
     def strong(self) -> int:
-        """Which of the levels is that of firing strongly."""
+        """Index of the level of firing strongly."""
         return self.shares.index(round(1 - self.settings.quantile, 12))
 
     def steps(self, subject: Subject) -> Sequence[Step]:
-        """The census, then the files that are not held out, some a step, each step in one language."""
+        """The census, then the files that are not held out, several per step, each step in one language."""
         self.concepts(subject)
         store, picking = subject.store, ~split(subject.store)
         size = max(FEWEST_FILES, -(-int(picking.sum()) // MOST_STEPS))
@@ -102,13 +105,13 @@ class ConceptAnalysis(Analysis):
         return steps
 
     def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
-        """The census, or what a step's files add to the counts and to what keys give."""
+        """Take the census, or count a step's files and run their chosen windows back."""
         concepts, store = self.concepts(subject), subject.store
         if step.name == CENSUS:
             window, settings = subject.manifest.settings.window, self.settings
             left_out = [each.name for each in settings.concepts if each not in concepts]
             if left_out:
-                subject.progress.note(f"without {', '.join(left_out)}: the run has no file to pick their keys on")
+                subject.progress.note(f"leaving out {', '.join(left_out)}: the run has no file to pick their keys on")
             return census.take(store, concepts, ~split(store), window, settings.causal_windows, settings.seed, advance)
         taken = done[CENSUS]
         files = range(min(step.files), max(step.files) + 1)
@@ -118,18 +121,18 @@ class ConceptAnalysis(Analysis):
         return {"counts": counts, **self._run_back(subject, step, taken, table, base, advance)}
 
     def _levels(self, subject: Subject) -> list[FloatArray]:
-        """Every layer's levels, [levels, keys]: read once."""
+        """The levels of every layer, [levels, keys], read once."""
         if self._read is None:
             self._read = key_levels(subject.connection, subject.manifest, self.shares)
             for levels in self._read:
-                # a key that fires on fewer tokens than that fires strongly wherever it fires at all
+                # a key that fires on fewer tokens than that has a quantile below 0: it fires strongly when it fires
                 np.maximum(levels[self.strong :], 0.0, out=levels[self.strong :])
         return self._read
 
     def _count(
         self, subject: Subject, step: Step, table: census.BoolArray, base: int, advance: Advance
     ) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Tokens above every level, [levels, keys, concepts, copies and all], by the features of their table."""
+        """Tokens above every level, [levels, keys, features]: concepts, their copies, and all tokens last."""
         folded, device = subject.manifest.model.gated, subject.model.device
         by_layer = self._levels(subject)
         by_level = [[levels[number] for levels in by_layer] for number in range(len(self.shares))]
@@ -149,7 +152,7 @@ class ConceptAnalysis(Analysis):
     def _run_back(
         self, subject: Subject, step: Step, taken: Arrays, table: census.BoolArray, base: int, advance: Advance
     ) -> Arrays:
-        """What every key gave to the concepts' sites in the step's chosen windows, [concepts, keys], and how many."""
+        """What every key contributed to the sites in the step's chosen windows, [concepts, keys]; and the sites."""
         size, facts, store = subject.manifest.settings.window, subject.model.facts, subject.store
         n_concepts = table.shape[1] // 2
         sums = np.zeros((n_concepts, sum(facts.keys_per_layer)))
@@ -166,7 +169,6 @@ class ConceptAnalysis(Analysis):
         return {"gifts": sums, "gift_sites": sites}
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
-        """Write all tables."""
         concepts = self.concepts(subject)
         found = Found(subject, concepts, ~split(subject.store), self.settings, self.strong, results[CENSUS])
         for step in self.steps(subject)[1:]:

@@ -1,7 +1,8 @@
-"""What each key gives to a concept's tokens: coefficient times gradient of their log-probability.
+"""What each key contributes to a concept's tokens: coefficient times gradient of their log-probability.
 
-To first order, c · ∂ log p / ∂c is what taking the key away would cost (Dai et al. 2022 with one step of the path). The
-gradient goes through everything above the key, later attention and later keys included, at every place of a window.
+To first order, c · ∂ log p / ∂c is what masking the key would cost: the attribution of Dai et al. 2022 with one
+step of the integral instead of many, which takes one backward pass for all keys instead of many per key. The gradient
+goes through everything above the key, later attention and later keys included, at every position of a window.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from keyscope.worker.precompute.windows import Batch
 
 
 class Gifts:
-    """Sums over sites of what every key of every layer gave to them."""
+    """Sums over sites of the contribution of every key of every layer."""
 
     def __init__(self, model: CodeModel) -> None:
         self._model = model
@@ -30,10 +31,13 @@ class Gifts:
     def add(self, batch: Batch, at: Places, sites: npt.NDArray[np.bool_]) -> None:
         """Run the windows of a batch forward and back.
 
+        The log-probabilities of all sites are summed before the gradient is taken: a sum of gradients is the gradient
+        of the sum, so one backward pass serves all sites.
+
         Args:
             batch: the windows.
             at: their tokens.
-            sites: which of the tokens' log-probabilities are split, [tokens]; the first of a window is none of them.
+            sites: the tokens whose log-probabilities are attributed, [tokens]; never the first of a window.
         """
         model = self._model
         rows, columns = batch.token_ids.shape
@@ -48,7 +52,7 @@ class Gifts:
             found = [coefficients[layer.layer] for layer in model.layers]
             gradients = torch.autograd.grad(total, found)
         for sums, coefficient, gradient in zip(self._sums, found, gradients, strict=True):
-            # padding gets no gradient, for no site sees what stands behind it
+            # padding is to the right of every site, so its gradient is 0; float64 for sums over the whole corpus
             sums += (coefficient.detach().float() * gradient.float()).sum(dim=(0, 1)).double()
         self.sites += int(sites.sum())
 
@@ -59,7 +63,7 @@ class Gifts:
 
 @contextmanager
 def _differentiable(model: CodeModel) -> Iterator[None]:
-    """Let gradients reach everything above the embeddings; the weights are frozen, so no other way begins anywhere."""
+    """Record gradients from the embeddings upwards: the weights are frozen, so without this there is no graph."""
     embeddings = model.model.get_input_embeddings()
     hook = embeddings.register_forward_hook(lambda _module, _inputs, output: output.requires_grad_())
     try:

@@ -1,4 +1,4 @@
-"""The first step: where concepts and their shuffled copies are, how many tokens they have, and which windows to run back."""
+"""The first step: places of concepts and of their shuffled copies, their token counts, and the windows to run back."""
 
 from collections.abc import Sequence
 
@@ -29,15 +29,15 @@ def take(
 
     Args:
         store: the corpus.
-        concepts: what to look for; the shuffled copies are numbered behind them.
+        concepts: what to look for; the shuffled copies are numbered after them.
         picking: files that keys are picked on, [files]; copies are shuffled within them.
-        window: tokens of a window.
-        causal_windows: how many windows with sites to choose for each concept.
-        seed: of what is drawn.
-        advance: told that time passes.
+        window: tokens per window.
+        causal_windows: number of windows with sites to choose for each concept.
+        seed: seed of the draws.
+        advance: called now and then, so the caller can interrupt.
 
     Returns:
-        Spans as `Places.arrays` has them; `tokens` [concepts and copies, files] and `sites` [concepts, files] counted;
+        the spans, as in `Places.arrays`; `tokens` [concepts and copies, files] and `sites` [concepts, files], counts;
         `windows` [windows, 3], each the number of a concept, a file and the window's first token.
     """
     n = len(concepts)
@@ -59,7 +59,7 @@ def take(
 
 
 def causal_windows(store: TokenStore, census: Arrays, concept: int, files: Sequence[int], size: int) -> list[Window]:
-    """The windows of some files that are run back for a concept, the longest first."""
+    """The windows of some files to run back for a concept, longest first, so batches need little padding."""
     rows = census["windows"]
     mine = rows[(rows[:, 0] == concept) & np.isin(rows[:, 1], files)]
     windows = [Window(file, start, min(size, int(store.lengths[file]) - start)) for file, start in mine[:, 1:].tolist()]
@@ -71,7 +71,10 @@ def _distinct_windows(numbers: IntArray, file: int, starts: IntArray) -> IntArra
 
 
 def _drawn(store: TokenStore, candidates: IntArray, wanted: int, seed: int) -> IntArray:
-    """At most so many windows of every concept, by lots that follow from the files' contents."""
+    """At most so many windows of every concept, drawn by hashes of the files' contents.
+
+    The draw does not depend on the order of the files, nor on what other windows there are.
+    """
     starts = candidates[:, 2].astype(np.uint64) + np.uint64(seed)
     with np.errstate(over="ignore"):
         lots = mix(store.seeds[candidates[:, 1]] + mix(starts))

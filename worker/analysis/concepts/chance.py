@@ -1,4 +1,8 @@
-"""What chance gives: tails of sums of binomials, and p-values corrected for the number of tests. All in log space."""
+"""Chance: tails of sums of binomials, and p-values corrected for the number of tests.
+
+All in logarithms: with tens of thousands of keys the p-values that survive correction can be far below the smallest
+double, and as zeros they could not be ranked.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,25 +13,31 @@ FloatArray = npt.NDArray[np.float64]
 def log_tail(trials: npt.ArrayLike, rates: npt.ArrayLike) -> FloatArray:
     """log P(X ≥ k), X the successes in groups of independent trials, each group with its own rate.
 
+    The groups are languages: triggers in each have another base rate, and pooling the rates would be wrong for keys
+    that prefer one language. The binomials are convolved exactly.
+
     Args:
         trials: [cells, groups], trials of each group.
         rates: [groups], their chance of success, 0 to 1.
 
     Returns:
-        [cells, 1 + most trials], for k from 0; minus infinity where a cell has fewer trials than k.
+        [cells, 1 + most trials], for k from 0; minus infinity for k above a cell's trials.
     """
     counts = np.asarray(trials, dtype=np.int64)
     mass = np.zeros((len(counts), 1))
     for group, rate in enumerate(np.asarray(rates, dtype=np.float64)):
         mass = _convolved(mass, _log_binomial(counts[:, group], float(rate)))
-    # from the far end, so that small terms are summed before large ones
+    # summed from the far end, smallest terms first, so no tail is lost in rounding
     tail: FloatArray = np.logaddexp.accumulate(mass[:, ::-1], axis=1)[:, ::-1]
     tail[:, 0] = 0.0
     return np.minimum(tail, 0.0)
 
 
 def any_hit(trials: npt.ArrayLike, rates: npt.ArrayLike) -> FloatArray:
-    """The chance of any success, 1 − Π (1 − p)^N over the groups; trials [cells, groups], rates [groups] → [cells]."""
+    """The chance of any success, 1 - Π (1 - p)^N over the groups; trials [cells, groups], rates [groups] → [cells].
+
+    By log1p and expm1: with p of 1e-6 the plain formula keeps hardly ten digits.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         none = np.asarray(trials, np.float64) * np.log1p(-np.asarray(rates, np.float64))
     chance: FloatArray = -np.expm1(np.nan_to_num(none, nan=0.0, neginf=-np.inf).sum(axis=-1))
@@ -35,7 +45,10 @@ def any_hit(trials: npt.ArrayLike, rates: npt.ArrayLike) -> FloatArray:
 
 
 def benjamini_hochberg(log_p: npt.ArrayLike) -> FloatArray:
-    """log q of every test: the smallest false discovery rate at which it is significant, [tests] → [tests]."""
+    """log q of every test, the smallest false discovery rate at which it is significant (Benjamini and Hochberg 1995).
+
+    The running minimum from the largest p downwards makes q monotone in p; [tests] → [tests].
+    """
     given = np.asarray(log_p, np.float64)
     order = np.argsort(given, kind="stable")
     scaled = given[order] + np.log(len(given)) - np.log(np.arange(1, len(given) + 1))
@@ -55,13 +68,13 @@ def _log_binomial(trials: npt.NDArray[np.int64], rate: float) -> FloatArray:
 
 
 def _times(counts: npt.NDArray[np.int64], rate: float) -> FloatArray:
-    """log of a rate to the power of counts; nothing happens no times with certainty."""
+    """log of rate ** counts, with 0 ** 0 = 1."""
     log = np.log(rate) if rate > 0 else -np.inf
     return np.multiply(counts, log, out=np.zeros(counts.shape), where=counts != 0)
 
 
 def _convolved(left: FloatArray, right: FloatArray) -> FloatArray:
-    """Logs of the probabilities of sums of two independent counts, [cells, a] and [cells, b] → [cells, a + b − 1]."""
+    """Log-probabilities of the sum of two independent counts, [cells, a] and [cells, b] → [cells, a + b - 1]."""
     short, long = sorted((left, right), key=lambda mass: mass.shape[1])
     total = np.full((len(left), left.shape[1] + right.shape[1] - 1), -np.inf)
     for shift in range(short.shape[1]):

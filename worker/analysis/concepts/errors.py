@@ -1,10 +1,10 @@
-"""Why keys of concepts cannot be looked for."""
+"""Errors of looking for the keys of concepts."""
 
 from keyscope.contract.errors import KeyscopeError
 
 
 class NothingToPickOn(KeyscopeError):
-    """All files in the languages of the concepts are held out."""
+    """All files in the concepts' languages are held out."""
 
     code = "nothing_to_pick_on"
     status = 409

@@ -1,4 +1,4 @@
-"""A few matches of a concept with the code around them, to be read by people."""
+"""A few matches of a concept with the code around them, for people to read."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,11 @@ from keyscope.worker.precompute.token_store import TokenStore
 PER_LANGUAGE = 5
 LONGEST_MATCH = 400
 LONGEST_AROUND = 600
-"""Bytes of a match, and of what stands on either side of it, that are shown."""
+"""Most bytes shown of a match, and on either side of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConceptExample:
-    """One match."""
-
     language: str
     rank: int
     source: str
@@ -30,7 +28,7 @@ class ConceptExample:
 
 
 def examples(store: TokenStore, places: Places, files: npt.NDArray[np.bool_], seed: int) -> list[ConceptExample]:
-    """Some matches of one concept in the chosen files, drawn by lot, at most one of each file, by language and rank."""
+    """Random matches of one concept in the chosen files, at most one per file, ordered by language and rank."""
     about = store.files()
     order = np.random.default_rng(seed).permutation(len(places.files))
     taken: dict[str, list[ConceptExample]] = {}
@@ -51,7 +49,7 @@ def examples(store: TokenStore, places: Places, files: npt.NDArray[np.bool_], se
 
 
 def _around(text: bytes, first: int, end: int) -> tuple[str, str, str]:
-    """What stands before a match, the match, and what stands behind it, some lines on either side."""
+    """The text before a match, the match, and the text after it, with some lines on either side."""
     before = b"\n".join(text[:first].rsplit(b"\n", RADIUS + 1)[-RADIUS - 1 :])[-LONGEST_AROUND:]
     after = b"\n".join(text[end:].split(b"\n", RADIUS + 1)[: RADIUS + 1])[:LONGEST_AROUND]
     match = text[first : min(end, first + LONGEST_MATCH)]

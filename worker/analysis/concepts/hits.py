@@ -1,4 +1,4 @@
-"""The stored triggers of every key: how many have a match of a concept near, and how many chance would give."""
+"""The stored triggers of every key: how many are near a match of a concept, and how many would be by chance."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ _TRIGGERS = """
 
 @dataclass(frozen=True)
 class LayerTriggers:
-    """Triggers of a layer's keys in the files that are looked at; each array is [triggers]."""
+    """Triggers of a layer's keys in the chosen files; each array is [triggers]."""
 
     keys: int
     indices: IntArray
     files: IntArray
     lines: IntArray
-    """Numbers of their lines in the corpus."""
+    """Numbers of their lines, counted through the corpus."""
     languages: IntArray
-    """Number of the language."""
+    """Index of the language of each."""
 
     def trials(self, n_languages: int) -> IntArray:
-        """How many each key has by language, [keys, languages]."""
+        """Triggers of each key by language, [keys, languages]."""
         flat = np.bincount(self.indices * n_languages + self.languages, minlength=self.keys * n_languages)
         return flat.reshape(self.keys, n_languages)
 
@@ -41,7 +41,7 @@ class LayerTriggers:
 def read_triggers(
     connection: duckdb.DuckDBPyConnection, manifest: Manifest, store: TokenStore, lines: Lines, files: BoolArray
 ) -> Iterator[LayerTriggers]:
-    """The triggers in the chosen files, a layer at a time; of gated layers those of either sign."""
+    """Read the triggers in the chosen files, a layer at a time; in gated layers those of either sign."""
     for layer, keys in enumerate(manifest.model.keys_per_layer):
         found = connection.cursor().execute(_TRIGGERS, [layer, manifest.model.gated]).fetchnumpy()
         file = found["file_id"].astype(np.int64)
@@ -57,21 +57,23 @@ def read_triggers(
 
 
 def token_lines(store: TokenStore, lines: Lines) -> IntArray:
-    """The number of every token's line in the corpus, [tokens]."""
+    """Number of every token's line, counted through the corpus, [tokens]."""
     return lines.called(np.repeat(np.arange(store.n_files), store.lengths), store.lines)
 
 
 def base_rates(store: TokenStore, lines_of_tokens: IntArray, near: BoolArray, files: BoolArray) -> Interval:
-    """The share of tokens with a match near, by language, [languages]: the chance of a hit, with its interval.
+    """Share of tokens near a match, by language, [languages]: the chance of a hit, with its interval.
+
+    Over tokens, not lines: a trigger is a token, so long lines are hit more often by chance too.
 
     Args:
         store: the corpus.
-        lines_of_tokens: as `token_lines` gives them.
+        lines_of_tokens: as returned by `token_lines`.
         near: which lines are near a match, [lines].
-        files: the files that are looked at.
+        files: the chosen files.
     """
     before = np.concatenate([[0], np.cumsum(near[lines_of_tokens], dtype=np.int64)])
     by_file = np.diff(before[store.offsets])
     chosen = np.flatnonzero(files)
-    tongues = store.languages[chosen][:, None] == np.arange(len(store.language_names))
-    return ratio_interval(by_file[chosen, None] * tongues, store.lengths[chosen, None] * tongues)
+    of_language = store.languages[chosen][:, None] == np.arange(len(store.language_names))
+    return ratio_interval(by_file[chosen, None] * of_language, store.lengths[chosen, None] * of_language)

@@ -1,4 +1,4 @@
-"""Each key's own levels: quantiles of its coefficient from the run's histograms, by which firing strongly is told."""
+"""Each key's own levels: quantiles of its coefficient, from the run's histograms."""
 
 import duckdb
 import numpy as np
@@ -9,7 +9,11 @@ from keyscope.contract.manifest import Manifest
 
 FloatArray = npt.NDArray[np.float32]
 SHARES = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
-"""Shares of tokens above the levels between which coefficients count as equal when keys are scored."""
+"""Shares of tokens above the levels used to score keys; coefficients between two levels count as ties.
+
+    Dense at the top, where keys differ: a full ranking of all coefficients would take a sort of the whole corpus per
+    key.
+    """
 
 _HISTOGRAMS = 'SELECT "index", tokens FROM histograms WHERE layer = ? ORDER BY "index"'
 
@@ -17,10 +21,10 @@ _HISTOGRAMS = 'SELECT "index", tokens FROM histograms WHERE layer = ? ORDER BY "
 def key_levels(
     connection: duckdb.DuckDBPyConnection, manifest: Manifest, shares: tuple[float, ...]
 ) -> list[FloatArray]:
-    """For every layer the levels that those shares of the run's sampled tokens are above, [shares, keys].
+    """For every layer the levels with those shares of the run's sampled tokens above them, [shares, keys].
 
-    Within a bin tokens count as spread evenly. Where the layers are gated the sign of a coefficient means nothing, so
-    the levels are those of its absolute value.
+    Tokens count as spread evenly within a bin. In a gated layer the sign of a coefficient carries no meaning, so the
+    levels are of its absolute value.
     """
     return [
         _levels(_histograms(connection, layer, keys, manifest.model.gated), shares, manifest.model.gated)
@@ -29,7 +33,7 @@ def key_levels(
 
 
 def _histograms(connection: duckdb.DuckDBPyConnection, layer: int, keys: int, folded: bool) -> npt.NDArray[np.float64]:
-    """Tokens of all languages per bin, [keys, bins]; folded at zero, bins on one side."""
+    """Tokens of all languages per bin, [keys, bins]; `folded` adds the negative bins to the positive ones."""
     found = connection.cursor().execute(_HISTOGRAMS, [layer]).fetchnumpy()
     counts = np.zeros((keys, bins.N_BINS))
     if len(found["index"]):
@@ -38,9 +42,9 @@ def _histograms(connection: duckdb.DuckDBPyConnection, layer: int, keys: int, fo
 
 
 def _levels(counts: npt.NDArray[np.float64], shares: tuple[float, ...], folded: bool) -> FloatArray:
-    """Where the histograms [keys, bins] have those shares above, [shares, keys]; 0 for a key without any token."""
+    """Levels with those shares of a histogram [keys, bins] above them, [shares, keys]; 0 for an empty histogram."""
     edges = np.array(bins.edges()[bins.HALF :] if folded else bins.edges())
-    # nothing is known of how far the outermost bins reach, so what is in them stands at their inner edge
+    # the outermost bins are open, so nothing can be interpolated in them: their tokens count as at the inner edge
     edges[-1] = edges[-2]
     edges[0] = edges[0] if folded else edges[1]
     totals = counts.sum(axis=1)

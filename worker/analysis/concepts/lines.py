@@ -1,4 +1,4 @@
-"""The lines of all files counted through, and which of them are near a span."""
+"""The lines of all files, numbered through the corpus, and which of them are near a span."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from keyscope.worker.precompute.token_store import TokenStore
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 RADIUS = 2
-"""Lines above and below that count as near, so that with its own line a token looks at five."""
+"""Lines above and below that count as near; with its own line a token sees five."""
 
 
 @dataclass(frozen=True)
@@ -19,25 +19,25 @@ class Lines:
     """A number for every line of the corpus."""
 
     breaks: IntArray
-    """Where the line breaks are in all texts back to back."""
+    """Places of the line breaks in all texts, concatenated."""
     text_offsets: IntArray
     offsets: IntArray
-    """Number of each file's first line, and how many there are in all, [files + 1]."""
+    """Number of each file's first line, then the number of all lines, [files + 1]."""
     named: IntArray
-    """What each file's first line is called in the token store, [files]; not 1 for a piece of a longer file."""
+    """The token store's number of each file's first line, [files]; above 1 for a later piece of a long file."""
 
     def of_bytes(self, files: IntArray, places: IntArray) -> IntArray:
-        """Numbers of the lines that bytes of files stand in."""
+        """Numbers of the lines that hold given bytes of files."""
         before = np.searchsorted(self.breaks, self.text_offsets[files] + places)
         return before - np.searchsorted(self.breaks, self.text_offsets[files]) + self.offsets[files]
 
     def called(self, files: IntArray, lines: npt.ArrayLike) -> IntArray:
-        """Numbers of lines as files and runs call them."""
+        """Convert line numbers within files, as runs store them, to numbers in the corpus."""
         return self.offsets[files] + np.asarray(lines, np.int64) - self.named[files]
 
 
 def lines_of(store: TokenStore) -> Lines:
-    """The lines of a corpus."""
+    """Number the lines of a corpus."""
     breaks = np.flatnonzero(store.texts == ord("\n"))
     counts = np.diff(np.searchsorted(breaks, store.text_offsets)) + 1
     lines = Lines(
@@ -54,7 +54,10 @@ def lines_of(store: TokenStore) -> Lines:
 
 
 def near(lines: Lines, places: Places) -> BoolArray:
-    """Which lines have a span in them or at most `RADIUS` lines off in the same file, [lines]."""
+    """Which lines have a span in them or within `RADIUS` lines in the same file, [lines].
+
+    Marks +1 at the first and -1 after the last line of each span, then sums up: linear in lines and spans.
+    """
     low, high = lines.offsets[places.files], lines.offsets[places.files + 1]
     first = np.maximum(lines.of_bytes(places.files, places.firsts) - RADIUS, low)
     after = np.minimum(lines.of_bytes(places.files, places.ends - 1) + RADIUS + 1, high)

@@ -1,4 +1,4 @@
-"""Where concepts are in the whole corpus, and where shuffled copies of them are: as many spans of the same lengths, anywhere."""
+"""Places of concepts in the corpus, and of their shuffled copies: as many spans of the same lengths, anywhere."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,15 @@ import numpy.typing as npt
 
 from keyscope.contract.concepts import Concept
 from keyscope.contract.patterns import Span
-from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.analysis import Arrays, read_record, record_arrays
 from keyscope.worker.concepts.matching import merged, spans, tokens_in
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-_FILES_BETWEEN_BREATHS = 64
+_FILES_PER_CALL = 64
+"""Files searched between two calls of `advance`."""
 
 
 @dataclass(frozen=True)
@@ -30,26 +31,25 @@ class Places:
 
     @classmethod
     def of(cls, arrays: Arrays) -> "Places":
-        """What `arrays` has given."""
-        return cls(arrays["concepts"], arrays["files"], arrays["firsts"], arrays["ends"])
+        """The inverse of `arrays`."""
+        return read_record(cls, arrays)
 
     def arrays(self) -> Arrays:
-        """To be kept on disk."""
-        return {"concepts": self.concepts, "files": self.files, "firsts": self.firsts, "ends": self.ends}
+        """The spans as part of a step's result."""
+        return record_arrays(self)
 
     def concept(self, number: int) -> "Places":
-        """The spans of one concept."""
         first, last = np.searchsorted(self.concepts, [number, number + 1])
         return Places(*(array[first:last] for array in (self.concepts, self.files, self.firsts, self.ends)))
 
     def in_file(self, file: int) -> list[Span]:
-        """The spans in a file; to be asked of one concept's alone."""
+        """The spans in a file; only valid for the places of a single concept, where files ascend."""
         first, last = np.searchsorted(self.files, [file, file + 1])
         return list(zip(self.firsts[first:last].tolist(), self.ends[first:last].tolist(), strict=True))
 
 
 def find(store: TokenStore, concepts: Sequence[Concept], advance: Advance) -> Places:
-    """Every span of every concept in every file; a concept has its place in the sequence for a number."""
+    """Find every span of every concept in every file; concepts are numbered by their place in the sequence."""
     rows: list[tuple[int, int, int, int]] = []
     for file in range(store.n_files):
         language = store.language_names[store.languages[file]]
@@ -57,20 +57,22 @@ def find(store: TokenStore, concepts: Sequence[Concept], advance: Advance) -> Pl
         text = store.text(file) if wanted else b""
         for number, concept in wanted:
             rows += ((number, file, first, end) for first, end in spans(concept, text, language))
-        if file % _FILES_BETWEEN_BREATHS == 0:
+        if file % _FILES_PER_CALL == 0:
             advance(0)
     return _places(rows)
 
 
 def shuffle(store: TokenStore, found: Places, n_concepts: int, files: BoolArray, seed: int) -> Places:
-    """For every concept as many spans of the same lengths, each anywhere in the chosen files of its language.
+    """Scatter as many spans of the same lengths for every concept, anywhere in the chosen files of each language.
+
+    The control of the whole analysis: a copy has a concept's sizes and languages, and no meaning.
 
     Args:
         store: the corpus.
-        found: what is to be shuffled.
-        n_concepts: how many concepts it has.
+        found: the places to shuffle.
+        n_concepts: number of concepts.
         files: the files that spans are taken from and put into, [files].
-        seed: of the places.
+        seed: seed of the places.
     """
     sizes = np.diff(store.text_offsets)
     rows: list[tuple[int, int, int, int]] = []
@@ -85,7 +87,7 @@ def shuffle(store: TokenStore, found: Places, n_concepts: int, files: BoolArray,
 
 
 def both(found: Places, shuffled: Places, n_concepts: int) -> Places:
-    """Concepts and their shuffled copies together; the copies' numbers follow those of the concepts."""
+    """Join concepts and their shuffled copies; the copies are numbered after the concepts."""
     return Places(
         np.concatenate([found.concepts, shuffled.concepts + n_concepts]),
         np.concatenate([found.files, shuffled.files]),
@@ -95,7 +97,7 @@ def both(found: Places, shuffled: Places, n_concepts: int) -> Places:
 
 
 def token_table(store: TokenStore, places: Places, n_concepts: int, files: range) -> BoolArray:
-    """Which tokens of some files are of which concept, [tokens of the files, concepts]."""
+    """Which tokens of some files belong to which concept, [tokens of the files, concepts]."""
     base = int(store.offsets[files.start])
     table = np.zeros((int(store.offsets[files.stop]) - base, n_concepts), dtype=bool)
     for number in range(n_concepts):
@@ -110,7 +112,7 @@ def token_table(store: TokenStore, places: Places, n_concepts: int, files: range
 def _scattered(
     random: np.random.Generator, number: int, files: IntArray, sizes: IntArray, lengths: IntArray
 ) -> Iterator[tuple[int, int, int, int]]:
-    """Spans of these lengths, each put where it fits, every byte of the files as likely as any other."""
+    """Spans of these lengths at random bytes of the files, all equally likely, moved to fit into their file."""
     if not len(lengths):
         return
     ends = np.cumsum(sizes)

@@ -1,4 +1,4 @@
-"""The tables of an analysis of concepts, from the census, the counts and the stored triggers."""
+"""The rows of an analysis of concepts, from the census, the counts and the stored triggers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,18 +34,18 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 _DEVIATIONS = 1.96
-"""Standard deviations on either side that hold 95 % of a bell curve."""
+"""Standard deviations on either side that hold 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True)
 class TriggerScores:
-    """What the triggers say of every key about one concept or its shuffled copy; arrays are [keys] unless said otherwise."""
+    """Every key's triggers scored for one concept or its shuffled copy; arrays are [keys] unless noted."""
 
     trials: IntArray
     hits: IntArray
     chance: FloatArray
     chance_low: FloatArray
-    """The same at the lower ends of the base rates."""
+    """`chance` at the lower ends of the base rates."""
     chance_high: FloatArray
     expected_hits: FloatArray
     """[estimate and ends, keys]"""
@@ -58,10 +58,10 @@ class TriggerScores:
 
 
 class HitCounts(NamedTuple):
-    """Triggers in the files that keys are picked on."""
+    """Counts of triggers in the files that keys are picked on."""
 
     hits: IntArray
-    """With a match near, [concepts and copies, keys]; a file in a language without pattern has none."""
+    """Near a match, [concepts and copies, keys]; never in a language without a pattern."""
     trials: IntArray
     """All of them, [keys, languages]."""
     hits_by_file: npt.NDArray[np.int32]
@@ -71,7 +71,7 @@ class HitCounts(NamedTuple):
 
 
 class Found:
-    """Everything that was counted, put together."""
+    """Everything counted by the steps, added up."""
 
     def __init__(
         self,
@@ -91,12 +91,11 @@ class Found:
         self.of_concepts: IntArray | None = None
         """[levels, keys, concepts and copies]"""
         self.of_all: dict[str, IntArray] = {}
-        """By language [levels, keys]."""
+        """By language, [levels, keys]."""
         self.gifts = np.zeros((self.n, int(self.first_keys[-1])))
         self.gift_sites = np.zeros(self.n, dtype=np.int64)
 
     def add(self, step: Step, result: Arrays) -> None:
-        """Add the counts of a step."""
         counts = np.asarray(result["counts"], dtype=np.int64)
         language = self.store.language_names[self.store.languages[step.files[0]]]
         self.of_concepts = counts[..., :-1] + (0 if self.of_concepts is None else self.of_concepts)
@@ -104,37 +103,37 @@ class Found:
         self.gifts += result["gifts"]
         self.gift_sites += result["gift_sites"]
 
-    def spoken(self, number: int) -> BoolArray:
-        """Languages that a concept, or the one it is a copy of, has a pattern for, [languages]."""
+    def covered(self, number: int) -> BoolArray:
+        """Languages for which a concept, or the original of a copy, has a pattern, [languages]."""
         patterns = self.concepts[number % self.n].patterns
         return np.array([language in patterns for language in self.store.language_names])
 
     def files(self, number: int) -> BoolArray:
-        """Files of these languages, [files]."""
-        inside: BoolArray = self.spoken(number)[self.store.languages]
+        """Files in these languages, [files]."""
+        inside: BoolArray = self.covered(number)[self.store.languages]
         return inside
 
     def counts(self, number: int) -> Counts:
-        """Tokens above the levels for a concept or a copy, in its languages."""
+        """Tokens above the levels for a concept or a copy, counted in its languages only."""
         chosen = self.files(number) & self.picking
-        spoken = [name for name, yes in zip(self.store.language_names, self.spoken(number), strict=True) if yes]
+        covered = [name for name, yes in zip(self.store.language_names, self.covered(number), strict=True) if yes]
         assert self.of_concepts is not None
         return Counts(
             of_concept=self.of_concepts[..., number],
-            of_all=np.sum([self.of_all[name] for name in spoken if name in self.of_all], axis=0),
+            of_all=np.sum([self.of_all[name] for name in covered if name in self.of_all], axis=0),
             concept_tokens=int(self.census["tokens"][number, chosen].sum()),
             tokens=int(self.store.lengths[chosen].sum()),
         )
 
     def trigger_scores(self) -> Iterator[tuple[FloatArray, TriggerScores]]:
-        """For every concept and then every copy its base rates, [estimate and ends, languages], and its trigger scores."""
+        """Base rates [estimate and ends, languages] and trigger scores of every concept, then of every copy."""
         lines = lines_of(self.store)
         close = [near(lines, self.places.concept(number)) for number in range(2 * self.n)]
         counted = self._count_hits(lines, close)
         on_lines = token_lines(self.store, lines)
         for number in range(2 * self.n):
             rates = np.stack(base_rates(self.store, on_lines, close[number], self.picking))
-            # in a language of too few files for an interval the chance line is the estimate's alone
+            # a language with too few files for an interval contributes its estimate alone
             rates = np.where(np.isnan(rates), rates[0], rates)
             yield rates, self._against_chance(number, counted, rates)
 
@@ -157,9 +156,10 @@ class Found:
         return HitCounts(hits, trials, hits_by_file, trials_by_file)
 
     def _against_chance(self, number: int, counted: HitCounts, rates: FloatArray) -> TriggerScores:
-        spoken, hits = self.spoken(number), counted.hits[number]
-        estimate, low, high = np.nan_to_num(rates[:, spoken])
-        trials = counted.trials[:, spoken]
+        covered, hits = self.covered(number), counted.hits[number]
+        estimate, low, high = np.nan_to_num(rates[:, covered])
+        trials = counted.trials[:, covered]
+        # keys with equal numbers of trials share their distribution, and there are few different ones
         cases, which = np.unique(trials, axis=0, return_inverse=True)
         log_p = log_tail(cases, estimate)[which.ravel(), hits]
         log_q = benjamini_hochberg(log_p)
@@ -169,7 +169,7 @@ class Found:
             chance=any_hit(trials, estimate),
             chance_low=any_hit(trials, low),
             chance_high=any_hit(trials, high),
-            expected_hits=np.nan_to_num(rates[:, spoken]) @ trials.T,
+            expected_hits=np.nan_to_num(rates[:, covered]) @ trials.T,
             log_p=log_p,
             significant=(log_q <= np.log(self.settings.alpha)) & (hits > 0),
             log_q=log_q,
@@ -179,7 +179,7 @@ class Found:
 
 
 def write_rows(connection: duckdb.DuckDBPyConnection, found: Found) -> None:
-    """Write every table of the kind."""
+    """Write all tables."""
     for number, (rates, scores) in enumerate(found.trigger_scores()):
         counts = found.counts(number)
         areas = auroc(counts)
@@ -194,7 +194,7 @@ def write_rows(connection: duckdb.DuckDBPyConnection, found: Found) -> None:
 
 def _concept_row(found: Found, number: int) -> Columns:
     concept, store = found.concepts[number], found.store
-    spoken, sites = found.files(number), found.census["sites"][number]
+    covered, sites = found.files(number), found.census["sites"][number]
     windows = found.census["windows"]
     values: dict[str, object] = {
         "concept": concept.part,
@@ -204,7 +204,7 @@ def _concept_row(found: Found, number: int) -> Columns:
         "definition": concept.model_dump_json(exclude_none=True),
         "alpha": found.settings.alpha,
         "sites": int(sites[found.picking].sum()),
-        "held_out_files": int((spoken & ~found.picking).sum()),
+        "held_out_files": int((covered & ~found.picking).sum()),
         "held_out_sites": int(sites[~found.picking].sum()),
         "causal_windows": int((windows[:, 0] == number).sum()),
         "causal_sites": int(found.gift_sites[number]),
@@ -214,25 +214,25 @@ def _concept_row(found: Found, number: int) -> Columns:
 
 
 def _language_rows(found: Found, number: int, rates: FloatArray) -> Columns:
-    store, spoken = found.store, np.flatnonzero(found.spoken(number))
+    store, covered = found.store, np.flatnonzero(found.covered(number))
     mine = found.places.concept(number)
     matches = np.bincount(mine.files, minlength=store.n_files)
     tokens = found.census["tokens"][number]
 
     def sums(values: npt.NDArray[np.generic]) -> IntArray:
-        return np.array([values[found.picking & (store.languages == code)].sum() for code in spoken], dtype=np.int64)
+        return np.array([values[found.picking & (store.languages == code)].sum() for code in covered], dtype=np.int64)
 
     return {
-        "concept": np.array([found.concepts[number].part] * len(spoken)),
-        "language": np.array([store.language_names[code] for code in spoken]),
+        "concept": np.array([found.concepts[number].part] * len(covered)),
+        "language": np.array([store.language_names[code] for code in covered]),
         "files": sums(np.ones(store.n_files, dtype=np.int64)),
         "files_with": sums(matches > 0),
         "matches": sums(matches),
         "tokens": sums(store.lengths),
         "concept_tokens": sums(tokens),
-        "base_rate": rates[0, spoken],
-        "base_rate_low": rates[1, spoken],
-        "base_rate_high": rates[2, spoken],
+        "base_rate": rates[0, covered],
+        "base_rate_low": rates[1, covered],
+        "base_rate_high": rates[2, covered],
     }
 
 
@@ -263,7 +263,7 @@ def _key_rows(found: Found, number: int, scores: TriggerScores, counts: Counts, 
 
 
 def _kept(rows: Columns, keep: int) -> Columns:
-    """The keys that some picker puts among its first."""
+    """The keys that at least one picker ranks among its first."""
     ranks = np.stack([rows[f"rank_{picker}"] for picker in PICKERS])
     chosen = (np.nan_to_num(ranks, nan=np.inf) <= keep).any(axis=0)
     return {name: column[chosen] for name, column in rows.items()}
@@ -277,7 +277,7 @@ def _layer_rows(found: Found, number: int, scores: TriggerScores, areas: FloatAr
         sums: FloatArray = np.add.reduceat(values.astype(np.float64), starts)
         return sums
 
-    # keys are taken for independent of each other: what they share makes the true spread wider
+    # a sum of independent Bernoulli variables; keys share triggers, so the true spread is somewhat wider
     spread = _DEVIATIONS * np.sqrt(by_layer(scores.chance * (1 - scores.chance)))
     with np.errstate(invalid="ignore"):
         chance_share = np.stack([by_layer(hits) for hits in scores.expected_hits]) / by_layer(scores.trials)

@@ -1,4 +1,4 @@
-"""How well keys tell a concept's tokens from others, from counts at a few levels; and the order each picker puts them in."""
+"""How well keys separate a concept's tokens from others, from counts at a few levels; and the pickers' orders."""
 
 from dataclasses import dataclass
 
@@ -13,20 +13,21 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Counts:
-    """Tokens above every level of every key."""
+    """Numbers of tokens above every level of every key."""
 
     of_concept: IntArray
-    """[levels, keys]; levels ascending in how few tokens are above them."""
+    """[levels, keys], tokens of the concept; levels ascend, so counts fall."""
     of_all: IntArray
-    """[levels, keys]"""
+    """[levels, keys], all tokens."""
     concept_tokens: int
     tokens: int
 
 
 def auroc(counts: Counts) -> FloatArray:
-    """The area under each key's ROC through its levels, [keys]; tokens between two levels are ties, which count half.
+    """Area under each key's ROC curve through its levels, [keys]; NaN if all tokens or none belong to the concept.
 
-    NaN where all tokens or none are of the concept.
+    The trapezoid rule is the Mann-Whitney statistic with ties counted half (Hanley and McNeil 1982), tokens between two
+    levels being ties. More levels would change the area only by how tokens within a bin are ordered.
     """
     others = counts.tokens - counts.concept_tokens
     if not counts.concept_tokens or not others:
@@ -38,7 +39,7 @@ def auroc(counts: Counts) -> FloatArray:
 
 
 def detection(counts: Counts, level: int) -> dict[str, npt.NDArray[np.generic]]:
-    """Precision, recall, lift, F1 and log odds of being above one level, each [keys]; NaN where it is not defined."""
+    """Precision, recall, lift, F1 and log odds of firing above one level, each [keys]; NaN where undefined."""
     both, strong = counts.of_concept[level].astype(np.float64), counts.of_all[level].astype(np.float64)
     precision, recall = _over(both, strong), _over(both, np.float64(counts.concept_tokens))
     share = counts.concept_tokens / counts.tokens if counts.tokens else 0.0
@@ -54,12 +55,15 @@ def detection(counts: Counts, level: int) -> dict[str, npt.NDArray[np.generic]]:
 
 
 def lots(n_keys: int, seed: int) -> npt.NDArray[np.uint64]:
-    """A number for every key, by which those that are alike otherwise are put in order, [keys]."""
+    """A random number for every key, to break ties, [keys].
+
+    Ties broken by index would favour the lower layers.
+    """
     return mix(np.arange(n_keys, dtype=np.uint64) + np.uint64(seed + 1) * np.uint64(0x1_0000_0000))
 
 
 def rank(scores: FloatArray, eligible: npt.NDArray[np.bool_], lot: npt.NDArray[np.uint64]) -> FloatArray:
-    """Places from 1 by falling score, equal ones by lot, [keys]; NaN for keys that are not eligible."""
+    """Ranks from 1 by descending score, ties by lot, [keys]; NaN for keys that are not eligible."""
     places = np.full(len(scores), np.nan)
     chosen = np.flatnonzero(eligible & ~np.isnan(scores))
     order = chosen[np.lexsort((lot[chosen], -scores[chosen]))]
@@ -68,7 +72,7 @@ def rank(scores: FloatArray, eligible: npt.NDArray[np.bool_], lot: npt.NDArray[n
 
 
 def _curve(shares: FloatArray) -> FloatArray:
-    """Shares above the levels, from all tokens down to none, [levels + 2, keys]."""
+    """Shares above the levels, completed by 1 (below all) and 0 (above all), [levels + 2, keys]."""
     ends = np.ones((1, shares.shape[1]))
     return np.concatenate([ends, shares, 0 * ends])
 
@@ -79,7 +83,10 @@ def _over(above: FloatArray, below: FloatArray | np.float64) -> FloatArray:
 
 
 def _log_odds_z(both: FloatArray, strong: FloatArray, concept_tokens: int, tokens: int) -> FloatArray:
-    """The log odds ratio over its standard error, a half added to every cell (Haldane and Anscombe)."""
+    """The log odds ratio over its standard error, [keys].
+
+    A half is added to every cell (Haldane 1956, Anscombe 1956): without it one empty cell makes the ratio infinite.
+    """
     cells = (
         both + 0.5,
         strong - both + 0.5,

@@ -1,4 +1,4 @@
-"""What decides the rows of an analysis of concepts."""
+"""Settings of an analysis of concepts."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -16,46 +16,46 @@ def _names(value: Any) -> Any:
 
 
 def _defined(value: Any) -> Any:
-    """A definition may come as JSON text, from a command line, or as its fields."""
+    """Accept a definition as JSON text, from a command line, or as its fields."""
     if isinstance(value, str):
         return Concept.model_validate_json(value)
     return value if value is None or isinstance(value, Concept) else define(value)
 
 
 class ConceptSettings(Settings):
-    """Which concepts, and how their keys are looked for."""
+    """Which concepts to look for, and how their keys are found."""
 
     names: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
-    """Of those that are shipped; all of them where none is named, unless there is a definition."""
+    """Names of shipped concepts; all of them if none is named and there is no definition."""
     concept: str = ""
-    """The concept of the definition, as results bear it; need not be said."""
+    """Name of the defined concept as it appears in results; follows from the definition if left out."""
     definition: Annotated[Concept | None, BeforeValidator(_defined)] = None
-    """A concept of one's own, computed alone."""
+    """A concept of your own, computed alone."""
     quantile: float = Field(0.99, gt=0, lt=1)
     """A key fires strongly above this quantile of its own coefficients, and above 0."""
     alpha: float = Field(0.05, gt=0, lt=1)
-    """False discovery rate at which keys count as significant."""
+    """False discovery rate up to which keys count as significant."""
     causal_windows: int = Field(32, ge=0)
-    """Windows with each concept that are run back for what keys give to it."""
+    """Windows per concept to run back for the causal scores."""
     keep: int = Field(2000, ge=1)
-    """Keys kept by each picker."""
+    """Keys kept per picker."""
     seed: Seed = 0
 
     @model_validator(mode="before")
     @classmethod
     def _named(cls, values: Any) -> Any:
-        """The concept's name follows from its definition, whoever says it."""
+        """Fill in the concept's name from its definition, and refuse another name."""
         if not isinstance(values, Mapping) or not values.get("definition"):
             return values
         definition = _defined(values["definition"])
         if values.get("concept") not in (None, "", definition.name, definition.part):
-            raise ValueError(f"the definition is of {definition.part}, not of {values['concept']}")
+            raise ValueError(f"the definition is of {definition.part}, not of {values['concept']}: leave out the name")
         return {**values, "definition": definition, "concept": definition.part}
 
     @model_validator(mode="after")
     def _check(self) -> "ConceptSettings":
         if self.concept and self.definition is None:
-            raise ValueError(f"{self.concept} needs its definition: shipped concepts are asked for by names")
+            raise ValueError(f"{self.concept} needs its definition; ask for shipped concepts with names=")
         unknown = [name for name in self.names if name not in _SHIPPED]
         if unknown:
             raise ValueError(f"{unknown[0]} is not shipped: choose from {', '.join(_SHIPPED)}")
@@ -66,12 +66,11 @@ class ConceptSettings(Settings):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def definitions(self) -> tuple[str, ...]:
-        """The concepts with the start of their definitions' sha256: another definition is another setting."""
+        """The concepts with the start of their definitions' sha256, so a changed definition is a changed setting."""
         return tuple(concept.part for concept in self.concepts)
 
     @property
     def concepts(self) -> tuple[Concept, ...]:
-        """The concepts asked for."""
         if self.definition is not None:
             return (self.definition,)
         return tuple(_SHIPPED[name] for name in self.names or _SHIPPED)

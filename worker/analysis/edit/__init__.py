@@ -1,4 +1,4 @@
-"""What masking a concept's keys does to the concept and to everything else, beside masks of other keys."""
+"""What masking a concept's keys does to the concept and to everything else, compared with masks of other keys."""
 
 from keyscope.worker.analysis.edit.analysis import make
 

@@ -1,4 +1,4 @@
-"""The kind `edit`: choose keys and controls, see where the keys live on the concept, then mask one after another."""
+"""The kind `edit`: choose keys and controls, read the keys' range on the concept, then measure under every mask."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -22,17 +22,17 @@ from keyscope.worker.progress import Advance
 KEYS, RANGE = "keys", "range"
 WINDOWS_PER_STEP = 32
 RANGE_SHARE = 4
-"""The range of the keys' coefficients is taken from so much less than is measured on."""
+"""Factor by which fewer tokens are read for the range of coefficients than for the measurement."""
 
 
 def make(settings: Mapping[str, Any]) -> Analysis:
-    """The edit with these settings, a part of its own."""
+    """Build the edit with these settings; every edit is a part of its own."""
     chosen = EditSettings.model_validate(settings)
     return EditAnalysis(chosen, chosen.part)
 
 
 class EditAnalysis(Analysis):
-    """What masking a concept's keys does."""
+    """The effects of masking a concept's keys."""
 
     kind = "edit"
     settings: EditSettings
@@ -42,14 +42,14 @@ class EditAnalysis(Analysis):
         self._chosen: tuple[Chosen, Chosen] | None = None
 
     def steps(self, subject: Subject) -> Sequence[Step]:
-        """The choice of keys, their range on the concept, then the windows, some a step."""
+        """Choose the keys, read their range on the concept, then measure some windows per step."""
         picking, held_out = self._windows(subject)
         steps = [Step(KEYS, (), 0), _step(RANGE, picking.with_concept)]
         steps += [_step(name, windows) for name, windows in _in_steps(held_out)]
         return steps
 
     def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
-        """The keys, their range, or the sums over a step's windows under every condition."""
+        """Choose the keys, read their range, or sum over a step's windows under every condition."""
         if step.name == KEYS:
             return self._choose_keys(subject)
         chosen = done[KEYS]
@@ -63,7 +63,6 @@ class EditAnalysis(Analysis):
         return measure(subject, cells, windows, self._conditions(chosen, done[RANGE]), advance)
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
-        """Write all tables."""
         chosen = results[KEYS]
         names = [name for name in results if name not in (KEYS, RANGE)]
         _, held_out = self._windows(subject)
@@ -83,7 +82,10 @@ class EditAnalysis(Analysis):
         write_rows(subject, connection, measured)
 
     def _windows(self, subject: Subject) -> tuple[Chosen, Chosen]:
-        """Windows of files that keys are picked on, and of files that are held out."""
+        """Windows of the files that keys are picked on, and of those held out.
+
+        Keys chosen on the files they are then measured on would look better than they are.
+        """
         if self._chosen is None:
             concept, _ = choice.read_concepts(subject.connection, self.settings.concept)
             check(concept, subject.store.language_names)
@@ -107,7 +109,7 @@ class EditAnalysis(Analysis):
             "main": np.array(ranking.main),
             "random": choice.random_controls(table, main, settings.draws, settings.seed),
             "matched": choice.matched_controls(table, main, settings.draws, settings.seed),
-            # the others as they were when the edit began: what is counted apart must not change in the middle
+            # the concepts as they are now: more may be computed before this edit resumes, but its cells must stay
             "concepts": np.array([each.model_dump_json() for each in (concept, *others)]),
         }
 

@@ -1,4 +1,4 @@
-"""What is masked one after another: nothing, growing doses, the main dose within a range, and other keys instead."""
+"""The conditions measured one after another: no mask, growing doses, the main dose within a range, control keys."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.taps import Change
 
 Range = tuple[FloatArray, FloatArray]
-"""Least and greatest coefficient of each masked key that is still scaled."""
+"""Lowest and highest coefficient of each masked key that is still scaled."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing that is done to the model."""
+    """One intervention on the model."""
 
     role: str
     """baseline, dose, range, random or matched."""
@@ -30,7 +30,7 @@ class Condition:
     within: Range | None = None
 
     def changes(self, model: CodeModel) -> Mapping[int, Change]:
-        """What it does to the coefficients of each layer."""
+        """The change to the coefficients of each layer it touches."""
         first = model.first_keys
         layers = np.searchsorted(first, self.keys, side="right") - 1
         return {int(layer): self._change(model, int(layer), layers == layer) for layer in np.unique(layers)}
@@ -39,7 +39,7 @@ class Condition:
         indices = torch.from_numpy(self.keys[here] - model.first_keys[layer]).to(model.device)
 
         def spread(values: FloatArray, elsewhere: float) -> Tensor:
-            """One number for each key of the layer."""
+            """Spread the masked keys' numbers over all keys of the layer, in the model's type: no cast per pass."""
             table = torch.full((model.layers[layer].n_keys,), elsewhere, dtype=model.dtype, device=model.device)
             table[indices] = torch.from_numpy(values[here]).to(table)
             return table
@@ -61,15 +61,15 @@ def conditions(
     within: Range,
     controls: Mapping[str, IntArray],
 ) -> list[Condition]:
-    """All of an edit, the baseline first.
+    """All conditions of an edit, the baseline first.
 
     Args:
-        keys: the ranking.
-        factors: of its keys.
-        doses: how many of the first keys are masked.
-        main: the dose that is repeated within a range and with other keys.
+        keys: the ranked keys.
+        factors: their factors.
+        doses: numbers of first keys to mask.
+        main: the dose that is repeated within a range and with control keys.
         within: that range.
-        controls: by kind the keys masked instead, [draws, main].
+        controls: by kind, the keys masked instead, [draws, main].
     """
     nothing = np.zeros(0, dtype=np.int64)
     all_conditions = [Condition("baseline", nothing, np.zeros(0))]

@@ -1,24 +1,24 @@
-"""Why an edit cannot be measured."""
+"""Errors of measuring an edit."""
 
 from keyscope.contract.errors import KeyscopeError
 
 
 class ConceptNotComputed(KeyscopeError):
-    """The keys of a concept are not known yet."""
+    """The keys of the concept have not been computed."""
 
     code = "concept_not_computed"
     status = 409
 
 
 class NothingToMask(KeyscopeError):
-    """No key of a concept passes the picker's rule."""
+    """The picker finds no key of the concept, or leaves none for a control."""
 
     code = "nothing_to_mask"
     status = 409
 
 
 class NothingToMeasure(KeyscopeError):
-    """The held-out files have no place of the concept, or none without it."""
+    """The files have no window with the concept, or none without it."""
 
     code = "nothing_to_measure"
     status = 409

@@ -1,4 +1,4 @@
-"""Which keys an edit masks, dose by dose, and which others are masked for comparison."""
+"""The keys an edit masks, dose by dose, and the control keys."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from keyscope.worker.model.keys import check_key
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 NEAREST = 10
-"""A matched control is drawn from so many keys of the same layer that are most like the masked one."""
+"""Size of the pool of most similar keys a matched control is drawn from."""
 
 
 @dataclass(frozen=True)
 class KeyTable:
-    """Every key of the model, counted through all layers."""
+    """Every key of the model, numbered through all layers."""
 
     layers: IntArray
     indices: IntArray
@@ -35,35 +35,35 @@ class KeyTable:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The keys to mask, the first ones first."""
+    """The keys to mask, in order."""
 
     keys: IntArray
-    """Their numbers."""
+    """Their numbers, counted through all layers."""
     factors: FloatArray
     doses: tuple[int, ...]
-    """How many of the first keys are masked, ascending."""
+    """Numbers of first keys to mask, ascending."""
     main: int
-    """The dose everything is held against."""
+    """The dose that controls and contrasts refer to."""
 
 
 def read_concepts(connection: duckdb.DuckDBPyConnection, wanted: str) -> tuple[Concept, list[Concept]]:
-    """The concept an edit is about, and all others whose keys are known.
+    """The concept of an edit, and all others whose keys have been computed.
 
     Raises:
-        ConceptNotComputed: the concept's keys are not.
+        ConceptNotComputed: the concept's keys have not.
     """
     rows = connection.execute("SELECT concept, definition FROM concepts ORDER BY concept").fetchall()
     known = {name: Concept.model_validate_json(definition) for name, definition in rows}
     if wanted not in known:
         raise ConceptNotComputed(
-            f"the keys of {wanted} are not known, those of {', '.join(known) or 'no concept'} are: "
+            f"the keys of {wanted} have not been computed, only those of {', '.join(known) or 'no concept'}: "
             "compute them with `keyscope analyse RUN concepts`"
         )
     return known.pop(wanted), list(known.values())
 
 
 def read_keys(subject: Subject) -> KeyTable:
-    """Every key with what controls are matched on."""
+    """Read every key with the statistics that controls are matched on."""
     query = 'SELECT layer, "index", firing_rate, norm_value FROM keys ORDER BY layer, "index"'
     columns = subject.connection.execute(query).fetchnumpy()
     return KeyTable(
@@ -75,25 +75,25 @@ def read_keys(subject: Subject) -> KeyTable:
 
 
 def rank(subject: Subject, settings: EditSettings, table: KeyTable) -> Ranking:
-    """The keys of an edit in the order of its picker; a dose is at least one key, and at most all that are ranked.
+    """Rank the keys of an edit by its picker; a dose is at least one key and at most all ranked ones.
 
     Raises:
-        NothingToMask: the picker ranks none.
-        UnknownKey: the model does not have a key of the basket.
+        NothingToMask: the picker ranks no key.
+        UnknownKey: the basket has a key that the model does not have.
     """
     first = subject.model.first_keys
     if settings.picker == BASKET:
         for mask in settings.masks:
             check_key(subject.model.facts, mask.key)
         keys = np.array([first[mask.key.layer] + mask.key.index for mask in settings.masks])
-        factors = np.array([mask.factor for mask in settings.masks])
+        factors = np.array([mask.operation.factor for mask in settings.masks])
         return Ranking(keys, factors, (len(keys),), len(keys))
     most = _dose(settings.shares[-1], len(table))
     column = f"rank_{settings.picker}"
     query = f'SELECT layer, "index" FROM concept_keys WHERE concept = ? AND {column} <= ? ORDER BY {column}'  # noqa: S608 - one of ours
     rows = subject.connection.execute(query, [settings.concept, most]).fetchall()
     if not rows:
-        raise NothingToMask(f"the picker {settings.picker} finds no key of {settings.concept}: choose another")
+        raise NothingToMask(f"the picker {settings.picker} finds no key of {settings.concept}: choose another picker")
     keys = np.array([first[layer] + index for layer, index in rows])
     doses = sorted({min(_dose(share, len(table)), len(keys)) for share in settings.shares})
     main = min(_dose(settings.share, len(table)), len(keys))
@@ -105,7 +105,10 @@ def _dose(share: float, keys: int) -> int:
 
 
 def random_controls(table: KeyTable, masked: IntArray, draws: int, seed: int) -> IntArray:
-    """As many other keys of every layer as are masked there, [draws, masked]; a key's control is in its layer."""
+    """Draw as many unmasked keys of every layer as are masked there, [draws, masked].
+
+    Within the layer, because layers differ in what masking any of their keys does.
+    """
     random = np.random.default_rng([seed, 0])
     drawn = np.empty((draws, len(masked)), dtype=np.int64)
     for mine, others in _by_layer(table, masked):
@@ -115,10 +118,12 @@ def random_controls(table: KeyTable, masked: IntArray, draws: int, seed: int) ->
 
 
 def matched_controls(table: KeyTable, masked: IntArray, draws: int, seed: int) -> IntArray:
-    """For every masked key another one of its layer that fires about as often and writes about as much, [draws, masked].
+    """Draw for every masked key one of its layer that fires about as often and writes about as much, [draws, masked].
 
-    Keys are as far apart as the logarithms of their firing rates and the lengths of their values are, both in standard
-    deviations of the layer. Of the nearest keys that are neither masked nor taken in this draw, one is drawn.
+    The distance is Euclidean in the logarithm of the firing rate and the length of the value, both standardised within
+    the layer. One of the NEAREST keys that are neither masked nor taken in this draw is drawn. Masked keys are visited
+    in random order, since the last ones find the fewest left. Random keys mostly fire rarely: masking them does little,
+    and any edit would look strong beside them.
     """
     random = np.random.default_rng([seed, 1])
     drawn = np.empty((draws, len(masked)), dtype=np.int64)
@@ -128,7 +133,7 @@ def matched_controls(table: KeyTable, masked: IntArray, draws: int, seed: int) -
             taken: set[int] = set()
             for place in random.permutation(len(mine)):
                 free = [number for number in nearest[place] if number not in taken]
-                # with more keys masked than left there is nobody else to take
+                # if more keys are masked than are left, controls repeat
                 chosen = int(random.choice(free[:NEAREST] or nearest[place][:NEAREST]))
                 taken.add(chosen)
                 drawn[draw, mine[place]] = chosen
@@ -136,7 +141,7 @@ def matched_controls(table: KeyTable, masked: IntArray, draws: int, seed: int) -
 
 
 def _by_layer(table: KeyTable, masked: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
-    """For each layer with masked keys their places among these, and the numbers of its other keys."""
+    """For each layer with masked keys, their indices in `masked` and the numbers of the layer's other keys."""
     is_masked = np.zeros(len(table), dtype=bool)
     is_masked[masked] = True
     for layer in np.unique(table.layers[masked]):
@@ -148,7 +153,7 @@ def _by_layer(table: KeyTable, masked: IntArray) -> Iterator[tuple[IntArray, Int
 
 
 def _nearest(table: KeyTable, masked: IntArray, others: IntArray) -> IntArray:
-    """The other keys from the nearest to the farthest, [masked, others]."""
+    """The other keys, nearest first, [masked, others]."""
     everybody = np.concatenate([masked, others])
     features = np.stack([np.log(table.firing_rate + 1e-6), table.norm_value], axis=1)[everybody]
     spread = features.std(axis=0)

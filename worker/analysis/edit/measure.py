@@ -1,4 +1,4 @@
-"""One step's windows under every condition: sums of what was predicted how well, by cell and file."""
+"""One step's windows under every condition: how well each token is predicted, summed by cell and file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,35 +20,38 @@ from keyscope.worker.precompute.windows import Batch, Window, in_batches
 from keyscope.worker.progress import Advance
 
 PROMPTS = 4
-"""Places of a step that are kept to be shown."""
+"""Most places per batch kept as examples."""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The predicted tokens of a batch, each once, and what each counts for; arrays are [places] or [entries]."""
+    """The predicted tokens of a batch, each once, and the cells each counts for; arrays are [places] or [entries].
+
+    A place can count for several cells (a language and all languages, say), so it has several entries.
+    """
 
     flat: IntArray
-    """Where each is predicted from, in [rows * columns]."""
+    """Where each is predicted from, in the flattened batch [rows * columns]."""
     numbers: IntArray
-    """Each one's number in the corpus."""
+    """Number of each token in the corpus."""
     first: IntArray
-    """Number of its window's first token."""
+    """Number of the first token of its window."""
     cells: IntArray
-    """Of each entry its cell …"""
+    """[entries], the cell of each …"""
     files: IntArray
-    """… its file, as a place in the step's list …"""
+    """… its file, as an index into the step's list …"""
     entries: IntArray
-    """… and its place."""
+    """… and the index of its place."""
 
     def sums(self, values: FloatArray, cells: int, files: int) -> FloatArray:
-        """Values of places, [places], summed by what they count for, [cells, files]."""
+        """Sum values of places [places] over the entries, [cells, files]."""
         weights = values[self.entries]
         summed = np.bincount(self.cells * files + self.files, weights, cells * files).astype(np.float64)
         return summed.reshape(cells, files)
 
 
 def targets_of(subject: Subject, cells: Cells, batch: Batch, files: Sequence[int]) -> Targets:
-    """What is predicted in a batch."""
+    """The targets of a batch."""
     store, prefix = subject.store, len(subject.model.facts.bos)
     flat, numbers, first, of_cells, of_files, entries = ([] for _ in range(6))
     count = 0
@@ -69,12 +72,15 @@ def targets_of(subject: Subject, cells: Cells, batch: Batch, files: Sequence[int
 def measure(
     subject: Subject, cells: Cells, windows: Sequence[Window], conditions: Sequence[Condition], advance: Advance
 ) -> Arrays:
-    """Every condition over the same windows.
+    """Measure all conditions over the same windows.
+
+    Every batch runs under all conditions before the next one: differences between conditions are then paired by token,
+    which takes the spread between tokens out of them.
 
     Returns:
-        files [files]; counts [cells, files] and sums [conditions, cells, files, measures]; of the places of the
-        concept that the main dose harms most: prompts [n, 3], the numbers of the token and of its window's first one
-        and whether it was right and is not any more, and prompt_losses [n, 2], before and after.
+        `files` [files]; `counts` [cells, files] and `sums` [conditions, cells, files, measures]; for the places of the
+        concept that the main dose harms most, `prompts` [n, 3], the numbers of the token and of its window's first one
+        and whether it was predicted right before and is not any more, and `prompt_losses` [n, 2], before and after.
     """
     files = sorted({window.file for window in windows})
     shape = len(cells.names), len(files)
@@ -110,7 +116,7 @@ def measure(
 
 @torch.inference_mode()
 def _scores(subject: Subject, batch: Batch, targets: Targets, changes: Mapping[int, Change]) -> FloatArray:
-    """How well every place of a batch is predicted with coefficients changed, [measures, places]."""
+    """Score every place of a batch with coefficients changed, [measures, places]."""
     model = subject.model
     with change_coefficients(model, changes):
         residual = model.run_body(batch.token_ids)
@@ -119,7 +125,7 @@ def _scores(subject: Subject, batch: Batch, targets: Targets, changes: Mapping[i
 
 
 def _harmed(targets: Targets, before: FloatArray, after: FloatArray) -> IntArray:
-    """Places of the concept that lose most, before them those that were right and are not any more."""
+    """Places of the concept that lose most; those that were right and no longer are come first."""
     mine = targets.entries[targets.cells == CONCEPT]
     lost = before[ACCURACY, mine] - after[ACCURACY, mine]
     order = np.lexsort((before[LOSS, mine] - after[LOSS, mine], -lost))
@@ -130,7 +136,10 @@ def _harmed(targets: Targets, before: FloatArray, after: FloatArray) -> IntArray
 def coefficients_on(
     subject: Subject, cells: Cells, windows: Sequence[Window], keys: IntArray, advance: Advance
 ) -> tuple[FloatArray, FloatArray]:
-    """Mean and standard deviation of keys' coefficients where a token of the concept is predicted next, [keys] each."""
+    """Mean and standard deviation of keys' coefficients where a token of the concept comes next, [keys] each.
+
+    By sums and sums of squares in float64: with coefficients of float32 the difference of the two keeps enough digits.
+    """
     first = subject.model.first_keys
     layers = np.searchsorted(first, keys, side="right") - 1
     sums = np.zeros((2, len(keys)))

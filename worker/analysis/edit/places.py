@@ -1,4 +1,4 @@
-"""Where an edit is measured: windows of held-out files with the concept and without it, and what each token counts for."""
+"""Where an edit is measured: windows with the concept and without it, and the cells each token counts for."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,25 +18,26 @@ from keyscope.worker.precompute.windows import Window, mix, window_noise, window
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 MOST_OF_A_FILE = 8
-"""Windows of one file, so that none weighs much more than the others."""
+"""Most windows of one file, so no file weighs much more than the others."""
 CONCEPT, NEAR, GENERAL = 0, 1, 2
-"""Cells: the concept's places, those beside them, and those of windows without it in the concept's languages."""
+"""Cells: places of the concept, other places in the same windows, and places of windows without it in its languages."""
 _SHORTEST = 2
+"""Tokens of a window that predicts anything at all: the first has no context."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Windows to measure on, each kind in an order drawn by lot."""
+    """Windows to measure on, each kind in random order."""
 
     with_concept: tuple[Window, ...]
     without: tuple[Window, ...]
 
 
 def choose(subject: Subject, concept: Concept, held_out: bool, tokens: int, seed: int) -> Chosen:
-    """Windows of files that are held out, or are not: half of the tokens with the concept, half without it.
+    """Choose windows of files that are held out, or are not: half of the tokens with the concept, half without.
 
-    The half without is shared evenly by the run's languages. Files without any match go before windows that only
-    happen to have none.
+    The half without is shared evenly among the run's languages. Files without any match come before windows that merely
+    have none, because the rest of a file with the concept is often related to it.
 
     Raises:
         NothingToMeasure: one of the halves is empty.
@@ -60,9 +61,13 @@ def choose(subject: Subject, concept: Concept, held_out: bool, tokens: int, seed
     chosen = Chosen(tuple(_first(_shuffled(store, found, seed), tokens // 2)), tuple(without))
     where = "held-out files" if held_out else "files to pick keys on"
     if not chosen.with_concept:
-        raise NothingToMeasure(f"the {where} of {subject.path.stem} have no place of {concept.name}")
+        raise NothingToMeasure(
+            f"the {where} of {subject.path.stem} have no match of {concept.name}: choose another concept"
+        )
     if held_out and not chosen.without:
-        raise NothingToMeasure(f"every window of the {where} of {subject.path.stem} has a place of {concept.name}")
+        raise NothingToMeasure(
+            f"every window of the {where} of {subject.path.stem} matches {concept.name}: choose a narrower concept"
+        )
     return chosen
 
 
@@ -79,7 +84,10 @@ def _shuffled(store: TokenStore, windows: Sequence[Window], seed: int) -> list[W
 
 
 def _apart(store: TokenStore, file: int, size: int, mask: BoolArray, seed: int) -> tuple[list[Window], list[Window]]:
-    """Some windows of a file with a place of the concept, and some without a token of it."""
+    """Some windows of a file with a place of the concept, and some without a token of it.
+
+    A window whose only token of the concept is its first is in neither: that token is not predicted, but it is seen.
+    """
     having, lacking = [], []
     for window in windows_of(file, len(mask), size):
         inside = mask[window.start : window.start + window.length]
@@ -94,13 +102,13 @@ def _apart(store: TokenStore, file: int, size: int, mask: BoolArray, seed: int) 
 
 
 def _in_turn(files: Sequence[Sequence[Window]]) -> Iterator[Window]:
-    """The first window of every file, then the second ones, and so on."""
+    """The first window of every file, then every second one, and so on: as many files as the budget allows."""
     for windows in zip_longest(*files):
         yield from (window for window in windows if window is not None)
 
 
 def _first(windows: Sequence[Window], tokens: int) -> list[Window]:
-    """The first windows, until there are so many tokens."""
+    """The first windows that together have at least this many tokens."""
     total, kept = 0, []
     for window in windows:
         if total >= tokens:
@@ -112,16 +120,16 @@ def _first(windows: Sequence[Window], tokens: int) -> list[Window]:
 
 @dataclass(frozen=True)
 class Cells:
-    """What is counted apart, and the concepts that decide it."""
+    """The groups of places that are counted apart, and the concepts that define them."""
 
     concept: Concept
     others: tuple[Concept, ...]
-    """Those that may be harmed as well."""
+    """Other concepts, to see collateral damage."""
     languages: tuple[str, ...]
 
     @property
     def names(self) -> list[tuple[str, str]]:
-        """Group and name of each cell, as tables have them."""
+        """Group and name of each cell, as in the tables."""
         general = [("general", language) for language in self.languages]
         return [
             ("concept", ""),
@@ -132,7 +140,7 @@ class Cells:
         ]
 
     def of_window(self, store: TokenStore, window: Window) -> Iterator[tuple[int, IntArray]]:
-        """Cells that a window has places in, each with their positions in the window, which begin with 1."""
+        """The cells with places in a window, and these places as positions in the window, from 1."""
         code = int(store.languages[window.file])
         language = store.language_names[code]
         inside = slice(window.start, window.start + window.length)

@@ -1,4 +1,4 @@
-"""From sums to the rows of an edit's tables: changes with their intervals, and where the edit stands among controls."""
+"""From sums to the rows of an edit's tables: changes with intervals, and how the edit compares with its controls."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,13 +31,14 @@ from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.rows import Columns, insert
 
 PROMPTS = 5
+"""Examples to store."""
 _HARM = np.array([-1.0, 1.0, 1.0])
-"""Which way each measure goes when predictions become worse."""
+"""Direction in which each measure moves when predictions get worse."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything an edit has found, before any statistics."""
+    """Everything an edit has measured, before any statistics."""
 
     edit: str
     settings: EditSettings
@@ -53,12 +54,12 @@ class Measured:
 
     @cached_property
     def files(self) -> IntArray:
-        """Every file that was measured on."""
+        """Every file that was measured."""
         return np.unique(np.concatenate([part["files"] for part in self.parts]))
 
     @cached_property
     def counts(self) -> FloatArray:
-        """Places, [files, cells]."""
+        """Numbers of places, [files, cells]."""
         total = np.zeros((len(self.files), len(self.cells.names)))
         for part in self.parts:
             total[np.searchsorted(self.files, part["files"])] += part["counts"].T
@@ -66,7 +67,7 @@ class Measured:
 
     @cached_property
     def sums(self) -> FloatArray:
-        """What was measured there under every condition, [conditions, files, cells, measures]."""
+        """Measures summed under every condition, [conditions, files, cells, measures]."""
         shape = len(self.conditions), len(self.files), len(self.cells.names), len(MEASURES)
         total = np.zeros(shape)
         for part in self.parts:
@@ -75,17 +76,17 @@ class Measured:
 
     @cached_property
     def changes(self) -> FloatArray:
-        """The sums less those of the baseline at the same places, of the same shape."""
+        """The sums less those of the baseline at the same places, same shape."""
         changes: FloatArray = self.sums - self.sums[0]
         return changes
 
     @property
     def main(self) -> int:
-        """The main dose, against which everything is held."""
+        """Index of the main dose."""
         return next(number for number, each in enumerate(self.conditions) if each.role == "dose" and each.main)
 
     def of_role(self, role: str) -> list[int]:
-        """The conditions of a role."""
+        """Indices of the conditions with a role."""
         return [number for number, each in enumerate(self.conditions) if each.role == role]
 
 
@@ -162,16 +163,16 @@ def _effects(measured: Measured) -> Iterator[dict[str, Any]]:
     for number in range(len(measured.conditions)):
         levels = _by_place(measured.sums[number].sum(axis=0), places)
         change, low, high = ratio_interval(measured.changes[number], measured.counts)
-        for table in (levels, change, low, high):  # ranks are told as ranks, and their changes as ratios
+        for table in (levels, change, low, high):  # log ranks: levels as geometric means, changes as ratios
             table[:, RANK] = np.exp(table[:, RANK])
         for cell, (group, name) in enumerate(measured.cells.names):
             row = {"condition": number, "group": group, "name": name}
             row |= {"places": int(places[cell]), "files": int(files[cell])}
             for which, measure in enumerate(MEASURES):
-                row[measure] = _told(levels[cell, which])
-                row[f"{measure}_change"] = _told(change[cell, which])
-                row[f"{measure}_low"] = _told(low[cell, which])
-                row[f"{measure}_high"] = _told(high[cell, which])
+                row[measure] = _or_none(levels[cell, which])
+                row[f"{measure}_change"] = _or_none(change[cell, which])
+                row[f"{measure}_low"] = _or_none(low[cell, which])
+                row[f"{measure}_high"] = _or_none(high[cell, which])
             yield row
 
 
@@ -184,6 +185,7 @@ def _controls(measured: Measured) -> Iterator[dict[str, Any]]:
         mine = _by_place(edit.sum(axis=0), places)
         excess, low, high = ratio_interval(edit - others.mean(axis=0), measured.counts)
         mean, deviation = drawn.mean(axis=0), drawn.std(axis=0, ddof=1)
+        # controls that harm at least as much; with one more above and below, p is never 0 (Phipson and Smyth 2010)
         as_bad = (drawn * _HARM >= mine * _HARM).sum(axis=0)
         for cell, (group, name) in enumerate(measured.cells.names):
             if not places[cell]:
@@ -203,8 +205,8 @@ def _controls(measured: Measured) -> Iterator[dict[str, Any]]:
                     "z": float((mine[at] - mean[at]) / deviation[at]) if deviation[at] else None,
                     "p": (1 + int(as_bad[at])) / (1 + len(drawn)),
                     "excess": float(excess[at]),
-                    "excess_low": _told(low[at]),
-                    "excess_high": _told(high[at]),
+                    "excess_low": _or_none(low[at]),
+                    "excess_high": _or_none(high[at]),
                 }
 
 
@@ -221,14 +223,14 @@ def _contrasts(measured: Measured) -> Iterator[dict[str, Any]]:
                     "condition": number,
                     "against": against,
                     "measure": measure,
-                    "difference": _told(found.estimate[which]),
-                    "low": _told(found.low[which]),
-                    "high": _told(found.high[which]),
+                    "difference": _or_none(found.estimate[which]),
+                    "low": _or_none(found.low[which]),
+                    "high": _or_none(found.high[which]),
                 }
 
 
 def _prompts(subject: Subject, measured: Measured) -> Iterator[dict[str, Any]]:
-    """Places that lose most, those first that were right before; one a file."""
+    """The places that lose most, at most one per file; those that were right before come first."""
     store = subject.store
     places = np.concatenate([part["prompts"] for part in measured.parts])
     losses = np.concatenate([part["prompt_losses"] for part in measured.parts])
@@ -257,10 +259,10 @@ def _prompts(subject: Subject, measured: Measured) -> Iterator[dict[str, Any]]:
 
 
 def _by_place(sums: FloatArray, places: FloatArray) -> FloatArray:
-    """Sums over all files divided by how many places there are, [… cells, measures]; NaN where there is none."""
+    """Sums over all files divided by the number of places, [… cells, measures]; NaN without places."""
     divisor = np.where(places > 0, places, np.nan)
     return np.asarray(sums / divisor[:, None])
 
 
-def _told(value: float) -> float | None:
+def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)

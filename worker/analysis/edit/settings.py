@@ -1,4 +1,4 @@
-"""What decides the rows of an edit."""
+"""Settings of an edit."""
 
 import hashlib
 import json
@@ -23,46 +23,46 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class EditSettings(Settings):
-    """Which keys are masked, and how much is measured."""
+    """Which keys are masked, and on how many tokens the effect is measured."""
 
     concept: Annotated[str, AfterValidator(lambda name: _PARTS.get(name, name))]
-    """A shipped concept by its name; any by its name and the start of its definition's sha256, as its results bear it."""
+    """A shipped concept by name; any other by name and the start of its definition's sha256, as in its results."""
     picker: Literal["any_hit", "fdr", "auroc", "causal", "basket"] = "causal"
-    """The ranking of the concept's keys whose first ones are masked; basket masks the basket."""
+    """The ranking whose first keys are masked; basket masks the keys in `basket`."""
     basket: Annotated[str, AfterValidator(lambda text: format_basket(parse_basket(text)))] = ""
     """Keys and factors, such as L5.K312:0,L6.K41:0.5."""
     share: Share = 0.01
-    """Share of all keys that is masked at the main dose, against which everything is held."""
+    """Share of all keys masked at the main dose, which controls and contrasts refer to."""
     doses: Annotated[tuple[Share, ...], BeforeValidator(_numbers)] = (0.001, 0.005, 0.01, 0.02, 0.05)
-    """Shares of all keys that are masked one after another."""
+    """Shares of all keys masked one after another."""
     factor: float = Field(0.0, ge=-100, le=100, allow_inf_nan=False)
-    """What their coefficients are multiplied by."""
+    """Factor on the masked coefficients; 0 removes the keys."""
     draws: int = Field(20, ge=2, le=1000)
     """Draws of each kind of control."""
     tokens: int = Field(30_000, ge=1000)
-    """Tokens that are measured on: half of them in windows with the concept, half in windows without it."""
+    """Tokens to measure on: half in windows with the concept, half in windows without it."""
     tau: float = Field(2.0, gt=0, allow_inf_nan=False)
-    """Standard deviations around its mean on the concept within which range masking scales a coefficient."""
+    """Standard deviations around its mean on the concept within which range masking changes a coefficient."""
     seed: Seed = 0
 
     @model_validator(mode="after")
     def _check(self) -> "EditSettings":
         if (self.picker == BASKET) != bool(self.basket):
-            raise ValueError("the picker basket and a basket of keys come together")
+            raise ValueError("give the picker basket together with a basket of keys, or neither")
         return self
 
     @property
     def masks(self) -> list[Mask]:
-        """The basket."""
+        """The masks of the basket."""
         return parse_basket(self.basket)
 
     @property
     def shares(self) -> list[float]:
-        """All doses in ascending order, the main one among them."""
+        """All doses, ascending, the main one included."""
         return sorted({*self.doses, self.share})
 
     @property
     def part(self) -> str:
-        """What tells this edit from others: the concept with the start of the settings' sha256."""
+        """The name that tells this edit from others: the concept and the start of the settings' sha256."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return f"{self.concept}-{hashlib.sha256(text.encode()).hexdigest()[:_HASH]}"

@@ -1,4 +1,4 @@
-"""When keys fire: one pass over the corpus counts positions, tokens, languages and files; weights say the rest."""
+"""When keys fire: one pass over the corpus counts positions, tokens, languages and files; the weights give the rest."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,5 +10,5 @@ __all__ = ["make"]
 
 
 def make(settings: Mapping[str, Any]) -> Firing:
-    """The analysis with these settings."""
+    """Build the analysis with these settings."""
     return Firing(FiringSettings(**settings))

@@ -1,4 +1,4 @@
-"""The analysis: steps that count files, one block each, then steps that draw blocks; their sums and spreads give the rows."""
+"""The analysis in steps: some count the files of one block each, then others draw blocks for the intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _LANGUAGES = "draws-languages"
 
 @dataclass(frozen=True)
 class _Known:
-    """What is read of a run before its files are."""
+    """What is read from a run before its files are counted."""
 
     subject: Subject
     levels: Levels
@@ -45,11 +45,11 @@ class Firing(Analysis):
         self._read: _Known | None = None
 
     def steps(self, subject: Subject) -> Sequence[Step]:
-        """Blocks of files; then layers, and languages over all layers, where there are enough files to be drawn."""
+        """One step per block of files; then draws per layer, and of languages over all layers, given enough files."""
         return [*block_steps(subject), *_draws(subject)]
 
     def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
-        """Count the files of a block; or draw blocks."""
+        """Count the files of a block, or recompute the measures of a layer over draws of blocks."""
         known, settings = self._known(subject), self.settings
         if step.files:
             counts = StepCounts(subject, known.levels, known.candidates, settings.position_buckets, settings.seed)
@@ -63,7 +63,6 @@ class Firing(Analysis):
         return draw_layer(blocks, layer, known.candidates[layer], own, names, settings)
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
-        """Write the rows of all tables."""
         known = self._known(subject)
         corpus = Corpus(subject, known.levels, known.candidates)
         counted = _summed(subject, results)
@@ -78,7 +77,7 @@ class Firing(Analysis):
 
 
 def candidates(subject: Subject, most: int) -> list[IntArray]:
-    """The tokens counted for each key of every layer: those it fires on most among its stored triggers and samples."""
+    """The tokens to count for each key of every layer: those most common among its stored triggers and samples."""
     return [listed_tokens(subject, layer, most) for layer in range(subject.manifest.model.n_layers)]
 
 
@@ -94,7 +93,7 @@ def _draws(subject: Subject) -> list[Step]:
 
 
 def _summed(subject: Subject, results: Results) -> Counted:
-    """The sums over all blocks, those that differ by language kept apart."""
+    """Sum over all blocks; what differs by language is kept apart."""
     languages = len(subject.store.language_names)
     layers = range(subject.manifest.model.n_layers)
     totals: dict[str, Any] = {}
@@ -116,12 +115,12 @@ def _summed(subject: Subject, results: Results) -> Counted:
 
 
 def _wide(part: str) -> npt.DTypeLike:
-    """A type that sums of the counts cannot overflow; files are counted in half of it."""
+    """A type that the sums cannot overflow; counts of files fit in half the bytes."""
     return {"rates": np.float64, "means": np.uint32}.get(part, np.int64)
 
 
 def _drawn(subject: Subject, results: Results, draws: int) -> Drawn:
-    """Everything that was drawn, [2, layers, draws]."""
+    """Every measure over the draws, [2, layers, draws]: numerator and denominator."""
     names = [step.name for step in _draws(subject)]
     of_layers = [results[name] for name in names if name != _LANGUAGES]
     if not of_layers:

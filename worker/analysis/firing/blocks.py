@@ -1,4 +1,9 @@
-"""Blocks of files: each is counted by a step of its own, and a draw of files takes it once, several times or not at all."""
+"""Blocks of files, the units the bootstrap draws: each is counted by a step of its own.
+
+Counts of every key by token, position and file mean are far too large to keep for single files, so files are dealt at
+random to a few blocks and blocks are drawn in their place. Each block is a random sample of the files, so the spread
+between sums of blocks is the spread between sums of files.
+"""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -15,15 +20,18 @@ from keyscope.worker.analysis.subject import Subject
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BLOCKS = 48
-"""About how many blocks there are, for each keeps counts of every key on disk."""
+"""Blocks over all languages, roughly: each keeps counts of every key on disk."""
 LEAST = 8
-"""Blocks that a language has at least, if it has as many files."""
+"""Fewest blocks of a language, if it has that many files."""
 _CELLS = 1 << 22
-"""Numbers that are drawn at a time, over all draws."""
+"""Numbers held at a time over all draws, which bounds memory."""
 
 
 def block_steps(subject: Subject) -> list[Step]:
-    """All files, dealt to blocks of one language by their content alone; of few files each is a block by itself."""
+    """Deal all files to blocks of one language, by content alone; with few files each is a block of its own.
+
+    Dealt in the order of hashes of their contents: neighbouring files of one project end up in different blocks.
+    """
     store = subject.store
     each = max(LEAST, BLOCKS // len(store.language_names))
     steps: list[Step] = []
@@ -38,21 +46,21 @@ def block_steps(subject: Subject) -> list[Step]:
 
 
 class Blocks:
-    """What was counted of every block, and how often each draw of files takes it."""
+    """The counts of every block, and how often each draw takes it."""
 
     def __init__(self, subject: Subject, done: Results, draws: int, seed: int) -> None:
         self._subject, self._done = subject, done
         self._steps = block_steps(subject)
         self.languages: IntArray = np.array([subject.store.languages[step.files[0]] for step in self._steps])
         self.times = drawn_within(self.languages, draws, seed)
-        """[draws, blocks]: as many blocks of each language as there are."""
+        """[draws, blocks]; every draw has as many blocks of each language as the corpus."""
 
     def __len__(self) -> int:
         return len(self._steps)
 
     @property
     def tell_languages(self) -> bool:
-        """Whether there are several languages, and files of each to be drawn."""
+        """Whether there are several languages with enough blocks each to be drawn."""
         of_each = np.unique(self.languages, return_counts=True)[1]
         return len(of_each) > 1 and of_each.min() >= FEWEST_FILES
 
@@ -66,17 +74,17 @@ class Blocks:
 
     @cached_property
     def files(self) -> IntArray:
-        """Files with any token, [blocks]."""
+        """Files with any token in each block, [blocks]."""
         return np.bincount(self.of_file[self._subject.store.lengths > 0], minlength=len(self))
 
     @cached_property
     def tokens(self) -> IntArray:
-        """Tokens, [blocks]."""
+        """Tokens of each block, [blocks]."""
         return np.array([step.tokens for step in self._steps])
 
     @cached_property
     def occurrences(self) -> npt.NDArray[np.uint32]:
-        """Of every token in each block, [blocks, vocabulary]."""
+        """How often each token occurs in each block, [blocks, vocabulary]."""
         store, vocabulary = self._subject.store, self._subject.model.facts.vocabulary
         counts = np.zeros((len(self), vocabulary), dtype=np.uint32)
         for block, step in enumerate(self._steps):
@@ -85,15 +93,15 @@ class Blocks:
         return counts
 
     def counted(self, name: str) -> npt.NDArray[Any]:
-        """What the pass counted under a name, [blocks, …]."""
+        """The counts kept under a name, [blocks, …]."""
         return np.stack([self._done[step.name][name] for step in self._steps])
 
     def draw(self, counts: npt.ArrayLike) -> FloatArray:
-        """Sums over the files of each draw, [blocks, …] → [draws, …]."""
+        """Sum over the blocks of each draw, [blocks, …] → [draws, …]."""
         return np.asarray(np.tensordot(self.times, np.asarray(counts, np.float64), 1))
 
     def draw_languages(self, counts: npt.ArrayLike, draws: slice = slice(None)) -> FloatArray:
-        """The same for each language by itself, and for some draws, [blocks, …] → [draws, languages, …]."""
+        """The same for each language alone and for some of the draws, [blocks, …] → [draws, languages, …]."""
         array = np.asarray(counts, np.float64)
         drawn = []
         for language in np.unique(self.languages):
@@ -102,7 +110,7 @@ class Blocks:
         return np.stack(drawn, axis=1)
 
     def parts(self, keys: int, cells: int) -> Iterator[slice]:
-        """Keys to be drawn at a time, where each has so many cells in every draw."""
+        """Split keys into parts that fit in memory when each key has so many cells in every draw."""
         size = max(1, _CELLS // (len(self.times) * cells))
         for start in range(0, keys, size):
             yield slice(start, min(start + size, keys))

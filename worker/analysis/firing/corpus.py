@@ -1,4 +1,4 @@
-"""The corpus that the counts are of, and the counts over all of it."""
+"""The corpus that was counted, and the counts over all of it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,30 +15,30 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Counted:
-    """Counts over the whole corpus; keys of all layers together."""
+    """Counts over the whole corpus; keys are numbered through all layers."""
 
     positions: IntArray
-    """[2 levels, keys, 2 * buckets], by bucket and by shifted bucket."""
+    """[2 levels, keys, 2 * buckets], tokens on which a key fires by bucket, then by shifted bucket."""
     in_bucket: IntArray
-    """[2 * buckets], tokens."""
+    """[2 * buckets], all tokens by bucket, then by shifted bucket."""
     totals: IntArray
     """[languages, levels, keys], tokens on which each key fires."""
     tokens: IntArray
-    """[levels, keys, candidates], those of them on each candidate."""
+    """[levels, keys, candidates], such tokens that are each candidate."""
     means: IntArray
-    """[languages, 2, keys, bins], files of each half by the bin of the key's mean."""
+    """[languages, 2, keys, bins], files of each half by the bin of the key's mean over the file."""
     rates: FloatArray
-    """[languages, 2, keys], rates of firing strongly summed over files, and their squares."""
+    """[languages, 2, keys], sums over files of the rate of firing strongly, and of its square."""
     files: IntArray
     file_tokens: IntArray
-    """[files]"""
+    """[files], tokens of each file in `files`."""
     file_fires: IntArray
-    """[files, layers], firing keys summed over tokens."""
+    """[files, layers], number of firing keys summed over the file's tokens."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """What the counts are of."""
+    """What was counted: the run, its levels of firing and its candidate tokens."""
 
     subject: Subject
     levels: Levels
@@ -46,22 +46,22 @@ class Corpus:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The languages."""
+        """Names of the languages."""
         return self.subject.store.language_names
 
     @cached_property
     def occurrences(self) -> IntArray:
-        """Of every token in the corpus, [vocabulary]."""
+        """How often each token occurs in the corpus, [vocabulary]."""
         return self.subject.store.token_counts(self.subject.model.facts.vocabulary)
 
     @cached_property
     def files(self) -> IntArray:
-        """How many files with any token each language has, [languages]."""
+        """Files with any token, [languages]."""
         some = self.subject.store.lengths > 0
         return np.bincount(self.subject.store.languages[some], minlength=len(self.names))
 
     @cached_property
     def tokens(self) -> IntArray:
-        """How many tokens each language has, [languages]."""
+        """Tokens, [languages]."""
         store = self.subject.store
         return np.bincount(store.languages, store.lengths, minlength=len(self.names)).astype(np.int64)

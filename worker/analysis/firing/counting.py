@@ -1,4 +1,4 @@
-"""The pass: what each key does by window position, by candidate token and by file, counted on the device."""
+"""The pass over the corpus: firing by window position, by candidate token and by file, counted on the device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,31 +23,35 @@ from keyscope.worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
 FILES_AT_ONCE = 32
-"""Files whose sums are held at a time."""
+"""Files whose sums are held on the device at a time."""
 LEVELS = ("fires", "strong", "peak")
 
 
 @dataclass(frozen=True)
 class _Tokens:
-    """What is known of a batch's tokens, on the device."""
+    """The tokens of a batch, on the device."""
 
     features: Tensor
-    """[n, 2 * buckets]: the bucket of the position, and of the position shifted round within its window."""
+    """[n, 2 * buckets], one-hot: the bucket of the position, then that of the position shifted within its window.
+
+    The shift is cyclic and random for each window. It breaks the link of firing to position and keeps everything else,
+    runs of firing tokens included: what is positional after it is so by chance.
+    """
     ids: Tensor
-    """[n], which of the batch's different tokens each is."""
+    """[n], each token's index among the distinct tokens of the batch."""
     columns: Tensor
-    """[vocabulary + 1], the number of each token among them; their count for one that is not there, and at the end."""
+    """[vocabulary + 1], that index for every token id; the number of distinct tokens for absent ids and for -1."""
     files: Tensor
-    """[files at once, n], 1 where a token is of the file."""
+    """[files at once, n], 1 for the tokens of each file."""
 
 
 class StepCounts:
-    """Counts over the files of one step, which are of one language."""
+    """Counts over the files of one step, all in one language."""
 
     def __init__(
         self, subject: Subject, levels: Levels, candidates: Sequence[IntArray], buckets: int, seed: int
     ) -> None:
-        """Start at zero; `candidates` are token ids of every layer, [keys, candidates], -1 for none."""
+        """Start at zero; `candidates` has token ids per layer, [keys, candidates], -1 for none."""
         model = subject.model
         self._subject, self._seed = subject, seed
         self._levels = levels.on(model)
@@ -65,12 +69,11 @@ class StepCounts:
         self._files: list[tuple[int, int, list[int]]] = []
 
     def add(self, files: Sequence[int], advance: Advance) -> None:
-        """Count all tokens of some files."""
         for start in range(0, len(files), FILES_AT_ONCE):
             self._add(files[start : start + FILES_AT_ONCE], advance)
 
     def arrays(self) -> Arrays:
-        """The counts, those of keys for each layer by itself."""
+        """The counts, those by key separately for each layer, so a layer's draws need not read the others."""
         found: dict[str, npt.NDArray[Any]] = {}
         positions = np.split(np.concatenate([each.arrays() for each in self._positions]), self._firsts, axis=1)
         for layer, of_keys in enumerate(positions):
@@ -136,7 +139,11 @@ class StepCounts:
         )
 
     def _count_tokens(self, layer: int, over: Tensor, tokens: _Tokens) -> None:
-        """Firing by candidate token: summed by the batch's different tokens, of which each key looks up its own."""
+        """Count firing by candidate token: sum by distinct token of the batch, then let each key look up its own.
+
+        A table of [keys, vocabulary] would not fit, and comparing every token with every candidate would cost
+        [n, keys, candidates].
+        """
         columns = tokens.columns[self._candidates[layer]]
         for number, level in enumerate(over):
             by_token = torch.zeros(int(tokens.ids.max()) + 2, level.shape[1], device=level.device)
@@ -145,10 +152,11 @@ class StepCounts:
             self._tokens[layer][number] += by_token.T.gather(1, columns).long()
 
     def _close(self, layer: int, files: IntArray, lengths: IntArray, sums: Tensor, strongly: Tensor) -> None:
-        """Keep each file's mean by its bin, and its rate of firing strongly."""
+        """Add finished files: their mean coefficient by bin, and their rate of firing strongly."""
         n = torch.from_numpy(lengths).to(sums)[:, None]
         rates = (strongly / n).double()
         self._rates[layer] += torch.stack([rates.sum(dim=0), rates.square().sum(dim=0)])
+        # hashes of their content split the files in halves: one to choose thresholds on, one to test them
         halves = torch.from_numpy((self._subject.store.seeds[files] % np.uint64(2)).astype(np.int64)).to(sums.device)
         keys = torch.arange(sums.shape[1], device=sums.device)
         places = (halves[:, None] * len(keys) + keys) * bins.N_BINS + bin_of(sums / n)
@@ -156,12 +164,12 @@ class StepCounts:
 
 
 def of_layer(name: str, layer: int) -> str:
-    """What the counts of one layer's keys are called."""
+    """The name under which one layer's counts are kept."""
     return f"{name}-{layer:03}"
 
 
 def _narrow(counts: IntArray) -> npt.NDArray[Any]:
-    """The counts in as few bytes as they need."""
+    """The counts in the smallest type that holds them: they are kept on disk for every block."""
     return counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
 
 

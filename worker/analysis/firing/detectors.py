@@ -1,4 +1,4 @@
-"""Token detectors: keys that fire on a few tokens wherever these stand, and on little else (Voita et al. 2023)."""
+"""Token detectors: keys that fire on a few tokens wherever they occur, and on little else (Voita et al. 2023)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,16 +15,16 @@ BoolArray = npt.NDArray[np.bool_]
 def detected(
     fired: npt.NDArray[Any], totals: npt.NDArray[Any], there: npt.NDArray[Any], settings: FiringSettings
 ) -> BoolArray:
-    """Which of its candidate tokens each key detects, all False for a key that is no detector, […, keys, candidates].
+    """Which of its candidate tokens each key detects, […, keys, candidates]; all False unless it is a detector.
 
-    A token is kept where the key fires on nearly all its occurrences; the key is a detector where the tokens kept, a few
-    at most, make nearly all its firing. A token that is no candidate cannot be kept, so that a key can be missed but
-    never be taken for a detector.
+    A token is kept if the key fires on nearly all its occurrences. The key is a detector if its kept tokens, a few at
+    most, account for nearly all its firing. Only candidates can be kept, so a detector may be missed, but no other key
+    is ever taken for one.
 
     Args:
         fired: […, keys, candidates], occurrences of the token on which the key fires.
         totals: […, keys], tokens on which it fires.
-        there: […, keys, candidates], occurrences of the token; 0 for none.
+        there: […, keys, candidates], occurrences of the token; 0 for no candidate.
         settings: the thresholds.
     """
     kept = (there >= settings.least_occurrences) & (fired >= settings.detector_share * there)
@@ -38,7 +38,7 @@ def detected(
 
 
 def occurrences_of(candidates: IntArray, occurrences: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Occurrences of candidate tokens, 0 for none, from those of every token, […, vocabulary] → […, keys, candidates]."""
+    """Look up the candidates' occurrences, […, vocabulary] → […, keys, candidates]; 0 for no candidate."""
     return np.where(candidates >= 0, occurrences[..., candidates], 0)
 
 

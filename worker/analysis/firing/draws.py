@@ -1,4 +1,9 @@
-"""What is said of a layer said again over the files of every draw: by the same rules, from the counts of the blocks drawn."""
+"""The measures of a layer recomputed over every draw of blocks, by the rules that give the estimates.
+
+A share of keys that pass a threshold is not a ratio of sums over files, so its interval cannot come from resampled
+numerators: in each draw the counts are summed anew, every key is judged anew, and the keys that pass are counted.
+Numerator and denominator are kept apart, because groups of layers add them up before dividing.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,7 +26,7 @@ BoolArray = npt.NDArray[np.bool_]
 Which = tuple[str, str, str]
 """Measure, control and part, as in the table by layer."""
 Drawn = Mapping[Which, FloatArray]
-"""The numerator and the denominator of each measure in every draw, [2, draws], and in every layer, [2, layers, draws]."""
+"""Numerator and denominator of each measure in every draw: [2, draws] of one layer, [2, layers, draws] of all."""
 POSITIONAL = ("positional", "positional_strong")
 DETECTORS = ("detectors", "detectors_strong", "detectors_peak")
 _NAMES, _DRAWN, _TOKENS = "names", "drawn", "detected"
@@ -30,14 +35,14 @@ _NAMES, _DRAWN, _TOKENS = "names", "drawn", "detected"
 def draw_layer(
     blocks: Blocks, layer: int, candidates: IntArray, own: OwnTokens, names: Sequence[str], settings: FiringSettings
 ) -> Arrays:
-    """Every measure of a layer that needs no other layer, and the tokens that it detects in each draw.
+    """Recompute every measure of a layer that needs no other layer, and the tokens it detects in each draw.
 
     Args:
         blocks: the counts.
         layer: the layer.
         candidates: its candidate tokens, [keys, candidates].
         own: the tokens its keys fire on most.
-        names: of the languages.
+        names: names of the languages.
         settings: the thresholds.
     """
     detecting, tokens = _detecting(blocks, layer, candidates, own, settings)
@@ -48,7 +53,11 @@ def draw_layer(
 
 
 def draw_languages(blocks: Blocks, sizes: Sequence[int], names: Sequence[str], settings: FiringSettings) -> Arrays:
-    """The shares of keys that are specific to a language, which are chosen among the keys of all layers."""
+    """Recompute the shares of keys specific to a language, which are chosen among the keys of all layers.
+
+    One draw at a time: the rule takes a quantile and a false discovery rate over all keys, and the rates of all keys in
+    all draws at once would not fit in memory.
+    """
     layers = range(len(sizes))
     strong, rates = (
         np.concatenate([blocks.counted(of_layer(name, layer)) for layer in layers], axis=-1).astype(np.float64)
@@ -70,7 +79,7 @@ def draw_languages(blocks: Blocks, sizes: Sequence[int], names: Sequence[str], s
 
 
 def read_draws(arrays: Arrays) -> Drawn:
-    """What a step has drawn."""
+    """Read the draws that a step kept."""
     return {
         (str(measure), str(control), str(part)): drawn
         for (measure, control, part), drawn in zip(arrays[_NAMES], arrays[_DRAWN], strict=True)
@@ -78,7 +87,10 @@ def read_draws(arrays: Arrays) -> Drawn:
 
 
 def draw_tokens(by_layer: Sequence[Arrays], draws: int, vocabulary: int) -> Drawn:
-    """How many tokens each layer detects, and the share of them that no layer below does, from the tokens of every layer."""
+    """How many tokens each layer detects, and how many of these no layer below detects, in every draw.
+
+    A token is new relative to the layers below in the same draw, so all layers are gone through in order.
+    """
     seen = np.zeros(draws * vocabulary, dtype=bool)
     tokens, new = np.zeros((2, len(by_layer), draws))
     for layer, arrays in enumerate(by_layer):
@@ -90,11 +102,11 @@ def draw_tokens(by_layer: Sequence[Arrays], draws: int, vocabulary: int) -> Draw
 
 
 def ends_about(measure: str, estimate: float, drawn: FloatArray | None) -> tuple[float, float]:
-    """The interval of a measure by its draws, [draws]: NaN where nothing is drawn, and within what it can be."""
+    """The interval of a measure from its draws, [draws], cut to the range it can take; NaN without draws."""
     if drawn is None:
         return np.nan, np.nan
     found = spread_about(estimate, drawn)
-    # none of them is below 0, and but for a count none over 1
+    # laid around the estimate, an interval may reach beyond what a share can be
     highest = np.inf if measure == "tokens" else 1
     return float(np.maximum(found.low, 0)), float(np.minimum(found.high, highest))
 
@@ -129,7 +141,10 @@ def _positional(blocks: Blocks, layer: int, settings: FiringSettings) -> dict[Wh
 def _detecting(
     blocks: Blocks, layer: int, candidates: IntArray, own: OwnTokens, settings: FiringSettings
 ) -> tuple[dict[Which, FloatArray], IntArray]:
-    """Shares of detectors and of keys that lower their own tokens; and the tokens detected, draw and token in one number."""
+    """Shares of detectors and of keys that suppress their tokens; and detected tokens, as draw * vocabulary + token.
+
+    The control `dealt` pairs each key with the tokens of the key before it: as common, but not its own.
+    """
     counts, totals = blocks.counted(of_layer("tokens", layer)), blocks.counted(of_layer("totals", layer))
     keys, most, draws = len(candidates), settings.detected_tokens, len(blocks.times)
     vocabulary = blocks.occurrences.shape[1]
@@ -160,7 +175,7 @@ def _detecting(
 
 def _telling(blocks: Blocks, layer: int, names: Sequence[str], settings: FiringSettings) -> dict[Which, FloatArray]:
     counts = blocks.counted(of_layer("means", layer))
-    # a bin that no file's mean is in is a threshold like its neighbour
+    # a bin without any file gives the same threshold as its neighbour, so dropping it changes nothing but the cost
     counts = counts[..., counts.any(axis=(0, 1, 2))]
     keys, draws = counts.shape[2], len(blocks.times)
     telling, best = np.zeros(draws), np.zeros((draws, len(names)))

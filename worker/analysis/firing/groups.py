@@ -1,4 +1,4 @@
-"""Layers together: each measure over all of them, over halves and over thirds, from what was counted and drawn of each."""
+"""Groups of layers: each measure over all layers, halves and thirds, from the counts and draws of each layer."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 
 def groups_of(n_layers: int) -> dict[str, slice]:
-    """Which layers are in each group, as `keyscope.contract.analyses.firing.GROUPS` has them; a group of none is left out."""
+    """The layers of each group named in `keyscope.contract.analyses.firing.GROUPS`; empty groups are left out."""
     half, third = n_layers // 2, max(1, n_layers // 3)
     groups = {
         "all layers": slice(n_layers),
@@ -29,21 +29,22 @@ def groups_of(n_layers: int) -> dict[str, slice]:
 
 
 def together(measure: str, counted: FloatArray) -> FloatArray:
-    """A measure of several layers, [2, layers, …] numerators and denominators → […]; NaN where there is nothing to count."""
+    """A measure over several layers, numerators and denominators [2, layers, …] → […]; NaN if nothing was counted."""
     if measure in HIGHEST:
         return np.asarray(ratio(*counted).max(axis=0))
     return ratio(*counted.sum(axis=1))
 
 
 def grouped(rows: Iterable[Row], drawn: Drawn, n_layers: int) -> list[Row]:
-    """The rows of layers together, but for the share that fires, which is of tokens.
+    """The rows of groups of layers, except for `active`, whose denominator is tokens.
 
-    A draw takes the same files in every layer, so the draws of the layers are joined before their spread is taken.
+    A draw takes the same files in every layer, so the layers of a draw are joined first and the spread is taken of the
+    result. Joining the layers' intervals would treat their errors as independent, which they are not.
 
     Args:
-        rows: of single layers.
-        drawn: what was drawn of them.
-        n_layers: how many there are.
+        rows: rows of single layers.
+        drawn: their draws.
+        n_layers: number of layers.
     """
     by_measure: dict[Which, FloatArray] = defaultdict(lambda: np.zeros((2, n_layers)))
     for row in rows:

@@ -1,4 +1,4 @@
-"""Rows of the tables by key: what is found of each, its languages, positions and detected tokens."""
+"""Rows of the tables by key: its measures, languages, positions and detected tokens."""
 
 import duckdb
 import numpy as np
@@ -18,7 +18,7 @@ _EDGES = np.array(bins.edges())
 
 
 def write_keys(connection: duckdb.DuckDBPyConnection, keys: Keys, layer: int, part: slice) -> None:
-    """Write the rows of a layer's keys, which are `part` of all."""
+    """Write the rows of a layer's keys, which are the slice `part` of all keys."""
     n = part.stop - part.start
     name: Columns = {"layer": np.full(n, layer), "index": np.arange(n)}
     levels, settings = keys.corpus.levels, keys.settings
@@ -92,7 +92,7 @@ def _write_detectors(connection: duckdb.DuckDBPyConnection, keys: Keys, layer: i
 
 
 def _named(names: tuple[str, ...], numbers: npt.NDArray[np.integer]) -> pa.Array:
-    """Names by number, null for −1."""
+    """Names by number, null for -1."""
     return pa.DictionaryArray.from_arrays(
         pa.array(numbers.astype(np.int32), mask=numbers < 0), pa.array(list(names), pa.string())
     )

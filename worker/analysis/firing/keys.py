@@ -1,4 +1,4 @@
-"""What follows from the counts, and from the weights, for every key."""
+"""What follows for every key from the counts and from the weights."""
 
 from itertools import pairwise
 
@@ -18,7 +18,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class Keys:
-    """What is found of every key, keys of all layers together."""
+    """The measures of every key, keys numbered through all layers."""
 
     def __init__(self, corpus: Corpus, counted: Counted, settings: FiringSettings) -> None:
         self.corpus, self.counted, self.settings = corpus, counted, settings
@@ -38,12 +38,12 @@ class Keys:
         self._of_weights()
 
     def parts(self) -> list[slice]:
-        """Where the keys of each layer are among all."""
+        """The slice of each layer's keys."""
         return [slice(first, last) for first, last in pairwise(self.corpus.subject.model.first_keys.tolist())]
 
     @property
     def several(self) -> bool:
-        """Whether there are languages to tell apart."""
+        """Whether there are several languages to tell apart."""
         return len(self.corpus.names) > 1
 
     def _of_languages(self) -> None:
@@ -76,11 +76,11 @@ class Keys:
         self.own_logits, self.other_logits = np.concatenate(own), np.concatenate(other)
 
     def identification(self, part: slice) -> languages.Identification:
-        """How well keys tell languages."""
+        """How well keys identify languages."""
         return languages.identify(self._means(part))
 
     def chance_f1(self, part: slice, layer: int) -> FloatArray:
-        """The same with each key's file means dealt to the files at random, [keys, languages]."""
+        """F1 by chance, [keys, languages]: each key's file means dealt to the files at random."""
         random = np.random.default_rng([self.settings.seed, layer])
         return languages.identify(languages.dealt_anew(self._means(part), random)).f1
 
@@ -88,6 +88,6 @@ class Keys:
         return self.counted.means[:, :, part].astype(np.int64).transpose(1, 2, 0, 3)
 
     def first_level(self, part: slice) -> IntArray:
-        """The first level at which each key detects tokens, -1 where there is none, [keys]."""
+        """The lowest level at which each key detects tokens, [keys]; -1 if there is none."""
         some: BoolArray = np.any(self.detects[:, part], axis=2)
         return np.where(np.any(some, axis=0), some.argmax(axis=0), -1)

@@ -1,4 +1,4 @@
-"""How far keys belong to one language: their rates, and how well one key's mean over a file tells the language."""
+"""How far keys belong to one language: by their firing rates, and by how well a file's mean identifies its language."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def entropy(rates: FloatArray) -> FloatArray:
-    """Entropy in nats of the rates' shares over languages, [keys, languages] → [keys]; NaN where a key never fires."""
+    """Entropy in nats of rates normalised over languages, [keys, languages] → [keys]; NaN if a key never fires."""
     total = rates.sum(axis=1, keepdims=True)
     shares = np.divide(rates, total, out=np.zeros_like(rates), where=total > 0)
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
@@ -24,15 +24,16 @@ def entropy(rates: FloatArray) -> FloatArray:
 
 
 def rates_differ(sums: FloatArray, squares: FloatArray, files: IntArray) -> FloatArray:
-    """p-values of languages having the same mean rate over files, by the spread between files of one language.
+    """p-values of the hypothesis that all languages have the same mean rate over files, [keys].
 
-    One-way analysis of variance with files as observations; its statistic times (languages − 1) is held against the χ²
-    distribution, which it has where there are many files.
+    One-way analysis of variance with files as observations. F times (languages - 1) is compared with the χ²
+    distribution, its limit for many files: rates per file are far from normal, so the exact F distribution would not be
+    exact either.
 
     Args:
         sums: [keys, languages], rates summed over files.
-        squares: [keys, languages], their squares summed.
-        files: [languages], how many there are.
+        squares: [keys, languages], squared rates summed over files.
+        files: [languages], number of files.
     """
     n = files.astype(np.float64)
     means = sums / n
@@ -40,7 +41,7 @@ def rates_differ(sums: FloatArray, squares: FloatArray, files: IntArray) -> Floa
     between = (n * (means - grand) ** 2).sum(axis=1)
     spread = (squares - n * means**2).sum(axis=1)
     within = spread / max(n.sum() - len(n), 1)
-    # what rounding leaves of a spread that is none is no spread
+    # the difference of large sums leaves a tiny rest, of either sign, where the true spread is 0
     some = within > 1e-12 * np.maximum(squares.sum(axis=1), 1e-30)
     statistic = np.divide(between, within, out=np.where(between > 0, np.inf, 0.0), where=some)
     half = torch.full((len(statistic),), (len(n) - 1) / 2, dtype=torch.float64)
@@ -50,21 +51,21 @@ def rates_differ(sums: FloatArray, squares: FloatArray, files: IntArray) -> Floa
 
 @dataclass(frozen=True)
 class Specific:
-    """How rates of firing strongly by language differ, each [keys]."""
+    """How the rates of firing strongly differ by language; each [keys]."""
 
     entropy: FloatArray
     p: FloatArray
-    """Chance of rates as far apart in files of one kind."""
+    """p-value of equal rates in all languages."""
     q: FloatArray
-    """The same as false discovery rate over all keys."""
+    """The same as a false discovery rate over all keys."""
     language: IntArray
-    """The language that a key is specific to, -1 for none."""
+    """The language a key is specific to, -1 for none."""
 
 
 def specific_languages(
     rates: FloatArray, sums: FloatArray, squares: FloatArray, files: IntArray, settings: FiringSettings
 ) -> Specific:
-    """Which of all keys are specific to a language; `rates` over tokens, `sums` and `squares` of rates over files."""
+    """Find the keys specific to a language; `rates` are over tokens, `sums` and `squares` over rates of files."""
     entropies = entropy(rates)
     p = rates_differ(sums, squares, files)
     q = np.exp(benjamini_hochberg(np.log(np.maximum(p, 1e-300))))
@@ -75,18 +76,18 @@ def specific_languages(
 def specific(
     rates: FloatArray, entropies: FloatArray, q: FloatArray, share: float, rate: float, significant: float
 ) -> IntArray:
-    """The language that each key is specific to, -1 for none (language activation probability entropy, Tang et al. 2024).
+    """The language each key is specific to, -1 for none (language activation probability entropy, Tang et al. 2024).
 
-    Of keys with a rate over the `rate` quantile of all rates, the `share` of all keys with the lowest entropy; and their
-    rates have to differ significantly.
+    Among keys with a rate above the `rate` quantile of all rates, those of lowest entropy, up to `share` of all keys.
+    We add that the rates must differ significantly: the rule alone always finds its share, in noise as well.
 
     Args:
         rates: [keys, languages].
-        entropies: [keys], of the rates.
-        q: [keys], false discovery rates of the rates' difference.
-        share: of keys that are taken.
-        rate: quantile.
-        significant: q up to which rates differ.
+        entropies: [keys], entropy of the rates.
+        q: [keys], false discovery rate of a difference between the rates.
+        share: share of all keys to take.
+        rate: quantile of all rates that a key has to exceed.
+        significant: q up to which rates count as different.
     """
     allowed = (rates.max(axis=1) > np.quantile(rates, rate)) & ~np.isnan(entropies)
     lowest = np.argsort(np.where(allowed, entropies, np.inf), kind="stable")[: round(share * len(rates))]
@@ -97,16 +98,18 @@ def specific(
 
 @dataclass(frozen=True)
 class Identification:
-    """How well each key tells each language, [keys, languages]."""
+    """How well each key identifies each language; each [keys, languages]."""
 
     f1: FloatArray
     threshold: IntArray
-    """Bin from which, or below which, the language is said."""
+    """Bin from which, or below which, a file is taken to be in the language."""
     above: BoolArray
 
 
 def identify(files: npt.NDArray[Any]) -> Identification:
-    """Choose for every key and language the threshold with the best F1 on one half of the files, and try it on the other.
+    """Choose the threshold of best F1 for every key and language on one half of the files, and score it on the other.
+
+    The best of hundreds of thresholds over thousands of keys looks good on the files it was chosen on by luck alone.
 
     Args:
         files: [2, keys, languages, bins], files of both halves by the bin of the key's mean over the file.
@@ -122,13 +125,17 @@ def identify(files: npt.NDArray[Any]) -> Identification:
 
 
 def best_language(f1: FloatArray) -> IntArray:
-    """The language each key tells best, [keys]."""
+    """The language each key identifies best, [keys]."""
     best: IntArray = f1.argmax(axis=1)
     return best
 
 
 def dealt_anew(files: IntArray, random: np.random.Generator) -> IntArray:
-    """The same files with languages dealt to them at random, for each key by itself: what chance would have given."""
+    """Deal the files' means to languages at random, for each key on its own: what chance would give.
+
+    Sizes of halves and languages stay, so draw one language after another from what is left (hypergeometric): the same
+    as permuting the files' labels, without going through the files.
+    """
     dealt = np.zeros_like(files)
     for half in range(len(files)):
         sizes = files[half, 0].sum(axis=1)
@@ -143,12 +150,12 @@ def dealt_anew(files: IntArray, random: np.random.Generator) -> IntArray:
 
 
 def _f1(files: npt.NDArray[Any]) -> FloatArray:
-    """F1 of saying a language from each bin upwards, then below it, [keys, languages, bins] → [keys, languages, 2, bins]."""
+    """F1 of predicting a language from each bin upwards, then below it, [keys, languages, 2, bins]."""
     total = files.sum(axis=1, keepdims=True)
     above = [np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1] for counts in (files, total)]
     below = [counts.sum(axis=-1, keepdims=True) - found for counts, found in zip((files, total), above, strict=True)]
     right = np.stack([above[0], below[0]], axis=2).astype(np.float64)
-    said = np.stack([above[1].repeat(files.shape[1], 1), below[1].repeat(files.shape[1], 1)], axis=2)
+    predicted = np.stack([above[1].repeat(files.shape[1], 1), below[1].repeat(files.shape[1], 1)], axis=2)
     there = files.sum(axis=-1)[:, :, None, None]
-    f1: FloatArray = np.divide(2 * right, said + there, out=np.zeros_like(right), where=said + there > 0)
+    f1: FloatArray = np.divide(2 * right, predicted + there, out=np.zeros_like(right), where=predicted + there > 0)
     return f1

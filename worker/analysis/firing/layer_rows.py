@@ -1,4 +1,4 @@
-"""Rows of the tables by layer and by groups of layers: every measure with its controls."""
+"""Rows of the tables by layer and by group of layers: every measure with its controls."""
 
 import duckdb
 import numpy as np
@@ -17,7 +17,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def write_layers(connection: duckdb.DuckDBPyConnection, keys: Keys, drawn: Drawn) -> None:
-    """Write the rows of every layer and of layers together, with the intervals that draws give."""
+    """Write the rows of every layer and group of layers, with intervals from the draws."""
     layers = _Layers(connection, drawn)
     for layer, part in enumerate(keys.parts()):
         _summarise(layers, keys, layer, part)
@@ -27,7 +27,7 @@ def write_layers(connection: duckdb.DuckDBPyConnection, keys: Keys, drawn: Drawn
 
 
 class _Layers:
-    """Rows of the table by layer, collected, and what follows from them for layers together."""
+    """Collected rows by layer, and the rows of groups that follow from them."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, drawn: Drawn) -> None:
         self._connection, self._drawn = connection, drawn
@@ -44,7 +44,7 @@ class _Layers:
         part: str = "",
         ends: tuple[float, float] | None = None,
     ) -> None:
-        """Add a number, with the interval given or else the one that draws give; one that is not there is left out."""
+        """Add an estimate with the given interval, else with that of its draws; skip NaN."""
         if np.isnan(estimate):
             return
         low, high = ends or self._ends(measure, layer, estimate, control, part)
@@ -52,16 +52,16 @@ class _Layers:
         self._rows.append(dict(zip(FIRING_LAYERS.names, values, strict=True)))
 
     def share(self, measure: str, layer: int, found: BoolArray, control: str = "") -> None:
-        """Add a share of keys."""
+        """Add the share of keys that are marked."""
         self.add(measure, layer, float(found.mean()) if len(found) else np.nan, len(found), control)
 
     def add_active(self, layers: str, found: Interval, n: int, part: str) -> None:
-        """Add the mean share of keys that fire, of layers together."""
+        """Add the mean share of firing keys over a group of layers."""
         values = ("active", "", part, layers, *map(float, found), n)
         self._groups.append(dict(zip(FIRING_GROUPS.names, values, strict=True)))
 
     def write(self, n_layers: int) -> None:
-        """Write both tables, each in its order; what was added of layers together goes with what follows from the rest."""
+        """Write both tables, each in its order."""
         groups = self._groups + grouped(self._rows, self._drawn, n_layers)
         for table, rows in ((FIRING_LAYERS, self._rows), (FIRING_GROUPS, groups)):
             columns: Columns = {name: np.array([row[name] for row in rows]) for name in table.names}

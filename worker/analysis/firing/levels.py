@@ -1,4 +1,4 @@
-"""What counts as firing, for every key: above 0, strongly, and over half its largest coefficient."""
+"""The levels above which a key fires: 0, its own high quantile (strongly), half its largest coefficient (peak)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ _EXTREMES = 'SELECT minimum, maximum FROM keys WHERE layer = ? ORDER BY "index"'
 
 @dataclass(frozen=True)
 class Levels:
-    """The levels of every key, [keys] a layer.
+    """The levels of every key, [keys] per layer.
 
-    The sign of a gated layer's coefficient means nothing, so there all but firing itself is by the absolute value.
+    In a gated layer the sign of a coefficient carries no meaning, so all but firing itself goes by the absolute value.
     """
 
     strong: Sequence[FloatArray]
@@ -29,7 +29,7 @@ class Levels:
     absolute: bool
 
     def on(self, model: CodeModel) -> "LevelsOnDevice":
-        """The levels where the model is."""
+        """Copy the levels to the model's device."""
         strong, peak = (
             tuple(torch.from_numpy(level).to(model.device) for level in levels) for levels in (self.strong, self.peak)
         )
@@ -45,13 +45,13 @@ class LevelsOnDevice:
     absolute: bool
 
     def over(self, layer: int, coefficients: Tensor) -> Tensor:
-        """Which keys fire, fire strongly and peak, [n, keys] → [3, n, keys] as 0 and 1 in float32."""
+        """Which keys fire, fire strongly and peak: [n, keys] → [3, n, keys] of 0 and 1, in float32."""
         sizes = coefficients.abs() if self.absolute else coefficients
         return torch.stack([coefficients > 0, sizes > self.strong[layer], sizes > self.peak[layer]]).float()
 
 
 def read_levels(connection: duckdb.DuckDBPyConnection, manifest: Manifest, strong_share: float) -> Levels:
-    """The levels by the run's histograms and extremes; a quantile below 0 counts as 0."""
+    """Read the levels from the run's histograms and extremes; a quantile below 0 counts as 0."""
     strong = [np.maximum(level[0], 0) for level in key_levels(connection, manifest, (strong_share,))]
     peak = []
     for layer in range(manifest.model.n_layers):

@@ -17,7 +17,7 @@ from keyscope.worker.rows import insert
 def write_rows(
     connection: duckdb.DuckDBPyConnection, corpus: Corpus, counted: Counted, drawn: Drawn, settings: FiringSettings
 ) -> None:
-    """Write all tables; `drawn` has what the measures of layers are over the files of every draw."""
+    """Write all tables; `drawn` has the measures of layers in every draw."""
     keys = Keys(corpus, counted, settings)
     for layer, part in enumerate(keys.parts()):
         write_keys(connection, keys, layer, part)

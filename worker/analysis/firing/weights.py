@@ -1,4 +1,4 @@
-"""What weights say of keys: their class by the value's cosines with the vocabulary, and what they do to their own tokens."""
+"""Keys judged by weights alone: their class by the cosines of values with the vocabulary, their effect on tokens."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ _WEIGHTS = f'SELECT {", ".join(_COLUMNS)} FROM keys WHERE layer = ? ORDER BY "in
 
 @dataclass(frozen=True)
 class Weights:
-    """What the run has of a layer's weights, each [keys]; NaN where there is none."""
+    """The run's statistics of a layer's weights, each [keys]; NaN for missing ones."""
 
     norm_value: FloatArray
     vocab_variance: FloatArray
@@ -32,19 +32,19 @@ class Weights:
 
 
 def read_weights(connection: duckdb.DuckDBPyConnection, layer: int) -> Weights:
-    """Read them from the run file."""
+    """Read the statistics of a layer from the run file."""
     found = connection.cursor().execute(_WEIGHTS, [layer]).fetchnumpy()
     numbers = {name: np.ma.filled(found[name].astype(np.float64), np.nan) for name in _COLUMNS[:-1]}
     return Weights(**numbers, dead=np.asarray(found["dead"], bool))
 
 
 def classes(weights: Weights, last_layers: bool, longest: float, settings: FiringSettings) -> npt.NDArray[np.str_]:
-    """prediction, suppression, entropy or nothing, [keys] (Gurnee et al. 2024, section 5).
+    """Classify keys as prediction, suppression, entropy or nothing, [keys] (Gurnee et al. 2024, section 5).
 
     Args:
-        weights: of the keys.
-        last_layers: whether they are in one of the layers that entropy keys can be in.
-        longest: length from which a value is long.
+        weights: statistics of the keys.
+        last_layers: whether the layer is among those that can have entropy keys.
+        longest: length above which a value is long.
         settings: the thresholds.
     """
     narrow = weights.vocab_kurtosis > settings.class_kurtosis
@@ -62,7 +62,11 @@ def classes(weights: Weights, last_layers: bool, longest: float, settings: Firin
 
 @torch.no_grad()
 def gaussian_weights(model: CodeModel, layer: FeedForward, settings: FiringSettings) -> Weights:
-    """As many values as a layer has, a limited number at most, drawn from a bell curve with its mean and variance."""
+    """Statistics of random values with the layer's mean and variance in each dimension: the control for `classes`.
+
+    The vocabulary is not isotropic, so even random vectors have a kurtosis; this shows how often that alone makes a
+    class.
+    """
     values = layer.values.float()
     generator = torch.Generator().manual_seed(settings.seed + layer.layer)
     n = min(settings.gaussian_values, len(values))
@@ -88,7 +92,7 @@ def gaussian_weights(model: CodeModel, layer: FeedForward, settings: FiringSetti
 
 
 def own_logits(model: CodeModel, layer: FeedForward, tokens: npt.NDArray[np.int64]) -> FloatArray:
-    """The same as `token_logits`, averaged over each key's tokens; NaN for a key without any, [keys]."""
+    """`token_logits` averaged over each key's tokens, [keys]; NaN for a key without any."""
     logits = token_logits(model, layer, tokens)
     there = ~np.isnan(logits)
     mean = np.full(len(logits), np.nan)
@@ -98,7 +102,10 @@ def own_logits(model: CodeModel, layer: FeedForward, tokens: npt.NDArray[np.int6
 
 @torch.no_grad()
 def token_logits(model: CodeModel, layer: FeedForward, tokens: npt.NDArray[np.int64]) -> FloatArray:
-    """L(v) of each key's tokens over that of the mean token, [keys, tokens]; NaN for none.
+    """L(v) at each key's tokens less its mean over all tokens, [keys, tokens]; NaN for no token.
+
+    Only differences of logits matter to the softmax: a value that raises all tokens alike promotes none. The logits of
+    the few tokens wanted are computed as dot products, since [keys, vocabulary] would not fit.
 
     Args:
         model: the model.

@@ -1,4 +1,4 @@
-"""Syntax: what kinds of code keys fire on, and how far from shallow to semantic they are, by layer."""
+"""Syntax: the kinds of code keys fire on, and how far from shallow to semantic they are, by layer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,5 +9,5 @@ __all__ = ["make"]
 
 
 def make(settings: Mapping[str, Any]) -> Syntax:
-    """The analysis with these settings."""
+    """Build the analysis with these settings."""
     return Syntax(SyntaxSettings(**settings))

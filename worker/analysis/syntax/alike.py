@@ -1,4 +1,10 @@
-"""What a key may go by without knowing any syntax, and what stands at places of other such things about as common."""
+"""The null model for syntax: keys that go by a token, the token before it, or a position, and know no syntax.
+
+A key that fires on one rare token has the same node at all its triggers, because that token only occurs there. Compared
+with random places of the corpus this looks like syntax. So each distinct unit of a key (token, previous token,
+position) is counted once, and compared with other units about as common: how often does a random one of those have the
+value?
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,20 +19,21 @@ from keyscope.worker.precompute.token_store import TokenStore
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 FEWEST = 32
-"""Units that a class has at least, where a language has as many."""
+"""Fewest units of a class, if the language has that many: fewer would give poor estimates of its shares."""
 _LEAST = 1e-300
+"""Floor of a tail before its logarithm, which rounding may leave at 0 or below."""
 
 
 def units(store: TokenStore, token: IntArray, first: IntArray) -> IntArray:
-    """What a key may go by without knowing any syntax: the token, the token before it, the position in the window.
+    """What a key could go by without any syntax: the token, the token before it, the position in the window.
 
     Args:
         store: the corpus.
         token: [n], numbers of tokens.
-        first: [n], number of the first token of each one's window.
+        first: [n], number of the first token of each token's window.
 
     Returns:
-        [kinds of units, n]; -1 for the token before the first.
+        [kinds of units, n]; the token before a window's first is -1.
     """
     position = token - first
     before = np.where(position > 0, store.token_ids[np.maximum(token - 1, 0)], -1)
@@ -35,39 +42,42 @@ def units(store: TokenStore, token: IntArray, first: IntArray) -> IntArray:
 
 @dataclass(frozen=True)
 class Once:
-    """Every different unit of some keys, once a key."""
+    """The distinct units of some keys, each once per key."""
 
     trigger: IntArray
-    """[units], the key's strongest trigger with the unit, by key."""
+    """[units], the key's strongest trigger with the unit; in the order of keys."""
     classes: IntArray
     """[units], the class of each."""
 
 
 @dataclass(frozen=True)
 class Alike:
-    """All units of one kind in classes of about as common ones, a unit of two languages being in a class of each."""
+    """All units of one kind, in classes of similar frequency; a unit in two languages is in a class of each."""
 
     span: int
-    """More units than there are."""
+    """A number above all units, to code language and unit as one number."""
     codes: IntArray
-    """[units], ascending: language and unit as one number."""
+    """[units], ascending: language * span + unit + 1."""
     classes: IntArray
     """[units], the class of each."""
     shares: Mapping[str, FloatArray]
-    """By aspect [classes, values]: how often a random place of a random unit of the class has a value."""
+    """By aspect [classes, values]: the chance that a random place of a random unit of the class has a value."""
 
     def once(self, key: IntArray, language: IntArray, unit: IntArray) -> Once:
-        """Every different unit of every key once; all are of triggers, [triggers], by key and rank."""
+        """The distinct units of every key, from its triggers [triggers], which are ordered by key and rank.
+
+        `np.unique` returns first occurrences, so each unit keeps the value at the key's strongest trigger with it.
+        """
         _, trigger = np.unique(key * self.span + unit + 1, return_index=True)
         code = language[trigger] * self.span + unit[trigger] + 1
         return Once(trigger, self.classes[np.searchsorted(self.codes, code)])
 
 
 def alike_units(store: TokenStore, places: PlaceMap, window: int) -> tuple[Alike, ...]:
-    """The units of every kind, windows being spans of `window` tokens.
+    """The units of every kind, with windows of `window` tokens.
 
-    A unit is as common as there are files of the language that have it. In the shares of a class every unit weighs the
-    same, and so do the files that have it, for a key has few triggers in a file however often the unit stands there.
+    The frequency of a unit is the number of files that have it. In the shares of a class all units weigh the same, and
+    so do all files that have a unit: a key has few triggers per file, however often the unit occurs there.
     """
     parts: list[list[_Part]] = []
     span = 2 + max(int(store.token_ids.max(initial=0)), window)
@@ -83,13 +93,16 @@ def alike_units(store: TokenStore, places: PlaceMap, window: int) -> tuple[Alike
 
 
 def log_tail_of_sum(keys: int, key: IntArray, rate: FloatArray, hit: npt.NDArray[np.bool_]) -> FloatArray:
-    """log P(X ≥ hits) for each key, X the sum of independent trials each with its own rate.
+    """log P(X ≥ hits) for each key, X a sum of independent trials with different rates (Poisson binomial).
+
+    Computed exactly by convolving one trial after another, for all keys at once. A normal approximation fails in the
+    far tail, which is all that survives a correction for tens of thousands of keys.
 
     Args:
-        keys: how many keys there are.
+        keys: number of keys.
         key: [trials], ascending.
-        rate: [trials], the chance of each to succeed.
-        hit: [trials], whether it did.
+        rate: [trials], the chance of success.
+        hit: [trials], whether the trial succeeded.
 
     Returns:
         [keys]; 0 for a key without trials.
@@ -104,7 +117,7 @@ def log_tail_of_sum(keys: int, key: IntArray, rate: FloatArray, hit: npt.NDArray
         before = mass[going]
         mass[going] = before * (1 - succeeds)
         mass[going, 1:] += before[:, :-1] * succeeds
-    # from the far end, so that small terms are summed before large ones
+    # summed from the far end, smallest terms first: 1 - P(X < hits) would lose every tail below 1e-16
     tail = np.cumsum(mass[:, ::-1], axis=1)[:, ::-1]
     hits = np.bincount(key, hit, keys).astype(np.int64)
     reached = np.clip(tail[np.arange(keys), hits], _LEAST, 1.0)
@@ -113,7 +126,7 @@ def log_tail_of_sum(keys: int, key: IntArray, rate: FloatArray, hit: npt.NDArray
 
 @dataclass(frozen=True)
 class _Part:
-    """Units of one kind in one language."""
+    """The units of one kind in one language."""
 
     known: IntArray
     classes: IntArray
@@ -121,12 +134,13 @@ class _Part:
 
 
 def _part(unit: IntArray, file: IntArray, values: Mapping[str, IntArray], sizes: Mapping[str, int]) -> _Part:
-    """The classes of the units of one language, from its tokens."""
+    """Classes and shares of the units of one language, from its tokens."""
     known, which = np.unique(unit, return_inverse=True)
     pairs, pair, times = np.unique(which * (file.max() + 1) + file, return_inverse=True, return_counts=True)
     in_files = np.bincount(pairs // (file.max() + 1), minlength=len(known))
     classes = _classes(in_files)
     number = int(classes.max()) + 1
+    # a place's weight: its share of the file's places of the unit, of the unit's files, of the class's units
     weight = 1.0 / (times[pair] * in_files[which] * np.bincount(classes)[classes[which]])
     shares = {}
     for aspect, value in values.items():
@@ -136,7 +150,7 @@ def _part(unit: IntArray, file: IntArray, values: Mapping[str, IntArray], sizes:
 
 
 def _classes(in_files: IntArray) -> IntArray:
-    """Classes by doublings of the number of files, the commonest first, joined until each has enough units."""
+    """Classes by powers of two in the number of files, commonest first, merged until each has enough units."""
     doublings = np.log2(in_files).astype(np.int64)
     classes = np.zeros(len(in_files), dtype=np.int64)
     number = held = 0
@@ -146,12 +160,12 @@ def _classes(in_files: IntArray) -> IntArray:
         held += int(of_doubling.sum())
         if held >= FEWEST:
             number, held = number + 1, 0
-    # the rarest that are too few join the class above
+    # the rarest units, if too few for a class of their own, join the next more common one
     return np.where((classes == number) & (number > 0), number - 1, classes)
 
 
 def _joined(parts: Sequence[_Part], span: int) -> Alike:
-    """The languages' classes one after another."""
+    """Join the languages; classes are numbered through."""
     counts = [int(part.classes.max()) + 1 for part in parts]
     offsets = np.cumsum([0, *counts[:-1]])
     return Alike(

@@ -1,4 +1,4 @@
-"""The analysis: triggers chosen, files parsed and their triggers read again, then layer by layer."""
+"""The analysis in steps: choose triggers, parse files and run their triggers again, then layer by layer."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -12,6 +12,7 @@ from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.analysis.syntax.alike import alike_units
 from keyscope.worker.analysis.syntax.base import base_rates
 from keyscope.worker.analysis.syntax.chance import Chance
+from keyscope.worker.analysis.syntax.found import LayerFound
 from keyscope.worker.analysis.syntax.layer import Corpus, read_layer
 from keyscope.worker.analysis.syntax.measures import Mutated
 from keyscope.worker.analysis.syntax.mutation import relative_changes
@@ -28,18 +29,18 @@ from keyscope.worker.progress import Advance
 
 _CHOSEN = "chosen"
 _MOST_STEPS = 64
-"""Steps over files, about; every one reads the list of chosen triggers."""
+"""Steps over files, roughly; each reads the whole list of chosen triggers, so they should not be many."""
 _CHANGES = ("last", "first", "random")
 
 
 class SyntaxSettings(Settings):
-    """What decides the rows."""
+    """Everything that determines the rows."""
 
-    mutated: int = Field(10, ge=1, description="Strongest triggers of each key that are read again with tokens dropped")
+    mutated: int = Field(10, ge=1, description="Strongest triggers of each key to run again with tokens dropped")
     drops: int = Field(4, ge=1, description="Tokens dropped from the middle of a window, one at a time")
-    draws: int = Field(200, ge=20, description="Draws of files for the intervals by layer")
-    drawn_keys: int = Field(1000, ge=1, description="Most keys of a layer over which draws are taken")
-    controls: int = Field(40, ge=2, description="Draws of chance for the controls")
+    draws: int = Field(200, ge=20, description="Bootstrap draws for the intervals by layer")
+    drawn_keys: int = Field(1000, ge=1, description="Most keys of a layer to use for draws and controls")
+    controls: int = Field(40, ge=2, description="Draws of the controls")
     seed: Seed = 0
 
 
@@ -54,11 +55,11 @@ class Syntax(Analysis):
         self._read: tuple[Subject, Corpus] | None = None
 
     def steps(self, subject: Subject) -> Sequence[Step]:
-        """The choice of triggers; files, a few a step; layers."""
+        """One step to choose triggers, then a few files per step, then one step per layer."""
         return [Step(_CHOSEN, (), 0), *_of_files(subject), *_of_layers(subject)]
 
     def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
-        """Compute a step."""
+        """Choose triggers, read files, or measure a layer."""
         if step.name == _CHOSEN:
             return mutated_triggers(subject, self.settings.mutated).arrays()
         if step.files:
@@ -68,12 +69,11 @@ class Syntax(Analysis):
         layer = int(step.name.partition("-")[2])
         keys = np.arange(subject.model.layers[layer].n_keys)
         drawn = np.random.default_rng([self.settings.seed, layer]).permutation(keys)[: self.settings.drawn_keys]
-        return read_layer(subject, self._corpus(subject, done), layer, _mutated(subject, done, layer), drawn)
+        return read_layer(subject, self._corpus(subject, done), layer, _mutated(subject, done, layer), drawn).arrays()
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
-        """Write the rows."""
         corpus = self._corpus(subject, results)
-        layers = [results[step.name] for step in _of_layers(subject)]
+        layers = [LayerFound.of_arrays(results[step.name]) for step in _of_layers(subject)]
         write_keys(connection, layers)
         once = write_profiles(connection, layers, corpus.places.names)
         write_layers(connection, layers)
@@ -112,12 +112,12 @@ def _of_layers(subject: Subject) -> list[Step]:
 
 
 def _in_files(triggers: Examples, files: Sequence[int]) -> Examples:
-    """Those in some files that follow each other; triggers are in the order of files."""
+    """The triggers in a range of files; triggers are ordered by file."""
     return triggers.take(slice(*np.searchsorted(triggers.file, [files[0], files[-1] + 1])))
 
 
 def _mutated(subject: Subject, done: Results, layer: int) -> Mutated:
-    """The triggers of one layer that were read again."""
+    """The triggers of one layer that were run again."""
     chosen = Examples.of_arrays(done[_CHOSEN])
     parts = [done[step.name] for step in _of_files(subject)]
     changes = {name: np.concatenate([part[name] for part in parts]).astype(np.float64) for name in _CHANGES}

@@ -1,4 +1,4 @@
-"""How common each value of an aspect is in the corpus, by language: the base rates that triggers are held against."""
+"""Base rates: how common each value of an aspect is in the corpus, by language."""
 
 from collections.abc import Mapping
 
@@ -14,18 +14,18 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def base_rates(store: TokenStore, places: PlaceMap) -> Mapping[str, FloatArray]:
-    """The base rates of every aspect, [languages, values]: the share of the language's tokens with each value."""
+    """By aspect [languages, values], the share of the language's tokens with each value."""
     languages = [np.flatnonzero(store.languages == each) for each in range(len(store.language_names))]
     counts = {aspect: np.stack([_counts(store, places, files, aspect) for files in languages]) for aspect in ASPECTS}
     return {aspect: found / found.sum(axis=1, keepdims=True) for aspect, found in counts.items()}
 
 
 def counts_by_file(store: TokenStore, places: PlaceMap, files: IntArray, aspect: str) -> IntArray:
-    """Tokens of each value in some files, [files, values]."""
+    """Tokens with each value in each of some files, [files, values]."""
     return np.stack([_counts(store, places, file[None], aspect) for file in files])
 
 
 def _counts(store: TokenStore, places: PlaceMap, files: IntArray, aspect: str) -> IntArray:
-    """Tokens of each value in some files together, [values]."""
+    """Tokens with each value in some files together, [values]."""
     tokens = np.concatenate([np.arange(store.offsets[file], store.offsets[file + 1]) for file in files])
     return np.bincount(places.of(aspect, tokens), minlength=len(places.names[aspect]))

@@ -1,4 +1,4 @@
-"""What chance would give: random places of the corpus for triggers, and the roles of other tokens for roles."""
+"""Controls: random places of the corpus instead of triggers, and places of other tokens instead of their own."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,11 +8,11 @@ from keyscope.worker.precompute.token_store import TokenStore
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 _ALIKE = 16
-"""Tokens about as common as each other, among which the control deals out."""
+"""Tokens of similar frequency among which the control permutes."""
 
 
 class Chance:
-    """Draws places of a corpus, each in the language of the place it stands for; equal for equal seeds."""
+    """Draws places of a corpus, each in the language of the place it replaces; equal seeds give equal draws."""
 
     def __init__(self, store: TokenStore, window: int, seed: int) -> None:
         self._store = store
@@ -24,7 +24,7 @@ class Chance:
         self._tokens = [_sorted_tokens(store, files) for files in self._files]
 
     def random_tokens(self, language: IntArray, draw: int) -> tuple[IntArray, IntArray]:
-        """A random token of the corpus for each example, and the first token of the window it stands in."""
+        """A random token of the corpus for each example, and the first token of its window."""
         random = np.random.default_rng([self._seed, 0, draw])
         token, first = np.zeros(len(language), dtype=np.int64), np.zeros(len(language), dtype=np.int64)
         for each in self._languages:
@@ -40,7 +40,11 @@ class Chance:
         return token, first
 
     def other_tokens(self, language: IntArray, token: IntArray, draw: int) -> IntArray:
-        """For each example a random place of another token; equal tokens get the same other token, about as common."""
+        """A random place of another token for each example; equal tokens get the same one, about as common.
+
+        This keeps how concentrated a key's triggers are on few tokens. Random places would not, and then every detector
+        of a single token would look as if it knew that token's role.
+        """
         random = np.random.default_rng([self._seed, 1, draw])
         found = token.copy()
         for each, (ids, starts, numbers) in enumerate(self._tokens):
@@ -56,7 +60,7 @@ class Chance:
 
 
 def _sorted_tokens(store: TokenStore, files: IntArray) -> tuple[npt.NDArray[np.int32], IntArray, IntArray]:
-    """The different tokens of some files, where each one's places start in the third, and the places by token."""
+    """The distinct tokens of some files, where the places of each start in the third, and all places by token."""
     numbers = np.concatenate([np.arange(store.offsets[file], store.offsets[file + 1]) for file in files])
     ids = store.token_ids[numbers]
     order = np.argsort(ids, kind="stable")
@@ -65,7 +69,7 @@ def _sorted_tokens(store: TokenStore, files: IntArray) -> tuple[npt.NDArray[np.i
 
 
 def _dealt(counts: IntArray, random: np.random.Generator) -> IntArray:
-    """For each token another, or the same, out of those that are about as common."""
+    """Permute tokens within blocks of similar frequency; a token may be dealt itself."""
     ranked = np.lexsort((random.random(len(counts)), -counts))
     block = np.arange(len(counts)) // _ALIKE
     shuffled = ranked[np.lexsort((random.random(len(counts)), block))]

@@ -1,4 +1,4 @@
-"""The measures of a layer's keys: how concentrated their triggers are, how local, and how far from shallow."""
+"""The measures of a layer's keys: how concentrated their triggers are, how local, how far from shallow to semantic."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +14,7 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 MEASURES = tuple(LAYER_MEASURES)
 HALF = 0.5
+"""Share of a key's triggers in one family from which the key counts for it."""
 _FAMILY_OF_ROLE = np.array(
     [next((place for place, roles in enumerate(FAMILIES.values()) if role in roles), len(FAMILIES)) for role in ROLES]
 )
@@ -21,7 +22,7 @@ _FAMILY_OF_ROLE = np.array(
 
 @dataclass(frozen=True)
 class Mutated:
-    """Triggers that were read again: their key, their file, and the change with each kind of token dropped."""
+    """Triggers run again: their key, their file, and the relative change with each kind of token dropped."""
 
     key: IntArray
     file: IntArray
@@ -32,28 +33,29 @@ class Mutated:
 
 @dataclass(frozen=True)
 class Measured:
-    """The triggers of a layer's keys, ready to be measured under any weights of files."""
+    """The triggers of a layer's keys, grouped so that they can be measured under any weights of files."""
 
     keys: int
     file: IntArray
     """[triggers]"""
     ngrams: tuple[Groups, Groups, Groups]
-    """Trigger tokens with none, one and two of the tokens before them."""
+    """Trigger tokens alone, and with one and two tokens before them."""
     families: Groups
-    """Families of roles."""
+    """Families of the trigger tokens' roles."""
     mutated: Mutated
 
     def by_key(self, weights: FloatArray | None = None) -> dict[str, FloatArray]:
-        """Every measure of each key, [keys]; NaN where a key has nothing to measure.
+        """Every measure of each key, [keys]; NaN for a key with nothing to measure.
 
         Args:
-            weights: of files, [files]; each counts once without.
+            weights: weights of the files, [files]; without them every file counts once.
         """
         of_file = None if weights is None else weights[self.file]
         tokens, bigrams, trigrams = self.ngrams
         masses = tokens.masses(of_file)
         totals = tokens.totals(masses)
         with np.errstate(invalid="ignore", divide="ignore"):
+            # n triggers on n different tokens have entropy ln n; one trigger has no entropy to normalise
             largest = np.where(totals > 1, np.log(totals), np.nan)
         found = {
             "token_share": tokens.top_share(masses),
@@ -67,7 +69,7 @@ class Measured:
         return found | self._families(of_file)
 
     def without_last_effect(self) -> "Measured":
-        """The same with a random token's effect in the place of the last one's."""
+        """The same with the effect of a random token in place of the last one's: the control for locality."""
         return replace(self, mutated=replace(self.mutated, last=self.mutated.random))
 
     def _mean_change(self, change: FloatArray, weights: FloatArray | None) -> FloatArray:
@@ -88,10 +90,12 @@ class Measured:
 
 
 def score(token_share: FloatArray, bigram_share: FloatArray, entropy: FloatArray, drop_last: FloatArray) -> FloatArray:
-    """How far a key is from shallow (0) to semantic (1): the mean of three parts, each from 0 to 1.
+    """Place keys between shallow (0) and semantic (1): the mean of three parts, each from 0 to 1.
 
-    Spread: the share of triggers not on the commonest token and bigram, the mean of the two. Entropy of the trigger
-    tokens over the largest it could be. Locality: what is left of the coefficient without the trigger token.
+    Spread: the share of triggers not on the commonest token, averaged with that not on the commonest bigram. Entropy:
+    of the trigger tokens, over its maximum. Locality: the part of the coefficient that remains without the trigger
+    token; a coefficient that grows counts as 1. The score is our own; its locality comes from the
+    mutations of Geva et al. 2021, section 3.2.
     """
     spread = 1 - (token_share + bigram_share) / 2
     left = 1 + np.clip(drop_last, -1, 0)
@@ -99,12 +103,12 @@ def score(token_share: FloatArray, bigram_share: FloatArray, entropy: FloatArray
 
 
 def family(role: IntArray) -> IntArray:
-    """The family of each role, as its place in FAMILIES; one more for roles of none."""
+    """The family of each role, as an index into FAMILIES; `len(FAMILIES)` for roles in none."""
     return np.asarray(_FAMILY_OF_ROLE[role], dtype=np.int64)
 
 
 def layer_means(by_key: Mapping[str, FloatArray]) -> FloatArray:
-    """Mean of every measure over the keys that have it, [measures]."""
+    """Mean of every measure over the keys that have it, [measures] in the order of MEASURES."""
     return np.array([_mean(by_key[name]) for name in MEASURES])
 
 

@@ -1,8 +1,9 @@
-"""How far a key needs each token of its context: triggers read again with one token dropped (Geva et al. 2021, 3.2).
+"""How much a key depends on parts of its context: triggers run again with one token dropped (Geva et al. 2021, 3.2).
 
-The context of a trigger is its window up to and including the trigger token. Attention is causal, so one forward over
-a window serves every trigger in it: without its last token a context ends one token earlier, which the window itself
-has; without its first, or one between, all contexts of the window lose the same token.
+The context of a trigger is its window up to and including the trigger token. Attention is causal, so one forward pass
+over a window serves every trigger in it. Without its last token a context ends one token earlier, and the whole window
+already has that coefficient. Without its first token, or one in between, all contexts of the window lose the same
+token.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,24 +25,24 @@ from keyscope.worker.progress import Advance
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 WHOLE = -1
-"""Stands for the token dropped where none is."""
+"""In place of a dropped token: none is."""
 _COEFFICIENT, _LAST, _FIRST, _RANDOM = range(4)
 
 
 @dataclass(frozen=True)
 class _Text:
-    """A window up to its last trigger, without one of its tokens."""
+    """A window up to its last trigger, whole or without one of its tokens."""
 
     dropped: int
-    """Position of the token left out, or WHOLE."""
+    """Position of the dropped token, or WHOLE."""
     triggers: slice
-    """Its triggers."""
+    """The triggers in the window."""
     token_ids: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class _Reads:
-    """Which coefficients of a batch are wanted, and what for; arrays are [reads], in the order of the layers."""
+    """The coefficients to read from a batch, and for what; arrays are [reads], ordered by layer."""
 
     row: IntArray
     position: IntArray
@@ -52,19 +53,20 @@ class _Reads:
 
 
 def relative_changes(subject: Subject, triggers: Examples, drops: int, advance: Advance) -> Arrays:
-    """The change of each trigger's coefficient, over the coefficient, when a token is dropped; -1 where nothing is left.
+    """Relative change of each trigger's coefficient when a token is dropped; -1 if nothing is left of it.
 
-    A coefficient below 0 counts as 0, for there the key no longer fires.
+    A negative coefficient counts as 0, because the key no longer fires there. Both coefficients are read here, the
+    undropped one included: the stored one comes from another batch and may differ in its last bits.
 
     Args:
         subject: the run.
         triggers: sorted by their windows.
-        drops: tokens dropped from the middle of each window, one at a time; the change is the mean over those that
-            stand before the trigger.
-        advance: is told the tokens done; each counts once, however many forwards go over it.
+        drops: tokens dropped from the middle of each window, one at a time; the change is the mean over those before
+            the trigger.
+        advance: called with the tokens done; each counts once, however many forward passes go over it.
 
     Returns:
-        `last`, `first` and `random` [triggers], NaN where the context is too short.
+        `last`, `first` and `random` [triggers], NaN for contexts that are too short.
     """
     total, count = np.zeros((4, len(triggers))), np.zeros((4, len(triggers)))
     position = triggers.token - triggers.first
@@ -83,7 +85,7 @@ def relative_changes(subject: Subject, triggers: Examples, drops: int, advance: 
 
 
 def _texts(store: TokenStore, triggers: Examples, drops: int) -> Iterator[_Text]:
-    """Every window that has triggers: whole, without its first token, and without some between."""
+    """Every window with triggers: whole, without its first token, and without one in between, several times."""
     starts = np.flatnonzero(np.diff(triggers.first, prepend=-1))
     for begin, end in zip(starts, np.append(starts[1:], len(triggers)), strict=True):
         first, last = int(triggers.first[begin]), int(triggers.token[begin:end].max())
@@ -98,7 +100,7 @@ def _texts(store: TokenStore, triggers: Examples, drops: int) -> Iterator[_Text]
 
 
 def _middles(length: int, drops: int, seed: np.uint64) -> list[int]:
-    """Positions between the first token and the last, one at random from each of `drops` equal parts."""
+    """Positions strictly between first and last token, one at random from each of `drops` equal parts."""
     between = length - 2
     if between < 1:
         return []
@@ -114,10 +116,11 @@ def _reads(batch: Sequence[_Text], triggers: Examples, position: IntArray) -> _R
         at = position[text.triggers]
         if text.dropped == WHOLE:
             parts.append((row, numbers, at, _COEFFICIENT))
-            purpose, behind = _LAST, at > 0
+            # the coefficient one position earlier is that of the context without its last token
+            purpose, later = _LAST, at > 0
         else:
-            purpose, behind = (_FIRST if text.dropped == 0 else _RANDOM), at > text.dropped
-        parts.append((row, numbers[behind], at[behind] - 1, purpose))
+            purpose, later = (_FIRST if text.dropped == 0 else _RANDOM), at > text.dropped
+        parts.append((row, numbers[later], at[later] - 1, purpose))
     trigger = np.concatenate([numbers for _, numbers, _, _ in parts])
     order = np.argsort(triggers.layer[trigger], kind="stable")
     sizes = [len(numbers) for _, numbers, _, _ in parts]
@@ -133,7 +136,7 @@ def _reads(batch: Sequence[_Text], triggers: Examples, position: IntArray) -> _R
 
 @torch.inference_mode()
 def _read(subject: Subject, batch: Sequence[_Text], reads: _Reads) -> FloatArray:
-    """The coefficients wanted, [reads]."""
+    """Run a batch and read the coefficients, [reads]. Padding is on the right, where causal attention never looks."""
     model, prefix = subject.model, subject.model.facts.bos
     width = len(prefix) + max(len(text.token_ids) for text in batch)
     ids = np.zeros((len(batch), width), dtype=np.int64)

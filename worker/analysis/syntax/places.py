@@ -1,4 +1,4 @@
-"""What is at every token of the corpus, as one small number: the place, which has a value for each aspect."""
+"""The syntactic place of every token of the corpus: one small number, which has a value for each aspect."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,26 +27,26 @@ class PlaceMap:
     places: npt.NDArray[np.int32]
     """[tokens], the place of each."""
     values: dict[str, npt.NDArray[np.int32]]
-    """By aspect [places], the value of each as an index into `names`."""
+    """By aspect [places], the value of each place as an index into `names`."""
     names: dict[str, tuple[str, ...]]
-    """By aspect, what its values are called."""
+    """By aspect, the names of its values."""
 
     @cached_property
     def roles(self) -> IntArray:
-        """The place in ROLES of every value of the aspect role."""
+        """Index into ROLES of every value of the aspect role."""
         return np.array([ROLES.index(Role(name)) for name in self.names["role"]])
 
     def of(self, aspect: str, tokens: npt.ArrayLike) -> IntArray:
-        """The values of one aspect at some tokens of the corpus."""
+        """Values of one aspect at some tokens of the corpus, as indices into its `names`."""
         found: IntArray = self.values[aspect][self.places[np.asarray(tokens)]].astype(np.int64)
         return found
 
 
 def read_places(store: TokenStore, files: Sequence[int]) -> Arrays:
-    """The places of some files' tokens, all files in one language.
+    """The places of the tokens of some files, all in one language.
 
     Returns:
-        `codes` [tokens], indices into the rows of `table` [places, fields], and `language`.
+        `table` [places, fields], the distinct places; `codes` [tokens], indices into it; and `language`.
     """
     language = store.language_names[store.languages[files[0]]]
     rows = np.concatenate([_file_rows(store, file, language) for file in files])
@@ -59,7 +59,7 @@ def read_places(store: TokenStore, files: Sequence[int]) -> Arrays:
 
 
 def merge_places(parts: Sequence[Arrays], languages: Sequence[str]) -> PlaceMap:
-    """One map from what `read_places` gave for all files in order."""
+    """Merge what `read_places` returned for all files, in their order, into one map."""
     tables = [
         np.column_stack([np.full(len(part["table"]), int(part["language"])), part["table"].astype(np.int64)])
         for part in parts
@@ -103,14 +103,14 @@ def _kind_or_none(kinds: IntArray, named: IntArray | None, nodes: IntArray) -> I
 
 
 def _kinds_of(tree: Outline) -> IntArray:
-    """The code of every node's type."""
+    """Code of each node's type."""
     code = _codes(tree.language)
     return np.array([code.get(kind, 0) for kind in tree.types], dtype=np.int64)
 
 
 @cache
 def _kinds(language: str) -> tuple[str, ...]:
-    """Names of the node types of a language, after that of no node; a type's code is its place here."""
+    """Names of a language's node types, after the one for no node; a type's code is its index here."""
     rules = grammar(language)
     if rules is None:
         return (NOWHERE,)
@@ -125,7 +125,7 @@ def _codes(language: str) -> dict[str, int]:
 
 
 def _named(language: str, row: Sequence[int]) -> tuple[str, ...]:
-    """What the values of a place are called, in the order of ASPECTS."""
+    """Names of a place's values, in the order of ASPECTS."""
     kinds = _kinds(language)
     role, node, inside, *around, scope = row
     whole = kinds[node] if inside == 0 else f"{kinds[node]} in {kinds[inside]}"

@@ -1,4 +1,4 @@
-"""What the triggers of each key have in common, aspect by aspect, against the corpus and against chance."""
+"""What the triggers of each key have in common, aspect by aspect, compared with the corpus and with chance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,24 +12,30 @@ from keyscope.worker.analysis.syntax.concentration import Groups
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 LISTED = 4
-"""Values kept of each key and aspect."""
+"""Values kept per key and aspect."""
 
 
 @dataclass(frozen=True)
 class Profiles:
-    """The commonest values of one aspect for each key of a layer; rows are by key and rank, all arrays [rows]."""
+    """The commonest values of one aspect for each key of a layer; all arrays are [rows], ordered by key and rank."""
 
     key: IntArray
     rank: IntArray
-    """From 1."""
+    """From 1, the commonest."""
     value: IntArray
     triggers: IntArray
     share: FloatArray
     base: FloatArray
     sample_share: FloatArray
     log_p: FloatArray
-    """Of rows of rank 1, NaN elsewhere."""
+    """Of rows of rank 1; NaN elsewhere, as in the next field."""
     log_distinct_p: FloatArray
+
+    @property
+    def tops(self) -> IntArray:
+        """The commonest value of each key that has triggers."""
+        tops: IntArray = self.value[self.rank == 1]
+        return tops
 
 
 def profile(
@@ -41,17 +47,21 @@ def profile(
     samples: Groups,
     base: FloatArray,
 ) -> Profiles:
-    """The profile of each key in one aspect.
+    """Profile each key in one aspect.
+
+    Two p-values for the commonest value: `log_p` against random places of the corpus in the languages of the triggers,
+    `log_distinct_p` against keys that know no syntax (see `alike`). Both are multiplied by the number of values there
+    are (Bonferroni), because the commonest one was picked after looking.
 
     Args:
-        keys: how many keys the layer has.
-        key: [triggers], ascending, as the next two.
-        language: of each trigger.
-        value: of the aspect at the trigger.
-        once: what the keys may go by without knowing any syntax, kind by kind, and how often other units of each
-            class have a value of the aspect, [classes, values].
+        keys: number of keys of the layer.
+        key: [triggers], ascending.
+        language: [triggers], language of each.
+        value: [triggers], value of the aspect.
+        once: for each kind of unit the distinct units of the keys, and how often units of each class have a value of
+            the aspect, [classes, values].
         samples: values of the aspect at samples of the keys.
-        base: how common values are in the corpus, [languages, values].
+        base: base rates of the values, [languages, values].
     """
     groups = Groups(key, value, keys)
     masses = groups.masses()
@@ -64,7 +74,7 @@ def profile(
     log_p = np.full(len(chosen), np.nan)
     log_distinct_p = np.full(len(chosen), np.nan)
     top = rank == 1
-    # the commonest value was picked out of these
+    # number of values the commonest one was picked from
     picked = np.log(np.maximum((base > 0).any(axis=0).sum(), 1))
     log_p[top] = np.minimum(log_tail(masses[chosen][top], total[of_key[top]], expected[top]) + picked, 0)
     wanted = np.zeros(keys, dtype=np.int64)
@@ -72,7 +82,7 @@ def profile(
     for each, shares in once:
         goal = wanted[key[each.trigger]]
         chance = log_tail_of_sum(keys, key[each.trigger], shares[each.classes, goal], value[each.trigger] == goal)
-        # whichever says least: no kind of unit may explain it by itself
+        # the largest p: the value is only more than chance if no kind of unit explains it alone
         log_distinct_p[top] = np.fmax(log_distinct_p[top], np.minimum(chance[of_key[top]] + picked, 0))
     return Profiles(
         key=of_key,
@@ -88,7 +98,10 @@ def profile(
 
 
 def log_tail(hits: FloatArray, trials: FloatArray, rate: FloatArray) -> FloatArray:
-    """log P(X ≥ hits) for X binomial, all [cells]."""
+    """log P(X ≥ hits) for binomial X; all [cells].
+
+    In logarithms with the largest term factored out: the tails of interest are far below the smallest double.
+    """
     most = int(trials.max(initial=0))
     counts = np.arange(most + 1)
     factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, most + 1)))])
@@ -107,14 +120,14 @@ def log_tail(hits: FloatArray, trials: FloatArray, rate: FloatArray) -> FloatArr
 
 
 def _mix(keys: int, key: IntArray, language: IntArray, languages: int) -> tuple[FloatArray, FloatArray]:
-    """Share of each language among a key's triggers, [keys, languages], and how many it has, [keys]."""
+    """Share of each language among a key's triggers, [keys, languages], and their number, [keys]."""
     counts = np.bincount(key * languages + language, minlength=keys * languages).reshape(keys, languages)
     total = counts.sum(axis=1).astype(np.float64)
     return counts / np.maximum(total, 1)[:, None], total
 
 
 def _share_of(samples: Groups, key: IntArray, value: IntArray) -> FloatArray:
-    """Share of a key's samples that have a value; NaN where it has no samples."""
+    """Share of a key's samples that have a value; NaN for a key without samples."""
     shares = np.full(len(key), np.nan)
     if not len(samples.key):
         return shares
@@ -129,7 +142,7 @@ def _share_of(samples: Groups, key: IntArray, value: IntArray) -> FloatArray:
 
 
 def _ranks(key: IntArray) -> IntArray:
-    """Place of each row among those of its key, from 0; rows are by key."""
+    """Index of each row among those of its key; rows are ordered by key."""
     starts = np.flatnonzero(np.diff(key, prepend=-1))
     sizes = np.diff(np.append(starts, len(key)))
     return np.arange(len(key)) - np.repeat(starts, sizes)

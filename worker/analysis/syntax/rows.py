@@ -1,4 +1,4 @@
-"""From what was found of every layer to the rows of the tables."""
+"""From the findings of every layer to the rows of the tables."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,13 +18,14 @@ from keyscope.contract.analyses.syntax import (
     SYNTAX_PROFILES,
     SYNTAX_TRENDS,
 )
-from keyscope.worker.analysis.analysis import Arrays
 from keyscope.worker.analysis.bootstrap import LEVEL, ratio_interval
 from keyscope.worker.analysis.concepts.chance import benjamini_hochberg
 from keyscope.worker.analysis.draws import spread_about
 from keyscope.worker.analysis.syntax.base import counts_by_file
+from keyscope.worker.analysis.syntax.found import LayerFound, ValueCounts
 from keyscope.worker.analysis.syntax.layer import Corpus
 from keyscope.worker.analysis.syntax.measures import MEASURES
+from keyscope.worker.analysis.syntax.profiles import Profiles
 from keyscope.worker.rows import Columns, insert
 
 IntArray = npt.NDArray[np.int64]
@@ -33,71 +34,79 @@ _SHARES_OF_KEYS = frozenset(FAMILIES)
 _ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 SIGNIFICANT = 0.05
 WORTH_A_ROW = 0.002
-"""Share of the corpus, or of all keys, from which a value that is no role has rows by layer."""
+"""Share of the corpus, or of all keys, from which a value of an aspect other than role gets rows by layer."""
 _NO_CONTROL = frozenset({"drop_first", "drop_random"})
-"""Measures that are controls themselves."""
+"""Measures that serve as controls themselves."""
 
 
-def write_keys(connection: duckdb.DuckDBPyConnection, layers: Sequence[Arrays]) -> None:
-    """What was measured of every key."""
+def write_keys(connection: duckdb.DuckDBPyConnection, layers: Sequence[LayerFound]) -> None:
+    """Write the measures of every key."""
     for layer, found in enumerate(layers):
-        columns: Columns = {column.name: found[f"key_{column.name}"] for column in KEY_MEASURES}
-        keys = len(found["key_score"])
-        no_token = found["key_token_id"] < 0
-        columns["token_id"] = pa.array(found["key_token_id"], mask=no_token)
+        keys, token_id = len(found.keys.score), found.keys.token_id
+        columns: Columns = {column.name: getattr(found.keys, column.name) for column in KEY_MEASURES}
+        columns["token_id"] = pa.array(token_id, mask=token_id < 0)
         insert(connection, SYNTAX_KEYS, {"layer": np.full(keys, layer), "index": np.arange(keys), **columns})
 
 
 def write_profiles(
-    connection: duckdb.DuckDBPyConnection, layers: Sequence[Arrays], names: Mapping[str, Sequence[str]]
+    connection: duckdb.DuckDBPyConnection, layers: Sequence[LayerFound], names: Mapping[str, Sequence[str]]
 ) -> dict[str, list[FloatArray]]:
-    """The profiles of all keys, p-values corrected over them; gives distinct_q of every row, by aspect and layer."""
-    corrected = {aspect: _corrected(layers, f"{aspect}_log_p") for aspect in ASPECTS}
-    once = {aspect: _corrected(layers, f"{aspect}_log_distinct_p") for aspect in ASPECTS}
+    """Write the profiles of all keys, p-values corrected over all layers.
+
+    Returns:
+        `distinct_q` of every row, by aspect and layer.
+    """
+    of_layers = {aspect: [found.profiles[aspect] for found in layers] for aspect in ASPECTS}
+    corrected = {aspect: _corrected([each.log_p for each in found]) for aspect, found in of_layers.items()}
+    once = {aspect: _corrected([each.log_distinct_p for each in found]) for aspect, found in of_layers.items()}
     for layer, found in enumerate(layers):
         parts: list[Columns] = []
         for aspect in ASPECTS:
-            rows = {name: found[f"{aspect}_{name}"] for name in ("rank", "triggers", "share", "base", "sample_share")}
-            with np.errstate(divide="ignore"):
-                lift = np.where(rows["base"] > 0, rows["share"] / rows["base"], np.nan)
-            n = len(rows["rank"])
+            rows = found.profiles[aspect]
+            n = len(rows.rank)
             parts.append(
                 {
                     "layer": np.full(n, layer),
-                    "index": found[f"{aspect}_key"],
+                    "index": rows.key,
                     "aspect": _repeated(aspect, n),
-                    "value": _named(names[aspect], found[f"{aspect}_value"]),
-                    "lift": lift,
+                    "rank": rows.rank,
+                    "value": _named(names[aspect], rows.value),
+                    "triggers": rows.triggers,
+                    "share": rows.share,
+                    "base": rows.base,
+                    "lift": _lift(rows.share, rows.base),
+                    "sample_share": rows.sample_share,
                     "q": corrected[aspect][layer],
                     "distinct_q": once[aspect][layer],
-                    **rows,
                 }
             )
         insert(connection, SYNTAX_PROFILES, *parts, order=SYNTAX_PROFILES.sorted_by)
     return once
 
 
-def write_layers(connection: duckdb.DuckDBPyConnection, layers: Sequence[Arrays]) -> None:
-    """Every measure by layer, and its trend from the lower half of the layers to the upper."""
+def write_layers(connection: duckdb.DuckDBPyConnection, layers: Sequence[LayerFound]) -> None:
+    """Write every measure by layer, and its trend from the lower to the upper half of the layers."""
     parts: list[Columns] = []
-    for layer, found in enumerate(layers):
-        quartiles = np.where([name in _SHARES_OF_KEYS for name in MEASURES], np.nan, found["quartiles"])
+    summaries = [found.summary for found in layers]
+    for layer, found in enumerate(summaries):
+        quartiles = np.where([name in _SHARES_OF_KEYS for name in MEASURES], np.nan, found.quartiles)
         parts.append(
             {
                 "measure": pa.array(MEASURES),
                 "layer": np.full(len(MEASURES), layer),
-                "keys": found["keys"],
-                "mean": found["mean"],
-                **_ends(found["mean"], found["draws"], found["control"]),
+                "keys": found.keys,
+                "mean": found.mean,
+                **_ends(found.mean, found.draws, found.control),
                 **dict(zip(("lower_quartile", "median", "upper_quartile"), quartiles, strict=True)),
             }
         )
     insert(connection, SYNTAX_LAYERS, *parts, order=SYNTAX_LAYERS.sorted_by)
     if len(layers) > 1:
-        mean, draws, control = (_trend([found[name] for found in layers]) for name in ("mean", "draws", "control"))
+        mean = _trend([found.mean for found in summaries])
+        draws, control = _trend([found.draws for found in summaries]), _trend([found.control for found in summaries])
         trends: Columns = {
             "measure": pa.array(MEASURES),
-            "keys": np.sum([found["keys"] for found in layers], axis=0),
+            "keys": np.sum([found.keys for found in summaries], axis=0),
             "difference": mean,
             **_ends(mean, draws, control),
         }
@@ -106,23 +115,26 @@ def write_layers(connection: duckdb.DuckDBPyConnection, layers: Sequence[Arrays]
 
 def write_layer_values(
     connection: duckdb.DuckDBPyConnection,
-    layers: Sequence[Arrays],
+    layers: Sequence[LayerFound],
     corpus: Corpus,
     once: Mapping[str, list[FloatArray]],
 ) -> None:
-    """How common each value is among the triggers of each layer."""
+    """Write how common each value is among the triggers of each layer."""
     for aspect in ASPECTS:
         chosen = _worth_rows(aspect, layers, corpus)
         for layer, found in enumerate(layers):
-            if len(chosen) and found["file_triggers"].any():
-                columns = _layer_values(aspect, chosen, found, once[aspect][layer])
+            if len(chosen) and found.file_triggers.any():
+                shares = _shares(chosen, found.values[aspect], found.file_triggers)
+                tops = _tops(chosen, found.profiles[aspect], once[aspect][layer])
                 value = _named(corpus.places.names[aspect], chosen)
                 place: Columns = {"aspect": _repeated(aspect, len(chosen)), "value": value}
-                insert(connection, SYNTAX_LAYER_VALUES, {**place, "layer": np.full(len(chosen), layer), **columns})
+                insert(
+                    connection, SYNTAX_LAYER_VALUES, {**place, "layer": np.full(len(chosen), layer), **shares, **tops}
+                )
 
 
 def write_base(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> None:
-    """How common each value is in the corpus, by language; values that a language does not have are left out."""
+    """Write how common each value is in the corpus, by language; values that do not occur are left out."""
     store = corpus.store
     parts: list[Columns] = []
     for aspect in ASPECTS:
@@ -145,22 +157,16 @@ def write_base(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> None:
     insert(connection, SYNTAX_BASE, *parts, order=SYNTAX_BASE.sorted_by)
 
 
-def _layer_values(aspect: str, chosen: IntArray, found: Arrays, distinct_q: FloatArray) -> Columns:
-    place = np.full(int(chosen.max()) + 1, -1)
+def _shares(chosen: IntArray, found: ValueCounts, file_triggers: IntArray) -> Columns:
+    """How common the chosen values are among the triggers of a layer, with interval, control and base rate."""
+    place = np.full(found.control.shape[1], -1)
     place[chosen] = np.arange(len(chosen))
-    of_value = found[f"{aspect}_of_value"]
-    kept = (of_value < len(place)) & (place[np.minimum(of_value, len(place) - 1)] >= 0)
-    by_file = np.zeros((len(found["file_triggers"]), len(chosen)))
-    by_file[found[f"{aspect}_of_file"][kept], place[of_value[kept]]] = found[f"{aspect}_counts"][kept]
-    share = ratio_interval(by_file, found["file_triggers"])
-    control = found[f"{aspect}_control"][:, chosen]
-    base = found[f"{aspect}_expected"][chosen]
-    top = found[f"{aspect}_rank"] == 1
-    tops = found[f"{aspect}_value"][top]
-    size = int(max(chosen.max(), tops.max(initial=0))) + 1
+    kept = place[found.of_value] >= 0
+    by_file = np.zeros((len(file_triggers), len(chosen)))
+    by_file[found.of_file[kept], place[found.of_value[kept]]] = found.counts[kept]
+    share = ratio_interval(by_file, file_triggers)
+    control, base = found.control[:, chosen], found.expected[chosen]
     low, high = np.quantile(control, _ENDS, axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        lift = np.where(base > 0, share.estimate / base, np.nan)
     return {
         "triggers": by_file.sum(axis=0).astype(np.int64),
         "share": share.estimate,
@@ -170,26 +176,40 @@ def _layer_values(aspect: str, chosen: IntArray, found: Arrays, distinct_q: Floa
         "control_low": low,
         "control_high": high,
         "base": base,
-        "lift": lift,
-        "keys": np.bincount(tops, minlength=size)[chosen],
-        "significant": np.bincount(tops[distinct_q[top] <= SIGNIFICANT], minlength=size)[chosen],
+        "lift": _lift(share.estimate, base),
     }
 
 
-def _worth_rows(aspect: str, layers: Sequence[Arrays], corpus: Corpus) -> IntArray:
-    """Values that have rows by layer: all roles, and of other aspects what is common somewhere."""
+def _tops(chosen: IntArray, found: Profiles, distinct_q: FloatArray) -> Columns:
+    """How many keys have each chosen value as their commonest, and how many of them significantly."""
+    size = 1 + max(int(chosen.max()), int(found.tops.max(initial=0)))
+    significant = found.tops[distinct_q[found.rank == 1] <= SIGNIFICANT]
+    return {
+        "keys": np.bincount(found.tops, minlength=size)[chosen],
+        "significant": np.bincount(significant, minlength=size)[chosen],
+    }
+
+
+def _lift(share: FloatArray, base: FloatArray) -> FloatArray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(base > 0, share / base, np.nan)
+
+
+def _worth_rows(aspect: str, layers: Sequence[LayerFound], corpus: Corpus) -> IntArray:
+    """The values that get rows by layer: all roles, and of other aspects those that are common somewhere."""
     size = len(corpus.places.names[aspect])
     if aspect == "role":
         return np.arange(size)
-    keys = sum(np.bincount(found[f"{aspect}_value"][found[f"{aspect}_rank"] == 1], minlength=size) for found in layers)
+    keys = sum(np.bincount(found.profiles[aspect].tops, minlength=size) for found in layers)
     common = (corpus.base[aspect] >= WORTH_A_ROW).any(axis=0)
     return np.flatnonzero(common | (keys >= WORTH_A_ROW * max(int(np.sum(keys)), 1)))
 
 
 def _ends(mean: FloatArray, draws: FloatArray, control: FloatArray) -> Columns:
-    """Interval and control of estimates [measures], from draws of each [draws, measures].
+    """Interval and control of estimates [measures], from draws [draws, measures] and controls [controls, measures].
 
-    Drawing files again makes triggers look more alike than they are, so it is the spread of the draws that counts.
+    Resampling files duplicates triggers, which makes them look more alike than they are: all draws are biased. So the
+    interval is the spread of the draws about their mean, laid around the estimate.
     """
     found = spread_about(mean, draws)
     without = np.array([name in _NO_CONTROL for name in MEASURES])
@@ -202,19 +222,22 @@ def _ends(mean: FloatArray, draws: FloatArray, control: FloatArray) -> Columns:
 
 
 def _trend(values: Sequence[FloatArray]) -> FloatArray:
-    """Mean of the upper half of the layers less that of the lower; the middle one of an odd number is in neither."""
+    """Mean of the upper half of the layers less that of the lower; a middle layer is in neither."""
     half = len(values) // 2
     return np.asarray(np.mean(values[-half:], axis=0) - np.mean(values[:half], axis=0))
 
 
-def _corrected(layers: Sequence[Arrays], name: str) -> list[FloatArray]:
-    """q of every row, over all keys of all layers; NaN where there is no p."""
-    log_p = np.concatenate([found[name] for found in layers])
+def _corrected(by_layer: Sequence[FloatArray]) -> list[FloatArray]:
+    """q of every row, corrected over the keys of all layers; NaN for rows without p.
+
+    Over all layers at once: a rate controlled layer by layer would let noise through in every layer.
+    """
+    log_p = np.concatenate(by_layer)
     q = np.full(len(log_p), np.nan)
     there = ~np.isnan(log_p)
     if there.any():
         q[there] = np.exp(benjamini_hochberg(log_p[there]))
-    return np.split(q, np.cumsum([len(found[name]) for found in layers])[:-1])
+    return np.split(q, np.cumsum([len(each) for each in by_layer])[:-1])
 
 
 def _named(names: Sequence[str], values: IntArray) -> pa.Array:

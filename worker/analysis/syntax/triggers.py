@@ -1,12 +1,12 @@
-"""The strongest triggers of keys and some of their samples, read from a run as places in its corpus."""
+"""Triggers and samples of keys, read from a run as places in its corpus."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.analysis import Arrays, read_record, record_arrays
 from keyscope.worker.analysis.subject import Subject
 
 IntArray = npt.NDArray[np.int64]
@@ -31,11 +31,11 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class Examples:
-    """Examples of keys; arrays are [examples]."""
+    """Examples of keys; all arrays are [examples]."""
 
     layer: IntArray
     key: IntArray
-    """Index of the key in its layer."""
+    """Index of the key within its layer."""
     file: IntArray
     first: IntArray
     """Number of the window's first token in the corpus."""
@@ -48,37 +48,36 @@ class Examples:
         return len(self.key)
 
     def arrays(self) -> Arrays:
-        """Them as the result of a step."""
-        return {f"example_{name}": array for name, array in vars(self).items()}
+        """The examples as the result of a step."""
+        return record_arrays(self, "example_")
 
     @classmethod
     def of_arrays(cls, arrays: Arrays) -> "Examples":
         """The inverse of `arrays`."""
-        return cls(**{field.name: arrays[f"example_{field.name}"] for field in fields(cls)})
+        return read_record(cls, arrays, "example_")
 
     def take(self, chosen: npt.NDArray[np.bool_] | IntArray | slice) -> "Examples":
-        """Some of them."""
         return Examples(**{name: array[chosen] for name, array in vars(self).items()})
 
 
 def strongest_triggers(subject: Subject, layer: int) -> Examples:
-    """The strongest triggers of a layer's keys over all languages, as many as the run keeps for one; by key and rank."""
+    """A layer's strongest triggers over all languages, as many as the run keeps per language; by key and rank."""
     limit = subject.manifest.settings.top_k
     return _read(subject, "triggers", "polarity = 'max' AND layer = $layer", _BY_KEY, layer=layer, limit=limit)
 
 
 def mutated_triggers(subject: Subject, limit: int) -> Examples:
-    """The `limit` strongest triggers of every key, in the order of their places in the corpus."""
+    """The `limit` strongest triggers of every key, in corpus order."""
     return _read(subject, "triggers", "polarity = 'max'", _BY_PLACE, limit=limit)
 
 
 def firing_samples(subject: Subject, layer: int) -> Examples:
-    """Samples of a layer's keys from the windows they fire in below their triggers."""
+    """Samples of a layer's keys from bands below their triggers in which they still fire."""
     return _read(subject, "samples", f"{_FIRING_BANDS} AND layer = $layer", _BY_PLACE, layer=layer)
 
 
 def stored_examples(subject: Subject, layer: int) -> tuple[IntArray, IntArray, IntArray]:
-    """Key, token and file of all places at which a layer's keys fire among their triggers and samples, each place once."""
+    """Key, token and file of every place where a layer's keys fire among triggers and samples, each place once."""
     found = [
         _read(subject, "triggers", "polarity = 'max' AND layer = $layer", _BY_PLACE, layer=layer),
         _read(subject, "samples", "layer = $layer", _BY_PLACE, layer=layer),

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from keyscope.contract.concepts import define
 from tests.app.analyses.concepts.conftest import KEYS, LAYERS
-from tests.concepts import score, write_concepts
+from tests.made.concepts import score, write_concepts
 
 ADDRESS = "/api/v1/runs/alpha/concepts"
 N = LAYERS * KEYS
@@ -73,7 +73,7 @@ def test_a_concept_is_defined_by_one_pattern_or_by_several(concepts: TestClient)
     [
         ({"name": "x", "language": "python", "regex": r"(a)\1"}, 422, "invalid_concept", "backreferences"),
         ({"name": "x", "language": "python", "regex": "(?=a)"}, 422, "invalid_concept", "lookahead"),
-        ({"name": "X!", "language": "python", "regex": "a"}, 422, "invalid_concept", "'X!' is no name"),
+        ({"name": "X!", "language": "python", "regex": "a"}, 422, "invalid_concept", "'X!' is not a name"),
         ({"name": "x"}, 422, "invalid_concept", "a concept has a pattern"),
         ({"name": "x", "regex": "a"}, 422, "invalid_request", "a pattern and its language"),
         ({"name": "x", "language": "python"}, 422, "invalid_request", "a pattern and its language"),

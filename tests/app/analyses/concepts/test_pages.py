@@ -9,7 +9,8 @@ from fastapi.testclient import TestClient
 
 from keyscope.app.analyses.concepts.figures import hits_by_layer
 from keyscope.app.queries.concepts import ConceptLayer
-from tests.concepts import EXAMPLE, LOOPS
+from keyscope.app.queries.estimate import Estimate
+from tests.made.concepts import EXAMPLE, LOOPS
 
 LIST = "/runs/alpha/concepts"
 FORM = {"name": "mine", "language": ["python", "go"], "kind": ["regex", "identifiers"], "pattern": ["def \\w+", "a, b"]}
@@ -123,18 +124,12 @@ def test_a_share_in_too_few_files_is_drawn_without_an_interval() -> None:
         layer=0,
         keys=6,
         any_hit=2,
-        expected=1,
-        expected_low=0.5,
-        expected_high=2,
+        expected=Estimate(1, 0.5, 2),
         significant=1,
         auroc={80: 1},
         triggers=9,
-        hit_share=0.25,
-        hit_share_low=None,
-        hit_share_high=None,
-        chance_share=0.125,
-        chance_share_low=0.1,
-        chance_share_high=0.2,
+        hit_share=Estimate(0.25, n=9),
+        chance_share=Estimate(0.125, 0.1, 0.2, 9),
     )
     found, chance = json.loads(hits_by_layer([layer]).to_json())["data"]
     assert found["y"] == [0.25]
@@ -154,9 +149,10 @@ def test_its_keys_are_masked_on_the_live_page_with_a_prompt_that_has_it(computed
 
 def test_the_page_of_a_key_names_the_concepts_it_detects(computed: TestClient) -> None:
     page = computed.get("/runs/alpha/keys/L1.K5")
-    assert [each.name for each in page.context["concepts"]] == ["loops", "numpy"]
+    (part,) = (part for part in page.context["parts"] if part.template == "analyses/_key_concepts.html")
+    assert [each.name for each in part.found] == ["loops", "numpy"]
     assert "/runs/alpha/concepts/loops" in page.text
-    assert computed.get("/runs/alpha/keys/L0.K0").context["concepts"] == []
+    assert computed.get("/runs/alpha/keys/L0.K0").context["parts"] == []
 
 
 def test_an_unknown_concept_is_a_page_that_says_what_there_is(computed: TestClient) -> None:

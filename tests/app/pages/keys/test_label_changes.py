@@ -74,7 +74,7 @@ def test_a_label_is_taken_back_and_the_change_undone(client: TestClient):
 @pytest.mark.parametrize(
     ("fields", "shown"),
     [
-        ({"kind": "mixed", "person": ""}, "give your name"),
+        ({"kind": "mixed", "person": ""}, "enter yours"),
         ({"person": "Ada"}, "choose syntactic"),
         ({"kind": "mixed", "person": "Ada", "confidence": "2"}, "confidence"),
         ({"kind": "mixed", "person": "Ada", "evidence": "nothing"}, "evidence"),

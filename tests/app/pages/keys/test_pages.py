@@ -217,7 +217,7 @@ def test_every_address_begins_with_the_prefix_of_a_reverse_proxy(settings: Setti
         ("/runs/alpha/layers/0?sort=colour", 422, "maximum"),
         ("/runs/alpha/layers/0?offset=-1", 422, "offset"),
         ("/runs/alpha/layers/0?offset=99999999999999999999", 422, "offset"),
-        ("/activity?before=1.label.99999999999999999999999999", 422, "no place in the activity"),
+        ("/activity?before=1.label.99999999999999999999999999", 422, "not a position in the activity"),
         ("/nothing/here", 404, "Not Found"),
     ],
 )

@@ -14,7 +14,7 @@ from keyscope.app.database.engine import Database, upgrade
 from keyscope.app.labels import importing
 from keyscope.app.pages.labels import label_import
 from keyscope.app.runs import Registry
-from tests.app.labels.test_export_import import ADA, BEN, FORMATS, export, label, rows, without_ids
+from tests.app.api.test_label_exports import ADA, BEN, FORMATS, export, label, rows, without_ids
 
 FORM = "/labels/import"
 NAMELESS: dict[str, str] = {}
@@ -99,7 +99,7 @@ def test_wrong_rows_are_told_by_line_and_nothing_is_imported(team: TestClient, l
     wrong = b"\n".join([first, second.replace(b"mixed", b"<b>mixt</b>"), b"no JSON", third])
     answer = send(team, wrong)
     assert answer.status_code == 422
-    assert "nothing was imported, for 2 rows are wrong" in answer.text
+    assert "nothing was imported, because 2 rows are wrong" in answer.text
     told = dict(re.findall(r'<th scope="row" class="n">(\d+)</th><td class="wrap">([^<]+)</td>', answer.text))
     assert told.keys() == {"2", "3"}
     assert "<b>mixt" not in answer.text
@@ -128,7 +128,7 @@ def test_what_is_there_already_is_not_offered_again(team: TestClient):
 @pytest.mark.parametrize(
     ("name", "content", "shown"),
     [
-        ("labels.xlsx", b"x", "labels.xlsx does not end in .csv or .jsonl or .parquet"),
+        ("labels.xlsx", b"x", "labels.xlsx does not end in .csv, .jsonl or .parquet"),
         ("", b"", "no file was sent"),
         ("<b>.csv", b"person\n\xff", "the file is not CSV in UTF-8"),
         ("labels.parquet", b"no Parquet", "the file is not Parquet"),

@@ -1,37 +1,18 @@
 """The page of keys that fire on a text, with a worker that reads the same three tokens from every text."""
 
 import re
-from collections.abc import Iterator
 from unittest.mock import Mock
 
 import pytest
 from fastapi.testclient import TestClient
 
-from keyscope.app.main import create_app
 from keyscope.app.pages.live.text_lines import text_lines
 from keyscope.app.queries import Token
-from keyscope.app.settings import Settings
 from keyscope.contract.keys import KeyId
 from keyscope.contract.wire import ErrorAnswer
 from tests.fake_worker import FakeWorker
-from tests.serving import serving
 
 ADDRESS = {"run": "alpha", "text": "x"}
-
-
-@pytest.fixture
-def worker(reader: TestClient) -> FakeWorker:
-    model = reader.app.state.registry.get("alpha").manifest.model
-    return FakeWorker(model.weights_sha256, model.keys_per_layer)
-
-
-@pytest.fixture
-def live(settings: Settings, worker: FakeWorker) -> Iterator[TestClient]:
-    with (
-        serving(worker.app) as url,
-        TestClient(create_app(settings.model_copy(update={"worker_urls": [url]}))) as client,
-    ):
-        yield client
 
 
 def test_keys_are_listed_by_layer_with_what_can_be_done(live: TestClient, worker: FakeWorker) -> None:

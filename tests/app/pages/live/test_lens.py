@@ -2,31 +2,12 @@
 
 import html
 import re
-from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
 
-from keyscope.app.main import create_app
-from keyscope.app.settings import Settings
 from keyscope.contract.wire import ErrorAnswer
 from tests.fake_worker import TEXT, FakeWorker
-from tests.serving import serving
-
-
-@pytest.fixture
-def worker(reader: TestClient) -> FakeWorker:
-    model = reader.app.state.registry.get("alpha").manifest.model
-    return FakeWorker(model.weights_sha256, model.keys_per_layer)
-
-
-@pytest.fixture
-def live(settings: Settings, worker: FakeWorker) -> Iterator[TestClient]:
-    with (
-        serving(worker.app) as url,
-        TestClient(create_app(settings.model_copy(update={"worker_urls": [url]}))) as client,
-    ):
-        yield client
 
 
 def test_the_api_hands_on_what_the_worker_reads(live: TestClient, worker: FakeWorker) -> None:

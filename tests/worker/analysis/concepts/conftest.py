@@ -1,4 +1,4 @@
-"""A run over files half of which hold a concept of two tokens, `#!`, and the concept."""
+"""A concept of two tokens, `#!`, and runs over files half of which contain it."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Tails and corrections against exact fractions and statsmodels."""
+"""Tails and corrections compared with exact fractions and statsmodels."""
 
 from fractions import Fraction
 from itertools import product
@@ -39,7 +39,7 @@ def test_a_tail_is_the_exact_one(trials: list[int], rates: list[str]) -> None:
             assert value == pytest.approx(log(fraction.numerator) - log(fraction.denominator), rel=1e-9, abs=1e-12)
 
 
-def test_cells_with_different_numbers_of_trials_have_the_tails_they_have_alone() -> None:
+def test_cells_with_different_numbers_of_trials_do_not_affect_each_other() -> None:
     trials, rates = np.array([[50, 3], [0, 0], [7, 20], [50, 0]]), [0.01, 0.3]
     together = log_tail(trials, rates)
     for row, alone in zip(together, ([each] for each in trials), strict=True):
@@ -54,14 +54,14 @@ def test_a_tail_far_below_the_smallest_float_keeps_its_logarithm() -> None:
     assert exp(last) == 0.0
 
 
-def test_the_chance_of_any_hit_is_one_less_that_of_none() -> None:
+def test_the_chance_of_any_hit_is_one_minus_that_of_none() -> None:
     trials, rates = np.array([[50, 0], [50, 25], [0, 0]]), np.array([0.0003, 0.25])
     assert any_hit(trials, rates) == pytest.approx([1 - 0.9997**50, 1 - 0.9997**50 * 0.75**25, 0.0])
     assert any_hit([[50]], [0.001]) == pytest.approx([exp(log_tail([[50]], [0.001])[0, 1])])
     assert any_hit([[3], [0]], [1.0]).tolist() == [1.0, 0.0]
 
 
-def test_corrected_p_values_are_those_of_statsmodels() -> None:
+def test_corrected_p_values_equal_those_of_statsmodels() -> None:
     p = np.random.default_rng(0).uniform(size=500) ** 4
     p[:5] = p[5]
     expected = multipletests(p, method="fdr_bh")[1]

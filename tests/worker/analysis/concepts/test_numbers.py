@@ -1,4 +1,4 @@
-"""Every number of the tables against plain coefficients, plain text and plain loops."""
+"""Every number in the tables compared with plain coefficients, plain text and plain loops."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from keyscope.contract.concepts import Concept, define
-from keyscope.contract.keys import KeyId, Mask
+from keyscope.contract.keys import KeyId, Mask, Scale
 from keyscope.contract.runfile import open_run
 from keyscope.worker.analysis.concepts import make
 from keyscope.worker.analysis.concepts.analysis import ConceptAnalysis
@@ -51,7 +51,7 @@ def table(subject: Subject) -> dict[tuple[int, int], dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def plain(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
-    """Strengths of the tokens that keys are picked on, [tokens, keys], and which of them are of the concept."""
+    """Strengths at the tokens keys are picked on, [tokens, keys], and which of them belong to the concept."""
     strengths, marks = [], []
     for file in np.flatnonzero(~split(subject.store)):
         ids = subject.store.token_ids[subject.store.tokens_of(file)].astype(np.int64)
@@ -85,7 +85,7 @@ def _is_near(subject: Subject, file: int, line: int) -> bool:
     return any(abs(line - each) <= 2 for each in lines)
 
 
-def test_counts_and_what_follows_from_them_are_those_of_plain_coefficients(
+def test_counts_and_scores_equal_those_of_plain_coefficients(
     subject: Subject, table: dict[tuple[int, int], dict[str, Any]], plain: tuple[np.ndarray, np.ndarray]
 ) -> None:
     strengths, mark = plain
@@ -116,11 +116,11 @@ def test_the_level_of_firing_strongly_leaves_about_its_share_above(
     levels = np.concatenate([each[analysis.strong] for each in analysis._levels(subject)])
     shares = (plain[0] > levels).mean(axis=0)
     assert (levels >= 0).all()
-    # levels come from one token in eight of all files, and within a bin tokens count as spread evenly
+    # levels come from a sample of one token in eight, and tokens count as spread evenly within a bin
     assert np.median(shares) == pytest.approx(0.1, abs=0.03)
 
 
-def test_the_area_is_the_chance_that_a_token_of_the_concept_is_the_stronger(
+def test_the_area_is_the_chance_that_a_token_of_the_concept_has_the_higher_coefficient(
     subject: Subject, table: dict[tuple[int, int], dict[str, Any]], plain: tuple[np.ndarray, np.ndarray]
 ) -> None:
     strengths, mark = plain
@@ -133,7 +133,7 @@ def test_the_area_is_the_chance_that_a_token_of_the_concept_is_the_stronger(
         assert row["auroc"] == pytest.approx((of > off).mean() + (of == off).mean() / 2, abs=2e-3)
 
 
-def test_hits_and_their_chance_are_those_of_the_text(
+def test_hits_and_their_chance_equal_those_counted_in_the_text(
     subject: Subject, table: dict[tuple[int, int], dict[str, Any]]
 ) -> None:
     store, picking = subject.store, ~split(subject.store)
@@ -171,7 +171,7 @@ def test_hits_and_their_chance_are_those_of_the_text(
 
 
 @pytest.mark.parametrize("key", [(0, 5), (1, 17), (2, 40)])
-def test_what_a_key_gives_is_the_slope_of_masking_it(
+def test_a_keys_contribution_is_the_slope_of_masking_it(
     subject: Subject, table: dict[tuple[int, int], dict[str, Any]], key: tuple[int, int]
 ) -> None:
     store, picking = subject.store, ~split(subject.store)
@@ -183,7 +183,7 @@ def test_what_a_key_gives_is_the_slope_of_masking_it(
             ids, mark = store.token_ids[store.tokens_of(file)].astype(np.int64), _mark(subject, file)
             for start in range(0, len(ids), WINDOW):
                 row = torch.tensor([[*bos, *ids[start : start + WINDOW]]])
-                with torch.inference_mode(), mask_coefficients(subject.model, [[Mask(KeyId(*key), factor)]]):
+                with torch.inference_mode(), mask_coefficients(subject.model, [[Mask(KeyId(*key), Scale(factor))]]):
                     logprobs = subject.model.logits(row)[0].double().log_softmax(dim=1)
                 for at in np.flatnonzero(mark[start : start + WINDOW]):
                     if at > 0:
@@ -194,12 +194,12 @@ def test_what_a_key_gives_is_the_slope_of_masking_it(
     with open_run(subject.path) as connection:
         ((windows, counted),) = connection.execute("SELECT causal_windows, causal_sites FROM concepts").fetchall()
     (above, sites), (below, _) = total(1.01), total(0.99)
-    assert windows < 32  # so that all of them were run back
+    assert windows < 32  # fewer than asked for, so all of them were run back
     assert counted == sites
     assert table[key]["causal"] == pytest.approx((above - below) / 0.02 / sites, rel=0.05, abs=2e-4)
 
 
-def test_an_interrupted_analysis_ends_with_the_same_rows(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_analysis_resumes_to_the_same_rows(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     path = subject.path.with_suffix(".analysis") / f"concepts.{CONCEPT.part}.duckdb"
     with open_run(subject.path) as connection:
         before = connection.execute("SELECT * FROM concept_keys ORDER BY ALL").fetchall()

@@ -1,4 +1,4 @@
-"""Concepts in whose languages all files are held out, which small corpora have."""
+"""Concepts in whose languages all files are held out, as happens in small corpora."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_a_concept_without_a_file_to_pick_on_is_left_out(subject: Subject, monke
 
 
 @pytest.mark.parametrize(("held_out", "named"), [(["go"], "goroutines"), (["python", "go"], "loops,goroutines")])
-def test_where_no_concept_has_a_file_to_pick_on_this_is_said(
+def test_without_a_file_to_pick_on_the_error_names_the_concepts(
     subject: Subject, monkeypatch: pytest.MonkeyPatch, held_out: list[str], named: str
 ) -> None:
     hold_out(monkeypatch, *held_out)

@@ -1,4 +1,4 @@
-"""A concept carried by exactly three keys is found by every picker, and nothing where there is nothing to find."""
+"""Every picker finds a concept carried by exactly three keys, and nothing in a shuffled copy."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +42,7 @@ def _ask(subject: Subject, sql: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("picker", ["fdr", "auroc", "causal"])
-def test_the_carriers_are_the_first_of_every_picker_that_orders(analysed: tuple[Subject, bool], picker: str) -> None:
+def test_every_ranking_picker_puts_the_carriers_first(analysed: tuple[Subject, bool], picker: str) -> None:
     subject, shuffled = analysed
     chosen = _ask(subject, f'SELECT layer, "index" FROM concept_keys WHERE rank_{picker} <= 3 ORDER BY ALL')
     assert (chosen == CARRIERS) is not shuffled

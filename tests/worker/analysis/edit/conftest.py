@@ -1,4 +1,4 @@
-"""A model in which four keys carry one pair of signs and other keys another pair, and a run over code full of both."""
+"""A model in which four keys carry one pair of signs and three keys another, and a run over code full of both."""
 
 import random
 import shutil
@@ -33,7 +33,7 @@ MONEY = define({"name": "money", "title": "Money", "patterns": {"python": {"rege
 
 
 def write_pairs(folder: Path, files: int = 24) -> Path:
-    """Files of both languages with words, %$ in all of them and #@ in two of three."""
+    """Write files of words in both languages, with %$ in all of them and #@ in two of three."""
     draw = random.Random(3)
     for number in range(files):
         for suffix in ("py", "go"):
@@ -52,12 +52,12 @@ def token(text: str) -> int:
 
 @pytest.fixture(scope="session")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The model's folder and the run's file, the concepts' keys ranked as if they had been found."""
+    """The model's folder and the run file, with the concepts' keys ranked as if they had been found."""
     return computed(tmp_path_factory.mktemp("planted-edit"), planted_model())
 
 
 def planted_model() -> nn.Module:
-    """A quiet model with the keys of both pairs."""
+    """A quiet model with the keys of both pairs planted."""
     model = quiet_model()
     for keys, trigger, written in ((CARRIERS, "#", "@"), (OTHERS, "%", "$")):
         for index in keys:
@@ -67,7 +67,7 @@ def planted_model() -> nn.Module:
 
 
 def computed(folder: Path, model: nn.Module) -> tuple[Path, Path]:
-    """A model saved and its run over the pairs, with the ranking of the planted keys beside it."""
+    """Save a model and compute its run over the pairs, with the ranking of the planted keys beside it."""
     path = save(folder / "model", model)
     run = compute_run(path, write_pairs(folder / "corpus"), folder / "runs")
     publish_ranking(run, ((MAIL, CARRIERS), (MONEY, OTHERS)))
@@ -75,7 +75,7 @@ def computed(folder: Path, model: nn.Module) -> tuple[Path, Path]:
 
 
 def publish_ranking(run: Path, ranked: tuple[tuple[Concept, tuple[int, ...]], ...]) -> None:
-    """Beside a run, concepts with their keys: by AUROC, the carriers and then every other key; FDR finds none."""
+    """Publish concepts beside a run: AUROC ranks the carriers first, then every other key; FDR finds none."""
     with open_run(run) as connection:
         manifest = read_manifest(connection)
     with publish_analysis(run, "concepts") as connection:

@@ -1,4 +1,4 @@
-"""Keys masked for comparison: of the same layers, others than the edit's, and alike where they are to be matched."""
+"""Control keys: in the same layers, never the edit's own, and similar if they are matched."""
 
 import numpy as np
 import pytest
@@ -40,6 +40,6 @@ def test_matched_controls_fire_as_often_and_write_as_much() -> None:
     assert matched[1] < 0.25
 
 
-def test_a_layer_that_is_masked_whole_has_no_controls() -> None:
+def test_a_fully_masked_layer_has_no_controls() -> None:
     with pytest.raises(NothingToMask, match="layer 0"):
         random_controls(TABLE, np.arange(KEYS), draws=2, seed=0)

@@ -1,4 +1,4 @@
-"""Edits of a concept that four planted keys carry: it falls, the rest stands, and controls change nothing."""
+"""Edits of a concept carried by four planted keys: it is destroyed, the rest stays, controls change nothing."""
 
 import re
 import shutil
@@ -37,7 +37,7 @@ SETTINGS = {
 
 
 def edit(subject: Subject, **settings: Any) -> EditAnalysis:
-    """An edit of the mail, computed."""
+    """Compute an edit of the mail concept."""
     analysis = make_analysis("edit", {**SETTINGS, "draws": 8, **settings})
     assert isinstance(analysis, EditAnalysis)
     analyse(subject, analysis)
@@ -60,7 +60,7 @@ def rows(path: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
 
 
 def effect(path: Path, role: str, group: str, name: str = "", measure: str = "accuracy") -> tuple[float, ...]:
-    """Level, change and its interval's ends under the main dose, or under another role."""
+    """Level, change and the ends of its interval, under the main dose or another role."""
     wanted = "c.role = 'dose' AND c.main" if role == "main" else f"c.role = '{role}'"
     columns = f"e.{measure}, e.{measure}_change, e.{measure}_low, e.{measure}_high"
     query = f"""SELECT {columns} FROM edit_effects e JOIN edit_conditions c USING (edit, condition)
@@ -132,7 +132,7 @@ def test_every_dose_is_measured_and_one_carrier_is_not_enough(edited: Path) -> N
     assert keys == [(LAYER, index) for index in CARRIERS]
 
 
-def test_masking_within_the_range_on_the_concept_is_enough_where_keys_know_nothing_else(edited: Path) -> None:
+def test_masking_within_the_range_suffices_for_keys_that_know_nothing_else(edited: Path) -> None:
     assert effect(edited, "range", "concept")[0] < 0.05
     centres = rows(edited, "SELECT centre, spread FROM edit_keys WHERE rank <= 4")
     assert all(centre > 2 and spread < centre for centre, spread in centres)
@@ -204,7 +204,7 @@ def test_many_edits_of_one_run_stand_side_by_side(subject: Subject, run_path: Pa
     assert half == [(0.5,)]
 
 
-def test_an_interrupted_edit_goes_on_to_the_same_rows(
+def test_an_interrupted_edit_resumes_to_the_same_rows(
     subject: Subject, run_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = edit(subject, tokens=3000, draws=2).part
@@ -237,7 +237,7 @@ def test_prompts_are_text_before_tokens_of_the_concept(edited: Path) -> None:
         assert masked_loss > loss + 1
 
 
-def test_no_hook_is_in_place_when_progress_is_told(subject: Subject) -> None:
+def test_no_hook_is_in_place_when_progress_is_reported(subject: Subject) -> None:
     analysis = make_analysis("edit", {**SETTINGS, "draws": 2, "tokens": 1000})
     done: dict[str, Any] = {}
 
@@ -253,7 +253,7 @@ def test_no_hook_is_in_place_when_progress_is_told(subject: Subject) -> None:
     assert total
 
 
-def test_what_cannot_be_edited_is_said(subject: Subject) -> None:
+def test_errors_name_what_cannot_be_edited(subject: Subject) -> None:
     with pytest.raises(ConceptNotComputed, match=f"numpy-.*{MAIL.part}"):
         edit(subject, concept="numpy")
     with pytest.raises(NothingToMask, match="fdr"):

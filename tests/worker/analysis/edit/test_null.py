@@ -1,4 +1,4 @@
-"""Masking what carries a concept is called selective; masking the same keys of copies with shuffled weights hardly is."""
+"""Masking a concept's carriers counts as selective; masking the same keys in shuffled copies hardly ever does."""
 
 from collections import Counter
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_masking_the_carriers_is_selective_by_every_measure(subject: Subject) ->
 
 
 def test_masking_the_same_keys_of_shuffled_copies_is_selective_by_chance_at_most(tmp_path: Path) -> None:
-    # with 20 draws every 21st copy harms more than all of them; both would come once in 441 times
+    # with 20 draws, one copy in 21 does more harm than all of them by chance; both copies do once in 441 times
     found = Counter[str]()
     for seed in range(COPIES):
         path, run = computed(tmp_path / str(seed), shuffled(planted_model(), seed))

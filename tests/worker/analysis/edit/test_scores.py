@@ -1,4 +1,4 @@
-"""Predictions that are no numbers are never taken for good ones."""
+"""Predictions that are not finite are never taken for good ones."""
 
 import math
 
@@ -14,7 +14,7 @@ from tests.worker.analysis.edit.conftest import LAYER, MAIL
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_place_whose_logits_are_no_finite_numbers_is_refused(subject: Subject, value: float) -> None:
+def test_a_place_with_logits_that_are_not_finite_is_refused(subject: Subject, value: float) -> None:
     residual = torch.zeros(3, subject.model.facts.width)
     targets = torch.tensor([1, 2, 3])
     score(subject.model, residual, targets)

@@ -1,4 +1,4 @@
-"""The counts of the pass against plain loops over plain coefficients."""
+"""The counts of the pass compared with plain loops over plain coefficients."""
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ def test_counts_are_those_of_plain_loops(subject: Subject) -> None:
 
     for name, counted in expected.items():
         difference = np.abs(found[name].astype(np.float64) - counted).sum()
-        # a coefficient or mean within rounding of a level may fall on either side of it
+        # within rounding of a level, a coefficient or mean can fall on either side
         assert difference <= (4 if name == "means" else 0), name
     assert np.array_equal(arrays["in_bucket"], in_bucket)
     assert np.array_equal(arrays["file_fires"], file_fires)

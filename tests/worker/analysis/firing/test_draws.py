@@ -1,4 +1,4 @@
-"""What is drawn against a plain bootstrap over files: per-file counts of the files drawn, summed, and rules in plain loops."""
+"""Draws compared with a plain bootstrap over files: per-file counts summed, and the rules in plain loops."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ SETTINGS = FiringSettings(
     language_q=0.9,
     identifying_f1=0.7,
 )
-"""Thresholds at which a network without structure has some of everything, and files decide how much."""
+"""Thresholds at which a random network has some of everything, and how much depends on the files."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def counted(subject: Subject) -> Mapping[str, Arrays]:
 
 
 class Plain:
-    """The files of one draw, each as often as it was drawn, and the rules written out."""
+    """The files of one draw, repeated as drawn, and the rules written out."""
 
     def __init__(self, subject: Subject, counted: Mapping[str, Arrays], times: np.ndarray) -> None:
         self.subject = subject
@@ -128,7 +128,7 @@ class Plain:
         return found
 
     def f1(self, layer: int) -> np.ndarray:
-        """How well each key tells each language, [keys, languages]."""
+        """How well each key identifies each language, [keys, languages]."""
         of_language = [self.summed(of_layer("means", layer), language) for language in range(2)]
         keys, bins = of_language[0].shape[1:]
         found = np.zeros((keys, 2))
@@ -174,7 +174,7 @@ def layer_draws(subject: Subject, blocks: Blocks, layer: int) -> tuple[Drawn, Ar
     return read_draws(arrays), arrays
 
 
-def test_every_measure_of_a_draw_is_that_of_its_files(
+def test_every_measure_of_a_draw_equals_that_of_its_files(
     subject: Subject, blocks: Blocks, plain: Callable[[int], Plain], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # keys are drawn in several parts
@@ -224,7 +224,7 @@ def test_every_measure_of_a_draw_is_that_of_its_files(
         assert (drawn[name, "", ""][1] == np.array(keys)[:, None]).all(), name
     for (name, control), counts in detectors.items():
         np.testing.assert_array_equal(drawn[name, control, ""][1], counts)
-    # what never moves would be no test
+    # a measure that is the same in all draws would test nothing
     moving = {which for which, values in expected.items() if np.nanstd(values, axis=1).max() > 0}
     assert {measure for measure, _, _ in moving} >= {measure for measure, _, _ in expected} - {"dead"}
 
@@ -280,7 +280,7 @@ def corrected(p: np.ndarray) -> np.ndarray:
     return found
 
 
-def test_the_files_of_the_corpus_themselves_give_the_runs_list_of_tokens(subject: Subject, blocks: Blocks) -> None:
+def test_counting_all_files_gives_the_runs_own_list_of_tokens(subject: Subject, blocks: Blocks) -> None:
     for layer in range(3):
         counts = read_own_tokens(subject, blocks, layer).counts.sum(axis=0)
         listed = np.sort(listed_tokens(subject, layer, LISTED), axis=1)

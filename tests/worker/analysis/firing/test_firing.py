@@ -63,7 +63,7 @@ def quiet() -> nn.Module:
                 writes.bias.zero_()
             block.ln_2.weight.fill_(1)
             block.ln_2.bias.zero_()
-            # other keys hardly see positions: they read what tokens have in common with each other
+            # other keys hardly see positions: they read what the tokens share
             block.mlp.c_fc.weight -= apart[:, None] * (apart @ block.mlp.c_fc.weight)
     return model
 
@@ -101,7 +101,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with all weights of its blocks shuffled, and positions with them."""
+    """The same with all weights of its blocks shuffled and without positions."""
     model = shuffled(plant(quiet()))
     with torch.no_grad():
         model.transformer.wpe.weight.zero_()
@@ -110,7 +110,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def keys(planted: Path) -> dict[int, dict[str, Any]]:
-    """What is said of the planted layer's keys."""
+    """The rows of the planted layer's keys."""
     return rows_of(planted)
 
 
@@ -138,7 +138,7 @@ def test_a_planted_detector_is_found_with_its_token(planted: Path, keys: dict[in
     assert found[3] == 1
 
 
-def test_a_detector_that_lowers_its_token_is_said_to_suppress_it(keys: dict[int, dict[str, Any]]) -> None:
+def test_a_detector_that_lowers_its_token_counts_as_suppressing_it(keys: dict[int, dict[str, Any]]) -> None:
     assert keys[DETECTOR]["own_logit"] < 0
 
 
@@ -152,14 +152,16 @@ def test_a_dead_key_is_dead_and_nothing_else(planted: Path, keys: dict[int, dict
     assert measured(planted, "dead") >= 1 / 48
 
 
-def test_a_positional_key_is_found_with_its_shape_and_alone(planted: Path, keys: dict[int, dict[str, Any]]) -> None:
+def test_only_the_positional_key_is_found_and_its_shape_is_right(
+    planted: Path, keys: dict[int, dict[str, Any]]
+) -> None:
     assert keys[POSITIONAL]["position_information"] > 0.5
     assert keys[POSITIONAL]["position_shape"] == "start"
     assert [index for index, row in keys.items() if row["position_information"] > 0.3] == [POSITIONAL]
     assert measured(planted, "positional", "shifted") == 0
 
 
-def test_a_key_of_one_language_is_specific_to_it_and_tells_it(keys: dict[int, dict[str, Any]]) -> None:
+def test_a_key_of_one_language_is_specific_to_it_and_identifies_it(keys: dict[int, dict[str, Any]]) -> None:
     speaker = keys[SPEAKER]
     assert speaker["specific_language"] == speaker["identified_language"] == "python"
     assert speaker["strong_language_entropy"] == 0
@@ -175,7 +177,7 @@ def test_a_shuffled_copy_has_none_of_them(copy: Path) -> None:
     assert measured(copy, "positional") == measured(copy, "positional", "shifted") == 0
 
 
-def test_chance_tells_no_language(planted: Path) -> None:
+def test_chance_identifies_no_language(planted: Path) -> None:
     assert measured(planted, "language_id", "drawn") < measured(planted, "language_id")
 
 
@@ -190,7 +192,7 @@ def test_active_shares_are_the_runs_own(planted: Path) -> None:
             assert low < estimate < high
 
 
-def test_what_depends_on_the_corpus_has_an_interval_around_it_and_a_census_has_none(planted: Path) -> None:
+def test_measures_of_the_corpus_have_intervals_and_a_census_of_weights_has_none(planted: Path) -> None:
     with open_run(planted) as connection:
         rows = connection.execute(
             "SELECT measure, control, part, layer, estimate, low, high FROM firing_layers"

@@ -1,4 +1,4 @@
-"""Layers together: weighted by what each was counted of, and the spread of files drawn for all of them at once."""
+"""Groups of layers: weighted by denominators, with intervals from draws that all layers share."""
 
 import numpy as np
 import pytest
@@ -29,17 +29,17 @@ def test_a_model_of_one_layer_has_no_lower_half() -> None:
     assert groups_of(1)["lowest third"] == slice(1)
 
 
-def test_layers_count_by_what_they_were_counted_of() -> None:
+def test_layers_are_weighted_by_their_denominators() -> None:
     assert together("dead", np.array([[1.0, 3.0], [10.0, 30.0]])) == pytest.approx(0.1)
     assert together("suppressing", np.array([[4.0, 0.0], [5.0, 0.0]])) == pytest.approx(0.8)
     assert np.isnan(together("suppressing", np.zeros((2, 2))))
 
 
-def test_the_best_of_several_layers_stands_for_them() -> None:
+def test_the_best_layer_represents_its_group() -> None:
     assert together("best_f1", np.array([[0.5, 0.9, 0.7], [1.0, 1.0, 1.0]])) == 0.9
 
 
-def test_layers_that_make_up_for_each_other_in_every_draw_are_sure_together() -> None:
+def test_layers_that_offset_each_other_in_every_draw_have_a_narrow_interval_together() -> None:
     drawn = np.random.default_rng(0).integers(0, 11, 200).astype(float)
     draws = np.stack([[drawn, 10 - drawn], np.full((2, 200), 10.0)])
     rows = [_row("dead", layer, 0.5, 10) for layer in range(2)]
@@ -58,7 +58,7 @@ def test_layers_that_make_up_for_each_other_in_every_draw_are_sure_together() ->
     assert found["lower half"]["high"] - found["lower half"]["low"] > 0.8
 
 
-def test_a_layer_without_any_counts_for_nothing_and_nothing_drawn_has_no_interval() -> None:
+def test_an_empty_layer_has_no_weight_and_a_measure_without_draws_no_interval() -> None:
     rows = [_row("suppressing_detectors", 1, 0.25, 4), _row("active", 0, 0.5, 1000), _row("active", 1, 0.5, 1000)]
     found = {row["layers"]: row for row in grouped(rows, {}, 2)}
     assert set(found) == {"all layers", "upper half", "highest third"}

@@ -1,4 +1,4 @@
-"""Languages: rates that differ, keys that are specific to one, and single keys that tell one."""
+"""Languages: different rates, keys specific to a language, and single keys that identify one."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,13 @@ import pytest
 from keyscope.worker.analysis.firing.languages import dealt_anew, entropy, identify, rates_differ, specific
 
 
-def test_entropy_is_none_for_one_language_and_largest_for_all_alike() -> None:
+def test_entropy_is_zero_for_one_language_and_largest_for_equal_rates() -> None:
     found = entropy(np.array([[0.2, 0, 0], [0.1, 0.1, 0.1], [0, 0, 0]]))
     assert found[:2] == pytest.approx([0, np.log(3)])
     assert np.isnan(found[2])
 
 
-def test_rates_alike_are_rarely_called_different_and_rates_apart_always() -> None:
+def test_equal_rates_are_rarely_called_different_and_distant_ones_always() -> None:
     random = np.random.default_rng(0)
     files = np.array([60, 50, 40])
 
@@ -28,13 +28,13 @@ def test_rates_alike_are_rarely_called_different_and_rates_apart_always() -> Non
     assert p([0.3, 0.1, 0.1], 50).max() < 1e-3
 
 
-def test_a_key_that_never_fires_or_always_as_much_is_not_different() -> None:
+def test_a_key_that_never_fires_or_always_equally_does_not_differ() -> None:
     files = np.array([4, 6])
     sums, squares = np.array([[0.0, 0.0], [2.0, 3.0]]), np.array([[0.0, 0.0], [1.0, 1.5]])
     assert rates_differ(sums, squares, files) == pytest.approx([1, 1])
 
 
-def test_a_specific_key_has_low_entropy_a_high_rate_and_rates_that_differ() -> None:
+def test_a_specific_key_has_low_entropy_a_high_rate_and_different_rates() -> None:
     random = np.random.default_rng(0)
     rates = random.uniform(0.001, 0.01, size=(200, 3))
     rates[7] = [0.0001, 0.5, 0.0001]
@@ -54,8 +54,8 @@ def brute_force(files: np.ndarray) -> np.ndarray:
     def f1(half: int, key: int, language: int, threshold: int, above: bool) -> float:
         right = wrong = missed = 0
         for other in range(languages):
-            for bin in range(n_bins):
-                said, n = (bin >= threshold) == above, files[half, key, other, bin]
+            for place in range(n_bins):
+                said, n = (place >= threshold) == above, files[half, key, other, place]
                 right += n if said and other == language else 0
                 wrong += n if said and other != language else 0
                 missed += n if not said and other == language else 0
@@ -70,12 +70,12 @@ def brute_force(files: np.ndarray) -> np.ndarray:
     return found
 
 
-def test_a_threshold_is_fixed_on_one_half_and_tried_on_the_other() -> None:
+def test_a_threshold_is_chosen_on_one_half_and_scored_on_the_other() -> None:
     files = np.random.default_rng(0).integers(0, 4, size=(2, 12, 3, 7))
     assert identify(files).f1 == pytest.approx(brute_force(files))
 
 
-def test_a_key_that_is_low_in_a_language_tells_it_too() -> None:
+def test_a_key_that_is_low_in_a_language_identifies_it_too() -> None:
     files = np.zeros((2, 1, 2, 10), dtype=int)
     files[:, 0, 0, :3], files[:, 0, 1, 6:] = 5, 4
     found = identify(files)
@@ -83,12 +83,12 @@ def test_a_key_that_is_low_in_a_language_tells_it_too() -> None:
     assert found.above[0].tolist() == [False, True]
 
 
-def test_dealing_anew_keeps_every_bin_and_every_language_and_tells_nothing() -> None:
+def test_dealing_anew_keeps_bins_and_languages_and_identifies_nothing() -> None:
     files = np.zeros((2, 40, 2, 20), dtype=int)
     files[:, :, 0, :10], files[:, :, 1, 10:] = 4, 4
     dealt = dealt_anew(files, np.random.default_rng(0))
     assert np.array_equal(dealt.sum(axis=2), files.sum(axis=2))
     assert np.array_equal(dealt.sum(axis=3), files.sum(axis=3))
     assert identify(files).f1.min() == 1
-    # to say one of two languages always has an F1 of two thirds
+    # always predicting one of two languages has an F1 of two thirds
     assert identify(dealt).f1.max() < 0.8

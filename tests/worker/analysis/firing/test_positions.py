@@ -1,4 +1,4 @@
-"""Mutual information of firing and position against the definition, and the shapes of positional keys."""
+"""Mutual information of firing and position compared with its definition, and the shapes of positional keys."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def entropies_of_samples(fired: np.ndarray, tokens: np.ndarray) -> tuple[float, 
     return of_outcome[0] + of_bucket[0] - joint[0] - bias, joint[1]
 
 
-def test_the_information_is_that_of_the_joint_distribution_less_its_bias() -> None:
+def test_the_information_equals_that_of_the_joint_distribution_less_its_bias() -> None:
     random = np.random.default_rng(0)
     tokens = np.array([40, 7, 0, 23, 60])
     fired = np.stack([random.integers(0, tokens + 1) for _ in range(20)] + [tokens, 0 * tokens])
@@ -33,7 +33,7 @@ def test_the_information_is_that_of_the_joint_distribution_less_its_bias() -> No
     assert expected[-1] == pytest.approx(0, abs=1e-12)
 
 
-def test_what_does_not_depend_on_position_has_no_information_on_average() -> None:
+def test_firing_independent_of_position_has_no_information_on_average() -> None:
     random = np.random.default_rng(1)
     tokens = np.full(16, 50)
     fired = random.binomial(tokens, 0.3, size=(4000, 16))
@@ -42,7 +42,7 @@ def test_what_does_not_depend_on_position_has_no_information_on_average() -> Non
     assert abs(found.mean()) < plug_in_bias / 10
 
 
-def test_half_a_window_tells_a_key_apart() -> None:
+def test_a_key_that_fires_in_half_a_window_stands_out() -> None:
     tokens = np.full(4, 100)
     found = mutual_information([[100, 100, 0, 0]], tokens)
     assert found[0] == pytest.approx(np.log(2), abs=0.01)

@@ -1,4 +1,4 @@
-"""A run of a model with planted keys, and one of the same model with the weights of its keys shuffled."""
+"""A run of a model with planted keys, and runs of copies with the weights of their keys shuffled."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -51,7 +51,7 @@ def planted(texts: list[str]) -> Plants:
 
 @pytest.fixture(scope="session")
 def open_planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenPlanted]:
-    """Opens the run of the planted model, or with a seed that of a copy shuffled with it."""
+    """Open the run of the planted model, or with a seed that of a copy shuffled with that seed; each once a session."""
     folder = tmp_path_factory.mktemp("planted")
     texts = code(FILES)
     (folder / "corpus").mkdir()

@@ -1,4 +1,4 @@
-"""A transparent GPT-2: its residual shows which token is here and which one before, and its keys read what they are told.
+"""A transparent GPT-2: its residual shows the current and the previous token, and its keys read what is planted.
 
 The residual has three parts that do not touch: the token's embedding, a copy of the token before it, brought there by
 the only head, and the position. Keys write nothing.
@@ -41,28 +41,28 @@ NAMES = [
 
 
 class Plants:
-    """The model with its tokenizer, in the making."""
+    """The model with its tokenizer, while keys are planted."""
 
     def __init__(self, texts: list[str], seed: int = 0) -> None:
         self.tokenizer = _tokenizer(texts)
         self.model = _transparent_model(seed)
         self._scale = (WIDTH / 3) ** 0.5
-        """Of the norm in front of the keys: three parts of length one."""
+        """Scale of the norm before the keys: three parts of length one."""
 
     def token(self, text: str) -> int:
-        """The id of a text that is one token."""
+        """Token id of a text that is a single token."""
         (token,) = self.tokenizer.encode(text, add_special_tokens=False)
         return int(token)
 
     def detector(self, layer: int, index: int, *texts: str) -> None:
-        """Let a key fire on each of these tokens; where they are several, what is around them decides between them."""
+        """Let a key fire on each of these tokens; if there are several, the context decides among them."""
         towards = self._towards([self.token(text) for text in texts])
         if len(texts) > 1:
             towards[PART:] = 0.005 * torch.randn(PART + WINDOW, generator=torch.Generator().manual_seed(index))
         self._plant(layer, index, towards, 0.75)
 
     def bigram(self, layer: int, index: int, before: str, here: str) -> None:
-        """Let a key fire on one token after another."""
+        """Let a key fire on one token right after another."""
         towards = self._towards([self.token(here)]) + self._towards([self.token(before)]).roll(PART)
         self._plant(layer, index, towards, 1.75)
 
@@ -71,7 +71,7 @@ class Plants:
         self._plant(layer, index, 0.05 * torch.randn(WIDTH, generator=torch.Generator().manual_seed(1)), -0.5)
 
     def shuffle(self, seed: int = 0) -> None:
-        """Deal the weights of all keys out anew."""
+        """Shuffle the weights of all keys."""
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for block in self.model.transformer.h:
@@ -80,13 +80,13 @@ class Plants:
                     parameter.copy_(parameter.flatten()[order].view_as(parameter))
 
     def save(self, folder: Path) -> Path:
-        """Save both where a model is loaded from."""
+        """Save model and tokenizer and return the folder."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         return folder
 
     def _towards(self, tokens: list[int]) -> torch.Tensor:
-        """A direction with product one with the embedding of each token."""
+        """A direction whose product with each token's embedding is one."""
         towards = torch.zeros(WIDTH)
         embeddings = self.model.transformer.wte.weight.detach()[tokens, :PART]
         towards[:PART] = torch.linalg.pinv(embeddings) @ torch.ones(len(tokens))
@@ -100,7 +100,7 @@ class Plants:
 
 
 def code(files: int, seed: int = 0) -> list[str]:
-    """Small Python files of random statements over random names, none like another."""
+    """Small Python files of random statements over random names, all different."""
     draw = random.Random(seed)
     return ["".join(_statement(draw, 0) for _ in range(draw.randrange(3, 7))) for _ in range(files)]
 
@@ -190,7 +190,7 @@ def _transparent_model(seed: int) -> nn.Module:
 
 
 def _look_back(attention: nn.Module) -> None:
-    """Let the head copy the token before, scaled back to what it was before the norm; the first token copies itself."""
+    """Let the head copy the previous token, undoing the norm's scale; the first token copies itself."""
     scale = (WIDTH / 2) ** 0.5
     positions = torch.arange(WINDOW)
     query, key, value = attention.c_attn.weight.split(WIDTH, dim=1)

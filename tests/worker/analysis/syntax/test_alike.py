@@ -1,4 +1,4 @@
-"""Units once each against others about as common: plain counts, exact tails, and keys that know no syntax."""
+"""The null model for syntax: plain counts, exact tails, and simulated keys that know no syntax."""
 
 from itertools import product
 
@@ -19,7 +19,7 @@ KEYS = 3000
 
 @pytest.fixture(scope="module")
 def corpus(open_planted: OpenPlanted) -> tuple[TokenStore, PlaceMap]:
-    """Made files of one language."""
+    """Generated files in one language."""
     store = open_planted(None).store
     return store, merge_places([read_places(store, range(store.n_files))], store.language_names)
 
@@ -29,7 +29,7 @@ def alike(corpus: tuple[TokenStore, PlaceMap]) -> tuple[Alike, ...]:
     return alike_units(*corpus, SETTINGS.window)
 
 
-def test_the_tail_is_that_of_all_outcomes() -> None:
+def test_the_tail_equals_the_sum_over_all_outcomes() -> None:
     rates = {0: [0.1, 0.5, 0.9, 0.3], 2: [0.2], 3: [1.0, 0.0, 0.4]}
     for hits in range(5):
         key = np.repeat(list(rates), [len(each) for each in rates.values()])
@@ -105,7 +105,7 @@ def test_a_unit_counts_once_by_its_strongest_trigger(alike: tuple[Alike, ...]) -
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
-def test_keys_that_prefer_units_whatever_these_are_have_no_small_p_too_often(
+def test_keys_that_prefer_units_of_any_kind_rarely_have_a_small_p(
     corpus: tuple[TokenStore, PlaceMap], alike: tuple[Alike, ...], kind: int
 ) -> None:
     store, places = corpus
@@ -117,7 +117,7 @@ def test_keys_that_prefer_units_whatever_these_are_have_no_small_p_too_often(
 
 
 def tails(store: TokenStore, places: PlaceMap, alike: Alike, kind: int, seed: int) -> npt.NDArray[np.float64]:
-    """The chance of as many units of every role, over keys each with random likings of units and of places."""
+    """p-values of keys that fire by random preferences for units and places, one for every key and role."""
     random = np.random.default_rng(seed)
     token = np.arange(len(store.token_ids))
     file = np.repeat(np.arange(store.n_files), store.lengths)

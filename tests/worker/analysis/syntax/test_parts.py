@@ -1,4 +1,4 @@
-"""The parts of the analysis against plain computations: groups, n-grams, tails, the score, dropped tokens."""
+"""Parts of the analysis compared with plain computations: groups, n-grams, tails, the score, dropped tokens."""
 
 from collections import Counter
 
@@ -58,7 +58,7 @@ def test_ngrams_end_at_the_token_and_stop_at_the_windows_start() -> None:
     assert ngrams(ids, np.array([6, 4]), np.array([6, 0]), 2, 10).tolist()[0] == 5
 
 
-def test_tails_are_those_of_the_binomial() -> None:
+def test_tails_equal_those_of_the_binomial() -> None:
     hits, trials, rate = (
         np.array([0.0, 1, 7, 50, 3]),
         np.array([5.0, 5, 50, 50, 3]),
@@ -80,7 +80,7 @@ def test_the_score_falls_with_concentration_and_with_locality() -> None:
     assert score(zero, zero, one, zero)[0] == 1
 
 
-def test_dropped_tokens_change_coefficients_as_in_plain_forwards(subject: Subject) -> None:
+def test_dropped_tokens_change_coefficients_as_in_plain_forward_passes(subject: Subject) -> None:
     triggers = mutated_triggers(subject, 2)
     advanced: list[float] = []
     changes = relative_changes(subject, triggers, 1, advanced.append)

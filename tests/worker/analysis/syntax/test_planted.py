@@ -1,4 +1,4 @@
-"""Every plant is recovered, and a copy with shuffled weights has nothing to find."""
+"""Every planted key is recovered, and a copy with shuffled weights has nothing to find."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -65,7 +65,7 @@ def test_a_bigram_key_has_one_bigram_and_needs_only_that(rows: duckdb.DuckDBPyCo
     assert found["score"] < SHALLOW
 
 
-def test_a_key_that_fires_everywhere_is_far_from_shallow_and_of_no_role(rows: duckdb.DuckDBPyConnection) -> None:
+def test_a_key_that_fires_everywhere_is_far_from_shallow_and_has_no_role(rows: duckdb.DuckDBPyConnection) -> None:
     found = key(rows, EVERYWHERE)
     assert found["drop_last"] > -0.5
     assert found["triggers"] == 60
@@ -84,7 +84,7 @@ def test_a_key_of_many_keywords_is_found_by_its_role_beyond_its_tokens(rows: duc
     assert found["sample_share"] > 2 * found["base"]
 
 
-def test_one_token_is_no_role_however_often_it_comes(rows: duckdb.DuckDBPyConnection) -> None:
+def test_a_single_token_is_not_a_role_however_common(rows: duckdb.DuckDBPyConnection) -> None:
     found = commonest(rows, DETECTOR, "role")
     assert found["value"] == "keyword"
     assert found["q"] < 1e-6
@@ -152,7 +152,7 @@ def test_shares_by_layer_add_up_and_the_control_is_near_the_base(rows: duckdb.Du
         assert KEYS - 3 <= keys <= KEYS  # some never fire
 
 
-def test_an_interrupted_analysis_ends_with_the_same_rows(
+def test_an_interrupted_analysis_resumes_to_the_same_rows(
     open_planted: OpenPlanted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subject = open_planted(None)
@@ -188,7 +188,7 @@ def _base(rows: duckdb.DuckDBPyConnection, value: str) -> float:
     return float(rows.execute(query, [value]).fetchall()[0][0])
 
 
-def test_the_corpus_is_what_the_tests_take_it_for(open_planted: OpenPlanted) -> None:
+def test_the_corpus_is_what_these_tests_assume(open_planted: OpenPlanted) -> None:
     store = open_planted(None).store
     assert store.n_files == FILES
     assert np.median(store.lengths) > 60

@@ -1,0 +1,16 @@
+"""Layer agreement, as a kind of analysis: `/runs/{run}/agreement`, how far each layer's prediction is the model's."""
+
+from keyscope.app.analyses.agreement import api
+from keyscope.app.analyses.agreement.claims import CLAIMS
+from keyscope.app.analyses.agreement.sections import sections
+from keyscope.app.analyses.kind import AnalysisKind
+from keyscope.app.analyses.page import analysis_router
+
+AGREEMENT = AnalysisKind(
+    name="agreement",
+    title="agreement",
+    home="agreement_page",
+    pages=(analysis_router("agreement", "Layer agreement", "analyses/layer_agreement.html", CLAIMS, sections),),
+    endpoints=api.router,
+    claims=CLAIMS,
+)

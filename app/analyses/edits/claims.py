@@ -1,0 +1,177 @@
+"""Claims about edits, tried on the analysis `edit`."""
+
+from keyscope.app.analyses.claim import Claim, Cursor, Measured, change, judged
+from keyscope.app.queries.estimate import Estimate
+from keyscope.app.queries.values import rows
+from keyscope.contract.manifest import Manifest
+
+_EDITS = """
+    SELECT e.edit, e.title, e.picker, e.keys, f.accuracy_change, f.accuracy_low, f.accuracy_high, f.places
+    FROM edits e JOIN edit_conditions c USING (edit)
+    JOIN edit_effects f ON f.edit = e.edit AND f.condition = c.condition AND f."group" = 'concept'
+    WHERE c.role = 'dose' AND c.main ORDER BY e.title, e.picker, e.edit"""
+_EXCESS = """
+    SELECT excess, excess_low, excess_high FROM edit_controls
+    WHERE edit = ? AND "group" = 'concept' AND control = 'matched' AND measure = 'accuracy'"""
+_CONTRAST = """
+    SELECT t.difference, t.low, t.high FROM edit_contrasts t JOIN edit_conditions c USING (edit, condition)
+    WHERE t.edit = ? AND c.role = 'dose' AND c.main AND t.against = 'general' AND t.measure = 'accuracy'"""
+_DOSES = """
+    SELECT c.keys, f.accuracy_change, f.accuracy_low, f.accuracy_high, t.difference, t.low, t.high FROM edit_conditions c
+    JOIN edit_effects f ON f.edit = c.edit AND f.condition = c.condition AND f."group" = 'concept'
+    JOIN edit_contrasts t ON t.edit = c.edit AND t.condition = c.condition AND t.against = 'general' AND t.measure = 'accuracy'
+    WHERE c.edit = ? AND c.role = 'dose' AND f.accuracy_change IS NOT NULL AND t.difference IS NOT NULL ORDER BY c.keys"""
+_RANGE = """
+    SELECT c.role, f."group", f.accuracy_change, f.accuracy_low, f.accuracy_high FROM edit_conditions c
+    JOIN edit_effects f ON f.edit = c.edit AND f.condition = c.condition
+    WHERE c.edit = ? AND c.main AND c.role IN ('dose', 'range') AND f."group" IN ('concept', 'near')"""
+
+
+def edit(cursor: Cursor, manifest: Manifest) -> Measured | None:
+    """What masking a concept's keys does to it, against masks of matched keys and against general code."""
+    found = [(row, _one(cursor, _EXCESS, row[0]), _one(cursor, _CONTRAST, row[0])) for row in rows(cursor, _EDITS, [])]
+    if not found:
+        return None
+    compared = [(excess, contrast) for _, excess, contrast in found if excess and contrast]
+    tried = [pair for pair in compared if all(each.high is not None for each in pair)]
+    selective = sum(excess.below(0) and contrast.below(0) for excess, contrast in tried)
+    parts = tuple(
+        f"{row[1]} ({row[2]}, {row[3]:,} keys): accuracy {_points(Estimate(*row[4:7]))} at {row[7]:,} places of the concept, "
+        f"{_points(excess)} beyond matched keys, {_points(contrast)} beyond general code"
+        for row, excess, contrast in found
+        if excess and contrast and row[4] is not None
+    )
+    return Measured(
+        f"{selective} of {len(found)} edits are selective by both comparisons",
+        judged(selective > len(found) / 2, bool(tried) and not selective),
+        parts,
+    )
+
+
+def pickers(cursor: Cursor, manifest: Manifest) -> Measured | None:
+    """Edits of one concept with the same number of keys, picked by cause or by what triggers have in common."""
+    by_concept: dict[tuple[str, int], dict[str, Estimate]] = {}
+    for _, title, picker, keys, *rate, _places in rows(cursor, _EDITS, []):
+        if rate[0] is not None:
+            by_concept.setdefault((title, keys), {})[picker] = Estimate(*rate)
+    pairs = [
+        (title, picked["causal"], other, picker)
+        for (title, _), picked in by_concept.items()
+        for picker, other in picked.items()
+        if "causal" in picked and picker not in ("causal", "basket")
+    ]
+    if not pairs:
+        return None
+    harder = sum(other.above(causal) for _, causal, other, _ in pairs)
+    softer = sum(causal.above(other) for _, causal, other, _ in pairs)
+    return Measured(
+        f"keys picked by cause hit harder in {harder} of {len(pairs)} pairs, softer in {softer}, with non-overlapping "
+        "intervals; change of accuracy at the concept's places",
+        judged(harder > len(pairs) / 2, softer > len(pairs) / 2),
+        tuple(
+            f"{title}: causal {_points(causal)}, {picker} {_points(other)}" for title, causal, other, picker in pairs
+        ),
+    )
+
+
+def doses(cursor: Cursor, manifest: Manifest) -> Measured | None:
+    """Accuracy at the concept's places for masks of growing size, against general code."""
+    parts, ahead, behind, edits = [], 0, 0, rows(cursor, _EDITS, [])
+    for name, title, picker, *_ in edits:
+        doses = [
+            (keys, Estimate(*figures[:3]), Estimate(*figures[3:])) for keys, *figures in rows(cursor, _DOSES, [name])
+        ]
+        parts.append(
+            f"{title} ({picker}): " + ", ".join(f"{_points(dose)} at {keys:,} keys" for keys, dose, _ in doses)
+        )
+        differences = [difference for _, _, difference in doses]
+        ahead += any(each.below(0) for each in differences)
+        behind += any(each.above(0) for each in differences)
+    if not edits:
+        return None
+    return Measured(
+        f"{ahead} of {len(edits)} edits hit the concept harder than general code at some dose, {behind} general code harder, "
+        "with intervals that exclude 0; change of accuracy at the concept's places",
+        judged(ahead > len(edits) / 2, behind > len(edits) / 2),
+        tuple(parts),
+    )
+
+
+def ranges(cursor: Cursor, manifest: Manifest) -> Measured | None:
+    """Masking only within the concept's range of coefficients, against masking throughout."""
+    parts, kinder, harsher, tried = [], 0, 0, 0
+    for name, title, picker, *_ in rows(cursor, _EDITS, []):
+        found = {
+            (role, group): Estimate(*rate) for role, group, *rate in rows(cursor, _RANGE, [name]) if rate[0] is not None
+        }
+        if len(found) < 4:
+            continue
+        tried += 1
+        whole, part = found["dose", "near"], found["range", "near"]
+        kinder, harsher = kinder + part.above(whole), harsher + whole.above(part)
+        parts.append(
+            f"{title} ({picker}): concept {_points(found['range', 'concept'])} against {_points(found['dose', 'concept'])}, "
+            f"other places {_points(part)} against {_points(whole)}"
+        )
+    if not tried:
+        return None
+    return Measured(
+        f"other places lose less by masking within the range in {kinder} of {tried} edits, more in {harsher}, with "
+        "non-overlapping intervals; change of accuracy within the range against throughout",
+        judged(kinder > tried / 2, harsher > tried / 2),
+        tuple(parts),
+    )
+
+
+def _one(cursor: Cursor, query: str, name: str) -> Estimate | None:
+    found = rows(cursor, query, [name])
+    return Estimate(*found[0]) if found and found[0][0] is not None else None
+
+
+def _points(rate: Estimate) -> str:
+    return change(rate, 1, " points", 100)
+
+
+CLAIMS = (
+    Claim(
+        6,
+        "A concept can be edited by masking its keys",
+        "Masking the keys of a concept such as numpy changes that concept and little else (Haider et al. 2024)",
+        "Expected: for most edits accuracy at the concept's places falls more than with matched keys masked, and more than "
+        "in general code, with both intervals below 0. Contrary: for no edit.",
+        "edit",
+        "concepts_page",
+        edit,
+    ),
+    Claim(
+        7,
+        "Dose and response",
+        "With more keys masked, accuracy falls at the concept before it falls in general code",
+        "Expected: for most edits, at some dose, accuracy falls more at the concept's places than in general code, with the "
+        "interval below 0. Contrary: for most edits it falls more in general code.",
+        "edit",
+        "concepts_page",
+        doses,
+    ),
+    Claim(
+        9,
+        "Keys picked by cause hit harder",
+        "Keys picked by coefficient times gradient matter more for a target than keys picked by what their triggers have in "
+        "common (Yin et al. 2026)",
+        "Expected: for most pairs of edits of one concept with the same number of keys, accuracy falls more with keys picked "
+        "by cause, with non-overlapping intervals. Contrary: less.",
+        "edit",
+        "concepts_page",
+        pickers,
+    ),
+    Claim(
+        10,
+        "Masking in a range spares the rest",
+        "Masking a key only within the concept's range of coefficients spares its other roles (Haider et al. 2025)",
+        "Expected: for most edits other places of the same windows lose less than by masking throughout, with "
+        "non-overlapping intervals. Contrary: they lose more.",
+        "edit",
+        "concepts_page",
+        ranges,
+    ),
+)

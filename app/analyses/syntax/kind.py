@@ -1,0 +1,18 @@
+"""Syntax, as a kind of analysis: `/runs/{run}/syntax`, what kinds of code the keys of each layer fire on."""
+
+from keyscope.app.analyses.kind import AnalysisKind, KeyPart
+from keyscope.app.analyses.page import analysis_router
+from keyscope.app.analyses.syntax import api
+from keyscope.app.analyses.syntax.claims import CLAIMS
+from keyscope.app.analyses.syntax.key_part import syntax_of_key
+from keyscope.app.analyses.syntax.sections import sections
+
+SYNTAX = AnalysisKind(
+    name="syntax",
+    title="syntax",
+    home="syntax_page",
+    pages=(analysis_router("syntax", "Syntax", "analyses/syntax.html", CLAIMS, sections),),
+    endpoints=api.router,
+    claims=CLAIMS,
+    key_part=KeyPart("analyses/_key_syntax.html", syntax_of_key),
+)
