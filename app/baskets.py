@@ -18,8 +18,6 @@ _ID = re.compile(r"[0-9a-f]{20}")
 class UnknownBasket(NotFound):
     """No basket was saved under that id."""
 
-    code = "unknown_basket"
-
 
 class SavedBasket(Base):
     """The masks of a basket, named by their content."""

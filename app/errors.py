@@ -17,11 +17,8 @@ class Exists:
     n_keys: int | None = None
 
 
-class NotFound(KeyscopeError):
+class NotFound(KeyscopeError, status=404):
     """The thing requested does not exist; `exists` lists what does."""
-
-    code = "not_found"
-    status = 404
 
     def __init__(self, detail: str, exists: Exists | None = None) -> None:
         super().__init__(detail)
@@ -31,8 +28,6 @@ class NotFound(KeyscopeError):
 class UnknownRun(NotFound):
     """The runs directory has no run of that name."""
 
-    code = "unknown_run"
-
     def __init__(self, run_id: str, runs: list[str]) -> None:
         known = f"there are {', '.join(runs)}" if runs else "there are no runs yet"
         super().__init__(f"there is no run {run_id!r}: {known}", Exists(runs=tuple(runs)))
@@ -40,8 +35,6 @@ class UnknownRun(NotFound):
 
 class UnknownLayer(NotFound):
     """A run has no such layer."""
-
-    code = "unknown_layer"
 
     def __init__(self, run_id: str, layer: int, n_layers: int) -> None:
         super().__init__(
@@ -53,8 +46,6 @@ class UnknownLayer(NotFound):
 class UnknownKey(NotFound):
     """A layer has no such key."""
 
-    code = "unknown_key"
-
     def __init__(self, run_id: str, key: KeyId, n_layers: int, n_keys: int) -> None:
         super().__init__(
             f"{run_id} has no key {key}: layer {key.layer} has {KeyId(key.layer, 0)} to {KeyId(key.layer, n_keys - 1)}",
@@ -62,8 +53,5 @@ class UnknownKey(NotFound):
         )
 
 
-class InvalidParameter(KeyscopeError):
+class InvalidParameter(KeyscopeError, status=422):
     """A parameter has an invalid value."""
-
-    code = "invalid_parameter"
-    status = 422

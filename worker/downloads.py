@@ -18,11 +18,8 @@ TIMEOUT = 900
 _ERROR = re.compile(r"^(?:npm )?err(?:or|!):? (.+)$", re.IGNORECASE | re.MULTILINE)
 
 
-class DownloadFailed(KeyscopeError):
+class DownloadFailed(KeyscopeError, status=502):
     """The archive cannot be downloaded."""
-
-    code = "download_failed"
-    status = 502
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,8 @@ Columns = dict[str, "Array | pa.Array"]
 """Columns of equal length by name; NaN means no value."""
 
 
-class UnknownColumn(KeyscopeError):
+class UnknownColumn(KeyscopeError, status=500):
     """Rows have a column that their table does not declare."""
-
-    code = "unknown_column"
-    status = 500
 
 
 def insert(connection: duckdb.DuckDBPyConnection, table: Table, *parts: Columns, order: tuple[str, ...] = ()) -> None:

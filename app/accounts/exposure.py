@@ -9,8 +9,6 @@ from keyscope.contract.errors import KeyscopeError
 class OpenToOthers(KeyscopeError):
     """Other machines could reach a server on which everybody may do everything."""
 
-    code = "open_to_others"
-
 
 def check_exposure(settings: Settings) -> None:
     """Check that people sign in, that only this machine can connect, or that `allow_open` is set.

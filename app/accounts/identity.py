@@ -41,33 +41,24 @@ class SignedIn:
     session_id: int
 
 
-class NameNeeded(KeyscopeError):
+class NameNeeded(KeyscopeError, status=422):
     """The action needs a name, and the server has no accounts to take it from."""
 
-    code = "name_needed"
-    status = 422
 
-
-class NotSignedIn(KeyscopeError):
+class NotSignedIn(KeyscopeError, status=401):
     """The sender has not signed in, or the credentials are not valid."""
 
-    code = "not_signed_in"
-    status = 401
     challenge = "Bearer"
 
 
 class TokenExpired(NotSignedIn):
     """The program's token has expired."""
 
-    code = "token_expired"
     challenge = 'Bearer error="invalid_token"'
 
 
-class Forbidden(KeyscopeError):
+class Forbidden(KeyscopeError, status=403):
     """The person's role does not allow the action."""
-
-    code = "forbidden"
-    status = 403
 
 
 def require(person: Person, needed: Role) -> None:

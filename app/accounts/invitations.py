@@ -14,11 +14,8 @@ from keyscope.contract.errors import KeyscopeError
 LASTS = timedelta(days=7)
 
 
-class InvalidInvitation(KeyscopeError):
+class InvalidInvitation(KeyscopeError, status=403):
     """The invitation was used, has expired, was replaced, or never existed."""
-
-    code = "invalid_invitation"
-    status = 403
 
 
 def invite(session: Session, account: Account) -> str:

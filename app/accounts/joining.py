@@ -15,18 +15,12 @@ from keyscope.app.accounts.oidc import Flow, Identity
 from keyscope.contract.errors import KeyscopeError
 
 
-class IdentityTaken(KeyscopeError):
+class IdentityTaken(KeyscopeError, status=409):
     """The identity belongs to another account, or the account already has another identity."""
 
-    code = "identity_taken"
-    status = 409
 
-
-class LastWayIn(KeyscopeError):
+class LastWayIn(KeyscopeError, status=409):
     """Without the identity, nobody could sign in to the account."""
-
-    code = "last_way_in"
-    status = 409
 
 
 def for_joining(flow: Flow, session_secret: str) -> Flow:

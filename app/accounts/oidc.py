@@ -30,21 +30,13 @@ LEEWAY_SECONDS = 60
 class ProviderIncomplete(KeyscopeError):
     """The settings name a provider but lack its client id or secret."""
 
-    code = "provider_incomplete"
 
-
-class ProviderFailed(KeyscopeError):
+class ProviderFailed(KeyscopeError, status=502):
     """The provider does not respond, or its response is not OpenID."""
 
-    code = "provider_failed"
-    status = 502
 
-
-class ProviderRefused(KeyscopeError):
+class ProviderRefused(KeyscopeError, status=403):
     """The provider or our settings reject this person, or the response belongs to no sign-in begun here."""
-
-    code = "provider_refused"
-    status = 403
 
 
 class Flow(BaseModel):

@@ -24,21 +24,13 @@ LONGEST_FOLDED = 400
 class UnknownPerson(NotFound):
     """Nobody with that name has an account."""
 
-    code = "unknown_person"
 
-
-class NameTaken(KeyscopeError):
+class NameTaken(KeyscopeError, status=409):
     """Somebody else has that name, or one that looks the same."""
 
-    code = "name_taken"
-    status = 409
 
-
-class LastAdmin(KeyscopeError):
+class LastAdmin(KeyscopeError, status=409):
     """Without this person, nobody could manage accounts."""
-
-    code = "last_admin"
-    status = 409
 
 
 def everyone(session: Session) -> list[Account]:

@@ -12,11 +12,8 @@ from keyscope.app.database.engine import Database
 from keyscope.contract.errors import KeyscopeError
 
 
-class WrongPassword(KeyscopeError):
+class WrongPassword(KeyscopeError, status=403):
     """The name or the password is wrong; the answer does not reveal which."""
-
-    code = "wrong_password"
-    status = 403
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,8 @@ from keyscope.app.database.statements import insert_into
 from keyscope.contract.errors import KeyscopeError
 
 
-class TooManyAttempts(KeyscopeError):
+class TooManyAttempts(KeyscopeError, status=429):
     """There were too many attempts to sign in under this name or from this address."""
-
-    code = "too_many_attempts"
-    status = 429
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"too many attempts to sign in: wait {retry_after} seconds, then try again")

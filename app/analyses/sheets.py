@@ -15,13 +15,9 @@ from keyscope.contract.tables import Table
 class UnknownTable(NotFound):
     """No kind of analysis has a table of that name."""
 
-    code = "unknown_table"
-
 
 class NotComputed(NotFound):
     """The run does not have the analysis yet."""
-
-    code = "not_computed"
 
 
 def check_computed(run: Run, kind: str) -> None:

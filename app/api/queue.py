@@ -16,11 +16,8 @@ from keyscope.contract.errors import KeyscopeError
 router = APIRouter(tags=["labels"])
 
 
-class KeyLeased(KeyscopeError):
+class KeyLeased(KeyscopeError, status=409):
     """Somebody else is labelling the key at the moment."""
-
-    code = "key_leased"
-    status = 409
 
 
 class QueueBody(BaseModel):

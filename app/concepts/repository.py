@@ -18,21 +18,13 @@ _SHIPPED = {concept.name: concept for concept in SHIPPED}
 class UnknownConcept(NotFound):
     """No concept with that name was shipped or saved."""
 
-    code = "unknown_concept"
 
-
-class NameTaken(KeyscopeError):
+class NameTaken(KeyscopeError, status=409):
     """A concept with that name already exists."""
 
-    code = "name_taken"
-    status = 409
 
-
-class ConceptChanged(KeyscopeError):
+class ConceptChanged(KeyscopeError, status=409):
     """The concept changed after it was last seen."""
-
-    code = "concept_changed"
-    status = 409
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,30 +26,20 @@ BUSY_SECONDS = 30
 """How long one SQLite writer waits for another."""
 
 
-class DatabaseUnavailable(KeyscopeError):
+class DatabaseUnavailable(KeyscopeError, status=503):
     """The labels database cannot be used at the moment."""
 
-    code = "database_unavailable"
-    status = 503
 
-
-class ConnectionLost(DatabaseUnavailable):
+class ConnectionLost(DatabaseUnavailable, code="database_connection_lost"):
     """The database server closed the connection."""
 
-    code = "database_connection_lost"
 
-
-class SchemaBehind(DatabaseUnavailable):
+class SchemaBehind(DatabaseUnavailable, code="database_behind"):
     """The schema of the labels database is not the one this version needs."""
 
-    code = "database_behind"
 
-
-class InvalidDatabaseUrl(KeyscopeError, ValueError):
+class InvalidDatabaseUrl(KeyscopeError, ValueError, status=500):
     """The address of the database is not valid."""
-
-    code = "invalid_database_url"
-    status = 500
 
 
 class Database:

@@ -17,11 +17,8 @@ from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.keys import KeyId
 
 
-class AdjudicationChanged(KeyscopeError):
+class AdjudicationChanged(KeyscopeError, status=409):
     """Somebody else has decided on the key in the meantime."""
-
-    code = "adjudication_changed"
-    status = 409
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,14 +20,9 @@ LONGEST = 10_000
 class UnknownComment(NotFound):
     """The comment does not exist, or was taken back."""
 
-    code = "unknown_comment"
 
-
-class CommentChanged(KeyscopeError):
+class CommentChanged(KeyscopeError, status=409):
     """The comment changed after it was last seen."""
-
-    code = "comment_changed"
-    status = 409
 
 
 @dataclass(frozen=True, slots=True)

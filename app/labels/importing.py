@@ -43,11 +43,8 @@ class Problem:
     problem: str
 
 
-class ImportRefused(KeyscopeError):
+class ImportRefused(KeyscopeError, status=422):
     """Some rows cannot be imported, so none were."""
-
-    code = "import_refused"
-    status = 422
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         first = "; ".join(f"line {each.line}: {each.problem}" for each in problems[:3])

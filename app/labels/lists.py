@@ -25,14 +25,9 @@ LONGEST_NOTE = 4000
 class UnknownList(NotFound):
     """The list does not exist, or is somebody else's private list."""
 
-    code = "unknown_list"
 
-
-class ListChanged(KeyscopeError):
+class ListChanged(KeyscopeError, status=409):
     """The same part of a list changed after it was last seen."""
-
-    code = "list_changed"
-    status = 409
 
 
 @dataclass(frozen=True, slots=True)

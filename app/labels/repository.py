@@ -25,14 +25,9 @@ _LATEST_FIRST = Label.created_at.desc(), Label.id.desc()
 class NoLabel(NotFound):
     """The person has no current label of the key."""
 
-    code = "no_label"
 
-
-class LabelChanged(KeyscopeError):
+class LabelChanged(KeyscopeError, status=409):
     """The person's label changed after they last saw it."""
-
-    code = "label_changed"
-    status = 409
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,29 +38,21 @@ Method = Literal["GET", "POST", "DELETE"]
 State = Literal["up", "busy", "down", "other_weights", "not_configured"]
 
 
-class WorkerUnavailable(KeyscopeError):
+class WorkerUnavailable(KeyscopeError, status=503):
     """No live worker answers."""
 
-    code = "worker_unavailable"
-    status = 503
     retry_after = 5
 
 
-class WorkerOtherWeights(KeyscopeError):
+class WorkerOtherWeights(KeyscopeError, status=409):
     """Live workers answer, but none serves the run's weights."""
 
-    code = "worker_other_weights"
-    status = 409
 
-
-class WorkerFailed(KeyscopeError):
+class WorkerFailed(KeyscopeError, status=502):
     """A worker failed, or its answer cannot be read."""
 
-    code = "worker_failed"
-    status = 502
 
-
-class WorkerRefused(KeyscopeError):
+class WorkerRefused(KeyscopeError, code="error"):
     """A worker's refusal, with its code, sentence and status."""
 
     def __init__(self, status: int, answer: ErrorAnswer, retry_after: str | None) -> None:

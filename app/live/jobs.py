@@ -9,17 +9,12 @@ from keyscope.contract.wire import Job, JobAnswer, JobOptions, JobsAnswer, Worke
 _JSON = "application/json"
 
 
-class NoJobs(KeyscopeError):
+class NoJobs(KeyscopeError, status=409):
     """No live worker with the run's weights computes analyses."""
-
-    code = "no_jobs"
-    status = 409
 
 
 class UnknownJob(NotFound):
     """No live worker knows the job."""
-
-    code = "unknown_job"
 
 
 async def may_start(workers: Workers, manifest: Manifest) -> bool:

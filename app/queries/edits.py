@@ -19,8 +19,6 @@ _CHANGES = ", ".join(f"{measure}, {measure}_change, {measure}_low, {measure}_hig
 class UnknownEdit(NotFound):
     """A run has no such edit."""
 
-    code = "unknown_edit"
-
 
 @dataclass(frozen=True, slots=True)
 class Edit:

@@ -19,11 +19,8 @@ COOKIE = "keyscope-person"
 COOKIE_SECONDS = 365 * 24 * 3600
 
 
-class UntrustedHost(KeyscopeError):
+class UntrustedHost(KeyscopeError, status=421):
     """The request is for a host name that this server does not trust."""
-
-    code = "untrusted_host"
-    status = 421
 
 
 class AdmitByWord:

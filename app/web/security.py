@@ -28,11 +28,8 @@ MAX_BODY_BYTES = 8 * 2**20
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*", re.ASCII)
 
 
-class CrossSiteRequest(KeyscopeError):
+class CrossSiteRequest(KeyscopeError, status=403):
     """A page of another site tried to change something."""
-
-    code = "cross_site_request"
-    status = 403
 
 
 class SecurityHeaders:

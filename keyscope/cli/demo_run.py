@@ -23,11 +23,8 @@ HOST = "127.0.0.1"
 FIRST_PORT = 8000
 
 
-class PortTaken(KeyscopeError):
+class PortTaken(KeyscopeError, status=409):
     """The requested port is in use."""
-
-    code = "port_taken"
-    status = 409
 
 
 @dataclass(frozen=True, slots=True)

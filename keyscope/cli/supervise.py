@@ -23,8 +23,6 @@ LOG_LINES_SHOWN = 12
 class ServiceFailed(KeyscopeError):
     """A required service exited or never became healthy."""
 
-    code = "service_failed"
-
 
 @dataclass(frozen=True, slots=True)
 class Service:

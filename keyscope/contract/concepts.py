@@ -23,11 +23,8 @@ _LANGUAGE = re.compile(r"[a-z0-9+#-]{1,20}")
 _HASH = 8
 
 
-class InvalidConcept(KeyscopeError, ValueError):
+class InvalidConcept(KeyscopeError, ValueError, status=422):
     """The concept cannot be used; the message names the pattern and the place in it."""
-
-    code = "invalid_concept"
-    status = 422
 
 
 class Pattern(BaseModel):

@@ -15,18 +15,12 @@ from keyscope.contract.texts import shortest
 _NAME = re.compile(r"L(0|[1-9][0-9]{0,5})\.K(0|[1-9][0-9]{0,8})", re.ASCII | re.IGNORECASE)
 
 
-class InvalidKey(KeyscopeError, ValueError):
+class InvalidKey(KeyscopeError, ValueError, status=422):
     """A text that is not the name of a key."""
 
-    code = "invalid_key"
-    status = 422
 
-
-class InvalidMask(KeyscopeError, ValueError):
+class InvalidMask(KeyscopeError, ValueError, status=422):
     """A mask that cannot be read, or two masks of one key that contradict each other."""
-
-    code = "invalid_mask"
-    status = 422
 
 
 @dataclass(frozen=True, order=True, slots=True)

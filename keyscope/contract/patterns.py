@@ -17,11 +17,8 @@ Span = tuple[int, int]
 """Byte range of a match, end exclusive."""
 
 
-class InvalidPattern(KeyscopeError, ValueError):
+class InvalidPattern(KeyscopeError, ValueError, status=422):
     """The expression cannot be used; the message names the place."""
-
-    code = "invalid_pattern"
-    status = 422
 
 
 class Regex:

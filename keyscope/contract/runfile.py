@@ -16,17 +16,12 @@ SCHEMA_VERSION = 1
 """Raised only when a column or table changes its meaning: readers see new ones as NULL or empty in older files."""
 
 
-class RunFileError(KeyscopeError):
+class RunFileError(KeyscopeError, code="unreadable_run", status=409):
     """The file is not a run file, or not one this version can read."""
-
-    code = "unreadable_run"
-    status = 409
 
 
 class OtherSchemaVersion(RunFileError):
     """The run file has a schema version this Keyscope does not read."""
-
-    code = "other_schema_version"
 
 
 WEIGHT_STATISTICS = (

@@ -15,11 +15,8 @@ WRITER_BYTES = 2_000_000_000
 """DuckDB's memory limit while it writes a file."""
 
 
-class FileExists(KeyscopeError):
+class FileExists(KeyscopeError, status=409):
     """A published file of that name already exists."""
-
-    code = "file_exists"
-    status = 409
 
 
 @dataclass(frozen=True, slots=True)

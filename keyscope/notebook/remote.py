@@ -21,11 +21,8 @@ TIMEOUT = 60
 """Seconds without an answer after which a server is given up."""
 
 
-class DownloadFailed(KeyscopeError, OSError):
+class DownloadFailed(KeyscopeError, OSError, status=502):
     """A remote run cannot be fetched."""
-
-    code = "download_failed"
-    status = 502
 
 
 def is_remote(place: str) -> bool:

@@ -30,25 +30,16 @@ _KEYS = f"""
     ORDER BY layer, "index" """  # noqa: S608 - constants
 
 
-class UnknownColumn(KeyscopeError, ValueError):
+class UnknownColumn(KeyscopeError, ValueError, status=422):
     """Keys are to be sorted by something that is not a column."""
 
-    code = "unknown_column"
-    status = 422
 
-
-class UnknownKey(KeyscopeError, LookupError):
+class UnknownKey(KeyscopeError, LookupError, status=404):
     """The model of the run has no such key."""
 
-    code = "unknown_key"
-    status = 404
 
-
-class NoAnalysis(KeyscopeError, LookupError):
+class NoAnalysis(KeyscopeError, LookupError, status=404):
     """There is no such kind of analysis, or it has not been computed for the run."""
-
-    code = "no_analysis"
-    status = 404
 
 
 def open_run(place: str | Path) -> "Run":

@@ -11,11 +11,8 @@ from keyscope.contract.errors import KeyscopeError
 from keyscope.serving.answers import error_response
 
 
-class BodyTooLarge(KeyscopeError):
+class BodyTooLarge(KeyscopeError, status=413):
     """A request body of more bytes than the server reads."""
-
-    code = "body_too_large"
-    status = 413
 
 
 class CountedBody:

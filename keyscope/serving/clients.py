@@ -11,11 +11,8 @@ from keyscope.contract.errors import KeyscopeError
 T = TypeVar("T")
 
 
-class ClientGone(KeyscopeError):
+class ClientGone(KeyscopeError, status=499):
     """The client closed its connection; nobody reads this answer."""
-
-    code = "client_gone"
-    status = 499
 
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T:

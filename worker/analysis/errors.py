@@ -3,29 +3,17 @@
 from keyscope.contract.errors import KeyscopeError
 
 
-class UnknownAnalysis(KeyscopeError):
+class UnknownAnalysis(KeyscopeError, status=404):
     """There is no analysis of that kind."""
 
-    code = "unknown_analysis"
-    status = 404
 
-
-class InvalidSetting(KeyscopeError, ValueError):
+class InvalidSetting(KeyscopeError, ValueError, status=422):
     """An analysis does not have a setting it was given, or cannot use its value."""
 
-    code = "invalid_setting"
-    status = 422
 
-
-class OtherCorpus(KeyscopeError):
+class OtherCorpus(KeyscopeError, status=409):
     """The corpus is not the one the run was computed on."""
 
-    code = "other_corpus"
-    status = 409
 
-
-class AnalysisCancelled(KeyscopeError):
+class AnalysisCancelled(KeyscopeError, code="cancelled", status=409):
     """The analysis was cancelled; its finished steps are kept for the next attempt."""
-
-    code = "cancelled"
-    status = 409

@@ -23,11 +23,8 @@ from keyscope.worker.corpus.sources import open_sources
 from keyscope.worker.corpus.spool import Spool
 
 
-class NoFiles(KeyscopeError):
+class NoFiles(KeyscopeError, status=400):
     """The sources have no file that could be kept."""
-
-    code = "no_files"
-    status = 400
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,25 +15,16 @@ ACCEPTED = (
 """The kinds of source, for messages and help."""
 
 
-class SourceNotFound(KeyscopeError):
+class SourceNotFound(KeyscopeError, status=400):
     """The source does not exist."""
 
-    code = "source_not_found"
-    status = 400
 
-
-class UnsupportedSource(KeyscopeError):
+class UnsupportedSource(KeyscopeError, status=400):
     """The source has a kind or shape that cannot be read."""
 
-    code = "unsupported_source"
-    status = 400
 
-
-class SourceUnreadable(KeyscopeError):
+class SourceUnreadable(KeyscopeError, status=400):
     """Reading a source failed: it is damaged, truncated or unreachable."""
-
-    code = "source_unreadable"
-    status = 400
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,8 @@ SUFFIXES = {"python": ".py", "java": ".java", "go": ".go"}
 _LANGUAGE_OF_SUFFIX = {suffix: language for language, suffix in SUFFIXES.items()}
 
 
-class UnknownLanguage(KeyscopeError, ValueError):
+class UnknownLanguage(KeyscopeError, ValueError, status=400):
     """The language is not in the table."""
-
-    code = "unknown_language"
-    status = 400
 
 
 def language_of(path: str) -> str | None:

@@ -11,11 +11,8 @@ from typing import IO
 from keyscope.contract.errors import KeyscopeError
 
 
-class ScratchUnwritable(KeyscopeError):
+class ScratchUnwritable(KeyscopeError, status=507):
     """The scratch directory is full or cannot be written."""
-
-    code = "scratch_unwritable"
-    status = 507
 
 
 @dataclass(frozen=True, slots=True)

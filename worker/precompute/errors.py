@@ -6,37 +6,22 @@ from keyscope.contract.errors import KeyscopeError
 class OutputUnwritable(KeyscopeError):
     """The disk is full, or the output folder cannot be written."""
 
-    code = "output_unwritable"
 
-
-class UnfinishedRun(KeyscopeError):
+class UnfinishedRun(KeyscopeError, status=409):
     """An earlier precompute of the same run was interrupted or is still at work."""
-
-    code = "unfinished_run"
-    status = 409
 
 
 class OutOfDeviceMemory(KeyscopeError):
     """Not even one window fits into the device's memory."""
 
-    code = "out_of_device_memory"
-
 
 class VerificationFailed(KeyscopeError):
     """Coefficients recomputed with plain transformers differ by more than the tolerance."""
 
-    code = "verification_failed"
 
-
-class OtherModel(KeyscopeError):
+class OtherModel(KeyscopeError, status=409):
     """The model's weights differ from the run's."""
 
-    code = "other_model"
-    status = 409
 
-
-class WindowTooLong(KeyscopeError):
+class WindowTooLong(KeyscopeError, status=400):
     """The window does not fit into the model's context."""
-
-    code = "window_too_long"
-    status = 400

@@ -16,11 +16,8 @@ from keyscope.contract.manifest import Preset
 from keyscope.worker.model.code_model import CodeModel
 
 
-class PresetUnfit(KeyscopeError):
+class PresetUnfit(KeyscopeError, status=422):
     """The preset does not apply to models of this kind."""
-
-    code = "preset_unfit"
-    status = 422
 
 
 @dataclass(frozen=True, slots=True)

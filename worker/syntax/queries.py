@@ -30,18 +30,12 @@ _OURS = "regex"
 """Name of our own `match`: equally long, so positions in error messages stay right."""
 
 
-class InvalidQuery(KeyscopeError, ValueError):
+class InvalidQuery(KeyscopeError, ValueError, status=422):
     """A text is not a tree-sitter query for its language, or captures nothing."""
 
-    code = "invalid_query"
-    status = 422
 
-
-class QueryTooBroad(KeyscopeError):
+class QueryTooBroad(KeyscopeError, status=422):
     """A query could match a file in too many ways."""
-
-    code = "query_too_broad"
-    status = 422
 
 
 def check_query(language: str, query: str) -> Query:

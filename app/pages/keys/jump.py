@@ -25,8 +25,6 @@ _WHAT_TO_TYPE = "type a key like L5.K312, a layer like L5, or a token, with its 
 class NothingFound(NotFound):
     """The text typed is neither a key nor a layer nor a token."""
 
-    code = "nothing_found"
-
 
 @router.get("/jump", name="jump")
 def jump(request: Request, registry: Runs, q: str = "", run: str = "", mask: MaskText = "") -> RedirectResponse:

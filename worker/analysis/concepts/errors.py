@@ -3,8 +3,5 @@
 from keyscope.contract.errors import KeyscopeError
 
 
-class NothingToPickOn(KeyscopeError):
+class NothingToPickOn(KeyscopeError, status=409):
     """All files in the concepts' languages are held out."""
-
-    code = "nothing_to_pick_on"
-    status = 409

@@ -3,22 +3,13 @@
 from keyscope.contract.errors import KeyscopeError
 
 
-class ConceptNotComputed(KeyscopeError):
+class ConceptNotComputed(KeyscopeError, status=409):
     """The keys of the concept have not been computed."""
 
-    code = "concept_not_computed"
-    status = 409
 
-
-class NothingToMask(KeyscopeError):
+class NothingToMask(KeyscopeError, status=409):
     """The picker finds no key of the concept, or leaves none for a control."""
 
-    code = "nothing_to_mask"
-    status = 409
 
-
-class NothingToMeasure(KeyscopeError):
+class NothingToMeasure(KeyscopeError, status=409):
     """The files have no window with the concept, or none without it."""
-
-    code = "nothing_to_measure"
-    status = 409
