@@ -20,8 +20,6 @@ CREDENTIALS = [
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person known by name."""
-
     name: str
     role: Role
     account_id: int | None = None

@@ -38,8 +38,6 @@ class Account(Base):
 
 
 class BrowserSession(Base):
-    """A signed-in browser."""
-
     __tablename__ = "sessions"
 
     id: Mapped[int] = mapped_column(primary_key=True)

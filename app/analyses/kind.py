@@ -23,8 +23,6 @@ class KeyPart:
 
 @dataclass(frozen=True, slots=True)
 class AnalysisKind:
-    """A kind of analysis."""
-
     name: str
     """As in the contract's `KINDS`."""
     title: str

@@ -65,8 +65,6 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class LayerProgress:
-    """Labelling progress of one layer."""
-
     layer: int
     n_keys: int
     labelled: int

@@ -42,7 +42,6 @@ def states(session: Session, targets: Collection[Target]) -> dict[Target, str]:
 
 
 def state(session: Session, target: Target) -> str:
-    """The fingerprint of one key."""
     return states(session, [target])[target]
 
 

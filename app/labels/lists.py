@@ -32,8 +32,6 @@ class ListChanged(KeyscopeError, status=409):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A list and its number of keys."""
-
     list: KeyList
     n_keys: int
 

@@ -40,8 +40,6 @@ class Strategy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The settings of a queue."""
-
     strategy: Strategy
     seed: int = 0
     """Seed of the sample; people with the same seed label the same keys."""

@@ -73,8 +73,6 @@ Time = Annotated[AwareDatetime, BeforeValidator(_whole_offset)]
 
 
 class Record(BaseModel):
-    """One row of a file."""
-
     model_config = ConfigDict(extra="forbid")
 
     record: RecordKind = "label"

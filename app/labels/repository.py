@@ -49,8 +49,6 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The content of a label."""
-
     kind: Kind
     description: str = ""
     confidence: float | None = None

@@ -46,8 +46,6 @@ class KeyList(Base):
 
 
 class ListEntry(Base):
-    """One key of a list."""
-
     __tablename__ = "key_list_entries"
     __table_args__ = (UniqueConstraint("list_id", "layer", "key_index", name="key_list_entries_each_key_once"),)
 

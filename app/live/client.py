@@ -72,8 +72,6 @@ class LiveStatus:
 
 
 class Worker:
-    """One live worker."""
-
     def __init__(self, url: str, client: httpx.AsyncClient) -> None:
         self.url = url.rstrip("/")
         self._client = client
@@ -238,7 +236,6 @@ class Workers:
         return LiveStatus("up", f"{info.model_id} is ready on {info.device}", info)
 
     async def close(self) -> None:
-        """Close all connections."""
         await self._client.aclose()
 
     async def all(self) -> tuple[list[tuple[Worker, WorkerInfo]], list[str]]:

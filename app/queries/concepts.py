@@ -162,7 +162,6 @@ def concept_summaries(cursor: duckdb.DuckDBPyConnection) -> dict[str, ConceptSum
 
 
 def concept_languages(cursor: duckdb.DuckDBPyConnection, part: str) -> list[ConceptLanguage]:
-    """A concept by language."""
     return [_language(record) for record in _records(cursor, _LANGUAGES, [part])]
 
 

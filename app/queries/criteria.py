@@ -32,8 +32,6 @@ class Clause:
 
 
 class Criterion(Protocol):
-    """A property of keys."""
-
     def clause(self, vocabulary: Vocabulary) -> Clause:
         """The clause that finds keys with the property."""
 

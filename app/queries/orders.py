@@ -32,7 +32,6 @@ def strongest(cursor: duckdb.DuckDBPyConnection) -> KeyOrder:
 
 
 def numbered(keys: Iterable[KeyId]) -> KeyOrder:
-    """Keys as numbers, in the given order."""
     return np.array([(key.layer << _LAYER) | key.index for key in keys], dtype=np.int64)
 
 
@@ -42,7 +41,6 @@ def key_of(number: int) -> KeyId:
 
 
 def without(order: KeyOrder, keys: Iterable[KeyId]) -> KeyOrder:
-    """The order without the given keys."""
     return order[~np.isin(order, numbered(keys))]
 
 

@@ -53,7 +53,6 @@ class Found:
 
     @property
     def total(self) -> int:
-        """Keys found, on all pages."""
         return sum(self.in_layers.values())
 
     def by_layer(self, n_layers: int) -> list[int]:

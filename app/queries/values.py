@@ -35,5 +35,4 @@ def without_nan(column: str) -> str:
 
 
 def rows(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-    """All rows of one SELECT."""
     return cursor.execute(sql, parameters).fetchall()

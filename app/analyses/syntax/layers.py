@@ -157,7 +157,6 @@ def _title(measure: str) -> str:
 
 
 def two(value: float) -> str:
-    """A number with two decimals."""
     return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
