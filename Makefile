@@ -26,7 +26,7 @@ demo: install ## Compute a demo run and serve it [MODEL=nano|smollm2|ID] [PORT=8
 test: install .venv/chromium ## Run the tests, including those in a headless Chromium [TESTS=tests/app]
 	$(BIN)/pytest --numprocesses auto --dist loadfile $(TESTS)
 
-fuzz: install ## Try many more requests against both OpenAPI documents than the tests do [EXAMPLES=200]
+fuzz: install ## Send both OpenAPI documents many more requests than the tests do [EXAMPLES=200]
 	KEYSCOPE_FUZZ_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/pytest tests/test_fuzz.py
 
 lint: install ## Check style, types and import rules

@@ -10,6 +10,7 @@ from pathlib import Path
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from keyscope.app import health, metrics
@@ -49,8 +50,13 @@ def _guarded(*routers: APIRouter) -> APIRouter:
     return guarded
 
 
+def routes() -> list[BaseRoute]:
+    """Every route but those of the accounts, which depend on their mode."""
+    return _guarded(json_router(), health.router, metrics.router, docs.router, page_router()).routes
+
+
 # Shared by every application of a process: FastAPI resolves each included route at its first request, which is slow.
-ROUTES = _guarded(json_router(), health.router, metrics.router, docs.router, page_router()).routes
+ROUTES = routes()
 ACCOUNT_ROUTES = {mode: _guarded(router).routes for mode, router in accounts.ROUTERS.items()}
 
 

@@ -53,7 +53,7 @@ NODES = [
 
 
 class FakeWorker:
-    """The worker's app and its behaviour, which tests change through its fields."""
+    """The worker's app and how it behaves; tests change its fields while it runs."""
 
     def __init__(self, weights_sha256: str, keys_per_layer: list[int]) -> None:
         self.weights_sha256 = weights_sha256
@@ -61,14 +61,14 @@ class FakeWorker:
         self.pause = 0.0
         """Seconds between two tokens of a stream."""
         self.breaks_after: int | None = None
-        """Number of tokens of each branch after which a stream breaks off."""
+        """How many tokens of each branch a stream sends before it breaks off."""
         self.refusal: tuple[int, ErrorAnswer] | None = None
         self.running = False
         self.asked: list[WorkerGenerate] = []
         self.read: list[WorkerActivations | WorkerLens] = []
-        """Texts it was asked to read."""
+        """The texts of all requests for activations."""
         self.jobs: list[Job] | None = None
-        """None computes no analyses; jobs stay as a test leaves them."""
+        """None: the worker accepts no jobs. Jobs change only when a test changes them."""
         self.app = FastAPI()
         self.app.get("/info")(self.info)
         self.app.post("/generate")(self.generate)
@@ -129,7 +129,7 @@ class FakeWorker:
         return Response(_answer(body).model_dump_json(), media_type="application/json")
 
     def lens(self, body: WorkerLens) -> Response:
-        """Three tokens; the last layer says token 4 after each, every other one token 3."""
+        """Three tokens; the last layer predicts token 4 after each, all others token 3."""
         self.read.append(body)
         if self.refusal is not None:
             status, answer = self.refusal
@@ -183,7 +183,7 @@ class FakeWorker:
 
 
 def made_job(name: str, body: WorkerJob, **changes: object) -> Job:
-    """A job that has just been asked for, with some fields changed."""
+    """A job that was just submitted, with some fields changed."""
     job = Job(
         **body.model_dump(exclude={"weights_sha256"}),
         id=name,

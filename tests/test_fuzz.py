@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
 
 from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
-from tests.runs import build_run
+from tests.made.runs import build_run
 
 EXAMPLES = int(os.environ.get("KEYSCOPE_FUZZ_EXAMPLES", "2"))
 """Examples of each endpoint, once with good and once with bad values."""

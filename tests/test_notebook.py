@@ -19,8 +19,8 @@ from keyscope.contract.runfile import RunFileError, open_run
 from keyscope.notebook.drawing import visible
 from keyscope.notebook.remote import DownloadFailed
 from keyscope.notebook.run import NoAnalysis, Run, UnknownColumn, UnknownKey
-from tests.runs import build_run
-from tests.syntax_analysis import write_syntax
+from tests.made.runs import build_run
+from tests.made.syntax import write_syntax
 from tests.test_house import ROOT
 
 

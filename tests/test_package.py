@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.made.runs import build_run
 from tests.processes import answers, free_port, wait_until
-from tests.runs import build_run
 from tests.test_house import ROOT, tracked
 
 PYTHON = sys.executable

@@ -24,8 +24,6 @@ Sections = Callable[[Run, duckdb.DuckDBPyConnection, Database], Iterator[Block]]
 
 @dataclass(frozen=True, slots=True)
 class AnalysisPage(Page):
-    """What a page about an analysis shows."""
-
     analysis: Annotated[AnalysisState, Help("How the analysis was computed, or how to compute it")]
     findings: Annotated[list[Finding], Help("Claims of the literature and what was measured; empty without analysis")]
     blocks: Annotated[list[Block], Help("Figures and tables, section by section; empty without analysis")]
@@ -44,7 +42,7 @@ def analysis_router(kind: str, title: str, template: str, claims: Sequence[Claim
         state = analysis_state(run, kind)
         there = state.manifest is not None
         shown = AnalysisPage(
-            frame=Frame(title, links, run.manifest, here="runs", section=f"{kind}_page"),
+            frame=Frame.of_run(title, links, run.manifest, f"{kind}_page"),
             analysis=state,
             findings=tried(claims, cursor, run.manifest) if there else [],
             blocks=list(sections(run, cursor, database)) if there else [],

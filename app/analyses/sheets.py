@@ -1,4 +1,4 @@
-"""Tables of analyses as sheets to export, as the contract has them."""
+"""Tables of analyses as sheets to export."""
 
 from typing import Any
 
@@ -19,29 +19,29 @@ class UnknownTable(NotFound):
 
 
 class NotComputed(NotFound):
-    """An analysis that a run could have, and has not."""
+    """The run does not have the analysis yet."""
 
     code = "not_computed"
 
 
 def check_computed(run: Run, kind: str) -> None:
-    """Make sure that a run has an analysis of a kind.
+    """Check that a run has an analysis of a kind.
 
     Raises:
-        NotComputed: it has none.
+        NotComputed: it does not.
     """
     if not any(found == kind for found, _part in run.analyses):
         raise NotComputed(
-            f"{run.run_id} has no analysis {kind} yet: `keyscope analyse {run.run_id}.duckdb {kind}` computes it"
+            f"{run.run_id} has no analysis {kind} yet: compute it with `keyscope analyse {run.run_id}.duckdb {kind}`"
         )
 
 
 def analysis_sheet(run: Run, cursor: duckdb.DuckDBPyConnection, name: str) -> Sheet:
-    """A whole table of an analysis; without rows where nothing was found.
+    """A whole table of an analysis; it has no rows if nothing was found.
 
     Raises:
-        UnknownTable: there is no such table.
-        NotComputed: the run has no analysis of its kind.
+        UnknownTable: no analysis has such a table.
+        NotComputed: the run does not have the analysis.
     """
     tables = {table.name: (kind, table) for kind, tables in KINDS.items() for table in tables}
     if name not in tables:

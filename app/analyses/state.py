@@ -1,4 +1,4 @@
-"""What a page says about the analysis it draws: how it was computed, or how to compute it."""
+"""The state of an analysis of a run: how it was computed, or how to compute it."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ from keyscope.contract.tables import SUFFIX
 
 @dataclass(frozen=True, slots=True)
 class AnalysisState:
-    """One kind of analysis of a run, there or not."""
+    """A kind of analysis of a run, computed or not."""
 
     kind: str
     manifest: AnalysisManifest | None
-    """None while it is not computed."""
+    """None until it is computed."""
     command: str
-    """Computes it."""
+    """The command that computes it."""
     problems: list[str]
     """Why files of this kind cannot be used."""
 
 
 def analysis_state(run: Run, kind: str, part: str | None = None) -> AnalysisState:
-    """What is known of a kind of analysis of a run."""
+    """The state of a kind of analysis of a run."""
     return AnalysisState(
         kind=kind,
         manifest=run.analyses.get((kind, part)),

@@ -1,1 +1,1 @@
-"""What a run says about the claims of the literature: each measured on this run and judged by a rule given beforehand."""
+"""Claims of the literature, each measured on a run and judged by a rule fixed beforehand."""

@@ -1,4 +1,4 @@
-"""The claims of the literature, each tried on a run."""
+"""The JSON API of findings: the claims of the literature, each tried on a run."""
 
 from typing import Literal
 
@@ -16,13 +16,13 @@ router = APIRouter(tags=["analyses"])
 class FindingShape(BaseModel):
     """A claim and how it fared."""
 
-    number: int = Field(description="Claims of one number are about one experiment")
+    number: int = Field(description="Claims with the same number are about one experiment")
     title: str
-    says: str = Field(description="What is claimed, in words")
-    rule: str = Field(description="When a run counts as showing it, and when as showing the contrary")
-    analysis: str | None = Field(description="Kind of analysis that has the figures; null where the run file has them")
-    measured: str = Field(description="Figures with their intervals and n; empty where they are not computed")
-    parts: list[str] = Field(description="The same of each thing that the claim was tried on, such as each edit")
+    says: str = Field(description="The claim, in words")
+    rule: str = Field(description="When a run counts as expected, and when as contrary")
+    analysis: str | None = Field(description="Kind of analysis that has the figures; null if the run file has them")
+    measured: str = Field(description="Figures with their intervals and n; empty if they are not computed")
+    parts: list[str] = Field(description="The same for each thing the claim was tried on, such as each edit")
     verdict: Verdict
 
 
@@ -35,7 +35,7 @@ class FindingsAnswer(BaseModel):
 
 @router.get("/runs/{run}/findings", responses=models.OF_A_RUN)
 def list_findings(run: OpenRun, cursor: Cursor) -> FindingsAnswer:
-    """Every claim, tried where its figures are computed."""
+    """Every claim, tried if its figures are computed."""
     return FindingsAnswer(
         findings=[
             FindingShape(

@@ -18,19 +18,19 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A finding, and where its figures are drawn or what computes them."""
+    """A finding, with the page that draws its figures and the command that computes them."""
 
     finding: Finding
     href: str
     command: str | None
-    """Computes the figures, where they are not there."""
+    """Computes the figures; None if they exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class FindingsPage(Page):
     """Every claim with its rule, figures and verdict."""
 
-    findings: Annotated[list[Shown], Help("Every claim, tried where its figures are there")]
+    findings: Annotated[list[Shown], Help("Every claim, tried if its figures exist")]
     counts: Annotated[dict[Verdict, int], Help("How many claims have each verdict")]
 
 

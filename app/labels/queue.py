@@ -16,7 +16,7 @@ from keyscope.app.labels import adjudication, leases, lists
 from keyscope.app.labels.models import Label
 from keyscope.app.labels.repository import Target
 from keyscope.app.queries import orders
-from keyscope.app.queries.orders import Order
+from keyscope.app.queries.orders import KeyOrder
 from keyscope.app.runs import Run
 from keyscope.contract.keys import KeyId
 
@@ -70,7 +70,7 @@ def next_key(database: Database, run: Run, wanted: Wanted, person: str) -> Offer
     """
     weights = run.manifest.model.weights_sha256
 
-    def survey(session: Session) -> tuple[Order, set[KeyId]]:
+    def survey(session: Session) -> tuple[KeyOrder, set[KeyId]]:
         order = _order(session, run, wanted, person)
         return orders.without(order, _settled(session, weights, wanted, person)), leases.leased(session, weights)
 
@@ -87,7 +87,7 @@ def _taking(target: Target, person: str) -> Callable[[Session], datetime | None]
     return lambda session: leases.take(session, target, person)
 
 
-def _order(session: Session, run: Run, wanted: Wanted, person: str) -> Order:
+def _order(session: Session, run: Run, wanted: Wanted, person: str) -> KeyOrder:
     weights = run.manifest.model.weights_sha256
     match wanted.strategy:
         case Strategy.SAMPLE:
@@ -144,12 +144,12 @@ def _listed(session: Session, weights: str, list_id: int | None, person: str) ->
     return lists.list_keys(session, list_id, person)
 
 
-_kept: WeakKeyDictionary[Run, dict[int | None, Order]] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[Run, dict[int | None, KeyOrder]] = WeakKeyDictionary()
 """Cached orders by seed. Weak keys, because holding on to a run would keep its files open."""
 _keeping = Lock()
 
 
-def _whole(run: Run, seed: int | None) -> Order:
+def _whole(run: Run, seed: int | None) -> KeyOrder:
     """All keys of a run: in random order by seed, or by impact if the seed is None."""
     with _keeping:
         found = _kept.get(run, {}).get(seed)

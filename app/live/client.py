@@ -113,9 +113,9 @@ class Worker:
         Leaving the block early closes the connection, which stops the worker's work.
 
         Raises:
-            WorkerRefused: the worker refused, and said why.
+            WorkerRefused: the worker refused and gave a reason.
             WorkerUnavailable: it does not answer.
-            WorkerFailed: it failed, or refused without saying why.
+            WorkerFailed: it failed, or refused without a reason.
         """
         headers = {"Accept": accept, "Accept-Encoding": "identity", "Content-Type": "application/json"}
         try:
@@ -148,7 +148,9 @@ class Worker:
         try:
             answer = ErrorAnswer.model_validate_json(body)
         except ValidationError:
-            return WorkerFailed(f"the live worker at {self.url} answered {response.status_code} without saying why")
+            return WorkerFailed(
+                f"the live worker at {self.url} answered {response.status_code} without giving a reason"
+            )
         if response.status_code in PASSED_ON:
             return WorkerRefused(response.status_code, answer, response.headers.get("Retry-After"))
         return WorkerFailed(f"the live worker at {self.url} failed: {answer.detail}")

@@ -1,7 +1,7 @@
-"""Everything that is read from a run file: each function runs one SELECT and answers with dataclasses.
+"""Reads run files: each function runs one SELECT and returns dataclasses.
 
-Functions take a cursor of their own and values, never a request. Numbers that are not there (no such direction for this
-architecture, no tokens of a language) are None, never NaN.
+Functions take a cursor and values, never a request. Missing numbers (a direction the architecture does not have, a
+language without tokens) are None, never NaN.
 """
 
 from keyscope.app.queries.addresses import check_key, check_layer, neighbours, random_key

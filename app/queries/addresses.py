@@ -1,4 +1,4 @@
-"""Where a key lies in its run: does it exist, and what is beside it."""
+"""Whether a key exists in its run, and which keys are beside it."""
 
 import random
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from keyscope.contract.manifest import Manifest
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """The keys beside a key in its layer, and those at its place in the layers below and above."""
+    """The keys before and after a key in its layer, and those at the same index in the layers below and above."""
 
     previous: KeyId | None
     next: KeyId | None
@@ -19,7 +19,7 @@ class Neighbours:
 
 
 def check_layer(manifest: Manifest, layer: int) -> int:
-    """The number of keys of a layer.
+    """Check that the run has the layer, and return its number of keys.
 
     Raises:
         UnknownLayer: the run has no such layer.
@@ -30,7 +30,7 @@ def check_layer(manifest: Manifest, layer: int) -> int:
 
 
 def check_key(manifest: Manifest, key: KeyId) -> None:
-    """Nothing, where the run has the key.
+    """Check that the run has the key.
 
     Raises:
         UnknownLayer: the run has no such layer.
@@ -42,7 +42,7 @@ def check_key(manifest: Manifest, key: KeyId) -> None:
 
 
 def neighbours(manifest: Manifest, key: KeyId) -> Neighbours:
-    """What the arrow keys lead to; None at the edges of the model."""
+    """The keys that the arrow keys lead to; None at the edges of the model."""
     sizes = manifest.model.keys_per_layer
 
     def at_layer(layer: int) -> KeyId | None:
@@ -57,10 +57,10 @@ def neighbours(manifest: Manifest, key: KeyId) -> Neighbours:
 
 
 def random_key(manifest: Manifest) -> KeyId:
-    """Any key of the run, each as likely as the next."""
-    number = random.randrange(manifest.n_keys)  # noqa: S311 - a suggestion where to look, nothing to guess
+    """A key of the run, uniformly at random."""
+    number = random.randrange(manifest.n_keys)  # noqa: S311 - a suggestion, not a secret
     for layer, size in enumerate(manifest.model.keys_per_layer):
         if number < size:
             return KeyId(layer, number)
         number -= size
-    raise AssertionError("the number lies below the sum of all layers")
+    raise AssertionError("the number is below the sum of all layers")

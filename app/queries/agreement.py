@@ -31,7 +31,7 @@ ByLayer = Mapping[int, Estimate]
 
 @dataclass(frozen=True, slots=True)
 class PartEstimate:
-    """A measure of one part of the tokens."""
+    """A measure over one part of the tokens."""
 
     split: str
     part: str
@@ -40,22 +40,22 @@ class PartEstimate:
 
 @dataclass(frozen=True, slots=True)
 class ContextEstimates:
-    """What was measured with one size of context."""
+    """Measures with one size of context."""
 
     size: int
     layers: Mapping[str, ByLayer]
     whole: Mapping[str, Estimate]
-    """Measures that are not about a layer."""
+    """Measures that do not belong to a layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyEstimates:
-    """How far the token after a key's strongest trigger is what its value promotes, by L(v)."""
+    """How often the token after a key's strongest trigger is what its value promotes, by L(v)."""
 
     layers: Mapping[tuple[str, str], ByLayer]
     """By measure and control."""
     tenths: Mapping[tuple[str, str], ByLayer]
-    """The same by tenth of the keys, from 1 to 10, those with the surest values last."""
+    """The same by tenth of the keys, from 1 to 10; those with the surest values come last."""
 
 
 def layer_estimates(cursor: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], ByLayer]:
@@ -64,7 +64,7 @@ def layer_estimates(cursor: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], 
 
 
 def token_estimates(cursor: duckdb.DuckDBPyConnection, measure: str) -> list[PartEstimate]:
-    """A measure of tokens in every part of every split, the smallest first in each."""
+    """A measure of tokens for every part of every split, smallest first within a split."""
     return [PartEstimate(split, part, Estimate(*rest)) for split, part, *rest in rows(cursor, _TOKENS, [measure])]
 
 
@@ -74,7 +74,7 @@ def part_estimates(cursor: duckdb.DuckDBPyConnection, measure: str, split: str) 
 
 
 def context_estimates(cursor: duckdb.DuckDBPyConnection) -> list[ContextEstimates]:
-    """Every measure by size of context, the smallest first."""
+    """Every measure by size of context, smallest first."""
     layers: dict[int, dict[str, dict[int, Estimate]]] = defaultdict(lambda: defaultdict(dict))
     whole: dict[int, dict[str, Estimate]] = defaultdict(dict)
     for size, measure, layer, *estimate in rows(cursor, _CONTEXTS):

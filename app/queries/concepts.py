@@ -1,4 +1,4 @@
-"""Concepts of a run: where they are, which keys detect them, and what chance gives."""
+"""Reads the concepts of a run: their matches, the keys that detect them, and what chance gives."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,17 +52,17 @@ _OF_KEY = f"""
 SORTS = tuple(column.name for column in KEY_SCORES)
 """What the keys of a concept can be sorted by."""
 ASCENDING = {"p", "q", *(f"rank_{picker}" for picker in PICKERS)}
-"""Of them those of which less is more."""
+"""Those where less is better."""
 WORTH_SAYING = 0.9
-"""AUROC from which a key's page names a concept that its triggers do not show."""
+"""AUROC from which a key's page names a concept even if its triggers do not show it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConceptSummary:
-    """A concept in numbers, over all languages and layers; about files that are not held out unless said otherwise."""
+    """A concept in numbers, over all languages and layers; on files that are not held out unless noted."""
 
     part: str
-    """Name and the start of the definition's sha256."""
+    """The concept's name and the start of its definition's sha256."""
     name: str
     title: str
     matches: int
@@ -84,7 +84,7 @@ class ConceptSummary:
     significant: int
     auroc_80: int
     depth: float | None
-    """Mean layer of the significant keys; None where there are none."""
+    """Mean layer of the significant keys; None without any."""
     control_any_hit: int
     """The same for a shuffled copy of the concept."""
     control_significant: int
@@ -93,8 +93,6 @@ class ConceptSummary:
 
 @dataclass(frozen=True, slots=True)
 class ConceptLanguage:
-    """A concept in one language."""
-
     language: str
     files: int
     files_with: int
@@ -107,8 +105,6 @@ class ConceptLanguage:
 
 @dataclass(frozen=True, slots=True)
 class ConceptLayer:
-    """A concept in one layer."""
-
     layer: int
     keys: int
     any_hit: int
@@ -126,8 +122,6 @@ class ConceptLayer:
 
 @dataclass(frozen=True, slots=True)
 class ConceptExample:
-    """A match in its code."""
-
     language: str
     source: str
     path: str
@@ -139,16 +133,12 @@ class ConceptExample:
 
 @dataclass(frozen=True, slots=True)
 class ConceptKey:
-    """A key with its scores, under their columns' names."""
-
     key: KeyId
     scores: Statistics
 
 
 @dataclass(frozen=True, slots=True)
 class KeyConcept:
-    """A concept that a key detects."""
-
     part: str
     name: str
     title: str
@@ -157,7 +147,7 @@ class KeyConcept:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """The keys that two pickers both put among their first."""
+    """How many of their first keys two pickers share."""
 
     one: str
     other: str
@@ -167,7 +157,7 @@ class Overlap:
 
 
 def concept_summaries(cursor: duckdb.DuckDBPyConnection) -> dict[str, ConceptSummary]:
-    """Every concept that was computed, by name and start of the definition's sha256."""
+    """Every computed concept by its part: name and start of the definition's sha256."""
     return {record["part"]: ConceptSummary(**record) for record in _records(cursor, _SUMMARIES)}
 
 
@@ -198,7 +188,7 @@ def concept_examples(cursor: duckdb.DuckDBPyConnection, part: str) -> list[Conce
 def concept_keys(
     cursor: duckdb.DuckDBPyConnection, part: str, sort: str, order: Order, limit: int, offset: int = 0
 ) -> list[ConceptKey]:
-    """Stored keys of a concept, sorted by one of `SORTS`; keys without the number come last."""
+    """Stored keys of a concept, sorted by one of `SORTS`; keys without that score come last."""
     assert sort in SORTS
     column = without_nan(sort) if sort in _FLOATS else sort
     sql = f"""
@@ -211,19 +201,19 @@ def concept_keys(
 
 
 def count_concept_keys(cursor: duckdb.DuckDBPyConnection, part: str) -> int:
-    """How many keys of a concept are stored."""
+    """Number of keys stored for a concept."""
     return int(rows(cursor, "SELECT count(*) FROM concept_keys WHERE concept = ?", [part])[0][0])
 
 
 def first_keys(cursor: duckdb.DuckDBPyConnection, part: str, picker: Picker, n: int) -> list[KeyId]:
-    """The first keys of a picker; fewer where it finds fewer."""
+    """The first n keys of a picker, or fewer if it finds fewer."""
     assert picker in PICKERS
     sql = f'SELECT layer, "index" FROM concept_keys WHERE concept = ? AND rank_{picker} <= ? ORDER BY rank_{picker}'  # noqa: S608
     return [KeyId(*row) for row in rows(cursor, sql, [part, n])]
 
 
 def overlaps(cursor: duckdb.DuckDBPyConnection, part: str, n: int) -> list[Overlap]:
-    """How many of their first `n` keys every two pickers share."""
+    """How many of their first `n` keys each pair of pickers shares."""
     chosen = {picker: set(first_keys(cursor, part, picker, n)) for picker in get_args(Picker)}
     pairs = [(one, other) for at, one in enumerate(PICKERS) for other in PICKERS[at + 1 :]]
     return [
@@ -233,7 +223,7 @@ def overlaps(cursor: duckdb.DuckDBPyConnection, part: str, n: int) -> list[Overl
 
 
 def concepts_of_key(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> list[KeyConcept]:
-    """The concepts that a key detects: by its triggers, or with a high AUROC."""
+    """The concepts that a key detects, by its triggers or by a high AUROC."""
     found: Sequence[tuple[Any, ...]] = rows(cursor, _OF_KEY, [key.layer, key.index, WORTH_SAYING])
     return [KeyConcept(part, name, title, named(KEY_SCORES, values)) for part, name, title, *values in found]
 
@@ -250,7 +240,7 @@ def _taken(record: dict[str, Any], name: str, n: int) -> Estimate | None:
 
 
 def _records(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
-    """All rows of one SELECT under the names of their columns."""
+    """All rows of one SELECT, as column name → value."""
     found = cursor.execute(sql, parameters)
     names = [column[0] for column in found.description or ()]
     return [dict(zip(names, map(clean, row), strict=True)) for row in found.fetchall()]

@@ -1,4 +1,4 @@
-"""What keys can be searched by: each criterion gives one clause of the search's SELECT."""
+"""What keys can be searched by: each criterion makes one clause of the search's SELECT."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ from keyscope.contract.keys import KeyId
 
 Direction = Literal["promoted", "suppressed"]
 NUMERIC = {column.name: column for column in STATISTICS if column.type in ("FLOAT", "UBIGINT")} | RANGES
-"""What has an order, so that a range of it can be asked for: statistics of the run, and of the analysis of firing."""
+"""What can be searched by range: statistics of the run and of the analysis of firing."""
 ANY_SHAPE = "any"
-"""Keys that know the position, wherever in the window they fire more."""
+"""Positional keys of any shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +25,17 @@ class Clause:
     """What a criterion adds to the SELECT."""
 
     sql: str
-    """A condition on `keys k`; or, where there are measures, a SELECT of layer, index and these."""
+    """A condition on `keys k`; with measures, a SELECT of layer, index and the measures."""
     values: tuple[object, ...]
     measures: Mapping[str, Order] = field(default_factory=dict)
-    """Numbers that only the keys found have; and which end of each comes first, unless asked for otherwise."""
+    """Numbers that the criterion computes for the keys found, each with its default sort order."""
 
 
 class Criterion(Protocol):
-    """Something that a key is or does."""
+    """A property of keys."""
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        """The clause that finds such keys."""
+        """The clause that finds keys with the property."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class Writes:
     token: bytes
     direction: Direction
     top: int | None = None
-    """How near to the first of the list the token has to be."""
+    """Largest rank of the token in the list."""
     logit: float | None = None
-    """How large its logit has to be, either way."""
+    """Smallest absolute logit."""
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        """Logit and rank under the direction's name."""
+        """Measures logit and rank, under the direction's name."""
         strongest: Order = "desc" if self.direction == "promoted" else "asc"
         sql = f"""
             SELECT layer, "index", {"max" if strongest == "desc" else "min"}(amount) AS {self.direction}_logit,
@@ -69,10 +69,10 @@ class FiresOn:
 
     token: bytes
     least: int | None = None
-    """Stored triggers and samples on the token that there have to be."""
+    """Smallest number of stored triggers and samples on the token."""
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        """The count as `fires_on`."""
+        """Measures the count, as `fires_on`."""
         sql = """
             SELECT layer, "index", sum(amount)::BIGINT AS fires_on FROM token_keys
             WHERE relation = 'fires_on' AND token_id IN (SELECT unnest(?))
@@ -87,7 +87,7 @@ class About:
     token: bytes
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        """The count as `fires_on`, the logit as `promoted_logit`; each is empty where only the other holds."""
+        """Measures the count as `fires_on` and the logit as `promoted_logit`; either is NULL if only the other holds."""
         sql = """
             SELECT layer, "index", (sum(amount) FILTER (WHERE relation = 'fires_on'))::BIGINT AS fires_on,
                 max(amount) FILTER (WHERE relation = 'promoted') AS promoted_logit
@@ -99,12 +99,12 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Detects:
-    """The key is a detector of a token, by the analysis of firing, at whichever level."""
+    """The key detects a token at some level, by the analysis of firing."""
 
     token: bytes
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        """Occurrences of the token on which it fires, as `detected`."""
+        """Measures the occurrences of the token on which it fires, as `detected`."""
         sql = """
             SELECT layer, "index", max(fired) AS detected FROM firing_detectors
             WHERE token_id IN (SELECT unnest(?)) GROUP BY ALL"""
@@ -117,10 +117,10 @@ class HasRole:
 
     role: str
     share: float = 0.5
-    """Share of the triggers that has to have it."""
+    """Smallest share of the triggers with the role."""
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        """That share as `role_share`."""
+        """Measures that share, as `role_share`."""
         sql = """
             SELECT layer, "index", share AS role_share FROM syntax_profiles
             WHERE aspect = 'role' AND value = ? AND share >= ?"""
@@ -134,7 +134,7 @@ class OfConcept:
     name: str
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        """The share of the tokens it fires strongly on that are of the concept, as `concept_precision`."""
+        """Measures which share of the tokens it fires strongly on belong to the concept, as `concept_precision`."""
         sql = """
             SELECT layer, "index", max("precision") AS concept_precision FROM concept_keys JOIN concepts USING (concept)
             WHERE name = ? AND q <= alpha GROUP BY ALL"""
@@ -143,18 +143,18 @@ class OfConcept:
 
 @dataclass(frozen=True, slots=True)
 class Positional:
-    """The key knows the position in the window and fires more in some part of it, by the analysis of firing."""
+    """The key's firing depends on the window position, with a given shape, by the analysis of firing."""
 
     shape: str
 
     def __post_init__(self) -> None:
         if self.shape not in (ANY_SHAPE, *SHAPES):
             raise InvalidParameter(
-                f"no positional key has the shape {self.shape!r}: choose {ANY_SHAPE} or one of {', '.join(SHAPES)}"
+                f"there is no shape {self.shape!r} of positional keys: choose {ANY_SHAPE} or one of {', '.join(SHAPES)}"
             )
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        """What it knows of the position in nats, by firing or by firing strongly, as `position_nats`."""
+        """Measures its information on the position in nats, by firing or strong firing, as `position_nats`."""
         sql = """
             SELECT layer, "index", greatest(position_information, position_information_strong) AS position_nats
             FROM firing_keys WHERE CASE WHEN ? THEN position_shape IS NOT NULL ELSE position_shape = ? END"""
@@ -163,7 +163,7 @@ class Positional:
 
 @dataclass(frozen=True, slots=True)
 class OfClass:
-    """The key is a prediction, suppression or entropy key by its weights, by the analysis of firing."""
+    """The key is a prediction, suppression or entropy key by its weights, according to the analysis of firing."""
 
     weight_class: str
 
@@ -174,14 +174,13 @@ class OfClass:
             )
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        """A condition on its class."""
         condition = '(k.layer, k."index") IN (SELECT (layer, "index") FROM firing_keys WHERE weight_class = ?)'
         return Clause(condition, (self.weight_class,))
 
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """A statistic lies in a range, ends included; a key without it does not."""
+    """A statistic is in a range, ends included; keys without the statistic are not."""
 
     statistic: str
     low: float | None = None
@@ -191,11 +190,11 @@ class Between:
         if self.statistic not in NUMERIC:
             raise InvalidParameter(f"there is no range of {self.statistic!r}: choose one of {', '.join(NUMERIC)}")
         if not all(end is None or isfinite(end) for end in (self.low, self.high)):
-            raise InvalidParameter(f"a range of {self.statistic} needs finite ends: leave one out to have it open")
+            raise InvalidParameter(f"a range of {self.statistic} needs finite ends: leave an end out to leave it open")
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        """A condition on its column; what only an analysis has is measured, too, so that it can be seen."""
-        # DuckDB takes NaN for larger than every number, infinity included.
+        """A condition on its column; a number of an analysis is measured too, so the results can show it."""
+        # DuckDB sorts NaN above every number, infinity included
         low = float("-inf") if self.low is None else self.low
         high = float("inf") if self.high is None else self.high
         if self.statistic not in RANGES:
@@ -206,13 +205,12 @@ class Between:
 
 @dataclass(frozen=True, slots=True)
 class InLayers:
-    """The key is in one of some layers, both ends included."""
+    """The key is in a range of layers, ends included."""
 
     low: int
     high: int
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        """A condition on the layer."""
         return Clause("k.layer BETWEEN ? AND ?", (self.low, self.high))
 
 
@@ -223,29 +221,26 @@ class Prefers:
     language: str
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        """A condition on its column."""
         return Clause("k.top_language = ?", (self.language,))
 
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """The key never fires, or it does."""
+    """The key never fires; with `dead=False`, it does."""
 
     dead: bool = True
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        """A condition on its column."""
         return Clause("k.dead = ?", (self.dead,))
 
 
 @dataclass(frozen=True, slots=True)
 class Among:
-    """The key is one of some, such as those that have a label."""
+    """The key is one of a given set, such as those with a label."""
 
     keys: tuple[KeyId, ...]
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        """A condition on its name."""
         layers, indices = [key.layer for key in self.keys], [key.index for key in self.keys]
         condition = '(k.layer, k."index") IN (SELECT (unnest(?::INTEGER[]), unnest(?::INTEGER[])))'
         return Clause(condition, (layers, indices))

@@ -33,7 +33,7 @@ class Edit:
     languages: list[str]
     picker: str
     factor: float | None
-    """None where a basket has several."""
+    """None if a basket has several."""
     share: float | None
     keys: int
     draws: int
@@ -92,7 +92,7 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Code before a token of the concept which the edit makes less probable."""
+    """Code before a token of the concept that the edit makes less probable."""
 
     language: str
     path: str
@@ -105,7 +105,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """What the keys of a condition are like on average."""
+    """Averages over the keys of a condition."""
 
     role: str
     firing_rate: float | None
@@ -113,25 +113,27 @@ class Likeness:
 
 
 def list_edits(cursor: duckdb.DuckDBPyConnection, concept: str | None = None) -> list[Edit]:
-    """The edits of a run, or of one concept by its name and the start of its definition's sha256."""
+    """The edits of a run, or those of one concept, given as name and start of the definition's sha256."""
     query = f"SELECT {_EDIT} FROM edits WHERE ? IS NULL OR concept = ? ORDER BY title, picker, keys, edit"  # noqa: S608 - our own columns
     return [Edit(*row) for row in rows(cursor, query, [concept, concept])]
 
 
 def get_edit(cursor: duckdb.DuckDBPyConnection, name: str) -> Edit:
-    """One edit.
+    """Look up one edit.
 
     Raises:
-        UnknownEdit: there is none of that name.
+        UnknownEdit: the run has no edit of that name.
     """
     found = [edit for edit in list_edits(cursor) if edit.edit == name]
     if not found:
-        raise UnknownEdit(f"this run has no edit {name!r}: it may have been computed again with other settings")
+        raise UnknownEdit(
+            f"this run has no edit {name!r}: it may have been recomputed with other settings; the edits page lists what there is"
+        )
     return found[0]
 
 
 def effects(cursor: duckdb.DuckDBPyConnection, edit: str, *roles: str) -> list[Effect]:
-    """Every group of places under the conditions of some roles, in the order of the conditions."""
+    """Every group of places under the conditions with these roles, in the order of the conditions."""
     query = f"""
         SELECT condition, role, main, draw, keys, "group", name, places, files, {_CHANGES}
         FROM edit_effects JOIN edit_conditions USING (edit, condition)
@@ -140,7 +142,7 @@ def effects(cursor: duckdb.DuckDBPyConnection, edit: str, *roles: str) -> list[E
 
 
 def controls(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Control]:
-    """Where an edit stands among its controls, everywhere and by every measure."""
+    """An edit compared with its controls, for every group of places and every measure."""
     query = """
         SELECT "group", name, control, measure, draws, mean, deviation, smallest, largest, z, p, excess, excess_low,
                excess_high
@@ -150,7 +152,7 @@ def controls(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Control]:
 
 
 def contrasts(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Contrast]:
-    """The concept's places against others, under every dose."""
+    """The concept's places compared with others, at every dose."""
     query = """
         SELECT condition, against, measure, difference, low, high
         FROM edit_contrasts WHERE edit = ? ORDER BY condition, against, measure"""
@@ -161,7 +163,7 @@ def contrasts(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Contrast]:
 
 
 def likenesses(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Likeness]:
-    """What the keys of the main dose and of the controls are like."""
+    """Averages over the keys of the main dose and of the controls."""
     query = """
         SELECT role, avg(firing_rate), avg(norm_value) FROM edit_conditions
         WHERE edit = ? AND (role = 'dose' AND main OR draw IS NOT NULL) GROUP BY role ORDER BY role"""
@@ -169,7 +171,7 @@ def likenesses(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Likeness]:
 
 
 def prompts(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Prompt]:
-    """Code to try an edit on, where it does most harm first."""
+    """Code to try an edit on, most harmed first."""
     query = """
         SELECT language, path, line, prompt, token, loss, masked_loss
         FROM edit_prompts WHERE edit = ? ORDER BY rank"""

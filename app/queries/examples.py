@@ -32,19 +32,19 @@ _COUNTS = """
     SELECT language, band, count(*) FROM samples WHERE layer = ? AND "index" = ? GROUP BY ALL"""
 
 
-@dataclass(slots=True)  # not frozen: a page makes tens of thousands, and frozen ones take four times as long
+@dataclass(slots=True)  # not frozen: a page makes tens of thousands, and frozen ones are four times as slow
 class WindowToken:
-    """One token of a window as it is drawn."""
+    """One token of a window as a page draws it."""
 
     token: Token
     text: str
-    """The token's part of the file's text: `tokens.decode` says how a split character is drawn; empty for a BOS."""
+    """The token's part of the file's text, with split characters as in `tokens.decode`; empty for a BOS."""
     coefficient: float | None
     """None outside the stored context; exact at the trigger, rounded to float16 beside it."""
     line: int
     """Line of the token's first character in its file, from 1."""
     column: int
-    """Column of it in characters, from 0."""
+    """Column of that character, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,11 @@ class Example:
     trigger_index: int
     """Index of the trigger token in `tokens`."""
     tokens: list[WindowToken]
-    """The whole window, a BOS in front included (its token is special)."""
+    """The whole window, including a leading BOS (whose token is special)."""
 
     @property
     def offset(self) -> int:
-        """Index of the trigger token in its file's own tokens, from 0."""
+        """Index of the trigger token among the tokens of its file, from 0."""
         return self.start + sum(not token.token.special for token in self.tokens[: self.trigger_index])
 
 
@@ -86,7 +86,7 @@ def key_triggers(
     language: str | None = None,
     polarity: str | None = None,
 ) -> list[Example]:
-    """The triggers of a key by language, polarity and rank; of one language or polarity where given."""
+    """The triggers of a key by language, polarity and rank, or only those of one language or polarity."""
     found = rows(cursor, _TRIGGERS, [key.layer, key.index, language, language, polarity, polarity])
     return [_example(row, vocabulary) for row in found]
 
@@ -98,13 +98,13 @@ def key_samples(
     language: str | None = None,
     band: str | None = None,
 ) -> list[Example]:
-    """The samples of a key by language, band and rank; of one language or band where given."""
+    """The samples of a key by language, band and rank, or only those of one language or band."""
     found = rows(cursor, _SAMPLES, [key.layer, key.index, language, language, band, band])
     return [_example(row, vocabulary) for row in found]
 
 
 def example_counts(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> dict[tuple[str, str], int]:
-    """How many examples a key has by language and polarity or band."""
+    """Number of examples of a key, by language and polarity or band."""
     found = rows(cursor, _COUNTS, [key.layer, key.index] * 2)
     return {(language, kind): count for language, kind, count in found}
 
@@ -114,7 +114,7 @@ def window_tokens(
 ) -> list[WindowToken]:
     """The tokens of a window that starts at `line` and `column`, each at its own line and column.
 
-    A token that begins in the middle of a character is in that character's column.
+    A token that begins inside a character has that character's column.
     """
     begun = column + next((token.shape[2] for token in tokens if not token.special), 0)
     drawn = []
@@ -127,12 +127,12 @@ def window_tokens(
 
 
 def window_texts(tokens: Sequence[Token]) -> list[str]:
-    """The text of each token in its window; a control token, which is no part of the file, has none."""
+    """The text of each token of a window; empty for control tokens, which are not in the file."""
     return decode([b"" if token.special else token.bytes for token in tokens])
 
 
 def context_coefficients(context: bytes, scale: float, position: int, n_tokens: int) -> list[float | None]:
-    """The coefficient at each of a window's tokens, None where none is stored.
+    """The coefficient at each token of a window; None if not stored.
 
     `context` holds little-endian float16 for the positions around `position`, to be multiplied by `scale`.
     """

@@ -63,8 +63,6 @@ class LanguageRates:
 
 @dataclass(frozen=True, slots=True)
 class DetectedToken:
-    """A token that a key detects."""
-
     token: Token
     level: str
     occurrences: int
@@ -74,20 +72,16 @@ class DetectedToken:
 
 @dataclass(frozen=True, slots=True)
 class KeyFiring:
-    """When one key fires."""
-
     columns: Statistics
     languages: list[LanguageRates]
     positions: dict[str, list[float]]
     """Firing rate by bucket of window positions, for each level."""
     tokens: list[DetectedToken]
-    """The tokens it detects, at the first level at which it does."""
+    """The tokens it detects, at the first level with any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """A key that detects tokens."""
-
     key: KeyId
     level: str
     fired: int
@@ -128,7 +122,7 @@ def group_numbers(cursor: duckdb.DuckDBPyConnection) -> dict[Which, ByGroup]:
 
 
 def key_firing(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: KeyId) -> KeyFiring | None:
-    """When a key fires; None while the analysis is not there."""
+    """When a key fires; None if the analysis is missing."""
     found = rows(cursor, _KEY, [key.layer, key.index])
     if not found:
         return None
@@ -145,7 +139,7 @@ def key_firing(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: K
 
 
 def detectors(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, limit: int) -> list[Detector]:
-    """The keys that detect tokens, by level, those that fire most first."""
+    """The keys that detect tokens, by level and then by how often they fire."""
     return [
         Detector(KeyId(layer, index), level, fired, share, [vocabulary[token_id] for token_id in tokens])
         for layer, index, level, fired, share, tokens in rows(cursor, _DETECTORS, [limit])
@@ -153,7 +147,7 @@ def detectors(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, limit: 
 
 
 def telling_keys(cursor: duckdb.DuckDBPyConnection, each: int) -> list[Telling]:
-    """The keys that tell each language best."""
+    """The best keys at telling each language from the others."""
     return [
         Telling(KeyId(layer, index), language, f1, clean(threshold), above)
         for layer, index, language, f1, threshold, above in rows(cursor, _TELLING, [each])
@@ -161,7 +155,7 @@ def telling_keys(cursor: duckdb.DuckDBPyConnection, each: int) -> list[Telling]:
 
 
 def positional_keys(cursor: duckdb.DuckDBPyConnection, limit: int) -> list[Positional]:
-    """The keys with most information on the window position, over the threshold or not."""
+    """The keys with most information on the window position, whether above the threshold or not."""
     return [
         Positional(KeyId(layer, index), fires, strong, shape)
         for layer, index, fires, strong, shape in rows(cursor, _POSITIONAL, [limit])

@@ -1,4 +1,4 @@
-"""Keys as tables show them: their statistics, their strongest trigger in its line of code, what they promote."""
+"""Keys as tables show them: statistics, the strongest trigger in its line of code, promoted tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ from keyscope.app.queries.values import Statistics, named, rows, select
 from keyscope.contract.keys import KeyId
 
 _AMONG = 'SEMI JOIN (SELECT unnest(?::USMALLINT[]) AS layer, unnest(?::UINTEGER[]) AS "index") USING (layer, "index")'
-"""Only the keys whose layers and indices are given."""
+"""Keeps the keys with the given layers and indices."""
 _ROWS = f"WHERE rowid IN (SELECT rowid FROM run.keys {_AMONG})"  # noqa: S608 - constants only
-"""The same, with names alone looked at first: what else a table has is then read of the chosen rows only."""
+"""The same, scanning only the two name columns first; other columns are then read for the chosen rows alone."""
 _SUMMARIES = f"""
     WITH s AS (SELECT * FROM key_summaries {_AMONG}), w AS (
         SELECT window_id, file_id, token_ids FROM run.windows
@@ -29,7 +29,7 @@ _SUMMARIES = f"""
 class CodeLine:
     """The strongest trigger of a key in its line of code; white space is kept.
 
-    Where the trigger token breaks the line, `after` is what follows on the next one.
+    If the trigger token breaks the line, `after` is from the next line.
     """
 
     language: str
@@ -46,8 +46,6 @@ class CodeLine:
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """One key as a table shows it."""
-
     key: KeyId
     statistics: Statistics
     top: CodeLine | None
@@ -58,9 +56,9 @@ class KeyRow:
 def key_rows(
     cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, clauses: str, values: Sequence[object]
 ) -> list[KeyRow]:
-    """The keys that the clauses of a SELECT choose, in their order, as table rows.
+    """The keys that the clauses of a SELECT choose, in that order, as table rows.
 
-    `clauses` is our own SQL with a `?` for each of `values`.
+    `clauses` is trusted SQL with a `?` for each of `values`.
     """
     found = rows(cursor, f'SELECT layer, "index", {select(STATISTICS)} FROM run.keys {clauses}', values)  # noqa: S608
     keys = [KeyId(*row[:2]) for row in found]
@@ -110,7 +108,7 @@ def _code_line(row: tuple[Any, ...], vocabulary: Vocabulary) -> CodeLine:
 
 
 def _line_of(position: int, token_ids: list[int], vocabulary: Vocabulary) -> tuple[int, int]:
-    """First and last token that has part of the position's line."""
+    """First and last token with a part of the line at `position`."""
     first = last = position
     while first > 0 and (first == position or not vocabulary[token_ids[first]].shape[0]):
         first -= 1

@@ -1,4 +1,4 @@
-"""One key's numbers: statistics, histograms, the tokens it fires on and those its value writes."""
+"""Numbers of one key: statistics, histograms, the tokens it fires on and those its value promotes or suppresses."""
 
 from dataclasses import dataclass, field
 
@@ -36,7 +36,7 @@ class Histogram:
     tokens: list[int]
     """Sampled tokens per bin."""
     windows: list[int]
-    """Windows per bin of their largest coefficient."""
+    """Windows by the bin of their largest coefficient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +57,24 @@ class TokenLogit:
 
 @dataclass(frozen=True, slots=True)
 class ValueTokens:
-    """What a value writes into the vocabulary, the strongest first on either side."""
+    """The tokens that a value promotes and suppresses, the strongest first."""
 
     promoted: list[TokenLogit] = field(default_factory=list)
     suppressed: list[TokenLogit] = field(default_factory=list)
 
 
 def key_statistics(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> Statistics:
-    """Every statistic of a key under its column's name; empty where the file has no such key."""
+    """Every statistic of a key by column name; empty if the run has no such key."""
     found = rows(cursor, _STATISTICS, [key.layer, key.index])
     return named(STATISTICS, found[0]) if found else {}
 
 
 def language_statistics(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> list[LanguageStatistics]:
-    """The statistics of a key per language."""
     found = rows(cursor, _LANGUAGES, [key.layer, key.index])
     return [LanguageStatistics(row[0], named(MOMENTS, row[1:])) for row in found]
 
 
 def histograms(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> list[Histogram]:
-    """The histograms of a key per language."""
     return [Histogram(*row) for row in rows(cursor, _HISTOGRAMS, [key.layer, key.index])]
 
 
@@ -87,7 +85,7 @@ def fires_on(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: Key
 
 
 def value_tokens(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: KeyId) -> dict[str, ValueTokens]:
-    """What the value of a key writes, under `normed` (through the final norm's gain) and `raw`."""
+    """What the value of a key promotes and suppresses, by projection: `normed` (through the final norm's gain) and `raw`."""
     projections = {"normed": ValueTokens(), "raw": ValueTokens()}
     for projection, direction, token_id, logit in rows(cursor, _VALUE_TOKENS, [key.layer, key.index]):
         side = projections[projection].promoted if direction == "promoted" else projections[projection].suppressed

@@ -1,4 +1,4 @@
-"""The keys of one layer: filtered, sorted, paged, and as a map."""
+"""The keys of one layer: filtered, sorted and paged, and as a map."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ from keyscope.app.queries.tokens import Vocabulary, parse_token
 from keyscope.app.queries.values import clean, rows, without_nan
 
 SORT_COLUMNS = ("index", *(column.name for column in STATISTICS))
-"""What a layer can be sorted by."""
+"""What the keys of a layer can be sorted by."""
 Order = Literal["asc", "desc"]
 
 _FLOATS = {column.name for column in STATISTICS if column.type == "FLOAT"}
@@ -24,14 +24,14 @@ _MAP = 'SELECT firing_rate, maximum, top_language FROM keys WHERE layer = ? ORDE
 
 @dataclass(frozen=True, slots=True)
 class LayerFilter:
-    """Which keys of a layer to list; what is None does not filter."""
+    """Which keys of a layer to list; None does not filter."""
 
     language: str | None = None
-    """Language in which the key fires most often."""
+    """The language in which a key fires most often."""
     min_firing_rate: float | None = None
     max_firing_rate: float | None = None
     token: str | None = None
-    """A token the key fires on, exactly as `tokens.parse_token` reads it."""
+    """A token the key fires on, in the notation of `tokens.parse_token`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +45,21 @@ class LayerSort:
         if self.column not in SORT_COLUMNS:
             raise InvalidParameter(f"keys cannot be sorted by {self.column!r}: choose one of {', '.join(SORT_COLUMNS)}")
         if self.order not in ("asc", "desc"):
-            raise InvalidParameter(f"{self.order!r} is no order: choose asc or desc")
+            raise InvalidParameter(f"there is no order {self.order!r}: choose asc or desc")
 
 
 @dataclass(frozen=True, slots=True)
 class LayerPage:
-    """A page of the keys of a layer."""
-
     rows: list[KeyRow]
     total: int
     """Keys that pass the filter, on all pages."""
     token_known: bool = True
-    """False where the filter's token is none of the tokenizer's, so that nothing can fire on it."""
+    """False if the tokenizer has no such token, so no key can fire on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerMap:
-    """Every key of a layer from index 0, column by column, for one drawing."""
+    """Every key of a layer from index 0, column by column, for a figure."""
 
     firing_rate: list[float | None]
     maximum: list[float | None]
@@ -77,7 +75,7 @@ def layer_page(
     limit: int = 100,
     offset: int = 0,
 ) -> LayerPage:
-    """The keys of a layer that pass the filter, in order, from `offset` on."""
+    """The keys of a layer that pass the filter, sorted, from `offset` on."""
     where, sort = where or LayerFilter(), sort or LayerSort()
     token_ids = None if where.token is None else vocabulary.ids(parse_token(where.token))
     condition, values = _condition(layer, where, token_ids)
@@ -87,7 +85,6 @@ def layer_page(
 
 
 def layer_map(cursor: duckdb.DuckDBPyConnection, layer: int) -> LayerMap:
-    """Every key of a layer, from index 0."""
     found = rows(cursor, _MAP, [layer])
     return LayerMap(
         firing_rate=[clean(row[0]) for row in found],
@@ -97,7 +94,7 @@ def layer_map(cursor: duckdb.DuckDBPyConnection, layer: int) -> LayerMap:
 
 
 def layers_firing_on(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, token: str) -> dict[int, int]:
-    """How many keys of each layer fire on a token as `parse_token` reads it; layers without such keys are left out."""
+    """How many keys of each layer fire on a token in the notation of `parse_token`; layers without any are left out."""
     return dict(rows(cursor, _FIRING_ON, [vocabulary.ids(parse_token(token))]))
 
 

@@ -1,4 +1,4 @@
-"""All keys of a run in an order to go through them, as numbers, for large models have hundreds of thousands."""
+"""All keys of a run in the order of a queue, as numbers, because large models have hundreds of thousands."""
 
 from collections.abc import Iterable
 
@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from keyscope.contract.keys import KeyId
 
-Order = npt.NDArray[np.int64]
-"""Keys one after another, each as layer times 2³² plus index."""
+KeyOrder = npt.NDArray[np.int64]
+"""Keys in order, each as layer times 2³² plus index."""
 
 _LAYER = 32
 _NUMBER = f'(layer::BIGINT << {_LAYER}) | "index"::BIGINT'
@@ -21,30 +21,30 @@ _STRONGEST = f"""
     ORDER BY contribution DESC, layer, "index\""""  # noqa: S608 - constants only
 
 
-def sampled(cursor: duckdb.DuckDBPyConnection, seed: int) -> Order:
-    """Keys at random, one of each layer in turn, the same for the same seed; keys that never fire are left out."""
+def sampled(cursor: duckdb.DuckDBPyConnection, seed: int) -> KeyOrder:
+    """Random keys, one from each layer in turn; the same seed gives the same order. Dead keys are left out."""
     return _numbers(cursor.execute(_SAMPLED, [seed]))
 
 
-def strongest(cursor: duckdb.DuckDBPyConnection) -> Order:
-    """Keys by how much they write on average; keys that never fire are left out."""
+def strongest(cursor: duckdb.DuckDBPyConnection) -> KeyOrder:
+    """Keys by how much they write on average. Dead keys are left out."""
     return _numbers(cursor.execute(_STRONGEST))
 
 
-def numbered(keys: Iterable[KeyId]) -> Order:
-    """Keys as numbers, in their order."""
+def numbered(keys: Iterable[KeyId]) -> KeyOrder:
+    """Keys as numbers, in the given order."""
     return np.array([(key.layer << _LAYER) | key.index for key in keys], dtype=np.int64)
 
 
 def key_of(number: int) -> KeyId:
-    """The key of a number."""
+    """The key that a number stands for."""
     return KeyId(number >> _LAYER, number & ((1 << _LAYER) - 1))
 
 
-def without(order: Order, keys: Iterable[KeyId]) -> Order:
-    """The order with some keys left out."""
+def without(order: KeyOrder, keys: Iterable[KeyId]) -> KeyOrder:
+    """The order without the given keys."""
     return order[~np.isin(order, numbered(keys))]
 
 
-def _numbers(result: duckdb.DuckDBPyConnection) -> Order:
+def _numbers(result: duckdb.DuckDBPyConnection) -> KeyOrder:
     return result.fetchnumpy()["number"].astype(np.int64)

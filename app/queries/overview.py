@@ -1,4 +1,4 @@
-"""The run as a whole: what its layers are like and which keys to look at first."""
+"""The run as a whole: its layers in numbers, and keys to look at first."""
 
 from dataclasses import dataclass
 
@@ -23,8 +23,6 @@ _STRONGEST = 'WHERE isfinite(contribution) ORDER BY contribution DESC, layer, "i
 
 @dataclass(frozen=True, slots=True)
 class LayerSummary:
-    """One layer in numbers."""
-
     layer: int
     n_keys: int
     dead: int
@@ -41,7 +39,6 @@ class LayerSummary:
 
 
 def layer_summaries(cursor: duckdb.DuckDBPyConnection) -> list[LayerSummary]:
-    """Every layer, from layer 0."""
     languages: dict[int, dict[str, float]] = {}
     for layer, language, share in rows(cursor, _LANGUAGES):
         languages.setdefault(layer, {})[language] = share
@@ -52,7 +49,7 @@ def layer_summaries(cursor: duckdb.DuckDBPyConnection) -> list[LayerSummary]:
 
 
 def specific_keys(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, limit: int = 10) -> list[KeyRow]:
-    """The keys of highest kurtosis: silent but for a few tokens."""
+    """The keys with the highest kurtosis: silent on all but a few tokens."""
     return key_rows(cursor, vocabulary, _SPECIFIC, [limit])
 
 

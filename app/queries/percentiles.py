@@ -13,10 +13,10 @@ _EDGES = bins.edges()
 
 
 def percentiles(cursor: duckdb.DuckDBPyConnection, coefficients: Mapping[KeyId, float]) -> dict[KeyId, float]:
-    """Share of the corpus's sampled tokens, in %, with a smaller coefficient of the same key.
+    """Share of the corpus's sampled tokens, in %, at which the key has a smaller coefficient.
 
-    Read off the key's histograms of all languages together, evenly spread inside a bin; a key without any is left out.
-    One narrow scan a key: keys lie far apart in the file.
+    Read from the key's histograms over all languages, linear inside a bin; keys without histograms are left out. Each key
+    takes one narrow scan, because keys are far apart in the file.
     """
     found = {}
     for key, coefficient in coefficients.items():
@@ -27,7 +27,7 @@ def percentiles(cursor: duckdb.DuckDBPyConnection, coefficients: Mapping[KeyId, 
 
 
 def percentile(counts: Sequence[int], coefficient: float) -> float:
-    """Share of what is counted in the bins of the contract that is smaller, in %."""
+    """Share of the counts in the contract's bins, in %, that are below a coefficient."""
     place = min(max(int(np.searchsorted(_EDGES, coefficient, side="right")) - 1, 0), bins.N_BINS - 1)
     low, high = _EDGES[place], _EDGES[place + 1]
     inside = (coefficient - low) / (high - low) if np.isfinite(high - low) else 0.5

@@ -1,4 +1,4 @@
-"""Exact search over all keys of a run: those for which every one of some criteria holds, in order, by one SELECT."""
+"""Exact search over all keys of a run: those that meet every criterion, sorted, by one SELECT."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _FLOATS = {column.name for column in STATISTICS if column.type == "FLOAT"}
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What is searched for and in which order: that of the first criterion that measures something, unless named."""
+    """What to search for, and the order; by default that of the first criterion that measures something."""
 
     criteria: tuple[Criterion, ...] = ()
     sort: str | None = None
@@ -32,8 +32,6 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A key found."""
-
     row: KeyRow
     measures: dict[str, Measure]
     """What the criteria measured, by name."""
@@ -41,15 +39,15 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The keys found, one page of them as table rows."""
+    """The keys found; one page of them as table rows."""
 
     hits: list[Hit]
     keys: npt.NDArray[np.uint32]
-    """Layer and index of the first of them, in order, [2, keys]: up to the end of the page, or more if asked for."""
+    """Layer and index of the first keys, sorted, shape [2, keys]: to the end of the page, or further if asked."""
     in_layers: Mapping[int, int]
-    """How many keys each layer has among them, layers without any left out."""
+    """How many of them each layer has; layers without any are left out."""
     measures: Mapping[str, Order]
-    """What the criteria measured, and which end of it is the first."""
+    """What the criteria measured, each with its default sort order."""
     sort: str
     order: Order
 
@@ -63,7 +61,7 @@ class Found:
         return [self.in_layers.get(layer, 0) for layer in range(n_layers)]
 
     def names(self, first: int, last: int) -> list[KeyId]:
-        """The names of the first keys found, by their places in the order."""
+        """The names of the keys found at places `first` to `last`."""
         return [KeyId(layer, index) for layer, index in self.keys[:, first:last].T.tolist()]
 
 
@@ -77,21 +75,21 @@ class _Plan:
     """What follows FROM, conditions included."""
     values: list[object]
     by: str
-    """What is sorted by."""
+    """The expression to sort by."""
     measures: Mapping[str, Order]
     sort: str
     order: Order
 
     @property
     def ordered(self) -> str:
-        """What follows ORDER BY, where the column is called `by_value`; keys without the value come last."""
+        """What follows ORDER BY, given the column `by_value`; keys without the value come last."""
         return f'by_value {self.order} NULLS LAST, layer, "index"'
 
     def first(self) -> str:
-        """The SELECT of the first keys, as many as one more value says, and of how many each layer has.
+        """The SELECT of the first keys, up to a limit given as one more value, and of the count for each layer.
 
-        Rows with 0 `keys` are keys, in order; the others are layers. The criteria are gone through once for both, and
-        no more is sorted than is asked for.
+        Rows with 0 `keys` are keys, sorted; the others are layers. One pass over the criteria serves both, and no more
+        is sorted than is asked for.
         """
         nothing = ", NULL" * len(self.measures)
         return f"""
@@ -108,7 +106,7 @@ def search(
     offset: int = 0,
     named: int = 0,
 ) -> Found:
-    """The keys for which all criteria hold, in order: those from `offset` on as table rows, the first ones by name.
+    """The keys that meet all criteria, sorted: those from `offset` on as table rows, the first ones by name.
 
     Args:
         cursor: on the run.
@@ -116,10 +114,10 @@ def search(
         wanted: the criteria and the order.
         limit: keys on the page.
         offset: keys before it.
-        named: how many of the first keys are to be known by their names, if that is more than a page reaches.
+        named: how many of the first keys to name, if that goes beyond the page.
 
     Raises:
-        InvalidParameter: they cannot be sorted by that.
+        InvalidParameter: the keys cannot be sorted by what was asked for.
     """
     plan = _plan(wanted, vocabulary)
     columns = cursor.execute(plan.first(), [*plan.values, max(offset + limit, named)]).fetchnumpy()
@@ -137,7 +135,7 @@ def search(
 def found_statistics(
     cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, wanted: Search
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """The names of what the criteria measured; and of every key found, in order: layer, index, that, all statistics."""
+    """The names of the measures; and for every key found, sorted: layer, index, its measures and all statistics."""
     plan = _plan(wanted, vocabulary, with_statistics=True)
     sql = f"""
         SELECT * EXCLUDE by_value
@@ -147,7 +145,7 @@ def found_statistics(
 
 
 def known_concepts(cursor: duckdb.DuckDBPyConnection) -> list[str]:
-    """The names of the concepts whose keys are known, in order."""
+    """The names of the concepts with known keys, sorted."""
     return [name for (name,) in rows(cursor, "SELECT DISTINCT name FROM concepts ORDER BY name")]
 
 
@@ -159,13 +157,13 @@ def _plan(wanted: Search, vocabulary: Vocabulary, with_statistics: bool = False)
     sources: dict[str, str] = {}
     for number, clause in enumerate(measuring):
         for name, first in clause.measures.items():
-            # Where two criteria measure the same, the one that was asked for first is shown.
+            # if two criteria measure the same, the first one wins
             measures.setdefault(name, first)
             sources.setdefault(name, f'm{number}."{name}"')
     sort = wanted.sort or next(iter(measures), "contribution")
     tables = [f"({clause.sql}) m{number}" for number, clause in enumerate(measuring)]
     if tests or with_statistics or sort not in ("index", *sources):
-        # Whatever is measured is a key: the table of keys is read for what it alone has.
+        # measures come with layer and index of their own, so the table of keys is joined only for what it alone has
         tables.insert(0, "keys k")
     joined = tables[0] + "".join(f' JOIN {table} USING (layer, "index")' for table in tables[1:])
     return _Plan(
@@ -180,7 +178,7 @@ def _plan(wanted: Search, vocabulary: Vocabulary, with_statistics: bool = False)
 
 
 def _by(sort: str, sources: Mapping[str, str]) -> str:
-    """What is sorted by: a measure, the index or a statistic."""
+    """The expression to sort by: a measure, the index or a statistic."""
     if sort in sources:
         return sources[sort]
     if sort not in SORT_COLUMNS:

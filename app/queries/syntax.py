@@ -76,14 +76,12 @@ class ProfileRow:
     lift: float | None
     sample_share: float | None
     q: float | None
-    """Of the commonest value, as the next."""
+    """For the commonest value only, as the next."""
     distinct_q: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class KeySyntax:
-    """What is known of one key."""
-
     measures: Statistics
     """By the names of contract.analyses.syntax.KEY_MEASURES."""
     profile: list[ProfileRow]
@@ -91,7 +89,7 @@ class KeySyntax:
 
 @dataclass(frozen=True, slots=True)
 class ScoredKey:
-    """A key at an end of the score."""
+    """A key with a high or a low score."""
 
     key: KeyId
     score: float
@@ -102,7 +100,7 @@ class ScoredKey:
 
 @dataclass(frozen=True, slots=True)
 class RoleKey:
-    """A key that a value of an aspect describes."""
+    """A key that a value of an aspect describes well."""
 
     key: KeyId
     value: str
@@ -143,7 +141,7 @@ def base_rates(cursor: duckdb.DuckDBPyConnection, aspect: str) -> dict[str, dict
 
 
 def key_syntax(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> KeySyntax | None:
-    """What is known of a key; None while the analysis is not there."""
+    """The syntax of a key; None if the analysis is missing."""
     found = rows(cursor, _KEY, [key.layer, key.index])
     if not found:
         return None
@@ -152,12 +150,12 @@ def key_syntax(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> KeySyntax | Non
 
 
 def scores_by_layer(cursor: duckdb.DuckDBPyConnection) -> dict[int, float]:
-    """The mean score of each layer, from shallow (0) to semantic (1); empty while the analysis is not there."""
+    """The mean score of each layer, from shallow (0) to semantic (1); empty if the analysis is missing."""
     return {layer: measure.value for layer, measure in layer_measures(cursor).get("score", {}).items()}
 
 
 def scores(cursor: duckdb.DuckDBPyConnection, keys: Sequence[KeyId]) -> dict[KeyId, float]:
-    """The scores of some keys, those that have one."""
+    """The scores of the given keys; keys without one are left out."""
     asked = [[key.layer for key in keys], [key.index for key in keys]]
     return {KeyId(layer, index): score for layer, index, score in rows(cursor, _SCORES, asked)}
 
@@ -165,7 +163,7 @@ def scores(cursor: duckdb.DuckDBPyConnection, keys: Sequence[KeyId]) -> dict[Key
 def extreme_keys(
     cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, limit: int, semantic: bool
 ) -> list[ScoredKey]:
-    """The keys with the lowest scores, or with the highest."""
+    """The keys with the highest scores, or the lowest."""
     found = rows(cursor, _EXTREMES.format(order="DESC" if semantic else "ASC"), [limit])
     return [
         ScoredKey(KeyId(layer, index), score, None if token is None else vocabulary[token], clean(share), clean(last))
@@ -174,7 +172,7 @@ def extreme_keys(
 
 
 def described_keys(cursor: duckdb.DuckDBPyConnection, aspect: str, limit: int) -> list[RoleKey]:
-    """The keys that their commonest value of an aspect describes most surely."""
+    """The keys best described by their commonest value of an aspect."""
     return [RoleKey(KeyId(layer, index), *rest) for layer, index, *rest in rows(cursor, _OF_ROLES, [aspect, limit])]
 
 

@@ -11,7 +11,7 @@ from keyscope.app.queries.values import rows
 from keyscope.contract.token_text import decode, is_lone_byte
 
 _CONTINUATION = bytes(range(0x80, 0xC0))
-"""The bytes that go on with a character of UTF-8."""
+"""UTF-8 continuation bytes."""
 _ESCAPES = {"\\": b"\\", "n": b"\n", "r": b"\r", "t": b"\t"}
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|[\\nrt])")
 _WRITTEN = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -19,25 +19,23 @@ _WRITTEN = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 @dataclass(frozen=True)
 class Token:
-    """One token of the tokenizer."""
-
     token_id: int
     bytes: bytes
     special: bool = False
 
     @cached_property
     def text(self) -> str:
-        """The token on its own; each byte that is no UTF-8 there is U+FFFD."""
+        """The token on its own; bytes that are not UTF-8 become U+FFFD."""
         return "".join(text for text in decode([self.bytes]))
 
     @cached_property
     def hex(self) -> str | None:
-        """The bytes, where they are not UTF-8 by themselves."""
+        """The bytes in hexadecimal, unless they are valid UTF-8 on their own."""
         return None if _is_utf8(self.bytes) else self.bytes.hex()
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
-        """Line breaks, characters begun after the last of them, and 1 where it begins inside a character, else 0."""
+        """Line breaks, characters that begin after the last one, and 1 if it begins inside a character, else 0."""
         if self.special:
             return 0, 0, 0
         breaks, last = self.bytes.count(b"\n"), self.bytes.rpartition(b"\n")[2]
@@ -71,24 +69,23 @@ class Vocabulary:
         return self._by_id.get(token_id) or Token(token_id, f"<{token_id}>".encode(), special=True)
 
     def ids(self, token: bytes) -> list[int]:
-        """Ids of the tokens with exactly these bytes; control tokens have no bytes in a file, so never theirs."""
+        """Ids of the tokens with exactly these bytes; never control tokens, which have no bytes in a file."""
         return self._ids_by_bytes.get(token, [])
 
     def alike(self, token: bytes) -> list[Token]:
-        """The tokens with the same characters but for white space around them and ASCII case, by id."""
+        """The tokens that differ only in surrounding white space and ASCII case, by id."""
         wanted = token.strip().lower()
         return [each for each in self._by_id.values() if not each.special and each.bytes.strip().lower() == wanted]
 
 
 def load_vocabulary(cursor: duckdb.DuckDBPyConnection) -> Vocabulary:
-    """Every token of the run."""
     return Vocabulary([Token(*row) for row in rows(cursor, 'SELECT token_id, "bytes", special FROM tokens')])
 
 
 def parse_token(text: str) -> bytes:
-    r"""The exact bytes that a person means; white space counts, and `Token.notation` is read back.
+    r"""The exact bytes of a token as a person writes it; white space counts. The inverse of `Token.notation`.
 
-    `\n`, `\t`, `\r`, `\\` and `\x` with two hexadecimal digits stand for bytes, every other backslash for itself.
+    `\n`, `\t`, `\r`, `\\` and `\x` with two hexadecimal digits stand for bytes; any other backslash is literal.
     """
     parts = _ESCAPE.split(text)
     for at in range(1, len(parts), 2):

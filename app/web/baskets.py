@@ -1,7 +1,7 @@
-"""The basket in an address: either its masks, or the id of a saved basket with the changes since.
+"""The basket in an address: its masks written out, or the id of a saved basket and the changes since.
 
-`0123456789abcdef0123,L1.K2:0,-L3.K4` is a saved basket with `L1.K2` added and `L3.K4` removed, so a link can change a
-basket of any length without saving it.
+`0123456789abcdef0123,L1.K2:0,-L3.K4` is a saved basket with `L1.K2` added and `L3.K4` removed, so links can change a basket
+of any length without saving it.
 """
 
 from dataclasses import replace
@@ -16,9 +16,9 @@ def read_basket(database: Database, run_id: str | None, text: str) -> Basket:
     """Read the basket in an address.
 
     Raises:
-        InvalidMask, InvalidKey: it cannot be read.
-        UnknownBasket: there is no saved basket of that id.
-        DatabaseUnavailable: the saved basket cannot be looked up.
+        InvalidMask, InvalidKey: the text is malformed.
+        UnknownBasket: no basket of that id is saved.
+        DatabaseUnavailable: the saved basket cannot be read.
     """
     name, *changes = (part.strip() for part in text.split(","))
     if not is_basket_id(name):
@@ -31,7 +31,7 @@ def read_basket(database: Database, run_id: str | None, text: str) -> Basket:
 
 
 def shortened(database: Database, basket: Basket) -> Basket:
-    """Return the basket, saved if it is too long for an address.
+    """The same basket, saved if it is too long to write out.
 
     Raises:
         DatabaseUnavailable: it cannot be saved.

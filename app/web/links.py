@@ -107,7 +107,7 @@ class Basket:
         return self._written(self._changes)
 
     def _address_but(self, key: KeyId, operation: Operation | None) -> str:
-        """The address with another operation on one key, or without the key if None."""
+        """The address with one key's operation changed, or without the key if None."""
         changes = {other: change for other, change in self._changes.items() if other != key}
         if operation != self._before.get(key):
             changes[key] = f"{TAKEN_OUT}{key}" if operation is None else str(Mask(key, operation))

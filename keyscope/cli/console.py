@@ -19,7 +19,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 @contextmanager
-def told(json_lines: bool = False, console: Console | None = None) -> Iterator[Progress]:
+def show_progress(json_lines: bool = False, console: Console | None = None) -> Iterator[Progress]:
     """Yield a listener for the output at hand: JSON lines on stdout if requested, otherwise bars or lines on stderr."""
     console = console or Console(stderr=True)
     if json_lines:
@@ -70,19 +70,19 @@ class _Amount(ProgressColumn):
         return Text(f"{short(task.completed)}{total} {unit}{rate}", style="progress.data.speed")
 
 
-class _Told(Pace):
+class _LinePace(Pace):
     """A stage's progress, and when the next line about it is due."""
 
     def __init__(self, total: float | None) -> None:
         super().__init__(total)
-        self._told = time.monotonic()
+        self._last_line = time.monotonic()
 
     def is_due(self) -> bool:
         """Whether enough time has passed since the last line; if so, the wait starts over."""
         now = time.monotonic()
-        if now - self._told < SECONDS_BETWEEN_LINES:
+        if now - self._last_line < SECONDS_BETWEEN_LINES:
             return False
-        self._told = now
+        self._last_line = now
         return True
 
 
@@ -95,7 +95,7 @@ class Lines:
     @contextmanager
     def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
         """Write the stage's lines."""
-        pace = _Told(total)
+        pace = _LinePace(total)
 
         def advance(done: float) -> None:
             pace.done += done
@@ -120,7 +120,7 @@ class JsonLines:
     @contextmanager
     def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
         """Write the stage's events."""
-        pace = _Told(total)
+        pace = _LinePace(total)
 
         def advance(done: float) -> None:
             pace.done += done

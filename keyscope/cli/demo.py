@@ -22,7 +22,7 @@ def demo(
 ) -> None:
     """Show real keys in the browser: compute a run over installed code, unless it exists, and serve it."""
     from keyscope.app.database.engine import upgrade
-    from keyscope.cli.console import told
+    from keyscope.cli.console import show_progress
     from keyscope.cli.demo_run import choose_ports, prepare, services
     from keyscope.cli.supervise import supervise
 
@@ -30,7 +30,7 @@ def demo(
         signal.signal(number, signal.default_int_handler)
     server_port, worker_port = choose_ports(port)
     settings = fill(ServerSettings, runs=runs)
-    with told() as progress:
+    with show_progress() as progress:
         prepared = prepare(model, runs, files_per_language, progress)
         upgrade(settings.labels_url)
         try:

@@ -55,7 +55,7 @@ def precompute(
     as_json: Json = False,
 ) -> None:
     """Compute a run: one model over one corpus, published as one file."""
-    from keyscope.cli.console import told
+    from keyscope.cli.console import show_progress
     from keyscope.worker.model.known import locate_model
     from keyscope.worker.precompute.presets import PROCEDURES
     from keyscope.worker.precompute.run import PrecomputeRequest
@@ -72,7 +72,7 @@ def precompute(
         keep_duplicates=keep_duplicates,
         seed=seed,
     )
-    with told(as_json) as progress:
+    with show_progress(as_json) as progress:
         request = PrecomputeRequest(
             source=ModelSource(locate_model(model, progress), revision, dtype, device),
             corpus=(*corpus, *(more or ())),
@@ -101,14 +101,14 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Recompute random keys with plain transformers and compare; exit code 1 above the tolerance."""
-    from keyscope.cli.console import told
+    from keyscope.cli.console import show_progress
     from keyscope.contract.runfile import open_run, read_manifest
     from keyscope.worker.model.known import locate_model
     from keyscope.worker.precompute.verify import verify_run
 
     with open_run(run) as connection:
         manifest = read_manifest(connection)
-    with told(as_json) as progress:
+    with show_progress(as_json) as progress:
         place = locate_model(model or manifest.model.model_id, progress)
         result = verify_run(run, place, keys, triggers, seed, progress)
     if as_json:
@@ -154,7 +154,7 @@ def analyse(
     as_json: Json = False,
 ) -> None:
     """Analyse a run into a file beside it, which the pages show. The same command continues an interrupted analysis."""
-    from keyscope.cli.console import told
+    from keyscope.cli.console import show_progress
     from keyscope.contract.runfile import open_run, read_manifest
     from keyscope.worker.analysis.kinds import make_analysis
     from keyscope.worker.analysis.run import analyse as compute
@@ -167,7 +167,7 @@ def analyse(
     analysis = make_analysis(kind, given)
     with open_run(run) as connection:
         manifest = read_manifest(connection)
-    with told(as_json) as progress:
+    with show_progress(as_json) as progress:
         place = locate_model(model or manifest.model.model_id, progress)
         source = ModelSource(place, manifest.model.revision, manifest.settings.dtype, device)
         try:

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from keyscope.cli import console
-from keyscope.cli.console import JsonLines, Lines, short, told
+from keyscope.cli.console import JsonLines, Lines, short, show_progress
 from keyscope.contract.texts import duration
 
 
@@ -68,7 +68,7 @@ def test_a_program_gets_one_json_object_a_line(clock):
 
 def test_a_terminal_gets_bars_and_the_notes_as_they_are():
     terminal = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
-    with told(console=terminal) as progress, progress.stage("Forward", 20, "tokens") as advance:
+    with show_progress(console=terminal) as progress, progress.stage("Forward", 20, "tokens") as advance:
         progress.note("kept [as] it is")
         advance(20)
     shown = terminal.file.getvalue()
@@ -79,7 +79,7 @@ def test_a_terminal_gets_bars_and_the_notes_as_they_are():
 
 def test_what_is_no_terminal_gets_lines():
     file = io.StringIO()
-    with told(console=Console(file=file)) as progress:
+    with show_progress(console=Console(file=file)) as progress:
         progress.note("hello")
     assert file.getvalue() == "hello\n"
 

@@ -40,7 +40,7 @@ def list_jobs(
     jobs: JobsOf, run: Annotated[str | None, Query(description="Only jobs of this run")] = None
 ) -> JobsAnswer:
     """Queued, running and recently ended jobs."""
-    return JobsAnswer(jobs=list(jobs.list(run)))
+    return JobsAnswer(jobs=jobs.known(run))
 
 
 @router.get("/{job}", responses=_failures(401, 404))

@@ -2,7 +2,6 @@
 
 import threading
 from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
 
 from keyscope.contract.errors import KeyscopeError
@@ -102,7 +101,7 @@ class Jobs:
             self._changed.notify_all()
             return self._shape(job)
 
-    def list(self, run: str | None = None) -> Sequence[Job]:
+    def known(self, run: str | None = None) -> list[Job]:
         """Active and recent jobs, of one run or of all, the latest first."""
         with self._changed:
             return [self._shape(job) for job in self._known if run is None or job.asked.run == run]

@@ -40,16 +40,16 @@ class LensReader:
 
         with read_layers(model, keep):
             model.run_body(torch.tensor([task.token_ids], device=model.device))
-        says = torch.cat([self._logprobs(chunk).argmax(dim=1) for chunk in in_chunks(model, residuals[-1])])
+        predicted = torch.cat([self._logprobs(chunk).argmax(dim=1) for chunk in in_chunks(model, residuals[-1])])
         return LensAnswer(
             tokens=[self._text.token(token_id) for token_id in task.token_ids],
             first=task.first,
-            cells=[self._cells(residual, says, task.top) for residual in residuals],
+            cells=[self._cells(residual, predicted, task.top) for residual in residuals],
         )
 
-    def _cells(self, residual: Tensor, says: Tensor, top: int) -> list[LensCell]:
+    def _cells(self, residual: Tensor, predicted: Tensor, top: int) -> list[LensCell]:
         cells: list[LensCell] = []
-        for vectors, tokens in zip(in_chunks(self._model, residual), in_chunks(self._model, says), strict=True):
+        for vectors, tokens in zip(in_chunks(self._model, residual), in_chunks(self._model, predicted), strict=True):
             logprobs = self._logprobs(vectors)
             there = logprobs.gather(1, tokens[:, None])
             best = logprobs.topk(min(top, logprobs.shape[1]), dim=1)

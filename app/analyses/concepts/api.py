@@ -1,4 +1,4 @@
-"""Concepts: defined, listed, and in a run with the keys that detect them."""
+"""The JSON API of concepts: defining and listing them, and the keys that detect them in a run."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -36,27 +36,27 @@ WRITING = models.OF_A_RUN | models.failures(403, 409, 503)
 
 
 class ConceptBody(Shape):
-    """A concept as a person defines it: patterns by language, or the one pattern of one language."""
+    """A concept to define: patterns by language, or one pattern for one language."""
 
     name: str = Field(description="Letters a to z, digits and single hyphens")
-    title: str = Field("", description="The name where it is left out")
+    title: str = Field("", description="The name by default")
     description: str = ""
     patterns: dict[str, Pattern] = Field(default_factory=dict, description="By language")
     language: str | None = Field(None, description="Language of the one pattern below")
-    regex: str | None = Field(None, description="An expression in RE2's syntax")
+    regex: str | None = Field(None, description="An expression in RE2 syntax")
     identifiers: list[str] | None = Field(None, description="Whole identifiers, outside comments and strings")
     query: str | None = Field(None, description="A tree-sitter query; everything it captures")
-    based_on: int = Field(0, ge=0, description="Version that this changes; 0 for a new concept")
+    based_on: int = Field(0, ge=0, description="Version this one replaces; 0 for a new concept")
 
     @model_validator(mode="after")
     def _check(self) -> "ConceptBody":
         single = self.regex is not None or self.identifiers is not None or self.query is not None
         if single != (self.language is not None):
-            raise ValueError("a pattern and its language come together")
+            raise ValueError("give a pattern and its language together")
         return self
 
     def by_language(self) -> dict[str, Any]:
-        """All patterns."""
+        """All patterns, by language."""
         written: dict[str, Any] = {
             name: pattern.model_dump(exclude_none=True) for name, pattern in self.patterns.items()
         }
@@ -73,11 +73,11 @@ class ConceptShape(Shape):
     title: str
     description: str
     patterns: dict[str, Pattern]
-    sha256: str = Field(description="Of the patterns")
-    version: int = Field(description="0 for one that is shipped")
+    sha256: str = Field(description="Hash of the patterns")
+    version: int = Field(description="0 for a shipped concept")
     person: str | None
     created_at: datetime | None
-    computed: bool = Field(description="Whether its keys are known in this run, as it is defined now")
+    computed: bool = Field(description="Whether its keys are known in this run, for the current definition")
 
     @classmethod
     def of(cls, known: KnownConcept, computed: bool) -> "ConceptShape":
@@ -101,7 +101,7 @@ class ConceptsAnswer(Shape):
 
     ok: Literal[True] = True
     concepts: list[ConceptShape]
-    problem: str | None = Field(description="Why saved concepts are missing, where they are")
+    problem: str | None = Field(description="Why saved concepts are missing, if they are")
 
 
 class ConceptAnswer(Shape):
@@ -126,7 +126,7 @@ class ConceptLanguageShape(Shape):
 
 
 class LayerCounts(Shape):
-    """Keys of a layer; shares with their 95 % interval by bootstrap over files."""
+    """Counts of keys in a layer, and shares of triggers with their 95 % interval by bootstrap over files."""
 
     any_hit: int
     expected: float = Field(description="Keys with any hit by chance")
@@ -169,11 +169,11 @@ class ConceptInRun(Shape):
 
     ok: Literal[True] = True
     concept: ConceptShape
-    summary: dict[str, models.Value] | None = Field(description="In numbers over all layers; null while not computed")
+    summary: dict[str, models.Value] | None = Field(description="In numbers over all layers; null until computed")
     languages: list[ConceptLanguageShape]
     keys: list[ConceptKeyShape]
     by_layer: list[ConceptLayerShape]
-    edits: list[EditShape] = Field(description="Edits of it that were measured")
+    edits: list[EditShape] = Field(description="Edits of the concept that were measured")
 
 
 @router.get("/runs/{run}/concepts", responses=models.OF_A_RUN)
@@ -213,7 +213,7 @@ def show_concept(
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> ConceptInRun:
-    """A concept with its keys, its layers and its edits; empty lists while it is not computed."""
+    """A concept with its keys, layers and edits; empty lists until it is computed."""
     if sort not in SORTS:
         raise InvalidParameter(f"keys of a concept cannot be sorted by {sort!r}: choose one of {', '.join(SORTS)}")
     known = find_concept(cursor, database, name)

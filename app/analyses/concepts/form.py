@@ -1,4 +1,4 @@
-"""The form in which people define a concept, and what its patterns match in a run while they write them."""
+"""The form that defines a concept, and a preview of what its patterns match in a run."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from keyscope.app.concepts.preview import Preview, preview
 from keyscope.app.concepts.repository import KnownConcept
 from keyscope.app.runs import Run
 from keyscope.app.web.forms import Typed
-from keyscope.contract.concepts import Concept, InvalidConcept, Pattern, define
+from keyscope.contract.concepts import Concept, InvalidConcept, define
 
 KINDS = {
     "regex": "an expression (RE2)",
@@ -20,7 +20,7 @@ KINDS = {
 
 
 class ConceptForm(BaseModel):
-    """A concept as the form sends it: languages, kinds and patterns beside each other."""
+    """A concept as the form sends it: languages, kinds and patterns as parallel lists."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -34,7 +34,7 @@ class ConceptForm(BaseModel):
 
     @property
     def patterns(self) -> dict[str, dict[str, Any]]:
-        """What was written, by language; languages left empty are left out."""
+        """The patterns by language, without empty ones."""
         written = zip(self.language, self.kind, self.pattern, strict=False)
         return {
             language: {kind: text.replace(",", " ").split() if kind == "identifiers" else text}
@@ -43,14 +43,14 @@ class ConceptForm(BaseModel):
         }
 
     def concept(self) -> Concept:
-        """What was defined.
+        """The concept as defined by the form.
 
         Raises:
             InvalidConcept: the name or a pattern cannot be used.
         """
         name = self.name.strip()
         if not self.patterns:
-            raise InvalidConcept("the concept has no pattern: write one for a language at least")
+            raise InvalidConcept("the concept has no pattern: write one for at least one language")
         return define(
             {
                 "name": name,
@@ -63,8 +63,6 @@ class ConceptForm(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class PatternField:
-    """The pattern of one language in the form."""
-
     language: str
     kind: str
     text: str
@@ -80,7 +78,7 @@ class Tried:
 
 
 def fields_of(run: Run, form: ConceptForm) -> list[PatternField]:
-    """One for each language of the run, with what was written so far."""
+    """A field for each language of the run, with what was typed so far."""
     written = {
         language: (kind, text) for language, kind, text in zip(form.language, form.kind, form.pattern, strict=False)
     }
@@ -88,7 +86,7 @@ def fields_of(run: Run, form: ConceptForm) -> list[PatternField]:
 
 
 def form_of(known: KnownConcept, copy: bool) -> ConceptForm:
-    """The form filled with a concept, to change it or to begin another from it."""
+    """The form filled with a concept, to change it or to duplicate it."""
     concept = known.concept
     patterns = concept.patterns.items()
     return ConceptForm(
@@ -103,7 +101,7 @@ def form_of(known: KnownConcept, copy: bool) -> ConceptForm:
 
 
 def try_out(run: Run, cursor: duckdb.DuckDBPyConnection, form: ConceptForm) -> list[Tried]:
-    """Every pattern that was written, tried on windows of the run."""
+    """Every pattern in the form, tried on windows of the run."""
     tried = []
     for language, pattern in form.patterns.items():
         try:
@@ -113,8 +111,3 @@ def try_out(run: Run, cursor: duckdb.DuckDBPyConnection, form: ConceptForm) -> l
             continue
         tried.append(Tried(language, found=preview(cursor, run.vocabulary, given.patterns[language], language)))
     return tried
-
-
-def written(pattern: Pattern) -> str:
-    """What kind of pattern it is, in words."""
-    return KINDS[pattern.kind]

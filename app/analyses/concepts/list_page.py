@@ -1,4 +1,4 @@
-"""`/runs/{run}/concepts`: all concepts with what is known of their keys, and the form that defines one."""
+"""`/runs/{run}/concepts`: all concepts with what is known of their keys, and the form to define one."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -31,41 +31,37 @@ router = APIRouter()
 
 
 class ConceptsState(ConceptForm):
-    """The state of the page, as it stands in the address: what the form holds so far."""
+    """The state of the page, as in its address: what the form holds so far."""
 
     change: str = ""
-    """A saved concept to begin from."""
+    """A saved concept to change."""
     copy_of: str = ""
-    """Any concept to begin another from."""
+    """A concept to duplicate."""
     mask: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ConceptRow:
-    """A concept in the list."""
-
     known: KnownConcept
     found: ConceptSummary | None
-    """None while it is not computed as it is defined now."""
+    """None until it is computed with its current definition."""
     languages: list[str]
-    """Languages of the run that it has a pattern for."""
+    """Languages of the run it has a pattern for."""
     href: str
 
 
 @dataclass(frozen=True, slots=True)
 class ConceptsPage(Page):
-    """What the list of concepts shows."""
-
     analysis: Annotated[AnalysisState, Help("How the shipped concepts were computed, or how to compute them")]
     rows: Annotated[list[ConceptRow], Help("Concepts with what is known of their keys")]
     form: Annotated[ConceptForm, Help("What the form holds")]
     fields: Annotated[list[PatternField], Help("The pattern of each language in the form")]
-    kinds: Annotated[dict[str, str], Help("Kinds of patterns and what they are called")]
+    kinds: Annotated[dict[str, str], Help("Kinds of patterns with their titles")]
     tried: Annotated[list[Tried], Help("What the patterns in the form match in windows of the run")]
-    form_href: Annotated[str, Help("Where the form is sent to")]
+    form_href: Annotated[str, Help("Where the form is sent")]
     try_href: Annotated[str, Help("Address of this page, which tries the patterns")]
-    may_define: Annotated[bool, Help("Whether who looks may define concepts")]
-    problem: Annotated[str | None, Help("Why the form's concept was not saved, or why saved ones are missing")]
+    may_define: Annotated[bool, Help("Whether the visitor may define concepts")]
+    problem: Annotated[str | None, Help("Why the concept was not saved, or why saved ones are missing")]
 
 
 @router.get("/runs/{run}/concepts", name="concepts_page")
@@ -77,7 +73,7 @@ def concepts_page(
     visitor: Visitor,
     state: Annotated[ConceptsState, Query()],
 ) -> HTMLResponse:
-    """All concepts; with patterns in the address, what they match."""
+    """All concepts; with patterns in the address, also what they match."""
     begun = state.change or state.copy_of
     form: ConceptForm = state
     if begun:
@@ -116,10 +112,10 @@ async def compute_concept(
     name: Annotated[str, Form()],
     mask: MaskText = "",
 ) -> RedirectResponse:
-    """Let a worker find a saved concept's keys, and go back to where its progress is shown.
+    """Have a worker find the keys of a saved concept, and return to the page that shows the progress.
 
     Raises:
-        UnknownConcept: there is none of that name.
+        UnknownConcept: there is no concept of that name.
         NoJobs, WorkerUnavailable, WorkerRefused, WorkerFailed: nothing was started.
     """
     known = await run_in_threadpool(database.read, lambda session: repository.get_concept(session, name))

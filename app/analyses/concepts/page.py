@@ -1,4 +1,4 @@
-"""`/runs/{run}/concepts/{concept}`: one concept in one run: its matches, the keys that detect it, and what chance gives."""
+"""`/runs/{run}/concepts/{concept}`: a concept in a run, with its matches, the keys that detect it and what chance gives."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -55,13 +55,13 @@ PAGE_SIZE = 25
 PICKERS: dict[Picker, tuple[str, str]] = {
     "fdr": ("significant", "Keys with more hits than chance gives, false discovery rate controlled, by p-value"),
     "auroc": ("AUROC", "All keys by how well their coefficient tells the concept's tokens from others"),
-    "causal": ("causal", "All keys by what they give to the prediction of the concept's tokens"),
+    "causal": ("causal", "All keys by what they contribute to predicting the concept's tokens"),
     "any_hit": (
         "any hit",
-        "Keys with a hit among their triggers, the rule of the paper; it has no order, so lots are drawn",
+        "Keys with a hit among their triggers, as in the paper; this rule has no order, so the order is random",
     ),
 }
-"""Pickers by name, with their title and what they are."""
+"""Pickers by name, each with its title and explanation."""
 TITLES = {
     "rank_fdr": "by p",
     "rank_auroc": "by AUROC",
@@ -88,7 +88,7 @@ SHARES = ("precision", "recall")
 
 
 class ConceptState(BaseModel):
-    """The state of the page, as it stands in the address."""
+    """The state of the page, as in its address."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -100,19 +100,17 @@ class ConceptState(BaseModel):
     mask: str = ""
 
     def query(self, **changes: object) -> dict[str, Any]:
-        """The address's parameters after the changes, defaults and the basket left out."""
+        """The parameters of the address after the changes, without defaults and the basket."""
         return self.model_copy(update=changes).model_dump(exclude_defaults=True, exclude={"mask"})
 
     @property
     def sorted_by(self) -> str:
-        """What the keys are sorted by: the picker's rank where nothing else is asked for."""
+        """What the keys are sorted by; the picker's rank by default."""
         return self.sort or f"rank_{self.picker}"
 
 
 @dataclass(frozen=True, slots=True)
 class PickerTab:
-    """A picker to choose."""
-
     name: Picker
     title: str
     help: str
@@ -122,8 +120,6 @@ class PickerTab:
 
 @dataclass(frozen=True, slots=True)
 class ShownPattern:
-    """The concept's pattern in one language."""
-
     language: str
     kind: str
     text: str
@@ -131,29 +127,29 @@ class ShownPattern:
 
 @dataclass(frozen=True, slots=True)
 class ConceptPage(Page):
-    """What the page of a concept shows."""
-
     known: Annotated[KnownConcept, Help("The concept, and who defined it when")]
     state: Annotated[ConceptState, Help("Picker, sorting and place, as in the address")]
-    patterns: Annotated[list[ShownPattern], Help("What is of the concept, by language")]
-    versions: Annotated[list[KnownConcept], Help("Every version of the definition, the latest first")]
-    change_href: Annotated[str, Help("Address of the form with this concept in it")]
-    compute_href: Annotated[str, Help("Where the form that computes a saved concept is sent to")]
-    may_start: Annotated[bool, Help("Whether who looks may have it computed")]
+    patterns: Annotated[list[ShownPattern], Help("The definition, by language")]
+    versions: Annotated[list[KnownConcept], Help("Every version of the definition, latest first")]
+    change_href: Annotated[str, Help("Address of the form, filled with this concept")]
+    compute_href: Annotated[str, Help("Where the form that computes a saved concept is sent")]
+    may_start: Annotated[bool, Help("Whether the visitor may have it computed")]
     analysis: Annotated[AnalysisState, Help("How the concept's keys were found, or how to find them")]
-    found: Annotated[ConceptSummary | None, Help("The concept in numbers; None while it is not computed")]
+    found: Annotated[ConceptSummary | None, Help("The concept in numbers; None until it is computed")]
     languages: Annotated[list[ConceptLanguage], Help("The concept by language")]
-    blocks: Annotated[list[Block], Help("Its keys by layer; empty while it is not computed")]
+    blocks: Annotated[list[Block], Help("Its keys by layer; empty until it is computed")]
     figures: Annotated[str, Help("Address of the figures, without their names")]
     examples: Annotated[list[ConceptExample], Help("Some matches in their code")]
     pickers: Annotated[list[PickerTab], Help("Ways to pick the concept's keys")]
     columns: Annotated[list[Column], Help("Columns of the table of keys")]
     rows: Annotated[list[Row], Help("Keys on this page of the table")]
-    pager: Annotated[Pager, Help("Which of the keys that are stored for the concept are shown")]
+    pager: Annotated[Pager, Help("Which of the keys stored for the concept are shown")]
     exports: Annotated[dict[str, str], Help("Addresses of the keys of all concepts as files")]
-    overlaps: Annotated[list[Overlap], Help("How many of their first keys every two pickers share")]
+    overlaps: Annotated[list[Overlap], Help("How many of their first keys each pair of pickers shares")]
     basket: Annotated[list[Mask], Help("The first keys of the picker, to be masked")]
-    try_href: Annotated[str, Help("Where the first keys are masked and a prompt with the concept is tried")]
+    try_href: Annotated[
+        str, Help("Where the form is sent that masks the first keys and tries a prompt with the concept")
+    ]
 
 
 @router.get("/runs/{run}/concepts/{concept}", name="concept_page")
@@ -166,7 +162,6 @@ def concept_page(
     visitor: Visitor,
     state: Annotated[ConceptState, Query()],
 ) -> HTMLResponse:
-    """One concept."""
     known = find_concept(cursor, database, concept)
     links = Links(request, basket_of(request, run.run_id, state.mask))
     part, found = known.concept.part, concept_summaries(cursor).get(known.concept.part)
@@ -195,8 +190,8 @@ def concept_page(
         figures=links.to("concept_page", run=run.run_id, concept=concept) + "/figures",
         examples=concept_examples(cursor, part),
         pickers=[
-            PickerTab(picker, title, help, picker == state.picker, href(picker=picker, sort="", order="asc", offset=0))
-            for picker, (title, help) in PICKERS.items()
+            PickerTab(picker, title, about, picker == state.picker, href(picker=picker, sort="", order="asc", offset=0))
+            for picker, (title, about) in PICKERS.items()
         ],
         columns=[_column(each, state, href) for each in COLUMNS],
         rows=_rows(run, cursor, keys),
@@ -220,7 +215,7 @@ def try_concept(
     n: Annotated[int, Query(ge=1, le=2000)] = 20,
     example: Annotated[int, Query(ge=0)] = 0,
 ) -> RedirectResponse:
-    """Mask the first keys of a picker on the live page, with a prompt that ends in a match of the concept."""
+    """Mask the first keys of a picker on the live page, with a prompt that ends with a match of the concept."""
     part = find_concept(cursor, database, concept).concept.part
     masks = tuple(Mask(key) for key in first_keys(cursor, part, picker, n))
     prompts = [each.before + each.match for each in concept_examples(cursor, part)]
@@ -230,7 +225,6 @@ def try_concept(
 
 @router.get("/runs/{run}/concepts/{concept}/figures/{figure}", name="concept_figure")
 def concept_figure(run: OpenRun, concept: str, cursor: Cursor, database: LabelsDatabase, figure: str) -> Response:
-    """One figure of the page."""
     found = concept_summaries(cursor).get(find_concept(cursor, database, concept).concept.part)
     return as_json(find_figure(sections(cursor, found) if found else (), figure))
 

@@ -1,4 +1,4 @@
-"""What pages say about the analysis that has a concept: how it was computed, or how to compute it."""
+"""The state of the analysis that has a concept: how it was computed, or how to compute it."""
 
 from dataclasses import replace
 
@@ -6,12 +6,12 @@ from keyscope.app.analyses.state import AnalysisState, analysis_state
 from keyscope.app.runs import Run
 from keyscope.contract.concepts import SHIPPED, Concept
 
-_SAID_OTHERWISE = ("names", "concept", "definition", "definitions")
-"""Settings that say which concepts, which the pages show."""
+_SHOWN_ELSEWHERE = ("names", "concept", "definition", "definitions")
+"""Settings that name the concepts, which the pages show anyway."""
 
 
 def state_of(run: Run, concept: Concept | None = None) -> AnalysisState:
-    """The file that has a concept as it is defined now, or all that are shipped: one for these, one for each other."""
+    """The state of a concept as it is currently defined; shipped concepts share one analysis, which None also stands for."""
     if concept is None or concept in SHIPPED:
         return _plain(analysis_state(run, "concepts"))
     state = _plain(analysis_state(run, "concepts", concept.part))
@@ -21,5 +21,5 @@ def state_of(run: Run, concept: Concept | None = None) -> AnalysisState:
 def _plain(state: AnalysisState) -> AnalysisState:
     if state.manifest is None:
         return state
-    settings = {name: value for name, value in state.manifest.settings.items() if name not in _SAID_OTHERWISE}
+    settings = {name: value for name, value in state.manifest.settings.items() if name not in _SHOWN_ELSEWHERE}
     return replace(state, manifest=state.manifest.model_copy(update={"settings": settings}))

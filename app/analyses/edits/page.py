@@ -1,4 +1,4 @@
-"""Edits: the form that starts one and those of a concept on its page; `/runs/{run}/edits` and one by itself."""
+"""The pages of edits: those of a concept with the form that starts one, `/runs/{run}/edits`, and a single edit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,17 +33,17 @@ from keyscope.contract.wire import JobOptions
 router = APIRouter()
 
 PICKERS = {
-    "causal": "causal: giving most to the concept's tokens",
+    "causal": "causal: contributing most to the concept's tokens",
     "auroc": "AUROC: best at telling the concept's tokens from others",
     "fdr": "significant: more hits than chance, by p-value",
-    "any_hit": "any hit among the triggers, by lot",
+    "any_hit": "any hit among the triggers, in random order",
     BASKET: "the keys in your basket",
 }
 KEYS_SHOWN = 40
 
 
 class EditForm(BaseModel):
-    """An edit as the form asks for it; shares are in per cent."""
+    """An edit as requested in the form; shares are in per cent."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -57,7 +57,7 @@ class EditForm(BaseModel):
     next: str = ""
 
     def settings(self, concept: str) -> dict[str, Any]:
-        """What the analysis is asked for; a basket has its own factors."""
+        """Settings of the analysis; a basket brings its own factors."""
         asked: dict[str, Any] = {"concept": concept, "picker": self.picker, "draws": self.draws, "tokens": self.tokens}
         if self.picker == BASKET:
             return {**asked, "basket": self.mask}
@@ -66,8 +66,6 @@ class EditForm(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ShownEdit:
-    """One edit in a list."""
-
     edit: Edit
     headlines: list[Headline]
     """By accuracy and by loss."""
@@ -76,36 +74,32 @@ class ShownEdit:
 
 @dataclass(frozen=True, slots=True)
 class ConceptEditsPage(Page):
-    """What is shown of a concept's edits, on a page of its own and as a part of the concept's."""
+    """A concept's edits, on a page of their own and as a part of the concept's page."""
 
     title: Annotated[str, Help("What people call the concept")]
-    ready: Annotated[bool, Help("Whether the concept's keys are known, so that they can be masked")]
+    ready: Annotated[bool, Help("Whether the concept's keys are known and can be masked")]
     edits: Annotated[list[ShownEdit], Help("The concept's edits that have been measured")]
-    form: Annotated[EditForm, Help("What the form that starts another begins with")]
-    pickers: Annotated[dict[str, str], Help("Ways to pick the keys, with what each is")]
-    start_href: Annotated[str, Help("Where the form is sent to")]
+    form: Annotated[EditForm, Help("Initial content of the form that starts an edit")]
+    pickers: Annotated[dict[str, str], Help("Ways to pick the keys, each with its title")]
+    start_href: Annotated[str, Help("Where the form is sent")]
     jobs_href: Annotated[str, Help("Address of the jobs that measure edits of the concept")]
     concept_href: Annotated[str, Help("Address of the concept's page")]
 
 
 @dataclass(frozen=True, slots=True)
 class EditsPage(Page):
-    """What the list of a run's edits shows."""
-
     edits: Annotated[list[ShownEdit], Help("Every edit that has been measured")]
 
 
 @dataclass(frozen=True, slots=True)
 class EditPage(Page):
-    """What the page of an edit shows."""
-
     edit: Annotated[Edit, Help("What was masked, and how much was measured")]
     headlines: Annotated[list[Headline], Help("What came of it, by accuracy and by loss")]
     blocks: Annotated[list[Block], Help("Figures and tables")]
     figures: Annotated[str, Help("Address of the figures, without their names")]
     masks: Annotated[list[tuple[Mask, str]], Help("The first masked keys, each with its address")]
-    prompts: Annotated[list[Prompt], Help("Code to try it on, where it does most harm first")]
-    try_href: Annotated[str, Help("Where the form that tries it is sent to")]
+    prompts: Annotated[list[Prompt], Help("Code to try it on, most harmed first")]
+    try_href: Annotated[str, Help("Where the form that tries it is sent")]
     concept_href: Annotated[str, Help("Address of the concept's page")]
     made: Annotated[AnalysisManifest | None, Help("How it was computed")]
 
@@ -136,7 +130,6 @@ def concept_edits_page(
 
 @router.get("/runs/{run}/edits", name="edits_page")
 def edits_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = "") -> HTMLResponse:
-    """All edits of a run."""
     links = Links(request, basket_of(request, run.run_id, mask))
     page = EditsPage(
         frame=Frame.of_run("Edits", links, run.manifest, "edits_page"),
@@ -147,7 +140,6 @@ def edits_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = 
 
 @router.get("/runs/{run}/edits/{edit}", name="edit_page")
 def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, mask: MaskText = "") -> HTMLResponse:
-    """One edit."""
     links = Links(request, basket_of(request, run.run_id, mask))
     found = queries.get_edit(cursor, edit)
     masks = queries.masks(cursor, found)
@@ -171,7 +163,6 @@ def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, mask: M
 
 @router.get("/runs/{run}/edits/{edit}/figures/{figure}", name="edit_figure")
 def edit_figure(run: OpenRun, cursor: Cursor, edit: str, figure: str) -> Response:
-    """One figure of the page."""
     return as_json(find_figure(sections(cursor, queries.get_edit(cursor, edit)), figure))
 
 
@@ -186,10 +177,10 @@ async def start_edit(
     person: Labeler,
     form: Annotated[EditForm, Form()],
 ) -> RedirectResponse:
-    """Have an edit of a concept measured, and go on to where its progress is shown.
+    """Have an edit of a concept measured, and go on to the page that shows the progress.
 
     Raises:
-        UnknownConcept: there is none of that name.
+        UnknownConcept: there is no concept of that name.
         NoJobs, WorkerUnavailable, WorkerRefused, WorkerFailed: nothing was started.
     """
     known = await run_in_threadpool(find_concept, cursor, database, concept)
@@ -207,7 +198,7 @@ def try_edit(
     edit: str,
     prompt: Annotated[int, Query(ge=0)] = 0,
 ) -> RedirectResponse:
-    """Mask the edit's keys on the live page, with code in which a token of the concept comes next."""
+    """Mask the edit's keys on the live page, with code that a token of the concept follows."""
     found = queries.get_edit(cursor, edit)
     prompts = queries.prompts(cursor, edit)
     text = prompts[prompt].prompt if prompt < len(prompts) else ""

@@ -1,4 +1,4 @@
-"""The part of a key's page that says when it fires: by the analysis, in facts and by window position."""
+"""The section of a key's page on when it fires: by language, by window position and in numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from keyscope.contract.analyses.firing import CLASSES, LEVELS, SHAPES
 from keyscope.contract.keys import KeyId
 
 WIDTH, HEIGHT = 300, 36
-"""Of the drawing by window position."""
+"""Size of the drawing by window position."""
 _GAP = 1
 _TITLES = {
     "strong_level": "fires strongly from",
@@ -22,7 +22,7 @@ _TITLES = {
     "language_q": "languages differ, q",
     "own_logit": "own tokens' logit",
 }
-"""Facts shown of a key, each a column of the analysis."""
+"""Titles of the columns of the analysis that the section shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,12 @@ class FiringFact:
 
 @dataclass(frozen=True, slots=True)
 class FiringOfKey:
-    """When a key fires."""
-
     tokens: list[DetectedToken]
-    """Tokens it detects."""
+    """The tokens it detects."""
     level: str
-    """What counts as firing there, in a sentence."""
+    """What counts as firing for these, in a sentence."""
     marks: list[tuple[str, str]]
-    """What it is, with what that means: specific to a language, positional, suppression key, …"""
+    """What the key is, such as specific to a language, positional or a suppression key, each with an explanation."""
     facts: list[FiringFact]
     languages: list[LanguageRates]
     positions: list[tuple[str, list[PositionBar]]]
@@ -65,7 +63,7 @@ class FiringOfKey:
 
 
 def firing_of_key(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> FiringOfKey | None:
-    """When a key fires; None while that is not analysed."""
+    """The section of a key; None if the analysis is missing."""
     found = key_firing(cursor, run.vocabulary, key)
     if found is None:
         return None
@@ -88,7 +86,7 @@ def _marks(found: KeyFiring) -> list[tuple[str, str]]:
     marks = []
     if language := columns["specific_language"]:
         marks.append(
-            (f"specific to {formats.language(str(language))}", "Low entropy of its strong firing over languages")
+            (f"specific to {formats.language(str(language))}", "Its strong firing has low entropy over languages")
         )
     if shape := columns["position_shape"]:
         marks.append((f"positional: {shape}", SHAPES[str(shape)]))

@@ -1,4 +1,4 @@
-"""What the page of a key says about syntax: what its triggers have in common, and how shallow it is."""
+"""The section of a key's page on syntax: what its triggers have in common, and how shallow the key is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from keyscope.contract.analyses.syntax import ASPECTS, KEY_MEASURES, NOWHERE
 from keyscope.contract.keys import KeyId
 
 SURE = 0.05
-"""Largest q of what is called more than a few tokens that happen to be so."""
+"""Largest q at which a value counts as more than a few repeated tokens."""
 _TITLES = {
     "score": "score",
     "token_share": "on its commonest token",
@@ -31,7 +31,7 @@ _SHARES = frozenset({"token_share", "bigram_share", "drop_last", "drop_first", "
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A number with its name and what it is."""
+    """A number with its title and explanation."""
 
     title: str
     help: str
@@ -41,43 +41,39 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One of the commonest values of an aspect."""
-
     title: str
     share: str
     base: str
     samples: str
     about: str
-    """Everything known of it, in a sentence."""
+    """Everything known about it, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aspect:
-    """What a key's triggers are on, in one aspect."""
+    """What a key's triggers are on, by one aspect."""
 
     name: str
     help: str
     sure: bool
-    """The commonest value is more than a few tokens, neighbours or positions that happen to be so."""
+    """The commonest value is more than a few repeated tokens, neighbours or positions."""
     values: Sequence[Value]
 
 
 @dataclass(frozen=True, slots=True)
 class SyntaxOfKey:
-    """The section of a key's page."""
-
     triggers: int
     measures: Sequence[Measured]
     aspects: Sequence[Aspect]
 
 
 def syntax_of_key(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> SyntaxOfKey | None:
-    """The section; None while the analysis is not there or the key has no triggers."""
+    """The section of a key; None if the analysis is missing or the key has no triggers."""
     found = key_syntax(cursor, key)
     if found is None or not found.profile:
         return None
     by_aspect = {aspect: list(rows) for aspect, rows in groupby(found.profile, key=lambda row: row.aspect)}
-    # an aspect of which there is nothing but that there is no such node is not worth its place
+    # skip an aspect whose only value is "none"
     told = [name for name in ASPECTS if any(row.value != NOWHERE for row in by_aspect.get(name, ()))]
     aspects = [_aspect(name, by_aspect[name]) for name in told]
     return SyntaxOfKey(
@@ -109,7 +105,7 @@ def _aspect(name: str, found: Sequence[ProfileRow]) -> Aspect:
 
 def _value(row: ProfileRow) -> Value:
     about = (
-        f"{row.triggers} triggers, {formats.number(row.lift)} times what is usual; "
+        f"{row.triggers} triggers, {formats.number(row.lift)} times as many as usual; "
         f"{formats.share(row.sample_share)} of its samples"
     )
     if row.q is not None:

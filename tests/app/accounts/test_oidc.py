@@ -134,7 +134,7 @@ def test_the_state_is_compared(office: Office):
     state = parse_qs(urlsplit(address).query)["state"][0]
     answer = browser.get(address.replace(state, "x" * len(state)))
     assert answer.status_code == 403
-    assert "did not begin in this browser" in answer.text
+    assert "was not started in this browser" in answer.text
 
 
 def test_a_code_stolen_on_its_way_is_of_no_use(office: Office, provider: FakeProvider):

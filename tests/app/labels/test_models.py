@@ -16,7 +16,9 @@ def test_evidence_is_read_as_it_is_written():
     assert Evidence.parse(str(evidence)) == evidence
 
 
-@pytest.mark.parametrize("text", ["", "0a" * 32, f"{'0a' * 32}:", f"{'0a' * 32}:-1", f"{'0A' * 32}:1", f"{'0a' * 32}:1 "])
+@pytest.mark.parametrize(
+    "text", ["", "0a" * 32, f"{'0a' * 32}:", f"{'0a' * 32}:-1", f"{'0A' * 32}:1", f"{'0a' * 32}:1 "]
+)
 def test_what_is_not_a_place_is_no_evidence(text: str):
     with pytest.raises(ValueError, match="evidence is written"):
         Evidence.parse(text)
@@ -24,7 +26,9 @@ def test_what_is_not_a_place_is_no_evidence(text: str):
 
 @pytest.mark.parametrize("kind", Kind)
 def test_the_chips_of_every_kind_have_its_colour(kind: Kind):
-    colours = dict(re.findall(r"\.chip(?:\.([\w-]+))?::before \{[^}]*background: var\((--[\w-]+)\)", STYLES.read_text()))
+    colours = dict(
+        re.findall(r"\.chip(?:\.([\w-]+))?::before \{[^}]*background: var\((--[\w-]+)\)", STYLES.read_text())
+    )
     assert colours.get(kind, colours[""]) == kind.colour
 
 

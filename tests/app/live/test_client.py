@@ -151,7 +151,7 @@ def test_a_refusal_of_the_worker_is_passed_on(
     ("refusal", "says"),
     [
         ((401, {"ok": False, "error": "unauthorized", "detail": "no"}, {}), "KEYSCOPE_WORKER_TOKEN"),
-        ((500, "Internal Server Error", {}), "500 without saying why"),
+        ((500, "Internal Server Error", {}), "500 without giving a reason"),
         ((500, {"ok": False, "error": "mask_did_nothing", "detail": "0 positions"}, {}), "0 positions"),
     ],
 )

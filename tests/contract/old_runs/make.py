@@ -10,13 +10,13 @@ from pathlib import Path
 
 from keyscope.contract.analyses import kinds
 from keyscope.contract.runfile import SCHEMA_VERSION
-from tests.analyses import write_agreement
-from tests.concepts import write_concepts
 from tests.contract.old_runs import archive
-from tests.edits import write_edit
-from tests.firing_analysis import write_firing
-from tests.runs import Shape, build_run
-from tests.syntax_analysis import write_syntax
+from tests.made.agreement import write_agreement
+from tests.made.concepts import write_concepts
+from tests.made.edits import write_edit
+from tests.made.firing import write_firing
+from tests.made.runs import Shape, build_run
+from tests.made.syntax import write_syntax
 
 SHAPE = Shape(layers=2, keys=4)
 

@@ -35,7 +35,8 @@ def test_the_name_of_a_file_tells_its_kind(tmp_path, name, kind):
     source = open_source(str(tmp_path / name), tmp_path)
     assert type(source) is kind
     assert source.name == name
-    source.close()
+    if isinstance(source, TarArchive):
+        source.close()
 
 
 def test_directories_zips_and_data_sets_are_told_apart(tmp_path):

@@ -34,5 +34,4 @@ def test_a_full_disk_is_an_error_that_says_so():
         spool.append(b"x" * 100_000)
     assert isinstance(failure.value.__cause__, OSError)
     assert failure.value.__cause__.errno == errno.ENOSPC
-    with pytest.raises(ScratchUnwritable):
-        spool.close()
+    spool.close()

@@ -74,7 +74,7 @@ def test_masks_are_counted_each_key_once(nano: CodeModel) -> None:
     names = [f"L{layer}.K{index}" for layer in range(8) for index in range(640)]
     allowed = [{"key": name} for name in names[:4096]]
     assert len(admit(nano, masks=allowed + allowed).masks) == 4096
-    with pytest.raises(TooManyMasks, match="4097 keys are masked, this worker takes at most 4096") as refusal:
+    with pytest.raises(TooManyMasks, match="4097 keys are masked, this worker accepts at most 4096") as refusal:
         admit(nano, masks=[*allowed, {"key": names[4096]}])
     assert refusal.value.status == 413
 

@@ -110,7 +110,7 @@ async def test_a_wait_longer_than_the_timeout_ends_with_both_numbers_and_leaves_
     async with running_engine(queue_timeout=0.05) as (engine, metrics, _):
         running = engine.submit(gate, size=2)
         ticket = engine.submit(gate, size=2)
-        with pytest.raises(QueueTimeout, match=r"waited 0\.\d s for its turn, the longest wait is 0\.05 s") as refusal:
+        with pytest.raises(QueueTimeout, match=r"waited 0\.\d s for its turn, the limit is 0\.05 s") as refusal:
             await engine.turn(ticket)
         assert (refusal.value.status, engine.waiting) == (503, 0)
         assert refusal.value.retry_after >= 1

@@ -269,7 +269,7 @@ def test_masks_that_act_on_some_steps_only_are_an_error(tiny_folder: Path) -> No
         return torch.nn.functional.linear(mlp.act(mlp.fc_in(hidden)), mlp.fc_out.weight, mlp.fc_out.bias)
 
     mlp.forward = after_the_prompt_around_the_module
-    with pytest.raises(MaskNotApplied, match=r"passes of the model, the masked layers saw \{1: 1\}"):
+    with pytest.raises(MaskNotApplied, match=r"forward passes, the masked layers saw \{1: 1\}"):
         generate(Generator(model), masks=[Mask(KeyId(1, 0))])
 
 

@@ -99,7 +99,7 @@ def test_a_forged_way_back_joins_nothing(office: Office):
     leave(victim)  # has begun to join an identity, but not this one
     answer = victim.get(forged)
     assert answer.status_code == 403
-    assert "did not begin in this browser" in answer.text
+    assert "was not started in this browser" in answer.text
     assert identity_of(office, "Lea") is identity_of(office, "Vic") is None
 
 
@@ -164,7 +164,7 @@ def test_an_identity_joined_elsewhere_is_refused(office: Office):
     ada = office.browser("Ada")
     answer = join(ada)
     assert answer.status_code == 409
-    assert "with this identity one signs in as Lea already" in answer.text
+    assert "this identity already signs in as Lea" in answer.text
     assert (identity_of(office, "Lea"), identity_of(office, "Ada")) == ("u-1", None)
 
 

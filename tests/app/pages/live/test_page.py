@@ -50,7 +50,7 @@ def test_without_a_worker_the_page_says_so(reader: TestClient) -> None:
 def test_a_worker_with_other_weights_is_named(live: TestClient) -> None:
     page = live.get("/live?run=gated")
     assert page.context["status"].state == "other_weights"
-    assert "serves other weights than gated" in page.text
+    assert "no live worker serves the weights of gated" in page.text
 
 
 def test_a_ready_and_a_busy_worker_are_told_apart(live: TestClient, worker: FakeWorker) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from math import erfc, sqrt
 from typing import Any
 
@@ -67,9 +68,10 @@ class Plain:
             if language is None or languages[file] == language
         )
 
-    def occurrences(self, token: int) -> int:
+    @cached_property
+    def occurrences(self) -> Counter[int]:
         store = self.subject.store
-        return sum(int((store.token_ids[store.tokens_of(file)] == token).sum()) for _, file in self.blocks)
+        return Counter(int(token) for _, file in self.blocks for token in store.token_ids[store.tokens_of(file)])
 
     def dead(self, layer: int) -> float:
         return float(np.mean(self.summed(of_layer("totals", layer))[0] == 0))
@@ -90,7 +92,7 @@ class Plain:
             for key, tokens in enumerate(chosen):
                 kept = []
                 for place, token in enumerate(tokens):
-                    n, there = fired[level, key, place], self.occurrences(token) if token >= 0 else 0
+                    n, there = fired[level, key, place], self.occurrences[int(token)]
                     if there >= SETTINGS.least_occurrences and n >= SETTINGS.detector_share * there:
                         kept.append((n, -place, int(token)))
                 few = sorted(kept, reverse=True)[: SETTINGS.detected_tokens]
@@ -136,8 +138,8 @@ class Plain:
             for language in range(2):
                 right, wrong = (of_language[each][:, key] for each in (language, 1 - language))
                 rules = [(above, edge) for above in (True, False) for edge in range(bins)]
-                tried = [[f1_of(right[half], wrong[half], *rule) for rule in rules] for half in (0, 1)]
-                found[key, language] = tried[1][int(np.argmax(tried[0]))]
+                tried = [f1_of(right[0], wrong[0], *rule) for rule in rules]
+                found[key, language] = f1_of(right[1], wrong[1], *rules[int(np.argmax(tried))])
         return found
 
 
