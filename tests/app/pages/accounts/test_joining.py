@@ -218,7 +218,7 @@ def test_joining_what_is_joined_already_changes_nothing(office: Office, provider
 def test_nobody_parts_from_the_last_way_to_sign_in(office: Office):
     grace = enter(office)
     page = grace.get("/account").text
-    assert "the only way you sign in" in page
+    assert "your only way to sign in" in page
     assert PART not in page
     answer = grace.post(PART)
     assert answer.status_code == 409

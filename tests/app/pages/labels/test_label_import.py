@@ -111,7 +111,7 @@ def test_wrong_rows_are_told_by_line_and_nothing_is_imported(team: TestClient, l
 def test_the_columns_said_to_be_needed_are_those_that_are(team: TestClient, labels_url: str):
     [row, *_] = rows(team)
     empty(labels_url)
-    said = re.findall(r"<code>(\w+)</code>", team.get(FORM, headers=ADA).text.split("Needed:")[1].split("</p>")[0])
+    said = re.findall(r"<code>(\w+)</code>", team.get(FORM, headers=ADA).text.split("Required:")[1].split("</p>")[0])
     assert send(team, json.dumps({name: row[name] for name in said}).encode()).status_code == 200
     for lacking in said:
         fewer = {name: row[name] for name in said if name != lacking}

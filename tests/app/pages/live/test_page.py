@@ -156,7 +156,7 @@ def test_without_a_run_the_page_leads_to_the_list(tmp_path: Path) -> None:
     with TestClient(create_app(Settings(runs=tmp_path, database_url=f"sqlite:///{tmp_path}/l.sqlite"))) as client:
         page = client.get("/live")
     assert page.status_code == 200
-    assert "There is no run yet" in html.unescape(page.text)
+    assert "No runs yet" in html.unescape(page.text)
 
 
 def test_the_keys_behind_the_next_token_are_listed_and_masked_together(live: TestClient) -> None:
