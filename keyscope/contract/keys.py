@@ -133,7 +133,7 @@ class Mask:
         try:
             return cls(key, parse_operation(operation) if colon else REMOVE)
         except InvalidMask as error:
-            raise InvalidMask(f"{key} cannot be masked so: {error}") from error
+            raise InvalidMask(f"{key} cannot be masked: {error}") from error
 
     @property
     def item(self) -> MaskItem:

@@ -89,14 +89,14 @@ def test_of_two_admins_who_take_each_others_role_at_once_one_stays(
         eve.start()
         eve.join(0.5)  # long enough to finish, unless the lock makes her wait
     eve.join()
-    assert refused == ["Ada is the only admin: make somebody else one first"]
+    assert refused == ["Ada is the only admin: make somebody else an admin first"]
 
 
 @pytest.mark.parametrize("name", ["ada", " ADA ", "Ａｄａ", "A\u0064a"])
 def test_nobody_gets_a_name_that_looks_like_anothers(office: Office, name: str):
     answer = office.browser("Ada").post("/people", data={"name": name, "role": "viewer"})
     assert answer.status_code == 409
-    assert "there is a &#39;Ada&#39; already" in answer.text
+    assert "there is already an account &#39;Ada&#39;" in answer.text
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 101, "a\u202eb", "a\x00b", "\ufdfa" * 40])

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from keyscope.app.analyses.concepts.list_page import ConceptsPage
 from keyscope.app.analyses.concepts.page import ConceptPage
 from keyscope.app.analyses.edits.page import ConceptEditsPage, EditPage, EditsPage
+from keyscope.app.analyses.kinds import KINDS
 from keyscope.app.analyses.page import AnalysisPage
 from keyscope.app.findings.page import FindingsPage
 from keyscope.app.main import create_app
@@ -162,6 +163,7 @@ def test_a_page_has_no_inline_style_script_or_handler(
 def test_every_template_is_a_page_or_is_included_by_one() -> None:
     sources = {str(path.relative_to(TEMPLATES)): path.read_text() for path in Path(TEMPLATES).rglob("*.html")}
     drawn = {page[-2] for page in [*PAGES, *AFTER_A_FORM]} | {"base.html", "docs.html", "live/outcome.html"}
+    drawn |= {kind.key_part.template for kind in KINDS if kind.key_part}
     for name in sources:
         included = any(f'"{name}"' in source for source in sources.values())
         assert name in drawn or (Path(name).name.startswith("_") and included), f"nothing draws {name}"
@@ -212,7 +214,7 @@ def test_every_address_begins_with_the_prefix_of_a_reverse_proxy(settings: Setti
         ("/runs/alpha/layers/9", 404, "0 to 1"),
         ("/runs/alpha/keys/L0.K99", 404, "L0.K5"),
         ("/runs/alpha/keys/nonsense", 422, "L5.K312"),
-        ("/runs/alpha/keys/L0.K0?mask=L0.K0:much", 422, "L0.K0:0.5"),
+        ("/runs/alpha/keys/L0.K0?mask=L0.K0:much", 422, "write a number such as 0.5"),
         ("/runs/alpha/keys/L0.K0?language=cobol", 422, "python, java, go"),
         ("/runs/alpha/layers/0?sort=colour", 422, "maximum"),
         ("/runs/alpha/layers/0?offset=-1", 422, "offset"),
