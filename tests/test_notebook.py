@@ -47,17 +47,20 @@ def test_the_code_of_the_notebook_page_runs(folder: Path, monkeypatch: pytest.Mo
         exec(block, names)
 
 
-def test_notebooks_need_neither_server_nor_torch():
+def test_notebooks_need_neither_server_nor_torch(folder: Path):
     code = """
 import sys
 before = set(sys.modules)
 import keyscope
+keyscope.open_run(sys.argv[1]).key("L1.K3")._repr_html_()
 loaded = {name.split(".")[0] for name in set(sys.modules) - before}
 from importlib.metadata import packages_distributions
 owners = packages_distributions()
 print(sorted({owner for name in loaded for owner in owners.get(name, [])}))
 """
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(
+        [sys.executable, "-c", code, folder / "runs" / "demo.duckdb"], capture_output=True, text=True, check=True
+    ).stdout
     allowed = {
         "annotated-types",
         "duckdb",

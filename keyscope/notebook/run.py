@@ -43,17 +43,7 @@ class NoAnalysis(KeyscopeError, LookupError, status=404):
 
 
 def open_run(place: str | Path) -> "Run":
-    """Open a run for reading.
-
-    `place` is a run file (`runs/X.duckdb`), its web address (`https://…/X.duckdb`) or its place in a dataset on the
-    Hugging Face hub (`hf://datasets/ORG/NAME/X.duckdb`). Remote files are downloaded once, into `KEYSCOPE_CACHE`.
-    Analyses beside the file come along.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        DownloadFailed: the remote file cannot be fetched.
-        RunFileError: the file is not a run file this version can read.
-    """
+    """Open a run for reading; `keyscope.open_run` describes it."""
     path = download(str(place)) if is_remote(str(place)) else Path(place)
     if not path.is_file():
         raise FileNotFoundError(f"there is no run file {path}")

@@ -130,7 +130,7 @@ def test_an_identity_is_joined_by_way_of_the_provider_and_signs_in_from_then_on(
 def test_a_token_is_made_and_revoked(visit: Callable[..., Visitor]) -> None:
     page = visit("/account").page
     sign_in(page)
-    page.get_by_label("What it is for").fill("nightly export")
+    page.get_by_label("Purpose").fill("nightly export")
     page.get_by_role("button", name="create token").click()
     expect(page.locator("code.secret")).to_contain_text("ks_")
     page.get_by_role("button", name="revoke nightly export").click()
@@ -148,7 +148,7 @@ def test_axe_finds_no_barrier_and_a_telephone_needs_no_sideways_scrolling(
         sign_in(page)
         page.wait_for_url(f"**{address}")
     if address == "/account":
-        page.get_by_label("What it is for").fill("nightly export of all labels into the archive")
+        page.get_by_label("Purpose").fill("nightly export of all labels into the archive")
         page.get_by_role("button", name="create token").click()
     assert visitor.barriers() == []
     assert page.evaluate("document.documentElement.scrollWidth") <= TELEPHONE

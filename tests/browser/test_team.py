@@ -93,7 +93,7 @@ def test_what_others_say_appears_on_an_open_page_and_leaves_half_typed_forms_alo
     expect(page.locator("#comments-said")).to_contain_text("I am here")
     expect(page.locator("#labels-said")).to_contain_text("another thought")
     expect(page.locator("#label-chips")).to_contain_text("Ben: unclear")
-    expect(page.locator("#changes-said")).to_contain_text("has changed")
+    expect(page.locator("#changes-said")).to_contain_text("have changed")
     expect(mine).to_have_value("half a thou")
     expect(changing).to_have_value("other words")
     expect(changing).to_be_focused()

@@ -64,7 +64,7 @@ def through(browser: TestClient, onward: str = "/runs/alpha") -> Response:
 
 def test_who_the_provider_vouches_for_is_signed_in_and_led_back(office: Office, provider: FakeProvider):
     browser = office.stranger()
-    assert "sign in with the provider" in browser.get("/sign-in").text
+    assert "sign in with your team’s provider" in browser.get("/sign-in").text
     answer = through(browser)
     assert (answer.status_code, answer.headers["location"]) == (303, "/runs/alpha")
     page = browser.get("/account").text
@@ -248,7 +248,7 @@ def test_a_provider_that_does_not_answer_is_told(office: Office, provider: FakeP
     office.app.state.provider.issuer = "http://127.0.0.1:1"
     answer = office.stranger().get("/sign-in/provider")
     assert answer.status_code == 502
-    assert "does not answer" in answer.text
+    assert "does not respond" in answer.text
 
 
 def test_a_provider_that_calls_itself_otherwise_is_not_asked(office: Office, provider: FakeProvider):

@@ -74,7 +74,7 @@ def test_a_token_may_do_no_more_than_its_person_may_by_now(office: Office):
 def test_nobody_makes_a_token_that_may_do_more_than_they(office: Office):
     answer = office.browser("Vic").post("/account/tokens", data={"name": "more", "role": "admin"})
     assert answer.status_code == 422
-    assert "Vic has the role viewer, so no token of theirs can have admin" in answer.text
+    assert "Vic is a viewer, so their tokens cannot have the role admin" in answer.text
     assert "ks_" not in answer.text.replace("ks_…", "")
 
 
@@ -141,7 +141,9 @@ def test_an_expired_token_is_refused_and_told_so_and_stays_in_the_list(office: O
     answer = office.stranger().get("/api/v1/runs", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 401
     assert answer.json()["error"] == "token_expired"
-    assert answer.json()["detail"].startswith(f"the token 'my script' expired on {over:%Y-%m-%d}: make another one")
+    assert answer.json()["detail"].startswith(
+        f"the token 'my script' expired on {over:%Y-%m-%d}: make a new one on your account page"
+    )
     assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
     assert browser.get("/runs/alpha", headers={"Authorization": f"Bearer {token}"}).status_code == 401
     page = browser.get("/account").text

@@ -83,7 +83,7 @@ def test_a_label_based_on_what_is_no_more_is_not_saved(client: TestClient):
         answer = client.put(URL, json={**BODY, "kind": "mixed", "based_on": stale}, headers=ADA)
         assert answer.status_code == 409
         assert answer.json()["error"] == "label_changed"
-        assert f"label {second['id']} now" in answer.json()["detail"]
+        assert f"now there is label {second['id']}" in answer.json()["detail"]
     assert client.delete(f"{URL}?based_on={first['id']}", headers=ADA).status_code == 409
     assert client.post(f"{URL}/undo?based_on={first['id']}", headers=ADA).status_code == 409
     assert [label["kind"] for label in client.get(URL).json()["history"]] == ["semantic", "syntactic"]

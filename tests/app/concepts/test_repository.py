@@ -54,7 +54,7 @@ def test_saying_the_same_again_adds_nothing(database: Database) -> None:
 
 def test_nothing_is_overwritten_silently(database: Database) -> None:
     save(database, concept())
-    with pytest.raises(NameTaken, match="a concept mine already"):
+    with pytest.raises(NameTaken, match="already a concept mine"):
         save(database, concept(regex="b+"))
     save(database, concept(regex="b+"), based_on=1)
     with pytest.raises(ConceptChanged, match=r"version 2 by now.*version 1"):

@@ -69,7 +69,7 @@ def test_keys_are_moved_and_taken_out(database: Database):
     database.write(lambda session: lists.move_key(session, list_id, ADA, KEYS[2], 99, seen=2))
     database.write(lambda session: lists.remove_key(session, list_id, BEN, KEYS[0]))
     assert keys_of(database, list_id) == [KEYS[1], KEYS[2]]
-    with pytest.raises(UnknownList, match="no key"):
+    with pytest.raises(UnknownList, match="does not have key"):
         database.write(lambda session: lists.move_key(session, list_id, ADA, KEYS[0], 0, seen=3))
 
 
@@ -81,13 +81,13 @@ def test_a_key_moves_by_places_from_where_it_is_now_and_stops_at_the_ends(databa
         assert keys_of(database, list_id) == order
     with pytest.raises(ListChanged):
         database.write(lambda session: lists.shift_key(session, list_id, ADA, KEYS[1], 1, seen=1))
-    with pytest.raises(UnknownList, match="no key"):
+    with pytest.raises(UnknownList, match="does not have key"):
         database.write(lambda session: lists.shift_key(session, list_id, ADA, KEYS[0], 1, seen=5))
 
 
 def test_only_its_owner_and_admins_rename_a_list(database: Database):
     list_id = make(database)
-    with pytest.raises(Forbidden, match="Ada's"):
+    with pytest.raises(Forbidden, match="belongs to Ada"):
         database.write(lambda session: lists.rename_list(session, list_id, BEN, "mine", True, seen=1))
     with pytest.raises(Forbidden):
         database.write(lambda session: lists.put_away(session, list_id, BEN))

@@ -181,7 +181,7 @@ def test_a_list_is_gone_through_in_its_order_by_everybody(
 def test_a_list_has_to_be_given_and_to_be_about_the_model(database: Database, alpha: Run):
     owner = Person("Ada", Role.LABELER)
     made = database.write(lambda session: lists.make_list(session, owner, "b" * 64, "elsewhere", [KeyId(0, 0)]))
-    with pytest.raises(InvalidParameter, match="no list is given"):
+    with pytest.raises(InvalidParameter, match="needs a list"):
         next_key(database, alpha, Wanted(Strategy.LIST), "Ada")
     with pytest.raises(InvalidParameter, match="another model"):
         next_key(database, alpha, Wanted(Strategy.LIST, list_id=made.id), "Ada")
@@ -191,7 +191,7 @@ def test_remembered_orders_let_go_of_a_run_and_are_few(runs_dir: Path, monkeypat
     counted = Counter[int]()
     sampled = orders.sampled
 
-    def counting(cursor: duckdb.DuckDBPyConnection, seed: int) -> orders.Order:
+    def counting(cursor: duckdb.DuckDBPyConnection, seed: int) -> orders.KeyOrder:
         counted[seed] += 1
         return sampled(cursor, seed)
 

@@ -206,7 +206,7 @@ def test_what_is_no_worker_is_not_taken_for_one(live_client: TestClient, worker:
     worker.info = {"hello": "world"}
     status = live_client.get(STATUS).json()
     assert status["state"] == "down"
-    assert "no live worker" in status["detail"]
+    assert "is not a live worker" in status["detail"]
 
 
 def test_each_run_finds_the_worker_with_its_weights(settings: Settings, live: Settings, weights: dict[str, str]):

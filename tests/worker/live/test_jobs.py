@@ -158,7 +158,7 @@ async def test_a_job_computes_what_the_command_computes(computed: tuple[Path, Pa
         assert done["result"] == f"{run_path.stem}.analysis/summing.duckdb"
         assert done["started"] >= done["submitted"]
         assert done["finished"] >= done["started"]
-        assert any("it cost" in note for note in done["notes"])
+        assert any("cost: " in note for note in done["notes"])
         assert [each["id"] for each in (await worker.client.get("/jobs")).json()["jobs"]] == [job["id"]]
         assert (await worker.client.get("/jobs", params={"run": "other"})).json()["jobs"] == []
     with open_run(run_path) as connection:

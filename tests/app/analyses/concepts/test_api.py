@@ -74,7 +74,7 @@ def test_a_concept_is_defined_by_one_pattern_or_by_several(concepts: TestClient)
         ({"name": "x", "language": "python", "regex": r"(a)\1"}, 422, "invalid_concept", "backreferences"),
         ({"name": "x", "language": "python", "regex": "(?=a)"}, 422, "invalid_concept", "lookahead"),
         ({"name": "X!", "language": "python", "regex": "a"}, 422, "invalid_concept", "'X!' is not a name"),
-        ({"name": "x"}, 422, "invalid_concept", "a concept has a pattern"),
+        ({"name": "x"}, 422, "invalid_concept", "give patterns for 1 to 16"),
         ({"name": "x", "regex": "a"}, 422, "invalid_request", "a pattern and its language"),
         ({"name": "x", "language": "python"}, 422, "invalid_request", "a pattern and its language"),
         ({"name": "x", "language": "python", "regex": "a", "query": "(b)"}, 422, "invalid_concept", "regex and query"),

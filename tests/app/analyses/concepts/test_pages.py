@@ -75,7 +75,7 @@ def test_a_concept_is_saved_by_the_form_and_then_changed(concepts: TestClient) -
     assert [each.version for each in page.context["versions"]] == [2, 1]
     stale = concepts.post(LIST, data=changed | {"pattern": ["x", ""]})
     assert stale.status_code == 409
-    assert "version 2 by now" in stale.text
+    assert "is now at version 2" in stale.text
     assert 'value="mine"' in stale.text
 
 

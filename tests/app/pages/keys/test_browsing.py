@@ -99,7 +99,7 @@ def test_a_column_sorts_downwards_first_and_then_upwards(
     reader: TestClient, order: str, arrow: str, other: str | None
 ) -> None:
     page = reader.get(f"/runs/alpha/layers/0?sort=mean&order={order}&columns=activity").text
-    found = re.findall(r'<th scope="col"[^>]*><a href="([^"]+)"[^>]*>([^<]+)', page)
+    found = re.findall(r'<th scope="col"[^>]*><a\s+href="([^"]+)"[^>]*>([^<]+)', page)
     orders = {name: dict(parse_qsl(urlsplit(html.unescape(href)).query)).get("order") for href, name in found}
     # Downwards is what an address without an order means.
     assert orders[f"mean {arrow}"] == other
