@@ -1,7 +1,7 @@
 """Comments on keys, decisions on them, and recent activity."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,10 +24,8 @@ COMMENTS = "/runs/{run}/keys/{key}/comments"
 router = APIRouter(tags=["comments"])
 
 
-class CommentBody(BaseModel):
+class CommentBody(shapes.Shape):
     """The text of a comment."""
-
-    model_config = ConfigDict(extra="forbid")
 
     text: str = Field(max_length=comments.LONGEST, description="Markdown: emphasis, code, lists, links; @name mentions")
 
@@ -63,18 +61,16 @@ class CommentShape(BaseModel):
         )
 
 
-class CommentsAnswer(BaseModel):
+class CommentsAnswer(shapes.Answer):
     """The comments on a key, the oldest first."""
 
-    ok: Literal[True] = True
     key: str
     comments: list[CommentShape]
 
 
-class CommentAnswer(BaseModel):
+class CommentAnswer(shapes.Answer):
     """A comment as it is now."""
 
-    ok: Literal[True] = True
     comment: CommentShape
 
 
@@ -90,17 +86,14 @@ class VersionShape(BaseModel):
         return cls(version=text.number, text=text.text, created_at=text.created_at)
 
 
-class VersionsAnswer(BaseModel):
+class VersionsAnswer(shapes.Answer):
     """Every version of a comment, the oldest first."""
 
-    ok: Literal[True] = True
     versions: list[VersionShape]
 
 
-class AdjudicationBody(BaseModel):
+class AdjudicationBody(shapes.Shape):
     """A decision on a key."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Kind | None = Field(description="null reopens the key")
     description: Description = ""
@@ -119,10 +112,9 @@ class AdjudicationShape(BaseModel):
     created_at: datetime
 
 
-class AdjudicationsAnswer(BaseModel):
+class AdjudicationsAnswer(shapes.Answer):
     """Every decision on a key, the latest first; the first one is in force."""
 
-    ok: Literal[True] = True
     key: str
     adjudications: list[AdjudicationShape]
 
@@ -153,10 +145,9 @@ class EventShape(BaseModel):
         )
 
 
-class ActivityAnswer(BaseModel):
+class ActivityAnswer(shapes.Answer):
     """Recent events, the latest first."""
 
-    ok: Literal[True] = True
     events: list[EventShape]
     next: str | None = Field(description="The value of `before` for the next page; null at the end")
 

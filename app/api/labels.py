@@ -1,9 +1,9 @@
 """Labels of keys: read, give, take back and undo."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from keyscope.app.accounts.identity import Labeler
 from keyscope.app.labels import repository
@@ -17,10 +17,8 @@ WRITING = shapes.OF_A_RUN | shapes.failures(403, 503)
 router = APIRouter(tags=["labels"])
 
 
-class LabelBody(BaseModel):
+class LabelBody(shapes.Shape):
     """A label to give."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Kind
     description: Description = ""
@@ -34,26 +32,23 @@ class LabelBody(BaseModel):
     )
 
 
-class LabelsAnswer(BaseModel):
+class LabelsAnswer(shapes.Answer):
     """The labels of a key."""
 
-    ok: Literal[True] = True
     key: str
     labels: list[shapes.LabelShape] = Field(description="Everyone's current label")
     history: list[shapes.LabelShape] = Field(description="Every label the key ever had, the latest first")
 
 
-class LabelAnswer(BaseModel):
+class LabelAnswer(shapes.Answer):
     """The label just given."""
 
-    ok: Literal[True] = True
     label: shapes.LabelShape
 
 
-class UndoAnswer(BaseModel):
+class UndoAnswer(shapes.Answer):
     """A person's label after an undo."""
 
-    ok: Literal[True] = True
     label: shapes.LabelShape | None = Field(description="null if there was none before")
 
 
@@ -64,17 +59,14 @@ class TagShape(BaseModel):
     count: int
 
 
-class TagsAnswer(BaseModel):
+class TagsAnswer(shapes.Answer):
     """Tags in use, the most frequent first."""
 
-    ok: Literal[True] = True
     tags: list[TagShape]
 
 
-class Done(BaseModel):
+class Done(shapes.Answer):
     """Success without content."""
-
-    ok: Literal[True] = True
 
 
 def _target(run: OpenRun, key: Key) -> Target:

@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from keyscope.app.accounts.identity import needs
@@ -15,7 +14,7 @@ from keyscope.app.live.client import State, for_worker
 from keyscope.app.live.relay import relay_events
 from keyscope.app.roles import Role
 from keyscope.app.web.dependencies import LabelsDatabase, LiveWorkers, Runs
-from keyscope.app.web.shapes import OF_A_RUN, Responses, failures
+from keyscope.app.web.shapes import OF_A_RUN, Answer, Responses, failures
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.wire import (
     ActivationsAnswer,
@@ -46,10 +45,9 @@ READING: Responses = {
 router = APIRouter(prefix="/live", tags=["live"], dependencies=[needs(Role.LABELER)])  # generation costs compute
 
 
-class StatusAnswer(BaseModel):
+class StatusAnswer(Answer):
     """Whether a run's model can generate at the moment."""
 
-    ok: Literal[True] = True
     state: State
     detail: str
     worker: WorkerInfo | None

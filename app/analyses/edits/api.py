@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from keyscope.app.analyses.edits import judging
-from keyscope.app.analyses.shapes import Shape
 from keyscope.app.queries import edits as queries
 from keyscope.app.web import shapes as models
 from keyscope.app.web.dependencies import Cursor, OpenRun
@@ -18,7 +17,7 @@ from keyscope.contract.keys import Mask
 router = APIRouter(tags=["edits"])
 
 
-class ChangeShape(Shape):
+class ChangeShape(models.Shape):
     """A measure and what masking did to it; null if nothing was predicted."""
 
     level: float | None
@@ -27,7 +26,7 @@ class ChangeShape(Shape):
     high: float | None
 
 
-class EffectShape(Shape):
+class EffectShape(models.Shape):
     """One group of places under one condition."""
 
     condition: int
@@ -47,7 +46,7 @@ class EffectShape(Shape):
         return cls(**fields, measures={name: _change(found, name) for name in found.levels})
 
 
-class ControlShape(Shape):
+class ControlShape(models.Shape):
     """An edit beside masks of other keys."""
 
     group: str
@@ -72,7 +71,7 @@ class ControlShape(Shape):
         return cls(**asdict(found) | ends)
 
 
-class ContrastShape(Shape):
+class ContrastShape(models.Shape):
     """The change at the concept's places minus the change elsewhere."""
 
     condition: int
@@ -96,7 +95,7 @@ class ContrastShape(Shape):
         )
 
 
-class JudgementShape(Shape):
+class JudgementShape(models.Shape):
     """An edit judged by one measure."""
 
     beats_controls: bool = Field(description="Worse than with either kind of other keys masked")
@@ -104,7 +103,7 @@ class JudgementShape(Shape):
     selective: bool = Field(description="Both")
 
 
-class EditShape(Shape):
+class EditShape(models.Shape):
     """One edit."""
 
     edit: str

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import APIRouter
 from pydantic import Field
 
-from keyscope.app.analyses.shapes import EstimateShape, Shape
+from keyscope.app.analyses.shapes import EstimateShape
 from keyscope.app.analyses.sheets import check_computed
 from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.firing import DetectedToken, Which, group_numbers, key_firing, layer_numbers
@@ -21,7 +21,7 @@ Place = TypeVar("Place", int, str)
 """A layer, or the name of a group of layers."""
 
 
-class FiringNumbers(Shape):
+class FiringNumbers(models.Shape):
     """The numbers of one layer, or of several together; `low` and `high` are null for those in `census` and for the
     controls `drawn` and `gaussian` as well."""
 
@@ -42,10 +42,9 @@ class FiringGroup(FiringNumbers):
     layers: str = Field(description="Name of the group, explained in `help`")
 
 
-class FiringAnswer(Shape):
+class FiringAnswer(models.Shape, models.Answer):
     """When keys fire, by layer."""
 
-    ok: Literal[True] = True
     layers: list[FiringLayer]
     groups: list[FiringGroup] = Field(
         description="Over several layers: the mean over their keys; for `best_f1`, the highest"
@@ -57,7 +56,7 @@ class FiringAnswer(Shape):
     )
 
 
-class KeyLanguage(Shape):
+class KeyLanguage(models.Shape):
     """A key in one language."""
 
     language: str
@@ -74,10 +73,9 @@ class DetectedShape(models.TokenShape):
     share: float = Field(description="Share of all the key's firing")
 
 
-class KeyFiringAnswer(Shape):
+class KeyFiringAnswer(models.Shape, models.Answer):
     """When one key fires."""
 
-    ok: Literal[True] = True
     key: str
     stats: dict[str, models.Value]
     languages: list[KeyLanguage]
