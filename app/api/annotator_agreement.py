@@ -135,7 +135,9 @@ def show_disagreements(
             DisagreementShape(
                 key=str(each.key),
                 labels=dict(each.labels),
-                adjudication=AdjudicationShape.model_validate(each.decision) if each.decision else None,
+                adjudication=AdjudicationShape.model_validate(each.decision, from_attributes=True)
+                if each.decision
+                else None,
             )
             for each in wanted[offset : offset + limit]
         ],

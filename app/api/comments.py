@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from keyscope.app.accounts.identity import Admin, Labeler, Visitor
 from keyscope.app.api.labels import WRITING, Done, LabelledKey
 from keyscope.app.labels import activity, adjudication, comments, markdown
-from keyscope.app.labels.activity import Event, What
+from keyscope.app.labels.activity import What
 from keyscope.app.labels.comments import Written
 from keyscope.app.labels.fields import Description
 from keyscope.app.labels.models import Kind
@@ -103,8 +103,6 @@ class AdjudicationBody(shapes.Shape):
 class AdjudicationShape(BaseModel):
     """A decision on a key, beside its labels."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     number: int
     person: str
     kind: Kind | None
@@ -126,23 +124,10 @@ class EventShape(BaseModel):
     at: datetime
     person: str
     weights_sha256: str
-    key: str | None = Field(description="null for a list")
+    key: shapes.Key | None = Field(description="null for a list")
     kind: str | None
     text: str
     id: int = Field(description="Id of the label, decision, comment or list")
-
-    @classmethod
-    def of(cls, event: Event) -> "EventShape":
-        return cls(
-            what=event.what,
-            at=event.at,
-            person=event.person,
-            weights_sha256=event.weights_sha256,
-            key=None if event.key is None else str(event.key),
-            kind=event.kind,
-            text=event.text,
-            id=event.id,
-        )
 
 
 class ActivityAnswer(shapes.Answer):
@@ -224,12 +209,14 @@ def show_activity(
     chosen = activity.Filter(viewer, person, mentioning, weights_sha256, before)
     events = database.read(lambda session: activity.recent(session, chosen, limit))
     return ActivityAnswer(
-        events=[EventShape.of(each) for each in events], next=events[-1].cursor if len(events) == limit else None
+        events=[EventShape.model_validate(each, from_attributes=True) for each in events],
+        next=events[-1].cursor if len(events) == limit else None,
     )
 
 
 def _decisions(target: LabelledKey, database: LabelsDatabase) -> AdjudicationsAnswer:
     found = database.read(lambda session: adjudication.decisions(session, target))
     return AdjudicationsAnswer(
-        key=str(target.key), adjudications=[AdjudicationShape.model_validate(each) for each in found]
+        key=str(target.key),
+        adjudications=[AdjudicationShape.model_validate(each, from_attributes=True) for each in found],
     )

@@ -10,7 +10,7 @@ from keyscope.app.labels import repository
 from keyscope.app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
 from keyscope.app.labels.models import Evidence, Kind
 from keyscope.app.labels.repository import Judgement, Target
-from keyscope.app.web import shapes, shaping
+from keyscope.app.web import shapes
 from keyscope.app.web.dependencies import Key, LabelsDatabase, OpenRun
 
 WRITING = shapes.OF_A_RUN | shapes.failures(403, 503)
@@ -85,7 +85,8 @@ BasedOn = Annotated[
 @router.get("/runs/{run}/keys/{key}/labels", responses=shapes.OF_A_RUN | shapes.failures(503))
 def show_labels(target: LabelledKey, database: LabelsDatabase) -> LabelsAnswer:
     """Everyone's labels of a key of this run's weights."""
-    labels = [shaping.label(each) for each in database.read(lambda session: repository.history(session, target))]
+    found = database.read(lambda session: repository.history(session, target))
+    labels = [shapes.LabelShape.model_validate(each) for each in found]
     current = sorted((label for label in labels if label.current), key=lambda label: label.person)
     return LabelsAnswer(key=str(target.key), labels=current, history=labels)
 
@@ -101,7 +102,7 @@ def put_label(target: LabelledKey, body: LabelBody, person: Labeler, database: L
         evidence=body.evidence,
     )
     label = database.write(lambda session: repository.put_label(session, target, person.name, judgement, body.based_on))
-    return LabelAnswer(label=shaping.label(label))
+    return LabelAnswer(label=shapes.LabelShape.model_validate(label))
 
 
 @router.delete("/runs/{run}/keys/{key}/labels", responses=WRITING)
@@ -115,7 +116,7 @@ def retract_label(target: LabelledKey, person: Labeler, database: LabelsDatabase
 def undo_label(target: LabelledKey, person: Labeler, database: LabelsDatabase, based_on: BasedOn = None) -> UndoAnswer:
     """Undo your last change; your previous label is given again, and the history keeps everything."""
     label = database.write(lambda session: repository.undo(session, target, person.name, based_on))
-    return UndoAnswer(label=None if label is None else shaping.label(label))
+    return UndoAnswer(label=None if label is None else shapes.LabelShape.model_validate(label))
 
 
 @router.get("/runs/{run}/tags", responses=shapes.OF_A_RUN | shapes.failures(503))

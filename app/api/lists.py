@@ -95,7 +95,7 @@ class ListShape(BaseModel):
 class EntryShape(BaseModel):
     """A key of a list."""
 
-    key: str
+    key: shapes.Key
     note: str
     version: int
     person: str = Field(description="Who put it in")
@@ -153,12 +153,7 @@ def show_list(list_id: ListId, visitor: Visitor, database: LabelsDatabase) -> Li
         return Summary(lists.get_list(session, list_id, _name(visitor)), len(entries)), entries
 
     summary, entries = database.read(load)
-    keys = [
-        EntryShape(
-            key=str(each.key), note=each.note, version=each.version, person=each.person, created_at=each.created_at
-        )
-        for each in entries
-    ]
+    keys = [EntryShape.model_validate(each, from_attributes=True) for each in entries]
     return ListAnswer(list=ListShape.of(summary), keys=keys)
 
 

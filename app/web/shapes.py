@@ -1,15 +1,18 @@
 """The JSON shapes of answers about runs, layers and keys."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from keyscope.app.labels.models import Evidence, Kind
+from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.wire import ErrorAnswer
 
 Value = float | int | str | bool | None
+Key = Annotated[str, BeforeValidator(lambda key: str(key) if isinstance(key, KeyId) else key)]
+"""The name of a key; made from a `KeyId` too."""
 Responses = dict[int | str, dict[str, Any]]
 _FAILURES = {
     400: "The body is not JSON in UTF-8, or the prompt or the number of new tokens is over the worker's limit",
@@ -247,10 +250,10 @@ class HistogramShape(Shape):
 class NeighboursShape(Shape):
     """The keys next to a key in its layer, and those with its index in the layers below and above."""
 
-    previous: str | None
-    next: str | None
-    below: str | None
-    above: str | None
+    previous: Key | None
+    next: Key | None
+    below: Key | None
+    above: Key | None
 
 
 class LabelShape(Shape):
@@ -258,7 +261,7 @@ class LabelShape(Shape):
 
     id: int
     person: str
-    key: str
+    key: Key
     kind: Kind
     description: str
     confidence: float | None
