@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from keyscope.app.queries.estimate import Estimate
 from keyscope.app.web.shapes import Shape
 
 
@@ -14,3 +15,8 @@ class EstimateShape(Shape):
     )
     high: float | None
     n: int = Field(description="Tokens, keys or whatever else it rests on")
+
+
+def numbers(found: Estimate | None, *names: str) -> dict[str, float | None]:
+    """The value and both ends of an estimate under three names; null if there is none."""
+    return dict(zip(names, (found.value, found.low, found.high) if found else (None, None, None), strict=True))

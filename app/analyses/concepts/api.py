@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from keyscope.app.accounts.identity import Labeler
 from keyscope.app.analyses.edits.api import EditShape, edits_of
+from keyscope.app.analyses.shapes import numbers
 from keyscope.app.concepts import repository
 from keyscope.app.concepts.lookup import all_concepts, find_concept
 from keyscope.app.concepts.repository import KnownConcept
@@ -80,7 +81,6 @@ class ConceptShape(models.Shape):
 
     @classmethod
     def of(cls, known: KnownConcept, computed: bool) -> "ConceptShape":
-        """The shape of a concept."""
         concept = known.concept
         return cls(
             name=concept.name,
@@ -237,15 +237,9 @@ def _key(found: ConceptKey) -> ConceptKeyShape:
 
 
 def _layer(layer: ConceptLayer, control: ConceptLayer) -> ConceptLayerShape:
-    names = LayerCounts.model_fields
-    counts, copied = _flat(layer), _flat(control)
-    return ConceptLayerShape(
-        layer=layer.layer,
-        keys=layer.keys,
-        triggers=layer.triggers,
-        control=LayerCounts(**{name: copied[name] for name in names}),
-        **{name: counts[name] for name in names},
-    )
+    copied = _flat(control)
+    counts = LayerCounts(**{name: copied[name] for name in LayerCounts.model_fields})
+    return ConceptLayerShape(**_flat(layer), control=counts)
 
 
 def _flat(found: ConceptLanguage | ConceptLayer) -> dict[str, Any]:
@@ -253,6 +247,5 @@ def _flat(found: ConceptLanguage | ConceptLayer) -> dict[str, Any]:
     fields = asdict(found)
     for name in ("base_rate", "expected", "hit_share", "chance_share"):
         if name in fields:
-            estimate = fields[name] or {"value": None, "low": None, "high": None}
-            fields |= {name: estimate["value"], f"{name}_low": estimate["low"], f"{name}_high": estimate["high"]}
+            fields |= numbers(getattr(found, name), name, f"{name}_low", f"{name}_high")
     return fields

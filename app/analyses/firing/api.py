@@ -1,7 +1,6 @@
 """The JSON API of when keys fire: by layer, and for one key."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, TypeVar
 
 from fastapi import APIRouter
@@ -10,9 +9,9 @@ from pydantic import Field
 from keyscope.app.analyses.shapes import EstimateShape
 from keyscope.app.analyses.sheets import check_computed
 from keyscope.app.queries.estimate import Estimate
-from keyscope.app.queries.firing import DetectedToken, Which, group_numbers, key_firing, layer_numbers
+from keyscope.app.queries.firing import Which, group_numbers, key_firing, layer_numbers
 from keyscope.app.web import shapes as models
-from keyscope.app.web import shaping as shapes
+from keyscope.app.web import shaping
 from keyscope.app.web.dependencies import Cursor, Key, OpenRun
 from keyscope.contract.analyses.firing import CENSUS, CONTROLS, COUNTED, GROUPS, LEVELS, MEASURES
 
@@ -107,9 +106,12 @@ def show_key_firing(run: OpenRun, cursor: Cursor, key: Key) -> KeyFiringAnswer:
     return KeyFiringAnswer(
         key=str(key),
         stats=found.columns,
-        languages=[KeyLanguage(**asdict(each)) for each in found.languages],
+        languages=[KeyLanguage.model_validate(each) for each in found.languages],
         positions=found.positions,
-        detects=[_detected(each) for each in found.tokens],
+        detects=[
+            DetectedShape(**shaping.token(each.token), occurrences=each.occurrences, fired=each.fired, share=each.share)
+            for each in found.tokens
+        ],
     )
 
 
@@ -128,8 +130,3 @@ def _numbers(place: Place, found: Mapping[Which, Mapping[Place, Estimate]]) -> d
         elif not part:
             measures[measure] = number
     return {"measures": measures, "controls": controls, "by_language": languages}
-
-
-def _detected(found: DetectedToken) -> DetectedShape:
-    values: dict[str, Any] = shapes.token(found.token)
-    return DetectedShape(**values, occurrences=found.occurrences, fired=found.fired, share=found.share)

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import Field
 
-from keyscope.app.analyses.shapes import EstimateShape
+from keyscope.app.analyses.shapes import EstimateShape, numbers
 from keyscope.app.analyses.sheets import check_computed
 from keyscope.app.queries.estimate import Controlled
 from keyscope.app.queries.syntax import key_syntax, layer_measures, layer_values, trends
@@ -118,11 +118,6 @@ def show_key_syntax(run: OpenRun, cursor: Cursor, key: Key) -> KeySyntaxAnswer:
 
 def _fields(found: Controlled) -> dict[str, Any]:
     """The fields of a shape, the control's beside the estimate's own."""
-    fields = asdict(found)
-    control = fields.pop("control") or {"value": None, "low": None, "high": None}
+    fields = asdict(found) | numbers(found.control, "control", "control_low", "control_high")
     del fields["files"]
-    return fields | {
-        "control": control["value"],
-        "control_low": control["low"],
-        "control_high": control["high"],
-    }
+    return fields
