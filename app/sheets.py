@@ -20,7 +20,7 @@ from keyscope.contract.tables import Column
 KeyTable = Literal["statistics", "languages", "histograms", "triggers", "samples", "fires_on", "value_tokens"]
 _KEY = {"key": "VARCHAR", "layer": "INTEGER", "index": "INTEGER"}
 _TOKEN = {"token": "VARCHAR", "token_hex": "VARCHAR", "token_id": "INTEGER"}
-_EXAMPLE = {
+_PLACE = {
     "language": "VARCHAR",
     "rank": "INTEGER",
     "coefficient": "FLOAT",
@@ -31,11 +31,8 @@ _EXAMPLE = {
     "column": "INTEGER",
     "start": "INTEGER",
     "trigger_index": "INTEGER",
-    **_TOKEN,
-    "text": "VARCHAR",
-    "token_ids": "INTEGER[]",
-    "coefficients": "FLOAT[]",
 }
+_EXAMPLE = {**_PLACE, **_TOKEN, "text": "VARCHAR", "token_ids": "INTEGER[]", "coefficients": "FLOAT[]"}
 
 
 def layers_sheet(run: Run, cursor: duckdb.DuckDBPyConnection) -> Sheet:
@@ -169,16 +166,7 @@ def _key_row(row: queries.KeyRow) -> list[Any]:
 
 def _example(example: queries.Example) -> list[Any]:
     return [
-        example.language,
-        example.rank,
-        example.coefficient,
-        example.source,
-        example.path,
-        example.file_sha256,
-        example.line,
-        example.column,
-        example.start,
-        example.trigger_index,
+        *(getattr(example, name) for name in _PLACE),
         *_token(example.tokens[example.trigger_index].token),
         "".join(drawn.text for drawn in example.tokens),
         [drawn.token.token_id for drawn in example.tokens],

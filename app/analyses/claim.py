@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from statistics import NormalDist
 
 import duckdb
@@ -42,6 +43,10 @@ class Measured:
         return f"{self.text}: {'; '.join(self.parts)}" if self.parts else self.text
 
 
+Measure = Callable[[Cursor, Manifest], Measured | None]
+"""Reads the figures of a claim from a run; None if they are missing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A statement from the literature that can be tried on a run."""
@@ -56,8 +61,7 @@ class Claim:
     """Analysis that has the figures; None if the run file itself has them."""
     page: str
     """Route of the page that draws them."""
-    measure: Callable[[Cursor, Manifest], Measured | None]
-    """Reads the figures; None if they are missing."""
+    measure: Measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,15 @@ class Finding:
 
     claim: Claim
     measured: Measured
+
+
+def claims_about(kind: str | None, page: str) -> Callable[[int, str, str, str], Callable[[Measure], Claim]]:
+    """A decorator with a claim's number, title, words and rule, for the function that measures it."""
+
+    def claim(number: int, title: str, says: str, rule: str) -> Callable[[Measure], Claim]:
+        return partial(Claim, number, title, says, rule, kind, page)
+
+    return claim
 
 
 def tried(claims: Sequence[Claim], cursor: Cursor, manifest: Manifest) -> list[Finding]:

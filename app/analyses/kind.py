@@ -12,6 +12,16 @@ from keyscope.contract.keys import KeyId
 
 
 @dataclass(frozen=True, slots=True)
+class Fact:
+    """A number of an analysis on a key's page, written out and explained."""
+
+    title: str
+    help: str
+    value: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class KeyPart:
     """A section of a key's page."""
 

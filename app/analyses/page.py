@@ -14,8 +14,7 @@ from keyscope.app.database.engine import Database
 from keyscope.app.runs import Run
 from keyscope.app.web.dependencies import Cursor, LabelsDatabase, OpenRun
 from keyscope.app.web.drawing import as_json
-from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.render import Frame, Help, Page, RunLinks, respond
 from keyscope.app.web.sections import Block, find_figure
 
 Sections = Callable[[Run, duckdb.DuckDBPyConnection, Database], Iterator[Block]]
@@ -35,10 +34,7 @@ def analysis_router(kind: str, title: str, template: str, claims: Sequence[Claim
     router = APIRouter()
 
     @router.get(f"/runs/{{run}}/{kind}", name=f"{kind}_page")
-    def page(
-        request: Request, run: OpenRun, cursor: Cursor, database: LabelsDatabase, mask: MaskText = ""
-    ) -> HTMLResponse:
-        links = Links(request, basket_of(request, run.run_id, mask))
+    def page(request: Request, run: OpenRun, cursor: Cursor, database: LabelsDatabase, links: RunLinks) -> HTMLResponse:
         state = analysis_state(run, kind)
         there = state.manifest is not None
         shown = AnalysisPage(

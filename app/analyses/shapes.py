@@ -1,16 +1,9 @@
 """What the JSON answers about analyses have in common: the shape of an estimate."""
 
-from collections.abc import Mapping
-
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from keyscope.app.queries.estimate import Estimate
-
-
-class Shape(BaseModel):
-    """A part of an answer."""
-
-    model_config = ConfigDict(extra="forbid", from_attributes=True)
+from keyscope.app.web.shapes import Shape
 
 
 class EstimateShape(Shape):
@@ -24,6 +17,6 @@ class EstimateShape(Shape):
     n: int = Field(description="Tokens, keys or whatever else it rests on")
 
 
-def estimates(found: Mapping[str, Estimate]) -> dict[str, EstimateShape]:
-    """The shapes of estimates by name."""
-    return {name: EstimateShape.model_validate(each) for name, each in found.items()}
+def numbers(found: Estimate | None, *names: str) -> dict[str, float | None]:
+    """The value and both ends of an estimate under three names; null if there is none."""
+    return dict(zip(names, (found.value, found.low, found.high) if found else (None, None, None), strict=True))

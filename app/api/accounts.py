@@ -1,21 +1,18 @@
 """Who a program is to this server, and what it may do."""
 
-from typing import Literal
-
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from keyscope.app.accounts.identity import Visitor
 from keyscope.app.roles import Role
-from keyscope.app.web.shapes import failures
+from keyscope.app.web.shapes import Answer, failures
 
 router = APIRouter(tags=["people"])
 
 
-class MeAnswer(BaseModel):
+class MeAnswer(Answer):
     """The sender of the request."""
 
-    ok: Literal[True] = True
     name: str | None = Field(description="Name that new labels get; null without accounts if none was given")
     role: Role = Field(description="The sender's role; with a token, the token's")
 

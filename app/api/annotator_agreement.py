@@ -1,7 +1,7 @@
 """Annotator agreement on a model's keys: statistics, progress and disagreements."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
@@ -51,10 +51,9 @@ class ProgressShape(BaseModel):
     kinds: dict[Kind, int] = Field(description="Current labels by kind")
 
 
-class AgreementAnswer(BaseModel):
+class AgreementAnswer(shapes.Answer):
     """Agreement and progress of the current labels of a run's weights."""
 
-    ok: Literal[True] = True
     people: list[str]
     n_keys: int = Field(description="Keys with a label")
     n_labels: int
@@ -75,10 +74,9 @@ class DisagreementShape(BaseModel):
     adjudication: AdjudicationShape | None
 
 
-class DisagreementsAnswer(BaseModel):
+class DisagreementsAnswer(shapes.Answer):
     """Keys that people disagree about, by layer and index."""
 
-    ok: Literal[True] = True
     total: int
     disagreements: Sequence[DisagreementShape]
 
@@ -137,7 +135,9 @@ def show_disagreements(
             DisagreementShape(
                 key=str(each.key),
                 labels=dict(each.labels),
-                adjudication=AdjudicationShape.model_validate(each.decision) if each.decision else None,
+                adjudication=AdjudicationShape.model_validate(each.decision, from_attributes=True)
+                if each.decision
+                else None,
             )
             for each in wanted[offset : offset + limit]
         ],

@@ -1,31 +1,26 @@
 """Save baskets of masks that are too long for an address, and load them by id."""
 
-from typing import Literal
-
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from keyscope.app import baskets
 from keyscope.app.web.dependencies import LabelsDatabase
-from keyscope.app.web.shapes import failures
+from keyscope.app.web.shapes import Answer, Shape, failures
 from keyscope.contract.keys import Mask, format_basket, unique_masks
 
 MAX_MASKS = 65_536
 router = APIRouter(prefix="/baskets", tags=["baskets"])
 
 
-class BasketBody(BaseModel):
+class BasketBody(Shape):
     """The masks to save."""
-
-    model_config = ConfigDict(extra="forbid")
 
     masks: list[Mask] = Field(min_length=1, max_length=MAX_MASKS)
 
 
-class BasketAnswer(BaseModel):
+class BasketAnswer(Answer):
     """A saved basket."""
 
-    ok: Literal[True] = True
     id: str
     mask: str = Field(description="The basket as addresses write it")
     masks: list[Mask]

@@ -1,15 +1,15 @@
 """Comments on keys, decisions on them, and recent activity."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from keyscope.app.accounts.identity import Admin, Labeler, Visitor
 from keyscope.app.api.labels import WRITING, Done, LabelledKey
 from keyscope.app.labels import activity, adjudication, comments, markdown
-from keyscope.app.labels.activity import Event, What
+from keyscope.app.labels.activity import What
 from keyscope.app.labels.comments import Written
 from keyscope.app.labels.fields import Description
 from keyscope.app.labels.models import Kind
@@ -24,10 +24,8 @@ COMMENTS = "/runs/{run}/keys/{key}/comments"
 router = APIRouter(tags=["comments"])
 
 
-class CommentBody(BaseModel):
+class CommentBody(shapes.Shape):
     """The text of a comment."""
-
-    model_config = ConfigDict(extra="forbid")
 
     text: str = Field(max_length=comments.LONGEST, description="Markdown: emphasis, code, lists, links; @name mentions")
 
@@ -63,18 +61,16 @@ class CommentShape(BaseModel):
         )
 
 
-class CommentsAnswer(BaseModel):
+class CommentsAnswer(shapes.Answer):
     """The comments on a key, the oldest first."""
 
-    ok: Literal[True] = True
     key: str
     comments: list[CommentShape]
 
 
-class CommentAnswer(BaseModel):
+class CommentAnswer(shapes.Answer):
     """A comment as it is now."""
 
-    ok: Literal[True] = True
     comment: CommentShape
 
 
@@ -90,17 +86,14 @@ class VersionShape(BaseModel):
         return cls(version=text.number, text=text.text, created_at=text.created_at)
 
 
-class VersionsAnswer(BaseModel):
+class VersionsAnswer(shapes.Answer):
     """Every version of a comment, the oldest first."""
 
-    ok: Literal[True] = True
     versions: list[VersionShape]
 
 
-class AdjudicationBody(BaseModel):
+class AdjudicationBody(shapes.Shape):
     """A decision on a key."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Kind | None = Field(description="null reopens the key")
     description: Description = ""
@@ -110,8 +103,6 @@ class AdjudicationBody(BaseModel):
 class AdjudicationShape(BaseModel):
     """A decision on a key, beside its labels."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     number: int
     person: str
     kind: Kind | None
@@ -119,10 +110,9 @@ class AdjudicationShape(BaseModel):
     created_at: datetime
 
 
-class AdjudicationsAnswer(BaseModel):
+class AdjudicationsAnswer(shapes.Answer):
     """Every decision on a key, the latest first; the first one is in force."""
 
-    ok: Literal[True] = True
     key: str
     adjudications: list[AdjudicationShape]
 
@@ -134,29 +124,15 @@ class EventShape(BaseModel):
     at: datetime
     person: str
     weights_sha256: str
-    key: str | None = Field(description="null for a list")
+    key: shapes.Key | None = Field(description="null for a list")
     kind: str | None
     text: str
     id: int = Field(description="Id of the label, decision, comment or list")
 
-    @classmethod
-    def of(cls, event: Event) -> "EventShape":
-        return cls(
-            what=event.what,
-            at=event.at,
-            person=event.person,
-            weights_sha256=event.weights_sha256,
-            key=None if event.key is None else str(event.key),
-            kind=event.kind,
-            text=event.text,
-            id=event.id,
-        )
 
-
-class ActivityAnswer(BaseModel):
+class ActivityAnswer(shapes.Answer):
     """Recent events, the latest first."""
 
-    ok: Literal[True] = True
     events: list[EventShape]
     next: str | None = Field(description="The value of `before` for the next page; null at the end")
 
@@ -233,12 +209,14 @@ def show_activity(
     chosen = activity.Filter(viewer, person, mentioning, weights_sha256, before)
     events = database.read(lambda session: activity.recent(session, chosen, limit))
     return ActivityAnswer(
-        events=[EventShape.of(each) for each in events], next=events[-1].cursor if len(events) == limit else None
+        events=[EventShape.model_validate(each, from_attributes=True) for each in events],
+        next=events[-1].cursor if len(events) == limit else None,
     )
 
 
 def _decisions(target: LabelledKey, database: LabelsDatabase) -> AdjudicationsAnswer:
     found = database.read(lambda session: adjudication.decisions(session, target))
     return AdjudicationsAnswer(
-        key=str(target.key), adjudications=[AdjudicationShape.model_validate(each) for each in found]
+        key=str(target.key),
+        adjudications=[AdjudicationShape.model_validate(each, from_attributes=True) for each in found],
     )

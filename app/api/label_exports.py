@@ -1,7 +1,7 @@
 """Export labels and decisions as a file, and import such a file."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 from fastapi.responses import JSONResponse
@@ -22,10 +22,9 @@ router = APIRouter(tags=["labels"])
 ImportBody = Annotated[bytes, Body(media_type="application/octet-stream", description="The content of the file")]
 
 
-class ImportAnswer(BaseModel):
+class ImportAnswer(shapes.Answer):
     """What an import did, or what a dry run would do."""
 
-    ok: Literal[True] = True
     dry_run: bool
     added: int = Field(description="New rows")
     changed: int = Field(description="Existing labels that now end, or end earlier")

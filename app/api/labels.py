@@ -1,26 +1,24 @@
 """Labels of keys: read, give, take back and undo."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from keyscope.app.accounts.identity import Labeler
 from keyscope.app.labels import repository
 from keyscope.app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
 from keyscope.app.labels.models import Evidence, Kind
 from keyscope.app.labels.repository import Judgement, Target
-from keyscope.app.web import shapes, shaping
+from keyscope.app.web import shapes
 from keyscope.app.web.dependencies import Key, LabelsDatabase, OpenRun
 
 WRITING = shapes.OF_A_RUN | shapes.failures(403, 503)
 router = APIRouter(tags=["labels"])
 
 
-class LabelBody(BaseModel):
+class LabelBody(shapes.Shape):
     """A label to give."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Kind
     description: Description = ""
@@ -34,26 +32,23 @@ class LabelBody(BaseModel):
     )
 
 
-class LabelsAnswer(BaseModel):
+class LabelsAnswer(shapes.Answer):
     """The labels of a key."""
 
-    ok: Literal[True] = True
     key: str
     labels: list[shapes.LabelShape] = Field(description="Everyone's current label")
     history: list[shapes.LabelShape] = Field(description="Every label the key ever had, the latest first")
 
 
-class LabelAnswer(BaseModel):
+class LabelAnswer(shapes.Answer):
     """The label just given."""
 
-    ok: Literal[True] = True
     label: shapes.LabelShape
 
 
-class UndoAnswer(BaseModel):
+class UndoAnswer(shapes.Answer):
     """A person's label after an undo."""
 
-    ok: Literal[True] = True
     label: shapes.LabelShape | None = Field(description="null if there was none before")
 
 
@@ -64,17 +59,14 @@ class TagShape(BaseModel):
     count: int
 
 
-class TagsAnswer(BaseModel):
+class TagsAnswer(shapes.Answer):
     """Tags in use, the most frequent first."""
 
-    ok: Literal[True] = True
     tags: list[TagShape]
 
 
-class Done(BaseModel):
+class Done(shapes.Answer):
     """Success without content."""
-
-    ok: Literal[True] = True
 
 
 def _target(run: OpenRun, key: Key) -> Target:
@@ -93,7 +85,8 @@ BasedOn = Annotated[
 @router.get("/runs/{run}/keys/{key}/labels", responses=shapes.OF_A_RUN | shapes.failures(503))
 def show_labels(target: LabelledKey, database: LabelsDatabase) -> LabelsAnswer:
     """Everyone's labels of a key of this run's weights."""
-    labels = [shaping.label(each) for each in database.read(lambda session: repository.history(session, target))]
+    found = database.read(lambda session: repository.history(session, target))
+    labels = [shapes.LabelShape.model_validate(each) for each in found]
     current = sorted((label for label in labels if label.current), key=lambda label: label.person)
     return LabelsAnswer(key=str(target.key), labels=current, history=labels)
 
@@ -109,7 +102,7 @@ def put_label(target: LabelledKey, body: LabelBody, person: Labeler, database: L
         evidence=body.evidence,
     )
     label = database.write(lambda session: repository.put_label(session, target, person.name, judgement, body.based_on))
-    return LabelAnswer(label=shaping.label(label))
+    return LabelAnswer(label=shapes.LabelShape.model_validate(label))
 
 
 @router.delete("/runs/{run}/keys/{key}/labels", responses=WRITING)
@@ -123,7 +116,7 @@ def retract_label(target: LabelledKey, person: Labeler, database: LabelsDatabase
 def undo_label(target: LabelledKey, person: Labeler, database: LabelsDatabase, based_on: BasedOn = None) -> UndoAnswer:
     """Undo your last change; your previous label is given again, and the history keeps everything."""
     label = database.write(lambda session: repository.undo(session, target, person.name, based_on))
-    return UndoAnswer(label=None if label is None else shaping.label(label))
+    return UndoAnswer(label=None if label is None else shapes.LabelShape.model_validate(label))
 
 
 @router.get("/runs/{run}/tags", responses=shapes.OF_A_RUN | shapes.failures(503))

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from keyscope.app import queries
@@ -28,11 +28,7 @@ Note = Annotated[str, Field(max_length=lists.LONGEST_NOTE)]
 Version = Annotated[int, Field(ge=1, description="The version you have seen; if there is a later one, nothing changes")]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ListBody(_Body):
+class ListBody(shapes.Shape):
     """A new list."""
 
     name: str = Field(min_length=1, max_length=lists.LONGEST_NAME)
@@ -40,7 +36,7 @@ class ListBody(_Body):
     keys: Keys = Field(default_factory=list, description="In the order of the list")
 
 
-class RenameBody(_Body):
+class RenameBody(shapes.Shape):
     """A new name for a list, and who sees it."""
 
     name: str = Field(min_length=1, max_length=lists.LONGEST_NAME)
@@ -48,21 +44,21 @@ class RenameBody(_Body):
     version: Version
 
 
-class KeysBody(_Body):
+class KeysBody(shapes.Shape):
     """Keys to append to a list."""
 
     keys: Keys = Field(min_length=1)
     note: Note = ""
 
 
-class NoteBody(_Body):
+class NoteBody(shapes.Shape):
     """The note on a key of a list."""
 
     note: Note
     version: Version
 
 
-class PlaceBody(_Body):
+class PlaceBody(shapes.Shape):
     """The new place of a key in a list."""
 
     place: int = Field(ge=0, description="From 0")
@@ -99,32 +95,29 @@ class ListShape(BaseModel):
 class EntryShape(BaseModel):
     """A key of a list."""
 
-    key: str
+    key: shapes.Key
     note: str
     version: int
     person: str = Field(description="Who put it in")
     created_at: datetime
 
 
-class ListsAnswer(BaseModel):
+class ListsAnswer(shapes.Answer):
     """The lists you may see, the newest first."""
 
-    ok: Literal[True] = True
     lists: list[ListShape]
 
 
-class ListAnswer(BaseModel):
+class ListAnswer(shapes.Answer):
     """A list with its keys in order."""
 
-    ok: Literal[True] = True
     list: ListShape
     keys: Sequence[EntryShape]
 
 
-class AddedAnswer(BaseModel):
+class AddedAnswer(shapes.Answer):
     """How many keys were added."""
 
-    ok: Literal[True] = True
     added: int
 
 
@@ -160,12 +153,7 @@ def show_list(list_id: ListId, visitor: Visitor, database: LabelsDatabase) -> Li
         return Summary(lists.get_list(session, list_id, _name(visitor)), len(entries)), entries
 
     summary, entries = database.read(load)
-    keys = [
-        EntryShape(
-            key=str(each.key), note=each.note, version=each.version, person=each.person, created_at=each.created_at
-        )
-        for each in entries
-    ]
+    keys = [EntryShape.model_validate(each, from_attributes=True) for each in entries]
     return ListAnswer(list=ListShape.of(summary), keys=keys)
 
 

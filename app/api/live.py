@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from keyscope.app.accounts.identity import needs
@@ -15,7 +14,7 @@ from keyscope.app.live.client import State, for_worker
 from keyscope.app.live.relay import relay_events
 from keyscope.app.roles import Role
 from keyscope.app.web.dependencies import LabelsDatabase, LiveWorkers, Runs
-from keyscope.app.web.shapes import OF_A_RUN, Responses, failures
+from keyscope.app.web.shapes import OF_A_RUN, Answer, Responses, failures
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.wire import (
     ActivationsAnswer,
@@ -31,25 +30,22 @@ from keyscope.serving.clients import unless_gone
 from keyscope.serving.streams import EVENT_STREAM, Closing
 
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-RESPONSES: Responses = {
-    200: {
-        "description": "Both branches; with Accept: text/event-stream, `token` events, then `done` or `error`",
-        "content": {EVENT_STREAM: {}},
-    },
+READING: Responses = {
     **failures(400, 403, 404, 413, 422, 429, 502, 503),
     409: {"model": ErrorAnswer, "description": "The run file cannot be read, or the workers serve other weights"},
 }
-READING: Responses = {
-    **failures(400, 403, 404, 413, 422, 429, 502, 503),
-    409: RESPONSES[409],
+GENERATING: Responses = READING | {
+    200: {
+        "description": "Both branches; with Accept: text/event-stream, `token` events, then `done` or `error`",
+        "content": {EVENT_STREAM: {}},
+    }
 }
 router = APIRouter(prefix="/live", tags=["live"], dependencies=[needs(Role.LABELER)])  # generation costs compute
 
 
-class StatusAnswer(BaseModel):
+class StatusAnswer(Answer):
     """Whether a run's model can generate at the moment."""
 
-    ok: Literal[True] = True
     state: State
     detail: str
     worker: WorkerInfo | None
@@ -63,7 +59,7 @@ async def live_status(run: Annotated[str, Query()], runs: Runs, workers: LiveWor
     return StatusAnswer(state=status.state, detail=status.detail, worker=status.worker)
 
 
-@router.post("/generate", response_model=GenerateAnswer, responses=RESPONSES)
+@router.post("/generate", response_model=GenerateAnswer, responses=GENERATING)
 async def generate(request: Request, body: GenerateRequest, runs: Runs, workers: LiveWorkers) -> Response:
     """Continue a prompt twice, unmasked and with keys masked; both branches share every random draw."""
     manifest = await _manifest(runs, body.run)

@@ -1,16 +1,16 @@
 """The labelling queue: take the next key, renew or release its lease, or skip it."""
 
 from datetime import datetime
-from typing import Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from keyscope.app.accounts.identity import Labeler
 from keyscope.app.api.labels import WRITING, Done, LabelledKey
 from keyscope.app.labels import leases
 from keyscope.app.labels.queue import Strategy, Wanted, next_key
 from keyscope.app.web.dependencies import LabelsDatabase, OpenRun
+from keyscope.app.web.shapes import Answer, Shape
 from keyscope.contract.errors import KeyscopeError
 
 router = APIRouter(tags=["labels"])
@@ -20,10 +20,8 @@ class KeyLeased(KeyscopeError, status=409):
     """Somebody else is labelling the key at the moment."""
 
 
-class QueueBody(BaseModel):
+class QueueBody(Shape):
     """Which keys to label."""
-
-    model_config = ConfigDict(extra="forbid")
 
     strategy: Strategy = Strategy.SAMPLE
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the sample; the same seed gives everybody the same keys")
@@ -36,18 +34,16 @@ class QueueBody(BaseModel):
     list_id: int | None = Field(None, ge=1, lt=2**31, description="The list, for the strategy list")
 
 
-class QueueAnswer(BaseModel):
+class QueueAnswer(Answer):
     """The next key, and how much is left."""
 
-    ok: Literal[True] = True
     key: str | None = Field(description="The next key, leased to you; null if nothing is available for you now")
     left: int = Field(description="Keys still to label, including those leased to others")
 
 
-class LeaseAnswer(BaseModel):
+class LeaseAnswer(Answer):
     """A lease."""
 
-    ok: Literal[True] = True
     expires_at: datetime
 
 

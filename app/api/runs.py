@@ -1,6 +1,5 @@
 """Runs, their layers and the keys of a layer."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -22,7 +21,7 @@ def list_runs(runs: Runs) -> shapes.RunsAnswer:
     readable, unreadable = runs.all()
     return shapes.RunsAnswer(
         runs=[shapes.RunSummary.of(run.run_id, run.manifest) for run in readable],
-        unreadable=[shapes.UnreadableFile(run_id=each.run_id, reason=each.reason) for each in unreadable],
+        unreadable=[shapes.UnreadableFile.model_validate(each) for each in unreadable],
     )
 
 
@@ -43,7 +42,7 @@ def run_file(run: OpenRun) -> FileResponse:
 def list_layers(cursor: Cursor) -> shapes.LayersAnswer:
     """Statistics of every layer of a run."""
     summaries = queries.layer_summaries(cursor)
-    return shapes.LayersAnswer(layers=[shapes.LayerShape(**asdict(summary)) for summary in summaries])
+    return shapes.LayersAnswer(layers=[shapes.LayerShape.model_validate(summary) for summary in summaries])
 
 
 @router.get("/runs/{run}/layers/{layer}/keys", responses=shapes.OF_A_RUN)

@@ -1,7 +1,5 @@
 """The JSON API of findings: the claims of the literature, each tried on a run."""
 
-from typing import Literal
-
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -26,10 +24,9 @@ class FindingShape(BaseModel):
     verdict: Verdict
 
 
-class FindingsAnswer(BaseModel):
+class FindingsAnswer(models.Answer):
     """Every claim, tried on a run."""
 
-    ok: Literal[True] = True
     findings: list[FindingShape]
 
 

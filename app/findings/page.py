@@ -10,8 +10,7 @@ from keyscope.app.analyses.claim import Finding, Verdict
 from keyscope.app.analyses.state import analysis_state
 from keyscope.app.findings.report import findings
 from keyscope.app.web.dependencies import Cursor, OpenRun
-from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.render import Frame, Help, Page, RunLinks, respond
 
 router = APIRouter()
 
@@ -35,9 +34,8 @@ class FindingsPage(Page):
 
 
 @router.get("/runs/{run}/findings", name="findings_page")
-def findings_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = "") -> HTMLResponse:
+def findings_page(request: Request, run: OpenRun, cursor: Cursor, links: RunLinks) -> HTMLResponse:
     """The claims of the literature, tried on a run."""
-    links = Links(request, basket_of(request, run.run_id, mask))
     found = findings(cursor, run.manifest)
 
     def shown(finding: Finding) -> Shown:

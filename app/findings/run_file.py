@@ -1,10 +1,11 @@
 """Claims about triggers and weights, tried on the run file itself; intervals treat the keys as if they were a sample."""
 
-from keyscope.app.analyses.claim import Claim, Cursor, Measured, Z, change, judged, number, percent
+from keyscope.app.analyses.claim import Cursor, Measured, Z, change, claims_about, judged, number, percent
 from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.manifest import Manifest
 
+_claim = claims_about(None, "run_page")
 _COUNTS = "SELECT count(*), count(*) FILTER (NOT dead), count(*) FILTER (NOT dead AND variance > 0) FROM keys"
 _HARVEST = """
     SELECT quantile_cont((maximum - mean) / sqrt(variance), [{}]) FROM keys WHERE NOT dead AND variance > 0"""
@@ -19,8 +20,15 @@ _SAMPLED_LAYERS = 8
 """About how many layers distinct files are counted in, because all layers would cost a scan of all triggers."""
 
 
+@_claim(
+    1,
+    "Every key has triggers that stand out",
+    "All keys of all layers have trigger examples far above their usual coefficients (Haider et al. 2024)",
+    "Expected: all keys are there; the median key's strongest trigger is at least 5 standard deviations above its "
+    "mean; at least half of a key's triggers come from different files; both by the 95 % interval over keys. "
+    "Contrary: keys are missing, or the strongest trigger is less than 2 standard deviations above.",
+)
 def harvest(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """How far a key's strongest trigger stands out, and how many files its triggers come from."""
     total, alive, varying = rows(cursor, _COUNTS)[0]
     if not varying:
         return None
@@ -38,8 +46,15 @@ def harvest(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    20,
+    "Early keys write what they read, late ones erase it",
+    "The cosine of key and value is above 0 in early and middle layers and below 0 in late ones (Gerstner and "
+    "Schütze 2025)",
+    "Expected: a mean above 0 in some layer of the lower two thirds and below 0 in some layer above, each by its "
+    "95 % interval over keys. Contrary: below 0 throughout the lower two thirds, or higher above.",
+)
 def cosines(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """The mean cosine of key and value by layer."""
     found = rows(cursor, _COSINES)
     if len(found) < 3 or any(row[1] is None or row[2] is None for row in found):
         return None
@@ -68,27 +83,4 @@ def _mean(mean: float, error: float | None, n: int = 0) -> Estimate:
     return Estimate(mean, n=n) if error is None else Estimate(mean, mean - Z * error, mean + Z * error, n)
 
 
-CLAIMS = (
-    Claim(
-        1,
-        "Every key has triggers that stand out",
-        "All keys of all layers have trigger examples far above their usual coefficients (Haider et al. 2024)",
-        "Expected: all keys are there; the median key's strongest trigger is at least 5 standard deviations above its "
-        "mean; at least half of a key's triggers come from different files; both by the 95 % interval over keys. "
-        "Contrary: keys are missing, or the strongest trigger is less than 2 standard deviations above.",
-        None,
-        "run_page",
-        harvest,
-    ),
-    Claim(
-        20,
-        "Early keys write what they read, late ones erase it",
-        "The cosine of key and value is above 0 in early and middle layers and below 0 in late ones (Gerstner and "
-        "Schütze 2025)",
-        "Expected: a mean above 0 in some layer of the lower two thirds and below 0 in some layer above, each by its "
-        "95 % interval over keys. Contrary: below 0 throughout the lower two thirds, or higher above.",
-        None,
-        "run_page",
-        cosines,
-    ),
-)
+CLAIMS = (harvest, cosines)

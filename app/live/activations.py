@@ -2,7 +2,6 @@
 
 import logging
 
-import duckdb
 from starlette.concurrency import run_in_threadpool
 
 from keyscope.app.database.engine import Database, DatabaseUnavailable
@@ -28,10 +27,15 @@ async def read_activations(
     answer = await workers.activations(run.manifest, asked)
 
     def with_what_is_known() -> ActivationsAnswer:
-        keys = [KeyId.parse(each.key) for each in answer.keys]
-        labels = _labels(database, run.manifest.model.weights_sha256, keys) if database else {}
+        coefficients = {KeyId.parse(each.key): each.coefficient for each in answer.keys}
+        labels = _labels(database, run.manifest.model.weights_sha256, list(coefficients)) if database else {}
         with run.reading() as cursor:
-            return _with_what_is_known(cursor, answer, labels)
+            found = percentiles(cursor, coefficients)
+        keys = []
+        for each in answer.keys:
+            key = KeyId.parse(each.key)
+            keys.append(each.model_copy(update={"percentile": found.get(key), "labels": labels.get(key, [])}))
+        return answer.model_copy(update={"keys": keys})
 
     return await run_in_threadpool(with_what_is_known)
 
@@ -41,20 +45,9 @@ def _labels(database: Database, weights_sha256: str, keys: list[KeyId]) -> Label
     try:
         found = database.read(lambda session: labels_of_keys(session, weights_sha256, keys))
         return {
-            key: [KeyLabel(person=each.person, kind=each.kind, description=each.description) for each in labels]
+            key: [KeyLabel.model_validate(each, from_attributes=True) for each in labels]
             for key, labels in found.items()
         }
     except DatabaseUnavailable as error:
         log.warning("showing keys without labels: %s", error)
         return {}
-
-
-def _with_what_is_known(
-    cursor: duckdb.DuckDBPyConnection, answer: ActivationsAnswer, labels: Labels
-) -> ActivationsAnswer:
-    found = percentiles(cursor, {KeyId.parse(each.key): each.coefficient for each in answer.keys})
-    keys = []
-    for each in answer.keys:
-        key = KeyId.parse(each.key)
-        keys.append(each.model_copy(update={"percentile": found.get(key), "labels": labels.get(key, [])}))
-    return answer.model_copy(update={"keys": keys})

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -33,6 +33,7 @@ FRESH_SECONDS = 2.0
 """How long a worker's /info is cached."""
 PASSED_ON = {400, 404, 409, 413, 422, 429, 503}
 """Statuses of a worker's refusals that are passed on to the client unchanged."""
+NOT_CONFIGURED = "no live worker is configured: start `keyscope worker` and set KEYSCOPE_WORKER_URLS"
 A = TypeVar("A", bound=BaseModel)
 Method = Literal["GET", "POST", "DELETE"]
 State = Literal["up", "busy", "down", "other_weights", "not_configured"]
@@ -118,6 +119,22 @@ class Worker:
             self._asked = float("-inf")
             raise WorkerUnavailable(self._sentence(error)) from error
 
+    async def whole(self, path: str, request: BaseModel | None, expected: type[A], method: Method = "POST") -> A:
+        """Send a request and read the whole answer as the expected model.
+
+        Raises:
+            WorkerRefused, WorkerUnavailable, WorkerFailed: as for `ask`.
+            WorkerFailed: the answer is something else.
+        """
+        async with self.ask(path, request, "application/json", method) as answer:
+            content = await answer.aread()
+        try:
+            return expected.model_validate_json(content)
+        except ValidationError as error:
+            raise WorkerFailed(
+                "the live worker's answer cannot be read: its version may differ from the server's"
+            ) from error
+
     async def _ask(self) -> tuple[WorkerInfo | None, str]:
         try:
             response = await self._client.get(f"{self.url}/info", timeout=INFO_SECONDS)
@@ -181,9 +198,7 @@ class Workers:
                 f"no live worker serves the weights of {manifest.run_id}, {manifest.model.model_id} ({wanted[:8]}): "
                 f"those that answer have {served}; start `keyscope worker` with the run's model"
             )
-        raise WorkerUnavailable(
-            "; ".join(problems) or "no live worker is configured: start `keyscope worker` and set KEYSCOPE_WORKER_URLS"
-        )
+        raise WorkerUnavailable("; ".join(problems) or NOT_CONFIGURED)
 
     async def generate(self, manifest: Manifest, body: GenerateRequest) -> GenerateAnswer:
         """Generate both branches and wait until they are complete.
@@ -194,19 +209,12 @@ class Workers:
             WorkerFailed: the answer cannot be read.
         """
         wanted = for_worker(manifest, body)
-        worker, _ = await self.find(manifest)
-        return await whole(worker.ask("generate", wanted, "application/json"), GenerateAnswer)
+        return await self._whole(manifest, "generate", wanted, GenerateAnswer)
 
     async def activations(self, manifest: Manifest, body: ActivationsRequest) -> ActivationsAnswer:
-        """Read the keys behind a token of a text.
-
-        Raises:
-            WorkerUnavailable, WorkerOtherWeights, WorkerRefused: nothing was read.
-            WorkerFailed: the answer cannot be read.
-        """
+        """Read the keys behind a token of a text; raises what `lens` does."""
         wanted = WorkerActivations(**body.model_dump(exclude={"run"}), weights_sha256=manifest.model.weights_sha256)
-        worker, _ = await self.find(manifest)
-        return await whole(worker.ask("activations", wanted, "application/json"), ActivationsAnswer)
+        return await self._whole(manifest, "activations", wanted, ActivationsAnswer)
 
     async def lens(self, manifest: Manifest, body: LensRequest) -> LensAnswer:
         """Read a text through the logit lens.
@@ -216,15 +224,16 @@ class Workers:
             WorkerFailed: the answer cannot be read.
         """
         wanted = WorkerLens(**body.model_dump(exclude={"run"}), weights_sha256=manifest.model.weights_sha256)
+        return await self._whole(manifest, "lens", wanted, LensAnswer)
+
+    async def _whole(self, manifest: Manifest, path: str, wanted: BaseModel, expected: type[A]) -> A:
         worker, _ = await self.find(manifest)
-        return await whole(worker.ask("lens", wanted, "application/json"), LensAnswer)
+        return await worker.whole(path, wanted, expected)
 
     async def status(self, manifest: Manifest) -> LiveStatus:
         """Whether a worker can generate with a run's model now, and which one would."""
         if not self.workers:
-            return LiveStatus(
-                "not_configured", "no live worker is configured: start `keyscope worker` and set KEYSCOPE_WORKER_URLS"
-            )
+            return LiveStatus("not_configured", NOT_CONFIGURED)
         try:
             _, info = await self.find(manifest)
         except WorkerOtherWeights as error:
@@ -251,22 +260,6 @@ class Workers:
                 case BaseException():
                     raise answer
         return found, problems
-
-
-async def whole(asked: AbstractAsyncContextManager[httpx.Response], expected: type[A]) -> A:
-    """Read a whole answer as the expected model.
-
-    Raises:
-        WorkerFailed: it is something else.
-    """
-    async with asked as answer:
-        content = await answer.aread()
-    try:
-        return expected.model_validate_json(content)
-    except ValidationError as error:
-        raise WorkerFailed(
-            "the live worker's answer cannot be read: its version may differ from the server's"
-        ) from error
 
 
 def for_worker(manifest: Manifest, body: GenerateRequest) -> WorkerGenerate:

@@ -1,12 +1,10 @@
 """Starts, lists and stops the live workers' jobs: analyses of runs."""
 
 from keyscope.app.errors import NotFound
-from keyscope.app.live.client import Method, Worker, WorkerRefused, Workers, WorkerUnavailable, whole
+from keyscope.app.live.client import Method, Worker, WorkerRefused, Workers, WorkerUnavailable
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import Manifest
-from keyscope.contract.wire import Job, JobAnswer, JobOptions, JobsAnswer, WorkerInfo, WorkerJob
-
-_JSON = "application/json"
+from keyscope.contract.wire import Job, JobAnswer, JobOptions, JobsAnswer, WorkerJob
 
 
 class NoJobs(KeyscopeError, status=409):
@@ -35,7 +33,7 @@ async def start_job(workers: Workers, manifest: Manifest, asked: JobOptions) -> 
     """
     worker = await _computing(workers, manifest)
     wanted = WorkerJob(**asked.model_dump(), weights_sha256=manifest.model.weights_sha256)
-    return (await whole(worker.ask("jobs", wanted, _JSON), JobAnswer)).job
+    return (await worker.whole("jobs", wanted, JobAnswer)).job
 
 
 async def list_jobs(workers: Workers, run: str | None = None) -> list[Job]:
@@ -43,7 +41,7 @@ async def list_jobs(workers: Workers, run: str | None = None) -> list[Job]:
     found = []
     for worker, info in (await workers.all())[0]:
         if info.jobs:
-            found += (await whole(worker.ask("jobs", None, _JSON, "GET"), JobsAnswer)).jobs
+            found += (await worker.whole("jobs", None, JobsAnswer, "GET")).jobs
     wanted = [job for job in found if run is None or job.run == run]
     return sorted(wanted, key=lambda job: job.submitted, reverse=True)
 
@@ -72,7 +70,7 @@ async def _of_any(workers: Workers, name: str, method: Method) -> Job:
     if name.isalnum() and name.isascii():
         for worker in await _all_computing(workers):
             try:
-                return (await whole(worker.ask(f"jobs/{name}", None, _JSON, method), JobAnswer)).job
+                return (await worker.whole(f"jobs/{name}", None, JobAnswer, method)).job
             except WorkerRefused as refusal:
                 if refusal.status != NotFound.status:
                     raise
@@ -89,14 +87,10 @@ async def _all_computing(workers: Workers) -> list[Worker]:
 async def _computing(workers: Workers, manifest: Manifest) -> Worker:
     await workers.find(manifest)  # raises the better sentence if no worker fits at all
     found, _ = await workers.all()
-    fitting = [worker for worker, info in found if _computes(info, manifest)]
-    if not fitting:
-        raise NoJobs(
-            f"the live worker of {manifest.run_id} computes no analyses: start `keyscope worker` with --runs, or run "
-            "`keyscope analyse`"
-        )
-    return fitting[0]
-
-
-def _computes(info: WorkerInfo, manifest: Manifest) -> bool:
-    return info.jobs and info.weights_sha256 == manifest.model.weights_sha256
+    for worker, info in found:
+        if info.jobs and info.weights_sha256 == manifest.model.weights_sha256:
+            return worker
+    raise NoJobs(
+        f"the live worker of {manifest.run_id} computes no analyses: start `keyscope worker` with --runs, or run "
+        "`keyscope analyse`"
+    )

@@ -8,6 +8,7 @@ import httpx
 from keyscope.contract.wire import ErrorAnswer
 
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_BROKEN_OFF = "the live worker disconnected in the middle of its answer: try again in a moment"
 _LAST = re.compile(rb"^event:[ ]?(done|error)\r?$", re.MULTILINE)
 
 
@@ -16,20 +17,17 @@ async def relay_events(response: httpx.Response) -> AsyncIterator[bytes]:
 
     Only whole events are passed on, so a worker that dies in the middle of one leaves no fragment.
     """
-    ended = False
+    ended, failure = False, error_event("worker_unavailable", _BROKEN_OFF)
     try:
         async for event in whole_events(response.aiter_raw()):
             ended = ended or _LAST.search(event) is not None
             yield event
     except httpx.ReadTimeout:
-        if not ended:
-            yield error_event("worker_timeout", "the live worker was silent for too long: try a shorter request")
+        failure = error_event("worker_timeout", "the live worker was silent for too long: try a shorter request")
     except httpx.HTTPError:
-        if not ended:
-            yield broken_off()
-    else:
-        if not ended:
-            yield broken_off()
+        pass  # a worker that disconnects is a stream without an end
+    if not ended:
+        yield failure
 
 
 async def whole_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -42,13 +40,6 @@ async def whole_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield pending[start : end.end()]
             start = end.end()
         pending = pending[start:]
-
-
-def broken_off() -> bytes:
-    """The `error` event for a worker that disconnected in the middle of an answer."""
-    return error_event(
-        "worker_unavailable", "the live worker disconnected in the middle of its answer: try again in a moment"
-    )
 
 
 def error_event(code: str, detail: str) -> bytes:

@@ -6,9 +6,8 @@ language without tokens) are None, never NaN.
 
 from keyscope.app.queries.addresses import check_key, check_layer, neighbours, random_key
 from keyscope.app.queries.examples import Example, WindowToken, example_counts, key_samples, key_triggers
-from keyscope.app.queries.key_rows import CodeLine, KeyRow
+from keyscope.app.queries.key_rows import KeyRow
 from keyscope.app.queries.keys import (
-    Histogram,
     LanguageStatistics,
     TokenCount,
     TokenLogit,
@@ -23,7 +22,6 @@ from keyscope.app.queries.layers import (
     SORT_COLUMNS,
     LayerFilter,
     LayerMap,
-    LayerPage,
     LayerSort,
     layer_map,
     layer_page,
@@ -31,19 +29,16 @@ from keyscope.app.queries.layers import (
 )
 from keyscope.app.queries.overview import LayerSummary, layer_summaries, specific_keys, strongest_keys
 from keyscope.app.queries.percentiles import percentiles
-from keyscope.app.queries.tokens import Token, Vocabulary, load_vocabulary, parse_token
+from keyscope.app.queries.tokens import Token, Vocabulary, parse_token
 from keyscope.app.queries.values import Statistics
 
 __all__ = [
     "SORT_COLUMNS",
-    "CodeLine",
     "Example",
-    "Histogram",
     "KeyRow",
     "LanguageStatistics",
     "LayerFilter",
     "LayerMap",
-    "LayerPage",
     "LayerSort",
     "LayerSummary",
     "Statistics",
@@ -66,7 +61,6 @@ __all__ = [
     "layer_page",
     "layer_summaries",
     "layers_firing_on",
-    "load_vocabulary",
     "neighbours",
     "parse_token",
     "percentiles",

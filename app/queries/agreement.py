@@ -87,11 +87,8 @@ def context_estimates(cursor: duckdb.DuckDBPyConnection) -> list[ContextEstimate
 
 def key_estimates(cursor: duckdb.DuckDBPyConnection) -> KeyEstimates:
     """Agreement of keys and values by layer and by tenth."""
-    layers: dict[tuple[str, str], dict[int, Estimate]] = defaultdict(dict)
-    tenths: dict[tuple[str, str], dict[int, Estimate]] = defaultdict(dict)
-    for measure, control, layer, tenth, *estimate in rows(cursor, _KEYS):
-        if layer is not None:
-            layers[measure, control][layer] = Estimate(*estimate)
-        elif tenth is not None:
-            tenths[measure, control][tenth] = Estimate(*estimate)
-    return KeyEstimates(dict(layers), dict(tenths))
+    found = rows(cursor, _KEYS)
+    return KeyEstimates(
+        layers={**grouped((row[:3] + row[4:] for row in found if row[2] is not None), keys=2)},
+        tenths={**grouped((row[:2] + row[3:] for row in found if row[3] is not None), keys=2)},
+    )

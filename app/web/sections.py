@@ -150,13 +150,13 @@ def key_table(
     title: str,
     text: str,
     columns: Mapping[str, str],
-    found: Iterable[tuple[KeyId, Sequence[str]]],
+    found: Iterable[tuple[KeyId, *tuple[str, ...]]],
     table: str,
     caption: str,
 ) -> Block:
     """A section that lists keys; `columns` has what each column is, by its title."""
     head = [Column("key"), *(Column(*each) for each in columns.items())]
-    rows = [Row(str(key), [Cell(text) for text in texts], key=key) for key, texts in found]
+    rows = [Row(str(key), [Cell(text) for text in texts], key=key) for key, *texts in found]
     return Block(name, title, text, caption, head, rows, table=table)
 
 

@@ -1,15 +1,18 @@
 """The JSON shapes of answers about runs, layers and keys."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from keyscope.app.labels.models import Evidence, Kind
+from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.wire import ErrorAnswer
 
 Value = float | int | str | bool | None
+Key = Annotated[str, BeforeValidator(lambda key: str(key) if isinstance(key, KeyId) else key)]
+"""The name of a key; made from a `KeyId` too."""
 Responses = dict[int | str, dict[str, Any]]
 _FAILURES = {
     400: "The body is not JSON in UTF-8, or the prompt or the number of new tokens is over the worker's limit",
@@ -39,15 +42,19 @@ OF_A_RUN = failures(404, 409, 422)
 """The failures that every endpoint about a run can give."""
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+class Shape(BaseModel):
+    """A body, or a part of an answer; `model_validate` reads it from objects with the same attributes."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True, protected_namespaces=())
 
 
-class _Answer(_Shape):
+class Answer(BaseModel):
+    """What every answer begins with."""
+
     ok: Literal[True] = True
 
 
-class RunSummary(_Shape):
+class RunSummary(Shape):
     """One run in a list."""
 
     run_id: str
@@ -75,27 +82,27 @@ class RunSummary(_Shape):
         )
 
 
-class UnreadableFile(_Shape):
+class UnreadableFile(Shape):
     """A file in the runs directory that cannot be read."""
 
     run_id: str
     reason: str
 
 
-class RunsAnswer(_Answer):
+class RunsAnswer(Shape, Answer):
     """All runs."""
 
     runs: list[RunSummary]
     unreadable: list[UnreadableFile]
 
 
-class RunAnswer(RunSummary, _Answer):
+class RunAnswer(RunSummary, Answer):
     """One run with its whole manifest."""
 
     manifest: Manifest
 
 
-class LayerShape(_Shape):
+class LayerShape(Shape):
     """Statistics of one layer."""
 
     layer: int
@@ -110,13 +117,13 @@ class LayerShape(_Shape):
     contribution: float | None = Field(description="Sum over the keys of mean |coefficient| times value length")
 
 
-class LayersAnswer(_Answer):
+class LayersAnswer(Shape, Answer):
     """All layers of a run."""
 
     layers: list[LayerShape]
 
 
-class TokenShape(_Shape):
+class TokenShape(Shape):
     """One token of the vocabulary."""
 
     token: str = Field(description="The token's text; bytes that are not valid UTF-8 on their own become U+FFFD")
@@ -149,7 +156,7 @@ class CodeLineShape(TokenShape):
     after: str
 
 
-class KeyInTable(_Shape):
+class KeyInTable(Shape):
     """One key in a list."""
 
     key: str
@@ -160,7 +167,7 @@ class KeyInTable(_Shape):
     promoted: list[TokenLogitShape]
 
 
-class LayerKeysAnswer(_Answer):
+class LayerKeysAnswer(Shape, Answer):
     """A page of a layer's keys."""
 
     layer: int
@@ -180,7 +187,7 @@ class FoundKey(KeyInTable):
     )
 
 
-class SearchAnswer(_Answer):
+class SearchAnswer(Shape, Answer):
     """A page of the keys that a search found."""
 
     total: int = Field(description="Keys found, on all pages")
@@ -193,7 +200,7 @@ class SearchAnswer(_Answer):
     keys: list[FoundKey]
 
 
-class ExampleShape(_Shape):
+class ExampleShape(Shape):
     """A window position; the lists have one entry per token of the window."""
 
     language: str
@@ -225,14 +232,14 @@ class SampleShape(ExampleShape):
     quantile: float | None = Field(description="Share of windows with a smaller largest coefficient")
 
 
-class ValueTokensShape(_Shape):
+class ValueTokensShape(Shape):
     """The tokens a value promotes and suppresses, the strongest first."""
 
     promoted: list[TokenLogitShape]
     suppressed: list[TokenLogitShape]
 
 
-class HistogramShape(_Shape):
+class HistogramShape(Shape):
     """Counts per bin of one language's coefficients; bin i is between edges i and i+1."""
 
     language: str
@@ -240,21 +247,21 @@ class HistogramShape(_Shape):
     windows: list[int] = Field(description="Windows per bin, by their largest coefficient")
 
 
-class NeighboursShape(_Shape):
+class NeighboursShape(Shape):
     """The keys next to a key in its layer, and those with its index in the layers below and above."""
 
-    previous: str | None
-    next: str | None
-    below: str | None
-    above: str | None
+    previous: Key | None
+    next: Key | None
+    below: Key | None
+    above: Key | None
 
 
-class LabelShape(_Shape):
+class LabelShape(Shape):
     """One person's label of a key."""
 
     id: int
     person: str
-    key: str
+    key: Key
     kind: Kind
     description: str
     confidence: float | None
@@ -266,7 +273,7 @@ class LabelShape(_Shape):
     retracted: bool = Field(description="Taken back by the person without a replacement")
 
 
-class KeyAnswer(_Answer):
+class KeyAnswer(Shape, Answer):
     """Everything about one key."""
 
     key: str

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Literal
 
 from fastapi import APIRouter
 from pydantic import Field
 
-from keyscope.app.analyses.shapes import EstimateShape, Shape
+from keyscope.app.analyses.shapes import EstimateShape
 from keyscope.app.analyses.sheets import check_computed
 from keyscope.app.queries.agreement import (
     ByLayer,
@@ -30,7 +29,7 @@ class MeasuredShape(EstimateShape):
     files: int = Field(description="Files that these are in")
 
 
-class AgreeingLayer(Shape):
+class AgreeingLayer(models.Shape):
     """One layer against the model's output; shares from 0 to 1, every token counting once."""
 
     layer: int
@@ -45,7 +44,7 @@ class AgreeingLayer(Shape):
     keys_permuted: dict[str, MeasuredShape] = Field(description="The same with each value dealt to another key")
 
 
-class ContextLayer(Shape):
+class ContextLayer(models.Shape):
     """One layer with one size of context."""
 
     layer: int
@@ -54,7 +53,7 @@ class ContextLayer(Shape):
     measures: dict[str, MeasuredShape]
 
 
-class AgreeingContext(Shape):
+class AgreeingContext(models.Shape):
     """One size of context."""
 
     size: int = Field(description="Tokens of context")
@@ -69,10 +68,9 @@ class PartShape(MeasuredShape):
     part: str
 
 
-class LayerAgreementAnswer(Shape):
+class LayerAgreementAnswer(models.Shape, models.Answer):
     """How far each layer's prediction is that of the whole model."""
 
-    ok: Literal[True] = True
     layers: list[AgreeingLayer]
     contexts: list[AgreeingContext]
     depth: list[PartShape] = Field(description=f"{TOKEN_MEASURES['depth']}; by all splits of the tokens")

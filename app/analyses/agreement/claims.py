@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from keyscope.app.analyses.claim import Claim, Cursor, Measured, judged, number, percent, rank_correlation
+from keyscope.app.analyses.claim import Cursor, Measured, claims_about, judged, number, percent, rank_correlation
 from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.analyses.agreement import SHARED_OUT
 from keyscope.contract.manifest import Manifest
 
+_claim = claims_about("agreement", "agreement_page")
 _LAYERS = """
     SELECT estimate, low, high, n FROM agreement
     WHERE measure = ? AND split = 'all' AND coalesce(control, '') = '' AND layer IS NOT NULL ORDER BY layer"""
@@ -34,8 +35,14 @@ def _layers(cursor: Cursor, measure: str) -> list[Estimate]:
     return [Estimate(*row) for row in rows(cursor, _LAYERS, [measure])]
 
 
+@_claim(
+    11,
+    "Layers agree with the output more with depth",
+    "Initial layers agree little with the final layer; later ones decide (Haider et al. 2024; Geva et al. 2021)",
+    "Expected: full agreement after the last layer, under a quarter after the first, and a rank correlation with "
+    "depth of at least 0.8. Contrary: no correlation, or a last layer that is not the output.",
+)
 def residual(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """The agreement of the residual after each layer with the model's output."""
     layers = _layers(cursor, "residual")
     if not layers:
         return None
@@ -49,8 +56,14 @@ def residual(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    12,
+    "The feed-forward layer alone agrees little",
+    "The feed-forward output alone rarely predicts the output, most often in late layers (Geva et al. 2021)",
+    "Expected: below the residual in every layer of the upper half, with non-overlapping intervals, and highest in "
+    "the last third. Contrary: above the residual in one of them.",
+)
 def feed_forward(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """The agreement of what a feed-forward layer adds, against the residual's."""
     alone, residuals = _layers(cursor, "ff"), _layers(cursor, "residual")
     if not alone:
         return None
@@ -64,8 +77,15 @@ def feed_forward(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    13,
+    "The residual decides most often",
+    "The residual decides a layer's top token most often, compared with the feed-forward layer, both or neither; the "
+    "feed-forward layer alone hardly ever does (Geva et al. 2021)",
+    "Expected: residual at least half, feed-forward layer at most a tenth, on average over layers. Contrary: "
+    "another share is the largest.",
+)
 def split(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """What decides a layer's top token: the residual, the feed-forward layer, both or neither."""
     found = {measure: Estimate(*rate) for measure, *rate in rows(cursor, _OVER_LAYERS)}
     if not found:
         return None
@@ -78,8 +98,14 @@ def split(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    14,
+    "Larger contexts need later layers",
+    "Small contexts settle in earlier layers; larger ones need later layers (Haider et al. 2024)",
+    "Expected: the prediction depth with the longest context is above that with the shortest, with non-overlapping "
+    "intervals. Contrary: below it.",
+)
 def context(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Prediction depth by the size of the context."""
     found = [(size, Estimate(*rate)) for size, *rate in rows(cursor, _CONTEXTS, ["depth"])]
     if len(found) < 2:
         return None
@@ -91,8 +117,14 @@ def context(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    14,
+    "Predictions settle with context",
+    "The longer the context, the more often the prediction is that of the full context",
+    "Expected: more often with the second longest context than with the shortest, with non-overlapping intervals. "
+    "Contrary: less often.",
+)
 def full_context(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """How often a short context gives the prediction of the longest."""
     found = rows(cursor, _CONTEXTS, ["same_as_full"])
     if len(found) < 3:
         return None
@@ -105,8 +137,14 @@ def full_context(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    15,
+    "What the language defines settles before what people name",
+    "Keywords and operators are predicted in earlier layers than identifiers (Mekkes, on PolyCoder)",
+    "Expected: most pairs of a role the language defines and a role people choose are in this order, with "
+    "non-overlapping intervals, and none the other way. Contrary: most are the other way.",
+)
 def roles(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Prediction depth of tokens the language defines against tokens people choose."""
     depths = {part: Estimate(*rate) for part, *rate in rows(cursor, _DEPTHS, ["role"])}
     fixed, chosen = _named(depths, FIXED), _named(depths, CHOSEN)
     if not fixed or not chosen:
@@ -121,8 +159,13 @@ def roles(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    15,
+    "The rest of a word settles early",
+    "Tokens that continue a word are predicted earlier than tokens that begin one",
+    "Expected: a lower prediction depth, with non-overlapping intervals. Contrary: a higher one.",
+)
 def continuations(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Prediction depth of tokens that go on with a word against tokens that begin one."""
     depths = {part: Estimate(*rate) for part, *rate in rows(cursor, _DEPTHS, ["continuation"])}
     if {"goes_on", "begins"} - depths.keys():
         return None
@@ -133,8 +176,16 @@ def continuations(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    16,
+    "Keys and values agree in upper layers",
+    "The token after a key's strongest trigger is almost never its value's top token in lower layers, but is for a few "
+    "per cent of keys in upper ones, and more often if the value is sure (Geva et al. 2021)",
+    "Expected: at most 1 % in the lower 60 % of layers, above chance in an upper one, and more in the surest tenth of "
+    "values than in the least sure, with non-overlapping intervals. Contrary: lower layers or the least sure values "
+    "agree more, with non-overlapping intervals.",
+)
 def key_value(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Key-value agreement by layer, and by how sure the value is."""
     layers = [Estimate(*row) for row in rows(cursor, _KEYS.format("layer IS NOT NULL"), [])]
     tenths = [Estimate(*row) for row in rows(cursor, _KEYS.format("tenth IS NOT NULL"), [])]
     if not layers or not tenths:
@@ -152,8 +203,13 @@ def key_value(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    17,
+    "Layers compose",
+    "In at least two thirds of positions no single value predicts what its layer predicts (Geva et al. 2021)",
+    "Expected: at least 68 % in every layer, by the whole interval. Contrary: less in some layer, by the whole interval.",
+)
 def composition(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """How often no single key predicts what the layer predicts."""
     zero, active = _layers(cursor, "zero_agreement"), _layers(cursor, "active")
     if not zero:
         return None
@@ -174,88 +230,4 @@ def _tokens(found: Sequence[Estimate]) -> str:
     return f"n = {found[0].n:,} tokens"
 
 
-_HERE = {"kind": "agreement", "page": "agreement_page"}
-CLAIMS = (
-    Claim(
-        11,
-        "Layers agree with the output more with depth",
-        "Initial layers agree little with the final layer; later ones decide (Haider et al. 2024; Geva et al. 2021)",
-        "Expected: full agreement after the last layer, under a quarter after the first, and a rank correlation with "
-        "depth of at least 0.8. Contrary: no correlation, or a last layer that is not the output.",
-        **_HERE,
-        measure=residual,
-    ),
-    Claim(
-        12,
-        "The feed-forward layer alone agrees little",
-        "The feed-forward output alone rarely predicts the output, most often in late layers (Geva et al. 2021)",
-        "Expected: below the residual in every layer of the upper half, with non-overlapping intervals, and highest in "
-        "the last third. Contrary: above the residual in one of them.",
-        **_HERE,
-        measure=feed_forward,
-    ),
-    Claim(
-        13,
-        "The residual decides most often",
-        "The residual decides a layer's top token most often, compared with the feed-forward layer, both or neither; the "
-        "feed-forward layer alone hardly ever does (Geva et al. 2021)",
-        "Expected: residual at least half, feed-forward layer at most a tenth, on average over layers. Contrary: "
-        "another share is the largest.",
-        **_HERE,
-        measure=split,
-    ),
-    Claim(
-        14,
-        "Larger contexts need later layers",
-        "Small contexts settle in earlier layers; larger ones need later layers (Haider et al. 2024)",
-        "Expected: the prediction depth with the longest context is above that with the shortest, with non-overlapping "
-        "intervals. Contrary: below it.",
-        **_HERE,
-        measure=context,
-    ),
-    Claim(
-        14,
-        "Predictions settle with context",
-        "The longer the context, the more often the prediction is that of the full context",
-        "Expected: more often with the second longest context than with the shortest, with non-overlapping intervals. "
-        "Contrary: less often.",
-        **_HERE,
-        measure=full_context,
-    ),
-    Claim(
-        15,
-        "What the language defines settles before what people name",
-        "Keywords and operators are predicted in earlier layers than identifiers (Mekkes, on PolyCoder)",
-        "Expected: most pairs of a role the language defines and a role people choose are in this order, with "
-        "non-overlapping intervals, and none the other way. Contrary: most are the other way.",
-        **_HERE,
-        measure=roles,
-    ),
-    Claim(
-        15,
-        "The rest of a word settles early",
-        "Tokens that continue a word are predicted earlier than tokens that begin one",
-        "Expected: a lower prediction depth, with non-overlapping intervals. Contrary: a higher one.",
-        **_HERE,
-        measure=continuations,
-    ),
-    Claim(
-        16,
-        "Keys and values agree in upper layers",
-        "The token after a key's strongest trigger is almost never its value's top token in lower layers, but is for a few "
-        "per cent of keys in upper ones, and more often if the value is sure (Geva et al. 2021)",
-        "Expected: at most 1 % in the lower 60 % of layers, above chance in an upper one, and more in the surest tenth of "
-        "values than in the least sure, with non-overlapping intervals. Contrary: lower layers or the least sure values "
-        "agree more, with non-overlapping intervals.",
-        **_HERE,
-        measure=key_value,
-    ),
-    Claim(
-        17,
-        "Layers compose",
-        "In at least two thirds of positions no single value predicts what its layer predicts (Geva et al. 2021)",
-        "Expected: at least 68 % in every layer, by the whole interval. Contrary: less in some layer, by the whole interval.",
-        **_HERE,
-        measure=composition,
-    ),
-)
+CLAIMS = (residual, feed_forward, split, context, full_context, roles, continuations, key_value, composition)

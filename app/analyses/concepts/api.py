@@ -2,14 +2,14 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import Field, model_validator
 
 from keyscope.app.accounts.identity import Labeler
 from keyscope.app.analyses.edits.api import EditShape, edits_of
-from keyscope.app.analyses.shapes import Shape
+from keyscope.app.analyses.shapes import numbers
 from keyscope.app.concepts import repository
 from keyscope.app.concepts.lookup import all_concepts, find_concept
 from keyscope.app.concepts.repository import KnownConcept
@@ -35,7 +35,7 @@ router = APIRouter(tags=["concepts"])
 WRITING = models.OF_A_RUN | models.failures(403, 409, 503)
 
 
-class ConceptBody(Shape):
+class ConceptBody(models.Shape):
     """A concept to define: patterns by language, or one pattern for one language."""
 
     name: str = Field(description="Letters a to z, digits and single hyphens")
@@ -66,7 +66,7 @@ class ConceptBody(Shape):
         return written
 
 
-class ConceptShape(Shape):
+class ConceptShape(models.Shape):
     """A concept's definition."""
 
     name: str
@@ -81,7 +81,6 @@ class ConceptShape(Shape):
 
     @classmethod
     def of(cls, known: KnownConcept, computed: bool) -> "ConceptShape":
-        """The shape of a concept."""
         concept = known.concept
         return cls(
             name=concept.name,
@@ -96,22 +95,20 @@ class ConceptShape(Shape):
         )
 
 
-class ConceptsAnswer(Shape):
+class ConceptsAnswer(models.Shape, models.Answer):
     """All concepts."""
 
-    ok: Literal[True] = True
     concepts: list[ConceptShape]
     problem: str | None = Field(description="Why saved concepts are missing, if they are")
 
 
-class ConceptAnswer(Shape):
+class ConceptAnswer(models.Shape, models.Answer):
     """A concept just saved."""
 
-    ok: Literal[True] = True
     concept: ConceptShape
 
 
-class ConceptLanguageShape(Shape):
+class ConceptLanguageShape(models.Shape):
     """A concept in one language, in files that are not held out."""
 
     language: str
@@ -125,7 +122,7 @@ class ConceptLanguageShape(Shape):
     base_rate_high: float | None
 
 
-class LayerCounts(Shape):
+class LayerCounts(models.Shape):
     """Counts of keys in a layer, and shares of triggers with their 95 % interval by bootstrap over files."""
 
     any_hit: int
@@ -151,7 +148,7 @@ class ConceptLayerShape(LayerCounts):
     control: LayerCounts = Field(description="The same for a shuffled copy of the concept")
 
 
-class ConceptKeyShape(Shape):
+class ConceptKeyShape(models.Shape):
     """A key with its scores."""
 
     key: str
@@ -164,10 +161,9 @@ class ConceptKeyShape(Shape):
     scores: dict[str, models.Value] = Field(description="All scores, under the names of the exported table")
 
 
-class ConceptInRun(Shape):
+class ConceptInRun(models.Shape, models.Answer):
     """A concept in a run."""
 
-    ok: Literal[True] = True
     concept: ConceptShape
     summary: dict[str, models.Value] | None = Field(description="In numbers over all layers; null until computed")
     languages: list[ConceptLanguageShape]
@@ -241,15 +237,9 @@ def _key(found: ConceptKey) -> ConceptKeyShape:
 
 
 def _layer(layer: ConceptLayer, control: ConceptLayer) -> ConceptLayerShape:
-    names = LayerCounts.model_fields
-    counts, copied = _flat(layer), _flat(control)
-    return ConceptLayerShape(
-        layer=layer.layer,
-        keys=layer.keys,
-        triggers=layer.triggers,
-        control=LayerCounts(**{name: copied[name] for name in names}),
-        **{name: counts[name] for name in names},
-    )
+    copied = _flat(control)
+    counts = LayerCounts(**{name: copied[name] for name in LayerCounts.model_fields})
+    return ConceptLayerShape(**_flat(layer), control=counts)
 
 
 def _flat(found: ConceptLanguage | ConceptLayer) -> dict[str, Any]:
@@ -257,6 +247,5 @@ def _flat(found: ConceptLanguage | ConceptLayer) -> dict[str, Any]:
     fields = asdict(found)
     for name in ("base_rate", "expected", "hit_share", "chance_share"):
         if name in fields:
-            estimate = fields[name] or {"value": None, "low": None, "high": None}
-            fields |= {name: estimate["value"], f"{name}_low": estimate["low"], f"{name}_high": estimate["high"]}
+            fields |= numbers(getattr(found, name), name, f"{name}_low", f"{name}_high")
     return fields

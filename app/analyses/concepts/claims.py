@@ -2,11 +2,12 @@
 
 from statistics import median
 
-from keyscope.app.analyses.claim import Claim, Cursor, Measured, judged, percent, rank_correlation
+from keyscope.app.analyses.claim import Cursor, Measured, claims_about, judged, percent, rank_correlation
 from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.manifest import Manifest
 
+_claim = claims_about("concepts", "concepts_page")
 _MAP = """
     SELECT c.name, list(l.significant ORDER BY l.layer), sum(l.significant), sum(l.keys), sum(l.any_hit),
         sum(l.expected), sum(l.expected_low), sum(l.expected_high)
@@ -14,8 +15,15 @@ _MAP = """
 _SHUFFLED = "SELECT sum(significant) FROM concept_layers WHERE control"
 
 
+@_claim(
+    4,
+    "Concepts have keys in every layer, more with depth",
+    "Keys whose triggers hit a concept are in all layers, with somewhat more in upper ones (the first author's result "
+    "files for two concepts of Java)",
+    "Expected: significant keys in every layer for most concepts that have any, and more with depth for the median "
+    "concept (rank correlation over 0.3). Contrary: fewer with depth (under −0.3), or none at all.",
+)
 def concept_map(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Keys with a hit by layer, against chance, and significant keys."""
     found = rows(cursor, _MAP, [])
     if not found:
         return None
@@ -36,16 +44,4 @@ def concept_map(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
-CLAIMS = (
-    Claim(
-        4,
-        "Concepts have keys in every layer, more with depth",
-        "Keys whose triggers hit a concept are in all layers, with somewhat more in upper ones (the first author's result "
-        "files for two concepts of Java)",
-        "Expected: significant keys in every layer for most concepts that have any, and more with depth for the median "
-        "concept (rank correlation over 0.3). Contrary: fewer with depth (under −0.3), or none at all.",
-        "concepts",
-        "concepts_page",
-        concept_map,
-    ),
-)
+CLAIMS = (concept_map,)

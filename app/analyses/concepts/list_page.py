@@ -22,7 +22,7 @@ from keyscope.app.roles import Role
 from keyscope.app.runs import Run
 from keyscope.app.web.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun
 from keyscope.app.web.links import Basket, Links
-from keyscope.app.web.render import Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.render import Frame, Help, MaskText, Page, links_of, respond
 from keyscope.contract.concepts import InvalidConcept
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.wire import JobOptions
@@ -138,7 +138,7 @@ def _page(
     problem: KeyscopeError | None = None,
     mask: str = "",
 ) -> HTMLResponse:
-    links = Links(request, basket_of(request, run.run_id, mask))
+    links = links_of(request, run.run_id, mask)
     known, unread = all_concepts(cursor, database)
     found = concept_summaries(cursor)
     page = ConceptsPage(

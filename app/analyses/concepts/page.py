@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from keyscope.app.accounts.identity import Visitor
-from keyscope.app.analyses.concepts.form import KINDS
+from keyscope.app.analyses.concepts.form import KINDS, PatternField
 from keyscope.app.analyses.concepts.sections import sections
 from keyscope.app.analyses.concepts.state import state_of
 from keyscope.app.analyses.state import AnalysisState
@@ -44,7 +44,7 @@ from keyscope.app.web.dependencies import Cursor, LabelsDatabase, OpenRun
 from keyscope.app.web.drawing import as_json
 from keyscope.app.web.key_table import Column, Pager, Row, pager, sorting
 from keyscope.app.web.links import Basket, Links
-from keyscope.app.web.render import Crumb, Frame, Help, Page, basket_of, respond
+from keyscope.app.web.render import Crumb, Frame, Help, Page, RunLinks, respond
 from keyscope.app.web.sections import Block, find_figure
 from keyscope.contract.analyses.concepts import KEY_SCORES
 from keyscope.contract.keys import Mask
@@ -119,17 +119,10 @@ class PickerTab:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownPattern:
-    language: str
-    kind: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class ConceptPage(Page):
     known: Annotated[KnownConcept, Help("The concept, and who defined it when")]
     state: Annotated[ConceptState, Help("Picker, sorting and place, as in the address")]
-    patterns: Annotated[list[ShownPattern], Help("The definition, by language")]
+    patterns: Annotated[list[PatternField], Help("The definition, by language")]
     versions: Annotated[list[KnownConcept], Help("Every version of the definition, latest first")]
     change_href: Annotated[str, Help("Address of the form, filled with this concept")]
     compute_href: Annotated[str, Help("Where the form that computes a saved concept is sent")]
@@ -161,9 +154,9 @@ def concept_page(
     database: LabelsDatabase,
     visitor: Visitor,
     state: Annotated[ConceptState, Query()],
+    links: RunLinks,
 ) -> HTMLResponse:
     known = find_concept(cursor, database, concept)
-    links = Links(request, basket_of(request, run.run_id, state.mask))
     part, found = known.concept.part, concept_summaries(cursor).get(known.concept.part)
 
     def href(**changes: object) -> str:
@@ -176,7 +169,7 @@ def concept_page(
         known=known,
         state=state,
         patterns=[
-            ShownPattern(language, KINDS[each.kind], each.text) for language, each in known.concept.patterns.items()
+            PatternField(language, KINDS[each.kind], each.text) for language, each in known.concept.patterns.items()
         ],
         versions=_versions(database, known),
         change_href=links.page("concepts_page", run=run.run_id, **{"copy_of" if known.shipped else "change": concept})

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from keyscope.app.analyses.edits import judging
-from keyscope.app.analyses.shapes import Shape
+from keyscope.app.analyses.shapes import numbers
 from keyscope.app.queries import edits as queries
 from keyscope.app.web import shapes as models
 from keyscope.app.web.dependencies import Cursor, OpenRun
@@ -18,7 +18,7 @@ from keyscope.contract.keys import Mask
 router = APIRouter(tags=["edits"])
 
 
-class ChangeShape(Shape):
+class ChangeShape(models.Shape):
     """A measure and what masking did to it; null if nothing was predicted."""
 
     level: float | None
@@ -27,7 +27,7 @@ class ChangeShape(Shape):
     high: float | None
 
 
-class EffectShape(Shape):
+class EffectShape(models.Shape):
     """One group of places under one condition."""
 
     condition: int
@@ -42,12 +42,15 @@ class EffectShape(Shape):
 
     @classmethod
     def of(cls, found: queries.Effect) -> "EffectShape":
-        """The shape of an effect."""
         fields: dict[str, Any] = {name: getattr(found, name) for name in cls.model_fields if name != "measures"}
-        return cls(**fields, measures={name: _change(found, name) for name in found.levels})
+        measures = {
+            name: ChangeShape(level=level, **numbers(found.changes.get(name), "change", "low", "high"))
+            for name, level in found.levels.items()
+        }
+        return cls(**fields, measures=measures)
 
 
-class ControlShape(Shape):
+class ControlShape(models.Shape):
     """An edit beside masks of other keys."""
 
     group: str
@@ -65,14 +68,8 @@ class ControlShape(Shape):
     excess_low: float | None = Field(description="Lower end of its 95 % interval; null with too few files for one")
     excess_high: float | None
 
-    @classmethod
-    def of(cls, found: queries.Control) -> "ControlShape":
-        """The shape of a control."""
-        ends = {"excess": found.excess.value, "excess_low": found.excess.low, "excess_high": found.excess.high}
-        return cls(**asdict(found) | ends)
 
-
-class ContrastShape(Shape):
+class ContrastShape(models.Shape):
     """The change at the concept's places minus the change elsewhere."""
 
     condition: int
@@ -82,21 +79,8 @@ class ContrastShape(Shape):
     low: float | None
     high: float | None
 
-    @classmethod
-    def of(cls, found: queries.Contrast) -> "ContrastShape":
-        """The shape of a contrast."""
-        change = found.difference
-        return cls(
-            condition=found.condition,
-            against=found.against,
-            measure=found.measure,
-            difference=change.value if change else None,
-            low=change.low if change else None,
-            high=change.high if change else None,
-        )
 
-
-class JudgementShape(Shape):
+class JudgementShape(models.Shape):
     """An edit judged by one measure."""
 
     beats_controls: bool = Field(description="Worse than with either kind of other keys masked")
@@ -104,7 +88,7 @@ class JudgementShape(Shape):
     selective: bool = Field(description="Both")
 
 
-class EditShape(Shape):
+class EditShape(models.Shape):
     """One edit."""
 
     edit: str
@@ -169,12 +153,12 @@ def _shape(cursor: duckdb.DuckDBPyConnection, edit: queries.Edit) -> EditShape:
             measure: JudgementShape.model_validate(judging.judge(cursor, edit, measure)) for measure in MEASURES
         },
         effects=[EffectShape.of(each) for each in queries.effects(cursor, edit.edit, "baseline", "dose", "range")],
-        controls=[ControlShape.of(each) for each in queries.controls(cursor, edit.edit)],
-        contrasts=[ContrastShape.of(each) for each in queries.contrasts(cursor, edit.edit)],
+        controls=[
+            ControlShape(**asdict(each) | numbers(each.excess, "excess", "excess_low", "excess_high"))
+            for each in queries.controls(cursor, edit.edit)
+        ],
+        contrasts=[
+            ContrastShape(**asdict(each) | numbers(each.difference, "difference", "low", "high"))
+            for each in queries.contrasts(cursor, edit.edit)
+        ],
     )
-
-
-def _change(found: queries.Effect, measure: str) -> ChangeShape:
-    change = found.changes.get(measure)
-    ends = (change.value, change.low, change.high) if change else (None, None, None)
-    return ChangeShape(level=found.levels[measure], change=ends[0], low=ends[1], high=ends[2])

@@ -1,10 +1,11 @@
 """Claims about edits, tried on the analysis `edit`."""
 
-from keyscope.app.analyses.claim import Claim, Cursor, Measured, change, judged
+from keyscope.app.analyses.claim import Cursor, Measured, change, claims_about, judged
 from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.manifest import Manifest
 
+_claim = claims_about("edit", "concepts_page")
 _EDITS = """
     SELECT e.edit, e.title, e.picker, e.keys, f.accuracy_change, f.accuracy_low, f.accuracy_high, f.places
     FROM edits e JOIN edit_conditions c USING (edit)
@@ -27,8 +28,14 @@ _RANGE = """
     WHERE c.edit = ? AND c.main AND c.role IN ('dose', 'range') AND f."group" IN ('concept', 'near')"""
 
 
+@_claim(
+    6,
+    "A concept can be edited by masking its keys",
+    "Masking the keys of a concept such as numpy changes that concept and little else (Haider et al. 2024)",
+    "Expected: for most edits accuracy at the concept's places falls more than with matched keys masked, and more than "
+    "in general code, with both intervals below 0. Contrary: for no edit.",
+)
 def edit(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """What masking a concept's keys does to it, against masks of matched keys and against general code."""
     found = [(row, _one(cursor, _EXCESS, row[0]), _one(cursor, _CONTRAST, row[0])) for row in rows(cursor, _EDITS, [])]
     if not found:
         return None
@@ -48,8 +55,44 @@ def edit(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    7,
+    "Dose and response",
+    "With more keys masked, accuracy falls at the concept before it falls in general code",
+    "Expected: for most edits, at some dose, accuracy falls more at the concept's places than in general code, with the "
+    "interval below 0. Contrary: for most edits it falls more in general code.",
+)
+def doses(cursor: Cursor, manifest: Manifest) -> Measured | None:
+    parts, ahead, behind, edits = [], 0, 0, rows(cursor, _EDITS, [])
+    for name, title, picker, *_ in edits:
+        doses = [
+            (keys, Estimate(*figures[:3]), Estimate(*figures[3:])) for keys, *figures in rows(cursor, _DOSES, [name])
+        ]
+        parts.append(
+            f"{title} ({picker}): " + ", ".join(f"{_points(dose)} at {keys:,} keys" for keys, dose, _ in doses)
+        )
+        differences = [difference for _, _, difference in doses]
+        ahead += any(each.below(0) for each in differences)
+        behind += any(each.above(0) for each in differences)
+    if not edits:
+        return None
+    return Measured(
+        f"{ahead} of {len(edits)} edits hit the concept harder than general code at some dose, {behind} general code harder, "
+        "with intervals that exclude 0; change of accuracy at the concept's places",
+        judged(ahead > len(edits) / 2, behind > len(edits) / 2),
+        tuple(parts),
+    )
+
+
+@_claim(
+    9,
+    "Keys picked by cause hit harder",
+    "Keys picked by coefficient times gradient matter more for a target than keys picked by what their triggers have in "
+    "common (Yin et al. 2026)",
+    "Expected: for most pairs of edits of one concept with the same number of keys, accuracy falls more with keys picked "
+    "by cause, with non-overlapping intervals. Contrary: less.",
+)
 def pickers(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Edits of one concept with the same number of keys, picked by cause or by what triggers have in common."""
     by_concept: dict[tuple[str, int], dict[str, Estimate]] = {}
     for _, title, picker, keys, *rate, _places in rows(cursor, _EDITS, []):
         if rate[0] is not None:
@@ -74,31 +117,14 @@ def pickers(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
-def doses(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Accuracy at the concept's places for masks of growing size, against general code."""
-    parts, ahead, behind, edits = [], 0, 0, rows(cursor, _EDITS, [])
-    for name, title, picker, *_ in edits:
-        doses = [
-            (keys, Estimate(*figures[:3]), Estimate(*figures[3:])) for keys, *figures in rows(cursor, _DOSES, [name])
-        ]
-        parts.append(
-            f"{title} ({picker}): " + ", ".join(f"{_points(dose)} at {keys:,} keys" for keys, dose, _ in doses)
-        )
-        differences = [difference for _, _, difference in doses]
-        ahead += any(each.below(0) for each in differences)
-        behind += any(each.above(0) for each in differences)
-    if not edits:
-        return None
-    return Measured(
-        f"{ahead} of {len(edits)} edits hit the concept harder than general code at some dose, {behind} general code harder, "
-        "with intervals that exclude 0; change of accuracy at the concept's places",
-        judged(ahead > len(edits) / 2, behind > len(edits) / 2),
-        tuple(parts),
-    )
-
-
+@_claim(
+    10,
+    "Masking in a range spares the rest",
+    "Masking a key only within the concept's range of coefficients spares its other roles (Haider et al. 2025)",
+    "Expected: for most edits other places of the same windows lose less than by masking throughout, with "
+    "non-overlapping intervals. Contrary: they lose more.",
+)
 def ranges(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Masking only within the concept's range of coefficients, against masking throughout."""
     parts, kinder, harsher, tried = [], 0, 0, 0
     for name, title, picker, *_ in rows(cursor, _EDITS, []):
         found = {
@@ -132,46 +158,4 @@ def _points(rate: Estimate) -> str:
     return change(rate, 1, " points", 100)
 
 
-CLAIMS = (
-    Claim(
-        6,
-        "A concept can be edited by masking its keys",
-        "Masking the keys of a concept such as numpy changes that concept and little else (Haider et al. 2024)",
-        "Expected: for most edits accuracy at the concept's places falls more than with matched keys masked, and more than "
-        "in general code, with both intervals below 0. Contrary: for no edit.",
-        "edit",
-        "concepts_page",
-        edit,
-    ),
-    Claim(
-        7,
-        "Dose and response",
-        "With more keys masked, accuracy falls at the concept before it falls in general code",
-        "Expected: for most edits, at some dose, accuracy falls more at the concept's places than in general code, with the "
-        "interval below 0. Contrary: for most edits it falls more in general code.",
-        "edit",
-        "concepts_page",
-        doses,
-    ),
-    Claim(
-        9,
-        "Keys picked by cause hit harder",
-        "Keys picked by coefficient times gradient matter more for a target than keys picked by what their triggers have in "
-        "common (Yin et al. 2026)",
-        "Expected: for most pairs of edits of one concept with the same number of keys, accuracy falls more with keys picked "
-        "by cause, with non-overlapping intervals. Contrary: less.",
-        "edit",
-        "concepts_page",
-        pickers,
-    ),
-    Claim(
-        10,
-        "Masking in a range spares the rest",
-        "Masking a key only within the concept's range of coefficients spares its other roles (Haider et al. 2025)",
-        "Expected: for most edits other places of the same windows lose less than by masking throughout, with "
-        "non-overlapping intervals. Contrary: they lose more.",
-        "edit",
-        "concepts_page",
-        ranges,
-    ),
-)
+CLAIMS = (edit, doses, pickers, ranges)

@@ -23,7 +23,7 @@ from keyscope.app.web.dependencies import Cursor, LabelsDatabase, LiveWorkers, O
 from keyscope.app.web.drawing import as_json
 from keyscope.app.web.forms import way_back
 from keyscope.app.web.links import Basket, Links
-from keyscope.app.web.render import Crumb, Frame, Help, MaskText, Page, basket_of, respond
+from keyscope.app.web.render import Crumb, Frame, Help, Page, RunLinks, respond
 from keyscope.app.web.sections import Block, find_figure
 from keyscope.contract.analyses.edit import BASKET
 from keyscope.contract.analyses.manifest import AnalysisManifest
@@ -106,11 +106,10 @@ class EditPage(Page):
 
 @router.get("/runs/{run}/concepts/{concept}/edits", name="concept_edits_page")
 def concept_edits_page(
-    request: Request, run: OpenRun, concept: str, cursor: Cursor, database: LabelsDatabase, mask: MaskText = ""
+    request: Request, run: OpenRun, concept: str, cursor: Cursor, database: LabelsDatabase, links: RunLinks
 ) -> HTMLResponse:
     """The edits of a concept, and the form that starts another."""
     known = find_concept(cursor, database, concept).concept
-    links = Links(request, basket_of(request, run.run_id, mask))
     concept_href = links.page("concept_page", run=run.run_id, concept=concept)
     page = ConceptEditsPage(
         frame=Frame.of_run(
@@ -129,8 +128,7 @@ def concept_edits_page(
 
 
 @router.get("/runs/{run}/edits", name="edits_page")
-def edits_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = "") -> HTMLResponse:
-    links = Links(request, basket_of(request, run.run_id, mask))
+def edits_page(request: Request, run: OpenRun, cursor: Cursor, links: RunLinks) -> HTMLResponse:
     page = EditsPage(
         frame=Frame.of_run("Edits", links, run.manifest, "edits_page"),
         edits=_shown(cursor, links, run.run_id, queries.list_edits(cursor)),
@@ -139,8 +137,7 @@ def edits_page(request: Request, run: OpenRun, cursor: Cursor, mask: MaskText = 
 
 
 @router.get("/runs/{run}/edits/{edit}", name="edit_page")
-def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, mask: MaskText = "") -> HTMLResponse:
-    links = Links(request, basket_of(request, run.run_id, mask))
+def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, links: RunLinks) -> HTMLResponse:
     found = queries.get_edit(cursor, edit)
     masks = queries.masks(cursor, found)
     concept = {"run": run.run_id, "concept": found.concept.rpartition("-")[0]}

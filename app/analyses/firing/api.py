@@ -1,18 +1,17 @@
 """The JSON API of when keys fire: by layer, and for one key."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import APIRouter
 from pydantic import Field
 
-from keyscope.app.analyses.shapes import EstimateShape, Shape
+from keyscope.app.analyses.shapes import EstimateShape
 from keyscope.app.analyses.sheets import check_computed
 from keyscope.app.queries.estimate import Estimate
-from keyscope.app.queries.firing import DetectedToken, Which, group_numbers, key_firing, layer_numbers
+from keyscope.app.queries.firing import Which, group_numbers, key_firing, layer_numbers
 from keyscope.app.web import shapes as models
-from keyscope.app.web import shaping as shapes
+from keyscope.app.web import shaping
 from keyscope.app.web.dependencies import Cursor, Key, OpenRun
 from keyscope.contract.analyses.firing import CENSUS, CONTROLS, COUNTED, GROUPS, LEVELS, MEASURES
 
@@ -21,7 +20,7 @@ Place = TypeVar("Place", int, str)
 """A layer, or the name of a group of layers."""
 
 
-class FiringNumbers(Shape):
+class FiringNumbers(models.Shape):
     """The numbers of one layer, or of several together; `low` and `high` are null for those in `census` and for the
     controls `drawn` and `gaussian` as well."""
 
@@ -42,10 +41,9 @@ class FiringGroup(FiringNumbers):
     layers: str = Field(description="Name of the group, explained in `help`")
 
 
-class FiringAnswer(Shape):
+class FiringAnswer(models.Shape, models.Answer):
     """When keys fire, by layer."""
 
-    ok: Literal[True] = True
     layers: list[FiringLayer]
     groups: list[FiringGroup] = Field(
         description="Over several layers: the mean over their keys; for `best_f1`, the highest"
@@ -57,7 +55,7 @@ class FiringAnswer(Shape):
     )
 
 
-class KeyLanguage(Shape):
+class KeyLanguage(models.Shape):
     """A key in one language."""
 
     language: str
@@ -74,10 +72,9 @@ class DetectedShape(models.TokenShape):
     share: float = Field(description="Share of all the key's firing")
 
 
-class KeyFiringAnswer(Shape):
+class KeyFiringAnswer(models.Shape, models.Answer):
     """When one key fires."""
 
-    ok: Literal[True] = True
     key: str
     stats: dict[str, models.Value]
     languages: list[KeyLanguage]
@@ -109,9 +106,12 @@ def show_key_firing(run: OpenRun, cursor: Cursor, key: Key) -> KeyFiringAnswer:
     return KeyFiringAnswer(
         key=str(key),
         stats=found.columns,
-        languages=[KeyLanguage(**asdict(each)) for each in found.languages],
+        languages=[KeyLanguage.model_validate(each) for each in found.languages],
         positions=found.positions,
-        detects=[_detected(each) for each in found.tokens],
+        detects=[
+            DetectedShape(**shaping.token(each.token), occurrences=each.occurrences, fired=each.fired, share=each.share)
+            for each in found.tokens
+        ],
     )
 
 
@@ -130,8 +130,3 @@ def _numbers(place: Place, found: Mapping[Which, Mapping[Place, Estimate]]) -> d
         elif not part:
             measures[measure] = number
     return {"measures": measures, "controls": controls, "by_language": languages}
-
-
-def _detected(found: DetectedToken) -> DetectedShape:
-    values: dict[str, Any] = shapes.token(found.token)
-    return DetectedShape(**values, occurrences=found.occurrences, fired=found.fired, share=found.share)

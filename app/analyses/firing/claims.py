@@ -1,11 +1,12 @@
 """Claims about when keys fire and what their weights do, tried on the analysis `firing`."""
 
-from keyscope.app.analyses.claim import Claim, Cursor, Measured, among, judged, number, percent
+from keyscope.app.analyses.claim import Cursor, Measured, among, claims_about, judged, number, percent
 from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.analyses.firing import GROUPS
 from keyscope.contract.manifest import Manifest
 
+_claim = claims_about("firing", "firing_page")
 _GROUP = """
     SELECT estimate, low, high, n FROM firing_groups
     WHERE measure = ? AND control = ? AND part = '' AND layers = ?"""
@@ -33,8 +34,16 @@ def _two(cursor: Cursor, measure: str, lower: str, upper: str) -> tuple[Estimate
     return (below, above) if below and above else None
 
 
+@_claim(
+    18,
+    "Dead keys and token detectors are in low layers",
+    "Only the first half of the network has dead keys and keys that detect single tokens (Voita et al. 2023, on ReLU; with "
+    "GELU and SiLU far fewer are to be expected)",
+    "Expected: more than twice as many detectors (over half their largest coefficient) in the lower half of layers, and "
+    "no more dead keys in the upper half. Contrary: more of either in the upper half. Non-overlapping intervals in each "
+    "case.",
+)
 def detectors(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Dead keys and token detectors in either half of the layers."""
     dead = _two(cursor, "dead", LOWER, UPPER)
     found = {words: _two(cursor, f"detectors{level}", LOWER, UPPER) for level, words in LEVELS.items()}
     peak = found[LEVELS["_peak"]]
@@ -56,8 +65,14 @@ def detectors(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    18,
+    "Token detectors suppress their tokens",
+    "Over four fifths of token detectors suppress the tokens that trigger them (Voita et al. 2023)",
+    "Expected: at least 80 % of at least 30 detectors, with the 95 % interval above half. Contrary: the whole interval "
+    "below half. Fewer than 30 detectors are inconclusive.",
+)
 def suppression(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Whether token detectors suppress their own tokens."""
     detecting, every = _group(cursor, "suppressing_detectors"), _group(cursor, "suppressing")
     if detecting is None or every is None:
         return None
@@ -69,8 +84,14 @@ def suppression(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    18,
+    "Some keys are positional",
+    "There are keys with over 0.05 nats of mutual information on the position, most of them in small models with "
+    "absolute positions (Voita et al. 2023)",
+    "Expected: more than twice as many as with shifted positions, with non-overlapping intervals. Contrary: no more.",
+)
 def positions(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Positional keys, against shifted positions."""
     share, control = _group(cursor, "positional"), _group(cursor, "positional", control="shifted")
     strong = _group(cursor, "positional_strong")
     if share is None or control is None or strong is None:
@@ -82,8 +103,14 @@ def positions(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    19,
+    "Single keys tell the language",
+    "One key's mean over a file tells its language with an F1 of at least 0.85 (Gurnee et al. 2023)",
+    "Expected: at least 0.85 for some language on held-out files, the whole interval above file means dealt at random. "
+    "Contrary: not above these.",
+)
 def languages(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """How well one key tells a language, and where keys specific to one are."""
     best, chance = rows(cursor, _BEST, []), _group(cursor, "best_f1", control="drawn")
     specific = _two(cursor, "language", LOWEST, HIGHEST)
     if not best or chance is None or specific is None:
@@ -99,8 +126,16 @@ def languages(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    20,
+    "Prediction, suppression and entropy keys are in high layers",
+    "Keys that promote or suppress few tokens, and long ones that affect none, are in the last layers (Gurnee et al. "
+    "2024)",
+    "Expected: for two of the three kinds a larger share in the last third of layers than in the first, with "
+    "non-overlapping intervals, and more than twice that of random values. Contrary: for none, even with overlapping "
+    "intervals.",
+)
 def weight_classes(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Prediction, suppression and entropy keys in the last third of the layers, against random values."""
     shares, chance, n = {}, 0.0, 0
     for name in ("prediction", "suppression", "entropy"):
         ends = _two(cursor, name, LOWEST, HIGHEST)
@@ -120,59 +155,4 @@ def weight_classes(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
-CLAIMS = (
-    Claim(
-        18,
-        "Dead keys and token detectors are in low layers",
-        "Only the first half of the network has dead keys and keys that detect single tokens (Voita et al. 2023, on ReLU; with "
-        "GELU and SiLU far fewer are to be expected)",
-        "Expected: more than twice as many detectors (over half their largest coefficient) in the lower half of layers, and "
-        "no more dead keys in the upper half. Contrary: more of either in the upper half. Non-overlapping intervals in each "
-        "case.",
-        "firing",
-        "firing_page",
-        detectors,
-    ),
-    Claim(
-        18,
-        "Token detectors suppress their tokens",
-        "Over four fifths of token detectors suppress the tokens that trigger them (Voita et al. 2023)",
-        "Expected: at least 80 % of at least 30 detectors, with the 95 % interval above half. Contrary: the whole interval "
-        "below half. Fewer than 30 detectors are inconclusive.",
-        "firing",
-        "firing_page",
-        suppression,
-    ),
-    Claim(
-        18,
-        "Some keys are positional",
-        "There are keys with over 0.05 nats of mutual information on the position, most of them in small models with "
-        "absolute positions (Voita et al. 2023)",
-        "Expected: more than twice as many as with shifted positions, with non-overlapping intervals. Contrary: no more.",
-        "firing",
-        "firing_page",
-        positions,
-    ),
-    Claim(
-        19,
-        "Single keys tell the language",
-        "One key's mean over a file tells its language with an F1 of at least 0.85 (Gurnee et al. 2023)",
-        "Expected: at least 0.85 for some language on held-out files, the whole interval above file means dealt at random. "
-        "Contrary: not above these.",
-        "firing",
-        "firing_page",
-        languages,
-    ),
-    Claim(
-        20,
-        "Prediction, suppression and entropy keys are in high layers",
-        "Keys that promote or suppress few tokens, and long ones that affect none, are in the last layers (Gurnee et al. "
-        "2024)",
-        "Expected: for two of the three kinds a larger share in the last third of layers than in the first, with "
-        "non-overlapping intervals, and more than twice that of random values. Contrary: for none, even with overlapping "
-        "intervals.",
-        "firing",
-        "firing_page",
-        weight_classes,
-    ),
-)
+CLAIMS = (detectors, suppression, positions, languages, weight_classes)

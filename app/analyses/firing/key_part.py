@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from keyscope.app.analyses.kind import Fact
 from keyscope.app.queries.firing import RANGES, DetectedToken, KeyFiring, LanguageRates, key_firing
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
@@ -37,16 +38,6 @@ class PositionBar:
 
 
 @dataclass(frozen=True, slots=True)
-class FiringFact:
-    """A number of the analysis written out."""
-
-    title: str
-    help: str
-    value: str
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
 class FiringOfKey:
     tokens: list[DetectedToken]
     """The tokens it detects."""
@@ -54,7 +45,7 @@ class FiringOfKey:
     """What counts as firing for these, in a sentence."""
     marks: list[tuple[str, str]]
     """What the key is, such as specific to a language, positional or a suppression key, each with an explanation."""
-    facts: list[FiringFact]
+    facts: list[Fact]
     languages: list[LanguageRates]
     positions: list[tuple[str, list[PositionBar]]]
     """Rates by window position, for each level."""
@@ -72,7 +63,7 @@ def firing_of_key(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> Fi
         level=LEVELS[found.tokens[0].level] if found.tokens else "",
         marks=_marks(found),
         facts=[
-            FiringFact(title, RANGES[name].help, _written(found.columns.get(name)), f"help-firing-{name}")
+            Fact(title, RANGES[name].help, _written(found.columns.get(name)), f"help-firing-{name}")
             for name, title in _TITLES.items()
             if found.columns.get(name) is not None
         ],

@@ -121,9 +121,7 @@ def _detectors(of: Firing) -> Block:
         "by default) and to firing above half its largest coefficient. New tokens are those that no layer below "
         "detects. " + of.note,
         [
-            Figure(
-                "detectors", "Share of keys that detect tokens", lambda: figures.shares(of.found, figures.DETECTORS)
-            ),
+            _shares(of, "detectors", "Share of keys that detect tokens", figures.DETECTORS),
             Figure("tokens", "Tokens detected by the layer's keys", lambda: figures.tokens(of.found)),
         ],
         [
@@ -149,12 +147,10 @@ def _detecting_keys(of: Firing) -> Block:
         (
             (
                 each.key,
-                (
-                    LEVEL_TITLES[each.level],
-                    " ".join(formats.token(token) for token in each.tokens),
-                    formats.count(each.fired),
-                    formats.share(each.share),
-                ),
+                LEVEL_TITLES[each.level],
+                " ".join(formats.token(token) for token in each.tokens),
+                formats.count(each.fired),
+                formats.share(each.share),
             )
             for each in detecting
         ),
@@ -171,13 +167,7 @@ def _suppression(of: Firing) -> Block:
         "The share of keys whose value lowers the logits of the tokens they fire on most, by L(v) relative to the mean "
         "token of the vocabulary: among token detectors, and among all keys that fire. By chance: with the tokens of "
         "another key of the layer. " + of.note,
-        [
-            Figure(
-                "suppression",
-                "Share of keys that suppress their tokens",
-                lambda: figures.shares(of.found, figures.SUPPRESSION),
-            )
-        ],
+        [_shares(of, "suppression", "Share of keys that suppress their tokens", figures.SUPPRESSION)],
         _titled(figures.SUPPRESSION, formats.share),
     )
 
@@ -190,7 +180,7 @@ def _positions(of: Firing) -> Block:
         "Keys whose firing has more than 0.05 nats of mutual information with the window position. Positions are in equal "
         "buckets, the first position in one of its own; the bias is corrected by Miller and Madow's method. By chance: "
         "with the positions of each window rotated by a random offset. " + of.note,
-        [Figure("positions", "Share of positional keys", lambda: figures.shares(of.found, figures.POSITIONS))],
+        [_shares(of, "positions", "Share of positional keys", figures.POSITIONS)],
         _titled(figures.POSITIONS, formats.share),
     )
 
@@ -206,7 +196,7 @@ def _positional_keys(of: Firing) -> Block:
             "strongly": "Nats, of firing strongly",
         },
         (
-            (each.key, (each.shape or formats.NOTHING, formats.number(each.fires), formats.number(each.strong)))
+            (each.key, each.shape or formats.NOTHING, formats.number(each.fires), formats.number(each.strong))
             for each in positional_keys(of.cursor, LISTED)
         ),
         "firing_positions",
@@ -226,7 +216,7 @@ def _languages(of: Firing) -> Block:
         "half. By chance: the same with each key's file means dealt to the files at random, once, so without "
         "interval. " + of.note,
         [
-            Figure("languages", "Share of keys, by layer", lambda: figures.shares(of.found, figures.LANGUAGES)),
+            _shares(of, "languages", "Share of keys, by layer", figures.LANGUAGES),
             Figure("best_f1", "Best F1 of a single key", lambda: figures.best_f1(of.found, of.languages)),
         ],
         [
@@ -250,11 +240,9 @@ def _telling_keys(of: Firing) -> Block:
         (
             (
                 each.key,
-                (
-                    formats.language(each.language),
-                    _two(each.f1),
-                    f"{'≥' if each.above else '<'} {formats.number(each.threshold)}",
-                ),
+                formats.language(each.language),
+                _two(each.f1),
+                f"{'≥' if each.above else '<'} {formats.number(each.threshold)}",
             )
             for each in telling_keys(of.cursor, LISTED // 4)
         ),
@@ -273,11 +261,15 @@ def _weights(of: Firing) -> Block:
         "of that cosine up to 0.001 and a kurtosis up to 8. By chance: with values drawn from a normal distribution with "
         "the layer's mean and variance. " + _CENSUS,
         [
-            Figure("classes", "Share of keys of each class", lambda: figures.shares(of.found, figures.CLASSES)),
+            _shares(of, "classes", "Share of keys of each class", figures.CLASSES),
             Figure("cosines", "Mean cosine", lambda: figures.numbers(of.found, figures.COSINES)),
         ],
         [*_titled(figures.CLASSES, formats.share), *_titled(figures.COSINES, formats.number)],
     )
+
+
+def _shares(of: Firing, name: str, title: str, titles: figures.Titles) -> Figure:
+    return Figure(name, title, lambda: figures.shares(of.found, titles))
 
 
 def _table(of: Firing, name: str, title: str, text: str, drawn: list[Figure], wanted: Iterable[Wanted]) -> Block:

@@ -1,12 +1,12 @@
 """The JSON API of syntax: what kinds of code keys fire on, by layer and for one key."""
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic import Field
 
-from keyscope.app.analyses.shapes import EstimateShape, Shape
+from keyscope.app.analyses.shapes import EstimateShape, numbers
 from keyscope.app.analyses.sheets import check_computed
 from keyscope.app.queries.estimate import Controlled
 from keyscope.app.queries.syntax import key_syntax, layer_measures, layer_values, trends
@@ -42,7 +42,7 @@ class RoleShape(MeasureShape):
     significant: int = Field(description="Those where this is more than a few repeated tokens, q ≤ 0.05")
 
 
-class SyntaxLayer(Shape):
+class SyntaxLayer(models.Shape):
     """One layer."""
 
     layer: int
@@ -51,16 +51,15 @@ class SyntaxLayer(Shape):
     roles: dict[str, RoleShape]
 
 
-class SyntaxAnswer(Shape):
+class SyntaxAnswer(models.Shape, models.Answer):
     """What kinds of code keys fire on, by layer."""
 
-    ok: Literal[True] = True
     layers: list[SyntaxLayer]
     trends: dict[str, MeasureShape] = Field(description="Upper half of the layers minus the lower half, by measure")
     help: dict[str, str] = Field(description="What each measure is")
 
 
-class ProfileShape(Shape):
+class ProfileShape(models.Shape):
     """One of the commonest values of an aspect among a key's triggers."""
 
     value: str
@@ -73,10 +72,9 @@ class ProfileShape(Shape):
     distinct_q: float | None = Field(description="The same with equal tokens, neighbours and positions counted once")
 
 
-class KeySyntaxAnswer(Shape):
+class KeySyntaxAnswer(models.Shape, models.Answer):
     """What one key fires on."""
 
-    ok: Literal[True] = True
     key: str
     stats: dict[str, models.Value]
     profile: dict[str, list[ProfileShape]] = Field(description=f"By aspect: {', '.join(ASPECTS)}")
@@ -120,11 +118,6 @@ def show_key_syntax(run: OpenRun, cursor: Cursor, key: Key) -> KeySyntaxAnswer:
 
 def _fields(found: Controlled) -> dict[str, Any]:
     """The fields of a shape, the control's beside the estimate's own."""
-    fields = asdict(found)
-    control = fields.pop("control") or {"value": None, "low": None, "high": None}
+    fields = asdict(found) | numbers(found.control, "control", "control_low", "control_high")
     del fields["files"]
-    return fields | {
-        "control": control["value"],
-        "control_low": control["low"],
-        "control_high": control["high"],
-    }
+    return fields

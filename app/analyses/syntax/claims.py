@@ -1,10 +1,11 @@
 """Claims about which layer stores what, tried on the analysis `syntax`."""
 
-from keyscope.app.analyses.claim import Claim, Cursor, Measured, change, judged, number
+from keyscope.app.analyses.claim import Cursor, Measured, change, claims_about, judged, number
 from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.manifest import Manifest
 
+_claim = claims_about("syntax", "syntax_page")
 _TREND = """
     SELECT keys, difference, low, high, control_low, control_high FROM syntax_trends
     WHERE measure = ? AND difference IS NOT NULL AND low IS NOT NULL"""
@@ -25,8 +26,14 @@ def _trend(cursor: Cursor, measure: str, sign: int, what: str) -> tuple[str, boo
     return (text, rises, falls) if sign > 0 else (text, falls, rises)
 
 
+@_claim(
+    2,
+    "From shallow to semantic",
+    "Lower layers hold keywords and n-grams, higher ones more abstract patterns (Haider et al. 2024; Geva et al. 2021)",
+    "Expected: in the upper half of layers a smaller share of triggers on one token, and a higher entropy, both "
+    "beyond the control's range. Contrary: both the other way.",
+)
 def shallow(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Concentration on one token, and entropy of the trigger tokens, by depth."""
     share = _trend(cursor, "token_share", -1, "share of a key's triggers on its commonest token")
     entropy = _trend(cursor, "entropy", 1, "relative entropy of its trigger tokens")
     if share is None or entropy is None:
@@ -37,8 +44,15 @@ def shallow(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    3,
+    "The last token counts most, less so with depth",
+    "Without the trigger token a key of a low layer loses about two thirds of its coefficient, one of the top about "
+    "a fifth; the first token or a random one counts little (Geva et al. 2021)",
+    "Expected: the last token counts most in every layer, takes more than 40 % in layer 0, and less in the upper half "
+    "of layers, beyond the control's range. Contrary: it does not count most, or counts more in the upper half.",
+)
 def locality(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """How much a key loses without the last, the first or a random token."""
     last, first, other = (
         [Estimate(*row) for row in rows(cursor, _LAYERS, [f"drop_{which}"])] for which in ("last", "first", "random")
     )
@@ -54,8 +68,14 @@ def locality(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
+@_claim(
+    5,
+    "Grammar low, names high",
+    "Keys of keywords and operators are in low layers, keys of library and domain terms in higher ones",
+    "Expected: fewer keys of grammar and more of names in the upper half of layers, both beyond the control's range. "
+    "Contrary: both the other way.",
+)
 def families(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    """Where keys of keywords and operators are, and where keys of names."""
     grammar = _trend(cursor, "grammar", -1, "keys of keywords, operators and punctuation")
     names = _trend(cursor, "names", 1, "keys of names, calls, attributes and types")
     if grammar is None or names is None:
@@ -66,36 +86,4 @@ def families(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
-CLAIMS = (
-    Claim(
-        2,
-        "From shallow to semantic",
-        "Lower layers hold keywords and n-grams, higher ones more abstract patterns (Haider et al. 2024; Geva et al. 2021)",
-        "Expected: in the upper half of layers a smaller share of triggers on one token, and a higher entropy, both "
-        "beyond the control's range. Contrary: both the other way.",
-        "syntax",
-        "syntax_page",
-        shallow,
-    ),
-    Claim(
-        3,
-        "The last token counts most, less so with depth",
-        "Without the trigger token a key of a low layer loses about two thirds of its coefficient, one of the top about "
-        "a fifth; the first token or a random one counts little (Geva et al. 2021)",
-        "Expected: the last token counts most in every layer, takes more than 40 % in layer 0, and less in the upper half "
-        "of layers, beyond the control's range. Contrary: it does not count most, or counts more in the upper half.",
-        "syntax",
-        "syntax_page",
-        locality,
-    ),
-    Claim(
-        5,
-        "Grammar low, names high",
-        "Keys of keywords and operators are in low layers, keys of library and domain terms in higher ones",
-        "Expected: fewer keys of grammar and more of names in the upper half of layers, both beyond the control's range. "
-        "Contrary: both the other way.",
-        "syntax",
-        "syntax_page",
-        families,
-    ),
-)
+CLAIMS = (shallow, locality, families)

@@ -6,6 +6,7 @@ from itertools import groupby
 
 import duckdb
 
+from keyscope.app.analyses.kind import Fact
 from keyscope.app.queries.syntax import KeySyntax, ProfileRow, key_syntax
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
@@ -27,16 +28,6 @@ _TITLES = {
 }
 _HELP = {column.name: column.help for column in KEY_MEASURES}
 _SHARES = frozenset({"token_share", "bigram_share", "drop_last", "drop_first", "drop_random"})
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A number with its title and explanation."""
-
-    title: str
-    help: str
-    value: str
-    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +54,7 @@ class Aspect:
 @dataclass(frozen=True, slots=True)
 class SyntaxOfKey:
     triggers: int
-    measures: Sequence[Measured]
+    measures: Sequence[Fact]
     aspects: Sequence[Aspect]
 
 
@@ -83,12 +74,12 @@ def syntax_of_key(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> Sy
     )
 
 
-def _measures(found: KeySyntax) -> list[Measured]:
+def _measures(found: KeySyntax) -> list[Fact]:
     shown = []
     for name, title in _TITLES.items():
         value = found.measures.get(name)
         if isinstance(value, int | float):
-            shown.append(Measured(title, _HELP[name], _show(name, value), f"help-syntax-{name}"))
+            shown.append(Fact(title, _HELP[name], _show(name, value), f"help-syntax-{name}"))
     return shown
 
 

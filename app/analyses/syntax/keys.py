@@ -69,12 +69,10 @@ def described(cursor: duckdb.DuckDBPyConnection) -> Block:
         (
             (
                 each.key,
-                (
-                    ROLE_TITLES.get(each.value, each.value) if aspect == "role" else each.value,
-                    formats.share(each.share),
-                    formats.share(each.base),
-                    formats.number(each.distinct_q),
-                ),
+                ROLE_TITLES.get(each.value, each.value) if aspect == "role" else each.value,
+                formats.share(each.share),
+                formats.share(each.base),
+                formats.number(each.distinct_q),
             )
             for aspect in ("role", "node")
             for each in described_keys(cursor, aspect, LISTED)
@@ -99,12 +97,10 @@ def extremes(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, semantic
         (
             (
                 each.key,
-                (
-                    two(each.score),
-                    formats.NOTHING if each.token is None else formats.token(each.token),
-                    formats.share(each.token_share),
-                    formats.NOTHING if each.drop_last is None else percent(each.drop_last),
-                ),
+                two(each.score),
+                formats.NOTHING if each.token is None else formats.token(each.token),
+                formats.share(each.token_share),
+                formats.NOTHING if each.drop_last is None else percent(each.drop_last),
             )
             for each in extreme_keys(cursor, vocabulary, LISTED, semantic)
         ),

@@ -98,7 +98,7 @@ def test_agreement_has_to_rise_to_all_of_it(
     made: duckdb.DuckDBPyConnection, manifest: Manifest, rates: list[float], verdict: Verdict
 ) -> None:
     _agree(made, "residual", rates)
-    assert _told(agreement.residual(made, manifest)).verdict is verdict
+    assert _told(agreement.residual.measure(made, manifest)).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_the_residual_has_to_decide_most(
             "VALUES (?, 'all', 'all', ?, ?, ?, 1000, 10)",
             [f"split_{name}", share, share - 0.01, share + 0.01],
         )
-    measured = _told(agreement.split(made, manifest))
+    measured = _told(agreement.split.measure(made, manifest))
     assert measured.verdict is verdict
     assert f"residual {100 * shares[0]:.1f} % ({100 * shares[0] - 1:.1f}–{100 * shares[0] + 1:.1f})" in measured.text
 
@@ -135,7 +135,7 @@ def test_depth_has_to_grow_with_context(
             "INSERT INTO agreement_contexts VALUES (?, 'depth', NULL, ?, ?, ?, 100, 10)",
             [size, depth, depth - 0.1, depth + 0.1],
         )
-    assert _told(agreement.context(made, manifest)).verdict is verdict
+    assert _told(agreement.context.measure(made, manifest)).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_shallow_keys_have_to_lie_below(
             "INSERT INTO syntax_trends VALUES (?, 100, ?, ?, ?, 0, -0.01, 0.01)",
             [measure, difference, difference - 0.02, difference + 0.02],
         )
-    assert _told(syntax.shallow(made, manifest)).verdict is verdict
+    assert _told(syntax.shallow.measure(made, manifest)).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_an_edit_has_to_be_selective_by_both_comparisons(
         "INSERT INTO edit_contrasts VALUES ('e', 1, 'general', 'accuracy', ?, ?, ?)",
         [contrast, contrast - 0.1, contrast + 0.1],
     )
-    assert _told(edits.edit(made, manifest)).verdict is verdict
+    assert _told(edits.edit.measure(made, manifest)).verdict is verdict
 
 
 GROUP_N = 1000
@@ -225,7 +225,7 @@ def test_detectors_have_to_lie_low_and_dead_keys_not_high(
     for half, dead_share, peak_share in zip(("lower half", "upper half"), dead, peak, strict=True):
         _group(made, "dead", half, dead_share, margin)
         _group(made, "detectors_peak", half, peak_share, margin)
-    measured = _told(firing.detectors(made, manifest))
+    measured = _told(firing.detectors.measure(made, manifest))
     assert measured.verdict is verdict
     assert f"over half their largest coefficient: {100 * peak[0]:.2f} % (" in measured.text
 
@@ -244,7 +244,7 @@ def test_most_of_enough_detectors_have_to_suppress(
 ) -> None:
     _group(made, "suppressing_detectors", "all layers", share, 0.1, n=n)
     _group(made, "suppressing", "all layers", 0.5)
-    measured = _told(firing.suppression(made, manifest))
+    measured = _told(firing.suppression.measure(made, manifest))
     assert measured.verdict is verdict
     assert (
         f"{100 * share:.1f} % ({100 * share - 10:.1f}–{100 * share + 10:.1f}) of {n} token detectors" in measured.text
@@ -261,7 +261,7 @@ def test_more_keys_have_to_know_the_position_than_shifted_ones(
     _group(made, "positional", "all layers", share)
     _group(made, "positional", "all layers", chance, control="shifted")
     _group(made, "positional_strong", "all layers", share)
-    assert _told(firing.positions(made, manifest)).verdict is verdict
+    assert _told(firing.positions.measure(made, manifest)).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_a_key_has_to_tell_a_language_above_chance(
     _group(made, "best_f1", "all layers", chance, None, "drawn")
     for third in ("lowest third", "highest third"):
         _group(made, "language", third, 0.05)
-    measured = _told(firing.languages(made, manifest))
+    measured = _told(firing.languages.measure(made, manifest))
     assert measured.verdict is verdict
     assert f"go (L1.K7) {f1:.2f} ({low:.2f} to 1.00)" in measured.text
 
@@ -307,7 +307,7 @@ def test_classes_of_weights_have_to_be_commoner_at_the_top(
         _group(made, name, "lowest third", 0.02, None)
         _group(made, name, "highest third", share, None)
         _group(made, name, "highest third", gaussian, None, "gaussian")
-    assert _told(firing.weight_classes(made, manifest)).verdict is verdict
+    assert _told(firing.weight_classes.measure(made, manifest)).verdict is verdict
 
 
 @pytest.mark.parametrize(("share", "n"), [(0.0, 640), (0.25, 40), (1.0, 7), (0.013, 1920)])
@@ -331,7 +331,7 @@ def test_the_interval_of_a_quantile_over_keys_is_of_its_order_statistics(manifes
             'INSERT INTO triggers (layer, "index", polarity, rank, window_id) '
             "SELECT 0, k, 'max', r, r FROM range(400) a(k), range(2) b(r)"
         )
-        measured = run_file.harvest(connection, manifest)
+        measured = run_file.harvest.measure(connection, manifest)
     margin = 1.96 * (0.25 / 400) ** 0.5
     median = number(Estimate(*np.quantile(stands_out, [0.5, 0.5 - margin, 0.5 + margin])))
     assert measured is not None
@@ -357,7 +357,7 @@ def test_an_edit_measured_in_too_few_files_shows_nothing(made: duckdb.DuckDBPyCo
     )
     made.execute("INSERT INTO edit_contrasts VALUES ('e', 1, 'general', 'accuracy', -0.5, NULL, NULL)")
     for claim in (edits.edit, edits.doses, edits.ranges):
-        measured = _told(claim(made, manifest))
+        measured = _told(claim.measure(made, manifest))
         assert measured.verdict is Verdict.INCONCLUSIVE
         (part,) = measured.parts
         assert "-60.0 points (too few files for an interval)" in part
