@@ -8,8 +8,8 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from keyscope.app.accounts.identity import Person, Visitor
 from keyscope.app.database.engine import Database
 from keyscope.app.labels import repository
+from keyscope.app.labels.models import Label
 from keyscope.app.labels.repository import LabelChanged, Target
-from keyscope.app.pages.keys.label_box import ShownLabel, shown
 from keyscope.app.pages.keys.label_form import LabelForm
 from keyscope.app.pages.keys.state import KeyState
 from keyscope.app.runs import Run
@@ -28,7 +28,7 @@ class ConflictPage(Page):
     """Context shown when the person's label has changed since the form was opened."""
 
     key: Annotated[KeyId, Help("The key")]
-    saved: Annotated[ShownLabel | None, Help("The person's current label; None if it was removed")]
+    saved: Annotated[Label | None, Help("The person's current label; None if it was removed")]
     sent: Annotated[LabelForm, Help("The form's contents, not saved")]
     evidence: Annotated[list[str], Help("Triggers ticked as evidence")]
     save_href: Annotated[str, Help("Where the form's label is saved after all")]
@@ -76,7 +76,7 @@ class Change:
         return ConflictPage(
             frame=Frame.of_run(f"{self.key}: two labels", links, manifest),
             key=self.key,
-            saved=shown(current) if current else None,
+            saved=current,
             sent=self.form,
             evidence=[str(each) for each in judgement.evidence],
             save_href=save_href,
