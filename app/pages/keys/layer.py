@@ -1,6 +1,6 @@
 """`/runs/{run}/layers/{layer}`: the keys of a layer on a map and in a sortable, filterable, paged table."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
 import duckdb
@@ -147,12 +147,4 @@ def _firing_layers(
 
 def _export_query(state: LayerState) -> dict[str, object]:
     """The filters and the order as the export takes them."""
-    where = state.where
-    return {
-        "language": where.language,
-        "min_firing_rate": where.min_firing_rate,
-        "max_firing_rate": where.max_firing_rate,
-        "token": where.token,
-        "sort": state.sort,
-        "order": state.order,
-    }
+    return {**asdict(state.where), "sort": state.sort, "order": state.order}
