@@ -154,6 +154,4 @@ def _answer(request: Request, template: str, page: Page, problem: KeyscopeError 
     if problem is None:
         return respond(request, template, page)
     failure = describe(problem)
-    response = respond(request, template, page, failure.status)
-    response.headers.update(failure.headers)
-    return response
+    return respond(request, template, page, failure.status, failure.headers)
