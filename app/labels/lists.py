@@ -1,6 +1,6 @@
 """Lists of keys with notes, which several people can fill, order, rename and put away at once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -172,9 +172,7 @@ def move_key(session: Session, list_id: int, person: Person, key: KeyId, place: 
         UnknownList: the person may not see the list, or it does not have the key.
         ListChanged: the list has a later version.
     """
-    found = _locked(session, list_id, person)
-    order, at = _order(session, found, key, seen)
-    _move(found, order, at, place)
+    _move(session, list_id, person, key, seen, lambda _: place)
 
 
 def shift_key(session: Session, list_id: int, person: Person, key: KeyId, by: int, seen: int) -> None:
@@ -187,9 +185,7 @@ def shift_key(session: Session, list_id: int, person: Person, key: KeyId, by: in
         UnknownList: the person may not see the list, or it does not have the key.
         ListChanged: the list has a later version than `seen`.
     """
-    found = _locked(session, list_id, person)
-    order, at = _order(session, found, key, seen)
-    _move(found, order, at, at + by)
+    _move(session, list_id, person, key, seen, lambda at: at + by)
 
 
 def rename_list(session: Session, list_id: int, person: Person, name: str, shared: bool, seen: int) -> KeyList:
@@ -270,18 +266,15 @@ def _append(session: Session, found: KeyList, person: Person, keys: Iterable[Key
     return len(new)
 
 
-def _order(session: Session, found: KeyList, key: KeyId, seen: int) -> tuple[list[ListEntry], int]:
-    """The entries of an unchanged list, and the place of a key among them."""
+def _move(session: Session, list_id: int, person: Person, key: KeyId, seen: int, place: Callable[[int], int]) -> None:
+    """Move a key of a list still at version `seen`; `place` gets its place and returns the new one."""
+    found = _locked(session, list_id, person)
     _check_version(found, seen)
-    order = list(entries(session, found.id))
+    order = list(entries(session, list_id))
     at = next((number for number, entry in enumerate(order) if entry.key == key), None)
     if at is None:
-        raise UnknownList(f"list {found.id} does not have key {key}: add it first")
-    return order, at
-
-
-def _move(found: KeyList, order: list[ListEntry], at: int, to: int) -> None:
-    order.insert(max(0, min(to, len(order) - 1)), order.pop(at))
+        raise UnknownList(f"list {list_id} does not have key {key}: add it first")
+    order.insert(max(0, min(place(at), len(order) - 1)), order.pop(at))
     for number, entry in enumerate(order):
         entry.position = number
     found.version += 1
