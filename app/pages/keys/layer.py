@@ -60,8 +60,6 @@ class LayerState(PageState):
 
 @dataclass(frozen=True, slots=True)
 class LayerPage(Page):
-    """Context of a layer's page."""
-
     layer: Annotated[int, Help("The layer, from 0")]
     summary: Annotated[LayerSummary, Help("The layer in numbers")]
     state: Annotated[LayerState, Help("Sorting, filters and place, as in the address")]

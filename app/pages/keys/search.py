@@ -127,8 +127,6 @@ class LayerBar:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage(Page):
-    """Context of the search page."""
-
     state: Annotated[SearchState, Help("Criteria, order and place, as in the address")]
     asked: Annotated[bool, Help("Whether there is any criterion")]
     notes: Annotated[list[TokenNote], Help("The tokens asked for")]
