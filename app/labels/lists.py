@@ -1,4 +1,7 @@
-"""Lists of keys with notes, which several people can fill, order, rename and put away at once."""
+"""Lists of keys with notes, which several people can fill, order, rename and put away at once.
+
+Functions that take the id of a list and a person raise UnknownList if the person may not see such a list.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -37,11 +40,7 @@ class Summary:
 
 
 def list_keys(session: Session, list_id: int, person: str | None) -> list[KeyId]:
-    """The keys of a list in order.
-
-    Raises:
-        UnknownList: there is no list with that id that the person may see.
-    """
+    """The keys of a list in order."""
     get_list(session, list_id, person)
     return [entry.key for entry in entries(session, list_id)]
 
@@ -60,11 +59,7 @@ def put_away_lists(session: Session, person: str | None) -> list[Summary]:
 
 
 def get_list(session: Session, list_id: int, person: str | None) -> KeyList:
-    """The list with that id.
-
-    Raises:
-        UnknownList: there is none that the person may see.
-    """
+    """The list with that id."""
     where = KeyList.id == list_id, KeyList.deleted_at.is_(None), _visible(person)
     found = session.scalar(select(KeyList).where(*where))
     if found is None:
@@ -117,7 +112,6 @@ def add_keys(session: Session, list_id: int, person: Person, keys: Iterable[KeyI
     """Append keys to a list and return how many are new; keys already in it keep their place.
 
     Raises:
-        UnknownList: there is none that the person may see.
         InvalidParameter: there are too many keys, or the note is too long.
     """
     return _append(session, _locked(session, list_id, person), person, keys, note)
@@ -127,7 +121,6 @@ def check_keys(runs: Registry, database: Database, list_id: int, person: str, ke
     """Check that the list's model has these keys, if a run of the model is here to ask.
 
     Raises:
-        UnknownList: there is none that the person may see.
         UnknownLayer, UnknownKey: the model has no such key.
     """
     weights = database.read(lambda session: get_list(session, list_id, person).weights_sha256)
@@ -137,11 +130,7 @@ def check_keys(runs: Registry, database: Database, list_id: int, person: str, ke
 
 
 def remove_key(session: Session, list_id: int, person: Person, key: KeyId) -> None:
-    """Remove a key from a list, if it is there.
-
-    Raises:
-        UnknownList: there is none that the person may see.
-    """
+    """Remove a key from a list, if it is there."""
     _locked(session, list_id, person)
     session.execute(delete(ListEntry).where(*_entry(list_id, key)))
 
@@ -150,7 +139,7 @@ def set_note(session: Session, list_id: int, person: Person, key: KeyId, note: s
     """Change the note on a key; `seen` is the version of the note the change started from.
 
     Raises:
-        UnknownList: the person may not see the list, or it does not have the key.
+        UnknownList: the list does not have the key.
         ListChanged: the note has a later version.
     """
     _locked(session, list_id, person)
@@ -169,7 +158,7 @@ def move_key(session: Session, list_id: int, person: Person, key: KeyId, place: 
     """Move a key to a place in the list, from 0; `seen` is the version of the list the move started from.
 
     Raises:
-        UnknownList: the person may not see the list, or it does not have the key.
+        UnknownList: the list does not have the key.
         ListChanged: the list has a later version.
     """
     _move(session, list_id, person, key, seen, lambda _: place)
@@ -182,7 +171,7 @@ def shift_key(session: Session, list_id: int, person: Person, key: KeyId, by: in
     is not.
 
     Raises:
-        UnknownList: the person may not see the list, or it does not have the key.
+        UnknownList: the list does not have the key.
         ListChanged: the list has a later version than `seen`.
     """
     _move(session, list_id, person, key, seen, lambda at: at + by)
@@ -192,7 +181,6 @@ def rename_list(session: Session, list_id: int, person: Person, name: str, share
     """Change the name and sharing of a list; `seen` is the version the change started from.
 
     Raises:
-        UnknownList: there is none that the person may see.
         Forbidden: the person neither owns the list nor is an admin.
         ListChanged: the list has a later version.
         InvalidParameter: the name is not valid.
@@ -208,7 +196,6 @@ def put_away(session: Session, list_id: int, person: Person) -> None:
     """Hide a list; its owner can bring it back.
 
     Raises:
-        UnknownList: there is none that the person may see.
         Forbidden: the person neither owns the list nor is an admin.
     """
     found = _locked(session, list_id, person)
