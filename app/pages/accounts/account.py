@@ -51,8 +51,6 @@ class ShownProvider:
 
 @dataclass(frozen=True, slots=True)
 class AccountPage(Page):
-    """Context of the account page."""
-
     account: Annotated[Account, Help("The account")]
     roles: Annotated[list[Role], Help("Roles a token may have")]
     lifetimes: Annotated[list[Lifetime], Help("Lifetimes to choose from")]
@@ -68,15 +66,11 @@ class AccountPage(Page):
 
 
 class PasswordForm(FormModel):
-    """The current password and the new one."""
-
     old: str = ""
     new: str = ""
 
 
 class TokenForm(FormModel):
-    """A token to make."""
-
     name: str = ""
     role: Role = Role.VIEWER
     lifetime: Lifetime = Lifetime.QUARTER

@@ -33,8 +33,6 @@ class NewInvitation:
 
 @dataclass(frozen=True, slots=True)
 class PeoplePage(Page):
-    """Context of the people page."""
-
     people: Annotated[list[tuple[Account, str]], Help("Everyone with an account, by name, and how they sign in")]
     roles: Annotated[list[Role], Help("Roles to choose from")]
     invitation: Annotated[NewInvitation | None, Help("An invitation just created; its link is shown only now")]
@@ -42,15 +40,11 @@ class PeoplePage(Page):
 
 
 class PersonForm(FormModel):
-    """A person to invite."""
-
     name: str = ""
     role: Role = Role.VIEWER
 
 
 class RoleForm(FormModel):
-    """A new role."""
-
     role: Role
 
 

@@ -52,8 +52,6 @@ class JoiningPage(Page):
 
 
 class JoinForm(FormModel):
-    """The password of the account."""
-
     password: str = ""
 
 

@@ -78,8 +78,6 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class ActivationsPage(Page):
-    """Context of the page."""
-
     state: Annotated[ActivationsState, Help("Text and chosen tokens, as in the address")]
     runs: Annotated[list[tuple[Manifest, str]], Help("Runs to choose from, each with its address")]
     status: Annotated[LiveStatus | None, Help("Whether the run's model can read now; None without a run")]

@@ -68,8 +68,6 @@ class ShownJob:
 
 @dataclass(frozen=True, slots=True)
 class JobsPage(Page):
-    """Context of the jobs page."""
-
     jobs: Annotated[list[ShownJob], Help("Queued, running and recently ended jobs, latest first")]
     poll_href: Annotated[str | None, Help("Address to poll while a job is active; None otherwise")]
     start: Annotated[list[str], Help("Missing kinds of analysis that can be started")]
