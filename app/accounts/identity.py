@@ -79,17 +79,19 @@ Visitor = Annotated[Person | None, Depends(_visitor)]
 """The sender of a request; None without accounts if they have not given a name."""
 
 
-async def _labeler(visitor: Visitor) -> Person:
-    return _named(visitor, Role.LABELER)
+def _named(needed: Role) -> Any:
+    async def check(visitor: Visitor) -> Person:
+        if visitor is None:
+            raise NameNeeded(f"this needs a name: enter yours, or send it in the header {NAME_HEADER}")
+        require(visitor, needed)
+        return visitor
+
+    return Depends(check)
 
 
-async def _admin(visitor: Visitor) -> Person:
-    return _named(visitor, Role.ADMIN)
-
-
-Labeler = Annotated[Person, Depends(_labeler)]
+Labeler = Annotated[Person, _named(Role.LABELER)]
 """A person who may label; anybody else gets NameNeeded or Forbidden."""
-Admin = Annotated[Person, Depends(_admin)]
+Admin = Annotated[Person, _named(Role.ADMIN)]
 """A person who may manage; anybody else gets NameNeeded or Forbidden."""
 
 
@@ -112,10 +114,3 @@ def needs(role: Role) -> Any:
             require(visitor, role)
 
     return Depends(check)
-
-
-def _named(visitor: Person | None, needed: Role) -> Person:
-    if visitor is None:
-        raise NameNeeded(f"this needs a name: enter yours, or send it in the header {NAME_HEADER}")
-    require(visitor, needed)
-    return visitor

@@ -32,7 +32,7 @@ def sign_in(database: Database, name: str, password: str, origin: Origin) -> str
         TooManyAttempts: there were too many attempts.
         WrongPassword: no enabled account has that name and password.
     """
-    account = _verified(database, name, password, origin)
+    account = check_password(database, name, password, origin)
     return database.write(lambda session: sessions.begin(session, account.id, origin.browser))
 
 
@@ -62,22 +62,18 @@ def change_password(database: Database, who: SignedIn, old: str, new: str, origi
         WrongPassword: the old password is wrong.
         InvalidParameter: the new password is not acceptable.
     """
-    account = _verified(database, who.person.name, old, origin)
+    account = check_password(database, who.person.name, old, origin)
     password_hash = hash_password(new)
     database.write(lambda session: people.set_password(session, account.id, password_hash, who.session_id))
 
 
-def confirm(database: Database, who: SignedIn, password: str, origin: Origin) -> None:
-    """Check the password of a signed-in person, so an unattended browser is not enough for what follows.
+def check_password(database: Database, name: str, password: str, origin: Origin) -> Account:
+    """The account with that name and password; asked again before a change that an unattended browser must not make.
 
     Raises:
         TooManyAttempts: there were too many attempts.
-        WrongPassword: the password is wrong, or the account has none.
+        WrongPassword: no enabled account has that name and password.
     """
-    _verified(database, who.person.name, password, origin)
-
-
-def _verified(database: Database, name: str, password: str, origin: Origin) -> Account:
     database.write(lambda session: throttle.count_attempt(session, name, origin.address))
     account = database.read(lambda session: people.find(session, name))
     right = is_password(password, account.password_hash if account else None)

@@ -1,13 +1,12 @@
 """Recent activity: labels, decisions, comments and lists of all keys in one stream, the latest first."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, Select, String, and_, literal, null, or_, select, true, union_all
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.labels.comments import latest_text
@@ -78,7 +77,8 @@ def recent(session: Session, chosen: Filter, limit: int = PAGE) -> list[Event]:
     # Limit each source before the union, so the database reads no more than `limit` rows of any.
     cut = [_cut(what, source, chosen.before, limit) for what, source in sources.items()]
     stream = union_all(*(select(each) for each in cut)).subquery()
-    rows = session.execute(select(stream).order_by(*_latest_first(stream.c)).limit(limit))
+    latest_first = stream.c.at.desc(), stream.c.what.desc(), stream.c.id.desc()
+    rows = session.execute(select(stream).order_by(*latest_first).limit(limit))
     return [
         Event(
             What(row.what),
@@ -95,28 +95,22 @@ def recent(session: Session, chosen: Filter, limit: int = PAGE) -> list[Event]:
 
 
 def _labels(chosen: Filter) -> Select[Any]:
-    columns = _columns(What.LABEL, Label, Label.created_at, Label.person, Label.kind, Label.description)
-    return _of(columns, chosen, Label.person, Label.weights_sha256)
+    return _source(What.LABEL, chosen, Label, Label.created_at, Label.person, Label.kind, Label.description)
 
 
 def _retractions(chosen: Filter) -> Select[Any]:
-    columns = _columns(What.RETRACTION, Label, Label.superseded_at, Label.person, Label.kind, literal(""))
-    return _of(columns, chosen, Label.person, Label.weights_sha256).where(Label.retracted)
+    columns = Label.superseded_at, Label.person, Label.kind, literal("")
+    return _source(What.RETRACTION, chosen, Label, *columns).where(Label.retracted)
 
 
 def _adjudications(chosen: Filter) -> Select[Any]:
-    kind, text = Adjudication.kind, Adjudication.description
-    columns = _columns(What.ADJUDICATION, Adjudication, Adjudication.created_at, Adjudication.person, kind, text)
-    return _of(columns, chosen, Adjudication.person, Adjudication.weights_sha256)
+    columns = Adjudication.created_at, Adjudication.person, Adjudication.kind, Adjudication.description
+    return _source(What.ADJUDICATION, chosen, Adjudication, *columns)
 
 
 def _comments(chosen: Filter) -> Select[Any]:
-    columns = _columns(What.COMMENT, Comment, Comment.created_at, Comment.person, null(), CommentText.text)
-    found = (
-        _of(columns, chosen, Comment.person, Comment.weights_sha256)
-        .join(CommentText, latest_text())
-        .where(Comment.deleted_at.is_(None))
-    )
+    source = _source(What.COMMENT, chosen, Comment, Comment.created_at, Comment.person, null(), CommentText.text)
+    found = source.join(CommentText, latest_text()).where(Comment.deleted_at.is_(None))
     if chosen.mentioning is not None:
         mention = Mention.comment_id == Comment.id, Mention.person == chosen.mentioning.casefold()
         found = found.where(select(Mention.comment_id).where(*mention).exists())
@@ -124,9 +118,9 @@ def _comments(chosen: Filter) -> Select[Any]:
 
 
 def _lists(chosen: Filter) -> Select[Any]:
-    columns = _columns(What.LIST, KeyList, KeyList.created_at, KeyList.owner, null(), KeyList.name)
     visible: ColumnElement[bool] = or_(KeyList.shared.is_(True), KeyList.owner == (chosen.viewer or ""))
-    return _of(columns, chosen, KeyList.owner, KeyList.weights_sha256).where(KeyList.deleted_at.is_(None), visible)
+    found = _source(What.LIST, chosen, KeyList, KeyList.created_at, KeyList.owner, null(), KeyList.name)
+    return found.where(KeyList.deleted_at.is_(None), visible)
 
 
 SOURCES = {
@@ -138,9 +132,9 @@ SOURCES = {
 }
 
 
-def _columns(what: What, table: Any, at: Any, person: Any, kind: Any, text: Any) -> list[Any]:
+def _source(what: What, chosen: Filter, table: Any, at: Any, person: Any, kind: Any, text: Any) -> Select[Any]:
     no_key = literal(None, Integer)
-    return [
+    found: Select[Any] = select(
         literal(what.value).label("what"),
         table.id.label("id"),
         at.label("at"),
@@ -150,17 +144,11 @@ def _columns(what: What, table: Any, at: Any, person: Any, kind: Any, text: Any)
         getattr(table, "key_index", no_key).label("key_index"),
         kind.cast(String).label("kind"),
         text.label("text"),
-    ]
-
-
-def _of(
-    columns: Sequence[Any], chosen: Filter, person: InstrumentedAttribute[str], weights: InstrumentedAttribute[str]
-) -> Select[Any]:
-    found = select(*columns)
+    )
     if chosen.person is not None:
         found = found.where(person == chosen.person)
     if chosen.weights_sha256 is not None:
-        found = found.where(weights == chosen.weights_sha256)
+        found = found.where(table.weights_sha256 == chosen.weights_sha256)
     return found
 
 
@@ -175,20 +163,12 @@ def _cut(what: What, source: Select[Any], before: str, limit: int) -> Any:
     return source.order_by(at.desc(), number.desc()).limit(limit).subquery()
 
 
-def _latest_first(columns: Any) -> list[Any]:
-    return [columns.at.desc(), columns.what.desc(), columns.id.desc()]
-
-
 def _parse_cursor(text: str) -> tuple[datetime, What, int]:
     try:
         microseconds, what, number = text.split(".")
         found = _EPOCH + timedelta(microseconds=int(microseconds)), What(what), int(number)
+        if not 0 < found[2] < 2**31:
+            raise ValueError("the id is out of range")
     except (ValueError, OverflowError) as error:
-        raise _no_place(text) from error
-    if not 0 < found[2] < 2**31:
-        raise _no_place(text)
+        raise InvalidParameter(f"{text!r} is not a position in the activity: follow the links on its page") from error
     return found
-
-
-def _no_place(text: str) -> InvalidParameter:
-    return InvalidParameter(f"{text!r} is not a position in the activity: follow the links on its page")

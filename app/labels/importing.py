@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import false, select, text, update
+from sqlalchemy import false, inspect, select, text, update
 from sqlalchemy.orm import Session
 
 from keyscope.app.database.engine import Database
@@ -65,6 +65,7 @@ class Outcome:
     """Rows that already existed."""
 
 
+Row = TypeVar("Row", Label, Adjudication)
 Numbered = tuple[int, Record]
 Group = tuple[Target, str]
 """Key and person: one history of labels."""
@@ -199,7 +200,7 @@ def _merge_labels(plan: _Plan, there: list[Label], given: list[Record]) -> None:
     for record in given:
         same = next((each for each in waiting if _says(each) == _says(record)), None)
         if same is None:
-            new.append(_label(record))
+            new.append(_row(Label, record))
         else:
             waiting.remove(same)
             ends[same] = min(filter(None, (ends[same], _end(record))), default=None)
@@ -229,7 +230,7 @@ def _merge_decisions(plan: _Plan, there: list[Adjudication], given: list[Record]
     for record in given:
         same = next((each for each in waiting if _decides(each) == _decides(record)), None)
         if same is None:
-            new.append(_decision(record))
+            new.append(_row(Adjudication, record))
         else:
             waiting.remove(same)
     if new:
@@ -270,26 +271,7 @@ def _decides(each: Adjudication | Record) -> tuple[object, ...]:
     return each.created_at, each.person, each.kind, each.description
 
 
-def _label(record: Record) -> Label:
-    return Label(
-        **record.target.columns,
-        person=record.person,
-        kind=record.kind,
-        description=record.description,
-        confidence=record.confidence,
-        tags=record.tags,
-        evidence=[each.model_dump() for each in record.evidence],
-        created_at=record.created_at,
-        superseded_at=record.superseded_at,
-        retracted=record.retracted,
-    )
-
-
-def _decision(record: Record) -> Adjudication:
-    return Adjudication(
-        **record.target.columns,
-        person=record.person,
-        kind=record.kind,
-        description=record.description,
-        created_at=record.created_at,
-    )
+def _row(table: type[Row], record: Record) -> Row:
+    """A row with what the record has of the table's columns, but for the id, which the database assigns."""
+    columns = set(inspect(table).columns.keys()) - {"id"}
+    return table(**record.model_dump(include=columns) | record.target.columns)

@@ -1,6 +1,9 @@
-"""Lists of keys with notes, which several people can fill, order, rename and put away at once."""
+"""Lists of keys with notes, which several people can fill, order, rename and put away at once.
 
-from collections.abc import Iterable, Sequence
+Functions that take the id of a list and a person raise UnknownList if the person may not see such a list.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -37,11 +40,7 @@ class Summary:
 
 
 def list_keys(session: Session, list_id: int, person: str | None) -> list[KeyId]:
-    """The keys of a list in order.
-
-    Raises:
-        UnknownList: there is no list with that id that the person may see.
-    """
+    """The keys of a list in order."""
     get_list(session, list_id, person)
     return [entry.key for entry in entries(session, list_id)]
 
@@ -60,11 +59,7 @@ def put_away_lists(session: Session, person: str | None) -> list[Summary]:
 
 
 def get_list(session: Session, list_id: int, person: str | None) -> KeyList:
-    """The list with that id.
-
-    Raises:
-        UnknownList: there is none that the person may see.
-    """
+    """The list with that id."""
     where = KeyList.id == list_id, KeyList.deleted_at.is_(None), _visible(person)
     found = session.scalar(select(KeyList).where(*where))
     if found is None:
@@ -117,7 +112,6 @@ def add_keys(session: Session, list_id: int, person: Person, keys: Iterable[KeyI
     """Append keys to a list and return how many are new; keys already in it keep their place.
 
     Raises:
-        UnknownList: there is none that the person may see.
         InvalidParameter: there are too many keys, or the note is too long.
     """
     return _append(session, _locked(session, list_id, person), person, keys, note)
@@ -127,7 +121,6 @@ def check_keys(runs: Registry, database: Database, list_id: int, person: str, ke
     """Check that the list's model has these keys, if a run of the model is here to ask.
 
     Raises:
-        UnknownList: there is none that the person may see.
         UnknownLayer, UnknownKey: the model has no such key.
     """
     weights = database.read(lambda session: get_list(session, list_id, person).weights_sha256)
@@ -137,11 +130,7 @@ def check_keys(runs: Registry, database: Database, list_id: int, person: str, ke
 
 
 def remove_key(session: Session, list_id: int, person: Person, key: KeyId) -> None:
-    """Remove a key from a list, if it is there.
-
-    Raises:
-        UnknownList: there is none that the person may see.
-    """
+    """Remove a key from a list, if it is there."""
     _locked(session, list_id, person)
     session.execute(delete(ListEntry).where(*_entry(list_id, key)))
 
@@ -150,7 +139,7 @@ def set_note(session: Session, list_id: int, person: Person, key: KeyId, note: s
     """Change the note on a key; `seen` is the version of the note the change started from.
 
     Raises:
-        UnknownList: the person may not see the list, or it does not have the key.
+        UnknownList: the list does not have the key.
         ListChanged: the note has a later version.
     """
     _locked(session, list_id, person)
@@ -169,12 +158,10 @@ def move_key(session: Session, list_id: int, person: Person, key: KeyId, place: 
     """Move a key to a place in the list, from 0; `seen` is the version of the list the move started from.
 
     Raises:
-        UnknownList: the person may not see the list, or it does not have the key.
+        UnknownList: the list does not have the key.
         ListChanged: the list has a later version.
     """
-    found = _locked(session, list_id, person)
-    order, at = _order(session, found, key, seen)
-    _move(found, order, at, place)
+    _move(session, list_id, person, key, seen, lambda _: place)
 
 
 def shift_key(session: Session, list_id: int, person: Person, key: KeyId, by: int, seen: int) -> None:
@@ -184,19 +171,16 @@ def shift_key(session: Session, list_id: int, person: Person, key: KeyId, by: in
     is not.
 
     Raises:
-        UnknownList: the person may not see the list, or it does not have the key.
+        UnknownList: the list does not have the key.
         ListChanged: the list has a later version than `seen`.
     """
-    found = _locked(session, list_id, person)
-    order, at = _order(session, found, key, seen)
-    _move(found, order, at, at + by)
+    _move(session, list_id, person, key, seen, lambda at: at + by)
 
 
 def rename_list(session: Session, list_id: int, person: Person, name: str, shared: bool, seen: int) -> KeyList:
     """Change the name and sharing of a list; `seen` is the version the change started from.
 
     Raises:
-        UnknownList: there is none that the person may see.
         Forbidden: the person neither owns the list nor is an admin.
         ListChanged: the list has a later version.
         InvalidParameter: the name is not valid.
@@ -212,7 +196,6 @@ def put_away(session: Session, list_id: int, person: Person) -> None:
     """Hide a list; its owner can bring it back.
 
     Raises:
-        UnknownList: there is none that the person may see.
         Forbidden: the person neither owns the list nor is an admin.
     """
     found = _locked(session, list_id, person)
@@ -270,18 +253,15 @@ def _append(session: Session, found: KeyList, person: Person, keys: Iterable[Key
     return len(new)
 
 
-def _order(session: Session, found: KeyList, key: KeyId, seen: int) -> tuple[list[ListEntry], int]:
-    """The entries of an unchanged list, and the place of a key among them."""
+def _move(session: Session, list_id: int, person: Person, key: KeyId, seen: int, place: Callable[[int], int]) -> None:
+    """Move a key of a list still at version `seen`; `place` gets its place and returns the new one."""
+    found = _locked(session, list_id, person)
     _check_version(found, seen)
-    order = list(entries(session, found.id))
+    order = list(entries(session, list_id))
     at = next((number for number, entry in enumerate(order) if entry.key == key), None)
     if at is None:
-        raise UnknownList(f"list {found.id} does not have key {key}: add it first")
-    return order, at
-
-
-def _move(found: KeyList, order: list[ListEntry], at: int, to: int) -> None:
-    order.insert(max(0, min(to, len(order) - 1)), order.pop(at))
+        raise UnknownList(f"list {list_id} does not have key {key}: add it first")
+    order.insert(max(0, min(place(at), len(order) - 1)), order.pop(at))
     for number, entry in enumerate(order):
         entry.position = number
     found.version += 1

@@ -122,6 +122,11 @@ class Label(AboutKey, Base):
         """Whether the person still holds this view."""
         return self.superseded_at is None
 
+    @property
+    def places(self) -> list[str]:
+        """The evidence as forms write it."""
+        return [str(Evidence(**each)) for each in self.evidence]
+
 
 class Lease(Base):
     """A key that one person is labelling now; the queue offers it to nobody else until the lease expires."""

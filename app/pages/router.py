@@ -5,39 +5,21 @@ from fastapi.responses import HTMLResponse
 
 from keyscope.app.analyses import kinds
 from keyscope.app.findings import page as findings
-from keyscope.app.pages.keys import discussion, jump, key, layer, overview, runs, search
-from keyscope.app.pages.keys import figure_routes as figures
-from keyscope.app.pages.keys import label_changes as labels
+from keyscope.app.pages.keys import discussion, figures, jump, key, label_changes, layer, overview, runs, search
 from keyscope.app.pages.labels import activity, label_import, lists, queue
 from keyscope.app.pages.labels import page as team
 from keyscope.app.pages.live import activations, jobs, lens
 from keyscope.app.pages.live import page as live
 
+OF_KEYS = runs, overview, search, layer, key, label_changes, discussion, figures, jump
+OF_LABELS = label_import, team, lists, activity, queue
+OF_MODELS = jobs, live, lens, activations
+
 
 def page_router() -> APIRouter:
     """All pages, those of the analyses among them."""
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-    for page in (
-        runs,
-        overview,
-        search,
-        layer,
-        key,
-        labels,
-        label_import,
-        discussion,
-        team,
-        lists,
-        activity,
-        queue,
-        figures,
-        jobs,
-        jump,
-        live,
-        lens,
-        activations,
-        findings,
-    ):
+    for page in (*OF_KEYS, *OF_LABELS, *OF_MODELS, findings):
         router.include_router(page.router)
     for kind in kinds.KINDS:
         for analysis in kind.pages:

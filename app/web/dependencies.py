@@ -1,7 +1,7 @@
 """Dependencies that endpoints name as parameter types: the runs, one run, a cursor, a key, a filter."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import duckdb
 from fastapi import Depends, Path, Query, Request
@@ -15,35 +15,22 @@ from keyscope.app.settings import Settings
 from keyscope.contract.keys import KeyId
 
 
-def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
+def _of_app(name: str) -> Any:
+    """A dependency on a part of the application's state."""
 
+    async def read(request: Request) -> Any:
+        return getattr(request.app.state, name)
 
-def _registry(request: Request) -> Registry:
-    registry: Registry = request.app.state.registry
-    return registry
+    return Depends(read)
 
 
 ListId = Annotated[int, Path(alias="list", description="Number of the list", ge=1, lt=2**31)]
 RowId = Annotated[int, Path(ge=1, lt=2**31)]
 """Id of a row in the labels database, within the range of its columns."""
-SettingsOf = Annotated[Settings, Depends(_settings)]
-Runs = Annotated[Registry, Depends(_registry)]
-
-
-def _database(request: Request) -> Database:
-    database: Database = request.app.state.database
-    return database
-
-
-def _workers(request: Request) -> Workers:
-    workers: Workers = request.app.state.workers
-    return workers
-
-
-LabelsDatabase = Annotated[Database, Depends(_database)]
-LiveWorkers = Annotated[Workers, Depends(_workers)]
+SettingsOf = Annotated[Settings, _of_app("settings")]
+Runs = Annotated[Registry, _of_app("registry")]
+LabelsDatabase = Annotated[Database, _of_app("database")]
+LiveWorkers = Annotated[Workers, _of_app("workers")]
 
 
 def _run(run: Annotated[str, Path(description="Name of the run: its file without .duckdb")], registry: Runs) -> Run:

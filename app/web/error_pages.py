@@ -16,8 +16,6 @@ from keyscope.contract.errors import KeyscopeError
 
 @dataclass(frozen=True, slots=True)
 class ErrorPage(Page):
-    """Context of the error page."""
-
     failure: Annotated[Failure, Help("What went wrong, and what exists instead")]
     asked: Annotated[str, Help("Requested address, or the page whose form was sent, to return to")]
 

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from keyscope.app.queries import KeyRow
+from keyscope.app.queries import KeyRow, Vocabulary, parse_token
 from keyscope.app.queries.layers import Order
+from keyscope.app.web import formats
 from keyscope.app.web.statistics import GROUPS, OVERVIEW, Statistic, statistic
 
 Sorted = Literal["ascending", "descending"] | None
+SIMILAR = 8
+"""Similar tokens offered."""
 VIEWS = (OVERVIEW, *GROUPS)
 VIEW = f"^({'|'.join(group.name for group in VIEWS)})$"
 """Pattern of a view's name in an address."""
@@ -97,6 +100,15 @@ def pager(total: int, shown: int, offset: int, size: int, href: Href) -> Pager:
         previous=href(offset=min(max(0, offset - size), last_page)) if offset else None,
         next=href(offset=offset + size) if offset + size < total else None,
     )
+
+
+def similar_tokens(vocabulary: Vocabulary, field: str, typed: str, href: Href) -> list[Choice]:
+    """Tokens that differ from the one typed into a field in white space or case, each with the address that asks for it."""
+    wanted = parse_token(typed)
+    return [
+        Choice(formats.token(token), href(**{field: token.notation}, offset=0), token.bytes == wanted)
+        for token in vocabulary.alike(wanted)[:SIMILAR]
+    ]
 
 
 def view_choices(view: str, href: Href) -> list[Choice]:

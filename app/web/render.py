@@ -1,7 +1,9 @@
 """From a page's context to HTML: the whole page, or only its main block for htmx."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
 import jinja2
@@ -74,10 +76,16 @@ def environment() -> jinja2.Environment:
 templates = Jinja2Templates(env=environment())
 
 
-def respond(request: Request, template: str, page: Page, status: int = 200) -> HTMLResponse:
+NEVER_STORED = {"Cache-Control": "no-store"}
+"""Headers of a page with a secret."""
+
+
+def respond(
+    request: Request, template: str, page: Page, status: int = 200, headers: Mapping[str, str] = MappingProxyType({})
+) -> HTMLResponse:
     """The page, or only its `main` block if htmx asks for it at the same address."""
     context = {each.name: getattr(page, each.name) for each in fields(page)}
-    headers = {"Vary": "HX-Request"}
+    headers = {"Vary": "HX-Request", **headers}
     if "HX-Request" not in request.headers:
         return templates.TemplateResponse(request, template, context, status_code=status, headers=headers)
     compiled = templates.get_template(template)

@@ -1,7 +1,6 @@
 """`/account`: the visitor's own account: password, identity at the provider, sessions and tokens."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -19,7 +18,7 @@ from keyscope.app.roles import Role
 from keyscope.app.web.dependencies import LabelsDatabase, RowId
 from keyscope.app.web.forms import FormModel, see_other
 from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, Page, respond
+from keyscope.app.web.render import NEVER_STORED, Frame, Help, Page, respond
 from keyscope.contract.errors import KeyscopeError
 
 router = APIRouter(prefix="/account")
@@ -28,22 +27,6 @@ router = APIRouter(prefix="/account")
 _BROWSERS = ("Edg", "OPR", "Firefox", "Chrome", "Safari", "curl")
 _NAMES = {"Edg": "Edge", "OPR": "Opera"}
 _SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Mac OS X", "CrOS", "Linux")
-
-
-@dataclass(frozen=True, slots=True)
-class ShownSession:
-    """A signed-in browser."""
-
-    id: int
-    browser: str
-    created_at: datetime
-    seen_at: datetime
-    here: bool
-    """The browser making this request."""
-
-    @classmethod
-    def of(cls, found: BrowserSession, here: int) -> "ShownSession":
-        return cls(found.id, browser_name(found.browser), found.created_at, found.seen_at, found.id == here)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +51,14 @@ class ShownProvider:
 
 @dataclass(frozen=True, slots=True)
 class AccountPage(Page):
-    """Context of the account page."""
-
-    name: Annotated[str, Help("Name, as shown on labels")]
-    role: Annotated[Role, Help("Role of the account")]
+    account: Annotated[Account, Help("The account")]
     roles: Annotated[list[Role], Help("Roles a token may have")]
     lifetimes: Annotated[list[Lifetime], Help("Lifetimes to choose from")]
     lifetime: Annotated[Lifetime, Help("Default lifetime")]
-    has_password: Annotated[bool, Help("Whether the person signs in with a password")]
     shortest: Annotated[int, Help("Minimum length of a password")]
     provider: Annotated[ShownProvider | None, Help("The OpenID provider; None without one")]
-    sessions: Annotated[list[ShownSession], Help("Signed-in browsers")]
+    sessions: Annotated[list[tuple[BrowserSession, str]], Help("Signed-in browsers, each with its name")]
+    this_session: Annotated[int, Help("Id of the session of the browser making this request")]
     tokens: Annotated[list[ApiToken], Help("API tokens")]
     new_token: Annotated[str | None, Help("A token just created; shown only now")]
     done: Annotated[str | None, Help("What was just done")]
@@ -86,15 +66,11 @@ class AccountPage(Page):
 
 
 class PasswordForm(FormModel):
-    """The current password and the new one."""
-
     old: str = ""
     new: str = ""
 
 
 class TokenForm(FormModel):
-    """A token to make."""
-
     name: str = ""
     role: Role = Role.VIEWER
     lifetime: Lifetime = Lifetime.QUARTER
@@ -182,23 +158,20 @@ def _page(
         own_tokens = tokens.of_account(session, me.account_id)
     page = AccountPage(
         frame=Frame("Account", Links(request), here="visitor"),
-        name=account.name,
-        role=account.role,
+        account=account,
         roles=[role for role in Role if account.role.may(role)],
         lifetimes=list(Lifetime),
         lifetime=TokenForm().lifetime,
-        has_password=account.password_hash is not None,
         shortest=passwords.SHORTEST,
         provider=ShownProvider.of(account, request.app.state.settings.oidc_issuer),
-        sessions=[ShownSession.of(each, me.session_id) for each in open_sessions],
+        sessions=[(each, browser_name(each.browser)) for each in open_sessions],
+        this_session=me.session_id,
         tokens=own_tokens,
         new_token=new_token,
         done=done,
         problem=problem,
     )
-    response = respond(request, "accounts/account.html", page, status)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return respond(request, "accounts/account.html", page, status, NEVER_STORED)
 
 
 def _again(request: Request) -> RedirectResponse:

@@ -17,15 +17,11 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class NamePage(Page):
-    """Context of the name page."""
-
     name: Annotated[str, Help("Current name")]
     next: Annotated[str, Help("Address to return to")]
 
 
 class NameForm(FormModel):
-    """A name."""
-
     name: str = ""
     next: str = ""
 

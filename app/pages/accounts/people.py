@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
@@ -17,29 +16,10 @@ from keyscope.app.roles import Role
 from keyscope.app.web.dependencies import LabelsDatabase, RowId
 from keyscope.app.web.forms import FormModel, see_other
 from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, Page, respond
+from keyscope.app.web.render import NEVER_STORED, Frame, Help, Page, respond
 from keyscope.contract.errors import KeyscopeError
 
 router = APIRouter(prefix="/people", dependencies=[needs(Role.ADMIN)])
-
-
-@dataclass(frozen=True, slots=True)
-class ShownPerson:
-    """A person as admins see them."""
-
-    id: int
-    name: str
-    role: Role
-    signs_in: str
-    """How they sign in, or why they cannot."""
-    disabled: bool
-    created_at: datetime
-
-    @classmethod
-    def of(cls, account: Account) -> "ShownPerson":
-        return cls(
-            account.id, account.name, account.role, _signs_in(account), bool(account.disabled_at), account.created_at
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +33,18 @@ class NewInvitation:
 
 @dataclass(frozen=True, slots=True)
 class PeoplePage(Page):
-    """Context of the people page."""
-
-    people: Annotated[list[ShownPerson], Help("Everyone with an account, by name")]
+    people: Annotated[list[tuple[Account, str]], Help("Everyone with an account, by name, and how they sign in")]
     roles: Annotated[list[Role], Help("Roles to choose from")]
     invitation: Annotated[NewInvitation | None, Help("An invitation just created; its link is shown only now")]
     problem: Annotated[str | None, Help("Why a change failed")]
 
 
 class PersonForm(FormModel):
-    """A person to invite."""
-
     name: str = ""
     role: Role = Role.VIEWER
 
 
 class RoleForm(FormModel):
-    """A new role."""
-
     role: Role
 
 
@@ -146,7 +120,7 @@ def _page(
     problem: KeyscopeError | None = None,
 ) -> HTMLResponse:
     with database.transaction() as session:
-        everyone = [ShownPerson.of(account) for account in people.everyone(session)]
+        everyone = [(account, _signs_in(account)) for account in people.everyone(session)]
     page = PeoplePage(
         frame=Frame("People", Links(request), here="visitor"),
         people=everyone,
@@ -154,9 +128,7 @@ def _page(
         invitation=invitation,
         problem=problem.detail if problem else None,
     )
-    response = respond(request, "accounts/people.html", page, problem.status if problem else 200)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return respond(request, "accounts/people.html", page, problem.status if problem else 200, NEVER_STORED)
 
 
 def _signs_in(account: Account) -> str:

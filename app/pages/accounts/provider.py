@@ -24,7 +24,7 @@ from keyscope.app.web import admission
 from keyscope.app.web.dependencies import LabelsDatabase, SettingsOf
 from keyscope.app.web.forms import FormModel, Next, see_other, way_back
 from keyscope.app.web.links import Links
-from keyscope.app.web.render import Frame, Help, Page, respond
+from keyscope.app.web.render import NEVER_STORED, Frame, Help, Page, respond
 from keyscope.contract.errors import KeyscopeError
 
 COOKIE = "keyscope-provider"
@@ -52,8 +52,6 @@ class JoiningPage(Page):
 
 
 class JoinForm(FormModel):
-    """The password of the account."""
-
     password: str = ""
 
 
@@ -80,15 +78,15 @@ async def begin_joining(
     A page rather than a redirect: form-action 'self' forbids forms that lead to another site.
     """
     try:
-        await run_in_threadpool(entrance.confirm, database, me, form.password, origin)
+        await run_in_threadpool(entrance.check_password, database, me.person.name, form.password, origin)
         await run_in_threadpool(database.read, lambda session: joining.check_free(people.by_id(session, me.account_id)))
     except KeyscopeError as error:
         return await run_in_threadpool(account.refused, request, database, me, error)
     address, flow = await provider.begin(_return_address(request), "")
     frame = Frame("Link an identity", Links(request), here="visitor")
     host = urlsplit(provider.issuer).netloc
-    response = respond(request, "accounts/joining.html", JoiningPage(frame, me.person.name, host, address))
-    response.headers["Cache-Control"] = "no-store"
+    page = JoiningPage(frame, me.person.name, host, address)
+    response = respond(request, "accounts/joining.html", page, headers=NEVER_STORED)
     _keep(request, response, joining.for_joining(flow, request.cookies[admission.COOKIE]))
     return response
 

@@ -34,8 +34,6 @@ RequestOrigin = Annotated[Origin, Depends(_origin)]
 
 @dataclass(frozen=True, slots=True)
 class SignInPage(Page):
-    """Context of the sign-in page."""
-
     name: Annotated[str, Help("Name as typed")]
     next: Annotated[str, Help("Address to return to")]
     provider: Annotated[str | None, Help("Address that starts signing in with the provider; None without one")]
@@ -44,8 +42,6 @@ class SignInPage(Page):
 
 @dataclass(frozen=True, slots=True)
 class InvitationPage(Page):
-    """Context of the invitation page."""
-
     name: Annotated[str, Help("Name the invitation is for")]
     code: Annotated[str, Help("Code as sent, to try again")]
     shortest: Annotated[int, Help("Minimum length of a password")]
@@ -53,8 +49,6 @@ class InvitationPage(Page):
 
 
 class SignInForm(FormModel):
-    """Name and password."""
-
     name: str = ""
     password: str = ""
     next: str = ""
@@ -154,6 +148,4 @@ def _answer(request: Request, template: str, page: Page, problem: KeyscopeError 
     if problem is None:
         return respond(request, template, page)
     failure = describe(problem)
-    response = respond(request, template, page, failure.status)
-    response.headers.update(failure.headers)
-    return response
+    return respond(request, template, page, failure.status, failure.headers)

@@ -39,8 +39,6 @@ WayBack = Annotated[str, Depends(_way_back)]
 
 
 class CommentForm(FormModel):
-    """The text of a comment."""
-
     text: str = ""
     seen: int = Field(1, ge=1)
     """Version the form was opened with."""

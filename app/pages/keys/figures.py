@@ -1,24 +1,50 @@
-"""The Plotly figures: data and axes only; the page adds colours and fonts for its theme.
+"""The figures of a run and its layers as Plotly JSON: data and axes only; the page adds colours and fonts for its theme.
 
 Points of the map carry the index of their key as custom data, bars the number of their layer. Languages come as name → title.
 """
 
 from collections.abc import Mapping, Sequence
 from math import nan
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
+from fastapi import APIRouter
+from fastapi.responses import Response
 
+from keyscope.app import queries
 from keyscope.app.queries import LayerMap, LayerSummary
-from keyscope.app.web.drawing import by_layer
+from keyscope.app.runs import Run
+from keyscope.app.web import formats
+from keyscope.app.web.dependencies import Cursor, Layer, OpenRun
+from keyscope.app.web.drawing import as_json, by_layer
 
+router = APIRouter()
+Measure = Literal["firing_rate", "kurtosis", "languages"]
 Indices = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float32]
 
 SIZE, CROWDED_SIZE = 6.0, 3.5
 """Diameter of a point on the map in pixels: normally, and on a crowded map."""
 CROWDED = 2000
+
+
+@router.get("/runs/{run}/figures/{measure}", name="layers_figure")
+def layers_figure(run: OpenRun, cursor: Cursor, measure: Measure) -> Response:
+    """One measure of every layer."""
+    layers = queries.layer_summaries(cursor)
+    if measure == "firing_rate":
+        return as_json(firing_rate_by_layer(layers))
+    if measure == "kurtosis":
+        return as_json(kurtosis_by_layer(layers))
+    return as_json(languages_by_layer(layers, _titles(run)))
+
+
+@router.get("/runs/{run}/layers/{layer}/map", name="map_figure")
+def map_figure(run: OpenRun, layer: Layer, cursor: Cursor) -> Response:
+    """Every key of a layer."""
+    return as_json(map_of_layer(layer, queries.layer_map(cursor, layer), _titles(run)))
 
 
 def firing_rate_by_layer(layers: Sequence[LayerSummary]) -> go.Figure:
@@ -104,3 +130,7 @@ def _layer_bars(
     return go.Bar(
         x=numbers, y=heights, customdata=numbers, name=name, hovertemplate=f"layer %{{x}}<br>{hover}<extra></extra>"
     )
+
+
+def _titles(run: Run) -> dict[str, str]:
+    return {language: formats.language(language) for language in run.manifest.languages}

@@ -72,8 +72,6 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class KeyPage(Page):
-    """Context of a key's page."""
-
     key: Annotated[KeyId, Help("The key")]
     statistics: Annotated[Statistics, Help("Every statistic under its column's name")]
     steps: Annotated[list[Step], Help("The keys beside this one and at its place in the layers below and above")]

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from keyscope.app.accounts.identity import Person
 from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.labels import repository
-from keyscope.app.labels.models import Evidence, Kind, Label
+from keyscope.app.labels.models import Kind, Label
 from keyscope.app.labels.repository import Target
 from keyscope.app.roles import Role
 
@@ -18,27 +18,12 @@ CONFIDENCES = {0.25: "a guess", 0.5: "likely", 0.75: "rather sure", 1.0: "certai
 
 
 @dataclass(frozen=True, slots=True)
-class ShownLabel:
-    """What one person says."""
-
-    id: int
-    person: str
-    kind: Kind
-    description: str
-    confidence: float | None
-    tags: list[str]
-    evidence: list[str]
-    """Triggers it rests on, each written `sha256:offset`."""
-    given: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Event:
     """A label was saved or removed."""
 
     moment: datetime
     taken_back: bool
-    label: ShownLabel
+    label: Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +51,9 @@ class LabelBox:
     """Where the form is sent."""
     problem: str | None = None
     """Why the labels could not be read; None if they were."""
-    labels: list[ShownLabel] = field(default_factory=list)
-    mine: ShownLabel | None = None
-    start: ShownLabel | None = None
+    labels: list[Label] = field(default_factory=list)
+    mine: Label | None = None
+    start: Label | None = None
     """Initial label of the form: the visitor's own, or the one just undone."""
     blind: bool = False
     """Whether others' labels are hidden until the visitor saves one."""
@@ -84,14 +69,14 @@ class LabelBox:
         """Triggers given as evidence, each with the names of the people."""
         people: dict[str, list[str]] = {}
         for label in self.labels:
-            for each in label.evidence:
+            for each in label.places:
                 people.setdefault(each, []).append(label.person)
         return {each: ", ".join(names) for each, names in people.items()}
 
     @property
     def ticked(self) -> list[str]:
         """Triggers ticked at first."""
-        return self.start.evidence if self.start else []
+        return self.start.places if self.start else []
 
     @property
     def confidences(self) -> dict[float, str]:
@@ -125,15 +110,15 @@ def box(
     except DatabaseUnavailable as error:
         return LabelBox(person, may_label, href, problem=error.detail)
     said = [row for row in rows if row.person == person]
-    mine = next((shown(row) for row in said if row.current), None)
-    again = next((shown(row) for row in said if row.id == undone), None)
+    mine = next((row for row in said if row.current), None)
+    again = next((row for row in said if row.id == undone), None)
     hidden = blind and mine is None
     seen = [] if hidden else rows
     return LabelBox(
         person=person,
         may_label=may_label,
         href=href,
-        labels=sorted((shown(row) for row in seen if row.current), key=lambda label: label.person),
+        labels=sorted((row for row in seen if row.current), key=lambda label: label.person),
         mine=mine,
         start=mine or again,
         blind=hidden,
@@ -143,25 +128,11 @@ def box(
     )
 
 
-def shown(label: Label) -> ShownLabel:
-    """A label as shown on pages."""
-    return ShownLabel(
-        id=label.id,
-        person=label.person,
-        kind=label.kind,
-        description=label.description,
-        confidence=label.confidence,
-        tags=label.tags,
-        evidence=[str(Evidence(**each)) for each in label.evidence],
-        given=label.created_at,
-    )
-
-
 def events(rows: Iterable[Label]) -> list[Event]:
     """Changes, latest first, from labels in the same order."""
     found = []
     for row in rows:
         if row.superseded_at is not None and row.retracted:
-            found.append(Event(row.superseded_at, True, shown(row)))
-        found.append(Event(row.created_at, False, shown(row)))
+            found.append(Event(row.superseded_at, True, row))
+        found.append(Event(row.created_at, False, row))
     return sorted(found, key=lambda event: event.moment, reverse=True)

@@ -1,26 +1,82 @@
-"""Labels on the page of a key: saved, removed, undone, and conflicts between two changes."""
+"""The form of a label, and labels on the page of a key: saved, removed, undone, and conflicts between two changes."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Query, Request, Response
+from pydantic import BeforeValidator, Field
 
-from keyscope.app.accounts.identity import Person, Visitor
+from keyscope.app.accounts.identity import Person, Visitor, require
+from keyscope.app.accounts.names import person_name
 from keyscope.app.database.engine import Database
+from keyscope.app.errors import InvalidParameter
 from keyscope.app.labels import repository
-from keyscope.app.labels.repository import LabelChanged, Target
-from keyscope.app.pages.keys.label_box import ShownLabel, shown
-from keyscope.app.pages.keys.label_form import LabelForm
+from keyscope.app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Tag
+from keyscope.app.labels.models import Evidence, Kind, Label
+from keyscope.app.labels.repository import Judgement, LabelChanged, Target
 from keyscope.app.pages.keys.state import KeyState
+from keyscope.app.roles import Role
 from keyscope.app.runs import Run
 from keyscope.app.web.by_word import remember
 from keyscope.app.web.dependencies import Key, LabelsDatabase, OpenRun
-from keyscope.app.web.forms import see_other
+from keyscope.app.web.forms import BlankIsNone, FormModel, see_other
 from keyscope.app.web.links import Links
 from keyscope.app.web.render import Frame, Help, Page, RunLinks, respond
 from keyscope.contract.keys import KeyId
 
 router = APIRouter()
+
+Place = Annotated[str, Field(pattern="^[0-9a-f]{64}:[0-9]{1,9}$")]
+"""A trigger, written `sha256:offset`."""
+Places = Annotated[list[Place], Field(max_length=MOST_EVIDENCE)]
+
+
+def _split(texts: list[str]) -> list[str]:
+    """Tags as they are typed, with commas between them."""
+    return list(dict.fromkeys(tag for text in texts for part in text.split(",") if (tag := part.strip())))
+
+
+class LabelForm(FormModel):
+    """A label as the form sends it."""
+
+    action: Literal["save", "retract", "undo", "skip"] = "save"
+    person: str = ""
+    kind: Kind | None = None
+    description: Description = ""
+    tags: Annotated[list[Tag], BeforeValidator(_split), Field(max_length=MOST_TAGS)] = Field(default_factory=list)
+    confidence: Annotated[Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None, BlankIsNone] = None
+    evidence: Places = Field(default_factory=list)
+    """Triggers that are ticked."""
+    shown: Places = Field(default_factory=list)
+    """Triggers that stand on the page, ticked or not."""
+    kept: Places = Field(default_factory=list)
+    """Triggers the form started with; those not on the page stay as they are."""
+    based_on: int | None = Field(None, ge=0)
+    """Id of one's own label that the form was opened on, 0 for none."""
+
+    def judgement(self) -> Judgement:
+        """What the label says.
+
+        Raises:
+            InvalidParameter: no kind is chosen.
+        """
+        if self.kind is None:
+            raise InvalidParameter(f"a label needs a kind: choose {Kind.choices()}")
+        places = [each for each in self.kept if each not in self.shown] + self.evidence
+        evidence = [Evidence.parse(each) for each in dict.fromkeys(places)]
+        return Judgement(self.kind, self.description.strip(), self.confidence, self.tags, evidence)
+
+    def sender(self, visitor: Person | None) -> Person:
+        """Who labels: the visitor, or where nobody signs in and they have not said who they are, the name in the form.
+
+        Raises:
+            Forbidden: the visitor may not label.
+            InvalidParameter: the name is none.
+        """
+        if visitor is None:
+            return Person(person_name(self.person), Role.ADMIN)
+        require(visitor, Role.LABELER)
+        return visitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +84,7 @@ class ConflictPage(Page):
     """Context shown when the person's label has changed since the form was opened."""
 
     key: Annotated[KeyId, Help("The key")]
-    saved: Annotated[ShownLabel | None, Help("The person's current label; None if it was removed")]
+    saved: Annotated[Label | None, Help("The person's current label; None if it was removed")]
     sent: Annotated[LabelForm, Help("The form's contents, not saved")]
     evidence: Annotated[list[str], Help("Triggers ticked as evidence")]
     save_href: Annotated[str, Help("Where the form's label is saved after all")]
@@ -76,7 +132,7 @@ class Change:
         return ConflictPage(
             frame=Frame.of_run(f"{self.key}: two labels", links, manifest),
             key=self.key,
-            saved=shown(current) if current else None,
+            saved=current,
             sent=self.form,
             evidence=[str(each) for each in judgement.evidence],
             save_href=save_href,

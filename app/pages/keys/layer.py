@@ -1,6 +1,6 @@
 """`/runs/{run}/layers/{layer}`: the keys of a layer on a map and in a sortable, filterable, paged table."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
 import duckdb
@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import Field
 
 from keyscope.app import queries
-from keyscope.app.queries import LayerFilter, LayerSort, LayerSummary, Vocabulary, parse_token
+from keyscope.app.queries import LayerFilter, LayerSort, LayerSummary
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.app.web.dependencies import Cursor, Layer, OpenRun
@@ -18,11 +18,11 @@ from keyscope.app.web.key_table import (
     VIEW,
     Choice,
     Column,
-    Href,
     Pager,
     Row,
     pager,
     shown_statistics,
+    similar_tokens,
     statistic_columns,
     view_choices,
 )
@@ -32,8 +32,6 @@ from keyscope.app.web.render import Frame, Help, Page, RunLinks, respond
 router = APIRouter()
 
 PAGE_SIZE = 100
-SIMILAR = 8
-"""Similar tokens offered."""
 Percent = Annotated[Annotated[float, Field(ge=0, le=100)] | None, BlankIsNone]
 
 
@@ -62,8 +60,6 @@ class LayerState(PageState):
 
 @dataclass(frozen=True, slots=True)
 class LayerPage(Page):
-    """Context of a layer's page."""
-
     layer: Annotated[int, Help("The layer, from 0")]
     summary: Annotated[LayerSummary, Help("The layer in numbers")]
     state: Annotated[LayerState, Help("Sorting, filters and place, as in the address")]
@@ -109,7 +105,7 @@ def layer_page(
         columns=statistic_columns(shown, state.sort, state.order, href),
         rows=[Row(row, [each.show(row.statistics, run.vocabulary) for each in shown]) for row in found.rows],
         pager=pager(found.total, len(found.rows), state.offset, PAGE_SIZE, href),
-        similar=_similar(run.vocabulary, state, href),
+        similar=similar_tokens(run.vocabulary, "fires_on", state.fires_on, href) if state.fires_on else [],
         firing_layers=_firing_layers(run, layer, cursor, state, links),
         token_known=found.token_known,
         exports=links.exports("export_layer_keys", run=run.run_id, layer=layer, **_export_query(state)),
@@ -117,16 +113,6 @@ def layer_page(
         above=beside(layer + 1),
     )
     return respond(request, "keys/layer.html", page)
-
-
-def _similar(vocabulary: Vocabulary, state: LayerState, href: Href) -> list[Choice]:
-    if not state.fires_on:
-        return []
-    wanted = parse_token(state.fires_on)
-    return [
-        Choice(formats.token(token), href(fires_on=token.notation, offset=0), token.bytes == wanted)
-        for token in vocabulary.alike(wanted)[:SIMILAR]
-    ]
 
 
 def _firing_layers(
@@ -147,12 +133,4 @@ def _firing_layers(
 
 def _export_query(state: LayerState) -> dict[str, object]:
     """The filters and the order as the export takes them."""
-    where = state.where
-    return {
-        "language": where.language,
-        "min_firing_rate": where.min_firing_rate,
-        "max_firing_rate": where.max_firing_rate,
-        "token": where.token,
-        "sort": state.sort,
-        "order": state.order,
-    }
+    return {**asdict(state.where), "sort": state.sort, "order": state.order}

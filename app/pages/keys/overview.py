@@ -19,8 +19,6 @@ STARTS = 8
 
 @dataclass(frozen=True, slots=True)
 class OverviewPage(Page):
-    """Context of a run's overview."""
-
     layers: Annotated[list[LayerSummary], Help("Every layer in numbers")]
     specific: Annotated[list[KeyRow], Help("Keys of highest kurtosis, which fire on a few tokens only")]
     strongest: Annotated[list[KeyRow], Help("Keys that write most on average")]

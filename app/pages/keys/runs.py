@@ -16,8 +16,6 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class RunsPage(Page):
-    """Context of the list of runs."""
-
     runs: Annotated[list[Manifest], Help("Manifests of the runs that can be read, by name")]
     unreadable: Annotated[list[Unreadable], Help("Files that cannot be shown, each with the reason")]
     directory: Annotated[str, Help("Directory the server looks in")]

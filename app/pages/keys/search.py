@@ -25,6 +25,7 @@ from keyscope.app.web.key_table import (
     Row,
     pager,
     shown_statistics,
+    similar_tokens,
     sorting,
     statistic_columns,
     view_choices,
@@ -44,8 +45,6 @@ MASKED = 200
 """Keys that one click masks; few, because every address carries the basket."""
 LISTED = 1000
 """Keys that one click puts into a new list."""
-SIMILAR = 8
-"""Similar tokens offered."""
 BAR = 46
 """Height of the tallest bar, in pixels."""
 TOKENS = {
@@ -128,8 +127,6 @@ class LayerBar:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage(Page):
-    """Context of the search page."""
-
     state: Annotated[SearchState, Help("Criteria, order and place, as in the address")]
     asked: Annotated[bool, Help("Whether there is any criterion")]
     notes: Annotated[list[TokenNote], Help("The tokens asked for")]
@@ -208,12 +205,8 @@ def _notes(state: SearchState, vocabulary: Vocabulary, href: Href) -> list[Token
     notes = []
     for name, does in TOKENS.items():
         if typed := getattr(state, name):
-            wanted = parse_token(typed)
-            alike = [
-                Choice(formats.token(token), href(**{name: token.notation}, offset=0), token.bytes == wanted)
-                for token in vocabulary.alike(wanted)[:SIMILAR]
-            ]
-            notes.append(TokenNote(does, typed, bool(vocabulary.ids(wanted)), alike))
+            alike = similar_tokens(vocabulary, name, typed, href)
+            notes.append(TokenNote(does, typed, bool(vocabulary.ids(parse_token(typed))), alike))
     return notes
 
 

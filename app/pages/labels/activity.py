@@ -40,8 +40,6 @@ class ShownEvent:
 
 @dataclass(frozen=True, slots=True)
 class ActivityPage(Page):
-    """Context of the activity page."""
-
     runs: Annotated[list[Manifest], Help("Runs to choose from")]
     events: Annotated[list[ShownEvent], Help("Actions on the run's keys, latest first")]
     person: Annotated[str, Help("Only this person's actions; empty for everyone's")]

@@ -41,8 +41,6 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class ImportPage(Page):
-    """Context of the import page."""
-
     may_import: Annotated[bool, Help("Whether the visitor may import: an admin, known by name")]
     most: Annotated[int, Help("Maximum size of a file in bytes")]
     needed: Annotated[Sequence[str], Help("Required columns")]

@@ -31,8 +31,6 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class ListsPage(Page):
-    """Context of the page of all lists."""
-
     runs: Annotated[list[Manifest], Help("Runs to choose from")]
     lists: Annotated[list[Summary], Help("Lists of keys of the run's weights that the visitor may see")]
     put_away: Annotated[list[Summary], Help("The visitor's archived lists")]
@@ -41,8 +39,6 @@ class ListsPage(Page):
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Page):
-    """Context of the page of one list."""
-
     list: Annotated[KeyList, Help("The list")]
     entries: Annotated[Sequence[ListEntry], Help("Its keys with their notes, one page of them")]
     first: Annotated[int, Help("Place of the first of them, from 0")]
@@ -62,8 +58,6 @@ Back = Annotated[Links, Depends(_back)]
 
 
 class NewListForm(FormModel):
-    """A list to make."""
-
     run: str
     name: str = ""
     keys: str = ""
@@ -80,8 +74,6 @@ class ListForm(FormModel):
 
 
 class KeysForm(FormModel):
-    """Keys to put into a list."""
-
     keys: str = ""
     note: str = ""
 

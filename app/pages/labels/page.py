@@ -43,8 +43,6 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class LabelsPage(Page):
-    """Context of the labels page."""
-
     runs: Annotated[list[Manifest], Help("Runs to choose from")]
     problem: Annotated[str | None, Help("Why the labels could not be read; None if they were")]
     said: Annotated[CurrentLabels | None, Help("The current labels; None without a run or without an answer")]

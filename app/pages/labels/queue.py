@@ -15,8 +15,7 @@ from keyscope.app.labels.models import Label
 from keyscope.app.labels.queue import Offer, Strategy, next_key
 from keyscope.app.labels.repository import LabelChanged, Target
 from keyscope.app.pages.keys.label_box import box
-from keyscope.app.pages.keys.label_changes import Change
-from keyscope.app.pages.keys.label_form import LabelForm
+from keyscope.app.pages.keys.label_changes import Change, LabelForm
 from keyscope.app.pages.labels.queue_page import (
     ACTIONS,
     STRATEGIES,

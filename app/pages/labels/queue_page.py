@@ -13,7 +13,7 @@ from keyscope.app.labels.models import Label
 from keyscope.app.labels.queue import Offer, Strategy, Wanted
 from keyscope.app.labels.repository import Target
 from keyscope.app.pages.keys.key import KeyDrawing, KeyPage
-from keyscope.app.pages.keys.label_box import Action, LabelBox, ShownLabel, shown
+from keyscope.app.pages.keys.label_box import Action, LabelBox
 from keyscope.app.pages.keys.state import KeyState
 from keyscope.app.web.forms import BlankIsNone
 from keyscope.app.web.links import Links
@@ -76,11 +76,10 @@ class QueueState(KeyState):
 class Last:
     """The previous label, and others' labels of that key."""
 
-    label: ShownLabel
-    key: KeyId
+    label: Label
     href: str
     """The key's page."""
-    others: list[ShownLabel]
+    others: list[Label]
     undo_href: str
 
 
@@ -163,12 +162,7 @@ def load_last(state: QueueState, weights_sha256: str, person: str, links: Links)
         if label is None or not label.current:
             return None
         labels = repository.current_labels(session, Target(weights_sha256, label.key))
-        return _last(label, [shown(each) for each in labels if each.person != person], state, links)
+        others = [each for each in labels if each.person != person]
+        return Last(label, links.key(state.run, label.key), others, links.page("queue_undo", **state.rest()))
 
     return load
-
-
-def _last(label: Label, others: list[ShownLabel], state: QueueState, links: Links) -> Last:
-    return Last(
-        shown(label), label.key, links.key(state.run, label.key), others, links.page("queue_undo", **state.rest())
-    )

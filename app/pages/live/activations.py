@@ -19,6 +19,7 @@ from keyscope.app.roles import Role
 from keyscope.app.runs import Run
 from keyscope.app.web.dependencies import LabelsDatabase, LiveWorkers
 from keyscope.app.web.forms import PageState, Typed
+from keyscope.app.web.key_table import Choice
 from keyscope.app.web.links import Links
 from keyscope.app.web.render import ChosenRun, Frame, Help, Page, respond
 from keyscope.contract.errors import KeyscopeError
@@ -61,21 +62,12 @@ class NextToken:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeLink:
-    """A syntax node around the chosen tokens."""
-
-    type: str
-    href: str
-    current: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Looked:
     """What was found at the chosen tokens."""
 
     lines: list[TextLine]
-    nodes: list[NodeLink]
-    """From the outermost to the innermost."""
+    nodes: list[Choice]
+    """Syntax nodes around the chosen tokens, from the outermost to the innermost."""
     place: str
     """The chosen tokens, in words."""
     next: list[NextToken]
@@ -86,8 +78,6 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class ActivationsPage(Page):
-    """Context of the page."""
-
     state: Annotated[ActivationsState, Help("Text and chosen tokens, as in the address")]
     runs: Annotated[list[tuple[Manifest, str]], Help("Runs to choose from, each with its address")]
     status: Annotated[LiveStatus | None, Help("Whether the run's model can read now; None without a run")]
@@ -181,7 +171,7 @@ def _looked(answer: ActivationsAnswer, state: ActivationsState, reader: Reader) 
     return Looked(
         lines=text_lines(tokens, range(first, last + 1), choose),
         nodes=[
-            NodeLink(node.type, choose(node.first, node.last), (node.first, node.last) == (first, last))
+            Choice(node.type, choose(node.first, node.last), (node.first, node.last) == (first, last))
             for node in _around(answer.nodes, first, last)
         ],
         place=f"token {first}" if first == last else f"tokens {first} to {last}",

@@ -54,27 +54,20 @@ class StartForm(FormModel):
 class ShownJob:
     """One job."""
 
-    id: str
+    job: Job
     title: str
-    state: str
     said: str
-    """State, in words."""
+    """Its state, in words."""
     active: bool
     done: float
     """Progress, 0 to 1."""
     amount: str
     """Progress, rate and time left."""
-    detail: str | None
-    """Why it failed."""
-    note: str | None
-    """Its latest note."""
     cancel_href: str
 
 
 @dataclass(frozen=True, slots=True)
 class JobsPage(Page):
-    """Context of the jobs page."""
-
     jobs: Annotated[list[ShownJob], Help("Queued, running and recently ended jobs, latest first")]
     poll_href: Annotated[str | None, Help("Address to poll while a job is active; None otherwise")]
     start: Annotated[list[str], Help("Missing kinds of analysis that can be started")]
@@ -160,15 +153,12 @@ def _shown(job: Job, links: Links) -> ShownJob:
         said = f"waits behind {job.ahead - 1} others"
     about = job.settings.get("concept")
     return ShownJob(
-        id=job.id,
+        job=job,
         title=f"{job.kind} of {about}" if about else job.kind,
-        state=job.state,
         said=said,
         active=job.state in ACTIVE_JOB,
         done=progress.done / progress.total if progress and progress.total else 0.0,
         amount=_amount(job),
-        detail=job.detail,
-        note=job.notes[-1] if job.notes else None,
         cancel_href=links.to("cancel_job", run=job.run, job=job.id),
     )
 

@@ -94,8 +94,6 @@ class Writers:
 
 @dataclass(frozen=True, slots=True)
 class LensPage(Page):
-    """Context of the lens page."""
-
     state: Annotated[LensState, Help("Prompt and chosen cell, as in the address")]
     runs: Annotated[list[tuple[Manifest, str]], Help("Runs to choose from, each with its address")]
     status: Annotated[LiveStatus | None, Help("Whether the run's model can read now; None without a run")]

@@ -96,8 +96,6 @@ class Behind:
 
 @dataclass(frozen=True, slots=True)
 class LivePage(Page):
-    """Context of the live page."""
-
     state: Annotated[LiveState, Help("Prompt and sampling settings, as in the address")]
     runs: Annotated[list[tuple[Manifest, str]], Help("Runs to choose from, each with its address")]
     status: Annotated[LiveStatus | None, Help("Whether the run's model can generate now; None without a run")]

@@ -104,7 +104,7 @@ def test_a_stale_form_saves_nothing_and_shows_both_labels(client: TestClient):
     assert client.post(answer.context["save_href"], data=form, follow_redirects=False).status_code == 303
     mine = box(client).mine
     assert mine is not None
-    assert (mine.kind, mine.description, mine.tags, mine.evidence) == ("mixed", "mine & new", ["x", "y"], [f"{SHA}:4"])
+    assert (mine.kind, mine.description, mine.tags, mine.places) == ("mixed", "mine & new", ["x", "y"], [f"{SHA}:4"])
 
 
 def test_a_form_for_a_first_label_is_stale_once_there_is_one(client: TestClient):

@@ -92,7 +92,7 @@ def test_saving_goes_on_to_another_key_and_says_what_was_saved(ada: TestClient):
     assert key_of(second) != key_of(first)
     last = last_of(second)
     assert last is not None
-    assert (str(last.key), last.label.kind, last.label.description) == (key_of(first), "semantic", "loops <b>")
+    assert (str(last.label.key), last.label.kind, last.label.description) == (key_of(first), "semantic", "loops <b>")
     assert "loops &lt;b&gt;" in second.text
     [label] = ada.get(f"{KEYS}/{key_of(first)}/labels").json()["labels"]
     assert (label["kind"], label["tags"], label["confidence"], label["person"]) == ("semantic", ["a", "b"], 0.5, "Ada")

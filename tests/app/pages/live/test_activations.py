@@ -41,7 +41,7 @@ def test_a_large_saved_basket_is_not_gone_through_for_every_key(
 def test_a_token_a_line_or_a_node_is_chosen_by_a_link(live: TestClient, worker: FakeWorker) -> None:
     page = live.get("/activations", params={**ADDRESS, "language": "python"})
     looked = page.context["looked"]
-    assert [node.type for node in looked.nodes] == ["module", "name"]
+    assert [node.title for node in looked.nodes] == ["module", "name"]
     live.get(looked.nodes[0].href)
     assert (worker.read[-1].span.first, worker.read[-1].span.last) == (0, 2)
     live.get(looked.lines[0].pieces[-1].href)
@@ -51,7 +51,7 @@ def test_a_token_a_line_or_a_node_is_chosen_by_a_link(live: TestClient, worker: 
     assert (worker.read[-1].span.first, worker.read[-1].span.last) == (1, 2)
     looked = page.context["looked"]
     assert looked.place == "tokens 1 to 2"
-    assert [(node.type, node.current) for node in looked.nodes] == [("module", False), ("call", True)]
+    assert [(node.title, node.current) for node in looked.nodes] == [("module", False), ("call", True)]
     current = [piece.current for line in looked.lines for piece in line.pieces]
     assert current.count(True) >= 2
 
