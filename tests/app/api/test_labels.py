@@ -89,7 +89,7 @@ def test_a_label_based_on_what_is_no_more_is_not_saved(client: TestClient):
     assert [label["kind"] for label in client.get(URL).json()["history"]] == ["semantic", "syntactic"]
     assert client.delete(f"{URL}?based_on={second['id']}", headers=ADA).status_code == 200
     answer = client.put(URL, json={**BODY, "based_on": second["id"]}, headers=ADA)
-    assert "no label now" in answer.json()["detail"]
+    assert "now there is no label" in answer.json()["detail"]
 
 
 def test_of_many_changes_based_on_one_label_one_is_saved(client: TestClient):

@@ -57,9 +57,9 @@ def test_nothing_is_overwritten_silently(database: Database) -> None:
     with pytest.raises(NameTaken, match="already a concept mine"):
         save(database, concept(regex="b+"))
     save(database, concept(regex="b+"), based_on=1)
-    with pytest.raises(ConceptChanged, match=r"version 2 by now.*version 1"):
+    with pytest.raises(ConceptChanged, match=r"now at version 2.*version 1"):
         save(database, concept(regex="c+"), based_on=1)
-    with pytest.raises(ConceptChanged, match="version 0 by now"):
+    with pytest.raises(ConceptChanged, match="now at version 0"):
         save(database, concept("other"), based_on=3)
 
 
