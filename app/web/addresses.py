@@ -21,7 +21,9 @@ class Addresses:
     @cached_property
     def _by_name(self) -> dict[str | None, list[RouteContext]]:
         found: dict[str | None, list[RouteContext]] = {}
-        for route in iter_route_contexts(self._app.routes):
+        # A page and an endpoint may share a name; parameters that do not fit into a path become its query, so of two
+        # paths the one that takes more parameters is meant.
+        for route in sorted(iter_route_contexts(self._app.routes), key=lambda route: -len(route.param_convertors)):
             found.setdefault(route.name, []).append(route)
         return found
 

@@ -50,8 +50,8 @@ def test_an_invitation_is_a_link_and_makes_the_account():
     ("arguments", "typed", "sentence"),
     [
         (("add", "Ada", "--password-stdin"), "short\n", "a password needs 12 to 500 characters, this one has 5"),
-        (("role", "Nobody", "admin"), None, "nobody is called 'Nobody'"),
-        (("disable", "Nobody"), None, "nobody is called 'Nobody'"),
+        (("role", "Nobody", "admin"), None, "there is no account 'Nobody'"),
+        (("disable", "Nobody"), None, "there is no account 'Nobody'"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(arguments: tuple[str, ...], typed: str | None, sentence: str):

@@ -109,7 +109,7 @@ def test_a_client_that_gives_up_waiting_for_a_whole_answer_ends_the_generation(c
 def test_a_body_that_is_too_large_is_answered_although_it_was_still_being_sent(client: httpx.Client) -> None:
     response = client.post("/generate", content=(b"x" * 100_000 for _ in range(100)))
     assert (response.status_code, response.json()["error"]) == (413, "body_too_large")
-    assert "10000000 bytes" in response.json()["detail"]
+    assert "10,000,000 bytes" in response.json()["detail"]
     assert "at most 1048576" in response.json()["detail"]
 
 

@@ -1,0 +1,28 @@
+import pytest
+from fastapi.testclient import TestClient
+from starlette.routing import NoMatchFound
+
+from keyscope.app.web.addresses import Addresses
+
+
+@pytest.fixture
+def addresses(reader: TestClient) -> Addresses:
+    found: Addresses = reader.app.state.addresses  # type: ignore[attr-defined]
+    return found
+
+
+def test_parameters_outside_the_path_are_left_for_the_query(addresses: Addresses):
+    assert addresses.find("run_page", {"run": "alpha", "mask": "L0.K1:0"}) == ("/runs/alpha", {"mask": "L0.K1:0"})
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("start_job", "/runs/alpha/jobs"), ("cancel_job", "/runs/alpha/jobs/one/cancel")]
+)
+def test_of_a_page_and_an_endpoint_of_one_name_the_page_is_found_by_its_run(addresses: Addresses, name: str, path: str):
+    assert addresses.find(name, {"run": "alpha", "job": "one"})[0] == path
+
+
+def test_a_name_without_a_route_that_fits_is_refused(addresses: Addresses):
+    for name, parameters in (("no_page", {}), ("run_page", {})):
+        with pytest.raises(NoMatchFound):
+            addresses.find(name, dict(parameters))
