@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,8 @@ def test_help_is_in_popovers_and_not_in_titles_that_keyboard_and_touch_do_not_re
         if not any(mark in tag for mark, _ in TITLES)
     ]
     assert found == []
+
+
+def test_no_folder_of_code_holds_more_than_25_modules():
+    counted = Counter(path.parent for path in modules())
+    assert {str(folder.relative_to(ROOT)): n for folder, n in counted.items() if n > 25} == {}

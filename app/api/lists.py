@@ -173,7 +173,7 @@ def put_list_away(list_id: ListId, person: Labeler, database: LabelsDatabase) ->
 
 @router.post("/lists/{list}/restore", responses=WRITING)
 def bring_list_back(list_id: ListId, person: Labeler, database: LabelsDatabase) -> ListAnswer:
-    """Bring back one of your lists that was put away."""
+    """Bring back one of your archived lists."""
     database.write(lambda session: lists.bring_back(session, list_id, person))
     return show_list(list_id, person, database)
 

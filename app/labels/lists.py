@@ -1,4 +1,4 @@
-"""Lists of keys with notes, which several people can fill, order, rename and put away at once.
+"""Lists of keys with notes, which several people can fill, order, rename and archive at once.
 
 Functions that take the id of a list and a person raise UnknownList if the person may not see such a list.
 """
@@ -54,7 +54,7 @@ def visible_lists(session: Session, person: str | None, weights_sha256: str | No
 
 
 def put_away_lists(session: Session, person: str | None) -> list[Summary]:
-    """The person's own lists that were put away, the newest first."""
+    """The person's archived lists, the newest first."""
     return _summaries(session, [KeyList.deleted_at.is_not(None), KeyList.owner == person])
 
 
@@ -204,14 +204,14 @@ def put_away(session: Session, list_id: int, person: Person) -> None:
 
 
 def bring_back(session: Session, list_id: int, person: Person) -> None:
-    """Bring back a list of the person's that was put away.
+    """Bring back an archived list of the person.
 
     Raises:
         UnknownList: the person has no such list.
     """
     mine = KeyList.id == list_id, KeyList.owner == person.name, KeyList.deleted_at.is_not(None)
     if session.scalar(update(KeyList).where(*mine).values(deleted_at=None).returning(KeyList.id)) is None:
-        raise UnknownList(f"{person.name} has no list {list_id} that was put away")
+        raise UnknownList(f"{person.name} has no archived list {list_id}")
 
 
 def list_name(text: str) -> str:

@@ -163,7 +163,7 @@ def _range(text: str) -> Between:
         low, high = (float(end) if end.strip() else None for end in ends)
     except ValueError:
         raise InvalidParameter(
-            f"{text!r} is no range: write statistic, lowest and highest, as in kurtosis:10: or mean:-0.1:0.1"
+            f"{text!r} is not a range: write statistic, lowest and highest, as in kurtosis:10: or mean:-0.1:0.1"
         ) from None
     return Between(name.strip(), low, high)
 

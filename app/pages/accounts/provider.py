@@ -120,7 +120,7 @@ async def finish(
         IdentityTaken: the identity belongs to another account, or the account already has one.
     """
     if error or not code:
-        raise ProviderRefused(f"the provider did not sign you in ({error or 'no code'}): begin again")
+        raise ProviderRefused(f"the provider did not sign you in ({error or 'no code'}): start again")
     flow = _kept(request)
     joins = _joining(request, visitor, flow) if flow.joins else None
     identity = await provider.finish(_return_address(request), flow, code, state)
@@ -144,7 +144,7 @@ def _joining(request: Request, visitor: Person | None, flow: Flow) -> int:
         or visitor.session_id is None
         or not joining.began_in(flow, secret)
     ):
-        raise ProviderRefused("joining an identity did not begin in this session: begin again on your account's page")
+        raise ProviderRefused("joining an identity did not begin in this session: start again on your account's page")
     return visitor.account_id
 
 
@@ -172,7 +172,7 @@ def _kept(request: Request) -> Flow:
     try:
         return Flow.model_validate_json(urlsafe_b64decode(request.cookies.get(COOKIE, "")))
     except (ValidationError, ValueError) as error:
-        raise ProviderRefused("this sign-in did not begin in this browser, or took too long: begin again") from error
+        raise ProviderRefused("this sign-in did not begin in this browser, or took too long: start again") from error
 
 
 def _cookie_path(request: Request) -> str:
