@@ -180,10 +180,10 @@ def test_what_is_measured_does_not_depend_on_what_is_sorted_by(alpha: Run, curso
     [
         ("nothing:1:2", "no range of 'nothing'"),
         ("dead:0:1", "no range of 'dead'"),
-        ("kurtosis", "no range: write"),
-        ("kurtosis:a:b", "no range: write"),
+        ("kurtosis", "not a range: write"),
+        ("kurtosis:a:b", "not a range: write"),
         ("kurtosis:nan:", "finite ends"),
-        ("kurtosis:1:2:3", "no range: write"),
+        ("kurtosis:1:2:3", "not a range: write"),
     ],
 )
 def test_a_range_that_cannot_be_read_is_named(reader: TestClient, text: str, problem: str) -> None:

@@ -110,7 +110,7 @@ def test_a_body_that_is_too_large_is_answered_although_it_was_still_being_sent(c
     response = client.post("/generate", content=(b"x" * 100_000 for _ in range(100)))
     assert (response.status_code, response.json()["error"]) == (413, "body_too_large")
     assert "10,000,000 bytes" in response.json()["detail"]
-    assert "at most 1048576" in response.json()["detail"]
+    assert "the limit is 1,048,576" in response.json()["detail"]
 
 
 def test_a_stopped_worker_ends_its_streams_and_its_process(tmp_path: Path) -> None:
