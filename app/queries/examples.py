@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-import numpy as np
 
 from keyscope.app.queries.tokens import Token, Vocabulary
 from keyscope.app.queries.values import clean, rows
+from keyscope.contract.contexts import context_coefficients
 from keyscope.contract.keys import KeyId
 from keyscope.contract.token_text import decode
 
@@ -129,20 +129,6 @@ def window_tokens(
 def window_texts(tokens: Sequence[Token]) -> list[str]:
     """The text of each token of a window; empty for control tokens, which are not in the file."""
     return decode([b"" if token.special else token.bytes for token in tokens])
-
-
-def context_coefficients(context: bytes, scale: float, position: int, n_tokens: int) -> list[float | None]:
-    """The coefficient at each token of a window; None if not stored.
-
-    `context` holds little-endian float16 for the positions around `position`, to be multiplied by `scale`.
-    """
-    stored = np.frombuffer(context, dtype="<f2").astype(np.float32) * np.float32(scale)
-    first = position - len(stored) // 2
-    coefficients: list[float | None] = [None] * n_tokens
-    for at, value in enumerate(stored.tolist(), start=first):
-        if 0 <= at < n_tokens:
-            coefficients[at] = clean(value)
-    return coefficients
 
 
 def _example(row: tuple[Any, ...], vocabulary: Vocabulary) -> Example:

@@ -1,6 +1,5 @@
 """One key in a notebook: its triggers, values and histogram as relations, and itself drawn as code."""
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +8,7 @@ from typing import Any
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from keyscope.contract import bins
+from keyscope.contract.contexts import context_coefficients
 from keyscope.contract.keys import KeyId
 from keyscope.contract.token_text import decode
 from keyscope.notebook.drawing import key_as_html
@@ -156,7 +156,7 @@ class Key:
 def _example(row: tuple[Any, ...], tokens: dict[int, bytes]) -> Example:
     language, kind, rank, coefficient, source, path, line, column, sha256, window_id = row[:10]
     position, scale, context, first_line, token_ids = row[10:]
-    coefficients = _context(context, scale, position, len(token_ids))
+    coefficients = context_coefficients(context, scale, position, len(token_ids))
     coefficients[position] = coefficient  # stored exactly; its neighbours are rounded to float16
     return Example(
         language=language,
@@ -174,14 +174,3 @@ def _example(row: tuple[Any, ...], tokens: dict[int, bytes]) -> Example:
         tokens=decode([tokens.get(token_id, b"") for token_id in token_ids]),
         coefficients=coefficients,
     )
-
-
-def _context(context: bytes, scale: float, position: int, n_tokens: int) -> list[float | None]:
-    """The coefficients around a position, aligned with the window's tokens."""
-    stored = struct.unpack(f"<{len(context) // 2}e", context)
-    first = position - len(stored) // 2
-    aligned: list[float | None] = [None] * n_tokens
-    for at, value in enumerate(stored, start=first):
-        if 0 <= at < n_tokens and value == value:  # NaN outside the window
-            aligned[at] = value * scale
-    return aligned

@@ -6,11 +6,12 @@ import pytest
 
 from keyscope.app import queries
 from keyscope.app.errors import InvalidParameter, UnknownKey, UnknownLayer
-from keyscope.app.queries.examples import context_coefficients, window_tokens
+from keyscope.app.queries.examples import window_tokens
 from keyscope.app.queries.key_rows import _code_line
 from keyscope.app.queries.tokens import Token, Vocabulary
 from keyscope.app.runs import Run
 from keyscope.contract.bins import N_BINS
+from keyscope.contract.contexts import context_coefficients
 from keyscope.contract.keys import KeyId
 from keyscope.contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
 from tests.made.runs import FILES
