@@ -46,7 +46,7 @@ def open_run(place: str | Path) -> "Run":
     """Open a run for reading; `keyscope.open_run` describes it."""
     path = download(str(place)) if is_remote(str(place)) else Path(place)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no run file {path}")
+        raise FileNotFoundError(f"there is no run file {place}")
     return Run(path)
 
 
