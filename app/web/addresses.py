@@ -1,15 +1,37 @@
-"""Paths of an application's routes by name."""
+"""Addresses of routes by name, without asking every route of the application in turn."""
 
+from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any
+from urllib.parse import quote, urlencode
 
-from fastapi.routing import RouteContext, iter_route_contexts
+from fastapi.routing import iter_route_contexts
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, PathConvertor
 from starlette.routing import NoMatchFound
 
 
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """The path of a route, with its parameters in braces."""
+
+    format: str
+    convertors: dict[str, Convertor[Any]]
+
+    def filled(self, parameters: dict[str, object]) -> str | None:
+        """The path with these parameters; None if it needs others."""
+        parts = {}
+        for name, convertor in self.convertors.items():
+            value = parameters.get(name)
+            if value is None:
+                return None
+            text = value if isinstance(value, str) else convertor.to_string(value)
+            parts[name] = quote(text, safe="/" if isinstance(convertor, PathConvertor) else "")
+        return self.format.format_map(parts)
+
+
 class Addresses:
-    """The paths of an application's routes, looked up by name.
+    """The addresses of an application's routes, looked up by name.
 
     Starlette tries one route after another for every address; on a page of a hundred links that takes as long as
     everything else together.
@@ -19,25 +41,32 @@ class Addresses:
         self._app = app
 
     @cached_property
-    def _by_name(self) -> dict[str | None, list[RouteContext]]:
-        found: dict[str | None, list[RouteContext]] = {}
-        # A page and an endpoint may share a name; parameters that do not fit into a path become its query, so of two
-        # paths the one that takes more parameters is meant.
-        for route in sorted(iter_route_contexts(self._app.routes), key=lambda route: -len(route.param_convertors)):
-            found.setdefault(route.name, []).append(route)
+    def _by_name(self) -> dict[str | None, list[_Path]]:
+        found: dict[str | None, list[_Path]] = {}
+        for route in iter_route_contexts(self._app.routes):
+            path = route.path_format or f"{route.path}/{{path}}"  # a mount has the path of its folder
+            found.setdefault(route.name, []).append(_Path(path, dict(route.param_convertors)))
+        for paths in found.values():
+            # A page and an endpoint may share a name; parameters that do not fit into a path become its query, so of
+            # two paths the one that takes more parameters is meant.
+            paths.sort(key=lambda path: -len(path.convertors))
         return found
 
-    def find(self, name: str, parameters: dict[str, object]) -> tuple[str, dict[str, object]]:
-        """The path of a route, without the prefix of a reverse proxy, and the parameters that are not part of it.
+    def find(self, name: str, parameters: dict[str, object]) -> str:
+        """The address of a route, without the prefix of a reverse proxy.
+
+        Parameters that are not part of the path go into the query, except None and "".
 
         Raises:
             NoMatchFound: no route of that name can be filled with these parameters.
         """
         for route in self._by_name.get(name, []):
-            names = route.param_convertors
-            try:
-                path = route.url_path_for(name, **{each: parameters[each] for each in names if each in parameters})
-            except NoMatchFound:
-                continue
-            return cast("str", path), {each: value for each, value in parameters.items() if each not in names}
+            path = route.filled(parameters)
+            if path is not None:
+                query = {
+                    key: value
+                    for key, value in parameters.items()
+                    if value is not None and value != "" and key not in route.convertors
+                }
+                return f"{path}?{urlencode(query)}" if query else path
         raise NoMatchFound(name, parameters)

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fastapi import Request
-from starlette.datastructures import URL
 
 from keyscope.app.accounts.identity import Person
 from keyscope.app.table_files import FORMATS, PAGE_FORMATS
@@ -197,10 +196,7 @@ class Links:
 
     def to(self, name: str, /, **parameters: object) -> str:
         """A route, without the basket."""
-        path, rest = self._addresses.find(name, parameters)
-        query = {key: value for key, value in rest.items() if value not in (None, "")}
-        address = self._prefix + path
-        return str(URL(address).include_query_params(**query)) if query else address
+        return self._prefix + self._addresses.find(name, parameters)
 
     @property
     def _basket_run(self) -> str | None:

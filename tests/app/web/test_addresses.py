@@ -11,15 +11,24 @@ def addresses(reader: TestClient) -> Addresses:
     return found
 
 
-def test_parameters_outside_the_path_are_left_for_the_query(addresses: Addresses):
-    assert addresses.find("run_page", {"run": "alpha", "mask": "L0.K1:0"}) == ("/runs/alpha", {"mask": "L0.K1:0"})
+def test_parameters_outside_the_path_go_into_the_query(addresses: Addresses):
+    assert addresses.find("run_page", {"run": "alpha", "mask": "L0.K1:0"}) == "/runs/alpha?mask=L0.K1%3A0"
+
+
+def test_parameters_without_a_value_are_left_out(addresses: Addresses):
+    assert addresses.find("run_page", {"run": "alpha", "mask": "", "sort": None, "offset": 0}) == "/runs/alpha?offset=0"
+
+
+def test_what_is_typed_stays_within_its_part_of_the_path(addresses: Addresses):
+    assert addresses.find("run_page", {"run": "a#b?c/d"}) == "/runs/a%23b%3Fc%2Fd"
+    assert addresses.find("static", {"path": "css/a b.css"}) == "/static/css/a%20b.css"
 
 
 @pytest.mark.parametrize(
     ("name", "path"), [("start_job", "/runs/alpha/jobs"), ("cancel_job", "/runs/alpha/jobs/one/cancel")]
 )
 def test_of_a_page_and_an_endpoint_of_one_name_the_page_is_found_by_its_run(addresses: Addresses, name: str, path: str):
-    assert addresses.find(name, {"run": "alpha", "job": "one"})[0] == path
+    assert addresses.find(name, {"run": "alpha", "job": "one"}).partition("?")[0] == path
 
 
 def test_a_name_without_a_route_that_fits_is_refused(addresses: Addresses):
