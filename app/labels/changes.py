@@ -7,12 +7,13 @@ viewed. The same transaction checks that the viewers still have access. Between 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import CompoundSelect, Select, func, literal, select, union_all
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -31,18 +32,24 @@ SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
+NOTHING = "nothing"
+"""Fingerprint of a key without labels, decisions and comments."""
+
+
 def states(session: Session, targets: Collection[Target]) -> dict[Target, str]:
     """A fingerprint per key that changes whenever its labels, decisions or comments do."""
     found: dict[Target, list[str]] = {target: [] for target in targets}
     for weights_sha256, keys in _portions(targets):
-        for name, statement in (("l", _labels), ("d", _decisions), ("c", _comments)):
-            for layer, index, latest, number in session.execute(statement(weights_sha256, keys)):
-                found[Target(weights_sha256, KeyId(layer, index))].append(f"{name}{latest}x{number}")
-    return {target: "-".join(parts) or "nothing" for target, parts in found.items()}
+        rows = session.execute(_counts(partial(about_keys, weights_sha256=weights_sha256, keys=keys)))
+        for name, layer, index, latest, number in rows:
+            found[Target(weights_sha256, KeyId(layer, index))].append(f"{name}{latest}x{number}")
+    return {target: "-".join(parts) or NOTHING for target, parts in found.items()}
 
 
 def state(session: Session, target: Target) -> str:
-    return states(session, [target])[target]
+    """The fingerprint of one key."""
+    rows = session.execute(_counts(lambda chosen, table: chosen.where(*target.rows_of(table))))
+    return "-".join(f"{name}{latest}x{number}" for name, _, _, latest, number in rows) or NOTHING
 
 
 class KeyChanges:
@@ -128,22 +135,22 @@ def _portions(targets: Iterable[Target]) -> Iterator[tuple[str, Sequence[tuple[i
             yield weights_sha256, keys
 
 
-def _labels(weights_sha256: str, keys: Sequence[tuple[int, int]]) -> Any:
+def _counts(narrow: Callable[[Select[Any], Any], Select[Any]]) -> CompoundSelect[Any]:
+    """Name, layer, index, largest number and row count of everything that was said about keys, in a fixed order.
+
+    `narrow` limits a query on a table to rows about some keys.
+    """
     # Ids only grow: a new label raises the maximum, a retracted one lowers the count.
-    return _counted(Label, Label.id, weights_sha256, keys).where(Label.superseded_at.is_(None))
+    labels = narrow(_by_key("l", Label, Label.id), Label).where(Label.superseded_at.is_(None))
+    decisions = narrow(_by_key("d", Adjudication, Adjudication.id), Adjudication)
+    comments = (
+        narrow(_by_key("c", Comment, CommentText.id), Comment)
+        .join(CommentText, CommentText.comment_id == Comment.id)
+        .where(Comment.deleted_at.is_(None))
+    )
+    return union_all(labels, decisions, comments).order_by("name")
 
 
-def _decisions(weights_sha256: str, keys: Sequence[tuple[int, int]]) -> Any:
-    return _counted(Adjudication, Adjudication.id, weights_sha256, keys)
-
-
-def _comments(weights_sha256: str, keys: Sequence[tuple[int, int]]) -> Any:
-    counted = _counted(Comment, CommentText.id, weights_sha256, keys)
-    return counted.join(CommentText, CommentText.comment_id == Comment.id).where(Comment.deleted_at.is_(None))
-
-
-def _counted(table: Any, number: Any, weights_sha256: str, keys: Sequence[tuple[int, int]]) -> Any:
-    """Layer, index, largest number and row count of each key that has rows."""
+def _by_key(name: str, table: Any, number: Any) -> Select[Any]:
     place = table.layer, table.key_index
-    chosen = select(*place, func.max(number), func.count(number)).group_by(*place)
-    return about_keys(chosen, table, weights_sha256, keys)
+    return select(literal(name).label("name"), *place, func.max(number), func.count(number)).group_by(*place)

@@ -98,14 +98,15 @@ def box(database: Database, target: Target, visitor: Person | None, href: Href) 
     def load(session: Session) -> Discussion:
         # Read the state first: a change in between is then reported twice rather than missed.
         state = changes.state(session, target)
+        said = state != changes.NOTHING
         holding = lists.holding(session, target.weights_sha256, target.key, visitor.name if visitor else None)
         held = [Holding(each.id, each.name, entry.note) for each, entry in holding]
         visible = lists.visible_lists(session, visitor.name, target.weights_sha256) if visitor else []
         return replace(
             found,
             state=state,
-            comments=[_shown(each, visitor, href) for each in comments.comments_of(session, target)],
-            decisions=adjudication.decisions(session, target),
+            comments=[_shown(each, visitor, href) for each in comments.comments_of(session, target)] if said else [],
+            decisions=adjudication.decisions(session, target) if said else (),
             holdings=held,
             choices=[
                 Holding(each.list.id, each.list.name, "")

@@ -2,6 +2,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from keyscope.app.database.engine import Database
+from keyscope.app.database.statements import about_keys
 from keyscope.app.labels import adjudication, changes, comments, repository
 from keyscope.app.labels.changes import KeyChanges
 from keyscope.app.labels.models import Kind
@@ -164,7 +166,9 @@ def test_a_key_is_looked_up_by_the_index(database: Database):
     if database.url.get_backend_name() != "sqlite":
         pytest.skip("PostgreSQL chooses by the size of the table")
     plan = str(
-        changes._labels("a" * 64, [(1, 2), (3, 4)]).compile(database.engine, compile_kwargs={"literal_binds": True})
+        changes._counts(partial(about_keys, weights_sha256="a" * 64, keys=[(1, 2), (3, 4)])).compile(
+            database.engine, compile_kwargs={"literal_binds": True}
+        )
     )
     with database.transaction() as session:
         steps = " ".join(str(row) for row in session.execute(text(f"EXPLAIN QUERY PLAN {plan}")))
