@@ -3,20 +3,31 @@
 import logging
 import os
 import threading
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import duckdb
 
 from keyscope.app.errors import UnknownRun
+from keyscope.app.queries.keys import KeyNumbers, key_numbers
+from keyscope.app.queries.recent import Recent
 from keyscope.app.queries.tokens import Vocabulary, load_vocabulary
+from keyscope.app.queries.windows import Windows
 from keyscope.contract.analyses.files import analysis_files, read_analyses, read_problems
+from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.runfile import RunFileError, open_run, read_manifest
 from keyscope.contract.tables import SUFFIX
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+KEPT_KEYS = 1000
+"""Keys whose numbers stay in memory, about 30 kB each."""
+KEPT_TABLES = 64
+"""Tables of layers, overviews and the like that stay in memory, up to 500 kB each."""
 Signature = tuple[tuple[str, int, int, int], ...]
 """Name, inode, time and size of a run file and of its analyses."""
 
@@ -37,7 +48,9 @@ class Run:
             raise
         self.analyses = {(each.kind, each.part): each for each in read_analyses(self._connection)}
         self.analysis_problems = read_problems(self._connection)
-        self._vocabulary: Vocabulary | None = None
+        self._windows: Windows | None = None
+        self._numbers: Recent[KeyId, KeyNumbers] = Recent(KEPT_KEYS)
+        self._tables: Recent[Hashable, Any] = Recent(KEPT_TABLES)
 
     def reading(self) -> duckdb.DuckDBPyConnection:
         """A cursor for one request, to be used in a `with` block."""
@@ -45,11 +58,25 @@ class Run:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Every token of the run, read once."""
-        if self._vocabulary is None:
+        """Every token of the run."""
+        return self.windows.vocabulary
+
+    @property
+    def windows(self) -> Windows:
+        """The windows of the run's corpus; its tokens are read when first asked for."""
+        if self._windows is None:
             with self.reading() as cursor:
-                self._vocabulary = load_vocabulary(cursor)
-        return self._vocabulary
+                self._windows = Windows(load_vocabulary(cursor))
+        return self._windows
+
+    def numbers(self, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> KeyNumbers:
+        """All numbers of a key; each tab of its page shows them again."""
+        return self._numbers.get(key, lambda key: key_numbers(cursor, self.vocabulary, key))
+
+    def recall(self, query: Callable[..., T], cursor: duckdb.DuckDBPyConnection, *args: Hashable) -> T:
+        """The result of a query on the run, which is asked once for equal arguments; not to be changed."""
+        found: T = self._tables.get((query, *args), lambda _: query(cursor, *args))
+        return found
 
     def close(self) -> None:
         """Close the files."""

@@ -105,14 +105,14 @@ def _histograms(_run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Ta
 
 
 def _triggers(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Table:
-    found = queries.key_triggers(cursor, run.vocabulary, key)
-    return {"polarity": "VARCHAR", **_EXAMPLE}, [[each.polarity, *_example(each)] for each in found]
+    found = queries.key_triggers(cursor, run.windows, key)
+    return {"polarity": "VARCHAR", **_EXAMPLE}, [[each.polarity, *_example(run, each)] for each in found]
 
 
 def _samples(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Table:
-    found = queries.key_samples(cursor, run.vocabulary, key)
+    found = queries.key_samples(cursor, run.windows, key)
     columns = {"band": "VARCHAR", "quantile": "FLOAT", **_EXAMPLE}
-    return columns, [[each.band, each.quantile, *_example(each)] for each in found]
+    return columns, [[each.band, each.quantile, *_example(run, each)] for each in found]
 
 
 def _fires_on(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Table:
@@ -164,11 +164,21 @@ def _key_row(row: queries.KeyRow) -> list[Any]:
     return [str(row.key), row.key.layer, row.key.index, *row.statistics.values(), *trigger, promoted]
 
 
-def _example(example: queries.Example) -> list[Any]:
+def _example(run: Run, example: queries.Example) -> list[Any]:
+    window = example.window
     return [
-        *(getattr(example, name) for name in _PLACE),
-        *_token(example.tokens[example.trigger_index].token),
-        "".join(drawn.text for drawn in example.tokens),
-        [drawn.token.token_id for drawn in example.tokens],
-        [drawn.coefficient for drawn in example.tokens],
+        example.language,
+        example.rank,
+        example.coefficient,
+        window.file.source,
+        window.file.path,
+        window.file.sha256,
+        example.line,
+        example.column,
+        window.start,
+        example.trigger_index,
+        *_token(run.vocabulary[window.token_ids[example.trigger_index]]),
+        "".join(run.vocabulary.decode(window.token_ids)),
+        list(window.token_ids),
+        example.coefficients,
     ]

@@ -112,12 +112,13 @@ def test_triggers_have_their_code_and_coefficients(run: Run):
 def test_the_context_of_a_trigger_is_what_the_pages_show(run: Run):
     from keyscope.app.queries.examples import key_triggers
     from keyscope.app.queries.tokens import load_vocabulary
+    from keyscope.app.queries.windows import Windows
     from keyscope.contract.keys import KeyId
 
     with open_run(run.path) as connection:
-        shown = key_triggers(connection.cursor(), load_vocabulary(connection.cursor()), KeyId(1, 3))
+        shown = key_triggers(connection.cursor(), Windows(load_vocabulary(connection.cursor())), KeyId(1, 3))
     ours = run.key("L1.K3").triggers.project("language, polarity, rank, coefficients").fetchall()
-    expected = [(each.language, each.polarity, each.rank, [t.coefficient for t in each.tokens]) for each in shown]
+    expected = [(each.language, each.polarity, each.rank, each.coefficients) for each in shown]
     assert [row[:3] for row in ours] == [row[:3] for row in expected]
     for (*_, coefficients), (*_, wanted) in zip(ours, expected, strict=True):
         assert coefficients == pytest.approx(wanted)

@@ -27,6 +27,7 @@ class ShownPart:
 
 def key_parts(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> list[ShownPart]:
     """What the analyses of a run have to say about a key."""
-    parts = [kind.key_part for kind in KINDS if kind.key_part]
+    computed = {name for name, _ in run.analyses}
+    parts = [kind.key_part for kind in KINDS if kind.key_part and kind.name in computed]
     read = [ShownPart(part.template, part.read(run, cursor, key)) for part in parts]
     return [part for part in read if part.found]

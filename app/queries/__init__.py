@@ -5,15 +5,17 @@ language without tokens) are None, never NaN.
 """
 
 from keyscope.app.queries.addresses import check_key, check_layer, neighbours, random_key
-from keyscope.app.queries.examples import Example, WindowToken, example_counts, key_samples, key_triggers
+from keyscope.app.queries.examples import Example, example_counts, first_examples, key_samples, key_triggers
 from keyscope.app.queries.key_rows import KeyRow
 from keyscope.app.queries.keys import (
+    KeyNumbers,
     LanguageStatistics,
     TokenCount,
     TokenLogit,
     ValueTokens,
     fires_on,
     histograms,
+    key_numbers,
     key_statistics,
     language_statistics,
     value_tokens,
@@ -31,10 +33,12 @@ from keyscope.app.queries.overview import LayerSummary, layer_summaries, specifi
 from keyscope.app.queries.percentiles import percentiles
 from keyscope.app.queries.tokens import Token, Vocabulary, parse_token
 from keyscope.app.queries.values import Statistics
+from keyscope.app.queries.windows import Window, Windows
 
 __all__ = [
     "SORT_COLUMNS",
     "Example",
+    "KeyNumbers",
     "KeyRow",
     "LanguageStatistics",
     "LayerFilter",
@@ -47,12 +51,15 @@ __all__ = [
     "TokenLogit",
     "ValueTokens",
     "Vocabulary",
-    "WindowToken",
+    "Window",
+    "Windows",
     "check_key",
     "check_layer",
     "example_counts",
     "fires_on",
+    "first_examples",
     "histograms",
+    "key_numbers",
     "key_samples",
     "key_statistics",
     "key_triggers",

@@ -1,50 +1,30 @@
 """Triggers and samples of a key: windows of real code with the coefficient at each token."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
-from keyscope.app.queries.tokens import Token, Vocabulary
+from keyscope.app.queries.tokens import Vocabulary
 from keyscope.app.queries.values import clean, rows
+from keyscope.app.queries.windows import Window, Windows
 from keyscope.contract.contexts import context_coefficients
 from keyscope.contract.keys import KeyId
-from keyscope.contract.token_text import decode
 
-_COLUMNS = (
-    'e.language, e.rank, e.coefficient, e.position, e.line, e."column", e.scale, e.context, '
-    'w.window_id, w.token_ids, w.start, w.line, w."column", f.source, f.path, f.sha256'
+_PLACE = 'coefficient, window_id, position, line, "column", scale, context'
+_WHERE = 'WHERE layer = ? AND "index" = ? AND (? IS NULL OR language = ?)'
+_TRIGGERS = (
+    f"SELECT language, rank, polarity, NULL, NULL, {_PLACE} FROM triggers {_WHERE} AND (? IS NULL OR polarity = ?)"  # noqa: S608
 )
-_JOINS = "JOIN windows w USING (window_id) JOIN files f USING (file_id)"
-_TRIGGERS = f"""
-    SELECT {_COLUMNS}, e.polarity, NULL, NULL FROM triggers e {_JOINS}
-    WHERE e.layer = ? AND e."index" = ? AND (? IS NULL OR e.language = ?) AND (? IS NULL OR e.polarity = ?)
-    ORDER BY e.language, e.polarity, e.rank"""  # noqa: S608 - constants only
-_SAMPLES = f"""
-    SELECT {_COLUMNS}, NULL, e.band, e.quantile FROM samples e {_JOINS}
-    WHERE e.layer = ? AND e."index" = ? AND (? IS NULL OR e.language = ?) AND (? IS NULL OR e.band = ?)
-    ORDER BY e.language, e.band, e.rank"""  # noqa: S608 - constants only
-
-_COUNTS = """
-    SELECT language, polarity, count(*) FROM triggers WHERE layer = ? AND "index" = ? GROUP BY ALL
-    UNION ALL
-    SELECT language, band, count(*) FROM samples WHERE layer = ? AND "index" = ? GROUP BY ALL"""
-
-
-@dataclass(slots=True)  # not frozen: a page makes tens of thousands, and frozen ones are four times as slow
-class WindowToken:
-    """One token of a window as a page draws it."""
-
-    token: Token
-    text: str
-    """The token's part of the file's text, with split characters as in `tokens.decode`; empty for a BOS."""
-    coefficient: float | None
-    """None outside the stored context; exact at the trigger, rounded to float16 beside it."""
-    line: int
-    """Line of the token's first character in its file, from 1."""
-    column: int
-    """Column of that character, from 0."""
+_SAMPLES = f"SELECT language, rank, NULL, band, quantile, {_PLACE} FROM samples {_WHERE} AND (? IS NULL OR band = ?)"  # noqa: S608
+_UP_TO = "AND rank <= ?"
+_COEFFICIENT, _WINDOW = 5, 6
+"""Their columns."""
+_KINDS = """
+    SELECT language, polarity FROM triggers WHERE layer = ? AND "index" = ?
+    UNION ALL SELECT language, band FROM samples WHERE layer = ? AND "index" = ?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,83 +40,89 @@ class Example:
     quantile: float | None
     """Share of windows with a smaller largest coefficient; samples only."""
     coefficient: float
-    source: str
-    path: str
-    file_sha256: str
-    window_id: int
-    start: int
-    """Index of the window's first token in its file, BOS not counted."""
     line: int
+    """Line of the trigger token in its file, from 1."""
     column: int
+    """Column of the trigger token in characters, from 0."""
+    offset: int
+    """Index of the trigger token among the tokens of its file, from 0."""
     trigger_index: int
-    """Index of the trigger token in `tokens`."""
-    tokens: list[WindowToken]
-    """The whole window, including a leading BOS (whose token is special)."""
+    """Index of the trigger token in the window."""
+    window: Window
+    context: bytes
+    scale: float
+    """What the run file keeps of the coefficients; see `context_coefficients`."""
 
     @property
-    def offset(self) -> int:
-        """Index of the trigger token among the tokens of its file, from 0."""
-        return self.start + sum(not token.token.special for token in self.tokens[: self.trigger_index])
+    def coefficients(self) -> list[float | None]:
+        """The coefficient at each token; None outside the stored context.
+
+        Exact at the trigger, rounded to float16 beside it.
+        """
+        found = context_coefficients(self.context, self.scale, self.trigger_index, len(self.window.token_ids))
+        found[self.trigger_index] = self.coefficient
+        return found
 
 
 def key_triggers(
     cursor: duckdb.DuckDBPyConnection,
-    vocabulary: Vocabulary,
+    windows: Windows,
     key: KeyId,
     language: str | None = None,
     polarity: str | None = None,
 ) -> list[Example]:
     """The triggers of a key by language, polarity and rank, or only those of one language or polarity."""
     found = rows(cursor, _TRIGGERS, [key.layer, key.index, language, language, polarity, polarity])
-    return [_example(row, vocabulary) for row in found]
+    return sorted(_examples(cursor, windows, found), key=lambda each: (each.language, each.polarity, each.rank))
 
 
 def key_samples(
     cursor: duckdb.DuckDBPyConnection,
-    vocabulary: Vocabulary,
+    windows: Windows,
     key: KeyId,
     language: str | None = None,
     band: str | None = None,
 ) -> list[Example]:
     """The samples of a key by language, band and rank, or only those of one language or band."""
     found = rows(cursor, _SAMPLES, [key.layer, key.index, language, language, band, band])
-    return [_example(row, vocabulary) for row in found]
+    return sorted(_examples(cursor, windows, found), key=lambda each: (each.language, each.band, each.rank))
 
 
-def example_counts(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> dict[tuple[str, str], int]:
-    """Number of examples of a key, by language and polarity or band."""
-    found = rows(cursor, _COUNTS, [key.layer, key.index] * 2)
-    return {(language, kind): count for language, kind, count in found}
+def first_examples(
+    cursor: duckdb.DuckDBPyConnection,
+    windows: Windows,
+    key: KeyId,
+    kind: str,
+    language: str | None = None,
+    limit: int = 2**15,
+) -> list[Example]:
+    """The first examples of a kind (a polarity or a band) of a language, or of all languages together.
 
-
-def window_tokens(
-    tokens: Sequence[Token], coefficients: Sequence[float | None], line: int, column: int
-) -> list[WindowToken]:
-    """The tokens of a window that starts at `line` and `column`, each at its own line and column.
-
-    A token that begins inside a character has that character's column.
+    Triggers come by strength. Samples have no order among languages, so the languages take turns.
     """
-    begun = column + next((token.shape[2] for token in tokens if not token.special), 0)
-    drawn = []
-    for token, text, coefficient in zip(tokens, window_texts(tokens), coefficients, strict=True):
-        breaks, characters, inside = token.shape
-        drawn.append(WindowToken(token, text, coefficient, line, begun - inside))
-        line += breaks
-        begun = characters if breaks else begun + characters
-    return drawn
+    place = [key.layer, key.index, language, language, kind, kind, limit]
+    if kind in ("max", "min"):
+        sign = -1 if kind == "max" else 1
+        found = rows(cursor, f"{_TRIGGERS} {_UP_TO}", place)
+        found.sort(key=lambda row: (sign * row[_COEFFICIENT], *row[:2]))
+    else:
+        found = rows(cursor, f"{_SAMPLES} {_UP_TO}", place)
+        found.sort(key=lambda row: (row[1], row[0]))
+    return _examples(cursor, windows, found[:limit])
 
 
-def window_texts(tokens: Sequence[Token]) -> list[str]:
-    """The text of each token of a window; empty for control tokens, which are not in the file."""
-    return decode([b"" if token.special else token.bytes for token in tokens])
+def example_counts(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> Counter[tuple[str, str]]:
+    """Number of examples of a key, by language and polarity or band."""
+    return Counter(rows(cursor, _KINDS, [key.layer, key.index] * 2))
 
 
-def _example(row: tuple[Any, ...], vocabulary: Vocabulary) -> Example:
-    language, rank, coefficient, position, line, column, scale, context = row[:8]
-    window_id, token_ids, start, window_line, window_column, source, path, sha256 = row[8:16]
-    polarity, band, quantile = row[16:]
-    coefficients = context_coefficients(context, scale, position, len(token_ids))
-    coefficients[position] = coefficient
+def _examples(cursor: duckdb.DuckDBPyConnection, windows: Windows, found: Sequence[tuple[Any, ...]]) -> list[Example]:
+    read = windows.find(cursor, (row[_WINDOW] for row in found))
+    return [_example(row, read[row[_WINDOW]], windows.vocabulary) for row in found]
+
+
+def _example(row: tuple[Any, ...], window: Window, vocabulary: Vocabulary) -> Example:
+    language, rank, polarity, band, quantile, coefficient, _, position, line, column, scale, context = row
     return Example(
         language=language,
         rank=rank,
@@ -144,13 +130,11 @@ def _example(row: tuple[Any, ...], vocabulary: Vocabulary) -> Example:
         band=band,
         quantile=clean(quantile),
         coefficient=coefficient,
-        source=source,
-        path=path,
-        file_sha256=sha256,
-        window_id=window_id,
-        start=start,
         line=line,
         column=column,
+        offset=window.start + position - vocabulary.n_special(window.token_ids[:position]),
         trigger_index=position,
-        tokens=window_tokens([vocabulary[i] for i in token_ids], coefficients, window_line, window_column),
+        window=window,
+        context=context,
+        scale=scale,
     )

@@ -6,7 +6,6 @@ from typing import Any
 
 import duckdb
 
-from keyscope.app.queries.examples import window_texts
 from keyscope.app.queries.keys import STATISTICS, TokenLogit
 from keyscope.app.queries.tokens import Token, Vocabulary
 from keyscope.app.queries.values import Statistics, named, rows, select
@@ -92,7 +91,7 @@ def _key_row(key: KeyId, statistics: Statistics, summary: tuple[Any, ...], vocab
 def _code_line(row: tuple[Any, ...], vocabulary: Vocabulary) -> CodeLine:
     language, coefficient, position, line, column, path, token_ids = row
     first, last = _line_of(position, token_ids, vocabulary)
-    texts = window_texts([vocabulary[token_id] for token_id in token_ids[first : last + 1]])
+    texts = vocabulary.decode(token_ids[first : last + 1])
     at = position - first
     return CodeLine(
         language=language,
@@ -110,8 +109,8 @@ def _code_line(row: tuple[Any, ...], vocabulary: Vocabulary) -> CodeLine:
 def _line_of(position: int, token_ids: list[int], vocabulary: Vocabulary) -> tuple[int, int]:
     """First and last token with a part of the line at `position`."""
     first = last = position
-    while first > 0 and (first == position or not vocabulary[token_ids[first]].shape[0]):
+    while first > 0 and (first == position or not vocabulary.breaks(token_ids[first])):
         first -= 1
-    while last + 1 < len(token_ids) and (last == position or not vocabulary[token_ids[last]].shape[0]):
+    while last + 1 < len(token_ids) and (last == position or not vocabulary.breaks(token_ids[last])):
         last += 1
     return first, last

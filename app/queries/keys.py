@@ -1,9 +1,11 @@
 """Numbers of one key: statistics, histograms, the tokens it fires on and those its value promotes or suppresses."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import duckdb
 
+from keyscope.app.queries.examples import example_counts
 from keyscope.app.queries.tokens import Token, Vocabulary
 from keyscope.app.queries.values import Statistics, named, rows, select
 from keyscope.contract.keys import KeyId
@@ -61,6 +63,32 @@ class ValueTokens:
 
     promoted: list[TokenLogit] = field(default_factory=list)
     suppressed: list[TokenLogit] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyNumbers:
+    """Everything a run file has about a key but its examples."""
+
+    statistics: Statistics
+    by_language: list[LanguageStatistics]
+    histograms: list[Histogram]
+    fires_on: list[TokenCount]
+    value: dict[str, ValueTokens]
+    """By projection."""
+    counts: Counter[tuple[str, str]]
+    """Number of examples, by language and polarity or band."""
+
+
+def key_numbers(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: KeyId) -> KeyNumbers:
+    """All numbers of a key."""
+    return KeyNumbers(
+        statistics=key_statistics(cursor, key),
+        by_language=language_statistics(cursor, key),
+        histograms=histograms(cursor, key),
+        fires_on=fires_on(cursor, vocabulary, key),
+        value=value_tokens(cursor, vocabulary, key),
+        counts=example_counts(cursor, key),
+    )
 
 
 def key_statistics(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> Statistics:

@@ -1,17 +1,17 @@
 """Tokens: exact bytes in the run file, text for people, and a notation that writes any token on one line."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import duckdb
 
 from keyscope.app.queries.values import rows
 from keyscope.contract.token_text import decode, is_lone_byte
 
-_CONTINUATION = bytes(range(0x80, 0xC0))
-"""UTF-8 continuation bytes."""
+T = TypeVar("T")
 _ESCAPES = {"\\": b"\\", "n": b"\n", "r": b"\r", "t": b"\t"}
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|[\\nrt])")
 _WRITTEN = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -34,15 +34,6 @@ class Token:
         return None if _is_utf8(self.bytes) else self.bytes.hex()
 
     @cached_property
-    def shape(self) -> tuple[int, int, int]:
-        """Line breaks, characters that begin after the last one, and 1 if it begins inside a character, else 0."""
-        if self.special:
-            return 0, 0, 0
-        breaks, last = self.bytes.count(b"\n"), self.bytes.rpartition(b"\n")[2]
-        inside = bool(self.bytes) and self.bytes[0] in _CONTINUATION
-        return breaks, len(last.translate(None, _CONTINUATION)), int(inside)
-
-    @cached_property
     def notation(self) -> str:
         r"""The token on one line, as filters take it: `\n`, `\t`, `\r`, `\\` and `\xE2` stand for bytes."""
         escaped = self.bytes.decode(errors="surrogateescape")
@@ -52,11 +43,30 @@ class Token:
         )
 
 
+class _Known(dict[int, T]):
+    """What is known of a token by its id, found out when first asked for.
+
+    A page looks up thousands of tokens: for those seen before, a dictionary answers without running any Python.
+    """
+
+    def __init__(self, find_out: Callable[[int], T]) -> None:
+        self._find_out = find_out
+
+    def __missing__(self, token_id: int) -> T:
+        found = self[token_id] = self._find_out(token_id)
+        return found
+
+
 class Vocabulary:
     """The tokens of a run, looked up by id or by exact bytes."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self._by_id = {token.token_id: token for token in tokens}
+        self._special = {token.token_id for token in tokens if token.special}
+        self._texts = _Known(lambda token_id: self[token_id].text)
+        self._hexes = _Known(lambda token_id: self[token_id].hex)
+        self._contents = _Known(lambda token_id: _content(self[token_id]))
+        self._breaks = _Known(lambda token_id: _content(self[token_id]).count(b"\n"))
         self._ids_by_bytes: dict[bytes, list[int]] = {}
         for token in tokens:
             if not token.special:
@@ -68,14 +78,45 @@ class Vocabulary:
     def __getitem__(self, token_id: int) -> Token:
         return self._by_id.get(token_id) or Token(token_id, f"<{token_id}>".encode(), special=True)
 
+    def texts(self, token_ids: Iterable[int]) -> list[str]:
+        """The text of each token on its own."""
+        return list(map(self._texts.__getitem__, token_ids))
+
+    def hexes(self, token_ids: Iterable[int]) -> list[str | None]:
+        """The bytes of each token in hexadecimal, unless they are valid UTF-8 on their own."""
+        return list(map(self._hexes.__getitem__, token_ids))
+
+    def decode(self, token_ids: Iterable[int]) -> list[str]:
+        """The part of each token in the text of a sequence, as `token_text.decode`; control tokens have none."""
+        return decode(list(map(self._contents.__getitem__, token_ids)))
+
+    def content(self, token_ids: Iterable[int]) -> bytes:
+        """The bytes of a sequence in its file, without control tokens."""
+        return b"".join(map(self._contents.__getitem__, token_ids))
+
+    def breaks(self, token_id: int) -> int:
+        """The number of line breaks in a token."""
+        return self._breaks[token_id]
+
+    def n_special(self, token_ids: Iterable[int]) -> int:
+        """How many of the tokens are control tokens, which are no part of a file."""
+        return sum(map(self._special.__contains__, token_ids))
+
     def ids(self, token: bytes) -> list[int]:
         """Ids of the tokens with exactly these bytes; never control tokens, which have no bytes in a file."""
         return self._ids_by_bytes.get(token, [])
 
     def alike(self, token: bytes) -> list[Token]:
         """The tokens that differ only in surrounding white space and ASCII case, by id."""
-        wanted = token.strip().lower()
-        return [each for each in self._by_id.values() if not each.special and each.bytes.strip().lower() == wanted]
+        return self._alike.get(token.strip().lower(), [])
+
+    @cached_property
+    def _alike(self) -> dict[bytes, list[Token]]:
+        found: dict[bytes, list[Token]] = {}
+        for each in self._by_id.values():
+            if not each.special:
+                found.setdefault(each.bytes.strip().lower(), []).append(each)
+        return found
 
 
 def load_vocabulary(cursor: duckdb.DuckDBPyConnection) -> Vocabulary:
@@ -93,6 +134,11 @@ def parse_token(text: str) -> bytes:
         byte = bytes.fromhex(name[1:]) if name[0] == "x" else _ESCAPES[name]
         parts[at] = byte.decode("latin-1")
     return b"".join(part.encode("latin-1" if at % 2 else "utf-8") for at, part in enumerate(parts))
+
+
+def _content(token: Token) -> bytes:
+    """A token's part of a file: nothing for a control token."""
+    return b"" if token.special else token.bytes
 
 
 def _is_utf8(token: bytes) -> bool:

@@ -1,6 +1,6 @@
 """Dependencies that endpoints name as parameter types: the runs, one run, a cursor, a key, a filter."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import duckdb
@@ -41,17 +41,20 @@ OpenRun = Annotated[Run, Depends(_run)]
 """The run named in the path; raises UnknownRun."""
 
 
-def _cursor(run: OpenRun) -> Iterator[duckdb.DuckDBPyConnection]:
+# These do so little that a thread of their own would cost more: they run on the event loop.
+
+
+async def _cursor(run: OpenRun) -> AsyncIterator[duckdb.DuckDBPyConnection]:
     with run.reading() as cursor:
         yield cursor
 
 
-def _layer(layer: Annotated[int, Path(description="Layer, from 0")], run: OpenRun) -> int:
+async def _layer(layer: Annotated[int, Path(description="Layer, from 0")], run: OpenRun) -> int:
     queries.check_layer(run.manifest, layer)
     return layer
 
 
-def _key(key: Annotated[str, Path(description="Name of the key, such as L5.K312")], run: OpenRun) -> KeyId:
+async def _key(key: Annotated[str, Path(description="Name of the key, such as L5.K312")], run: OpenRun) -> KeyId:
     parsed = KeyId.parse(key)
     queries.check_key(run.manifest, parsed)
     return parsed
@@ -65,7 +68,7 @@ Key = Annotated[KeyId, Depends(_key)]
 """The key named in the path; raises InvalidKey, UnknownLayer or UnknownKey."""
 
 
-def _filter(
+async def _filter(
     language: Annotated[str | None, Query(description="Only keys that fire most often in this language")] = None,
     min_firing_rate: Annotated[float | None, Query(ge=0, le=1, allow_inf_nan=False)] = None,
     max_firing_rate: Annotated[float | None, Query(ge=0, le=1, allow_inf_nan=False)] = None,
@@ -77,7 +80,7 @@ def _filter(
     return queries.LayerFilter(language, min_firing_rate, max_firing_rate, token)
 
 
-def _sort(
+async def _sort(
     sort: Annotated[str, Query(description="index, or the name of a statistic")] = "contribution",
     order: Annotated[Order, Query()] = "desc",
 ) -> queries.LayerSort:

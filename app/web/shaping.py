@@ -1,13 +1,11 @@
 """Turn query results into the JSON shapes of the API."""
 
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 from keyscope.app import queries
 from keyscope.app.queries.search import Hit
 from keyscope.app.web import shapes
-
-S = TypeVar("S", bound=shapes.ExampleShape)
 
 
 def token(value: queries.Token) -> dict[str, Any]:
@@ -38,16 +36,34 @@ def found_key(hit: Hit) -> shapes.FoundKey:
     return shapes.FoundKey(**key_in_table(hit.row).model_dump(), measures=hit.measures)
 
 
-def example(shape: type[S], found: queries.Example) -> S:
-    """A trigger or a sample, by the shape."""
-    values = {name: getattr(found, name) for name in shape.model_fields if hasattr(found, name)}
-    values |= {
-        "token_ids": [drawn.token.token_id for drawn in found.tokens],
-        "tokens": [drawn.token.text for drawn in found.tokens],
-        "token_hex": [drawn.token.hex for drawn in found.tokens],
-        "coefficients": [drawn.coefficient for drawn in found.tokens],
+def trigger(found: queries.Example, vocabulary: queries.Vocabulary) -> dict[str, Any]:
+    """The fields of `shapes.TriggerShape`."""
+    return {"polarity": found.polarity, **_example(found, vocabulary)}
+
+
+def sample(found: queries.Example, vocabulary: queries.Vocabulary) -> dict[str, Any]:
+    """The fields of `shapes.SampleShape`."""
+    return {"band": found.band, "quantile": found.quantile, **_example(found, vocabulary)}
+
+
+def _example(found: queries.Example, vocabulary: queries.Vocabulary) -> dict[str, Any]:
+    window = found.window
+    return {
+        "language": found.language,
+        "rank": found.rank,
+        "coefficient": found.coefficient,
+        "source": window.file.source,
+        "path": window.file.path,
+        "file_sha256": window.file.sha256,
+        "line": found.line,
+        "column": found.column,
+        "start": window.start,
+        "trigger_index": found.trigger_index,
+        "token_ids": list(window.token_ids),
+        "tokens": vocabulary.texts(window.token_ids),
+        "token_hex": vocabulary.hexes(window.token_ids),
+        "coefficients": found.coefficients,
     }
-    return shape.model_validate(values)
 
 
 def value_tokens(value: queries.ValueTokens) -> shapes.ValueTokensShape:

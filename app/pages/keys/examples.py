@@ -1,15 +1,16 @@
 """The tabs of a key's page: triggers of either polarity and samples of the bands, by language."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import duckdb
 
 from keyscope.app import queries
+from keyscope.app.errors import NotFound
 from keyscope.app.labels.models import Evidence
-from keyscope.app.queries import Example, Statistics, Vocabulary
-from keyscope.app.web.code import Line, code_lines
+from keyscope.app.queries import Example, Statistics
+from keyscope.app.runs import Run
+from keyscope.app.web.code import Line, draw
 from keyscope.contract.keys import KeyId
 
 Show = Literal["max", "min", "80-95", "50-80", "0-50", "random", "silent"]
@@ -34,11 +35,16 @@ HELP: dict[Show, str] = {
 }
 
 
+class UnknownExample(NotFound):
+    """The key has no example of that name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """One example as it is drawn."""
 
     anchor: str
+    language: str
     rank: int
     coefficient: float
     strength: int
@@ -48,21 +54,12 @@ class Card:
     line: int
     column: int
     lines: list[Line]
-    more: bool
-    """Whether the window has lines that are shown on request only."""
-    prompt: str
-    """The window's text up to the trigger token and with it, to continue from."""
+    whole: bool
+    """Whether the whole window is drawn."""
+    whole_href: str | None
+    """Address that shows it, or the lines around the trigger again; None if they are all there is."""
     place: str
     """The trigger token in its file, for labels to rest on."""
-
-
-def load(
-    cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: KeyId, language: str, show: Show
-) -> list[Example]:
-    """The examples of one tab."""
-    if show in ("max", "min"):
-        return queries.key_triggers(cursor, vocabulary, key, language, show)
-    return queries.key_samples(cursor, vocabulary, key, language, show)
 
 
 def scale_of(statistics: Statistics) -> float:
@@ -71,28 +68,41 @@ def scale_of(statistics: Statistics) -> float:
     return max((abs(value) for value in values if isinstance(value, float)), default=0.0)
 
 
-def cards(examples: Iterable[Example], scale: float, cut: bool = False) -> list[Card]:
-    """The examples as they are drawn, shaded on the scale of their key; `cut` ends each at its trigger token."""
-    return [_card(example, scale, cut) for example in examples]
+def name_of(example: Example) -> str:
+    """The name of an example on the page of its key: `python-max-3`."""
+    return f"{example.language}-{example.polarity or example.band}-{example.rank}"
 
 
-def _card(example: Example, scale: float, cut: bool) -> Card:
-    if cut:
-        example = replace(example, tokens=example.tokens[: example.trigger_index + 1])
-    kind = example.polarity or example.band
-    lines = code_lines(example, scale)
-    upto = example.tokens[: example.trigger_index + 1]
+def text_up_to_trigger(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId, name: str) -> str:
+    """The window's text up to the trigger token and with it, of the example with that name.
+
+    Raises:
+        UnknownExample: the key has no such example.
+    """
+    language, _, rest = name.partition("-")
+    kind, _, rank = rest.rpartition("-")
+    found = queries.first_examples(cursor, run.windows, key, kind, language, int(rank)) if rank.isdecimal() else []
+    example = next((each for each in found if name_of(each) == name), None)
+    if example is None:
+        raise UnknownExample(f"{key} has no example {name!r}: open its page to see those it has")
+    return "".join(run.vocabulary.decode(example.window.token_ids[: example.trigger_index + 1]))
+
+
+def card(run: Run, example: Example, scale: float, whole: bool, href: str) -> Card:
+    """An example as it is drawn, shaded on the scale of its key; `href` shows its whole window, or its lines again."""
+    code = draw(example, run.vocabulary, scale, whole, cut=run.manifest.settings.preset == "geva2021")
     return Card(
-        anchor=f"{example.language}-{kind}-{example.rank}",
+        anchor=name_of(example),
+        language=example.language,
         rank=example.rank,
         coefficient=example.coefficient,
         strength=round(100 * min(1.0, abs(example.coefficient) / scale)) if scale else 0,
-        path=example.path,
-        source=example.source,
+        path=example.window.file.path,
+        source=example.window.file.source,
         line=example.line,
         column=example.column,
-        lines=lines,
-        more=any(line.far for line in lines),
-        prompt="".join(token.text for token in upto if not token.token.special),
-        place=str(Evidence(file_sha256=example.file_sha256, offset=example.offset)),
+        lines=code.lines,
+        whole=whole,
+        whole_href=href if code.more or whole else None,
+        place=str(Evidence(file_sha256=example.window.file.sha256, offset=example.offset)),
     )

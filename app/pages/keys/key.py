@@ -5,7 +5,7 @@ from typing import Annotated
 
 import duckdb
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from keyscope.app import queries
 from keyscope.app.accounts.identity import Visitor
@@ -15,13 +15,14 @@ from keyscope.app.labels.repository import Target
 from keyscope.app.pages.keys import bars, discussion_box, examples, histogram, label_box
 from keyscope.app.pages.keys.bars import Bar
 from keyscope.app.pages.keys.discussion_box import Discussion
-from keyscope.app.pages.keys.examples import HELP, SHOWS, TITLES, Card
+from keyscope.app.pages.keys.examples import HELP, SHOWS, TITLES, Card, Show
 from keyscope.app.pages.keys.label_box import LabelBox
 from keyscope.app.pages.keys.state import KeyState, Projection
-from keyscope.app.queries import LanguageStatistics, Statistics, Token
+from keyscope.app.queries import Example, LanguageStatistics, Statistics, Token
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.app.web.dependencies import Cursor, Key, LabelsDatabase, OpenRun
+from keyscope.app.web.forms import see_other
 from keyscope.app.web.links import Links
 from keyscope.app.web.render import Crumb, Frame, Help, Page, RunLinks, respond
 from keyscope.app.web.statistics import GROUPS
@@ -33,6 +34,8 @@ router = APIRouter()
 NEGATIVE_SHARE = 0.1
 """Share of the scale from which negative coefficients get their own side of the legend."""
 
+SHOWN = 15
+"""Examples drawn at first."""
 PROJECTIONS: dict[Projection, str] = {
     "normed": "Through the final norm's gain: the logits this key adds for each unit of its coefficient.",
     "raw": "The value times the output embedding, as earlier work shows it, without the final norm.",
@@ -77,11 +80,12 @@ class KeyPage(Page):
     steps: Annotated[list[Step], Help("The keys beside this one and at its place in the layers below and above")]
     masked: Annotated[bool, Help("Whether the key is in the basket")]
     mask_href: Annotated[str, Help("Address of this page with the key put into the basket, or taken out")]
-    masked_links: Annotated[Links, Help("Addresses that carry the basket with this key in it")]
     languages: Annotated[list[Tab], Help("Languages to show examples of")]
     shows: Annotated[list[Tab], Help("Kinds of examples: strongest, most negative, bands, random, silent")]
     about: Annotated[str, Help("Which examples are shown")]
     cards: Annotated[list[Card], Help("The examples, each as code")]
+    n_examples: Annotated[int, Help("How many there are, drawn or not")]
+    all_href: Annotated[str | None, Help("Address of all examples; None if all are drawn")]
     scale: Annotated[float, Help("Coefficient of the deepest shade: the key's largest absolute value")]
     two_sided: Annotated[bool, Help("Whether negative coefficients are large enough to shade")]
     top_token: Annotated[str | None, Help("Most frequent trigger token, white space visible")]
@@ -119,26 +123,33 @@ def key_page(
     return respond(request, "keys/key.html", KeyDrawing(run, key, cursor, state, links).page(box, discussion))
 
 
+@router.get("/runs/{run}/keys/{key}/examples/{name}/live", name="mask_at_example")
+def mask_at_example(run: OpenRun, key: Key, cursor: Cursor, name: str, links: RunLinks) -> RedirectResponse:
+    """Continue the text of an example up to its trigger token, with the key masked."""
+    text = examples.text_up_to_trigger(run, cursor, key, name)
+    return see_other(links.with_basket(links.basket.holding(key)).live(run.run_id, prompt=text))
+
+
 class KeyDrawing:
     """Builds the context of a page about one key."""
 
-    limit: int | None = None
-    """Maximum number of examples; None for all."""
+    shown = SHOWN
+    """Examples drawn unless all are asked for."""
 
     def __init__(self, run: Run, key: KeyId, cursor: duckdb.DuckDBPyConnection, state: KeyState, links: Links) -> None:
         self.run, self.key, self.cursor, self.state, self.links = run, key, cursor, state, links
-        self.statistics = queries.key_statistics(cursor, key)
-        self.counts = queries.example_counts(cursor, key)
-        self.language = _language(run.manifest, state, self.statistics)
+        self.numbers = run.numbers(cursor, key)
+        self.statistics = self.numbers.statistics
+        self.language = _language(run.manifest, state)
 
     def page(self, box: LabelBox, discussion: Discussion | None = None) -> KeyPage:
         """The whole context, with the given labels and discussion."""
         run, key, links, state = self.run, self.key, self.links, self.state
         scale = examples.scale_of(self.statistics)
-        found = examples.load(self.cursor, run.vocabulary, key, self.language, state.show)
-        value = queries.value_tokens(self.cursor, run.vocabulary, key)[state.projection]
-        promoted, suppressed = bars.of_value(value, self._layer_firing_on)
-        fires_on = queries.fires_on(self.cursor, run.vocabulary, key)
+        n_examples = self._count(self.language, state.show)
+        limit = n_examples if state.all else self.shown
+        found = queries.first_examples(self.cursor, run.windows, key, state.show, self.language, limit)
+        promoted, suppressed = bars.of_value(self.numbers.value[state.projection], self._layer_firing_on)
         top_token = self.statistics.get("top_token_id")
         layer = Crumb(f"layer {key.layer}", links.layer(run.run_id, key.layer))
         return KeyPage(
@@ -148,15 +159,16 @@ class KeyDrawing:
             steps=self._steps(),
             masked=key in links.basket,
             mask_href=self._href(links.with_basket(links.basket.toggled(key))),
-            masked_links=links.with_basket(links.basket.holding(key)),
             languages=self._languages(),
             shows=self._shows(),
             about=HELP[state.show],
-            cards=examples.cards(found[: self.limit], scale, cut=run.manifest.settings.preset == "geva2021"),
+            cards=[self._card(each, scale) for each in found],
+            n_examples=n_examples,
+            all_href=self._href(all=True) if len(found) < n_examples else None,
             scale=scale,
             two_sided=_number(self.statistics, "minimum") < -NEGATIVE_SHARE * scale,
             top_token=formats.token(run.vocabulary[top_token]) if isinstance(top_token, int) else None,
-            fires_on=bars.of_counts(fires_on, self._layer_firing_on),
+            fires_on=bars.of_counts(self.numbers.fires_on, self._layer_firing_on),
             promoted=promoted,
             suppressed=suppressed,
             projections=[
@@ -166,10 +178,15 @@ class KeyDrawing:
             histogram=self._histogram(),
             parts=key_parts(run, self.cursor, key),
             labels=box,
-            by_language=queries.language_statistics(self.cursor, key),
+            by_language=self.numbers.by_language,
             groups=self._groups(),
             discussion=discussion,
         )
+
+    def _card(self, example: Example, scale: float) -> Card:
+        name = examples.name_of(example)
+        whole = name == self.state.whole
+        return examples.card(self.run, example, scale, whole, self._href(whole="" if whole else name))
 
     def _href(self, links: Links | None = None, key: KeyId | None = None, **changes: object) -> str:
         return (links or self.links).key(self.run.run_id, key or self.key, **self.state.query(**changes))
@@ -191,35 +208,46 @@ class KeyDrawing:
             for arrow, pressed, title, key in arrows
         ]
 
+    def _count(self, language: str | None, show: Show) -> int:
+        """The number of examples of a language, or of all."""
+        return sum(
+            count
+            for (of, kind), count in self.numbers.counts.items()
+            if kind == show and (language is None or of == language)
+        )
+
     def _languages(self) -> list[Tab]:
+        """All languages together, if there are several, then each."""
+        languages = self.run.manifest.languages
+        tabs = [("", "all languages"), *((each, formats.language(each)) for each in languages)]
         return [
             Tab(
-                title=formats.language(language),
+                title=title,
                 help="",
-                count=self.counts.get((language, self.state.show), 0),
-                current=language == self.language,
-                href=self._href(language=language),
+                count=self._count(language or None, self.state.show),
+                current=language == (self.language or ""),
+                href=self._href(language=language, all=False, whole=""),
             )
-            for language in self.run.manifest.languages
+            for language, title in tabs
         ]
 
     def _shows(self) -> list[Tab]:
-        """Every kind of example; negative triggers only if the run has any."""
-        has_negative = any(kind == "min" for _, kind in self.counts)
+        """The kinds of examples that there are, and the one shown."""
+        counts = {show: self._count(self.language, show) for show in SHOWS}
         return [
             Tab(
                 title=TITLES[show],
                 help=HELP[show],
-                count=self.counts.get((self.language, show), 0),
+                count=count,
                 current=show == self.state.show,
-                href=self._href(show=show),
+                href=self._href(show=show, all=False, whole=""),
             )
-            for show in SHOWS
-            if show != "min" or has_negative
+            for show, count in counts.items()
+            if count or show == self.state.show
         ]
 
     def _histogram(self) -> histogram.Drawing | None:
-        by_language = [each.tokens for each in queries.histograms(self.cursor, self.key)]
+        by_language = [each.tokens for each in self.numbers.histograms]
         return histogram.draw([sum(counts) for counts in zip(*by_language, strict=True)])
 
     def _groups(self) -> list[tuple[str, list[Fact]]]:
@@ -236,19 +264,16 @@ class KeyDrawing:
         ]
 
 
-def _language(manifest: Manifest, state: KeyState, statistics: Statistics) -> str:
-    """The language to show: the one asked for, else the one in which the key fires most.
+def _language(manifest: Manifest, state: KeyState) -> str | None:
+    """The language to show; None for all.
 
     Raises:
         InvalidParameter: the run has no such language.
     """
-    if not state.language:
-        top = statistics.get("top_language")
-        return top if isinstance(top, str) else manifest.languages[0]
-    if state.language not in manifest.languages:
+    if state.language and state.language not in manifest.languages:
         known = ", ".join(manifest.languages)
         raise InvalidParameter(f"{manifest.run_id} has no language {state.language!r}: it has {known}")
-    return state.language
+    return state.language or None
 
 
 def _number(statistics: Statistics, name: str) -> float:

@@ -31,7 +31,7 @@ from keyscope.app.web.render import Frame, Help, Page, RunLinks, respond
 
 router = APIRouter()
 
-PAGE_SIZE = 100
+PAGE_SIZE = 50
 Percent = Annotated[Annotated[float, Field(ge=0, le=100)] | None, BlankIsNone]
 
 
@@ -86,7 +86,8 @@ def layer_page(
 ) -> HTMLResponse:
     """All keys of a layer."""
     sort = LayerSort(state.sort, state.order)
-    found = queries.layer_page(cursor, run.vocabulary, layer, state.where, sort, PAGE_SIZE, state.offset)
+    asked = (run.vocabulary, layer, state.where, sort, PAGE_SIZE, state.offset)
+    found = run.recall(queries.layer_page, cursor, *asked)
     shown = shown_statistics(state.columns, state.sort)
 
     def href(**changes: object) -> str:
@@ -99,7 +100,7 @@ def layer_page(
     page = LayerPage(
         frame=Frame.of_run(f"Layer {layer}", links, run.manifest),
         layer=layer,
-        summary=queries.layer_summaries(cursor)[layer],
+        summary=run.recall(queries.layer_summaries, cursor)[layer],
         state=state,
         views=view_choices(state.columns, href),
         columns=statistic_columns(shown, state.sort, state.order, href),
@@ -120,7 +121,7 @@ def _firing_layers(
 ) -> list[Choice]:
     if not state.fires_on:
         return []
-    counts = queries.layers_firing_on(cursor, run.vocabulary, state.fires_on)
+    counts = run.recall(queries.layers_firing_on, cursor, run.vocabulary, state.fires_on)
     return [
         Choice(
             f"L{number}: {formats.count(keys)}",

@@ -30,9 +30,9 @@ def run_page(request: Request, run: OpenRun, cursor: Cursor, links: RunLinks) ->
     """The overview of a run."""
     page = OverviewPage(
         frame=Frame(run.run_id, links, run.manifest, section="run_page", crumbs=(Crumb("runs", links.runs()),)),
-        layers=queries.layer_summaries(cursor),
-        specific=queries.specific_keys(cursor, run.vocabulary, STARTS),
-        strongest=queries.strongest_keys(cursor, run.vocabulary, STARTS),
+        layers=run.recall(queries.layer_summaries, cursor),
+        specific=run.recall(queries.specific_keys, cursor, run.vocabulary, STARTS),
+        strongest=run.recall(queries.strongest_keys, cursor, run.vocabulary, STARTS),
         size=run.path.stat().st_size,
     )
     return respond(request, "keys/overview.html", page)

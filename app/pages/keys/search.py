@@ -164,7 +164,7 @@ def search_page(
         return see_other(links.page("search_page", run=run.run_id, **settled.query()))
     wanted = build_search(settled, run, database)
     found = search(cursor, run.vocabulary, wanted, limit=PAGE_SIZE, offset=settled.offset, named=max(MASKED, LISTED))
-    return respond(request, "keys/search.html", _page(run, links, settled, found, known_concepts(cursor)))
+    return respond(request, "keys/search.html", _page(run, links, settled, found, run.recall(known_concepts, cursor)))
 
 
 def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: list[str]) -> SearchPage:

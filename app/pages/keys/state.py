@@ -9,8 +9,12 @@ Projection = Literal["normed", "raw"]
 
 
 class KeyState(PageState):
-    """What a key's page shows; an empty language means the one the key fires in most."""
+    """What a key's page shows; an empty language means all of them."""
 
     language: str = ""
     show: Show = "max"
+    all: bool = False
+    """Whether every example is drawn, rather than the first ones."""
+    whole: str = ""
+    """Name of the example whose window is drawn with all its lines."""
     projection: Projection = "normed"

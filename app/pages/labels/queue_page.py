@@ -68,7 +68,16 @@ class QueueState(KeyState):
 
     def rest(self, **changes: object) -> dict[str, Any]:
         """Query parameters without those about one key."""
-        of_a_key = {"key": "", "last": None, "undone": None, "language": "", "show": "max", "projection": "normed"}
+        of_a_key = {
+            "key": "",
+            "last": None,
+            "undone": None,
+            "language": "",
+            "show": "max",
+            "projection": "normed",
+            "all": False,
+            "whole": "",
+        }
         return self.query(**{**of_a_key, **changes})
 
 
@@ -126,7 +135,7 @@ class QueuePage(KeyPage):
 class QueueDrawing(KeyDrawing):
     """Builds the context of a key to label; its tabs lead back to the queue."""
 
-    limit = TRIGGERS
+    shown = TRIGGERS
     state: QueueState
 
     def queue_page(self, box: LabelBox, strategy: Strategy, holder: str | None, last: Last | None) -> QueuePage:

@@ -6,7 +6,6 @@ import pytest
 
 from keyscope.app import queries
 from keyscope.app.errors import InvalidParameter, UnknownKey, UnknownLayer
-from keyscope.app.queries.examples import window_tokens
 from keyscope.app.queries.key_rows import _code_line
 from keyscope.app.queries.tokens import Token, Vocabulary
 from keyscope.app.runs import Run
@@ -27,58 +26,68 @@ def all_examples(run: Run) -> list[queries.Example]:
     with run.reading() as cursor:
         found = []
         for key in keys:
-            found += queries.key_triggers(cursor, run.vocabulary, key)
-            found += queries.key_samples(cursor, run.vocabulary, key)
+            found += queries.key_triggers(cursor, run.windows, key)
+            found += queries.key_samples(cursor, run.windows, key)
         return found
 
 
 @pytest.mark.parametrize("name", ["alpha", "gated"])
 def test_every_window_is_the_text_of_its_file_at_its_line_and_column(name: str, request: pytest.FixtureRequest):
-    for example in all_examples(request.getfixturevalue(name)):
-        first, text = example.tokens[0], "".join(drawn.text for drawn in example.tokens)
-        lines = SOURCES[example.path].split("\n")
-        rest = "\n".join([lines[first.line - 1][first.column :], *lines[first.line :]])
+    run: Run = request.getfixturevalue(name)
+    for window in (example.window for example in all_examples(run)):
+        text = "".join(run.vocabulary.decode(window.token_ids))
+        lines = SOURCES[window.file.path].split("\n")
+        rest = "\n".join([lines[window.line - 1][window.column :], *lines[window.line :]])
         # A window may end inside a character, which then shows as replacement characters.
         assert rest.startswith(text.rstrip("\ufffd").lstrip("\ufffd"))
 
 
 def test_the_trigger_token_is_where_the_run_file_says(alpha: Run):
     for example in all_examples(alpha):
-        drawn = example.tokens[example.trigger_index]
-        assert (drawn.line, drawn.column) == (example.line, example.column)
-        assert drawn.coefficient == example.coefficient
+        window = example.window
+        before = "".join(alpha.vocabulary.decode(window.token_ids)[: example.trigger_index])
+        trigger = alpha.vocabulary[window.token_ids[example.trigger_index]]
+        inside = trigger.bytes[0] in range(0x80, 0xC0)  # of a character, whose column it then has
+        column = len(before.rpartition("\n")[2]) + (0 if "\n" in before else window.column) - inside
+        assert example.line == window.line + before.count("\n")
+        # A window that begins inside a character begins with U+FFFD, once for each byte.
+        assert example.column == column or "\ufffd" in before
+        assert example.coefficients[example.trigger_index] == example.coefficient
+        bos = alpha.vocabulary.n_special(window.token_ids[: example.trigger_index])
+        assert example.offset == window.start + example.trigger_index - bos
 
 
 def test_a_bos_is_special_has_no_text_and_no_coefficient(alpha: Run, gated: Run):
-    assert all(example.tokens[0].token.special for example in all_examples(alpha))
-    assert all(example.tokens[0].text == "" for example in all_examples(alpha))
-    assert all(example.tokens[0].coefficient is None for example in all_examples(alpha))
-    assert not any(drawn.token.special for example in all_examples(gated) for drawn in example.tokens)
+    for example in all_examples(alpha):
+        assert alpha.vocabulary[example.window.token_ids[0]].special
+        assert alpha.vocabulary.decode(example.window.token_ids)[0] == ""
+        assert example.coefficients[0] is None
+    assert not any(gated.vocabulary.n_special(example.window.token_ids) for example in all_examples(gated))
 
 
 def test_coefficients_stand_beside_the_trigger_and_nowhere_else(alpha: Run):
     context = alpha.manifest.settings.context
     for example in all_examples(alpha):
-        for at, drawn in enumerate(example.tokens):
-            near = abs(at - example.trigger_index) <= context and not drawn.token.special
-            assert (drawn.coefficient is not None) == near
+        for at, (token_id, coefficient) in enumerate(zip(example.window.token_ids, example.coefficients, strict=True)):
+            near = abs(at - example.trigger_index) <= context and not alpha.vocabulary[token_id].special
+            assert (coefficient is not None) == near
 
 
 def test_the_same_token_has_the_same_coefficient_in_every_example(alpha: Run):
     with alpha.reading() as cursor:
-        found = queries.key_triggers(cursor, alpha.vocabulary, KEY) + queries.key_samples(cursor, alpha.vocabulary, KEY)
+        found = queries.key_triggers(cursor, alpha.windows, KEY) + queries.key_samples(cursor, alpha.windows, KEY)
     seen: dict[tuple[str, int], float] = {}
     for example in found:
-        for at, drawn in enumerate(example.tokens):
-            if drawn.coefficient is not None:
-                value = seen.setdefault((example.path, example.start + at), drawn.coefficient)
-                assert drawn.coefficient == pytest.approx(value, rel=2e-3, abs=2e-3)
+        for at, coefficient in enumerate(example.coefficients):
+            if coefficient is not None:
+                value = seen.setdefault((example.window.file.path, example.window.start + at), coefficient)
+                assert coefficient == pytest.approx(value, rel=2e-3, abs=2e-3)
 
 
 def test_triggers_come_by_rank_the_strongest_first(gated: Run):
     with gated.reading() as cursor:
-        found = queries.key_triggers(cursor, gated.vocabulary, KeyId(2, 3), "python", "max")
-        lowest = queries.key_triggers(cursor, gated.vocabulary, KeyId(2, 3), "python", "min")
+        found = queries.key_triggers(cursor, gated.windows, KeyId(2, 3), "python", "max")
+        lowest = queries.key_triggers(cursor, gated.windows, KeyId(2, 3), "python", "min")
     assert [example.rank for example in found] == [1, 2]
     assert found[0].coefficient >= found[1].coefficient
     assert lowest[0].coefficient <= lowest[1].coefficient < found[1].coefficient
@@ -87,7 +96,7 @@ def test_triggers_come_by_rank_the_strongest_first(gated: Run):
 
 def test_samples_are_chosen_by_band(alpha: Run):
     with alpha.reading() as cursor:
-        found = queries.key_samples(cursor, alpha.vocabulary, KEY, band="50-80")
+        found = queries.key_samples(cursor, alpha.windows, KEY, band="50-80")
     assert found
     assert {example.band for example in found} == {"50-80"}
     assert all(0.5 <= (example.quantile or 0) < 0.8 for example in found)
@@ -99,18 +108,27 @@ def test_context_is_scaled_little_endian_half_floats_with_nothing_outside_the_wi
     assert context_coefficients(context, 8.0, 3, 4) == [None, None, 4.0, 8.0]
 
 
-def test_lines_and_columns_follow_line_breaks_and_split_characters():
-    tokens = [Token(i, data) for i, data in enumerate([b"a\n", b"\xc3", b"\xa9b", b"\n\n  ", b"c"])]
-    drawn = window_tokens(tokens, [None] * 5, 7, 3)
-    assert [(each.line, each.column) for each in drawn] == [(7, 3), (8, 0), (8, 0), (8, 2), (10, 2)]
-    assert [each.text for each in drawn] == ["a\n", "é", "b", "\n\n  ", "c"]
+@pytest.mark.parametrize("kind", ["max", "random"])
+def test_first_examples_of_all_languages_are_the_first_of_each(alpha: Run, kind: str):
+    with alpha.reading() as cursor:
+        some = queries.first_examples(cursor, alpha.windows, KEY, kind, limit=2)
+        every = queries.first_examples(cursor, alpha.windows, KEY, kind)
+        of_each = [
+            each
+            for language in alpha.manifest.languages
+            for each in queries.first_examples(cursor, alpha.windows, KEY, kind, language)
+        ]
+    assert some == every[:2]
+    assert len(every) == len(of_each) >= 3
+    order = (lambda each: -each.coefficient) if kind == "max" else (lambda each: each.rank)
+    assert [order(each) for each in every] == sorted(order(each) for each in of_each)
 
 
-def test_a_window_may_begin_inside_a_character():
-    tokens = [Token(i, bytes([byte])) for i, byte in enumerate("→x".encode())][1:]
-    drawn = window_tokens(tokens, [None] * 3, 1, 5)
-    assert [each.column for each in drawn] == [5, 5, 6]
-    assert [each.text for each in drawn] == ["\ufffd", "\ufffd", "x"]
+def test_windows_read_before_are_not_read_again(alpha: Run):
+    with alpha.reading() as cursor:
+        found = alpha.windows.find(cursor, [0, 1, 0])
+        assert list(found) == [0, 1]
+    assert alpha.windows.find(None, [1])[1] is found[1]  # type: ignore[arg-type] - asks no cursor
 
 
 def test_statistics_have_every_column_of_the_contract_and_never_nan(alpha: Run, gated: Run):
@@ -224,11 +242,11 @@ def test_each_row_has_the_strongest_trigger_in_its_line_of_code(name: str, reque
     with run.reading() as cursor:
         for layer in range(run.manifest.model.n_layers):
             for row in queries.layer_page(cursor, run.vocabulary, layer).rows:
-                triggers = queries.key_triggers(cursor, run.vocabulary, row.key, polarity="max")
+                triggers = queries.key_triggers(cursor, run.windows, row.key, polarity="max")
                 best = max(triggers, key=lambda example: example.coefficient)
-                texts, at = [drawn.text for drawn in best.tokens], best.trigger_index
+                texts, at = run.vocabulary.decode(best.window.token_ids), best.trigger_index
                 assert row.top is not None
-                assert (row.top.path, row.top.line, row.top.column) == (best.path, best.line, best.column)
+                assert (row.top.path, row.top.line, row.top.column) == (best.window.file.path, best.line, best.column)
                 assert row.top.coefficient == row.statistics["maximum"]
                 assert row.top.text == texts[at]
                 assert row.top.before == "".join(texts[:at]).split("\n")[-1]
@@ -257,7 +275,7 @@ def test_a_line_of_code_ends_at_its_breaks_and_a_break_is_followed_by_the_next_l
 def test_a_key_that_is_never_above_zero_still_has_triggers(alpha: Run):
     with alpha.reading() as cursor:
         statistics = queries.key_statistics(cursor, KeyId(1, 5))
-        triggers = queries.key_triggers(cursor, alpha.vocabulary, KeyId(1, 5))
+        triggers = queries.key_triggers(cursor, alpha.windows, KeyId(1, 5))
     assert statistics["dead"]
     assert triggers
     assert all(example.coefficient < 0 for example in triggers)

@@ -1,124 +1,211 @@
 """Windows drawn as lines of code."""
 
+import struct
+from array import array
+from html.parser import HTMLParser
+from typing import NamedTuple
+
 import pytest
 
-from keyscope.app.queries import Example, Token, WindowToken, key_triggers
-from keyscope.app.queries.examples import window_tokens
+from keyscope.app.queries import Example, Token, Vocabulary, Window, key_triggers
+from keyscope.app.queries.windows import File
 from keyscope.app.runs import Run
-from keyscope.app.web.code import SHADES, Line, code_lines, shade
+from keyscope.app.web.code import SHADES, Line, draw, shade
 from keyscope.contract.keys import KeyId
 from tests.made.runs import FILES
 
 SCALE = 2.0
 
 
+class Made(NamedTuple):
+    example: Example
+    vocabulary: Vocabulary
+
+    def lines(self, whole: bool = True) -> list[Line]:
+        return draw(*self, SCALE, whole).lines
+
+
 def window(
-    tokens: list[bytes], trigger: int, coefficients: dict[int, float], line: int = 1, column: int = 0
-) -> Example:
-    values = [coefficients.get(at) for at in range(len(tokens))]
-    drawn = window_tokens([Token(at, token) for at, token in enumerate(tokens)], values, line, column)
-    return example(drawn, trigger)
-
-
-def example(drawn: list[WindowToken], trigger: int) -> Example:
-    return Example(
+    tokens: list[bytes],
+    trigger: int,
+    coefficients: dict[int, float],
+    line: int = 1,
+    column: int = 0,
+    special: tuple[int, ...] = (),
+) -> Made:
+    """A window whose tokens have their place as their id."""
+    reach = len(tokens)
+    context = [coefficients.get(at - reach + trigger, float("nan")) for at in range(2 * reach + 1)]
+    example = Example(
         language="python",
         rank=1,
         polarity="max",
         band=None,
         quantile=None,
-        coefficient=drawn[trigger].coefficient or 0.0,
-        source="s",
-        path="p.py",
-        file_sha256="0" * 64,
-        window_id=0,
-        start=0,
-        line=drawn[trigger].line,
-        column=drawn[trigger].column,
+        coefficient=coefficients[trigger],
+        line=line + b"".join(tokens[:trigger]).count(b"\n"),
+        column=0,
+        offset=trigger,
         trigger_index=trigger,
-        tokens=drawn,
+        window=Window(0, File("s", "p.py", "0" * 64), 0, line, column, array("I", range(len(tokens)))),
+        context=struct.pack(f"<{len(context)}e", *context),
+        scale=1.0,
     )
+    return Made(example, Vocabulary([Token(at, token, at in special) for at, token in enumerate(tokens)]))
+
+
+class Piece(NamedTuple):
+    """A stretch of a line; without classes it is plain text."""
+
+    text: str
+    css: str = ""
+    title: str = ""
+
+
+class _Pieces(HTMLParser):
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self.found: list[Piece] = []
+        self._tag: dict[str, str | None] = {}
+        self.feed(line.html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._tag = dict(attrs)
+        self.found.append(Piece("", self._tag["class"] or "", self._tag["title"] or ""))
+
+    def handle_data(self, data: str) -> None:
+        if self._tag:
+            self.found[-1] = self.found[-1]._replace(text=data)
+        else:
+            self.found.append(Piece(data))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._tag = {}
+
+
+def pieces(line: Line) -> list[Piece]:
+    return _Pieces(line).found
 
 
 def text(lines: list[Line]) -> list[str]:
-    return ["".join(piece.text for piece in line.pieces) for line in lines]
+    return ["".join(piece.text for piece in pieces(line)) for line in lines]
 
 
 def hits(lines: list[Line]) -> list[tuple[int, str]]:
-    return [(line.number, piece.text) for line in lines for piece in line.pieces if "hit" in piece.css.split()]
+    return [(line.number, piece.text) for line in lines for piece in pieces(line) if "hit" in piece.css.split()]
 
 
 def test_the_lines_are_the_file_character_by_character(alpha: Run) -> None:
     files = {path: content.splitlines() for _, path, content in FILES}
     with alpha.reading() as cursor:
-        found = [each for index in range(6) for each in key_triggers(cursor, alpha.vocabulary, KeyId(0, index))]
+        found = [each for index in range(6) for each in key_triggers(cursor, alpha.windows, KeyId(0, index))]
     assert found
     for each in found:
-        lines = code_lines(each, SCALE)
+        lines = draw(each, alpha.vocabulary, SCALE, whole=True).lines
         for line, shown in zip(lines[1:-1], text(lines)[1:-1], strict=True):
-            assert shown == files[each.path][line.number - 1]
-        assert text(lines)[0] in files[each.path][lines[0].number - 1]
+            assert shown == files[each.window.file.path][line.number - 1]
+        assert text(lines)[0] in files[each.window.file.path][lines[0].number - 1]
         assert hits(lines), "the trigger token is marked"
+
+
+def test_the_lines_around_a_trigger_are_those_of_its_whole_window(alpha: Run) -> None:
+    with alpha.reading() as cursor:
+        found = [each for index in range(6) for each in key_triggers(cursor, alpha.windows, KeyId(0, index))]
+    cut = 0
+    for each in found:
+        near, whole = (draw(each, alpha.vocabulary, SCALE, whole) for whole in (False, True))
+        assert near.lines == [line for line in whole.lines if abs(line.number - each.line) <= 3]
+        assert near.more == (len(near.lines) < len(whole.lines))
+        assert not whole.more
+        cut += near.more
+    assert cut
+
+
+def test_lines_around_a_trigger_are_found_across_tokens_of_several_lines() -> None:
+    tokens = [b"a\n\n\n\nb\n", b"\n", b"c", b"\n\n", b"\nd\n\n\ne\n", b"f"]
+    drawn = draw(*window(tokens, 2, {2: 1.0}, line=10), SCALE)
+    assert [(line.number, shown) for line, shown in zip(drawn.lines, text(drawn.lines), strict=True)] == [
+        (13, ""),
+        (14, "b"),
+        (15, ""),
+        (16, "c"),
+        (17, ""),
+        (18, ""),
+        (19, "d"),
+    ]
+    assert drawn.more
+
+
+def test_a_run_that_ends_triggers_at_their_token_draws_nothing_after_it() -> None:
+    tokens = [b"a", b"b", b"c", b"d"]
+    drawn = draw(*window(tokens, 1, {1: 1.0, 2: 1.0}), SCALE, cut=True)
+    assert text(drawn.lines) == ["ab"]
+    assert not drawn.more
 
 
 def test_the_trigger_line_is_marked_and_far_lines_wait() -> None:
     tokens = [b"a\n", b"b\n", b"c\n", b"d\n", b"e\n", b"f\n"]
-    lines = code_lines(window(tokens, 5, {5: 1.0}, line=40), SCALE)
-    assert [line.number for line in lines] == [40, 41, 42, 43, 44, 45]
-    assert [line.far for line in lines] == [True, True, False, False, False, False]
-    assert lines[5].css == "here"
+    made = window(tokens, 5, {5: 1.0}, line=40)
+    assert [line.number for line in made.lines(whole=False)] == [42, 43, 44, 45]
+    assert [line.css for line in made.lines()] == ["", "", "", "", "", "here"]
 
 
 def test_empty_lines_keep_their_place_and_none_is_added_at_the_end() -> None:
-    lines = code_lines(window([b"a\n", b"\n", b"\n\n", b"b", b"\n"], 3, {3: 1.0}), SCALE)
+    lines = window([b"a\n", b"\n", b"\n\n", b"b", b"\n"], 3, {3: 1.0}).lines()
     assert [line.number for line in lines] == [1, 2, 3, 4, 5]
     assert text(lines) == ["a", "", "", "", "b"]
 
 
 def test_a_token_over_two_lines_is_shaded_on_both() -> None:
-    lines = code_lines(window([b"x", b"\n    ", b"y"], 1, {0: 0.1, 1: 2.0, 2: 0.2}), SCALE)
+    lines = window([b"x", b"\n    ", b"y"], 1, {0: 0.1, 1: 2.0, 2: 0.2}).lines()
     assert text(lines) == ["x", "    y"]
-    assert [piece.css for line in lines for piece in line.pieces] == [
+    assert [piece.css for line in lines for piece in pieces(line)] == [
         "t s1",
-        f"t s{SHADES} hit break",
+        f"break t s{SHADES} hit",
         f"t s{SHADES} hit",
         "t s2",
     ]
 
 
 def test_a_faint_line_break_has_no_sign() -> None:
-    lines = code_lines(window([b"x", b"\n", b"y"], 0, {0: 2.0, 1: 0.1}), SCALE)
-    assert lines[0].pieces[1].css == "t s1"
+    lines = window([b"x", b"\n", b"y"], 0, {0: 2.0, 1: 0.1}).lines()
+    assert pieces(lines[0])[1].css == "t s1"
 
 
 def test_a_character_split_over_tokens_is_drawn_once_and_keeps_the_mark() -> None:
     first, second = bytes([0xC3]), bytes([0xA9])
-    lines = code_lines(window([b"caf", first, second, b"!"], 2, {1: 0.2, 2: 1.0, 3: 0.0}), SCALE)
+    lines = window([b"caf", first, second, b"!"], 2, {1: 0.2, 2: 1.0, 3: 0.0}).lines()
     assert text(lines) == ["café!"]
     assert hits(lines) == [(1, "é")]
-    assert lines[0].pieces[1].css == f"t s{SHADES // 2} hit"
+    assert pieces(lines[0])[1].css == f"t s{SHADES // 2} hit"
 
 
 def test_text_without_coefficients_is_one_piece() -> None:
-    lines = code_lines(window([b"a", b"b", b"c", b"d"], 3, {3: 1.0}), SCALE)
-    assert [piece.text for piece in lines[0].pieces] == ["abc", "d"]
+    lines = window([b"a", b"b", b"c", b"d"], 3, {3: 1.0}).lines()
+    assert [piece.text for piece in pieces(lines[0])] == ["abc", "d"]
 
 
 def test_a_window_that_begins_within_a_line_says_so() -> None:
-    assert code_lines(window([b"rest", b"\n", b"next"], 2, {2: 1.0}, line=7, column=12), SCALE)[0].css == "cut"
+    assert window([b"rest", b"\n", b"next"], 2, {2: 1.0}, line=7, column=12).lines()[0].css == "cut"
 
 
 def test_control_tokens_are_not_part_of_the_code() -> None:
-    drawn = [
-        WindowToken(Token(9, b"<|bos|>", special=True), "<|bos|>", None, 1, 0),
-        WindowToken(Token(1, b"x"), "x", 1.0, 1, 0),
-    ]
-    assert text(code_lines(example(drawn, 1), SCALE)) == ["x"]
+    assert text(window([b"<|bos|>", b"x"], 1, {1: 1.0}, special=(0,)).lines()) == ["x"]
+
+
+def test_a_control_token_before_the_first_line_is_no_further_line() -> None:
+    assert not draw(*window([b"<|bos|>", b"x"], 1, {1: 1.0}, special=(0,)), SCALE).more
+
+
+def test_text_and_titles_are_escaped() -> None:
+    (line,) = window([b"<b>", b'"&'], 1, {1: 1.0}).lines()
+    assert line.html == f'&lt;b&gt;<span class="t s{SHADES // 2} hit" title="&#34;&amp;  1">&#34;&amp;</span>'
 
 
 def test_each_shaded_token_shows_its_coefficient_in_words() -> None:
-    lines = code_lines(window([b" zeros"], 0, {0: 1.234}), SCALE)
-    assert lines[0].pieces[0].title == "·zeros  1.23"
+    lines = window([b" zeros"], 0, {0: 1.234}).lines()
+    assert pieces(lines[0])[0].title == "·zeros  1.23"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from keyscope.app.main import create_app
+from keyscope.app.pages.keys.key import KeyDrawing
 from keyscope.app.queries import LayerSort, fires_on, key_triggers, layer_page, layers_firing_on
 from keyscope.app.runs import Run
 from keyscope.app.settings import Settings
@@ -155,16 +156,46 @@ def test_the_exports_of_a_layer_carry_its_filters(reader: TestClient) -> None:
     assert answer.headers["content-type"].startswith("text/csv")
 
 
-def test_a_key_starts_in_the_language_it_prefers(reader: TestClient, alpha: Run) -> None:
+def test_a_key_starts_with_its_strongest_examples_of_all_languages(reader: TestClient, alpha: Run) -> None:
     with alpha.reading() as cursor:
-        row = layer_page(cursor, alpha.vocabulary, 0).rows[0]
-    page = reader.get(f"/runs/alpha/keys/{row.key}")
-    assert page.context["cards"][0].anchor.startswith(str(row.statistics["top_language"]))
+        wanted = key_triggers(cursor, alpha.windows, KeyId(0, 1), polarity="max")
+    page = reader.get("/runs/alpha/keys/L0.K1")
+    assert [card.coefficient for card in page.context["cards"]] == sorted(
+        (each.coefficient for each in wanted), reverse=True
+    )
+    assert [(tab.title, tab.count) for tab in page.context["languages"] if tab.current] == [
+        ("all languages", len(wanted))
+    ]
+
+
+def test_a_key_shows_its_first_examples_and_the_others_on_request(
+    reader: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KeyDrawing, "shown", 2)
+    page = reader.get("/runs/alpha/keys/L0.K1")
+    assert len(page.context["cards"]) == 2
+    assert f"show all {page.context['n_examples']}" in page.text
+    everything = reader.get(page.context["all_href"])
+    assert len(everything.context["cards"]) == page.context["n_examples"] > 2
+    assert everything.context["all_href"] is None
+
+
+def test_the_whole_window_of_one_example_is_shown_on_request(reader: TestClient) -> None:
+    for index in range(6):
+        cards = reader.get(f"/runs/alpha/keys/L0.K{index}").context["cards"]
+        card = next((card for card in cards if card.whole_href), None)
+        if card is not None:
+            break
+    opened = reader.get(card.whole_href).context["cards"]
+    whole = next(each for each in opened if each.anchor == card.anchor)
+    assert whole.lines[: len(card.lines)] != whole.lines
+    assert {line.number for line in card.lines} < {line.number for line in whole.lines}
+    assert [each.lines for each in opened if each != whole] == [each.lines for each in cards if each != card]
 
 
 def test_a_key_shows_the_triggers_of_the_tab(reader: TestClient, gated: Run) -> None:
     with gated.reading() as cursor:
-        wanted = key_triggers(cursor, gated.vocabulary, KeyId(1, 2), "python", "min")
+        wanted = key_triggers(cursor, gated.windows, KeyId(1, 2), "python", "min")
     page = reader.get("/runs/gated/keys/L1.K2?language=python&show=min")
     assert [card.coefficient for card in page.context["cards"]] == [each.coefficient for each in wanted]
     assert [tab.title for tab in page.context["shows"] if tab.current] == ["most negative"]
@@ -204,12 +235,21 @@ def test_the_two_projections_differ(reader: TestClient) -> None:
     assert [bar.value for bar in normed] != [bar.value for bar in raw]
 
 
-def test_the_prompt_of_a_trigger_ends_with_its_token(reader: TestClient, alpha: Run) -> None:
+def test_masking_at_an_example_continues_its_text_with_the_key_masked(reader: TestClient, alpha: Run) -> None:
     with alpha.reading() as cursor:
-        wanted = key_triggers(cursor, alpha.vocabulary, KeyId(0, 1), "go", "max")
-    cards = reader.get("/runs/alpha/keys/L0.K1?language=go").context["cards"]
-    for card, each in zip(cards, wanted, strict=True):
-        assert card.prompt.endswith(each.tokens[each.trigger_index].text)
+        (wanted, *_) = key_triggers(cursor, alpha.windows, KeyId(0, 1), "go", "max")
+    answer = reader.get("/runs/alpha/keys/L0.K1/examples/go-max-1/live", follow_redirects=False)
+    page = reader.get(answer.headers["location"])
+    token_ids = wanted.window.token_ids[: wanted.trigger_index + 1]
+    assert page.context["state"].prompt == "".join(alpha.vocabulary.decode(token_ids))
+    assert str(page.context["frame"].links.basket) == "L0.K1:0"
+
+
+@pytest.mark.parametrize("name", ["go-max-99", "go-max-x", "go", "cobol-max-1"])
+def test_an_example_that_does_not_exist_is_named(reader: TestClient, name: str) -> None:
+    answer = reader.get(f"/runs/alpha/keys/L0.K1/examples/{name}/live")
+    assert answer.status_code == 404
+    assert f"L0.K1 has no example &#39;{name}&#39;" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,72 @@
+"""Windows of the corpus and the files they are from; the same windows are drawn on the pages of many keys."""
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from keyscope.app.queries.recent import Recent
+from keyscope.app.queries.tokens import Vocabulary
+from keyscope.app.queries.values import rows
+
+KEPT = 8_192
+"""Windows kept in memory; with 256 tokens each about 10 MB."""
+_WINDOWS = """
+    SELECT window_id, file_id, start, line, "column", token_ids FROM windows
+    WHERE window_id IN (SELECT unnest(?::UINTEGER[]))"""
+_FILES = "SELECT file_id, source, path, sha256 FROM files"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of the corpus."""
+
+    source: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a file's tokens."""
+
+    window_id: int
+    file: File
+    start: int
+    """Index of the first token in its file, BOS not counted."""
+    line: int
+    """Line of the first character in its file, from 1."""
+    column: int
+    """Column of that character, from 0."""
+    token_ids: Sequence[int]
+    """All tokens, including a leading BOS."""
+
+
+class Windows:
+    """The windows of a run; the ones used last are kept."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self._files: dict[int, File] | None = None
+        self._recent: Recent[int, Window] = Recent(KEPT)
+
+    def find(self, cursor: duckdb.DuckDBPyConnection, window_ids: Iterable[int]) -> dict[int, Window]:
+        """The windows with these ids."""
+        wanted = list(dict.fromkeys(window_ids))
+        found = self._recent.known(wanted)
+        missing = [each for each in wanted if each not in found]
+        if missing:
+            read = self._read(cursor, missing)
+            self._recent.keep(read)
+            found |= read
+        return found
+
+    def _read(self, cursor: duckdb.DuckDBPyConnection, window_ids: list[int]) -> dict[int, Window]:
+        if self._files is None:
+            self._files = {file_id: File(*rest) for file_id, *rest in rows(cursor, _FILES)}
+        return {
+            # As an array, because a list of numbers takes eight times the memory.
+            window_id: Window(window_id, self._files[file_id], start, line, column, array("I", token_ids))
+            for window_id, file_id, start, line, column, token_ids in rows(cursor, _WINDOWS, [window_ids])
+        }
