@@ -80,6 +80,7 @@ class KeyPage(Page):
     steps: Annotated[list[Step], Help("The keys beside this one and at its place in the layers below and above")]
     masked: Annotated[bool, Help("Whether the key is in the basket")]
     mask_href: Annotated[str, Help("Address of this page with the key put into the basket, or taken out")]
+    language: Annotated[str | None, Help("The language of the examples; None for all")]
     languages: Annotated[list[Tab], Help("Languages to show examples of")]
     shows: Annotated[list[Tab], Help("Kinds of examples: strongest, most negative, bands, random, silent")]
     about: Annotated[str, Help("Which examples are shown")]
@@ -159,6 +160,7 @@ class KeyDrawing:
             steps=self._steps(),
             masked=key in links.basket,
             mask_href=self._href(links.with_basket(links.basket.toggled(key))),
+            language=self.language,
             languages=self._languages(),
             shows=self._shows(),
             about=HELP[state.show],
