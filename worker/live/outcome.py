@@ -6,8 +6,7 @@ from typing import NamedTuple
 from tree_sitter import Node, TreeCursor
 
 from keyscope.contract.wire import BRANCHES, Branch, CodeBranch, CodeOutcome
-from keyscope.worker.syntax.grammars import LANGUAGES, grammar
-from keyscope.worker.syntax.outline import parse
+from keyscope.worker.syntax.grammars import LANGUAGES, grammar, parse
 
 
 class _Reading(NamedTuple):

@@ -12,7 +12,7 @@ from functools import cache
 import tree_sitter_go
 import tree_sitter_java
 import tree_sitter_python
-from tree_sitter import Language
+from tree_sitter import Language, Parser, Tree
 
 from keyscope.worker.syntax.role import Role
 
@@ -232,3 +232,9 @@ def grammar(language: str) -> Grammar | None:
     """The grammar of a language, None if there is none."""
     make = _GRAMMARS.get(language)
     return make() if make else None
+
+
+def parse(text: bytes, language: str) -> Tree | None:
+    """Parse a file, syntax errors or not; None for a language without grammar."""
+    rules = grammar(language)
+    return None if rules is None else Parser(rules.language).parse(text)

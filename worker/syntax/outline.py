@@ -5,9 +5,9 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from tree_sitter import Parser, Tree, TreeCursor
+from tree_sitter import TreeCursor
 
-from keyscope.worker.syntax.grammars import grammar
+from keyscope.worker.syntax.grammars import grammar, parse
 from keyscope.worker.syntax.judge import Judge, Verdict
 
 IntArray = npt.NDArray[np.int64]
@@ -46,12 +46,6 @@ class Outline:
         change = np.searchsorted(self.places, np.asarray(places), side="right") - 1
         # bytes before the first node belong to the root
         return self.innermost[np.maximum(change, 0)]
-
-
-def parse(text: bytes, language: str) -> Tree | None:
-    """Parse a file, syntax errors or not; None for a language without grammar."""
-    rules = grammar(language)
-    return None if rules is None else Parser(rules.language).parse(text)
 
 
 def outline(text: bytes, language: str) -> Outline | None:

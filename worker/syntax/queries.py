@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 from tree_sitter import Node, Query, QueryCursor, QueryError
 
 from keyscope.contract.errors import KeyscopeError
-from keyscope.worker.syntax.grammars import LANGUAGES, grammar
-from keyscope.worker.syntax.outline import parse
+from keyscope.worker.syntax.grammars import LANGUAGES, grammar, parse
 
 Span = tuple[int, int]
 """A first byte and the byte after the last, in the file's UTF-8."""
