@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.patterns import Regex, is_identifier
-from keyscope.contract.validation import reason
+from keyscope.contract.validation import check_text, reason
 
 LONGEST_NAME = 40
 MOST_IDENTIFIERS = 500
@@ -55,6 +55,7 @@ class Pattern(BaseModel):
             raise InvalidConcept(
                 f"a pattern is exactly one of regex, identifiers and query, not {' and '.join(given) or 'none'}"
             )
+        check_text(self.text)
         if self.regex is not None:
             Regex(self.regex)
         if self.identifiers is not None:

@@ -4,7 +4,41 @@ from collections.abc import Sequence
 from typing import Any
 
 _LISTED = 3
+_DEEPEST = 32
 _LONGEST_VALUE = 60
+
+
+def check_text(text: str) -> None:
+    """Check that a text can be written as UTF-8.
+
+    Raises:
+        ValueError: it has half a surrogate pair, which JSON can spell.
+    """
+    half = next((each for each in text if "\ud800" <= each <= "\udfff"), None)
+    if half is not None:
+        raise ValueError(f"U+{ord(half):04X} is half a character: remove it")
+
+
+def check_json(value: Any) -> None:
+    """Check that parsed JSON can be written again.
+
+    Raises:
+        ValueError: it is nested more than 32 deep, or a text in it is not valid Unicode.
+    """
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        for each in level:
+            if isinstance(each, str):
+                check_text(each)
+        level = [part for each in level for part in _parts(each)]
+    if level:
+        raise ValueError(f"lists and objects are nested more than {_DEEPEST} deep: flatten them")
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    return value if isinstance(value, list) else []
 
 
 def reason(wrong: Any) -> str:

@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from keyscope.contract.keys import KeyName, Mask, unique_masks
+from keyscope.contract.validation import check_json
 
 Branch = Literal["baseline", "masked"]
 BRANCHES: tuple[Branch, Branch] = ("baseline", "masked")
@@ -313,6 +314,12 @@ class JobOptions(_Message):
         default_factory=dict, description="Settings of the analysis; those left out have defaults"
     )
     replace: bool = Field(False, description="Recompute an analysis that exists with other settings")
+
+    @field_validator("run", "kind", "settings")
+    @classmethod
+    def _check(cls, value: Any) -> Any:
+        check_json(value)
+        return value
 
 
 class WorkerJob(JobOptions):

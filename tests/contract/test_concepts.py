@@ -31,6 +31,9 @@ def test_a_dozen_concepts_are_shipped_each_with_a_name_of_its_own() -> None:
         ({"query": "  "}, "1 to 5000 characters"),
         ({"regex": "a", "query": "(b) @b"}, "not regex and query"),
         ({}, "not none"),
+        ({"query": "(a) @\ud800"}, "U\\+D800 is half a character"),
+        ({"regex": "a\udfff"}, "U\\+DFFF is half a character"),
+        ({"identifiers": ["\ud800"]}, "U\\+D800 is half a character"),
     ],
 )
 def test_a_pattern_that_cannot_be_used_is_refused_with_its_language_and_place(

@@ -1,5 +1,6 @@
 """Jobs from the app's side: relayed to the worker with the run's weights, and drawn with their progress."""
 
+import json
 import re
 
 import pytest
@@ -47,6 +48,30 @@ def test_what_cannot_be_started_is_said(live: TestClient, worker: FakeWorker) ->
         unknown = live.get(f"/api/v1/jobs/{name}")
         assert unknown.status_code == 404
     assert live.get("/api/v1/jobs/nothing").json()["error"] == "unknown_job"
+
+
+def nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = {"a": [value]}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"settings": {"a": nested(450)}}, "nested more than 32 deep"),
+        ({"settings": {"a": ["\ud800"]}}, "settings: U+D800 is half a character"),
+        ({"settings": {"\ud800": 1}}, "U+D800"),
+        ({"kind": "\ud800"}, "kind: U+D800"),
+    ],
+)
+def test_what_cannot_be_written_as_json_again_is_refused(
+    live: TestClient, change: dict[str, object], said: str
+) -> None:
+    refused = live.post("/api/v1/jobs", content=json.dumps(BODY | change), headers={"Content-Type": "application/json"})
+    assert (refused.status_code, refused.json()["error"]) == (422, "invalid_request")
+    assert said in refused.json()["detail"]
 
 
 def test_a_page_that_cannot_be_made_out_is_led_back_to_by_nobody(live: TestClient) -> None:

@@ -1,5 +1,6 @@
 """Concepts as JSON: defined with one pattern or several, listed, and shown with keys, layers and controls."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -78,13 +79,14 @@ def test_a_concept_is_defined_by_one_pattern_or_by_several(concepts: TestClient)
         ({"name": "x", "regex": "a"}, 422, "invalid_request", "a pattern and its language"),
         ({"name": "x", "language": "python"}, 422, "invalid_request", "a pattern and its language"),
         ({"name": "x", "language": "python", "regex": "a", "query": "(b)"}, 422, "invalid_concept", "regex and query"),
+        ({"name": "x", "language": "python", "query": "(a) @\ud800"}, 422, "invalid_concept", "U+D800 is half"),
         ({"name": "loops", "language": "python", "regex": "a"}, 409, "name_taken", "comes with Keyscope"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_the_reason(
     computed: TestClient, body: dict[str, object], status: int, error: str, said: str
 ) -> None:
-    answer = computed.post(ADDRESS, json=body)
+    answer = computed.post(ADDRESS, content=json.dumps(body), headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error"]) == (status, error)
     assert said in answer.json()["detail"]
 
