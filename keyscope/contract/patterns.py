@@ -9,7 +9,7 @@ from keyscope.contract.errors import KeyscopeError
 
 LONGEST_REGEX = 2000
 """Characters in an expression."""
-MEMORY = 8 << 20
+MEMORY = 256 << 10
 """Bytes one compiled expression may take, including its automaton."""
 _IDENTIFIER = re2.compile(r"[\pL_$][\pL\pN\pM_$]*")
 
@@ -34,7 +34,7 @@ class Regex:
             raise InvalidPattern(
                 f"the expression has {len(pattern)} characters, at most {LONGEST_REGEX} are allowed: shorten it"
             )
-        self._compiled = _compile(pattern)
+        self._compiled = compiled_regex(pattern)
         if self._compiled.fullmatch("") is not None:
             raise InvalidPattern(
                 f"{pattern!r} matches the empty string, and so everywhere: require at least one character"
@@ -60,7 +60,12 @@ def identifier_spans(names: Collection[bytes], text: bytes) -> Iterator[Span]:
 
 
 @lru_cache(maxsize=64)
-def _compile(pattern: str) -> "re2._Regexp":
+def compiled_regex(pattern: str) -> "re2._Regexp":
+    """Compile an expression that may match the empty string.
+
+    Raises:
+        InvalidPattern: RE2 cannot parse it, or it is too large.
+    """
     options = re2.Options()
     options.log_errors = False
     options.max_mem = MEMORY

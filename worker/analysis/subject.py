@@ -12,6 +12,7 @@ from keyscope.contract.analyses.files import analysis_folder
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.runfile import open_run, read_manifest
 from keyscope.worker.analysis.errors import OtherCorpus
+from keyscope.worker.concepts.matching import Matching
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
@@ -40,6 +41,7 @@ class Subject:
     """The run file with the analyses already beside it, read-only."""
     model: CodeModel
     store: TokenStore
+    matching: Matching
     batch: int
     """Windows in one forward pass."""
     progress: Progress
@@ -80,7 +82,8 @@ def open_subject(
         with readable_disk_errors(path.parent, DISK_REMEDY):
             store = _open_corpus(path, manifest, loaded, corpus, progress)
         size = batch or loaded.default_batch
-        yield Subject(path, manifest, connection, loaded, store, size, progress)
+        with Matching() as matching:
+            yield Subject(path, manifest, connection, loaded, store, matching, size, progress)
     finally:
         connection.close()
 

@@ -1,56 +1,102 @@
-"""Places of a concept in a file: spans of bytes, and the tokens that overlap them."""
+"""Places of concepts in files: spans of bytes, and the tokens that overlap them."""
 
-from collections.abc import Callable, Iterable
-from functools import lru_cache, partial
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from keyscope.contract.concepts import Concept, InvalidConcept, Pattern
-from keyscope.contract.patterns import Regex, Span
+from keyscope.contract.concepts import Concept, InvalidConcept
+from keyscope.contract.patterns import InvalidPattern, Span
+from keyscope.matching.process import Child
+from keyscope.worker.concepts.spans import Search, Wanted
 from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.progress import Advance
 from keyscope.worker.syntax.grammars import grammar
-from keyscope.worker.syntax.queries import InvalidQuery, captures, check_query
+from keyscope.worker.syntax.queries import InvalidQuery
+
+SECONDS = 10.0
+"""How long a pattern may take in one file."""
+MEMORY = 1 << 30
+"""Bytes the matching of a file may take; the tree of a large file takes a tenth of it."""
 
 BoolArray = npt.NDArray[np.bool_]
 
 
-def check(concept: Concept, languages: Iterable[str]) -> None:
-    """Check that a concept's patterns for these languages can be used.
+class Matching:
+    """Finds concepts in files; close it after use.
 
-    Raises:
-        InvalidConcept: a language has no grammar, or a query cannot be read.
+    Patterns are people's, so they are matched in a child process, which is killed when one takes too long or `advance`
+    raises. `advance` is called with 0 while waiting, so others may use the model meanwhile.
     """
-    for language in languages:
-        if language in concept.patterns:
-            _matcher(concept.name, concept.patterns[language], language)
 
+    def __init__(self) -> None:
+        self._child = Child("keyscope.worker.concepts.spans", MEMORY)
 
-def spans(concept: Concept, text: bytes, language: str) -> list[Span]:
-    """The spans of a concept in a text: first byte and the byte after the last, ascending, overlaps merged.
+    def __enter__(self) -> Self:
+        return self
 
-    Empty for a language the concept has no pattern for.
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._child.close()
 
-    Raises:
-        InvalidConcept: the language has no grammar and the pattern needs one, or the query cannot be read.
-        QueryTooBroad: the query would take too long.
-    """
-    pattern = concept.patterns.get(language)
-    return [] if pattern is None else merged(_matcher(concept.name, pattern, language)(text))
+    def check(self, concepts: Iterable[Concept], languages: Iterable[str], advance: Advance) -> None:
+        """Check that the concepts' patterns for these languages can be used.
 
+        Raises:
+            InvalidConcept: a language has no grammar, or a query cannot be read.
+            PatternTooSlow, PatternTooLarge: reading a query takes too much.
+        """
+        known = list(concepts)
+        for language in languages:
+            self._found([each for each in known if language in each.patterns], None, language, advance)
 
-def token_mask(concept: Concept, store: TokenStore, file: int) -> BoolArray:
-    """Mark the tokens of a file that overlap a span of the concept, [tokens of the file].
+    def spans(self, concepts: Sequence[Concept], text: bytes, language: str, advance: Advance) -> list[list[Span]]:
+        """The spans of each concept in a text: first byte and the byte after the last, ascending, overlaps merged.
 
-    Raises:
-        InvalidConcept, QueryTooBroad: as for `spans`.
-    """
-    language = store.language_names[store.languages[file]]
-    starts = store.starts[store.tokens_of(file)]
-    if language not in concept.patterns:
-        return np.zeros(len(starts), dtype=bool)
-    text = store.text(file)
-    return tokens_in(spans(concept, text, language), starts, len(text))
+        Empty for a concept without a pattern for the language.
+
+        Raises:
+            InvalidConcept: the language has no grammar and the pattern needs one, or the query cannot be read.
+            QueryTooBroad: a query has too many matches in progress at once.
+            PatternTooSlow, PatternTooLarge: a pattern takes too much.
+        """
+        numbers = [number for number, each in enumerate(concepts) if language in each.patterns]
+        spans: list[list[Span]] = [[] for _ in concepts]
+        found = self._found([concepts[number] for number in numbers], text, language, advance)
+        for number, its in zip(numbers, found, strict=True):
+            spans[number] = its
+        return spans
+
+    def token_masks(
+        self, concepts: Sequence[Concept], store: TokenStore, file: int, advance: Advance
+    ) -> list[BoolArray]:
+        """Mark the tokens of a file that overlap a span of each concept, [tokens of the file] each.
+
+        Raises:
+            InvalidConcept, QueryTooBroad, PatternTooSlow, PatternTooLarge: as for `spans`.
+        """
+        language = store.language_names[store.languages[file]]
+        text, starts = store.text(file), store.starts[store.tokens_of(file)]
+        return [tokens_in(each, starts, len(text)) for each in self.spans(concepts, text, language, advance)]
+
+    def _found(
+        self, concepts: Sequence[Concept], text: bytes | None, language: str, advance: Advance
+    ) -> list[list[Span]]:
+        """The child's answers for concepts that have a pattern for the language."""
+        if not concepts:
+            return []
+        search = Search(language, text, [_wanted(each, language) for each in concepts])
+        names = [f"the {language} {each.patterns[language].kind} of concept {each.name}" for each in concepts]
+        found: list[list[Span]] = []
+        try:
+            for its in self._child.answers(search, names, SECONDS, lambda: advance(0)):
+                found.append(its)
+        except (InvalidPattern, InvalidQuery) as error:
+            raise InvalidConcept(f"concept {concepts[len(found)].name}: {error}") from error
+        return found
 
 
 def tokens_in(found: list[Span], starts: npt.NDArray[np.uint32], length: int) -> BoolArray:
@@ -72,41 +118,11 @@ def tokens_in(found: list[Span], starts: npt.NDArray[np.uint32], length: int) ->
     return overlap
 
 
-def merged(found: Iterable[Span]) -> list[Span]:
-    """Sort spans, drop empty ones and merge those that overlap."""
-    joined: list[Span] = []
-    for first, end in sorted(found):
-        if joined and first < joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        elif end > first:
-            joined.append((first, end))
-    return joined
-
-
-Matcher = Callable[[bytes], Iterable[Span]]
-
-
-@lru_cache(maxsize=256)
-def _matcher(name: str, pattern: Pattern, language: str) -> Matcher:
-    if pattern.regex is not None:
-        return Regex(pattern.regex).spans
-    rules = grammar(language)
-    if rules is None:
+def _wanted(concept: Concept, language: str) -> Wanted:
+    pattern = concept.patterns[language]
+    if pattern.regex is None and grammar(language) is None:
         raise InvalidConcept(
-            f"the {pattern.kind} of concept {name} for {language} needs a syntax tree, but there is no grammar for "
-            f"{language}: give a regular expression instead"
+            f"the {pattern.kind} of concept {concept.name} for {language} needs a syntax tree, but there is no grammar "
+            f"for {language}: give a regular expression instead"
         )
-    if pattern.query is not None:
-        return _by_query(name, pattern.query, language)
-    names = frozenset(each.encode() for each in pattern.identifiers or ())
-    leaves = _by_query(name, f"[{' '.join(f'({kind})' for kind in rules.names)}] @name", language)
-    # comments and strings have no name leaves, except inside the braces of an f-string
-    return lambda text: (span for span in leaves(text) if text[slice(*span)] in names)
-
-
-def _by_query(name: str, query: str, language: str) -> Matcher:
-    try:
-        check_query(language, query)
-    except InvalidQuery as error:
-        raise InvalidConcept(f"concept {name}: {error}") from error
-    return partial(captures, language=language, query=query)
+    return Wanted(pattern.regex, pattern.query, pattern.identifiers or ())

@@ -1,22 +1,20 @@
-"""Tree-sitter queries written by users: checked when given, and unable to hang the worker.
+"""Tree-sitter queries written by users.
 
 Patterns of `#match?` are matched by RE2, in time linear in the text. Python's `re`, which tree-sitter's binding uses,
-can take exponential time.
+can take exponential time. Compiling and running a query can take for ever all the same, with the interpreter locked:
+people's queries belong in a child process.
 """
 
 import re
 from collections.abc import Iterator
 from typing import Literal
 
-import pyarrow as pa
-import pyarrow.compute as pc
-from tree_sitter import Node, Query, QueryCursor, QueryError
+from tree_sitter import Node, Query, QueryCursor, QueryError, Tree
 
 from keyscope.contract.errors import KeyscopeError
-from keyscope.worker.syntax.grammars import LANGUAGES, grammar, parse
+from keyscope.contract.patterns import InvalidPattern, Span, compiled_regex
+from keyscope.worker.syntax.grammars import LANGUAGES, grammar
 
-Span = tuple[int, int]
-"""A first byte and the byte after the last, in the file's UTF-8."""
 MATCH_LIMIT = 1 << 12
 """Most matches a query may have in progress at once: its cost per byte grows with them."""
 MATCHES = frozenset({"match?", "not-match?", "any-match?", "any-not-match?"})
@@ -55,21 +53,17 @@ def check_query(language: str, query: str) -> Query:
     return compiled
 
 
-def captures(text: bytes, language: str, query: str) -> list[Span]:
-    """The spans of everything a query captures in a file, ascending, each once.
+def captures(tree: Tree, query: Query) -> list[Span]:
+    """The spans of everything a checked query captures in a file, ascending, each once.
 
     Raises:
-        InvalidQuery: as for `check_query`.
         QueryTooBroad: it has more than MATCH_LIMIT matches in progress at once.
     """
-    compiled = check_query(language, query)
-    tree = parse(text, language)
-    assert tree is not None
-    cursor = QueryCursor(compiled, match_limit=MATCH_LIMIT)
+    cursor = QueryCursor(query, match_limit=MATCH_LIMIT)
     found = cursor.captures(tree.root_node, _holds)
     if cursor.did_exceed_match_limit:
         raise QueryTooBroad(
-            f"the query has over {MATCH_LIMIT:,} matches in progress at once in a file of {len(text):,} bytes: "
+            f"the query has over {MATCH_LIMIT:,} matches in progress at once in a file of {tree.root_node.end_byte:,} bytes: "
             "name more of its nodes, or use fewer repetitions"
         )
     return sorted({node.byte_range for nodes in found.values() for node in nodes})
@@ -109,9 +103,9 @@ def _unescaped(text: str) -> str:
 
 def _check_pattern(pattern: str) -> None:
     try:
-        pc.match_substring_regex("", pattern)
-    except pa.ArrowInvalid as error:
-        raise InvalidQuery(f"{pattern!r} is not a valid RE2 pattern: {str(error).rpartition(': ')[0]}") from error
+        compiled_regex(pattern)
+    except InvalidPattern as error:
+        raise InvalidQuery(str(error)) from error
 
 
 def _holds(
@@ -123,8 +117,8 @@ def _holds(
     """Evaluate one of our matches: with `any-` one captured node must match, else all of them."""
     (name, _), (pattern, _) = args
     wanted = "not-" not in predicate
-    texts = [(node.text or b"").decode("utf-8", "replace") for node in captures.get(name, [])]
-    held = (pc.match_substring_regex(text, pattern).as_py() is wanted for text in texts)
+    regex = compiled_regex(pattern)
+    held = ((regex.search(node.text or b"") is not None) is wanted for node in captures.get(name, []))
     return any(held) if predicate.startswith("any-") else all(held)
 
 

@@ -1,22 +1,11 @@
-"""Queries on the syntax tree of one file: its nodes, and those around a byte."""
+"""The nodes of one file's syntax tree, and those around a byte."""
 
 from dataclasses import dataclass
 
 from keyscope.worker.syntax.grammars import grammar
 from keyscope.worker.syntax.outline import NONE, Outline, outline
-from keyscope.worker.syntax.queries import InvalidQuery, QueryTooBroad, captures, check_query
 from keyscope.worker.syntax.role import Role, code_of
 
-__all__ = [
-    "InvalidQuery",
-    "NodeSpan",
-    "QueryTooBroad",
-    "captures",
-    "check_query",
-    "enclosing_function",
-    "node_spans",
-    "nodes_at",
-]
 _DEFINED = code_of(Role.IDENTIFIER_DEFINED)
 _FUNCTIONS = frozenset({"function", "method", "constructor"})
 

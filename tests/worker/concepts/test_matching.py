@@ -1,18 +1,21 @@
 """Matches of concepts in real text: code outside strings, multibyte characters, line ends, edges of tokens."""
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from keyscope.contract.concepts import SHIPPED, Concept, InvalidConcept, define
-from keyscope.worker.concepts.matching import check, spans, token_mask, tokens_in
-from keyscope.worker.concepts.sites import sites, split
+from keyscope.contract.patterns import Span
+from keyscope.worker.concepts.matching import Matching, tokens_in
+from keyscope.worker.concepts.sites import split
 from keyscope.worker.corpus.files import SourceFile
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens, write_tokens
 from tests.worker.models import tiny_tokenizer
 
+MATCHING = Matching()
 NAMED = {each.name: each for each in SHIPPED}
 PYTHON = '''\
 import numpy as np  # np is numpy
@@ -25,6 +28,21 @@ for value in [y for y in np.ones(3)]:
 
 def concept(language: str = "python", **pattern: object) -> Concept:
     return define({"name": "one", "title": "One", "patterns": {language: pattern}})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_child() -> Iterator[None]:
+    with MATCHING:
+        yield
+
+
+def spans(given: Concept, text: bytes, language: str) -> list[Span]:
+    (found,) = MATCHING.spans([given], text, language, lambda _done: None)
+    return found
+
+
+def check(given: Concept, languages: Iterable[str]) -> None:
+    MATCHING.check([given], languages, lambda _done: None)
 
 
 def texts(given: Concept, text: str, language: str = "python") -> list[str]:
@@ -124,19 +142,12 @@ def test_tokens_overlap_a_span_as_counted_one_by_one() -> None:
 def test_tokens_across_the_edge_of_a_span_belong_to_it(tmp_path: Path) -> None:
     text = "x = naïve数字\n"
     tokens = store(tmp_path, text)
-    mask = token_mask(concept(regex="ïve数"), tokens, 0)
+    (mask,) = MATCHING.token_masks([concept(regex="ïve数")], tokens, 0, lambda _done: None)
     starts = tokens.starts[tokens.tokens_of(0)].astype(int)
     ends = [*starts[1:], len(text.encode())]
     first, last = 6, 13
     assert mask.tolist() == [s < last and e > first for s, e in zip(starts, ends, strict=True)]
     assert 0 < mask.sum() < len(mask)
-
-
-def test_the_first_token_of_a_window_is_not_a_site(tmp_path: Path) -> None:
-    tokens = store(tmp_path, "np np np np np np np np\n")
-    given = concept(regex="np| ")
-    inside = token_mask(given, tokens, 0)
-    assert np.flatnonzero(inside & ~sites(given, tokens, 0, 4)).tolist() == list(range(0, int(inside.sum()), 4))
 
 
 def test_about_half_of_the_files_are_held_out_whatever_their_order(tmp_path: Path) -> None:

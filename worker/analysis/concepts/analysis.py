@@ -20,7 +20,6 @@ from keyscope.worker.analysis.concepts.settings import ConceptSettings
 from keyscope.worker.analysis.features import FeatureCounts
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.analysis.walk import forward, places, walk
-from keyscope.worker.concepts.matching import check
 from keyscope.worker.concepts.sites import split
 from keyscope.worker.precompute.windows import in_batches
 from keyscope.worker.progress import Advance
@@ -53,7 +52,7 @@ class ConceptAnalysis(Analysis):
         """The requested concepts with a pattern for a language of the run and a file there that is not held out.
 
         Raises:
-            InvalidConcept: no concept has such a pattern, or a pattern cannot be used.
+            InvalidConcept: no concept has such a pattern.
             NothingToPickOn: no concept has such a file.
         """
         languages = subject.store.language_names
@@ -65,8 +64,6 @@ class ConceptAnalysis(Analysis):
                 f"{', '.join(each.name for each in asked)}: there are patterns for {known} only, and the run "
                 f"{subject.path.stem} has {', '.join(languages)}: add a pattern for one of them"
             )
-        for each in usable:
-            check(each, languages)
         store = subject.store
         picked_on = {languages[code] for code in np.unique(store.languages[~split(store)])}
         left = [each for each in usable if picked_on & each.patterns.keys()]
@@ -92,7 +89,9 @@ class ConceptAnalysis(Analysis):
 
     def steps(self, subject: Subject) -> Sequence[Step]:
         """The census, then the files that are not held out, several per step, each step in one language."""
-        self.concepts(subject)
+        concepts, languages = self.concepts(subject), subject.store.language_names
+        with subject.progress.stage("checking the patterns", None, "patterns") as advance:
+            subject.matching.check(concepts, languages, advance)
         store, picking = subject.store, ~split(subject.store)
         size = max(FEWEST_FILES, -(-int(picking.sum()) // MOST_STEPS))
         steps = [Step(CENSUS, (), 0)]
@@ -112,7 +111,16 @@ class ConceptAnalysis(Analysis):
             left_out = [each.name for each in settings.concepts if each not in concepts]
             if left_out:
                 subject.progress.note(f"leaving out {', '.join(left_out)}: the run has no file to pick their keys on")
-            return census.take(store, concepts, ~split(store), window, settings.causal_windows, settings.seed, advance)
+            return census.take(
+                subject.matching,
+                store,
+                concepts,
+                ~split(store),
+                window,
+                settings.causal_windows,
+                settings.seed,
+                advance,
+            )
         taken = done[CENSUS]
         files = range(min(step.files), max(step.files) + 1)
         table = token_table(store, Places.of(taken), 2 * len(concepts), files)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from keyscope.contract.concepts import Concept
 from keyscope.worker.analysis.analysis import Arrays
 from keyscope.worker.analysis.concepts.places import both, find, shuffle, token_table
+from keyscope.worker.concepts.matching import Matching
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Window, mix
 from keyscope.worker.progress import Advance
@@ -17,6 +18,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def take(
+    matching: Matching,
     store: TokenStore,
     concepts: Sequence[Concept],
     picking: BoolArray,
@@ -28,6 +30,7 @@ def take(
     """Everything about the places of concepts that later steps need.
 
     Args:
+        matching: finds the concepts.
         store: the corpus.
         concepts: what to look for; the shuffled copies are numbered after them.
         picking: files that keys are picked on, [files]; copies are shuffled within them.
@@ -41,7 +44,7 @@ def take(
         `windows` [windows, 3], each the number of a concept, a file and the window's first token.
     """
     n = len(concepts)
-    found = find(store, concepts, advance)
+    found = find(matching, store, concepts, advance)
     places = both(found, shuffle(store, found, n, picking, seed), n)
     tokens = np.zeros((2 * n, store.n_files), dtype=np.int64)
     sites = np.zeros((n, store.n_files), dtype=np.int64)

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from keyscope.contract.concepts import Concept
 from keyscope.contract.patterns import Span
 from keyscope.worker.analysis.analysis import Arrays, read_record, record_arrays
-from keyscope.worker.concepts.matching import merged, spans, tokens_in
+from keyscope.worker.concepts.matching import Matching, tokens_in
+from keyscope.worker.concepts.spans import merged
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.progress import Advance
 
@@ -48,15 +49,13 @@ class Places:
         return list(zip(self.firsts[first:last].tolist(), self.ends[first:last].tolist(), strict=True))
 
 
-def find(store: TokenStore, concepts: Sequence[Concept], advance: Advance) -> Places:
+def find(matching: Matching, store: TokenStore, concepts: Sequence[Concept], advance: Advance) -> Places:
     """Find every span of every concept in every file; concepts are numbered by their place in the sequence."""
     rows: list[tuple[int, int, int, int]] = []
     for file in range(store.n_files):
         language = store.language_names[store.languages[file]]
-        wanted = [(number, each) for number, each in enumerate(concepts) if language in each.patterns]
-        text = store.text(file) if wanted else b""
-        for number, concept in wanted:
-            rows += ((number, file, first, end) for first, end in spans(concept, text, language))
+        for number, spans in enumerate(matching.spans(concepts, store.text(file), language, advance)):
+            rows += ((number, file, first, end) for first, end in spans)
         if file % _FILES_PER_CALL == 0:
             advance(0)
     return _places(rows)

@@ -15,7 +15,6 @@ from keyscope.worker.analysis.edit.places import Cells, Chosen, choose
 from keyscope.worker.analysis.edit.rows import Measured, write_rows
 from keyscope.worker.analysis.edit.settings import EditSettings
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.concepts.matching import check
 from keyscope.worker.precompute.windows import Window
 from keyscope.worker.progress import Advance
 
@@ -88,7 +87,8 @@ class EditAnalysis(Analysis):
         """
         if self._chosen is None:
             concept, _ = choice.read_concepts(subject.connection, self.settings.concept)
-            check(concept, subject.store.language_names)
+            with subject.progress.stage("checking the patterns", None, "patterns") as advance:
+                subject.matching.check([concept], subject.store.language_names, advance)
             tokens, seed = self.settings.tokens, self.settings.seed
             self._chosen = (
                 choose(subject, concept, False, tokens // RANGE_SHARE, seed),

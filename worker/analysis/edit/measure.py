@@ -50,7 +50,7 @@ class Targets:
         return summed.reshape(cells, files)
 
 
-def targets_of(subject: Subject, cells: Cells, batch: Batch, files: Sequence[int]) -> Targets:
+def targets_of(subject: Subject, cells: Cells, batch: Batch, files: Sequence[int], advance: Advance) -> Targets:
     """The targets of a batch."""
     store, prefix = subject.store, len(subject.model.facts.bos)
     flat, numbers, first, of_cells, of_files, entries = ([] for _ in range(6))
@@ -61,7 +61,7 @@ def targets_of(subject: Subject, cells: Cells, batch: Batch, files: Sequence[int
         flat.append(row * batch.token_ids.shape[1] + prefix + predicted - 1)
         numbers.append(begin + predicted)
         first.append(np.full(len(predicted), begin))
-        for cell, positions in cells.of_window(store, window):
+        for cell, positions in cells.of_window(subject, window, advance):
             of_cells.append(np.full(len(positions), cell))
             of_files.append(np.full(len(positions), files.index(window.file)))
             entries.append(count + positions - 1)
@@ -91,7 +91,7 @@ def measure(
     main = next(number for number, condition in enumerate(conditions) if condition.main)
     longest_first = sorted(windows, key=lambda window: -window.length)
     for batch in in_batches(subject.store, longest_first, subject.batch, subject.model.facts.bos, subject.model.device):
-        targets = targets_of(subject, cells, batch, files)
+        targets = targets_of(subject, cells, batch, files, advance)
         counts += targets.sums(np.ones(len(targets.numbers)), *shape)
         kept: dict[int, FloatArray] = {}
         for number, change in enumerate(changes):
@@ -150,7 +150,7 @@ def coefficients_on(
         before = np.zeros(len(at), dtype=bool)
         starts = np.cumsum([0, *(window.length for window in batch.windows)])
         for start, window in zip(starts, batch.windows, strict=False):
-            for cell, positions in cells.of_window(subject.store, window):
+            for cell, positions in cells.of_window(subject, window, advance):
                 if cell == CONCEPT:
                     before[start + positions - 1] = True
         rows = torch.from_numpy(np.flatnonzero(before)).to(subject.model.device)

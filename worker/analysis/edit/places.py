@@ -10,10 +10,10 @@ import numpy.typing as npt
 from keyscope.contract.concepts import Concept
 from keyscope.worker.analysis.edit.errors import NothingToMeasure
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.concepts.matching import token_mask
 from keyscope.worker.concepts.sites import split
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Window, mix, window_noise, windows_of
+from keyscope.worker.progress import Advance
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
@@ -52,7 +52,7 @@ def choose(subject: Subject, concept: Concept, held_out: bool, tokens: int, seed
             clean: list[list[Window]] = []
             others: list[list[Window]] = []
             for file in files:
-                mask = token_mask(concept, store, file)
+                (mask,) = subject.matching.token_masks([concept], store, file, advance)
                 having, lacking = _apart(store, file, size, mask, seed)
                 found += having
                 (others if mask.any() else clean).append(lacking)
@@ -139,12 +139,15 @@ class Cells:
             *(("collateral", each.part) for each in self.others),
         ]
 
-    def of_window(self, store: TokenStore, window: Window) -> Iterator[tuple[int, IntArray]]:
+    def of_window(self, subject: Subject, window: Window, advance: Advance) -> Iterator[tuple[int, IntArray]]:
         """The cells with places in a window, and these places as positions in the window, from 1."""
+        store = subject.store
         code = int(store.languages[window.file])
         language = store.language_names[code]
         inside = slice(window.start, window.start + window.length)
-        mine = token_mask(self.concept, store, window.file)[inside]
+        concepts = (self.concept, *self.others)
+        masks = subject.matching.token_masks(concepts, store, window.file, advance)
+        mine, *others = (mask[inside] for mask in masks)
         if mine[1:].any():
             yield CONCEPT, _places(mine)
             yield NEAR, _places(~mine)
@@ -152,8 +155,8 @@ class Cells:
             if language in self.concept.patterns:
                 yield GENERAL, _places(~mine)
             yield GENERAL + 1 + code, _places(~mine)
-        for number, other in enumerate(self.others):
-            its = token_mask(other, store, window.file)[inside] & ~mine
+        for number, other in enumerate(others):
+            its = other & ~mine
             if its[1:].any():
                 yield GENERAL + 1 + len(self.languages) + number, _places(its)
 

@@ -19,7 +19,6 @@ from keyscope.worker.analysis.errors import InvalidSetting
 from keyscope.worker.analysis.kinds import make_analysis
 from keyscope.worker.analysis.run import analyse
 from keyscope.worker.analysis.subject import Subject, open_subject
-from keyscope.worker.concepts.matching import token_mask
 from keyscope.worker.concepts.sites import split
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.errors import UnknownKey
@@ -148,7 +147,7 @@ def plainly(folder: Path, subject: Subject, masked: tuple[int, ...]) -> dict[str
     found: dict[str, list[tuple[bool, float, float]]] = {"concept": [], "near": [], "general": []}
     for file in np.flatnonzero(split(store)):
         ids = store.token_ids[store.tokens_of(file)].astype(np.int64)
-        mask = token_mask(MAIL, store, int(file))
+        (mask,) = subject.matching.token_masks([MAIL], store, int(file), lambda _done: None)
         for start in range(0, len(ids), size):
             window, inside = torch.tensor(ids[None, start : start + size]), mask[start : start + size]
             with torch.no_grad():
