@@ -45,4 +45,5 @@ def is_alive(pid: int) -> bool:
 
 def children(pid: int) -> list[int]:
     """The ids of a process's direct children."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]

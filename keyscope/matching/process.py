@@ -71,7 +71,7 @@ class Child:
                     raise answer
                 yield answer
             whole = True
-        except (EOFError, OSError):
+        except (EOFError, BrokenPipeError, ConnectionResetError):
             raise self._died(name, seconds) from None
         finally:
             if not whole:

@@ -22,7 +22,7 @@ from keyscope.worker.live.ticket import Cancelled, E, Ticket, Work
 
 EXIT_DEVICE_FAILED = 70
 _SECONDS_TO_ANSWER = 0.5
-_SECONDS_TO_END = 10.0
+_SECONDS_TO_END = 2.0
 
 
 class Engine:

@@ -28,7 +28,7 @@ from keyscope.worker.model.code_model import CodeModel
 KEPT = 50
 """How many ended jobs are remembered."""
 _SECONDS_TO_WAIT = 60
-_SECONDS_TO_END = 10.0
+_SECONDS_TO_END = 2.0
 
 
 class Jobs:

@@ -9,6 +9,8 @@ import pytest
 
 from keyscope.contract.concepts import SHIPPED, Concept, InvalidConcept, define
 from keyscope.contract.patterns import Span
+from keyscope.matching.process import PatternTooLarge
+from keyscope.worker.concepts import matching
 from keyscope.worker.concepts.matching import Matching, tokens_in
 from keyscope.worker.concepts.sites import split
 from keyscope.worker.corpus.files import SourceFile
@@ -120,6 +122,15 @@ def test_spans_count_bytes_with_any_line_end_and_multibyte_characters() -> None:
 def test_a_pattern_that_a_language_cannot_use_is_named(given: Concept, language: str, said: str) -> None:
     with pytest.raises(InvalidConcept, match=said):
         check(given, [language])
+
+
+def test_a_file_that_takes_too_much_memory_is_an_error_that_names_the_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "MEMORY", 64 << 20)
+    with (
+        Matching() as bounded,
+        pytest.raises(PatternTooLarge, match="the python query of concept one needs more than 64 MB"),
+    ):
+        bounded.spans([concept(query="(identifier) @x")], b"a = b + c\n" * 200_000, "python", lambda _done: None)
 
 
 def test_every_shipped_pattern_can_be_used() -> None:
