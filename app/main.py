@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -18,6 +19,7 @@ from keyscope.app.accounts import people
 from keyscope.app.accounts.oidc import provider_of
 from keyscope.app.api.openapi import describe
 from keyscope.app.api.router import json_router
+from keyscope.app.concepts.previews import Previews
 from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.labels.changes import KeyChanges
 from keyscope.app.live.client import Workers
@@ -90,6 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.registry = Registry(settings.runs)
     app.state.database = database
     app.state.changes = KeyChanges(database)
+    app.state.previews = Previews()
     app.state.provider = provider_of(settings)
     token = settings.worker_token
     app.state.workers = Workers(
@@ -116,6 +119,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Only labels need the database; requests that need it report the error.
         log.warning("%s", error)
     yield
+    await run_in_threadpool(app.state.previews.close)
     await app.state.changes.close()
     await app.state.workers.close()
     app.state.database.close()

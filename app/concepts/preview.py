@@ -1,16 +1,18 @@
-"""Try a pattern on a run's stored windows: how often it matches, and where."""
+"""Try patterns on a run's stored windows: how often they match, and where."""
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
-import duckdb
-
-from keyscope.app.queries.tokens import Vocabulary
 from keyscope.app.queries.values import rows
+from keyscope.app.runs import Run
 from keyscope.contract.concepts import Pattern
-from keyscope.contract.patterns import Regex, Span, identifier_spans
+from keyscope.matching.process import Child, PatternTooLarge, PatternTooSlow
+from keyscope.matching.texts import Search
 
+SECONDS = 2.0
+"""How long all patterns of a preview may take together; then it shows what was found until then."""
 MOST_WINDOWS = 1000
 """Windows searched, in an order unrelated to their content."""
 MOST_EXAMPLES = 6
@@ -41,53 +43,95 @@ class Preview:
 
     language: str
     windows: int
-    """Windows searched."""
+    """Windows to be searched."""
+    searched: int
+    """Windows that were: fewer than `windows` if the time was up."""
     windows_with: int
     matches: int
     examples: Sequence[Shown]
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    path: str
+    line: int
+    text: bytes
+
+
+class _TimeIsUp(Exception):
+    """Raised inside a search."""
+
+
 def preview(
-    cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, pattern: Pattern, language: str
-) -> Preview | None:
-    """Try a pattern; None for a query, which needs the syntax tree of a whole file.
+    run: Run, patterns: Mapping[str, Pattern], child: Child, check: Callable[[], None]
+) -> dict[str, Preview | PatternTooLarge]:
+    """Try expressions and lists of identifiers, by language; queries need the syntax trees of whole files.
 
     Identifiers also match in comments and strings, which cannot be told apart without a syntax tree.
+
+    Args:
+        run: the run.
+        patterns: what to look for in the windows of each language.
+        child: a child for `matching.texts`.
+        check: called several times a second; what it raises ends the preview.
     """
-    matcher = _matcher(pattern)
-    if matcher is None:
-        return None
-    found = rows(cursor, _WINDOWS, [language, MOST_WINDOWS])
-    windows_with = matches = 0
+    windows = {language: _windows(run, language) for language in patterns}
+    deadline = time.monotonic() + SECONDS
+
+    def pause() -> None:
+        check()
+        if time.monotonic() >= deadline:
+            raise _TimeIsUp
+
+    found: dict[str, Preview | PatternTooLarge] = {}
+    for language, pattern in patterns.items():
+        try:
+            found[language] = _search(child, pattern, language, windows[language], pause)
+        except PatternTooLarge as error:
+            found[language] = error
+    return found
+
+
+def _search(
+    child: Child, pattern: Pattern, language: str, windows: Sequence[_Window], pause: Callable[[], None]
+) -> Preview:
+    texts = [window.text for window in windows]
+    search = Search(pattern.regex, pattern.identifiers or (), texts, MOST_MATCHES)
+    names = [f"the {language} pattern"] * len(windows)
+    searched = windows_with = matches = 0
     examples: list[Shown] = []
-    for token_ids, line, path in found:
-        text = b"".join(token.bytes for token in map(vocabulary.__getitem__, token_ids) if not token.special)
-        spans = _first(matcher(text), MOST_MATCHES)
-        matches += len(spans)
-        windows_with += bool(spans)
-        if spans and len(examples) < MOST_EXAMPLES:
-            examples.append(_shown(path, line, text, *spans[0]))
-    return Preview(language, len(found), windows_with, matches, examples)
+    try:
+        pause()
+        with closing(child.answers(search, names, SECONDS, pause)) as answers:
+            for window, spans in zip(windows, answers, strict=True):
+                searched += 1
+                matches += len(spans)
+                windows_with += bool(spans)
+                if spans and len(examples) < MOST_EXAMPLES:
+                    examples.append(_shown(window, *spans[0]))
+                pause()
+    except (_TimeIsUp, PatternTooSlow):
+        pass  # what was found until now is worth showing
+    return Preview(language, len(windows), searched, windows_with, matches, examples)
 
 
-def _matcher(pattern: Pattern) -> Callable[[bytes], Iterable[Span]] | None:
-    if pattern.regex is not None:
-        return Regex(pattern.regex).spans
-    if pattern.identifiers is not None:
-        names = frozenset(name.encode() for name in pattern.identifiers)
-        return lambda text: identifier_spans(names, text)
-    return None
+def _windows(run: Run, language: str) -> list[_Window]:
+    with run.reading() as cursor:
+        found = rows(cursor, _WINDOWS, [language, MOST_WINDOWS])
+    return [
+        _Window(
+            path, line, b"".join(token.bytes for token in map(run.vocabulary.__getitem__, ids) if not token.special)
+        )
+        for ids, line, path in found
+    ]
 
 
-def _first(spans: Iterable[Span], most: int) -> list[Span]:
-    return [span for span, _ in zip(spans, range(most), strict=False)]
-
-
-def _shown(path: Any, line: int, text: bytes, first: int, end: int) -> Shown:
+def _shown(window: _Window, first: int, end: int) -> Shown:
+    text = window.text
     before, match, after = (part.decode(errors="replace") for part in (text[:first], text[first:end], text[end:]))
     return Shown(
-        path=path,
-        line=line + before.count("\n"),
+        path=window.path,
+        line=window.line + before.count("\n"),
         before=before.rpartition("\n")[2][-AROUND:],
         match=match,
         after=after.partition("\n")[0][:AROUND],

@@ -7,6 +7,7 @@ import duckdb
 from fastapi import Depends, Path, Query, Request
 
 from keyscope.app import queries
+from keyscope.app.concepts.previews import Previews
 from keyscope.app.database.engine import Database
 from keyscope.app.live.client import Workers
 from keyscope.app.queries.layers import Order
@@ -30,6 +31,7 @@ RowId = Annotated[int, Path(ge=1, lt=2**31)]
 SettingsOf = Annotated[Settings, _of_app("settings")]
 Runs = Annotated[Registry, _of_app("registry")]
 LabelsDatabase = Annotated[Database, _of_app("database")]
+PatternPreviews = Annotated[Previews, _of_app("previews")]
 LiveWorkers = Annotated[Workers, _of_app("workers")]
 
 

@@ -88,15 +88,17 @@ async def refuse_cross_site(request: Request) -> None:
     Raises:
         CrossSiteRequest: a page of another site sent a request that changes something.
     """
-    if request.method in SAFE_METHODS:
-        return
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site is not None:
-        ours = site in ("same-origin", "none")
-    else:
-        ours = origin is None or host_of(origin) == request.headers.get("host")
-    if not ours:
+    if request.method not in SAFE_METHODS and from_other_site(request):
+        site = request.headers.get("origin") or request.headers.get("sec-fetch-site")
         raise CrossSiteRequest(
-            f"{request.method} {request.url.path} came from another site ({origin or site}): use Keyscope's own pages, "
+            f"{request.method} {request.url.path} came from another site ({site}): use Keyscope's own pages, "
             "or a program that sends no Origin"
         )
+
+
+def from_other_site(request: Request) -> bool:
+    """Whether a page of another site sent the request."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    return origin is not None and host_of(origin) != request.headers.get("host")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -43,7 +43,9 @@ class Child:
         self._memory = memory
         self._running: tuple[subprocess.Popen[bytes], Connection[Any, Any]] | None = None
 
-    def answers(self, request: Any, names: Sequence[str], seconds: float, pause: Callable[[], None]) -> Iterator[Any]:
+    def answers(
+        self, request: Any, names: Sequence[str], seconds: float, pause: Callable[[], None]
+    ) -> Generator[Any, None, None]:
         """The child's answers to a request, each as soon as it is there.
 
         Leaving before the last one kills the child: it may be in the middle of something long.

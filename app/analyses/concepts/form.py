@@ -3,14 +3,19 @@
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
-from keyscope.app.concepts.preview import Preview, preview
+from keyscope.app.accounts.identity import Person
+from keyscope.app.concepts.preview import Preview
+from keyscope.app.concepts.previews import Previews
 from keyscope.app.concepts.repository import KnownConcept
 from keyscope.app.runs import Run
 from keyscope.app.web.forms import Typed
-from keyscope.contract.concepts import Concept, InvalidConcept, define
+from keyscope.contract.concepts import Concept, InvalidConcept, Pattern, define
+from keyscope.matching.process import PatternTooLarge
+from keyscope.serving.clients import unless_gone
 
 KINDS = {
     "regex": "an expression (RE2)",
@@ -70,7 +75,7 @@ class PatternField:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What a pattern matches, or why it cannot be used."""
+    """What a pattern matches, or why it was not tried; neither for a query."""
 
     language: str
     found: Preview | None = None
@@ -100,14 +105,50 @@ def form_of(known: KnownConcept, copy: bool) -> ConceptForm:
     )
 
 
-def try_out(run: Run, cursor: duckdb.DuckDBPyConnection, form: ConceptForm) -> list[Tried]:
-    """Every pattern in the form, tried on windows of the run."""
-    tried = []
+async def try_out(
+    request: Request, previews: Previews, visitor: Person | None, run: Run, form: ConceptForm
+) -> list[Tried]:
+    """The form's patterns for the run's languages, tried on windows of the run.
+
+    Raises:
+        ClientGone: the client left.
+        PreviewReplaced, TooManyPreviews: too many are running.
+    """
+    given = await run_in_threadpool(_read, run, form)
+    texts = {
+        language: pattern for language, pattern in given.items() if isinstance(pattern, Pattern) and not pattern.query
+    }
+    found = await unless_gone(request, previews.run(_who(request, visitor), run, texts)) if texts else {}
+    return [_tried(language, pattern, found.get(language)) for language, pattern in given.items()]
+
+
+def untried(run: Run, form: ConceptForm, problem: str) -> list[Tried]:
+    """The form's patterns, with the reason why none was tried."""
+    return [Tried(language, problem=problem) for language in run.manifest.languages if language in form.patterns]
+
+
+def _read(run: Run, form: ConceptForm) -> dict[str, Pattern | InvalidConcept]:
+    read: dict[str, Pattern | InvalidConcept] = {}
     for language, pattern in form.patterns.items():
-        try:
-            given = define({"name": "tried", "title": "tried", "patterns": {language: pattern}})
-        except InvalidConcept as error:
-            tried.append(Tried(language, problem=error.detail))
-            continue
-        tried.append(Tried(language, found=preview(cursor, run.vocabulary, given.patterns[language], language)))
-    return tried
+        if language in run.manifest.languages:
+            try:
+                given = define({"name": "tried", "title": "tried", "patterns": {language: pattern}})
+                read[language] = given.patterns[language]
+            except InvalidConcept as error:
+                read[language] = error
+    return read
+
+
+def _tried(language: str, pattern: Pattern | InvalidConcept, found: Preview | PatternTooLarge | None) -> Tried:
+    if isinstance(pattern, InvalidConcept):
+        return Tried(language, problem=pattern.detail)
+    if isinstance(found, PatternTooLarge):
+        return Tried(language, problem=found.detail)
+    return Tried(language, found=found)
+
+
+def _who(request: Request, visitor: Person | None) -> str:
+    """Whose previews replace each other: those of an account, or of an address where nobody signs in."""
+    if visitor is not None and visitor.account_id is not None:
+        return f"account {visitor.account_id}"
+    return f"address {request.client.host if request.client else 'unknown'}"

@@ -9,7 +9,16 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from keyscope.app.accounts.identity import Labeler, Person, Visitor
-from keyscope.app.analyses.concepts.form import KINDS, ConceptForm, PatternField, Tried, fields_of, form_of, try_out
+from keyscope.app.analyses.concepts.form import (
+    KINDS,
+    ConceptForm,
+    PatternField,
+    Tried,
+    fields_of,
+    form_of,
+    try_out,
+    untried,
+)
 from keyscope.app.analyses.concepts.state import state_of
 from keyscope.app.analyses.state import AnalysisState
 from keyscope.app.concepts import repository
@@ -20,14 +29,15 @@ from keyscope.app.live import jobs
 from keyscope.app.queries.concepts import ConceptSummary, concept_summaries
 from keyscope.app.roles import Role
 from keyscope.app.runs import Run
-from keyscope.app.web.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun
+from keyscope.app.web.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun, PatternPreviews
 from keyscope.app.web.links import Basket, Links
 from keyscope.app.web.render import Frame, Help, MaskText, Page, links_of, respond
-from keyscope.contract.concepts import InvalidConcept
-from keyscope.contract.errors import KeyscopeError
+from keyscope.app.web.security import CrossSiteRequest, from_other_site
+from keyscope.contract.concepts import Concept, InvalidConcept
 from keyscope.contract.wire import JobOptions
 
 router = APIRouter()
+_OTHER_SITE = "another site led here, so this pattern was not tried: change it, or try the patterns yourself"
 
 
 class ConceptsState(ConceptForm):
@@ -65,39 +75,46 @@ class ConceptsPage(Page):
 
 
 @router.get("/runs/{run}/concepts", name="concepts_page")
-def concepts_page(
+async def concepts_page(
     request: Request,
     run: OpenRun,
     cursor: Cursor,
     database: LabelsDatabase,
     visitor: Visitor,
+    previews: PatternPreviews,
     state: Annotated[ConceptsState, Query()],
 ) -> HTMLResponse:
-    """All concepts; with patterns in the address, also what they match."""
-    begun = state.change or state.copy_of
-    form: ConceptForm = state
-    if begun:
-        known = find_concept(cursor, database, begun)
-        form = form_of(known, copy=not state.change or known.shipped)
-    return _page(request, run, cursor, database, visitor, form, mask=state.mask)
+    """All concepts; with patterns in the address, also what they match, unless another site led here."""
+    form = await run_in_threadpool(_begun, cursor, database, state)
+    status = 200
+    if not form.patterns:
+        tried = []
+    elif from_other_site(request):
+        tried, status = untried(run, form, _OTHER_SITE), CrossSiteRequest.status
+    else:
+        tried = await try_out(request, previews, visitor, run, form)
+    return await run_in_threadpool(_page, request, run, cursor, database, visitor, form, tried, status, mask=state.mask)
 
 
 @router.post("/runs/{run}/concepts", name="save_concept")
-def save_concept(
+async def save_concept(
     request: Request,
     run: OpenRun,
     cursor: Cursor,
     database: LabelsDatabase,
     person: Labeler,
+    previews: PatternPreviews,
     form: Annotated[ConceptForm, Form()],
     mask: MaskText = "",
 ) -> Response:
     """Save the concept and show it; what cannot be saved comes back with the reason."""
     try:
-        concept = form.concept()
-        database.write(lambda session: repository.save_concept(session, concept, person.name, form.based_on))
+        concept = await run_in_threadpool(_saved, database, person, form)
     except (InvalidConcept, NameTaken, ConceptChanged) as error:
-        return _page(request, run, cursor, database, person, form, problem=error, mask=mask)
+        tried = await try_out(request, previews, person, run, form)
+        return await run_in_threadpool(
+            _page, request, run, cursor, database, person, form, tried, error.status, error.detail, mask
+        )
     href = Links(request, Basket(run.run_id), mask).page("concept_page", run=run.run_id, concept=concept.name)
     return RedirectResponse(href, status_code=303)
 
@@ -128,6 +145,21 @@ async def compute_concept(
     )
 
 
+def _begun(cursor: duckdb.DuckDBPyConnection, database: Database, state: ConceptsState) -> ConceptForm:
+    """The form as the address fills it, or with the concept that it begins from."""
+    begun = state.change or state.copy_of
+    if not begun:
+        return state
+    known = find_concept(cursor, database, begun)
+    return form_of(known, copy=not state.change or known.shipped)
+
+
+def _saved(database: Database, person: Person, form: ConceptForm) -> Concept:
+    concept = form.concept()
+    database.write(lambda session: repository.save_concept(session, concept, person.name, form.based_on))
+    return concept
+
+
 def _page(
     request: Request,
     run: Run,
@@ -135,7 +167,9 @@ def _page(
     database: Database,
     visitor: Person | None,
     form: ConceptForm,
-    problem: KeyscopeError | None = None,
+    tried: list[Tried],
+    status: int,
+    problem: str | None = None,
     mask: str = "",
 ) -> HTMLResponse:
     links = links_of(request, run.run_id, mask)
@@ -148,13 +182,13 @@ def _page(
         form=form,
         fields=fields_of(run, form),
         kinds=KINDS,
-        tried=try_out(run, cursor, form),
+        tried=tried,
         form_href=links.page("save_concept", run=run.run_id),
         try_href=links.to("concepts_page", run=run.run_id),
         may_define=True if visitor is None else visitor.role.may(Role.LABELER),
-        problem=problem.detail if problem else unread,
+        problem=problem or unread,
     )
-    return respond(request, "analyses/concepts.html", page, problem.status if problem else 200)
+    return respond(request, "analyses/concepts.html", page, status)
 
 
 def _row(known: KnownConcept, found: dict[str, ConceptSummary], run: Run, links: Links) -> ConceptRow:
