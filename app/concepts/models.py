@@ -7,7 +7,7 @@ from sqlalchemy import JSON, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from keyscope.app.database.base import Base, Moment, author
-from keyscope.contract.concepts import LONGEST_NAME, Concept, define
+from keyscope.contract.concepts import LONGEST_NAME, Concept, Pattern
 
 
 class ConceptVersion(Base):
@@ -29,6 +29,18 @@ class ConceptVersion(Base):
 
     @property
     def concept(self) -> Concept:
-        return define(
-            {"name": self.name, "title": self.title, "description": self.description, "patterns": self.patterns}
+        """The concept as it was checked when it was saved.
+
+        This version may be stricter: it then says so where the concept is tried, computed or saved again.
+        """
+        return Concept.model_construct(
+            name=self.name,
+            title=self.title,
+            description=self.description,
+            patterns={language: _pattern(**given) for language, given in self.patterns.items()},
         )
+
+
+def _pattern(regex: str | None = None, identifiers: list[str] | None = None, query: str | None = None) -> Pattern:
+    names = None if identifiers is None else tuple(identifiers)
+    return Pattern.model_construct(regex=regex, identifiers=names, query=query)

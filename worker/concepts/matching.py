@@ -18,8 +18,8 @@ from keyscope.worker.syntax.queries import InvalidQuery
 
 SECONDS = 10.0
 """How long a pattern may take in one file."""
-MEMORY = 1 << 30
-"""Bytes the matching of a file may take; the tree of a large file takes a tenth of it."""
+MEMORY = 512 << 20
+"""Bytes the matching of a file may take; the tree of the largest files takes a quarter of it."""
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -3,7 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import update
 
+from keyscope.app.concepts.models import ConceptVersion
 from keyscope.app.concepts.repository import (
     ConceptChanged,
     KnownConcept,
@@ -44,6 +46,14 @@ def test_every_version_is_kept_and_the_latest_is_in_force(database: Database) ->
     assert database.read(lambda session: get_concept(session, "mine")).concept == concept(regex="b+")
     kept = database.read(lambda session: versions(session, "mine"))
     assert [(each.version, each.concept) for each in kept] == [(2, concept(regex="b+")), (1, concept())]
+
+
+def test_a_pattern_that_this_version_no_longer_allows_is_still_listed_and_can_be_replaced(database: Database) -> None:
+    save(database, concept())
+    patterns = {"python": {"regex": r"(\pL{500}){2}"}}
+    database.write(lambda session: session.execute(update(ConceptVersion).values(patterns=patterns)))
+    assert database.read(known_concepts)[-1].concept.patterns["python"].regex == r"(\pL{500}){2}"
+    assert save(database, concept(), based_on=1).version == 2
 
 
 def test_saying_the_same_again_adds_nothing(database: Database) -> None:

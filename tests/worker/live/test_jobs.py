@@ -243,6 +243,20 @@ async def test_a_job_of_a_worker_that_went_away_goes_on_in_the_next_one(
     assert any(f"going on after {done_before} of" in note for note in found["notes"])
 
 
+async def test_a_job_that_does_not_stop_delays_the_end_of_its_worker_by_seconds(
+    computed: tuple[Path, Path], run_path: Path
+) -> None:
+    Summing.held = True
+    async with working(computed, run_path) as worker:
+        await start(worker, run_path)
+        async with asyncio.timeout(20):
+            while (await worker.client.get("/jobs")).json()["jobs"][0]["state"] != "running":
+                await asyncio.sleep(0.01)
+        began = time.monotonic()
+    assert time.monotonic() - began < 8
+    Summing.pace.release(1000)
+
+
 async def test_jobs_wait_in_order_and_a_full_queue_refuses(computed: tuple[Path, Path], run_path: Path) -> None:
     Summing.held = True
     async with working(computed, run_path, jobs=2) as worker:
