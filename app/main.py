@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import APIRouter, Depends, FastAPI
-from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
@@ -32,6 +31,8 @@ from keyscope.app.web import docs, error_handlers
 from keyscope.app.web.addresses import Addresses
 from keyscope.app.web.admission import AdmitSignedIn
 from keyscope.app.web.by_word import AdmitByWord
+from keyscope.app.web.delivery.compression import compression
+from keyscope.app.web.delivery.static_files import VersionedFiles
 from keyscope.app.web.error_handlers import CatchUnexpected
 from keyscope.app.web.error_pages import error_page
 from keyscope.app.web.security import MAX_BODY_BYTES, PathPrefix, SecurityHeaders, refuse_cross_site
@@ -79,6 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies),
             Middleware(SecurityHeaders),
             Middleware(CountRequests, metrics=counters),
+            compression(),
             Middleware(CatchUnexpected, error_page=error_page),
             _admission(settings, database),
             Middleware(CountedBody, limit=MAX_BODY_BYTES),
@@ -98,7 +100,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.workers = Workers(
         settings.worker_urls, token.get_secret_value() if token else None, settings.worker_timeout
     )
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    files = VersionedFiles(STATIC)
+    app.state.static_version = files.version
+    app.mount("/static", files, name="static")
     error_handlers.install(app, error_page)
     return app
 

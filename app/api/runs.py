@@ -7,12 +7,13 @@ from fastapi.responses import FileResponse
 
 from keyscope.app import queries
 from keyscope.app.web import shapes, shaping
+from keyscope.app.web.delivery.revalidation import RunRoute
 from keyscope.app.web.dependencies import Cursor, Filter, Layer, OpenRun, Runs, Sort
 
 MAX_LIMIT = 1000
-RUN_FILE = "application/vnd.duckdb"
 
 router = APIRouter(tags=["runs"])
+of_run_files = APIRouter(route_class=RunRoute)
 
 
 @router.get("/runs")
@@ -25,27 +26,27 @@ def list_runs(runs: Runs) -> shapes.RunsAnswer:
     )
 
 
-@router.get("/runs/{run}", responses=shapes.OF_A_RUN)
+@of_run_files.get("/runs/{run}", responses=shapes.OF_A_RUN)
 def show_run(run: OpenRun) -> shapes.RunAnswer:
     """One run with its manifest."""
     summary = shapes.RunSummary.of(run.run_id, run.manifest)
     return shapes.RunAnswer(**summary.model_dump(), manifest=run.manifest)
 
 
-@router.get("/runs/{run}/file", responses=shapes.OF_A_RUN | shapes.files(RUN_FILE), response_class=FileResponse)
+@router.get("/runs/{run}/file", responses=shapes.OF_A_RUN | shapes.files(shapes.RUN_FILE), response_class=FileResponse)
 def run_file(run: OpenRun) -> FileResponse:
     """The run file itself, a DuckDB database; supports `Range`."""
-    return FileResponse(run.path, media_type=RUN_FILE, filename=run.path.name)
+    return FileResponse(run.path, media_type=shapes.RUN_FILE, filename=run.path.name)
 
 
-@router.get("/runs/{run}/layers", responses=shapes.OF_A_RUN)
+@of_run_files.get("/runs/{run}/layers", responses=shapes.OF_A_RUN)
 def list_layers(cursor: Cursor) -> shapes.LayersAnswer:
     """Statistics of every layer of a run."""
     summaries = queries.layer_summaries(cursor)
     return shapes.LayersAnswer(layers=[shapes.LayerShape.model_validate(summary) for summary in summaries])
 
 
-@router.get("/runs/{run}/layers/{layer}/keys", responses=shapes.OF_A_RUN)
+@of_run_files.get("/runs/{run}/layers/{layer}/keys", responses=shapes.OF_A_RUN)
 def list_keys(
     run: OpenRun,
     cursor: Cursor,
@@ -66,3 +67,6 @@ def list_keys(
         offset=offset,
         keys=[shaping.key_in_table(row) for row in page.rows],
     )
+
+
+router.include_router(of_run_files)

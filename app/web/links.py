@@ -156,8 +156,8 @@ class Links:
         return Section(name, self.visitor.name if self.visitor else unknown, address)
 
     def static(self, path: str) -> str:
-        """A file of ours or of a third party."""
-        return self.to("static", path=path)
+        """A file of ours or of a third party, in its present version."""
+        return self.to("static", path=f"{self._request.app.state.static_version}/{path}")
 
     def runs(self) -> str:
         """The list of runs, which keeps the basket of the run it belongs to."""

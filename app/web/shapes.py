@@ -38,6 +38,8 @@ def files(*media_types: str) -> Responses:
     return {200: {"description": "The file", "content": {media_type: {} for media_type in media_types}}}
 
 
+RUN_FILE = "application/vnd.duckdb"
+"""Media type of a run file."""
 OF_A_RUN = failures(404, 409, 422)
 """The failures that every endpoint about a run can give."""
 

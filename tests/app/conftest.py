@@ -10,6 +10,8 @@ from fastapi.testclient import TestClient
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from pydantic import SecretStr
+from starlette.middleware.gzip import IdentityResponder
+from starlette.types import Message
 
 from keyscope.app.accounts import passwords, people
 from keyscope.app.accounts.oidc import provider_of
@@ -34,6 +36,19 @@ def empty(url: str) -> None:
         for (name,) in tables.fetchall():
             connection.execute(f'DELETE FROM "{name}"')
         connection.commit()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def contexts_of_pages() -> Iterator[None]:
+    """Let `answer.context` of a page reach the tests: Starlette's compression drops the message that carries it."""
+    compress = IdentityResponder.send_with_compression
+
+    async def send(responder: IdentityResponder, message: Message) -> None:
+        await (responder.send(message) if message["type"] == "http.response.debug" else compress(responder, message))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(IdentityResponder, "send_with_compression", send)
+        yield
 
 
 @pytest.fixture(scope="session")

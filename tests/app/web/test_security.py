@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from keyscope.app.main import create_app
+from keyscope.app.main import STATIC, create_app
 from keyscope.app.settings import Settings
+from keyscope.app.web.delivery.static_files import VersionedFiles
 from keyscope.app.web.security import MAX_BODY_BYTES
 
 BASKET = {"masks": [{"key": "L0.K1"}]}
@@ -82,6 +83,11 @@ def test_a_body_that_does_not_announce_its_size_is_counted(client: TestClient):
     assert answer.status_code == 413
 
 
+def script_address(prefix: str) -> str:
+    """What the documentation loads, below a prefix."""
+    return f'src="{prefix}/static/{VersionedFiles(STATIC).version}/js/docs.js"'
+
+
 @pytest.fixture
 def prefixed(runs_dir: Path, sqlite_url: str) -> Settings:
     return Settings(runs=runs_dir, database_url=sqlite_url, root_path="/tools/keyscope")
@@ -91,7 +97,7 @@ def prefixed(runs_dir: Path, sqlite_url: str) -> Settings:
 def test_a_prefix_is_in_every_address_whether_the_proxy_strips_it_or_not(prefixed: Settings, path: str):
     with TestClient(create_app(prefixed)) as client:
         page = client.get(path).text
-    assert 'src="/tools/keyscope/static/js/docs.js"' in page
+    assert script_address("/tools/keyscope") in page
     assert 'data-openapi="/tools/keyscope/openapi.json"' in page
 
 
@@ -115,14 +121,14 @@ def docs_through(settings: Settings, prefix: str, address: str = "testclient") -
 @pytest.mark.parametrize("trusted", ["10.1.2.3", "10.0.0.0/8", "*"])
 def test_the_prefix_of_a_trusted_proxy_is_believed(settings: Settings, trusted: str):
     trusting = settings.model_copy(update={"trusted_proxies": [trusted]})
-    assert 'src="/behind/static/js/docs.js"' in docs_through(trusting, "/behind", "10.1.2.3")
+    assert script_address("/behind") in docs_through(trusting, "/behind", "10.1.2.3")
 
 
 def test_the_prefix_of_anybody_else_is_not(settings: Settings):
-    assert 'src="/static/js/docs.js"' in docs_through(settings, "/behind")
+    assert script_address("") in docs_through(settings, "/behind")
 
 
 @pytest.mark.parametrize("prefix", ["//evil.example", "/a//b", 'x"><script>', "http://evil.example"])
 def test_a_prefix_that_is_no_path_is_ignored(settings: Settings, prefix: str):
     trusting = settings.model_copy(update={"trusted_proxies": ["testclient"]})
-    assert 'src="/static/js/docs.js"' in docs_through(trusting, prefix)
+    assert script_address("") in docs_through(trusting, prefix)
