@@ -12,6 +12,7 @@ from keyscope.app.analyses.claim import Claim, Finding, tried
 from keyscope.app.analyses.state import AnalysisState, analysis_state
 from keyscope.app.database.engine import Database
 from keyscope.app.runs import Run
+from keyscope.app.web.delivery.revalidation import RunRoute
 from keyscope.app.web.dependencies import Cursor, LabelsDatabase, OpenRun
 from keyscope.app.web.drawing import as_json
 from keyscope.app.web.render import Frame, Help, Page, RunLinks, respond
@@ -31,7 +32,7 @@ class AnalysisPage(Page):
 
 def analysis_router(kind: str, title: str, template: str, claims: Sequence[Claim], sections: Sections) -> APIRouter:
     """The routes of `/runs/{run}/KIND` and of its figures."""
-    router = APIRouter()
+    router, drawn = APIRouter(), APIRouter(route_class=RunRoute)
 
     @router.get(f"/runs/{{run}}/{kind}", name=f"{kind}_page")
     def page(request: Request, run: OpenRun, cursor: Cursor, database: LabelsDatabase, links: RunLinks) -> HTMLResponse:
@@ -46,8 +47,9 @@ def analysis_router(kind: str, title: str, template: str, claims: Sequence[Claim
         )
         return respond(request, template, shown)
 
-    @router.get(f"/runs/{{run}}/{kind}/figures/{{figure}}", name=f"{kind}_figure")
+    @drawn.get(f"/runs/{{run}}/{kind}/figures/{{figure}}", name=f"{kind}_figure")
     def figure_of_page(run: OpenRun, cursor: Cursor, database: LabelsDatabase, figure: str) -> Response:
         return as_json(find_figure(sections(run, cursor, database), figure))
 
+    router.include_router(drawn)
     return router

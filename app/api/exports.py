@@ -8,6 +8,7 @@ from keyscope.app import queries, sheets
 from keyscope.app.analyses.sheets import analysis_sheet
 from keyscope.app.table_files import FORMATS, PAGE_FORMATS, PageFormat, Sheet, respond
 from keyscope.app.web import shapes
+from keyscope.app.web.delivery.revalidation import RunRoute
 from keyscope.app.web.dependencies import Cursor, Filter, Key, Layer, OpenRun, Runs, Sort
 from keyscope.app.web.search_query import Searched
 
@@ -16,6 +17,7 @@ Wanted = Annotated[PageFormat, Query(alias="format", description="csv or parquet
 FILES = shapes.files(*(FORMATS[name].media_type for name in PAGE_FORMATS))
 OF_A_RUN = FILES | shapes.OF_A_RUN
 router = APIRouter(tags=["exports"], default_response_class=Response)
+of_run_files = APIRouter(default_response_class=Response, route_class=RunRoute)
 
 
 @router.get("/export/runs", responses=FILES | shapes.failures(422))
@@ -36,13 +38,13 @@ def export_runs(runs: Runs, file_format: Wanted = "csv") -> Response:
     return respond(Sheet("runs", columns, [[summary[name] for name in columns] for summary in summaries]), file_format)
 
 
-@router.get("/runs/{run}/export/layers", responses=OF_A_RUN)
+@of_run_files.get("/runs/{run}/export/layers", responses=OF_A_RUN)
 def export_layers(run: OpenRun, cursor: Cursor, file_format: Wanted = "csv") -> Response:
     """Statistics of a run's layers."""
     return respond(sheets.layers_sheet(run, cursor), file_format)
 
 
-@router.get("/runs/{run}/export/{choice}-keys", responses=OF_A_RUN)
+@of_run_files.get("/runs/{run}/export/{choice}-keys", responses=OF_A_RUN)
 def export_chosen_keys(
     run: OpenRun, cursor: Cursor, choice: Literal["specific", "strongest"], file_format: Wanted = "csv"
 ) -> Response:
@@ -52,7 +54,7 @@ def export_chosen_keys(
     return respond(sheets.keys_sheet(f"{run.run_id}-{choice}-keys", rows), file_format)
 
 
-@router.get("/runs/{run}/export/layers/{layer}/keys", responses=OF_A_RUN)
+@of_run_files.get("/runs/{run}/export/layers/{layer}/keys", responses=OF_A_RUN)
 def export_layer_keys(
     run: OpenRun, cursor: Cursor, layer: Layer, where: Filter, sort: Sort, file_format: Wanted = "csv"
 ) -> Response:
@@ -67,7 +69,7 @@ def export_search(run: OpenRun, cursor: Cursor, wanted: Searched, file_format: W
     return respond(sheets.search_sheet(run, cursor, wanted), file_format)
 
 
-@router.get("/runs/{run}/export/keys/{key}/{table}", responses=OF_A_RUN)
+@of_run_files.get("/runs/{run}/export/keys/{key}/{table}", responses=OF_A_RUN)
 def export_key_table(
     run: OpenRun, cursor: Cursor, key: Key, table: sheets.KeyTable, file_format: Wanted = "csv"
 ) -> Response:
@@ -75,7 +77,7 @@ def export_key_table(
     return respond(sheets.key_sheet(run, cursor, key, table), file_format)
 
 
-@router.get("/runs/{run}/export/analyses/{table}", responses=OF_A_RUN)
+@of_run_files.get("/runs/{run}/export/analyses/{table}", responses=OF_A_RUN)
 def export_analysis_table(
     run: OpenRun,
     cursor: Cursor,
@@ -84,3 +86,6 @@ def export_analysis_table(
 ) -> Response:
     """A whole table of an analysis."""
     return respond(analysis_sheet(run, cursor, table), file_format)
+
+
+router.include_router(of_run_files)

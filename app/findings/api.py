@@ -6,9 +6,10 @@ from pydantic import BaseModel, Field
 from keyscope.app.analyses.claim import Verdict
 from keyscope.app.findings.report import findings
 from keyscope.app.web import shapes as models
+from keyscope.app.web.delivery.revalidation import RunRoute
 from keyscope.app.web.dependencies import Cursor, OpenRun
 
-router = APIRouter(tags=["analyses"])
+router = APIRouter(tags=["analyses"], route_class=RunRoute)
 
 
 class FindingShape(BaseModel):

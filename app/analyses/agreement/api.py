@@ -17,10 +17,11 @@ from keyscope.app.queries.agreement import (
     token_estimates,
 )
 from keyscope.app.web import shapes as models
+from keyscope.app.web.delivery.revalidation import RunRoute
 from keyscope.app.web.dependencies import Cursor, OpenRun
 from keyscope.contract.analyses.agreement import CONTEXT_MEASURES, CONTROLS, LAYER_MEASURES, TOKEN_MEASURES
 
-router = APIRouter(tags=["analyses"])
+router = APIRouter(tags=["analyses"], route_class=RunRoute)
 
 
 class MeasuredShape(EstimateShape):

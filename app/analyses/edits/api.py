@@ -11,11 +11,12 @@ from keyscope.app.analyses.edits import judging
 from keyscope.app.analyses.shapes import numbers
 from keyscope.app.queries import edits as queries
 from keyscope.app.web import shapes as models
+from keyscope.app.web.delivery.revalidation import RunRoute
 from keyscope.app.web.dependencies import Cursor, OpenRun
 from keyscope.contract.analyses.edit import MEASURES
 from keyscope.contract.keys import Mask
 
-router = APIRouter(tags=["edits"])
+router = APIRouter(tags=["edits"], route_class=RunRoute)
 
 
 class ChangeShape(models.Shape):

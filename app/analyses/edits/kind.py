@@ -5,5 +5,5 @@ from keyscope.app.analyses.edits.claims import CLAIMS
 from keyscope.app.analyses.kind import AnalysisKind
 
 EDITS = AnalysisKind(
-    name="edit", title="edits", home="edits_page", pages=(page.router,), endpoints=api.router, claims=CLAIMS
+    name="edit", title="edits", home="edits_page", pages=(page.router, page.drawn), endpoints=api.router, claims=CLAIMS
 )

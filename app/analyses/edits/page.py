@@ -19,6 +19,7 @@ from keyscope.app.queries import edits as queries
 from keyscope.app.queries.concepts import concept_summaries
 from keyscope.app.queries.edits import Edit, Prompt
 from keyscope.app.web.baskets import shortened
+from keyscope.app.web.delivery.revalidation import RunRoute
 from keyscope.app.web.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun
 from keyscope.app.web.drawing import as_json
 from keyscope.app.web.forms import way_back
@@ -31,6 +32,7 @@ from keyscope.contract.keys import Mask
 from keyscope.contract.wire import JobOptions
 
 router = APIRouter()
+drawn = APIRouter(route_class=RunRoute)
 
 PICKERS = {
     "causal": "causal: contributing most to the concept's tokens",
@@ -158,7 +160,7 @@ def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, links: 
     return respond(request, "analyses/edit.html", page)
 
 
-@router.get("/runs/{run}/edits/{edit}/figures/{figure}", name="edit_figure")
+@drawn.get("/runs/{run}/edits/{edit}/figures/{figure}", name="edit_figure")
 def edit_figure(run: OpenRun, cursor: Cursor, edit: str, figure: str) -> Response:
     return as_json(find_figure(sections(cursor, queries.get_edit(cursor, edit)), figure))
 

@@ -12,10 +12,11 @@ from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.firing import Which, group_numbers, key_firing, layer_numbers
 from keyscope.app.web import shapes as models
 from keyscope.app.web import shaping
+from keyscope.app.web.delivery.revalidation import RunRoute
 from keyscope.app.web.dependencies import Cursor, Key, OpenRun
 from keyscope.contract.analyses.firing import CENSUS, CONTROLS, COUNTED, GROUPS, LEVELS, MEASURES
 
-router = APIRouter(tags=["analyses"])
+router = APIRouter(tags=["analyses"], route_class=RunRoute)
 Place = TypeVar("Place", int, str)
 """A layer, or the name of a group of layers."""
 

@@ -11,10 +11,11 @@ from keyscope.app.analyses.sheets import check_computed
 from keyscope.app.queries.estimate import Controlled
 from keyscope.app.queries.syntax import key_syntax, layer_measures, layer_values, trends
 from keyscope.app.web import shapes as models
+from keyscope.app.web.delivery.revalidation import RunRoute
 from keyscope.app.web.dependencies import Cursor, Key, OpenRun
 from keyscope.contract.analyses.syntax import ASPECTS, LAYER_MEASURES
 
-router = APIRouter(tags=["analyses"])
+router = APIRouter(tags=["analyses"], route_class=RunRoute)
 
 
 class MeasureShape(EstimateShape):

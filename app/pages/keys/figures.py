@@ -17,10 +17,11 @@ from keyscope.app import queries
 from keyscope.app.queries import LayerMap, LayerSummary
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
+from keyscope.app.web.delivery.revalidation import RunRoute
 from keyscope.app.web.dependencies import Cursor, Layer, OpenRun
 from keyscope.app.web.drawing import as_json, by_layer
 
-router = APIRouter()
+router = APIRouter(route_class=RunRoute)
 Measure = Literal["firing_rate", "kurtosis", "languages"]
 Indices = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float32]
