@@ -31,6 +31,7 @@ NEEDED = {
     "keyscope/static/css/keyscope.css",
     "keyscope/static/vendor/htmx.min.js",
     "keyscope/static/vendor/plotly.min.js",
+    "keyscope/static/vendor/plotly.min.js.br",
     "keyscope/static/vendor/plotly.LICENSE.txt",
     "keyscope/templates/base.html",
     "keyscope/worker/precompute/run.py",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import plotly.graph_objects as go
+import plotly.io
 from fastapi.responses import Response
 
 from keyscope.app.queries.estimate import Estimate
@@ -11,6 +12,9 @@ from keyscope.app.queries.estimate import Estimate
 FEW_LAYERS = 16
 """Up to this many layers, each has its number on the axis."""
 Key = TypeVar("Key")
+
+# The page's script brings its theme. A template would be most of a figure's bytes and of the time it takes to make.
+plotly.io.templates.default = None
 
 
 def as_json(figure: go.Figure) -> Response:
