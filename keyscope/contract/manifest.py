@@ -1,16 +1,20 @@
 """The manifest of a run: model, corpus, settings, provenance and verification."""
 
-from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 Preset = Literal["strict", "paper2023", "geva2021"]
 """Procedures. `strict`: true coefficients, one trigger per file, no duplicates. The others follow papers."""
 
+MOST_LAYERS = 1024
+MOST_KEYS = 2**24
+"""Bounds on a model, far above every known one, so that no file can make a page too large to draw."""
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class ModelFacts(_Record):
@@ -23,10 +27,12 @@ class ModelFacts(_Record):
         description="sha256 of the weights file, or of the list of names and sha256 if there are several files"
     )
     tokenizer_sha256: str = Field(description="sha256 of the serialised tokenizer")
-    n_layers: int = Field(description="Layers with a feed-forward block")
-    keys_per_layer: list[int] = Field(description="Number of keys in each layer, from layer 0")
-    width: int = Field(description="Size of the residual stream")
-    vocabulary: int = Field(
+    n_layers: Count = Field(description="Layers with a feed-forward block")
+    keys_per_layer: list[Annotated[int, Field(ge=0, le=MOST_KEYS)]] = Field(
+        max_length=MOST_LAYERS, description="Number of keys in each layer, from layer 0"
+    )
+    width: Count = Field(description="Size of the residual stream")
+    vocabulary: Count = Field(
         description="Size of the tokenizer's vocabulary; further rows of the output embedding are ignored"
     )
     activation: str = Field(description="Activation function of the feed-forward block")
@@ -34,14 +40,20 @@ class ModelFacts(_Record):
     parallel: bool = Field(description="Attention and feed-forward read the same input")
     bos: list[int] = Field(description="Token ids the tokenizer adds in front of a text")
 
+    @model_validator(mode="after")
+    def _as_many_layers_as_counts(self) -> Self:
+        if len(self.keys_per_layer) != self.n_layers:
+            raise ValueError(f"there are {self.n_layers} layers, but {len(self.keys_per_layer)} counts of keys")
+        return self
+
 
 class LanguageCounts(_Record):
     """How much of one language the corpus has."""
 
     language: str
-    files: int
-    windows: int
-    tokens: int
+    files: Count
+    windows: Count
+    tokens: Count
 
 
 class CorpusFacts(_Record):
@@ -54,7 +66,7 @@ class CorpusFacts(_Record):
     )
     sha256: str = Field(description="sha256 over language, path and content of all files kept, in order")
     languages: list[LanguageCounts]
-    skipped: dict[str, int] = Field(default_factory=dict, description="Number of files skipped, by reason")
+    skipped: dict[str, Count] = Field(default_factory=dict, description="Number of files skipped, by reason")
 
 
 class RunSettings(_Record, frozen=True):
@@ -90,8 +102,8 @@ class Provenance(_Record):
     batch: int
     threads: int
     workers: int
-    started: datetime
-    finished: datetime
+    started: AwareDatetime
+    finished: AwareDatetime
     code_version: str
     code_commit: str | None = None
     versions: dict[str, str]

@@ -7,10 +7,12 @@ from pathlib import Path
 import duckdb
 from pydantic import ValidationError
 
-from keyscope.contract.analyses.files import attach_analyses
+from keyscope.contract.analyses.files import analysis_files, attach_analyses
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import Manifest
-from keyscope.contract.tables import KEY, MANIFEST, Column, Table, attach, first_line, publish, stored_columns
+from keyscope.contract.reading import Unusable, attach, connect_to, read_document, stored_columns, time_limit
+from keyscope.contract.tables import KEY, MANIFEST, Column, Table, first_line, publish
+from keyscope.contract.validation import sentence
 
 SCHEMA_VERSION = 1
 """Raised only when a column or table changes its meaning: readers see new ones as NULL or empty in older files."""
@@ -316,6 +318,8 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     table `analyses` lists the analyses found. The run's own tables are in the schema `run` as well, with their `rowid`.
     One connection serves a process; take a `.cursor()` for each request.
 
+    The file is not trusted: whatever is wrong with it is a RunFileError, and nothing in it is executed.
+
     Raises:
         FileNotFoundError: the file does not exist.
         OtherSchemaVersion: this Keyscope does not read the file's schema version.
@@ -323,30 +327,23 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     """
     if not path.is_file():
         raise FileNotFoundError(path)
-    # Each call gets its own in-memory instance, so a replaced file or a new analysis can be opened beside its readers.
-    config: dict[str, str | bool | int | float | list[str]] = {} if threads is None else {"threads": threads}
-    connection = duckdb.connect(":memory:", config=config)
+    analyses = analysis_files(path)
+    connection = None
     try:
-        _attach(connection, path)
-        _check_version(connection, path)
-        _lay_views(connection)
-        attach_analyses(connection, path)
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-    except duckdb.Error as error:
-        connection.close()
+        connection = connect_to([path, *(file for _, _, file in analyses)], threads)
+        with time_limit(connection):
+            attach(connection, path, _FILE, (*TABLES, *(table for table, _ in DERIVED)))
+            _check_version(connection, path)
+            _lay_views(connection)
+            manifest = _check_manifest(connection)
+        attach_analyses(connection, manifest, analyses)
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, RunFileError) or not isinstance(error, Exception):
+            raise
         raise RunFileError(f"{path.name} is not a run file of Keyscope: {first_line(error)}") from error
-    except RunFileError:
-        connection.close()
-        raise
     return connection
-
-
-def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    try:
-        attach(connection, path, _FILE)
-    except duckdb.Error as error:
-        raise RunFileError(f"{path.name} cannot be read as a run file: {first_line(error)}") from error
 
 
 def _lay_views(connection: duckdb.DuckDBPyConnection) -> None:
@@ -364,24 +361,21 @@ def _lay_views(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    row = connection.execute(f"SELECT schema_version FROM {_FILE}.manifest").fetchone()  # noqa: S608
-    if row is None:
-        raise RunFileError(f"{path.name} has no manifest, so it is not a run file of Keyscope")
-    if row[0] != SCHEMA_VERSION:
+    version, _ = read_document(connection, _FILE)
+    if version != SCHEMA_VERSION:
         raise OtherSchemaVersion(
-            f"{path.name} has schema version {row[0]}, this Keyscope reads version {SCHEMA_VERSION}: "
+            f"{path.name} has schema version {version}, this Keyscope reads version {SCHEMA_VERSION}: "
             "compute the run again with this version, or open it with the version that wrote it"
         )
 
 
-def read_manifest(connection: duckdb.DuckDBPyConnection) -> Manifest:
-    """Read the manifest of an open run file.
-
-    Raises:
-        RunFileError: the manifest is missing or does not fit the schema.
-    """
-    row = connection.execute("SELECT document FROM manifest").fetchone()
+def _check_manifest(connection: duckdb.DuckDBPyConnection) -> Manifest:
     try:
-        return Manifest.model_validate_json(row[0] if row else "")
+        return read_manifest(connection)
     except ValidationError as error:
-        raise RunFileError(f"the manifest of the run cannot be read: {error.error_count()} fields are wrong") from error
+        raise Unusable(f"its manifest is not valid: {sentence(error.errors())}") from error
+
+
+def read_manifest(connection: duckdb.DuckDBPyConnection) -> Manifest:
+    """The manifest of an open run file."""
+    return Manifest.model_validate_json(read_document(connection, "run")[1])

@@ -96,18 +96,6 @@ def publish(path: Path, tables: Sequence[Table], replace: bool = False) -> Itera
         _remove(part)
 
 
-def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None:
-    """Attach a file read-only."""
-    quoted = str(path).replace("'", "''")
-    connection.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY, TYPE duckdb)")
-
-
-def stored_columns(connection: duckdb.DuckDBPyConnection, database: str) -> dict[str, set[str]]:
-    """The columns each table of an attached file has, by the table's name; DuckDB gives every table a `rowid`."""
-    query = "SELECT table_name, list(column_name) FROM duckdb_columns() WHERE database_name = ? GROUP BY ALL"
-    return {name: {*columns, "rowid"} for name, columns in connection.execute(query, [database]).fetchall()}
-
-
 def first_line(error: Exception) -> str:
     """The first line of an error's message: DuckDB adds hints and candidates on the next."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

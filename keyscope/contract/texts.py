@@ -1,4 +1,17 @@
-"""Numbers as text that several rooms write alike."""
+"""Numbers and hidden characters as text that several rooms write alike."""
+
+import re
+
+_CONTROLS = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_LONE = r"\ud800-\udfff"
+HIDDEN = re.compile(f"[{_CONTROLS}{_LONE}]")
+"""Characters that cannot be seen but break or reorder lines (controls, line separators, marks of direction), and
+halves of characters, which text cannot have."""
+
+
+def escaped(text: str) -> str:
+    """Text on one line without hidden characters: they are written as in Python, `\\x1b` or `\\u202e`."""
+    return HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def shortest(number: float) -> str:

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from keyscope.contract.analyses.kinds import KINDS, SCHEMA_VERSION
 from keyscope.contract.analyses.manifest import AnalysisManifest
 from keyscope.contract.manifest import Manifest
-from keyscope.contract.tables import MANIFEST, SUFFIX, Column, Table, attach, first_line, publish, stored_columns
+from keyscope.contract.reading import Unusable, attach, read_document, stored_columns, time_limit
+from keyscope.contract.tables import MANIFEST, SUFFIX, Column, Table, first_line, publish
+from keyscope.contract.validation import sentence
 
 _NAME = re.compile(rf"([a-z]+)(?:\.([a-z0-9-]+))?{re.escape(SUFFIX)}")
 ANALYSES = Table(
@@ -42,7 +44,7 @@ def analysis_files(run: Path) -> list[tuple[str, str | None, Path]]:
     found = []
     for path in sorted(analysis_folder(run).glob(f"*{SUFFIX}")):
         match = _NAME.fullmatch(path.name)
-        if match and match[1] in KINDS:
+        if match and match[1] in KINDS and path.is_file():
             found.append((match[1], match[2], path))
     return found
 
@@ -64,27 +66,28 @@ def write_analysis_manifest(connection: duckdb.DuckDBPyConnection, manifest: Ana
     connection.execute(insert, [SCHEMA_VERSION, manifest.model_dump_json()])
 
 
-def attach_analyses(connection: duckdb.DuckDBPyConnection, run: Path) -> None:
+def attach_analyses(
+    connection: duckdb.DuckDBPyConnection, run: Manifest, files: Sequence[tuple[str, str | None, Path]]
+) -> None:
     """Lay the tables of every kind over the analysis files that belong to a run.
 
-    `connection` has the run's tables in the schema `run` and can still reach files. A file that cannot be used is listed
-    with the reason in the table `analyses` and left alone.
+    `connection` may reach `files`, which are what `analysis_files` found. A file that cannot be used is listed with the
+    reason in the table `analyses` and left alone.
     """
     connection.execute(ANALYSES.ddl())
-    document = connection.execute("SELECT document FROM run.manifest").fetchone()
-    manifest = Manifest.model_validate_json(document[0] if document else "")
     attached: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for number, (kind, part, path) in enumerate(analysis_files(run)):
+    for number, (kind, part, path) in enumerate(files):
         name = f"analysis{number}"
+        document = problem = None
         try:
-            attach(connection, path, name)
-            text = _usable(connection, name, kind, manifest)
-        except (duckdb.Error, ValueError) as error:
+            with time_limit(connection):
+                attach(connection, path, name, (MANIFEST, *KINDS[kind]))
+                document = _usable(connection, name, kind, run)
+        except Exception as error:  # whatever is in a file, only the file is lost
             problem = f"{path.name} cannot be used: {first_line(error)}"
-            connection.execute("INSERT INTO analyses VALUES (?, ?, NULL, ?)", [kind, part, problem])
-            continue
-        connection.execute("INSERT INTO analyses VALUES (?, ?, ?, NULL)", [kind, part, text])
-        attached[kind].append(name)
+        else:
+            attached[kind].append(name)
+        connection.execute("INSERT INTO analyses VALUES (?, ?, ?, ?)", [kind, part, document, problem])
     for kind, tables in KINDS.items():
         for table in tables:
             connection.execute(_view(connection, table, attached[kind]))
@@ -106,24 +109,22 @@ def _usable(connection: duckdb.DuckDBPyConnection, name: str, kind: str, run: Ma
     """Return the manifest's JSON.
 
     Raises:
-        ValueError: the analysis has another kind, run or schema version.
+        Unusable: the analysis has another kind, run or schema version.
     """
-    row = connection.execute(f"SELECT schema_version, document FROM {name}.manifest").fetchone()  # noqa: S608 - our own name
-    if row is None:
-        raise ValueError("it has no manifest")
-    if row[0] != SCHEMA_VERSION:
-        raise ValueError(
-            f"it has schema version {row[0]}, this Keyscope reads version {SCHEMA_VERSION}: compute it again"
+    version, document = read_document(connection, name)
+    if version != SCHEMA_VERSION:
+        raise Unusable(
+            f"it has schema version {version}, this Keyscope reads version {SCHEMA_VERSION}: compute it again"
         )
     try:
-        manifest = AnalysisManifest.model_validate_json(row[1])
+        manifest = AnalysisManifest.model_validate_json(document)
     except ValidationError as error:
-        raise ValueError(f"its manifest has {error.error_count()} invalid fields") from error
+        raise Unusable(f"its manifest is not valid: {sentence(error.errors())}") from error
     if manifest.kind != kind:
-        raise ValueError(f"it is an analysis of kind {manifest.kind}")
+        raise Unusable(f"it is an analysis of kind {manifest.kind}")
     if (manifest.weights_sha256, manifest.corpus_sha256) != (run.model.weights_sha256, run.corpus.sha256):
-        raise ValueError(f"it belongs to another run, {manifest.run_id}")
-    return str(row[1])
+        raise Unusable(f"it belongs to another run, {manifest.run_id}")
+    return document
 
 
 def _view(connection: duckdb.DuckDBPyConnection, table: Table, files: Sequence[str]) -> str:

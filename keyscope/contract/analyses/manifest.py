@@ -1,15 +1,14 @@
 """The manifest of an analysis: its run, its settings and its cost."""
 
-from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
 class AnalysisManifest(BaseModel):
     """One analysis of one run."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
     schema_version: int
     kind: str = Field(description="syntax, firing, agreement, …")
@@ -26,8 +25,8 @@ class AnalysisManifest(BaseModel):
         description="Time of one plain forward pass over the same tokens, measured alongside; empty if no model ran",
     )
     device: str | None = Field(None, description="Where the model ran; empty if no model ran")
-    started: datetime
-    finished: datetime
+    started: AwareDatetime
+    finished: AwareDatetime
     code_version: str
     versions: dict[str, str]
 
