@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.runfile import RunFileError, open_run, read_manifest
 from keyscope.contract.tables import SUFFIX
+from keyscope.contract.texts import escaped
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ KEPT_KEYS = 1000
 """Keys whose numbers stay in memory, about 30 kB each."""
 KEPT_TABLES = 64
 """Tables of layers, overviews and the like that stay in memory, up to 500 kB each."""
+RETRY_SECONDS = 60
+"""How long a file that could not be read is left alone, unless it changes."""
 Signature = tuple[tuple[str, int, int, int], ...]
 """Name, inode, time and size of a run file and of its analyses."""
 
@@ -40,12 +44,8 @@ class Run:
         self.run_id = path.name.removesuffix(SUFFIX)
         self.signature = signature
         self._connection = open_run(path)
-        try:
-            # The file's name is the run's id, even if the file was renamed.
-            self.manifest: Manifest = read_manifest(self._connection).model_copy(update={"run_id": self.run_id})
-        except BaseException:
-            self._connection.close()
-            raise
+        # The file's name is the run's id, even if the file was renamed.
+        self.manifest: Manifest = read_manifest(self._connection).model_copy(update={"run_id": self.run_id})
         self.analyses = {(each.kind, each.part): each for each in read_analyses(self._connection)}
         self.analysis_problems = read_problems(self._connection)
         self._windows: Windows | None = None
@@ -91,19 +91,44 @@ class Unreadable:
     reason: str
 
 
+class _Slot:
+    """One file, opened or refused; its lock lets one request open it while others wait."""
+
+    def __init__(self) -> None:
+        self.found: Run | RunFileError = RunFileError("not opened yet")
+        self._signature: Signature | None = None
+        self._tried = 0.0
+        self._lock = threading.Lock()
+
+    def open(self, path: Path) -> Run:
+        """The run, opened if it is not open yet or its file has been replaced.
+
+        Raises:
+            FileNotFoundError: the file has gone.
+            RunFileError: the file cannot be read as a run.
+        """
+        with self._lock:
+            signature = _signature(path)
+            retry = isinstance(self.found, RunFileError) and time.monotonic() - self._tried > RETRY_SECONDS
+            if retry or signature != self._signature:
+                # Requests still reading the old files keep them open until the last of them ends.
+                self.found, self._signature, self._tried = _opened(path, signature), signature, time.monotonic()
+            if isinstance(self.found, RunFileError):
+                raise _anew(self.found)
+            return self.found
+
+
 class Registry:
     """The runs of one directory, by file name without suffix."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._open: dict[str, Run] = {}
+        self._slots: dict[str, _Slot] = {}
         self._lock = threading.Lock()
 
     def run_ids(self) -> list[str]:
-        """Names of all present run files, readable or not, in alphabetical order."""
-        if not self.directory.is_dir():
-            return []
-        return sorted(path.name.removesuffix(SUFFIX) for path in self.directory.glob(f"*{SUFFIX}") if path.is_file())
+        """Names of all present run files that have an address, readable or not, in alphabetical order."""
+        return [run_id for run_id in self._names() if _has_address(run_id)]
 
     def get(self, run_id: str) -> Run:
         """The run of that name, opened if it is not open yet or its file has been replaced.
@@ -115,31 +140,30 @@ class Registry:
         there = self.run_ids()
         if run_id not in there:
             raise UnknownRun(run_id, there)
-        path = self.directory / f"{run_id}{SUFFIX}"
         with self._lock:
-            for gone in self._open.keys() - set(there):
+            for gone in self._slots.keys() - set(there):
                 # Requests still reading a removed file keep it open until the last of them ends.
-                del self._open[gone]
-            try:
-                signature = _signature(path)
-                run = self._open.get(run_id)
-                if run is None or run.signature != signature:
-                    # Requests still reading the old files keep them open until the last of them ends.
-                    run = self._open[run_id] = Run(path, signature)
-            except FileNotFoundError as error:
-                raise UnknownRun(run_id, self.run_ids()) from error
-        return run
+                del self._slots[gone]
+            slot = self._slots.setdefault(run_id, _Slot())
+        try:
+            # outside the lock: a file that is slow to open holds up only those who ask for it
+            return slot.open(self.directory / f"{run_id}{SUFFIX}")
+        except FileNotFoundError as error:
+            raise UnknownRun(run_id, self.run_ids()) from error
 
     def all(self) -> tuple[list[Run], list[Unreadable]]:
         """Every run that can be read, and every file that cannot, with the reason."""
         readable, unreadable = [], []
-        for run_id in self.run_ids():
+        for run_id in self._names():
+            if not _has_address(run_id):
+                name = escaped(run_id + SUFFIX)
+                unreadable.append(Unreadable(name, f"{name} cannot be part of an address: rename the file"))
+                continue
             try:
                 readable.append(self.get(run_id))
             except UnknownRun:
                 continue
             except RunFileError as error:
-                log.warning("unreadable run: %s", error)
                 unreadable.append(Unreadable(run_id, error.detail))
         return readable, unreadable
 
@@ -150,8 +174,36 @@ class Registry:
     def close(self) -> None:
         """Close every open file."""
         with self._lock:
-            while self._open:
-                self._open.popitem()[1].close()
+            while self._slots:
+                found = self._slots.popitem()[1].found
+                if isinstance(found, Run):
+                    found.close()
+
+    def _names(self) -> list[str]:
+        if not self.directory.is_dir():
+            return []
+        return sorted(path.name.removesuffix(SUFFIX) for path in self.directory.glob(f"*{SUFFIX}") if path.is_file())
+
+
+def _opened(path: Path, signature: Signature) -> Run | RunFileError:
+    try:
+        return Run(path, signature)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # whatever is in a file, the others must stay readable
+        refused = error if isinstance(error, RunFileError) else RunFileError(f"{path.name} cannot be read: {error}")
+        log.warning("unreadable run: %s", refused)
+        return _anew(refused)
+
+
+def _anew(error: RunFileError) -> RunFileError:
+    """The error without its traceback, which would keep what it passed through alive."""
+    return type(error)(error.detail)
+
+
+def _has_address(run_id: str) -> bool:
+    """Whether an address can name the run: browsers take `.` and `..` for folders, and text has to be UTF-8."""
+    return run_id not in ("", ".", "..") and run_id.isprintable()
 
 
 def _signature(path: Path) -> Signature:

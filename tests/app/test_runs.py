@@ -3,14 +3,17 @@ import os
 import shutil
 import threading
 import weakref
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from keyscope.app import runs
 from keyscope.app.errors import UnknownRun
 from keyscope.app.runs import Registry
-from keyscope.contract.runfile import RunFileError
+from keyscope.contract.runfile import RunFileError, open_run
 from tests.made.runs import Shape, build_run
 
 
@@ -158,3 +161,97 @@ def test_many_requests_read_one_run_at_a_time(directory: Path):
     for thread in threads:
         thread.join()
     assert counts == [12] * 160
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each file is opened."""
+    counted: Counter[str] = Counter()
+
+    def count(path: Path) -> duckdb.DuckDBPyConnection:
+        counted[path.stem] += 1
+        return open_run(path)
+
+    monkeypatch.setattr(runs, "open_run", count)
+    return counted
+
+
+def test_a_refused_file_is_left_alone_until_it_changes_or_a_while_has_passed(
+    directory: Path, opened: Counter[str], monkeypatch: pytest.MonkeyPatch
+):
+    registry = Registry(directory)
+    (directory / "two.duckdb").write_bytes(b"no database")
+    for _ in range(3):
+        with pytest.raises(RunFileError, match=r"two\.duckdb"):
+            registry.get("two")
+    assert opened["two"] == 1
+    monkeypatch.setattr(runs, "RETRY_SECONDS", -1)
+    with pytest.raises(RunFileError):
+        registry.get("two")
+    assert opened["two"] == 2
+    monkeypatch.undo()
+    shutil.copy(directory / "one.duckdb", directory / "two.duckdb")
+    assert registry.get("two").run_id == "two"
+
+
+def test_a_file_that_is_slow_to_open_holds_up_nobody_else_and_is_opened_once(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shutil.copy(directory / "one.duckdb", directory / "slow.duckdb")
+    begun, go_on, opened = threading.Event(), threading.Event(), []
+
+    def wait(path: Path) -> duckdb.DuckDBPyConnection:
+        opened.append(path.stem)
+        if path.stem == "slow":
+            begun.set()
+            assert go_on.wait(60)
+        return open_run(path)
+
+    monkeypatch.setattr(runs, "open_run", wait)
+    registry = Registry(directory)
+    with ThreadPoolExecutor(3) as pool:
+        slow = pool.submit(registry.get, "slow"), pool.submit(registry.get, "slow")
+        assert begun.wait(60)
+        try:
+            assert pool.submit(registry.get, "one").result(60).run_id == "one"
+            assert not any(each.done() for each in slow)
+        finally:
+            go_on.set()
+        assert slow[0].result() is slow[1].result()
+    assert sorted(opened) == ["one", "slow"]
+
+
+def test_an_error_nobody_thought_of_takes_one_run_only(directory: Path, monkeypatch: pytest.MonkeyPatch):
+    shutil.copy(directory / "one.duckdb", directory / "two.duckdb")
+
+    def fail(path: Path) -> duckdb.DuckDBPyConnection:
+        if path.stem == "two":
+            raise RuntimeError("std::bad_cast")
+        return open_run(path)
+
+    monkeypatch.setattr(runs, "open_run", fail)
+    readable, unreadable = Registry(directory).all()
+    assert [run.run_id for run in readable] == ["one"]
+    assert [(each.run_id, each.reason) for each in unreadable] == [("two", "two.duckdb cannot be read: std::bad_cast")]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b".duckdb", ".duckdb"),
+        (b"..duckdb", "..duckdb"),
+        (b"...duckdb", "...duckdb"),
+        (b"caf\xe9.duckdb", r"caf\udce9.duckdb"),
+        (b"a\nb.duckdb", r"a\nb.duckdb"),
+        ("a\u202eb.duckdb".encode(), r"a\u202eb.duckdb"),
+    ],
+)
+def test_a_file_that_no_address_can_name_is_listed_as_unreadable(directory: Path, name: bytes, shown: str):
+    shutil.copy(directory / "one.duckdb", directory / os.fsdecode(name))
+    registry = Registry(directory)
+    assert registry.run_ids() == ["one"]
+    readable, unreadable = registry.all()
+    assert [run.run_id for run in readable] == ["one"]
+    assert [(each.run_id, each.reason) for each in unreadable] == [
+        (shown, f"{shown} cannot be part of an address: rename the file")
+    ]
