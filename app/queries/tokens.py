@@ -9,12 +9,14 @@ from typing import TypeVar
 import duckdb
 
 from keyscope.app.queries.values import rows
-from keyscope.contract.token_text import decode, is_lone_byte
+from keyscope.contract.texts import HIDDEN
+from keyscope.contract.token_text import decode
 
 T = TypeVar("T")
 _ESCAPES = {"\\": b"\\", "n": b"\n", "r": b"\r", "t": b"\t"}
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|[\\nrt])")
 _WRITTEN = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_TO_WRITE = re.compile(rf"\\|{HIDDEN.pattern}")
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,8 @@ class Token:
 
     @cached_property
     def notation(self) -> str:
-        r"""The token on one line, as filters take it: `\n`, `\t`, `\r`, `\\` and `\xE2` stand for bytes."""
-        escaped = self.bytes.decode(errors="surrogateescape")
-        return "".join(
-            f"\\x{ord(character) - 0xDC00:02x}" if is_lone_byte(character) else _WRITTEN.get(character, character)
-            for character in escaped
-        )
+        r"""The token on one line, as filters take it: `\n`, `\t`, `\r`, `\\` and `\xE2` stand for bytes, hidden ones included."""
+        return _TO_WRITE.sub(_write, self.bytes.decode(errors="surrogateescape"))
 
 
 class _Known(dict[int, T]):
@@ -139,6 +137,11 @@ def parse_token(text: str) -> bytes:
 def _content(token: Token) -> bytes:
     """A token's part of a file: nothing for a control token."""
     return b"" if token.special else token.bytes
+
+
+def _write(match: re.Match[str]) -> str:
+    data = match[0].encode(errors="surrogateescape")
+    return _WRITTEN.get(match[0]) or "".join(f"\\x{byte:02x}" for byte in data)
 
 
 def _is_utf8(token: bytes) -> bool:

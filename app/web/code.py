@@ -8,6 +8,7 @@ from markupsafe import Markup, escape
 
 from keyscope.app.queries import Example, Vocabulary
 from keyscope.app.web import formats
+from keyscope.contract.texts import stretches
 
 SHADES = 20
 """Steps of the coefficient scale on either side of zero."""
@@ -147,7 +148,10 @@ def _css(number: int, example: Example) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _escaped(text: str) -> str:
-    return str(escape(text))
+    """HTML of a text; characters that cannot be seen are written out."""
+    return "".join(
+        f'<span class="esc">{part}</span>' if hidden else str(escape(part)) for part, hidden in stretches(text)
+    )
 
 
 @lru_cache(maxsize=1 << 16)

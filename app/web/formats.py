@@ -10,8 +10,7 @@ BEFORE = 28
 NOTHING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 _THIN = "\N{NARROW NO-BREAK SPACE}"
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-_VISIBLE = _CONTROLS | str.maketrans({" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"})
+_SPACE = str.maketrans({" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"})
 _LANGUAGES = {
     "cpp": "C++",
     "csharp": "C#",
@@ -89,8 +88,8 @@ def share(value: float | None) -> str:
 
 
 def visible(text: str) -> str:
-    """A token with visible white space: space as ·, line break as ⏎, tab as ⇥, other control characters as `\\x1b`."""
-    return text.translate(_VISIBLE)
+    """A token with visible white space: space as ·, line break as ⏎, tab as ⇥, other hidden characters as `\\x1b`."""
+    return texts.escaped(text.translate(_SPACE))
 
 
 def ending(text: str) -> str:
@@ -127,6 +126,8 @@ FILTERS = {
     "count": count,
     "share": share,
     "visible": visible,
+    "escaped": texts.escaped,
+    "legible": texts.legible,
     "ending": ending,
     "token": token,
     "language": language,

@@ -2,16 +2,42 @@
 
 import re
 
-_CONTROLS = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
-_LONE = r"\ud800-\udfff"
-HIDDEN = re.compile(f"[{_CONTROLS}{_LONE}]")
+HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that cannot be seen but break or reorder lines (controls, line separators, marks of direction), and
 halves of characters, which text cannot have."""
 
 
 def escaped(text: str) -> str:
-    """Text on one line without hidden characters: they are written as in Python, `\\x1b` or `\\u202e`."""
-    return HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    """Text on one line with its hidden characters written out as in Python: `\\x1b`, `\\u202e`."""
+    return text if text.isprintable() else HIDDEN.sub(lambda match: _written(match[0]), text)
+
+
+def legible(text: str) -> str:
+    """The same for text of several lines, which keeps its line breaks and tabs."""
+    return text if text.isprintable() else HIDDEN.sub(_written_unless_space, text)
+
+
+def stretches(text: str) -> list[tuple[str, bool]]:
+    """Text as `legible` writes it, cut into stretches, and whether each stands for a hidden character."""
+    if text.isprintable():
+        return [(text, False)]
+    found, end = [], 0
+    for match in HIDDEN.finditer(text):
+        if match[0] not in _SPACE:
+            found += [(text[end : match.start()], False), (_written(match[0]), True)]
+            end = match.end()
+    return [each for each in (*found, (text[end:], False)) if each[0]]
+
+
+_SPACE = "\n\t"
+
+
+def _written(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _written_unless_space(match: re.Match[str]) -> str:
+    return match[0] if match[0] in _SPACE else _written(match[0])
 
 
 def shortest(number: float) -> str:

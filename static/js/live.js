@@ -1,6 +1,7 @@
 // The live page: shows both branches while they are generated, then the server's comparison, and keeps the address a permalink.
 
 import { readEvents } from "./events.js";
+import { legible } from "./legible.js";
 import { tips } from "./tips.js";
 
 const form = document.getElementById("live");
@@ -87,7 +88,7 @@ function start(prompt) {
   for (const sheet of ["difference", "code"]) document.getElementById(sheet).hidden = true;
   for (const branch of BRANCHES) {
     output(branch).setAttribute("aria-busy", "true");
-    output(branch).querySelector(".prompt").textContent = prompt;
+    output(branch).querySelector(".prompt").textContent = legible(prompt);
     output(branch).querySelector(".tokens").replaceChildren();
     output(branch).nextElementSibling.textContent = "";
   }
@@ -101,7 +102,7 @@ function stop() {
 }
 
 function add({ branch, token }) {
-  const span = Object.assign(document.createElement("span"), { className: "g", textContent: token });
+  const span = Object.assign(document.createElement("span"), { className: "g", textContent: legible(token) });
   output(branch).querySelector(".tokens").append(span);
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
+import duckdb
 import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
@@ -14,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
+from keyscope.contract.texts import legible
 from tests.made.hostile import OF_A_RUN, spoil
 from tests.serving import serving
 
@@ -32,7 +34,14 @@ def folder(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in (b".duckdb", b"..duckdb", b"...duckdb", b"caf\xe9.duckdb"):
         shutil.copy(alpha, folder / os.fsdecode(name))
     (folder / "empty.duckdb").touch()
+    spoil(Path(shutil.copy(alpha, folder / "reordered.duckdb")), _reorder)
     return folder
+
+
+def _reorder(connection: duckdb.DuckDBPyConnection) -> None:
+    """Put marks of direction into paths, sources and a common token."""
+    connection.execute("UPDATE files SET path = chr(8238) || path || chr(155), source = chr(8294) || source")
+    connection.execute("UPDATE tokens SET bytes = encode(chr(8238) || '(') WHERE bytes = encode('(')")
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +72,26 @@ def test_what_is_no_run_is_listed_with_the_reason(among_hostile: TestClient):
         assert reason
     assert "contains the view manifest" in unreadable["endless"]
     assert among_hostile.get("/runs/endless").status_code == 409
+
+
+def test_no_page_of_a_run_passes_hidden_characters_on(among_hostile: TestClient):
+    of_run = "/runs/reordered"
+    tried = f"{of_run}/concepts?language=python&kind=regex&pattern=def"
+    seen = ""
+    for path in (
+        of_run,
+        f"{of_run}/layers/0",
+        f"{of_run}/layers/1",
+        f"{of_run}/keys/L0.K0",
+        f"{of_run}/keys/L1.K3",
+        tried,
+    ):
+        page = among_hostile.get(path)
+        assert page.status_code == 200
+        assert legible(page.text) == page.text
+        seen += page.text
+    assert r"\u202eramp.py\x9b:" in seen
+    assert '<span class="esc">' in seen
 
 
 def test_links_to_runs_of_any_name_lead_to_them(runs_dir: Path, tmp_path: Path):

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from keyscope.contract.texts import HIDDEN
 from keyscope.worker.corpus.generated import is_generated
 
 MAX_BYTES = 1_000_000
@@ -11,7 +12,7 @@ MAX_BYTES = 1_000_000
 MAX_LINE = 1_000
 """Longest line, in characters, of a file considered written by hand."""
 
-_UNPRINTABLE = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
+_UNPRINTABLE = re.compile(rf"\\|{HIDDEN.pattern}")
 
 
 class Skip(StrEnum):
@@ -76,7 +77,7 @@ def read_text(data: bytes) -> str:
 
 
 def printable(path: str) -> str:
-    """Make a path one line of valid Unicode by escaping control characters and undecodable bytes with backslashes.
+    """Make a path one line of valid Unicode by escaping hidden characters and undecodable bytes with backslashes.
 
     Backslashes are escaped too, so different paths stay different.
     """

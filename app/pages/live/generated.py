@@ -8,6 +8,7 @@ from difflib import SequenceMatcher
 from pydantic import BaseModel
 
 from keyscope.app.web import formats
+from keyscope.contract.texts import legible
 from keyscope.contract.wire import (
     BRANCHES,
     Alternative,
@@ -119,7 +120,7 @@ def _shown(at: int, token: GeneratedToken, differs: bool, first: bool) -> ShownT
     head = f"token {at + 1} · log-probability {formats.fixed(token.logprob, 3)}"
     lines = [f"{formats.visible(each.token)}\t{_probability(each)}" for each in _considered(token)]
     return ShownToken(
-        text=token.token,
+        text=legible(token.token),
         css=" ".join(["g"] + ["differs"] * differs + ["first"] * first),
         label=f"{formats.visible(token.token)} {_probability(token)}",
         title="\n".join([head, *lines]),

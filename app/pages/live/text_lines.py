@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from keyscope.app.queries import Token
+from keyscope.contract.texts import legible
 from keyscope.contract.token_text import decode
 
 Href = Callable[[int, int], str]
@@ -48,7 +49,7 @@ def _line(
     at: int, parts: Sequence[tuple[int, str, bool]], tokens: Sequence[Token], chosen: range, href: Href
 ) -> TextLine:
     pieces = [
-        Piece(text, href(number, number), f"token {number}: {tokens[number].notation}", number in chosen, ends)
+        Piece(legible(text), href(number, number), f"token {number}: {tokens[number].notation}", number in chosen, ends)
         for number, text, ends in parts
     ]
     return TextLine(at, href(parts[0][0], parts[-1][0]), pieces)

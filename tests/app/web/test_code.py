@@ -218,3 +218,18 @@ def test_shades_are_even_steps_of_the_scale(coefficient: float, css: str) -> Non
 
 def test_a_key_without_coefficients_has_no_shade() -> None:
     assert shade(0.0, 0.0) == ""
+
+
+def test_hidden_characters_are_written_out_and_told_from_text_that_looks_like_them() -> None:
+    made = window(["if x\u202e".encode(), b"\\u202e", "\u2066\x9b\t".encode()], 0, {0: SCALE, 2: 0.1})
+    (line,) = made.lines()
+    esc = '<span class="esc">{}</span>'.format
+    assert 'hit" title="if·x\\u202e  2">if x' + esc(r"\u202e") + "</span>" in line.html
+    assert line.html.endswith(">" + esc(r"\u2066") + esc(r"\x9b") + "\t</span>")
+    assert r"</span>\u202e<span" in line.html
+
+
+def test_a_lone_carriage_return_is_written_out_and_one_before_a_line_break_is_not() -> None:
+    first, second = window([b"a\rb\r\n", b"c"], 1, {1: SCALE}).lines()
+    assert first.html == r'a<span class="esc">\r</span>b'
+    assert second.html.endswith(">c</span>")

@@ -52,6 +52,7 @@ def test_white_space_of_tokens_is_visible() -> None:
     assert formats.token(Token(0, b"\n\t x")) == "⏎⇥·x"
     assert formats.token(Token(0, bytes([0xC3]))) == "0xc3"
     assert formats.token(Token(0, b"\x1b[0m")) == "\\x1b[0m"
+    assert formats.token(Token(0, "a\u202eb\x9b\u2028".encode())) == r"a\u202eb\x9b\u2028"
 
 
 def test_languages_are_spelt_as_people_do() -> None:

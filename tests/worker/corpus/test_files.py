@@ -48,6 +48,7 @@ def test_lines_are_measured_in_characters_and_the_limit_is_allowed():
 def test_a_path_is_shown_as_one_line_of_valid_unicode():
     name = b"caf\xe9/a\nb\\c \xc3\xbc.py".decode("utf-8", "surrogateescape")
     assert printable(name) == "caf\\udce9/a\\nb\\\\c ü.py"
+    assert printable("a\x9b\x85\u2028\u202egp.exe") == r"a\x9b\x85\u2028\u202egp.exe"
 
 
 @given(st.text("\\n\n\udce9dc9e", max_size=6), st.text("\\n\n\udce9dc9e", max_size=6))

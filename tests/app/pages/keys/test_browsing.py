@@ -66,7 +66,7 @@ def test_a_file_that_is_no_run_is_listed_with_the_reason(tmp_path: Path) -> None
     with TestClient(create_app(Settings(runs=tmp_path, database_url=f"sqlite:///{tmp_path}/l.sqlite"))) as client:
         page = client.get("/").text
     assert "broken" in page
-    assert "cannot be read as a run file" in page
+    assert "is not a run file" in page
 
 
 def test_the_overview_says_what_the_run_is(reader: TestClient, alpha: Run) -> None:
