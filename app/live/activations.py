@@ -5,6 +5,7 @@ import logging
 from starlette.concurrency import run_in_threadpool
 
 from keyscope.app.database.engine import Database, DatabaseUnavailable
+from keyscope.app.errors import InvalidParameter
 from keyscope.app.labels.repository import labels_of_keys
 from keyscope.app.live.client import Workers
 from keyscope.app.queries import percentiles
@@ -13,6 +14,8 @@ from keyscope.contract.keys import KeyId
 from keyscope.contract.wire import ActivationsAnswer, ActivationsRequest, KeyLabel
 
 log = logging.getLogger(__name__)
+MOST_KEYS = 20_000
+"""Keys in one answer, over all layers."""
 Labels = dict[KeyId, list[KeyLabel]]
 
 
@@ -22,8 +25,14 @@ async def read_activations(
     """Ask a worker for the keys behind a token; add percentiles and, given a database, labels.
 
     Raises:
+        InvalidParameter: so many keys of every layer are too many together.
         WorkerUnavailable, WorkerOtherWeights, WorkerRefused, WorkerFailed: no worker answered.
     """
+    most = sum(min(asked.limit, keys) for keys in run.manifest.model.keys_per_layer)
+    if asked.by_layer and most > MOST_KEYS:
+        raise InvalidParameter(
+            f"limit: {asked.limit} keys of each layer are {most:,} in all, and at most {MOST_KEYS:,} are listed: lower the limit"
+        )
     answer = await workers.activations(run.manifest, asked)
 
     def with_what_is_known() -> ActivationsAnswer:

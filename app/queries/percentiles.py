@@ -1,35 +1,48 @@
 """How rare a coefficient of a key is in the corpus."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import duckdb
 import numpy as np
 
-from keyscope.app.queries.keys import histograms
+from keyscope.app.queries.values import rows
 from keyscope.contract import bins
 from keyscope.contract.keys import KeyId
 
-_EDGES = bins.edges()
+_EDGES = np.array(bins.edges())
+_COUNTS = """
+    SELECT layer, "index", sum(list_sum(tokens[1:bin]))::DOUBLE, sum(tokens[bin + 1])::DOUBLE, sum(list_sum(tokens))::DOUBLE
+    FROM histograms
+    JOIN (SELECT unnest($1)::USMALLINT AS layer, unnest($2)::UINTEGER AS "index", unnest($3) AS bin) USING (layer, "index")
+    GROUP BY ALL"""
+"""Per key: the counts of the bins before the given one, its own and all."""
 
 
 def percentiles(cursor: duckdb.DuckDBPyConnection, coefficients: Mapping[KeyId, float]) -> dict[KeyId, float]:
     """Share of the corpus's sampled tokens, in %, at which the key has a smaller coefficient.
 
-    Read from the key's histograms over all languages, linear inside a bin; keys without histograms are left out. Each key
-    takes one narrow scan, because keys are far apart in the file.
+    Read from the key's histograms over all languages, linear inside a bin; keys without histograms are left out.
     """
+    if not coefficients:
+        return {}
+    places = dict(zip(coefficients, _places(list(coefficients.values())), strict=True))
+    asked = [[key.layer for key in places], [key.index for key in places], list(places.values())]
     found = {}
-    for key, coefficient in coefficients.items():
-        counts = np.sum([each.tokens for each in histograms(cursor, key)], axis=0)
-        if np.any(counts):
-            found[key] = percentile(counts, coefficient)
+    for layer, index, below, inside, total in rows(cursor, _COUNTS, asked):
+        key = KeyId(layer, index)
+        if total:
+            share = _share_of_bin(places[key], coefficients[key])
+            found[key] = 100 * ((below or 0.0) + share * inside) / total
     return found
 
 
-def percentile(counts: Sequence[int], coefficient: float) -> float:
-    """Share of the counts in the contract's bins, in %, that are below a coefficient."""
-    place = min(max(int(np.searchsorted(_EDGES, coefficient, side="right")) - 1, 0), bins.N_BINS - 1)
+def _places(coefficients: list[float]) -> list[int]:
+    """The bin of each coefficient."""
+    places = np.searchsorted(_EDGES, coefficients, side="right") - 1
+    return [int(place) for place in places.clip(0, bins.N_BINS - 1)]
+
+
+def _share_of_bin(place: int, coefficient: float) -> float:
+    """How much of its bin lies below a coefficient; half in an open-ended bin."""
     low, high = _EDGES[place], _EDGES[place + 1]
-    inside = (coefficient - low) / (high - low) if np.isfinite(high - low) else 0.5
-    below = float(np.sum(counts[:place]))
-    return 100 * (below + inside * float(counts[place])) / float(np.sum(counts))
+    return float((coefficient - low) / (high - low)) if np.isfinite(high - low) else 0.5
