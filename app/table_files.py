@@ -26,8 +26,11 @@ PAGE_FORMATS: tuple[PageFormat, ...] = get_args(PageFormat)
 Row = tuple[int, dict[str, Any] | str]
 """Line or row number, from 1, with the values by column, or why the row cannot be read."""
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-_FORMULA = re.compile(f"'*[{re.escape(''.join(FORMULA_STARTS))}]")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""The last four are the full-width forms of the first, which spreadsheets take for them."""
+UNSEEN = "\ufeff\u200b-\u200f\u2028-\u202e\u2060-\u206f\u00ad\u061c\u180e"
+"""Characters without width, which spreadsheets may drop from the front of a cell."""
+_FORMULA = re.compile(f"'*[{UNSEEN}]*[{re.escape(''.join(FORMULA_STARTS))}]")
 """Text that a spreadsheet would evaluate. Text already led by an apostrophe matches too, so unescaping is exact."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 CHUNK_BYTES = 2**18

@@ -81,7 +81,7 @@ def test_a_file_has_a_name_that_every_system_takes(name: str):
     assert re.fullmatch(r'attachment; filename="[A-Za-z0-9._-]+\.csv"', headers["Content-Disposition"])
 
 
-@pytest.mark.parametrize("start", FORMULA_STARTS)
+@pytest.mark.parametrize("start", [*FORMULA_STARTS, "＝", "＋", "－", "＠", "\ufeff=", "\u200b\u2066＝"])
 def test_a_spreadsheet_takes_no_text_for_a_formula(start: str):
     sheet = Sheet("test", {"text": "VARCHAR", "number": "DOUBLE"}, [[f'{start}HYPERLINK("x")', -1.5]])
     _, row = csv.reader(io.StringIO("".join(to_csv(sheet)), newline=""))
