@@ -24,9 +24,9 @@ COOKIE = "keyscope-session"
 SEEN_EVERY = timedelta(minutes=5)
 """How often the last use of a session or token is recorded; a write per request would be expensive."""
 
-PUBLIC = ("/static", "/healthz")
+PUBLIC = ("/static",)
 """Served without identifying the sender."""
-FOR_STRANGERS = ("/sign-in", "/invitation")
+FOR_STRANGERS = ("/sign-in", "/invitation", "/healthz")
 """Served to people who have not signed in, too."""
 ONES_OWN = ("/account", "/sign-out")
 """Pages where people change their own account, whatever their role."""

@@ -8,6 +8,11 @@ def test_health_says_the_version_and_the_number_of_runs(client: TestClient):
     assert client.get("/healthz").json() == {"ok": True, "version": client.app.version, "runs": 2}
 
 
+def test_strangers_learn_only_that_the_server_answers(stranger: TestClient, admin: TestClient):
+    assert stranger.get("/healthz").json() == {"ok": True}
+    assert admin.get("/healthz").json() == {"ok": True, "version": admin.app.version, "runs": 0}
+
+
 def test_requests_are_counted_under_the_name_of_their_route(client: TestClient):
     for key in ("L0.K1", "L0.K2"):
         client.get(f"/api/v1/runs/alpha/keys/{key}")
