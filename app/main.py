@@ -37,6 +37,7 @@ from keyscope.app.web.error_handlers import CatchUnexpected
 from keyscope.app.web.error_pages import error_page
 from keyscope.app.web.security import MAX_BODY_BYTES, PathPrefix, SecurityHeaders, refuse_cross_site
 from keyscope.serving.bodies import CountedBody
+from keyscope.serving.heads import AnswerHead
 from keyscope.serving.openapi import operation_id
 
 STATIC = Path(__file__).parents[1] / "static"
@@ -76,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         routes=[*ROUTES, *ACCOUNT_ROUTES[settings.accounts]],
         middleware=[
+            Middleware(AnswerHead),
             Middleware(PathPrefix, prefix=settings.root_path, trusted_hosts=settings.trusted_proxies),
             Middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies),
             Middleware(SecurityHeaders),
