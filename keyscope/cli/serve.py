@@ -14,6 +14,11 @@ from keyscope.worker.live.settings import WorkerSettings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+
+class NoRunsFolder(KeyscopeError):
+    """The folder with the run files is not there."""
+
+
 SHUTDOWN_SECONDS = 5
 """How long open streams may take to end when a server stops."""
 
@@ -40,6 +45,7 @@ def serve(
         database_url=database_url,
         root_path=root_path,
     )
+    _check_runs(settings)
     check_exposure(settings)
     _listen(create_app(settings), settings.host, settings.port)
 
@@ -68,6 +74,14 @@ def worker(
         port=port,
     )
     _listen(create_worker_app(settings), settings.host, settings.port)
+
+
+def _check_runs(settings: ServerSettings) -> None:
+    # only the default is made where it is missing: another name that leads nowhere is mistyped
+    if settings.runs != ServerSettings.model_fields["runs"].default and not settings.runs.is_dir():
+        raise NoRunsFolder(
+            f"there is no folder {settings.runs.absolute()}: correct --runs or KEYSCOPE_RUNS, or create the folder first"
+        )
 
 
 def _listen(app: "FastAPI", host: str, port: int) -> None:

@@ -117,7 +117,7 @@ def test_a_file_that_is_no_run_ends_in_one_sentence(tmp_path):
     assert isinstance(result.exception, SystemExit)
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
-    assert "notes.duckdb cannot be read as a run file" in result.stderr
+    assert "notes.duckdb is not a run file" in result.stderr
 
 
 def test_a_missing_file_is_a_usage_error(tmp_path):
@@ -131,6 +131,14 @@ def test_a_wrong_setting_is_named_by_its_variable(monkeypatch):
     result = run("serve")
     assert result.exit_code == 2
     assert "KEYSCOPE_PORT" in result.stderr
+
+
+def test_a_mistyped_folder_of_runs_is_refused_and_not_created(tmp_path):
+    # an address that is refused too, so that no server starts if the folder is accepted
+    result = run("serve", "--runs", tmp_path / "rusn", "--host", "0.0.0.0")
+    assert result.exit_code == 1
+    assert f"there is no folder {tmp_path / 'rusn'}" in " ".join(result.stderr.split())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_option_is_named_by_its_name():
