@@ -33,10 +33,17 @@ UNSEEN = "\ufeff\u200b-\u200f\u2028-\u202e\u2060-\u206f\u00ad\u061c\u180e"
 _FORMULA = re.compile(f"'*[{UNSEEN}]*[{re.escape(''.join(FORMULA_STARTS))}]")
 """Text that a spreadsheet would evaluate. Text already led by an apostrophe matches too, so unescaping is exact."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_PARQUET_ROWS = """
+    SELECT strlen(text), CASE WHEN strlen(text) <= ? THEN text END
+    FROM (SELECT to_json(r)::VARCHAR AS text FROM read_parquet(?) r)"""
 CHUNK_BYTES = 2**18
 BATCH = 1000
 MEMORY = "512MB"
 """Memory limit for reading Parquet, because a small file can decompress to a huge one."""
+LONGEST_ROW = 2**17
+"""Most bytes of a row of JSON lines, or of a Parquet row written as JSON."""
+MOST_BYTES = 2**26
+"""Most bytes of the rows of a Parquet file, written as JSON."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,18 @@ def format_of(name: str) -> Format:
         *others, last = (f".{each}" for each in FORMATS)
         raise InvalidParameter(f"{name} does not end in {', '.join(others)} or {last}")
     return found
+
+
+def count_rows(path: Path, name: Format) -> int:
+    """How many rows the file says it has, without reading them; 0 if its format does not say."""
+    if name != "parquet":
+        return 0
+    with duckdb.connect() as connection:
+        try:
+            rows = connection.execute("SELECT sum(num_rows) FROM parquet_file_metadata(?)", [str(path)]).fetchall()
+        except duckdb.Error:  # reading the rows says what is wrong with the file
+            return 0
+    return int(rows[0][0])
 
 
 def read_rows(path: Path, name: Format, json_columns: Collection[str] = ()) -> Iterator[Row]:
@@ -170,7 +189,10 @@ def _csv_rows(reader: "csv.DictReader[str]", json_columns: Collection[str]) -> I
 
 def _read_json_lines(path: Path, _json_columns: Collection[str]) -> Iterator[Row]:
     with path.open("rb") as file:
-        for line, text in enumerate(file, start=1):
+        for line, text in enumerate(_bounded_lines(file), start=1):
+            if len(text) > LONGEST_ROW:
+                yield line, f"it has more than {LONGEST_ROW:,} bytes, the most a row may have"
+                continue
             if not text.strip():
                 continue
             try:
@@ -185,14 +207,31 @@ def _read_parquet(path: Path, _json_columns: Collection[str]) -> Iterator[Row]:
     with duckdb.connect(config={"memory_limit": MEMORY}) as connection:
         try:
             connection.execute("SET TimeZone = 'UTC'")
-            connection.execute("SELECT to_json(r)::VARCHAR FROM read_parquet(?) r", [str(path)])
-            number = 0
+            connection.execute(_PARQUET_ROWS, [LONGEST_ROW, str(path)])
+            number = total = 0
             while rows := connection.fetchmany(BATCH):
-                for (text,) in rows:
+                for size, text in rows:
                     number += 1
+                    if text is None:
+                        yield number, f"it has {size:,} bytes as JSON, a row may have {LONGEST_ROW:,}"
+                        continue
+                    total += size
+                    if total > MOST_BYTES:
+                        yield number, f"the rows have over {MOST_BYTES:,} bytes as JSON, the most of one file: split it"
+                        return
                     yield number, json.loads(text)
+        except duckdb.OutOfMemoryException:
+            yield 1, f"the file cannot be read in {MEMORY} of memory: its values are too long"
         except duckdb.Error as error:
             yield 1, f"the file is not Parquet: {str(error).splitlines()[0]}"
+
+
+def _bounded_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file; of one longer than `LONGEST_ROW`, only so much that one sees it is."""
+    while line := file.readline(LONGEST_ROW + 1):
+        yield line
+        while len(line) > LONGEST_ROW and not line.endswith(b"\n"):
+            line = file.readline(LONGEST_ROW + 1)
 
 
 def _cell(value: Any) -> Any:

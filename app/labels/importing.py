@@ -6,7 +6,7 @@ time, and each ends where the next one begins.
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -24,13 +24,15 @@ from keyscope.app.labels.records import Record
 from keyscope.app.labels.repository import Target
 from keyscope.app.labels.team_models import Adjudication
 from keyscope.app.runs import Registry
-from keyscope.app.table_files import Format, read_rows
+from keyscope.app.table_files import Format, count_rows, read_rows
 from keyscope.contract.errors import KeyscopeError
 
 CLOCKS = timedelta(minutes=10)
 """How far ahead of ours another server's clock may be."""
-SHOWN = 100
-"""At most so many problems are listed."""
+SHOWN = 1000
+"""At most so many problems are listed; the others are counted."""
+MOST_ROWS = 1_000_000
+"""Most rows of one file."""
 _FAR = datetime.max.replace(tzinfo=UTC)
 
 
@@ -46,11 +48,19 @@ class Problem:
 class ImportRefused(KeyscopeError, status=422):
     """Some rows cannot be imported, so none were."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], count: int) -> None:
+        """Of `count` problems, keep the first ones given."""
         first = "; ".join(f"line {each.line}: {each.problem}" for each in problems[:3])
-        more = f"; and {len(problems) - 3:,} more" if len(problems) > 3 else ""
-        super().__init__(f"nothing was imported, because {len(problems):,} rows are wrong: {first}{more}")
-        self.problems = list(problems[:SHOWN])
+        more = f"; and {count - 3:,} more" if count > 3 else ""
+        super().__init__(f"nothing was imported, because {count:,} rows are wrong: {first}{more}")
+        self.problems = problems
+
+
+class TooManyRows(KeyscopeError, status=422):
+    """The file has more rows than one import may have; nothing was imported."""
+
+    def __init__(self, rows: str) -> None:
+        super().__init__(f"the file has {rows} rows, one import may have {MOST_ROWS:,}: split it")
 
 
 @dataclass(slots=True)
@@ -74,11 +84,12 @@ Group = tuple[Target, str]
 @dataclass(slots=True)
 class _Plan:
     outcome: Outcome = field(default_factory=Outcome)
-    new: list[Label | Adjudication] = field(default_factory=list)
+    labels: list[Record] = field(default_factory=list)
+    """New ones."""
     ends: dict[Label, tuple[datetime, bool]] = field(default_factory=dict)
     """Existing labels to close: when, and whether they were retracted."""
-    orders: list[list[Adjudication]] = field(default_factory=list)
-    """The decisions on one key, in their new order."""
+    orders: list[list[Adjudication | Record]] = field(default_factory=list)
+    """The decisions on a key that gets new ones, all in their new order."""
 
 
 def import_upload(database: Database, runs: Registry, content: bytes, name: Format, dry_run: bool = False) -> Outcome:
@@ -94,6 +105,7 @@ def import_file(database: Database, runs: Registry, path: Path, name: Format, dr
 
     Raises:
         ImportRefused: a row is wrong; nothing was changed.
+        TooManyRows: the file has more rows than `MOST_ROWS`; nothing was changed.
         DatabaseUnavailable: the database cannot be reached.
     """
     models = [run.manifest.model for run in runs.all()[0]]
@@ -106,20 +118,29 @@ def check(path: Path, name: Format, shapes: Mapping[str, Sequence[int]]) -> list
 
     Raises:
         ImportRefused: a row is wrong.
+        TooManyRows: the file has more rows than `MOST_ROWS`.
     """
+    announced = count_rows(path, name)
+    if announced > MOST_ROWS:
+        raise TooManyRows(f"{announced:,}")
     found: list[Numbered] = []
     problems: list[Problem] = []
-    for line, values in read_rows(path, name, records.JSON_COLUMNS):
+    wrong = 0
+    first = _FirstCurrent()
+    for number, (line, values) in enumerate(read_rows(path, name, records.JSON_COLUMNS), start=1):
+        if number > MOST_ROWS:
+            raise TooManyRows(f"more than {MOST_ROWS:,}")
         record = values if isinstance(values, str) else records.read(values)
         if isinstance(record, Record):
-            record = _misplaced(record, shapes) or record
-        if isinstance(record, str):
-            problems.append(Problem(line, record))
-        else:
+            record = _misplaced(record, shapes) or first.doubled(line, record) or record
+        if isinstance(record, Record):
             found.append((line, record))
-    problems += _doubled(found)
-    if problems:
-        raise ImportRefused(sorted(problems, key=lambda each: each.line))
+            continue
+        wrong += 1
+        if len(problems) < SHOWN:
+            problems.append(Problem(line, record))
+    if wrong:
+        raise ImportRefused(problems, wrong)
     return found
 
 
@@ -157,17 +178,22 @@ def _misplaced(record: Record, shapes: Mapping[str, Sequence[int]]) -> str | Non
     return None
 
 
-def _doubled(found: Iterable[Numbered]) -> Iterator[Problem]:
-    """Report second current labels of one person and key, and second decisions in force on one key."""
-    first: dict[tuple[str, Target, str], int] = {}
-    for line, record in found:
+class _FirstCurrent:
+    """Finds second current labels of one person and key, and second decisions in force on one key."""
+
+    def __init__(self) -> None:
+        self._lines: dict[tuple[str, Target, str], int] = {}
+
+    def doubled(self, line: int, record: Record) -> str | None:
+        """What is wrong with the row, if an earlier one is current as well."""
         if record.superseded_at is not None:
-            continue
+            return None
         person = record.person if record.record == "label" else ""
-        other = first.setdefault((record.record, record.target, person), line)
-        if other != line:
-            what = f"label of {record.key} by {person}" if person else f"decision on {record.key}"
-            yield Problem(line, f"it is a second current {what}; the first is in line {other}")
+        other = self._lines.setdefault((record.record, record.target, person), line)
+        if other == line:
+            return None
+        what = f"label of {record.key} by {person}" if person else f"decision on {record.key}"
+        return f"it is a second current {what}; the first is in line {other}"
 
 
 def _hold(session: Session) -> None:
@@ -195,12 +221,12 @@ def _there(session: Session, table: Any, targets: Iterable[Target]) -> dict[Targ
 
 def _merge_labels(plan: _Plan, there: list[Label], given: list[Record]) -> None:
     waiting = list(there)
-    ends: dict[Label, tuple[datetime, bool] | None] = {each: _end(each) for each in there}
+    ends: dict[Label | Record, tuple[datetime, bool] | None] = {each: _end(each) for each in there}
     new = []
     for record in given:
         same = next((each for each in waiting if _says(each) == _says(record)), None)
         if same is None:
-            new.append(_row(Label, record))
+            new.append(record)
         else:
             waiting.remove(same)
             ends[same] = min(filter(None, (ends[same], _end(record))), default=None)
@@ -210,14 +236,14 @@ def _merge_labels(plan: _Plan, there: list[Label], given: list[Record]) -> None:
         for each in new:
             each.superseded_at, each.retracted = ends[each] or (None, False)
     closed = {each: end for each in there if (end := ends[each]) is not None and end != _end(each)}
-    plan.new += new
+    plan.labels += new
     plan.ends |= closed
     plan.outcome.added += len(new)
     plan.outcome.changed += len(closed)
     plan.outcome.unchanged += len(given) - len(new)
 
 
-def _chain(ends: dict[Label, tuple[datetime, bool] | None]) -> None:
+def _chain(ends: dict[Label | Record, tuple[datetime, bool] | None]) -> None:
     """End each version no later than the next one begins."""
     order = sorted(ends, key=lambda each: (each.created_at, (ends[each] or (_FAR, False))[0]))
     for version, after in pairwise(order):
@@ -226,17 +252,16 @@ def _chain(ends: dict[Label, tuple[datetime, bool] | None]) -> None:
 
 def _merge_decisions(plan: _Plan, there: list[Adjudication], given: list[Record]) -> None:
     waiting = list(there)
-    new = []
+    new: list[Adjudication | Record] = []
     for record in given:
         same = next((each for each in waiting if _decides(each) == _decides(record)), None)
         if same is None:
-            new.append(_row(Adjudication, record))
+            new.append(record)
         else:
             waiting.remove(same)
     if new:
         # A file lists decisions in the order they were made; that order holds if the database has none on this key.
         plan.orders.append(sorted([*there, *new], key=lambda each: each.created_at) if there else new)
-    plan.new += new
     plan.outcome.added += len(new)
     plan.outcome.unchanged += len(given) - len(new)
 
@@ -244,17 +269,21 @@ def _merge_decisions(plan: _Plan, there: list[Adjudication], given: list[Record]
 def _apply(session: Session, plan: _Plan) -> None:
     for label, (superseded_at, retracted) in plan.ends.items():
         label.superseded_at, label.retracted = superseded_at, retracted
-    for order in plan.orders:
+    orders = [
+        [_row(Adjudication, each) if isinstance(each, Record) else each for each in order] for order in plan.orders
+    ]
+    for order in orders:
         # Numbers are unique per key, so park them all on negative ones before assigning the new order.
         for decision in order:
             decision.number = -(decision.number or 0)
     # A person has one current label per key: close the old ones before adding the new ones.
     session.flush()
-    for order in plan.orders:
+    for order in orders:
         for number, decision in enumerate(order, start=1):
             decision.number = number
     session.flush()
-    session.add_all(plan.new)
+    session.add_all(_row(Label, record) for record in plan.labels)
+    session.add_all(decision for order in orders for decision in order)
     session.flush()
 
 
@@ -274,4 +303,4 @@ def _decides(each: Adjudication | Record) -> tuple[object, ...]:
 def _row(table: type[Row], record: Record) -> Row:
     """A row with what the record has of the table's columns, but for the id, which the database assigns."""
     columns = set(inspect(table).columns.keys()) - {"id"}
-    return table(**record.model_dump(include=columns) | record.target.columns)
+    return table(**record.values(columns) | record.target.columns)

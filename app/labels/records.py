@@ -1,7 +1,8 @@
 """The rows of exports and imports: versions of labels, and decisions on keys."""
 
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -9,13 +10,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     AwareDatetime,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
+from pydantic.dataclasses import dataclass as checked_dataclass
 from sqlalchemy import Select, and_, select
 from sqlalchemy.orm import Session, aliased
 
@@ -72,13 +74,18 @@ def _whole_offset(text: Any) -> Any:
 Time = Annotated[AwareDatetime, BeforeValidator(_whole_offset)]
 
 
-class Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+Shared = AfterValidator(sys.intern)
+"""A text that many rows have; it is kept once."""
+
+
+@checked_dataclass(config=ConfigDict(extra="forbid"), slots=True, eq=False, kw_only=True)
+class Record:
+    """A row of a file; a file may have a million, so it takes little memory."""
 
     record: RecordKind = "label"
     id: int | None = Field(None, description="Id in the database it was exported from; an import assigns new ids")
-    person: Annotated[str, AfterValidator(_person)]
-    key: KeyName
+    person: Annotated[str, AfterValidator(_person), Shared]
+    key: Annotated[KeyName, Shared]
     layer: int | None = None
     index: int | None = None
     current: bool | None = None
@@ -87,7 +94,7 @@ class Record(BaseModel):
     confidence: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     tags: list[Tag] = Field(default_factory=list, max_length=MOST_TAGS)
     evidence: list[Evidence] = Field(default_factory=list, max_length=MOST_EVIDENCE)
-    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$"), Shared]
     created_at: Time
     superseded_at: Time | None = None
     retracted: bool = False
@@ -111,6 +118,13 @@ class Record(BaseModel):
             raise ValueError("a row cannot end before it begins")
         return self
 
+    def values(self, names: Collection[str]) -> dict[str, Any]:
+        """The named fields as plain values."""
+        return _RECORD.dump_python(self, include=set(names))  # type: ignore[no-any-return]
+
+
+_RECORD = TypeAdapter(Record)
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -127,7 +141,7 @@ class Filter:
 def read(values: dict[str, Any]) -> Record | str:
     """The parsed row, or what is wrong with it."""
     try:
-        return Record.model_validate(values)
+        return _RECORD.validate_python(values)
     except ValidationError as error:
         return sentence(error.errors())
 

@@ -7,6 +7,7 @@ import duckdb
 import pytest
 from fastapi.testclient import TestClient
 
+from keyscope.app import table_files
 from keyscope.app.database.engine import Database, upgrade
 from keyscope.app.labels import importing, records, repository
 from keyscope.app.labels.importing import ImportRefused, import_file
@@ -335,10 +336,10 @@ def test_one_wrong_row_keeps_all_out(client: TestClient):
 
 def test_every_wrong_line_is_named_and_counted(client: TestClient):
     right = valid(client)
-    lines = [json.dumps({**right, "kind": "nice"})] * 150 + ["{", "[]", '{"a": 1', ""]
+    lines = ["{", "[]", '{"a": 1', "", *[json.dumps({**right, "kind": "nice"})] * 1100]
     answer = send(client, "\n".join(lines).encode())
-    assert "153 rows are wrong" in answer["detail"]
-    assert [each["line"] for each in answer["problems"]] == list(range(1, 101))
+    assert "1,103 rows are wrong" in answer["detail"]
+    assert [each["line"] for each in answer["problems"]] == [1, 2, 3, *range(5, 1002)]
 
 
 def test_one_person_has_one_current_label_of_a_key(client: TestClient):
@@ -367,6 +368,52 @@ def test_a_file_that_is_none_is_said_so(tmp_path: Path, format: Format, content:
     path.write_bytes(content)
     with pytest.raises(ImportRefused, match=words):
         importing.check(path, format, {})
+
+
+def equal_rows(path: Path, n: int, **changes: str) -> Path:
+    """A Parquet file of so many equal rows, which takes little room."""
+    columns = ", ".join(f"'{value}' AS {name}" for name, value in (RIGHT | changes).items())
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (SELECT {columns} FROM range({n})) TO '{path}' (FORMAT parquet)")
+    return path
+
+
+def test_a_file_of_too_many_rows_is_refused_by_what_it_says_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = equal_rows(tmp_path / "labels.parquet", 3_000_000)
+    assert path.stat().st_size < 200_000
+    monkeypatch.setattr(importing, "read_rows", lambda *_: pytest.fail("its rows were read"))
+    with pytest.raises(importing.TooManyRows, match=r"has 3,000,000 rows, one import may have 1,000,000"):
+        importing.check(path, "parquet", {})
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_a_text_of_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: Format):
+    monkeypatch.setattr(importing, "MOST_ROWS", 3)
+    path = tmp_path / "labels"
+    path.write_text("a\n" + "1\n" * 4)
+    with pytest.raises(importing.TooManyRows, match=r"more than 3 rows"):
+        importing.check(path, format, {})
+
+
+def test_small_files_do_not_take_much_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(table_files, "MOST_BYTES", 10_000)
+    path = equal_rows(tmp_path / "labels.parquet", 1000, superseded_at="2026-01-02T00:00:00Z")
+    with pytest.raises(ImportRefused, match=r"line \d\d: the rows have over 10,000 bytes as JSON"):
+        importing.check(path, "parquet", {})
+    path = equal_rows(tmp_path / "long.parquet", 3, description="x" * 200_000)
+    with pytest.raises(ImportRefused, match=r"line 1: it has 200,\d+ bytes as JSON, a row may have 131,072") as caught:
+        importing.check(path, "parquet", {})
+    assert len(caught.value.problems) == 3
+    path = equal_rows(tmp_path / "longest.parquet", 3000, description="x" * 1_000_000)
+    with pytest.raises(ImportRefused, match=r"cannot be read in 512MB of memory"):
+        importing.check(path, "parquet", {})
+
+
+def test_a_line_longer_than_a_row_may_be_is_not_read(tmp_path: Path):
+    path = tmp_path / "labels.jsonl"
+    path.write_text("[" + "1," * 200_000 + "\n" + json.dumps(RIGHT | {"kind": "nice"}))
+    with pytest.raises(ImportRefused, match=r"line 1: it has more than 131,072 bytes.*; line 2: kind"):
+        importing.check(path, "jsonl", {})
 
 
 def test_lines_of_a_csv_are_counted_with_breaks_inside_cells(client: TestClient):
