@@ -1,5 +1,6 @@
 """Archives as sources, read in place: no member is ever written under a name the archive chose."""
 
+import gzip
 import lzma
 import stat
 import tarfile
@@ -7,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from keyscope.worker.corpus.directory import LEFT_OUT
 from keyscope.worker.corpus.files import MAX_BYTES, Skip, Skipped, printable
@@ -18,7 +19,22 @@ from keyscope.worker.corpus.spool import Extent, Spool
 ZIP_SUFFIXES = (".zip", ".whl", ".jar")
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz")
 
-_DAMAGED = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
+HEADER_BYTES = 1_000_000
+"""Most bytes in front of a tar member: its headers, and those of the whole archive that come before it."""
+
+_DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    # what tarfile raises where numbers or headers are malformed
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+)
 
 
 class ZipArchive(Listed):
@@ -79,9 +95,8 @@ class TarArchive(Listed):
             SourceUnreadable: the file is not a tar archive, or is damaged.
         """
         try:
-            # not in stream mode, which takes a truncated file for a complete one
-            with tarfile.open(self._path, "r:*") as archive:
-                self._copy(archive, languages)
+            with _decompressed(self._path) as file:
+                self._copy(_Allowance(file, HEADER_BYTES), languages)
         except _DAMAGED as error:
             raise SourceUnreadable(f"{self._path} is not a tar archive, or is damaged or truncated: {error}") from error
         yield from self._extents
@@ -97,13 +112,51 @@ class TarArchive(Listed):
         """Delete the copies."""
         self._spool.close()
 
-    def _copy(self, archive: tarfile.TarFile, languages: Collection[str]) -> None:
-        while (member := archive.next()) is not None:
-            path = _member_path(member.name)
-            if path and language_of(path) in languages and member.isreg():
-                content = archive.extractfile(member) if member.size <= MAX_BYTES else None
-                self._extents[path] = self._spool.append(content.read()) if content else None
-            cast(Any, archive).members.clear()  # else it would remember every member it passed
+    def _copy(self, file: "_Allowance", languages: Collection[str]) -> None:
+        # not in stream mode, which takes a truncated file for a complete one
+        with tarfile.open(fileobj=cast(IO[bytes], file), mode="r:") as archive:
+            while (member := archive.next()) is not None:
+                path = _member_path(member.name)
+                if path and language_of(path) in languages and member.isreg():
+                    file.allow(MAX_BYTES + tarfile.BLOCKSIZE)
+                    content = archive.extractfile(member) if member.size <= MAX_BYTES else None
+                    self._extents[path] = self._spool.append(content.read()) if content else None
+                # else it would remember every member it passed, and every header of the whole archive
+                for passed in (cast(Any, archive).members, cast(Any, archive).pax_headers):
+                    passed.clear()
+                file.allow(HEADER_BYTES)
+
+
+class _Allowance:
+    """A file of which so many bytes may be read until it allows more: tarfile reads a header whole, whatever its size."""
+
+    def __init__(self, file: IO[bytes], allowed: int) -> None:
+        self._file = file
+        self._left = allowed
+        self.seek, self.tell = file.seek, file.tell
+
+    def allow(self, size: int) -> None:
+        self._left = size
+
+    def read(self, size: int) -> bytes:
+        """Read.
+
+        Raises:
+            tarfile.ReadError: more than allowed.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise tarfile.ReadError(f"the headers of a member have over {HEADER_BYTES:,} bytes, the most there may be")
+        return self._file.read(size)
+
+
+def _decompressed(path: Path) -> IO[bytes]:
+    """Open a tar file, whatever it is compressed with."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.open(path))
+    return cast(IO[bytes], lzma.open(path)) if start == b"\xfd7zXZ\0" else path.open("rb")
 
 
 def _member_path(name: str) -> str | None:

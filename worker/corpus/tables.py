@@ -1,13 +1,17 @@
 """Tables as sources: JSON lines and Parquet files with one source file per row."""
 
+import glob
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, cast
 
+import duckdb
+
+from keyscope.contract.tables import first_line
 from keyscope.worker.corpus.files import MAX_BYTES, Skip, printable
 from keyscope.worker.corpus.interface import Record, SourceUnreadable, Streamed, UnsupportedSource
 from keyscope.worker.corpus.languages import SUFFIXES, language_of
@@ -15,6 +19,13 @@ from keyscope.worker.corpus.languages import SUFFIXES, language_of
 JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 PARQUET_SUFFIXES = (".parquet",)
 
+MAX_PATH = 4096
+"""Most characters of a row's path, repository or language; a row with more is skipped."""
+PARQUET_MEMORY = "256MB"
+"""Most memory that decoding one page of a Parquet file may take; pages have about 1 MB."""
+BATCH_BYTES = 16 * MAX_BYTES
+"""Most bytes of the rows of a Parquet file that are in memory together, if no single one is larger."""
+BATCH_ROWS = 1000
 MAX_JSON_LINE = 8 * MAX_BYTES
 """Bytes of a row: JSON may write one byte of content as six, and a row has other columns too."""
 
@@ -64,6 +75,9 @@ class Columns:
         """
         path = _text(row, self.path)
         lang = _text(row, self.lang)
+        repo = _text(row, self.repo)
+        if max(map(len, (path, lang, repo))) > MAX_PATH:
+            return Skip.TOO_LARGE
         language = lang.lower() if lang else language_of(path)
         if language is None or language not in languages:
             return None
@@ -73,7 +87,7 @@ class Columns:
             content = content.encode("utf-8", "surrogatepass")
         if not isinstance(content, bytes):
             return Skip.UNREADABLE
-        parts = [part.strip("/") for part in (_text(row, self.repo), path or f"row-{number}{SUFFIXES[language]}")]
+        parts = [part.strip("/") for part in (repo, path or f"row-{number}{SUFFIXES[language]}")]
         return Record(language, printable("/".join(filter(None, parts))), content)
 
 
@@ -100,7 +114,11 @@ class JsonLines(Streamed):
 
 
 class Parquet(Streamed):
-    """A Parquet file, read a few rows at a time."""
+    """A Parquet file, read a few rows at a time.
+
+    A few kilobytes can hold a page or a value of gigabytes, and neither footer nor page headers need be true about it. So
+    every value is measured first by DuckDB, which does not copy them and keeps to a limit of memory.
+    """
 
     def __init__(self, path: Path, name: str) -> None:
         super().__init__(name)
@@ -116,11 +134,52 @@ class Parquet(Streamed):
             pq.ParquetFile(self._path, buffer_size=1 << 20, pre_buffer=False) as file,
         ):
             columns = Columns.find(file.schema_arrow.names, str(self._path))
-            batches = file.iter_batches(batch_size=16, columns=columns.present, use_threads=False)
-            for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), 1):
-                record = columns.record(row, number, languages)
-                if record is not None:
-                    yield record
+            texts = _texts(file.schema, columns.present)
+            if columns.content not in texts:
+                raise UnsupportedSource(f"{self._path} has no text in its column {columns.content}")
+            longest = _longest(self._path, texts)
+            rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(longest, 1)))
+            number = 0
+            for batch in file.iter_batches(batch_size=rows, columns=texts, use_threads=False):
+                for row in zip(*(map(_value, column) for column in batch.columns), strict=True):
+                    number += 1
+                    record = columns.record(dict(zip(batch.schema.names, row, strict=True)), number, languages)
+                    if record is not None:
+                        yield record
+
+
+def _texts(schema: Any, names: Collection[str]) -> list[str]:
+    """Those of a Parquet file's columns that hold texts or byte strings."""
+    columns = (schema.column(number) for number in range(len(schema)))
+    return [each.path for each in columns if each.physical_type == "BYTE_ARRAY" and each.path in names]
+
+
+def _longest(path: Path, columns: Sequence[str]) -> int:
+    """Bytes of the longest value of some columns.
+
+    Raises:
+        SourceUnreadable: a page takes too much memory.
+    """
+    with duckdb.connect(config={"memory_limit": PARQUET_MEMORY, "threads": 1}) as connection:
+        try:
+            rows = connection.read_parquet(glob.escape(str(path)))
+            types = dict(zip(rows.columns, rows.types, strict=True))
+            lengths = (f"max({'octet_length' if types[name] == 'BLOB' else 'strlen'}({name}))" for name in columns)
+            found = rows.aggregate(f"greatest({', '.join(lengths)})").fetchall()
+        except duckdb.OutOfMemoryException:
+            raise SourceUnreadable(
+                f"{path} has pages that do not fit into {PARQUET_MEMORY} of memory: write it with smaller pages or values"
+            ) from None
+        except duckdb.Error as error:
+            raise SourceUnreadable(f"{path} is damaged or truncated: {first_line(error)}; fetch it again") from error
+    return int(found[0][0] or 0)
+
+
+def _value(scalar: Any) -> Any:
+    """A value of a Parquet file; of one that is too long, only so much that one sees it is."""
+    plain = scalar.value if hasattr(scalar, "dictionary") else scalar
+    data = plain.as_buffer() if plain.is_valid else None
+    return plain.as_py() if data is None or data.size <= MAX_BYTES else str(data[: MAX_BYTES + 1], "utf-8", "replace")
 
 
 @contextmanager

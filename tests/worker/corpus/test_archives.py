@@ -1,3 +1,4 @@
+import gzip
 import stat
 import tarfile
 import tracemalloc
@@ -135,3 +136,51 @@ def test_a_tar_archive_cut_short_is_refused_rather_than_read_in_part(tmp_path, n
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(SourceUnreadable, match="truncated"):
         contents(TarArchive(path, name, tmp_path))
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_headers_of_a_tar_archive_are_never_read_beyond_a_limit(tmp_path, kind):
+    header = tarfile.TarInfo("header")
+    header.type, header.size = kind, 64_000_000
+    with gzip.open(tmp_path / "a.tgz", "wb", 1) as file:
+        file.write(header.tobuf(tarfile.USTAR_FORMAT))
+        for _ in range(64):
+            file.write(b"a" * 1_000_000)
+        file.write(tarfile.TarInfo("a.py").tobuf(tarfile.USTAR_FORMAT))
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceUnreadable, match=r"headers of a member have over 1,000,000 bytes") as refused:
+            contents(TarArchive(tmp_path / "a.tgz", "a.tgz", tmp_path))
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in refused.value.detail
+
+
+def test_many_headers_of_a_whole_archive_are_not_kept(tmp_path):
+    path = tmp_path / "a.tar"
+    with path.open("wb") as file:
+        for number in range(40):
+            record = f" name{number}={'a' * 500_000}\n".encode()
+            header = tarfile.TarInfo("header")
+            header.type, header.size = tarfile.XGLTYPE, len(record) + 6
+            file.write(header.tobuf(tarfile.USTAR_FORMAT) + f"{header.size}".encode() + record)
+            file.write(bytes(-header.size % tarfile.BLOCKSIZE) + tarfile.TarInfo("a.py").tobuf(tarfile.USTAR_FORMAT))
+    tracemalloc.start()
+    try:
+        assert list(contents(TarArchive(path, "a.tar", tmp_path))) == ["a.py"]
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_tar_archive_may_be_compressed_otherwise_than_its_name_says(tmp_path):
+    path = write_tar(tmp_path / "a.tar.gz", "w", FILES)
+    assert contents(TarArchive(path, "a.tar.gz", tmp_path)) == expected()
+
+
+def test_what_is_no_tar_archive_is_refused_in_one_line(tmp_path):
+    (tmp_path / "a.tgz").write_bytes(b"no archive" * 100)
+    with pytest.raises(SourceUnreadable) as refused:
+        contents(TarArchive(tmp_path / "a.tgz", "a.tgz", tmp_path))
+    assert "\n" not in refused.value.detail

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from keyscope.worker.corpus import tables
-from keyscope.worker.corpus.files import Skip
+from keyscope.worker.corpus.files import MAX_BYTES, Skip
 from keyscope.worker.corpus.interface import Record, SourceUnreadable, UnsupportedSource
 from keyscope.worker.corpus.tables import JsonLines, Parquet
 from tests.worker.corpus.trees import LANGUAGES
@@ -129,3 +129,44 @@ def test_only_the_columns_needed_are_read_from_parquet(tmp_path, monkeypatch):
     )
     assert len(records(tmp_path / "t.parquet")) == 3
     assert read == ["content", "path", "repo", "lang"]
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_one_long_value_of_many_rows_is_decoded_row_by_row(tmp_path, typed):
+    row, n = "a = 1\n" * 1_000_000, 100
+    contents = pa.DictionaryArray.from_arrays(pa.array([0] * n + [1]), pa.array([row, "b = 2\n"]))
+    table = pa.table({"content": contents, "path": [f"{number}.py" for number in range(n + 1)]})
+    pq.write_table(table, tmp_path / "t.parquet", compression="zstd", store_schema=typed)
+    assert (tmp_path / "t.parquet").stat().st_size < 20_000
+    most = 0
+    read = []
+    for record in Parquet(tmp_path / "t.parquet", "t").records(LANGUAGES):
+        most = max(most, pa.total_allocated_bytes())
+        read.append(record)
+    assert [len(each.data) for each in read] == [MAX_BYTES + 1] * n + [6]
+    assert most < 40_000_000
+
+
+def test_a_table_whose_content_is_no_text_is_refused(tmp_path):
+    pq.write_table(pa.table({"content": [1], "path": ["a.py"]}), tmp_path / "t.parquet")
+    with pytest.raises(UnsupportedSource, match=r"has no text in its column content"):
+        records(tmp_path / "t.parquet")
+
+
+def test_a_page_too_large_for_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "PARQUET_MEMORY", "20MB")
+    pq.write_table(
+        pa.table({"content": ["x" * 40_000_000], "path": ["a.py"]}), tmp_path / "t.parquet", compression="zstd"
+    )
+    with pytest.raises(SourceUnreadable, match=r"pages that do not fit into 20MB of memory"):
+        records(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t[1].parquet"])
+def test_a_row_with_a_path_of_megabytes_is_skipped(tmp_path, name):
+    rows = [{"content": "x", "path": "a" * 1_000_000 + ".py"}, {"content": b"y".decode(), "path": "b.py"}]
+    if name == "t.jsonl":
+        write_lines(tmp_path / name, *rows)
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+    assert records(tmp_path / name) == [Skip.TOO_LARGE, Record("python", "b.py", b"y")]
