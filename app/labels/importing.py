@@ -48,7 +48,7 @@ class Problem:
 class ImportRefused(KeyscopeError, status=422):
     """Some rows cannot be imported, so none were."""
 
-    def __init__(self, problems: Sequence[Problem], count: int) -> None:
+    def __init__(self, problems: list[Problem], count: int) -> None:
         """Of `count` problems, keep the first ones given."""
         first = "; ".join(f"line {each.line}: {each.problem}" for each in problems[:3])
         more = f"; and {count - 3:,} more" if count > 3 else ""
