@@ -11,7 +11,8 @@ from keyscope.contract.analyses.files import analysis_files, attach_analyses
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.reading import Unusable, attach, connect_to, read_document, stored_columns, time_limit
-from keyscope.contract.tables import KEY, MANIFEST, Column, Table, first_line, publish
+from keyscope.contract.tables import KEY, MANIFEST, Column, Table, publish
+from keyscope.contract.texts import first_line
 from keyscope.contract.validation import sentence
 
 SCHEMA_VERSION = 1

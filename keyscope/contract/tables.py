@@ -96,9 +96,6 @@ def publish(path: Path, tables: Sequence[Table], replace: bool = False) -> Itera
         _remove(part)
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's message: DuckDB adds hints and candidates on the next."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _remove(part: Path) -> None:

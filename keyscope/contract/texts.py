@@ -1,4 +1,4 @@
-"""Numbers and hidden characters as text that several rooms write alike."""
+"""Numbers, errors and hidden characters as text that several rooms write alike."""
 
 import re
 
@@ -52,3 +52,8 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, which says what went wrong; libraries add hints on the next."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

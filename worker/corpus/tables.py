@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 
 import duckdb
 
-from keyscope.contract.tables import first_line
+from keyscope.contract.texts import first_line
 from keyscope.worker.corpus.files import MAX_BYTES, Skip, printable
 from keyscope.worker.corpus.interface import Record, SourceUnreadable, Streamed, UnsupportedSource
 from keyscope.worker.corpus.languages import SUFFIXES, language_of

@@ -12,7 +12,8 @@ from keyscope.contract.analyses.kinds import KINDS, SCHEMA_VERSION
 from keyscope.contract.analyses.manifest import AnalysisManifest
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.reading import Unusable, attach, read_document, stored_columns, time_limit
-from keyscope.contract.tables import MANIFEST, SUFFIX, Column, Table, first_line, publish
+from keyscope.contract.tables import MANIFEST, SUFFIX, Column, Table, publish
+from keyscope.contract.texts import first_line
 from keyscope.contract.validation import sentence
 
 _NAME = re.compile(rf"([a-z]+)(?:\.([a-z0-9-]+))?{re.escape(SUFFIX)}")
