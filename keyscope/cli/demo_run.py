@@ -14,6 +14,7 @@ from keyscope.cli.supervise import Service
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import RunSettings
 from keyscope.contract.runfile import SCHEMA_VERSION
+from keyscope.contract.whole import write_whole
 from keyscope.worker.corpus.demo import DemoSources, demo_sources
 from keyscope.worker.model.known import locate_model
 from keyscope.worker.model.source import DEFAULT_CACHE, ModelSource
@@ -80,6 +81,7 @@ def prepare(model: str, runs: Path, files_per_language: int | None, progress: Pr
             settings=settings,
             languages=tuple(dict.fromkeys(each.language for each in corpus.sources)),
             corpus_name="demo",
+            corpus_version=corpus.fingerprint,
             resume=True,
         ),
         progress,
@@ -141,10 +143,7 @@ class _Index:
 
     def put(self, key: str, name: str) -> None:
         """Remember the run file with this content."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path.with_suffix(".part")
-        part.write_text(json.dumps(self._read() | {key: name}, indent=2) + "\n", "utf-8")
-        part.replace(self._path)
+        write_whole(self._path, json.dumps(self._read() | {key: name}, indent=2) + "\n")
 
     def _read(self) -> dict[str, object]:
         try:

@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from itertools import groupby
@@ -28,7 +29,9 @@ from keyscope.contract.runfile import open_run
 from keyscope.contract.tables import FileExists
 from keyscope.worker.analysis.analysis import STEPS, Analysis, Arrays, Step
 from keyscope.worker.analysis.subject import DISK_REMEDY, Subject
-from keyscope.worker.precompute.disk import locked, readable_disk_errors
+from keyscope.worker.locks import InUse, locked
+from keyscope.worker.precompute.disk import readable_disk_errors
+from keyscope.worker.precompute.leftovers import sweep_locks
 from keyscope.worker.precompute.provenance import LIBRARIES, device_name
 from keyscope.worker.precompute.windows import Batch, batches
 from keyscope.worker.progress import Advance
@@ -47,6 +50,8 @@ def analyse(subject: Subject, analysis: Analysis, replace: bool = False) -> Path
         KeyscopeError: the analysis or the disk failed.
     """
     path = analysis_path(subject.path, analysis.kind, analysis.part)
+    with readable_disk_errors(subject.path.parent, DISK_REMEDY):
+        _sweep(subject.path)
     settings = analysis.settings.model_dump(mode="json")
     if path.is_file() and not replace:
         if _usable_settings(subject.path, analysis) == settings:
@@ -56,11 +61,11 @@ def analyse(subject: Subject, analysis: Analysis, replace: bool = False) -> Path
             f"{path} exists with other settings, or cannot be used: add --replace to compute it anew, or move it away"
         )
     with readable_disk_errors(subject.path.parent, DISK_REMEDY):
-        work = analysis_folder(subject.path) / ".work" / f"{analysis.kind}-{_hash(analysis, settings)}"
+        work = _work(subject.path) / _work_name(analysis.kind, analysis.part, settings)
         work.mkdir(parents=True, exist_ok=True)
         with locked(work):
             _compute(subject, analysis, work, replace)
-        shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(work, ignore_errors=True)
     subject.progress.note(f"published {path}")
     return path
 
@@ -232,6 +237,24 @@ def _usable_settings(run: Path, analysis: Analysis) -> dict[str, Any] | None:
     return found.get((analysis.kind, analysis.part))
 
 
-def _hash(analysis: Analysis, settings: object) -> str:
-    identity = json.dumps([SCHEMA_VERSION, analysis.part, settings], sort_keys=True)
-    return hashlib.sha256(identity.encode()).hexdigest()[:10]
+def _work(run: Path) -> Path:
+    """Where unfinished analyses of a run keep their steps, each in a folder with a lock."""
+    return analysis_folder(run) / ".work"
+
+
+def _work_name(kind: str, part: str | None, settings: object) -> str:
+    identity = json.dumps([SCHEMA_VERSION, part, settings], sort_keys=True)
+    return f"{kind}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
+
+
+def _sweep(run: Path) -> None:
+    """Remove the steps of published analyses whose process died before it could."""
+    with open_run(run) as connection:
+        published = read_analyses(connection)
+    for each in published:
+        work = _work(run) / _work_name(each.kind, each.part, each.settings)
+        # one that is being replaced has newer steps
+        if work.is_dir() and work.stat().st_mtime <= analysis_path(run, each.kind, each.part).stat().st_mtime:
+            with suppress(InUse), locked(work):
+                shutil.rmtree(work, ignore_errors=True)
+    sweep_locks(_work(run))

@@ -13,9 +13,11 @@ from keyscope.contract.manifest import Manifest
 from keyscope.contract.runfile import open_run, read_manifest
 from keyscope.worker.analysis.errors import OtherCorpus
 from keyscope.worker.concepts.matching import Matching
+from keyscope.worker.locks import locked
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
+from keyscope.worker.precompute import leftovers
 from keyscope.worker.precompute.corpus import (
     corpus_folder,
     gather_settings,
@@ -23,7 +25,7 @@ from keyscope.worker.precompute.corpus import (
     prepared_corpus,
     procedure_of,
 )
-from keyscope.worker.precompute.disk import locked, readable_disk_errors
+from keyscope.worker.precompute.disk import readable_disk_errors
 from keyscope.worker.precompute.errors import OtherModel
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
 from keyscope.worker.progress import Progress
@@ -92,8 +94,10 @@ def _open_corpus(
     path: Path, manifest: Manifest, model: CodeModel, sources: tuple[str, ...], progress: Progress
 ) -> TokenStore:
     """The run's tokenised corpus: the copy kept beside it, or gathered anew."""
+    leftovers.sweep(path.parent)
     folder = corpus_folder(path)
     analysis_folder(path).mkdir(parents=True, exist_ok=True)
+    leftovers.sweep_locks(analysis_folder(path))
     with locked(folder):
         facts = prepared_corpus(folder)
         if facts is None:

@@ -2,24 +2,22 @@
 
 import hashlib
 import operator
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 
 from keyscope.contract.manifest import ModelFacts
 from keyscope.worker.model.check import PROMPT, TOLERANCE, check_model
 from keyscope.worker.model.code_model import CodeModel, FeedForward
-from keyscope.worker.model.errors import DeviceUnavailable, ModelCheckFailed, ModelUnreadable
+from keyscope.worker.model.errors import DeviceUnavailable, ModelCheckFailed
 from keyscope.worker.model.families import Family, family_of
+from keyscope.worker.model.sizes import MOST, check_sizes
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.model.vocabulary import prefix_ids, vocabulary_size
-from keyscope.worker.model.weights import Weights, find_weights, read_model
+from keyscope.worker.model.weights import Weights, find_weights, read_model, readable
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in TOLERANCE}
 
@@ -35,44 +33,37 @@ def load_model(source: ModelSource) -> CodeModel:
         ModelCheckFailed: the model does not behave as its family's entry says.
     """
     device = find_device(source.device)
-    with _readable(source):
+    with readable(source.model_id):
         weights = find_weights(source.model_id, source.revision, source.cache)
-        family = family_of(_model_type(weights.folder))
+        written, _ = PreTrainedConfig.get_config_dict(weights.folder)
+        # transformers need not know the architecture
+        family = family_of(str(written.get("model_type")))
+        check_sizes(source.model_id, written, weights.n_bytes)
         config = AutoConfig.from_pretrained(weights.folder)
         tokenizer = _tokenizer(weights.folder)
         model = read_model(weights.folder, dtype=_dtype(source.dtype, device, config))
-    nn.Module.eval(nn.Module.to(model, device)).requires_grad_(False)
-    layers = _feed_forwards(model, family)
-    loaded = CodeModel(
-        model=model,
-        tokenizer=tokenizer,
-        layers=layers,
-        final_norm=operator.attrgetter(family.final_norm)(model),
-        family=family,
-        facts=_facts(weights, config, family, tokenizer, layers),
-    )
-    check_model(loaded)
+        nn.Module.eval(nn.Module.to(model, device)).requires_grad_(False)
+        layers = _feed_forwards(model, family)
+        loaded = CodeModel(
+            model=model,
+            tokenizer=tokenizer,
+            layers=layers,
+            final_norm=operator.attrgetter(family.final_norm)(model),
+            family=family,
+            facts=_facts(weights, config, family, tokenizer, layers),
+        )
+        check_model(loaded)
     return loaded
-
-
-@contextmanager
-def _readable(source: ModelSource) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelUnreadable(f"{source.model_id} cannot be loaded: {reason}") from error
-
-
-def _model_type(folder: Path) -> str:
-    """The architecture named in the configuration, even if transformers does not know it."""
-    return str(PreTrainedConfig.get_config_dict(folder)[0].get("model_type"))
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if not isinstance(tokenizer, PreTrainedTokenizerFast) or not tokenizer(PROMPT)["input_ids"]:
         raise ValueError("it has no fast tokenizer (tokenizer.json), which is needed for token positions")
+    if vocabulary_size(tokenizer) > MOST:
+        raise ValueError(
+            f"its tokenizer has the token id {vocabulary_size(tokenizer) - 1:,}, the highest may be {MOST:,}"
+        )
     return tokenizer
 
 

@@ -1,9 +1,10 @@
 """Resolving a model's name (folder, GGUF file or hub name) to a folder with its weights and their sha256."""
 
 import hashlib
-import json
-import os
+import re
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,16 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
     HTTPError,
     LocalEntryNotFoundError,
 )
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
+from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.texts import first_line
+from keyscope.worker.locks import InUse, locked
 from keyscope.worker.model.errors import ModelNotFound, ModelUnreadable
+from keyscope.worker.model.sizes import check_sizes
 
-_ORIGIN = "keyscope-origin.json"
+_PART = re.compile(r"(.*)\.part(-\d+)?")
+"""The name of a folder that is being written, with or without a process id."""
 _NOT_WEIGHTS = ["*.msgpack", "*.h5", "*.ot", "*.onnx", "*.onnx_data", "onnx/*", "*.gguf", "*.tflite", "*.mlmodel"]
 
 
@@ -31,6 +37,23 @@ class Weights:
     model_id: str
     revision: str | None
     sha256: str
+    n_bytes: int
+    """Size of the files with the weights."""
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Turn whatever goes wrong inside, while a model's files are read, into one sentence.
+
+    Raises:
+        ModelUnreadable: instead of any error that is no sentence yet.
+    """
+    try:
+        yield
+    except KeyscopeError:
+        raise
+    except Exception as error:  # readers of pickles, GGUF and configurations raise anything on damaged files
+        raise ModelUnreadable(f"{name} cannot be loaded: {first_line(error)}") from error
 
 
 def find_weights(model_id: str, revision: str | None, cache: Path) -> Weights:
@@ -41,7 +64,7 @@ def find_weights(model_id: str, revision: str | None, cache: Path) -> Weights:
     """
     path = Path(model_id).expanduser()
     if path.is_dir():
-        return _local(path)
+        return _local(path, path.resolve().name)
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ModelNotFound(f"there is no GGUF file {model_id}")
@@ -63,20 +86,24 @@ def read_model(folder: Path, **options: Any) -> PreTrainedModel:
     return model
 
 
-def _local(folder: Path) -> Weights:
+def _local(folder: Path, model_id: str, revision: str | None = None) -> Weights:
     if not (folder / "config.json").is_file():
         raise ModelNotFound(f"the folder {folder} has no model: it has no config.json")
-    origin = folder / _ORIGIN
-    if origin.is_file():
-        facts = json.loads(origin.read_text("utf-8"))
-        return Weights(folder, facts["model_id"], None, facts["sha256"])
-    return Weights(folder, folder.resolve().name, None, _sha256_of(folder))
+    for file in sorted(folder.iterdir()):
+        if not file.is_file() and not file.is_dir():
+            raise ModelUnreadable(f"{folder} cannot be loaded: {file.name} is not a regular file")
+    files = _weight_files(folder)
+    return Weights(folder, model_id, revision, _sha256_of(files), sum(file.stat().st_size for file in files))
 
 
-def _sha256_of(folder: Path) -> str:
+def _weight_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not files:
         raise ModelNotFound(f"the folder {folder} has no weights: neither *.safetensors nor pytorch_model*.bin")
+    return files
+
+
+def _sha256_of(files: Sequence[Path]) -> str:
     if len(files) == 1:
         return _file_sha256(files[0])
     lines = "".join(f"{file.name} {_file_sha256(file)}\n" for file in files)
@@ -103,34 +130,44 @@ def _from_hub(model_id: str, revision: str | None) -> Weights:
     except (HTTPError, LocalEntryNotFoundError, OSError) as error:
         at = f" at revision {revision}" if revision else ""
         raise ModelNotFound(
-            f"{model_id!r}{at} is not a local folder or GGUF file, and the hub did not return it: {_first_line(error)}"
+            f"{model_id!r}{at} is not a local folder or GGUF file, and the hub did not return it: {first_line(error)}"
         ) from error
-    return Weights(folder, model_id, folder.name, _sha256_of(folder))
+    return _local(folder, model_id, folder.name)
 
 
 def _from_gguf(file: Path, cache: Path) -> Weights:
-    """Convert to float32 safetensors once, which later loads read in seconds instead of a minute."""
+    """Convert to float32 safetensors once, which later loads read in seconds instead of a minute.
+
+    The identity of the weights is that of the GGUF file, which is read each time; nothing beside the weights is believed.
+    """
     sha256 = _file_sha256(file)
     folder = cache / "gguf" / f"{file.stem}-{sha256[:12]}"
-    if not (folder / _ORIGIN).is_file():
-        model = read_model(file.parent, gguf_file=file.name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        # transformers refuses to save a model it calls quantised, although loading has already dequantised it
-        vars(model).update(hf_quantizer=None, is_quantized=False)
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config
-        part = folder.with_name(f"{folder.name}.part-{os.getpid()}")
-        model.save_pretrained(part)
-        tokenizer.save_pretrained(part)
-        (part / _ORIGIN).write_text(json.dumps({"model_id": file.stem, "sha256": sha256}), "utf-8")
-        try:
-            part.replace(folder)
-        except OSError:
-            if not (folder / _ORIGIN).is_file():
-                raise
-            shutil.rmtree(part)  # another process was faster
-    return _local(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_parts(folder.parent)
+    with locked(folder, wait=True):
+        if not folder.is_dir():
+            _convert(file, folder)
+    return Weights(folder, file.stem, None, sha256, sum(each.stat().st_size for each in _weight_files(folder)))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _convert(file: Path, folder: Path) -> None:
+    config, _ = PreTrainedConfig.get_config_dict(file.parent, gguf_file=file.name)
+    check_sizes(str(file), config, file.stat().st_size)
+    model = read_model(file.parent, gguf_file=file.name, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    # transformers refuses to save a model it calls quantised, although loading has already dequantised it
+    vars(model).update(hf_quantizer=None, is_quantized=False)
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    part = folder.with_name(f"{folder.name}.part")
+    model.save_pretrained(part)
+    tokenizer.save_pretrained(part)
+    part.replace(folder)
+
+
+def _remove_parts(cache: Path) -> None:
+    """Remove conversions that died; one that goes on holds its lock."""
+    for part in cache.iterdir():
+        if match := _PART.fullmatch(part.name):
+            with suppress(InUse), locked(cache / match[1]):
+                shutil.rmtree(part)

@@ -9,12 +9,14 @@ from transformers import PreTrainedTokenizerFast
 
 from keyscope.contract.analyses.files import analysis_folder
 from keyscope.contract.manifest import CorpusFacts, LanguageCounts, RunSettings
+from keyscope.contract.whole import write_whole
 from keyscope.worker.corpus.gather import GatherSettings, NoFiles, gather
 from keyscope.worker.precompute.presets import PROCEDURES, Procedure
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens, write_tokens
 from keyscope.worker.progress import Progress
 
 _FACTS = "corpus.json"
+_REQUEST = "request"
 
 
 def prepare_corpus(
@@ -25,8 +27,9 @@ def prepare_corpus(
     procedure: Procedure,
     name: str | None,
     progress: Progress,
+    request: str = "",
 ) -> CorpusFacts:
-    """Gather and tokenise sources into `folder`, replacing its content.
+    """Gather and tokenise sources into `folder`, replacing its content; `request` is kept with it.
 
     Raises:
         KeyscopeError: a source cannot be read, or no file could be kept.
@@ -52,7 +55,8 @@ def prepare_corpus(
         languages=_count(open_tokens(folder), procedure.window),
         skipped=gathered.skipped,
     )
-    (folder / _FACTS).write_text(facts.model_dump_json(), "utf-8")
+    write_whole(folder / _REQUEST, request)
+    write_whole(folder / _FACTS, facts.model_dump_json())
     return facts
 
 
@@ -72,10 +76,14 @@ def gather_settings(settings: RunSettings, languages: Sequence[str]) -> GatherSe
     )
 
 
-def prepared_corpus(folder: Path) -> CorpusFacts | None:
-    """The facts of a corpus prepared in `folder`; None if it is missing or incomplete."""
-    facts = folder / _FACTS
-    return CorpusFacts.model_validate_json(facts.read_text("utf-8")) if facts.is_file() else None
+def prepared_corpus(folder: Path, request: str | None = None) -> CorpusFacts | None:
+    """The facts of a corpus prepared in `folder`; None if it is missing, incomplete, damaged or of another request."""
+    try:
+        if request is not None and (folder / _REQUEST).read_text("utf-8") != request:
+            return None
+        return CorpusFacts.model_validate_json((folder / _FACTS).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def keep_corpus(folder: Path, run: Path) -> None:

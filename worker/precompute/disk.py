@@ -1,7 +1,6 @@
-"""Locking a folder against other processes, and readable errors for full or read-only disks."""
+"""Readable errors for full or read-only disks."""
 
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from keyscope.worker.precompute.errors import OutputUnwritable, UnfinishedRun
+from keyscope.worker.precompute.errors import OutputUnwritable
 
 _OUR_DISK = {
     errno.ENOSPC,
@@ -21,22 +20,6 @@ _OUR_DISK = {
     errno.EEXIST,
     errno.EFBIG,
 }
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold `PATH.lock` so two processes never work in one folder; the kernel releases it if this one dies.
-
-    Raises:
-        UnfinishedRun: another process holds it.
-    """
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UnfinishedRun(f"another process is at work in {path}: wait for it or stop it") from None
-        yield
-    Path(lock.name).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,17 +12,19 @@ import duckdb
 from keyscope.contract.manifest import CorpusFacts, Manifest, RunSettings, Verification
 from keyscope.contract.runfile import SCHEMA_VERSION, create, write_manifest
 from keyscope.contract.tables import SUFFIX, FileExists
+from keyscope.worker.locks import locked
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
+from keyscope.worker.precompute import leftovers
 from keyscope.worker.precompute.corpus import (
+    corpus_folder,
     gather_settings,
-    keep_corpus,
     prepare_corpus,
     prepared_corpus,
     procedure_of,
 )
-from keyscope.worker.precompute.disk import locked, readable_disk_errors
+from keyscope.worker.precompute.disk import readable_disk_errors
 from keyscope.worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
 from keyscope.worker.precompute.estimate import estimate
 from keyscope.worker.precompute.partial import completed
@@ -50,6 +51,8 @@ class PrecomputeRequest:
     settings: RunSettings
     languages: tuple[str, ...]
     corpus_name: str | None = None
+    corpus_version: str = ""
+    """Tells versions of sources apart that are requested alike; a resumed run reads no other version."""
     batch: int | None = None
     workers: int = 1
     files_per_shard: int = 64
@@ -86,33 +89,45 @@ class _Run:
         self.progress = progress
         self.started = datetime.now(UTC)
         self.settings = request.settings.model_copy(update={"dtype": str(model.dtype).removeprefix("torch.")})
-        self.work = request.out / ".work"
         self.batch = request.batch or model.default_batch
 
     def compute(self) -> Path:
-        self.work.mkdir(parents=True, exist_ok=True)
-        corpus_folder = self.work / f"corpus-{self._corpus_key()}"
-        with locked(corpus_folder):
-            corpus = self._prepare_corpus(corpus_folder)
-            store = open_tokens(corpus_folder)
+        out, key = self.request.out, self._corpus_key()
+        leftovers.sweep(out)
+        state = leftovers.corpus_state(out, key)
+        if self.request.resume and not state.is_dir() and (finished := self._finished(key)) is not None:
+            self.progress.note(f"{finished} is complete; leave out --resume to read its corpus anew")
+            return finished
+        state.parent.mkdir(parents=True, exist_ok=True)
+        with locked(state):
+            corpus = self._prepare_corpus(state, key)
             run_id = self._run_id(corpus)
-            path = self.request.out / f"{run_id}{SUFFIX}"
+            path = out / f"{run_id}{SUFFIX}"
             if path.exists():
+                leftovers.place_corpus(state, path)
                 if not self.request.resume:
                     raise FileExists(
                         f"{path} is already there: it was computed with the same model, corpus and settings"
                     )
                 self.progress.note(f"{path} is complete")
                 return path
-            with locked(self.work / run_id):
-                self._run(run_id, path, corpus, store)
-            shutil.rmtree(self.work / run_id, ignore_errors=True)
-            keep_corpus(corpus_folder, path)
+            with locked(leftovers.run_state(out, run_id)):
+                self._run(run_id, path, corpus, open_tokens(state))
+                leftovers.clear(out, run_id, state)
         return path
 
+    def _finished(self, corpus_key: str) -> Path | None:
+        """The latest finished run of this request, found by the corpus that is kept beside it."""
+        for path in sorted(self.request.out.glob(f"*{SUFFIX}"), key=lambda each: each.stat().st_mtime, reverse=True):
+            kept = prepared_corpus(corpus_folder(path), corpus_key)
+            if kept is not None and self._run_id(kept) == path.name.removesuffix(SUFFIX):
+                return path
+        return None
+
     def _run(self, run_id: str, path: Path, corpus: CorpusFacts, store: TokenStore) -> None:
-        folder = self.work / run_id / "shards"
-        shards = self._plan(folder, store)
+        state = leftovers.run_state(self.request.out, run_id)
+        folder = leftovers.shards_folder(state)
+        shards = self._plan(state, store)
         self.progress.note(estimate(self.model, store, self.settings, self.batch))
         work = ShardWork(self.request.source, self.settings, self.batch, self.request.workers, store.folder, folder)
         run_shards(self.model, work, store, shards, self.progress)
@@ -125,9 +140,9 @@ class _Run:
             write_manifest(connection, manifest.model_copy(update={"verification": verification}))
         self.progress.note(f"published {path}")
 
-    def _prepare_corpus(self, folder: Path) -> CorpusFacts:
+    def _prepare_corpus(self, folder: Path, key: str) -> CorpusFacts:
         """Gather and tokenise once; a resumed run reads what the interrupted one gathered."""
-        found = prepared_corpus(folder) if self.request.resume else None
+        found = prepared_corpus(folder, key) if self.request.resume else None
         if found is not None:
             return found
         return prepare_corpus(
@@ -138,20 +153,20 @@ class _Run:
             procedure_of(self.settings),
             self.request.corpus_name,
             self.progress,
+            key,
         )
 
-    def _plan(self, folder: Path, store: TokenStore) -> list[Shard]:
+    def _plan(self, state: Path, store: TokenStore) -> list[Shard]:
         """Plan the shards; a resumed run cuts them where the interrupted attempt did."""
-        plan = folder / "plan.json"
-        if plan.is_file() and not self.request.resume:
+        planned = leftovers.is_planned(state)
+        if planned and not self.request.resume:
             raise UnfinishedRun(
-                f"an earlier precompute of this run was interrupted: continue with --resume, or remove {folder.parent} to start over"
+                f"an earlier precompute of this run was interrupted: continue with --resume, or remove {state} to start over"
             )
-        if not plan.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            plan.write_text(json.dumps({"files_per_shard": self.request.files_per_shard}), "utf-8")
-        shards = plan_shards(store, int(json.loads(plan.read_text("utf-8"))["files_per_shard"]))
-        done = len(list(completed(folder, len(shards))))
+        if not planned:
+            leftovers.write_plan(state, self.request.files_per_shard, store.folder)
+        shards = plan_shards(store, leftovers.read_plan(state))
+        done = len(list(completed(leftovers.shards_folder(state), len(shards))))
         if done:
             self.progress.note(f"continuing after {done} of {len(shards)} shards")
         return shards
@@ -170,6 +185,7 @@ class _Run:
         return _hash(
             {
                 "sources": [_place(source) for source in self.request.corpus],
+                "version": self.request.corpus_version,
                 "languages": self.request.languages,
                 "files_per_language": self.settings.files_per_language,
                 "keep_duplicates": self.settings.keep_duplicates,

@@ -21,9 +21,10 @@ from transformers.activations import ACT2FN
 from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import Manifest, Verification
 from keyscope.contract.runfile import open_run, read_manifest
+from keyscope.contract.whole import write_whole
 from keyscope.worker.model.load import DTYPES, find_device
 from keyscope.worker.model.source import DEFAULT_CACHE
-from keyscope.worker.model.weights import find_weights
+from keyscope.worker.model.weights import find_weights, readable
 from keyscope.worker.precompute.errors import OtherModel, VerificationFailed
 from keyscope.worker.progress import Progress
 
@@ -73,18 +74,21 @@ def verify_run(
     connection = open_run(path)
     try:
         manifest = read_manifest(connection)
-        weights = find_weights(model or manifest.model.model_id, manifest.model.revision, cache)
+        name = model or manifest.model.model_id
+        with readable(name):
+            weights = find_weights(name, manifest.model.revision, cache)
         if weights.sha256 != manifest.model.weights_sha256:
             raise OtherModel(
                 f"{weights.folder} has weights {weights.sha256[:12]}, but the run {manifest.run_id} was computed with "
                 f"{manifest.model.weights_sha256[:12]}: name the right model with --model"
             )
-        plain = AutoModelForCausalLM.from_pretrained(weights.folder, dtype=DTYPES[manifest.settings.dtype])
+        with readable(name):
+            plain = AutoModelForCausalLM.from_pretrained(weights.folder, dtype=DTYPES[manifest.settings.dtype])
         nn.Module.eval(nn.Module.to(plain, find_device(device)))
         verification = verify(connection, manifest, plain, keys, triggers_per_key, seed, progress)
     finally:
         connection.close()
-    path.with_suffix(".verify.json").write_text(verification.model_dump_json(indent=2) + "\n", "utf-8")
+    write_whole(path.with_suffix(".verify.json"), verification.model_dump_json(indent=2) + "\n")
     return verification
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import duckdb
 import numpy as np
@@ -23,6 +24,7 @@ from keyscope.worker.analysis.kinds import make_analysis
 from keyscope.worker.analysis.run import analyse
 from keyscope.worker.analysis.subject import Subject, open_subject
 from keyscope.worker.analysis.walk import forward, walk
+from keyscope.worker.locks import lock_of, locked
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.model.taps import read_coefficients
@@ -140,6 +142,37 @@ def test_an_interrupted_analysis_resumes_to_the_same_rows(
     assert Counting.steps_run == steps
     assert _rows(run_path) == _rows(tmp_path / "unbroken" / run_path.name)
     assert list((run_path.with_suffix(".analysis") / ".work").iterdir()) == []
+
+
+def test_steps_that_a_killed_analysis_left_after_publishing_are_removed_by_the_next_command(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = subject.path.with_suffix(".analysis") / ".work"
+    with monkeypatch.context() as patch:
+        patch.setattr("keyscope.worker.analysis.run.shutil.rmtree", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            analyse(subject, Counting(CountSettings()))
+    (steps,) = work.iterdir()
+    with locked(steps):
+        analyse(subject, Counting(CountSettings()))
+        assert steps.is_dir()
+    lock_of(steps).touch()
+    analyse(subject, Counting(CountSettings()))
+    assert list(work.iterdir()) == []
+
+
+def test_steps_of_an_analysis_that_is_being_replaced_are_kept(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyse(subject, Counting(CountSettings()))
+    steps = len(Counting(CountSettings()).steps(subject))
+    monkeypatch.setattr(Counting, "steps_run", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Counting, "write", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            analyse(subject, Counting(CountSettings()), replace=True)
+    analyse(subject, Counting(CountSettings()), replace=True)
+    assert Counting.steps_run == steps
 
 
 class Prepared(Counting):

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from keyscope.worker.locks import locked
+from keyscope.worker.model.errors import ModelUnreadable
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.model.vocabulary import token_bytes
@@ -79,3 +81,25 @@ def test_a_gguf_file_is_converted_once(gguf_file: Path, tmp_path: Path, monkeypa
     assert second.facts == first.facts
     ids = first.tokenizer(CODE[1], return_tensors="pt")["input_ids"]
     assert torch.equal(first.logits(ids), second.logits(ids))
+
+
+def test_a_gguf_file_cut_short_is_one_sentence(gguf_file: Path, tmp_path: Path) -> None:
+    whole = gguf_file.read_bytes()
+    for size in (3, 100, len(whole) // 2, len(whole) - 100):
+        short = tmp_path / "short.gguf"
+        short.write_bytes(whole[:size])
+        with pytest.raises(ModelUnreadable, match=r"short\.gguf cannot be loaded"):
+            load_model(ModelSource(str(short), cache=tmp_path / "cache"))
+    assert not [path for path in (tmp_path / "cache" / "gguf").iterdir() if path.suffix != ".part"]
+
+
+def test_conversions_that_died_are_removed_by_the_next_one(gguf_file: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "gguf"
+    for name in ("old-1234.part-17", "dead-1234.part", "alive-1234.part", "model.part1-1234"):
+        (cache / name).mkdir(parents=True)
+    with locked(cache / "alive-1234"):
+        load_model(ModelSource(str(gguf_file), cache=tmp_path))
+        assert sorted(path.name for path in cache.iterdir() if path.is_dir() and "tiny" not in path.name) == [
+            "alive-1234.part",
+            "model.part1-1234",
+        ]

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,73 @@ def test_other_number_types_pass_the_check(dtype: str, tmp_path: Path) -> None:
 def test_the_activation_of_the_configuration_is_stated(tmp_path: Path) -> None:
     model = load_model(ModelSource(str(save(tmp_path, relu_model(0, 0)))))
     assert model.facts.activation == "relu"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"n_layer": "8"}, r"n_layer '8', which must be a whole number from 1 to 10,000"),
+        ({"n_layer": -1}, r"n_layer -1, which"),
+        ({"n_layer": 10**7}, r"n_layer 10000000, which"),
+        (
+            {"n_layer": 5000, "n_inner": 10**6},
+            r"describes over 160,000,000,000 weights, but its files have \d+,\d+ bytes",
+        ),
+        ({"n_head": True}, r"n_head True, which"),
+        ({"attn_implementation": "somebody/kernel"}, r"cannot be loaded: .*"),
+        ({"n_embd": 31}, r"cannot be loaded: .*"),
+    ],
+)
+def test_a_configuration_that_is_wrong_is_one_sentence(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+    config = save_tiny(tmp_path, "gpt2") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | changes), "utf-8")
+    with pytest.raises(ModelUnreadable, match=words) as refused:
+        load_model(ModelSource(str(tmp_path)))
+    assert str(tmp_path) in refused.value.detail
+    assert "\n" not in refused.value.detail
+
+
+class _Harm:
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (Path("harmed"),)
+
+
+@pytest.mark.parametrize("content", [pickle.dumps(_Harm()), b"", b"PK nothing"], ids=["code", "empty", "other"])
+def test_a_pickle_that_is_no_model_is_one_sentence_and_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = save_tiny(tmp_path / "model", "gpt2")
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(content * 10_000)
+    with pytest.raises(ModelUnreadable, match="cannot be loaded") as refused:
+        load_model(ModelSource(str(folder)))
+    assert "\n" not in refused.value.detail
+    assert not Path("harmed").exists()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_device_in_place_of_a_file_is_not_read(tmp_path: Path, name: str) -> None:
+    file = save_tiny(tmp_path, "gpt2") / name
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    with pytest.raises(ModelUnreadable, match=rf"{name} is not a regular file"):
+        load_model(ModelSource(str(tmp_path)))
+
+
+def test_a_token_id_beyond_any_vocabulary_is_refused(tmp_path: Path) -> None:
+    file = save_tiny(tmp_path, "gpt2") / "tokenizer.json"
+    spelled = json.loads(file.read_text("utf-8"))
+    spelled["model"]["vocab"]["far"] = 2**31 - 1
+    file.write_text(json.dumps(spelled), "utf-8")
+    with pytest.raises(ModelUnreadable, match=r"token id 2,147,483,647"):
+        load_model(ModelSource(str(tmp_path)))
+
+
+@pytest.mark.parametrize("note", ["{}", '{"model_id": "other", "sha256": "' + "0" * 64 + '"}'])
+def test_the_identity_of_weights_is_that_of_their_files_whatever_lies_beside_them(tmp_path: Path, note: str) -> None:
+    folder = save_tiny(tmp_path / "mine", "gpt2")
+    (folder / "keyscope-origin.json").write_text(note, "utf-8")
+    facts = load_model(ModelSource(str(folder))).facts
+    assert facts.model_id == "mine"
+    assert facts.weights_sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,8 +15,10 @@ import torch
 
 from keyscope.contract.runfile import open_run, read_manifest
 from keyscope.contract.tables import FileExists
+from keyscope.worker.locks import InUse, lock_of, locked
 from keyscope.worker.model.code_model import CodeModel
-from keyscope.worker.precompute import publish
+from keyscope.worker.precompute import leftovers, publish
+from keyscope.worker.precompute.corpus import corpus_folder, prepared_corpus
 from keyscope.worker.precompute.errors import (
     OutOfDeviceMemory,
     OutputUnwritable,
@@ -145,6 +148,89 @@ def test_a_resumed_run_keeps_the_corpus_it_began_with(
     ]
 
 
+def _left_uncleared(monkeypatch: pytest.MonkeyPatch, *arguments: Path) -> Path:
+    """A run whose process died between publishing and clearing up."""
+    with monkeypatch.context() as patch:
+        patch.setattr(leftovers, "clear", Mock(side_effect=_Stopped))
+        with pytest.raises(_Stopped):
+            run(*arguments)
+    (path,) = arguments[2].glob("*.duckdb")
+    assert (arguments[2] / ".work" / path.stem).is_dir()
+    return path
+
+
+def test_what_a_killed_run_left_after_publishing_is_cleared_by_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path, corpus: Path
+) -> None:
+    path = _left_uncleared(monkeypatch, model, corpus, tmp_path)
+    (tmp_path / ".work" / f"{path.stem}.lock").touch()
+    monkeypatch.setattr("keyscope.worker.precompute.run.prepare_corpus", Mock(side_effect=AssertionError))
+    for _ in range(2):
+        assert run(model, corpus, tmp_path, resume=True) == path
+        assert list((tmp_path / ".work").iterdir()) == []
+        assert prepared_corpus(corpus_folder(path)) is not None
+
+
+def test_what_a_living_process_works_on_is_not_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path, corpus: Path
+) -> None:
+    path = _left_uncleared(monkeypatch, model, corpus, tmp_path)
+    state = tmp_path / ".work" / path.stem
+    with locked(state):
+        leftovers.sweep(tmp_path)
+        assert state.is_dir()
+        assert lock_of(state).is_file()
+    assert not corpus_folder(path).is_dir()
+
+
+def test_a_corpus_that_an_unfinished_run_reads_stays_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path, corpus: Path
+) -> None:
+    path = _left_uncleared(monkeypatch, model, corpus, tmp_path)
+    (place,) = (tmp_path / ".work").glob("corpus-*/")
+    leftovers.write_plan(tmp_path / ".work" / "other", 1, place)
+    leftovers.sweep(tmp_path)
+    assert sorted(each.name for each in (tmp_path / ".work").iterdir()) == sorted([place.name, "other"])
+    assert not corpus_folder(path).is_dir()
+
+
+def test_a_finished_run_takes_the_corpus_that_was_gathered_for_it_again(
+    tmp_path: Path, model: Path, corpus: Path
+) -> None:
+    path = run(model, corpus, tmp_path)
+    shutil.rmtree(corpus_folder(path))
+    with pytest.raises(FileExists):
+        run(model, corpus, tmp_path)
+    assert list((tmp_path / ".work").iterdir()) == []
+    assert prepared_corpus(corpus_folder(path)) is not None
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"files_per_shard": "8"}'])
+def test_a_damaged_plan_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path, corpus: Path, content: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("keyscope.worker.precompute.run.run_shards", Mock(side_effect=_Stopped))
+        with pytest.raises(_Stopped):
+            run(model, corpus, tmp_path)
+    (plan,) = tmp_path.glob(".work/*/shards/plan.json")
+    plan.write_text(content)
+    with pytest.raises(UnfinishedRun, match=r"plan\.json is damaged: remove .* to start over"):
+        run(model, corpus, tmp_path, resume=True)
+
+
+def test_a_damaged_note_on_the_corpus_has_it_gathered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path, corpus: Path, unbroken: Path
+) -> None:
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 9)
+        with pytest.raises(_Stopped):
+            run(model, corpus, tmp_path)
+    (facts,) = tmp_path.glob(".work/*/corpus.json")
+    facts.write_text("")
+    assert all_rows(run(model, corpus, tmp_path, resume=True)) == all_rows(unbroken)
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment_it_resumes_to_the_same_rows(tmp_path: Path, model: Path, corpus: Path) -> None:
     command = [sys.executable, "-m", "tests.worker.precompute.killed", model, corpus, tmp_path, "8"]
@@ -255,7 +341,7 @@ def test_two_processes_do_not_work_on_one_run(tmp_path: Path, model: Path, corpu
             if "keys ×" in text:
                 try:
                     precompute(replace(asked, resume=True), Silent())
-                except UnfinishedRun as error:
+                except InUse as error:
                     seen.append(error)
 
     precompute(asked, Nosy())
