@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keyscope.contract.manifest import Manifest
-from keyscope.contract.texts import duration
+from keyscope.contract.texts import counted, duration
 
 
 def print_summary(manifest: Manifest, rows: Mapping[str, int]) -> None:
@@ -29,7 +29,7 @@ def _summary(manifest: Manifest, rows: Mapping[str, int]) -> Iterator[tuple[str,
     for counts in corpus.languages:
         yield "", f"{counts.language}: {counts.files:,} files, {counts.windows:,} windows, {counts.tokens:,} tokens"
     if corpus.skipped:
-        yield "skipped", ", ".join(f"{reason} {n:,}" for reason, n in corpus.skipped.items())
+        yield "left out", counted(corpus.skipped)
     yield "settings", ", ".join(f"{name} {value}" for name, value in settings)
     yield "computed", f"{made.finished:%Y-%m-%d %H:%M} UTC on {made.device}, Keyscope {made.code_version}"
     yield "took", duration((made.finished - made.started).total_seconds())

@@ -39,6 +39,8 @@ def _written(character: str) -> str:
 def _written_unless_space(match: re.Match[str]) -> str:
     return match[0] if match[0] in _SPACE else _written(match[0])
 
+from collections.abc import Mapping
+
 
 def shortest(number: float) -> str:
     """The shortest text that reads back as exactly this number: `0`, `0.5`, `0.1234567`."""
@@ -52,6 +54,11 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def counted(reasons: Mapping[str, int]) -> str:
+    """What was left out, by reason: `12 too large, 3 link`."""
+    return ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in reasons.items() if count)
 
 
 def first_line(error: Exception) -> str:

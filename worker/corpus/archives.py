@@ -52,12 +52,15 @@ class ZipArchive(Listed):
         except _DAMAGED as error:
             raise SourceUnreadable(f"{path} is not a zip archive, or is damaged or truncated: {error}") from error
 
-    def paths(self, languages: Collection[str]) -> Iterator[str]:
+    def paths(self, languages: Collection[str]) -> Iterator[str | Skip]:
         """See `Listed.paths`; of members with the same name the last one counts, as when unpacking."""
         for info in self._zip.infolist():
             path = None if info.is_dir() else _member_path(info.filename)
-            if path and language_of(path) in languages and not stat.S_ISLNK(info.external_attr >> 16):
-                self._members[path] = info
+            if path and language_of(path) in languages:
+                if stat.S_ISLNK(info.external_attr >> 16):
+                    yield Skip.LINK
+                else:
+                    self._members[path] = info
         yield from self._members
 
     def read(self, path: str) -> bytes:
@@ -87,8 +90,9 @@ class TarArchive(Listed):
         self._path = path
         self._spool = Spool(scratch)
         self._extents: dict[str, Extent | None] = {}
+        self._left_out: list[Skip] = []
 
-    def paths(self, languages: Collection[str]) -> Iterator[str]:
+    def paths(self, languages: Collection[str]) -> Iterator[str | Skip]:
         """See `Listed.paths`; of members with the same name the last one counts, as when unpacking.
 
         Raises:
@@ -99,6 +103,7 @@ class TarArchive(Listed):
                 self._copy(_Allowance(file, HEADER_BYTES), languages)
         except _DAMAGED as error:
             raise SourceUnreadable(f"{self._path} is not a tar archive, or is damaged or truncated: {error}") from error
+        yield from self._left_out
         yield from self._extents
 
     def read(self, path: str) -> bytes:
@@ -117,7 +122,10 @@ class TarArchive(Listed):
         with tarfile.open(fileobj=cast(IO[bytes], file), mode="r:") as archive:
             while (member := archive.next()) is not None:
                 path = _member_path(member.name)
-                if path and language_of(path) in languages and member.isreg():
+                wanted = path is not None and language_of(path) in languages and not member.isdir()
+                if wanted and not member.isreg():
+                    self._left_out.append(Skip.LINK if member.issym() or member.islnk() else Skip.SPECIAL_FILE)
+                elif path is not None and wanted:
                     file.allow(MAX_BYTES + tarfile.BLOCKSIZE)
                     content = archive.extractfile(member) if member.size <= MAX_BYTES else None
                     self._extents[path] = self._spool.append(content.read()) if content else None

@@ -27,7 +27,7 @@ class Directory(Listed):
         self._escaped: dict[str, str] = {}
 
     def paths(self, languages: Collection[str]) -> Iterator[str | Skip]:
-        """See `Listed.paths`; directories that cannot be listed count as unreadable."""
+        """See `Listed.paths`; directories that cannot be listed count as unreadable, links by their own name's suffix."""
         pending = [""]
         while pending:
             folder = pending.pop()
@@ -44,8 +44,11 @@ class Directory(Listed):
                 if entry.is_dir(follow_symlinks=False):
                     if entry.name not in self._left_out:
                         pending.append(path + "/")
-                elif language_of(entry.name) in languages and entry.is_file(follow_symlinks=False):
-                    yield self._shown(path)
+                elif language_of(entry.name) in languages:
+                    if entry.is_file(follow_symlinks=False):
+                        yield self._shown(path)
+                    else:
+                        yield Skip.LINK if entry.is_symlink() else Skip.SPECIAL_FILE
 
     def read(self, path: str) -> bytes:
         """See `Listed.read`."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from keyscope.contract.cache import default_cache
 from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.texts import counted
 from keyscope.worker.corpus.collector import Collector, KeptFile
 from keyscope.worker.corpus.files import Skip, Skipped, SourceFile
 from keyscope.worker.corpus.interface import Listed, Streamed
@@ -211,7 +212,7 @@ def _nothing(
 ) -> str:
     """The message for a corpus without files: what was searched, skipped and missing."""
     suffixes = ", ".join(SUFFIXES[language] for language in languages)
-    reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items() if count)
+    reasons = counted(skipped)
     return " ".join(
         [
             f"no file of {', '.join(sources) or 'no source'} could be kept: searched for files ending in {suffixes}",

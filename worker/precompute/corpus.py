@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from keyscope.contract.analyses.files import analysis_folder
 from keyscope.contract.manifest import CorpusFacts, LanguageCounts, RunSettings
+from keyscope.contract.texts import counted
 from keyscope.contract.whole import write_whole
 from keyscope.worker.corpus.gather import GatherSettings, NoFiles, gather
 from keyscope.worker.precompute.presets import PROCEDURES, Procedure
@@ -38,6 +39,8 @@ def prepare_corpus(
     folder.mkdir(parents=True)
     with progress.stage("gathering the corpus", None, "files") as advance:
         gathered = gather(sources, settings, folder / "gathered", lambda step: advance(1 if step.language else 0))
+    if gathered.skipped:
+        progress.note(f"left out: {counted(gathered.skipped)}")
     for language, reason in gathered.missing.items():
         progress.note(f"going on without {language}: {reason}")
     with progress.stage("tokenising", len(gathered.entries), "files") as advance:

@@ -57,18 +57,19 @@ def test_members_that_lead_out_of_an_archive_are_ignored(tmp_path):
     assert not contents(TarArchive(write_tar(tmp_path / "a.tar", "w", UNSAFE), "a.tar", tmp_path))
 
 
-def test_links_and_devices_in_archives_are_ignored(tmp_path):
+def test_links_and_devices_in_archives_are_counted_and_not_read(tmp_path):
     members = [tarfile.TarInfo(f"{kind.decode()}.py") for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE)]
     for member, kind in zip(members, (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE), strict=True):
         member.type, member.linkname = kind, "a.py"
     tar = write_tar(tmp_path / "a.tar", "w", {"a.py": "a = 1\n"}, members)
-    assert list(contents(TarArchive(tar, "a.tar", tmp_path))) == ["a.py"]
+    found = list(TarArchive(tar, "a.tar", tmp_path).paths(LANGUAGES))
+    assert sorted(found) == ["a.py", Skip.LINK, Skip.LINK, Skip.SPECIAL_FILE]
 
     link = zipfile.ZipInfo("link.py")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr(link, "/etc/passwd")
-    assert not contents(ZipArchive(tmp_path / "a.zip", "a.zip"))
+    assert list(ZipArchive(tmp_path / "a.zip", "a.zip").paths(LANGUAGES)) == [Skip.LINK]
 
 
 def test_the_last_of_two_members_of_one_name_counts(tmp_path):
