@@ -49,6 +49,7 @@ class Prepared:
 
     run: Path
     model: str
+    revision: str | None = None
 
 
 def prepare(model: str, runs: Path, files_per_language: int | None, progress: Progress) -> Prepared:
@@ -90,17 +91,15 @@ def prepare(model: str, runs: Path, files_per_language: int | None, progress: Pr
     return Prepared(run, place)
 
 
-def services(prepared: Prepared, runs: Path, server_port: int, worker_port: int) -> list[Service]:
+def services(prepared: Prepared, runs: Path, logs: Path, server_port: int, worker_port: int) -> list[Service]:
     """The live worker of the run's model and the web server; they share a fresh secret."""
-    logs = runs / ".demo"
     secret = {"KEYSCOPE_WORKER_TOKEN": secrets.token_urlsafe()}
+    model = ["--model", prepared.model, *(["--revision", prepared.revision] if prepared.revision else [])]
     worker_url, server_url = f"http://{HOST}:{worker_port}", f"http://{HOST}:{server_port}"
     return [
         Service(
             name="worker",
-            command=_keyscope(
-                "worker", "--model", prepared.model, "--runs", runs, "--host", HOST, "--port", worker_port
-            ),
+            command=_keyscope("worker", *model, "--runs", runs, "--host", HOST, "--port", worker_port),
             health_url=f"{worker_url}/healthz",
             log=logs / "worker.log",
             environment=secret,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from keyscope.cli import db, demo, labels, runs, serve, users
+from keyscope.cli import db, demo, labels, open, runs, serve, users
 from keyscope.cli.options import FAILED, INTERRUPTED, complain
 from keyscope.contract.errors import KeyscopeError
 
@@ -45,6 +45,7 @@ for command in (
     serve.worker,
 ):
     cli.command()(command)
+cli.command("open")(open.open_in_browser)
 for name, group in {"db": db.group, "users": users.group, "labels": labels.group}.items():
     cli.add_typer(group, name=name)
 

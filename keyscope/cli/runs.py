@@ -103,13 +103,13 @@ def verify(
     """Recompute random keys with plain transformers and compare; exit code 1 above the tolerance."""
     from keyscope.cli.console import show_progress
     from keyscope.contract.runfile import open_run, read_manifest
-    from keyscope.worker.model.known import locate_model
+    from keyscope.worker.precompute.local import place_of_model
     from keyscope.worker.precompute.verify import verify_run
 
     with open_run(run) as connection:
         manifest = read_manifest(connection)
     with show_progress(as_json) as progress:
-        place = locate_model(model or manifest.model.model_id, progress)
+        place = place_of_model(model, run, manifest.model, progress)
         result = verify_run(run, place, keys, triggers, seed, progress)
     if as_json:
         print_json(run=str(run), **result.model_dump())
@@ -159,7 +159,7 @@ def analyse(
     from keyscope.worker.analysis.kinds import make_analysis
     from keyscope.worker.analysis.run import analyse as compute
     from keyscope.worker.analysis.subject import open_subject
-    from keyscope.worker.model.known import locate_model
+    from keyscope.worker.precompute.local import place_of_model
 
     given = _assignments(settings or [])
     if kind == "concepts":
@@ -168,7 +168,7 @@ def analyse(
     with open_run(run) as connection:
         manifest = read_manifest(connection)
     with show_progress(as_json) as progress:
-        place = locate_model(model or manifest.model.model_id, progress)
+        place = place_of_model(model, run, manifest.model, progress)
         source = ModelSource(place, manifest.model.revision, manifest.settings.dtype, device)
         try:
             with open_subject(run, source, tuple(corpus or ()), progress, batch) as subject:

@@ -73,7 +73,24 @@ def worker(
         host=host,
         port=port,
     )
-    _listen(create_worker_app(settings), settings.host, settings.port)
+    place = _place_of(Path(settings.model), settings)
+    _listen(create_worker_app(settings.model_copy(update=place)), settings.host, settings.port)
+
+
+def _place_of(run: Path, settings: WorkerSettings) -> dict[str, str | None]:
+    """Where the model to serve is, if it is named by a run or a short name."""
+    from keyscope.cli.console import show_progress
+    from keyscope.contract.runfile import open_run, read_manifest
+    from keyscope.contract.tables import SUFFIX
+    from keyscope.worker.model.known import locate_model
+    from keyscope.worker.precompute.local import model_of_run
+
+    with show_progress() as progress:
+        if run.suffix != SUFFIX or not run.is_file():
+            return {"model": locate_model(settings.model, progress)}
+        with open_run(run) as connection:
+            facts = read_manifest(connection).model
+        return {"model": model_of_run(run, facts, progress), "revision": settings.revision or facts.revision}
 
 
 def _check_runs(settings: ServerSettings) -> None:

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,13 +11,15 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from keyscope.cli.main import cli
+from keyscope.cli.serve import _place_of
 from keyscope.contract.manifest import Verification
 from keyscope.contract.runfile import TABLES
+from keyscope.worker.live.settings import WorkerSettings
 from tests.made.runs import build_run
 from tests.processes import KEYSCOPE, answers, free_port, wait_until
 from tests.worker.models import CODE, save_tiny
 
-COMMANDS = ["demo", "precompute", "verify", "inspect", "serve", "worker", "db"]
+COMMANDS = ["demo", "open", "precompute", "verify", "inspect", "serve", "worker", "db"]
 
 
 def run(*arguments: object) -> Result:
@@ -159,7 +162,7 @@ def test_database_upgrade_makes_the_labels_database(tmp_path):
     assert path.stat().st_size > 0
 
 
-def test_precompute_publishes_a_run_that_verify_confirms(precompute, model):
+def test_precompute_publishes_a_run_that_verify_confirms(precompute):
     made = run(*precompute, "--json")
     assert made.exit_code == 0, made.stderr
     events = [json.loads(line) for line in made.stdout.splitlines()]
@@ -168,9 +171,64 @@ def test_precompute_publishes_a_run_that_verify_confirms(precompute, model):
     assert {"stage", "done", "note"} <= {event.get("event") for event in events}
     assert json.loads(run("inspect", path, "--json").output)["manifest"]["settings"]["window"] == 32
 
-    verified = run("verify", path, "--model", model, "--keys", 5)
+    verified = run("verify", path, "--keys", 5)
     assert verified.exit_code == 0, verified.stderr
     assert re.search(r"verified: 5 keys, \d+ triggers, largest error \S+, allowed \S+", verified.stdout)
+
+
+def test_precompute_tells_what_was_left_out(precompute, corpus):
+    (corpus / "empty.py").write_text("")
+    (corpus / "link.py").symlink_to(corpus / "file0.py")
+    made = run(*precompute)
+    assert made.exit_code == 0, made.stderr
+    assert "left out: 1 empty, 1 link" in made.stderr.splitlines()
+    (path,) = Path(precompute[6]).glob("*.duckdb")
+    assert re.search(r"left out +1 empty, 1 link", run("inspect", path).output)
+
+
+def test_a_run_finds_the_local_model_it_was_computed_with(precompute, corpus, tmp_path, model):
+    moved = tmp_path / "models" / "mine"
+    shutil.copytree(model, moved)
+    precompute[2] = moved
+    made = run(*precompute, "--json")
+    path = Path(json.loads(made.stdout.splitlines()[-1])["run"])
+    assert str(tmp_path) not in json.dumps(json.loads(run("inspect", path, "--json").output)["manifest"]["model"])
+
+    assert run("verify", path, "--keys", 2).exit_code == 0
+    assert run("analyse", path, "agreement").exit_code == 0
+    assert _place_of(path, WorkerSettings(model=str(path))) == {"model": str(moved), "revision": None}
+
+    moved.rename(moved.with_name("elsewhere"))
+    for command in (["verify", path], ["analyse", path, "agreement"], ["worker", "--model", path], ["open", path]):
+        refused = run(*command)
+        assert refused.exit_code == 1, command
+        assert isinstance(refused.exception, SystemExit)
+        assert "local model mine, which is not found on this machine: name its folder" in refused.stderr
+    assert run("verify", path, "--keys", 2, "--model", moved.with_name("elsewhere")).exit_code == 0
+
+
+def test_a_note_on_another_models_place_is_ignored(run_file, tmp_path):
+    path = tmp_path / "alpha.duckdb"
+    shutil.copy(run_file, path)
+    for note in ("", "{}", json.dumps({"model": str(tmp_path), "weights_sha256": "0" * 64})):
+        path.with_suffix(".local.json").write_text(note)
+        refused = run("verify", path)
+        assert refused.exit_code == 1
+        assert "--model" in refused.stderr
+
+
+def test_open_serves_a_run_with_its_model(run_file, model, monkeypatch):
+    served = []
+    monkeypatch.setattr("keyscope.cli.open.stop_by_interrupt", lambda: None)
+    monkeypatch.setattr(
+        "keyscope.cli.supervise.supervise", lambda services, ready, note: (served.extend(services), ready())
+    )
+    opened = run("open", run_file, "--model", model, "--port", free_port())
+    assert opened.exit_code == 0, opened.stderr
+    worker, server = (list(each.command) for each in served)
+    assert worker[worker.index("--model") + 1] == str(model)
+    assert server[server.index("--runs") + 1] == str(run_file.parent)
+    assert re.search(r"http://127\.0\.0\.1:\d+/runs/alpha ", opened.stderr)
 
 
 def test_a_finished_run_is_refused_and_with_resume_left_as_it_is(precompute):
@@ -194,7 +252,7 @@ def test_several_sources_can_follow_one_another(precompute, corpus, tmp_path):
 def test_verify_fails_over_the_tolerance(run_file, monkeypatch):
     bad = Verification(keys=5, triggers=15, largest_error=0.5, tolerance=1e-4, passed=False, seconds=0.1)
     monkeypatch.setattr("keyscope.worker.precompute.verify.verify_run", lambda *_: bad)
-    result = run("verify", run_file)
+    result = run("verify", run_file, "--model", "tiny")
     assert result.exit_code == 1
     assert "NOT verified: 5 keys, 15 triggers, largest error 0.5, allowed 0.0001" in result.stdout
 

@@ -148,7 +148,7 @@ def test_ports_nobody_asked_for_are_the_next_free_ones(monkeypatch):
 
 
 def test_server_and_worker_share_a_secret_that_is_on_no_command_line(tmp_path):
-    worker, server = services(Prepared(tmp_path / "run.duckdb", "some/model"), tmp_path, 8000, 8001)
+    worker, server = services(Prepared(tmp_path / "run.duckdb", "some/model"), tmp_path, tmp_path / "logs", 8000, 8001)
     assert worker.environment == server.environment
     secret = server.environment["KEYSCOPE_WORKER_TOKEN"]
     assert len(secret) > 30
@@ -164,7 +164,9 @@ def test_services_start_where_other_packages_have_our_rooms_names(tmp_path, path
         (tmp_path / name / "__init__.py").write_text("raise ImportError('somebody else')\n")
     if "." not in path:  # where it is asked for, the current folder may hide the installed package
         (tmp_path / "keyscope.py").write_text("raise ImportError('somebody else')\n")
-    command = services(Prepared(tmp_path / "run.duckdb", "some/model"), tmp_path, 8000, 8001)[1].command
+    command = services(Prepared(tmp_path / "run.duckdb", "some/model"), tmp_path, tmp_path / "logs", 8000, 8001)[
+        1
+    ].command
     listing = [
         *command[: command.index("serve")],
         "users",

@@ -18,7 +18,9 @@ class WorkerSettings(BaseSettings):
         env_prefix="KEYSCOPE_WORKER_", extra="ignore", env_ignore_empty=True, protected_namespaces=()
     )
 
-    model: str = Field(description="Model to serve: a local folder, a GGUF file or a hub name")
+    model: str = Field(
+        description="Model to serve: a local folder, a GGUF file, a hub name, or a run file for the model it was computed with"
+    )
     revision: str | None = Field(None, description="Commit, branch or tag of a hub model")
     dtype: str = Field(
         "auto", description="float32, float64, bfloat16 or float16; auto: as stored on CUDA, else float32"

@@ -27,6 +27,7 @@ from keyscope.worker.precompute.corpus import (
 from keyscope.worker.precompute.disk import readable_disk_errors
 from keyscope.worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
 from keyscope.worker.precompute.estimate import estimate
+from keyscope.worker.precompute.local import note_model
 from keyscope.worker.precompute.partial import completed
 from keyscope.worker.precompute.plan import Shard, ShardWork, plan_shards
 from keyscope.worker.precompute.pool import run_shards
@@ -77,7 +78,9 @@ def precompute(request: PrecomputeRequest, progress: Progress) -> Path:
     _check_window(model, request.settings.window)
     check_preset(model, request.settings.preset)
     with readable_disk_errors(request.out, "free space or choose another --out, then continue with --resume"):
-        return _Run(request, model, progress).compute()
+        path = _Run(request, model, progress).compute()
+        note_model(path, request.source.model_id, model.facts.weights_sha256)
+    return path
 
 
 class _Run:
