@@ -23,7 +23,7 @@ def open_in_browser(run: RunFile, model: ModelPlace = None, port: Port = None) -
     from keyscope.cli.console import show_progress
     from keyscope.cli.demo_run import Prepared, choose_ports
     from keyscope.contract.runfile import open_run, read_manifest
-    from keyscope.worker.precompute.local import place_of_model
+    from keyscope.worker.model.local import place_of_model
 
     with open_run(run) as connection:
         facts = read_manifest(connection).model

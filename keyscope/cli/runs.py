@@ -103,7 +103,7 @@ def verify(
     """Recompute random keys with plain transformers and compare; exit code 1 above the tolerance."""
     from keyscope.cli.console import show_progress
     from keyscope.contract.runfile import open_run, read_manifest
-    from keyscope.worker.precompute.local import place_of_model
+    from keyscope.worker.model.local import place_of_model
     from keyscope.worker.precompute.verify import verify_run
 
     with open_run(run) as connection:
@@ -159,7 +159,7 @@ def analyse(
     from keyscope.worker.analysis.kinds import make_analysis
     from keyscope.worker.analysis.run import analyse as compute
     from keyscope.worker.analysis.subject import open_subject
-    from keyscope.worker.precompute.local import place_of_model
+    from keyscope.worker.model.local import place_of_model
 
     given = _assignments(settings or [])
     if kind == "concepts":

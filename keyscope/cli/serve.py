@@ -83,7 +83,7 @@ def _place_of(run: Path, settings: WorkerSettings) -> dict[str, str | None]:
     from keyscope.contract.runfile import open_run, read_manifest
     from keyscope.contract.tables import SUFFIX
     from keyscope.worker.model.known import locate_model
-    from keyscope.worker.precompute.local import model_of_run
+    from keyscope.worker.model.local import model_of_run
 
     with show_progress() as progress:
         if run.suffix != SUFFIX or not run.is_file():

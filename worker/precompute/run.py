@@ -15,6 +15,7 @@ from keyscope.contract.tables import SUFFIX, FileExists
 from keyscope.worker.locks import locked
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
+from keyscope.worker.model.local import note_model
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.precompute import leftovers
 from keyscope.worker.precompute.corpus import (
@@ -27,7 +28,6 @@ from keyscope.worker.precompute.corpus import (
 from keyscope.worker.precompute.disk import readable_disk_errors
 from keyscope.worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
 from keyscope.worker.precompute.estimate import estimate
-from keyscope.worker.precompute.local import note_model
 from keyscope.worker.precompute.partial import completed
 from keyscope.worker.precompute.plan import Shard, ShardWork, plan_shards
 from keyscope.worker.precompute.pool import run_shards
