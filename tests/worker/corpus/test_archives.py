@@ -62,7 +62,9 @@ def test_links_and_devices_in_archives_are_counted_and_not_read(tmp_path):
     for member, kind in zip(members, (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE), strict=True):
         member.type, member.linkname = kind, "a.py"
     tar = write_tar(tmp_path / "a.tar", "w", {"a.py": "a = 1\n"}, members)
-    found = list(TarArchive(tar, "a.tar", tmp_path).paths(LANGUAGES))
+    source = TarArchive(tar, "a.tar", tmp_path)
+    found = list(source.paths(LANGUAGES))
+    source.close()
     assert sorted(found) == ["a.py", Skip.LINK, Skip.LINK, Skip.SPECIAL_FILE]
 
     link = zipfile.ZipInfo("link.py")
