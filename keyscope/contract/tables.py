@@ -96,8 +96,6 @@ def publish(path: Path, tables: Sequence[Table], replace: bool = False) -> Itera
         _remove(part)
 
 
-
-
 def _remove(part: Path) -> None:
     for leftover in (part, part.with_name(part.name + ".wal")):
         leftover.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Numbers, errors and hidden characters as text that several rooms write alike."""
 
 import re
+from collections.abc import Mapping
 
 HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that cannot be seen but break or reorder lines (controls, line separators, marks of direction), and
@@ -38,8 +39,6 @@ def _written(character: str) -> str:
 
 def _written_unless_space(match: re.Match[str]) -> str:
     return match[0] if match[0] in _SPACE else _written(match[0])
-
-from collections.abc import Mapping
 
 
 def shortest(number: float) -> str:
