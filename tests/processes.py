@@ -1,14 +1,16 @@
-"""Helpers for tests of whole processes: the command, free ports, waiting and liveness."""
+"""Helpers for tests of whole processes: the command, free ports, waiting, liveness and held connections."""
 
+import contextlib
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
 
 KEYSCOPE = [sys.executable, "-m", "keyscope"]
+FEW_DESCRIPTORS = 256
 
 
 def free_port() -> int:
@@ -47,3 +49,19 @@ def children(pid: int) -> list[int]:
     """The ids of a process's direct children."""
     threads = Path(f"/proc/{pid}/task").iterdir()
     return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+
+
+def with_few_descriptors(command: Sequence[str]) -> list[str]:
+    """A command whose process may open few files and connections."""
+    return ["sh", "-c", f'ulimit -n {FEW_DESCRIPTORS} && exec "$@"', "sh", *command]
+
+
+@contextlib.contextmanager
+def held(port: int, begun: bytes) -> Iterator[None]:
+    """Hold more connections than such a process can open, each with the beginning of a request."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(FEW_DESCRIPTORS + 50):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            with contextlib.suppress(OSError):
+                client.sendall(begun)
+        yield

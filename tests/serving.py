@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from keyscope.serving.connections import BoundedConnection
+
 START_SECONDS = 60
 """Generous, because the machine may be busy."""
 
@@ -18,7 +20,14 @@ STOP_SECONDS = 1
 @contextmanager
 def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
     """Serve an app until the block ends; yields its URL."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=STOP_SECONDS)
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=port,
+        http=BoundedConnection,
+        log_level="error",
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -1,8 +1,7 @@
 """`keyscope serve` and `keyscope worker`: the two HTTP servers."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,16 +10,9 @@ from keyscope.cli.options import DatabaseUrl, RunsDirectory, StopWithInput, fill
 from keyscope.contract.errors import KeyscopeError
 from keyscope.worker.live.settings import WorkerSettings
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
 
 class NoRunsFolder(KeyscopeError):
     """The folder with the run files is not there."""
-
-
-SHUTDOWN_SECONDS = 5
-"""How long open streams may take to end when a server stops."""
 
 
 def serve(
@@ -35,6 +27,7 @@ def serve(
     """Serve the pages and the JSON API; needs no torch."""
     from keyscope.app.accounts.exposure import check_exposure
     from keyscope.app.main import create_app
+    from keyscope.serving.listening import listen
 
     settings = fill(
         ServerSettings,
@@ -47,7 +40,7 @@ def serve(
     )
     _check_runs(settings)
     check_exposure(settings)
-    _listen(create_app(settings), settings.host, settings.port)
+    listen(create_app(settings), settings.host, settings.port)
 
 
 def worker(
@@ -61,6 +54,7 @@ def worker(
     stop_with_input: StopWithInput = False,
 ) -> None:
     """Serve a model: generations with masks for the live page, and analyses of runs."""
+    from keyscope.serving.listening import listen
     from keyscope.worker.live.server import create_worker_app
 
     settings = fill(
@@ -74,7 +68,7 @@ def worker(
         port=port,
     )
     place = _place_of(Path(settings.model), settings)
-    _listen(create_worker_app(settings.model_copy(update=place)), settings.host, settings.port)
+    listen(create_worker_app(settings.model_copy(update=place)), settings.host, settings.port)
 
 
 def _place_of(run: Path, settings: WorkerSettings) -> dict[str, str | None]:
@@ -99,35 +93,3 @@ def _check_runs(settings: ServerSettings) -> None:
         raise NoRunsFolder(
             f"there is no folder {settings.runs.absolute()}: correct --runs or KEYSCOPE_RUNS, or create the folder first"
         )
-
-
-def _listen(app: "FastAPI", host: str, port: int) -> None:
-    import uvicorn
-
-    startup = _Startup(app)
-    try:
-        uvicorn.run(startup, host=host, port=port, proxy_headers=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS)
-    finally:
-        if startup.error is not None:
-            raise startup.error
-
-
-class _Startup:
-    """Keeps an error meant for people that ends the application's startup, and its traceback out of the log."""
-
-    def __init__(self, app: "FastAPI") -> None:
-        self.app = app
-        self.error: KeyscopeError | None = None
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def send_briefly(message: Any) -> None:
-            # Starlette sends `lifespan.startup.failed` with a traceback from inside its except block
-            expected = isinstance(sys.exception(), KeyscopeError)
-            await send(message | {"message": ""} if expected else message)
-
-        try:
-            await self.app(scope, receive, send_briefly if scope["type"] == "lifespan" else send)
-        except KeyscopeError as error:
-            if scope["type"] != "lifespan":
-                raise
-            self.error = error

@@ -4,9 +4,7 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,26 +13,20 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.processes import KEYSCOPE, free_port, held, with_few_descriptors
 from tests.worker.live.driving import NANO, PROMPT
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "a secret"
-SERVE = (
-    "import sys, uvicorn; from keyscope.worker.live.server import create_worker_app; "
-    "from keyscope.worker.live.settings import WorkerSettings; "
-    "uvicorn.run(create_worker_app(WorkerSettings()), port=int(sys.argv[1]), timeout_graceful_shutdown=5)"
-)
 
 
 @contextlib.contextmanager
 def served(log: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {"PYTHONPATH": str(ROOT), "KEYSCOPE_WORKER_MODEL": str(NANO), "KEYSCOPE_WORKER_TOKEN": TOKEN}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(port)],
+            with_few_descriptors([*KEYSCOPE, "worker", "--port", str(port)]),
             cwd=ROOT,
             env=os.environ | environment,
             stdout=output,
@@ -111,6 +103,13 @@ def test_a_body_that_is_too_large_is_answered_although_it_was_still_being_sent(c
     assert (response.status_code, response.json()["error"]) == (413, "body_too_large")
     assert "10,000,000 bytes" in response.json()["detail"]
     assert "the limit is 1,048,576" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST /generate HTTP/1.1\r\nContent-Length: 1000\r\n\r\n{"])
+def test_connections_without_a_request_leave_the_worker_answering(client: httpx.Client, begun: bytes) -> None:
+    assert client.base_url.port is not None
+    with held(client.base_url.port, begun), ask(client, max_new_tokens=2) as response:
+        assert response.is_success
 
 
 def test_a_stopped_worker_ends_its_streams_and_its_process(tmp_path: Path) -> None:
