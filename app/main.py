@@ -35,6 +35,7 @@ from keyscope.app.web.delivery.compression import compression
 from keyscope.app.web.delivery.static_files import VersionedFiles
 from keyscope.app.web.error_handlers import CatchUnexpected
 from keyscope.app.web.error_pages import error_page
+from keyscope.app.web.overload import ShedLoad, provide_threads
 from keyscope.app.web.security import MAX_BODY_BYTES, PathPrefix, SecurityHeaders, refuse_cross_site
 from keyscope.serving.bodies import CountedBody
 from keyscope.serving.heads import AnswerHead
@@ -84,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(CountRequests, metrics=counters),
             compression(),
             Middleware(CatchUnexpected, error_page=error_page),
+            Middleware(ShedLoad),
             _admission(settings, database),
             Middleware(CountedBody, limit=MAX_BODY_BYTES),
         ],
@@ -94,6 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = counters
     app.state.registry = Registry(settings.runs)
+    app.state.run_count = health.RunCount(app.state.registry)
     app.state.database = database
     app.state.changes = KeyChanges(database)
     app.state.previews = Previews()
@@ -117,6 +120,7 @@ def _admission(settings: Settings, database: Database) -> Middleware:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    provide_threads()
     try:
         app.state.database.create_missing()
         if app.state.settings.accounts == "accounts" and not app.state.database.read(people.everyone):

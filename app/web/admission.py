@@ -17,7 +17,7 @@ from keyscope.app.accounts.presence import Presence
 from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.roles import Role
 from keyscope.app.web.error_handlers import wants_json
-from keyscope.app.web.security import SAFE_METHODS
+from keyscope.app.web.security import SAFE_METHODS, is_under, local_path
 from keyscope.app.web.where_from import path_of
 
 COOKIE = "keyscope-session"
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 def least_role(method: str, path: str) -> Role:
     """The role that routes need by default: viewer to read, labeler to change anything."""
-    return Role.VIEWER if method in SAFE_METHODS or _under(path, ONES_OWN) else Role.LABELER
+    return Role.VIEWER if method in SAFE_METHODS or is_under(path, ONES_OWN) else Role.LABELER
 
 
 class AdmitSignedIn:
@@ -55,14 +55,13 @@ class AdmitSignedIn:
             Forbidden: the person's role does not allow the request.
             DatabaseUnavailable: the sender cannot be looked up.
         """
-        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        if scope["type"] != "http" or _under(path, PUBLIC):
+        if scope["type"] != "http" or is_under(path := local_path(scope), PUBLIC):
             await self.app(scope, receive, send)
             return
         request = Request(scope)
         visitor = await run_in_threadpool(_identify, self.database, request)
         request.state.visitor = visitor
-        if not _under(path, FOR_STRANGERS):
+        if not is_under(path, FOR_STRANGERS):
             if visitor is None:
                 await _ask_to_sign_in(request)(scope, receive, send)
                 return
@@ -159,7 +158,3 @@ def _kept_from_caches(send: Send) -> Send:
 
 def _cookie_path(request: Request) -> str:
     return request.scope.get("root_path", "") or "/"
-
-
-def _under(path: str, places: tuple[str, ...]) -> bool:
-    return any(path == place or path.startswith(place + "/") for place in places)

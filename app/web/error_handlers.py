@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keyscope.app.errors import Exists, NotFound
+from keyscope.app.web.security import local_path
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.wire import ErrorAnswer
 from keyscope.serving.answers import code_of, error_headers, invalid_request
@@ -74,8 +75,7 @@ def describe(error: Exception) -> Failure:
 
 def wants_json(request: Request) -> bool:
     """Whether the client is a program rather than a person's browser."""
-    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    if path.startswith(JSON_PATHS):
+    if local_path(request.scope).startswith(JSON_PATHS):
         return True
     accept = request.headers.get("accept", "")
     return "text/html" not in accept and any(kind in accept for kind in FOR_PROGRAMS)

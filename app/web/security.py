@@ -28,6 +28,17 @@ MAX_BODY_BYTES = 8 * 2**20
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*", re.ASCII)
 
 
+def local_path(scope: Scope) -> str:
+    """The path of a request without the prefix that `PathPrefix` made it begin with."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def is_under(path: str, places: tuple[str, ...]) -> bool:
+    """Whether a path is one of some places, or below one."""
+    return any(path == place or path.startswith(place + "/") for place in places)
+
+
 class CrossSiteRequest(KeyscopeError, status=403):
     """A page of another site tried to change something."""
 

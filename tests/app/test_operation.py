@@ -1,6 +1,11 @@
+from pathlib import Path
+
+import pytest
 from fastapi.testclient import TestClient
 
+from keyscope.app import health
 from keyscope.app.main import create_app
+from keyscope.app.runs import Registry
 from keyscope.app.settings import Settings
 
 
@@ -69,3 +74,24 @@ def test_every_failure_is_documented_in_the_one_shape_it_has(client: TestClient)
                         assert set(document["components"]["schemas"][name]["required"]) >= {"error", "detail"}
                 else:
                     assert response["content"]
+
+
+def test_invented_methods_and_paths_are_counted_together(client: TestClient):
+    for number in range(3):
+        client.request(f"INVENTED{number}", f"/static/{number}")
+        client.request(f"INVENTED{number}", f"/nothing/{number}")
+    counted = client.get("/metrics").text
+    assert 'method="other"' in counted
+    assert "INVENTED" not in counted
+    assert "nothing" not in counted
+
+
+def test_run_files_are_counted_anew_after_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "one.duckdb").touch()
+    count = health.RunCount(Registry(tmp_path))
+    assert count() == 1
+    (tmp_path / "two.duckdb").touch()
+    assert count() == 1
+    monkeypatch.setattr(health, "COUNTED_SECONDS", 0)
+    count._until = 0
+    assert count() == 2

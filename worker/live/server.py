@@ -152,7 +152,7 @@ def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], ob
     return app
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
@@ -161,7 +161,7 @@ ServiceOf = Annotated[Service, Depends(_service)]
 
 
 @router.get("/healthz", responses={503: {"model": ErrorAnswer}})
-def healthz(service: ServiceOf) -> Health:
+async def healthz(service: ServiceOf) -> Health:
     """Whether the worker accepts requests; needs no token."""
     if not service.engine.alive:
         raise WorkerStopping("the worker is shutting down", retry_after=5)
@@ -169,7 +169,7 @@ def healthz(service: ServiceOf) -> Health:
 
 
 @router.get("/info", responses={401: _REFUSALS[401]})
-def info(service: ServiceOf) -> WorkerInfo:
+async def info(service: ServiceOf) -> WorkerInfo:
     """The served model, its limits and how busy the worker is."""
     facts = service.model.facts
     return WorkerInfo(
@@ -188,7 +188,7 @@ def info(service: ServiceOf) -> WorkerInfo:
 
 
 @router.get("/metrics", response_class=Response)
-def metrics(service: ServiceOf) -> Response:
+async def metrics(service: ServiceOf) -> Response:
     """Counters and durations in Prometheus format."""
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 

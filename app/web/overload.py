@@ -1,0 +1,94 @@
+"""Refuses requests beyond those the server can answer soon, rather than let everybody wait."""
+
+import anyio.to_thread
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from keyscope.app.web.security import is_under, local_path
+from keyscope.contract.errors import KeyscopeError
+from keyscope.serving.streams import EVENT_STREAM
+
+MOST_AT_ONCE = 64
+"""Requests in progress. Two cores answer these within a few seconds."""
+RETRY_SECONDS = 2
+SPARE_THREADS = 8
+"""Threads that are left for what is always answered."""
+ALWAYS = ("/static", "/healthz", "/metrics")
+"""Cheap, and needed most when the server is busy."""
+
+
+class Overloaded(KeyscopeError, status=503):
+    """The server has as many requests in progress as it can answer soon."""
+
+    retry_after = RETRY_SECONDS
+
+
+class ShedLoad:
+    """Lets so many requests in that none of them waits for a thread, and refuses the others.
+
+    A request is not in progress while its body arrives, nor once its answer is an event stream: both cost next to
+    nothing, and they end with their connections, whose number is bounded too.
+    """
+
+    def __init__(self, app: ASGIApp, most: int = MOST_AT_ONCE) -> None:
+        self.app = app
+        self.most = most
+        self.in_progress = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on.
+
+        Raises:
+            Overloaded: there are too many.
+        """
+        if scope["type"] != "http" or is_under(local_path(scope), ALWAYS):
+            await self.app(scope, receive, send)
+            return
+        if self.in_progress >= self.most:
+            raise Overloaded(
+                f"the server is busy with {self.in_progress} requests: try again in {RETRY_SECONDS} seconds"
+            )
+        await _InProgress(self).answer(scope, receive, send)
+
+
+class _InProgress:
+    """One request, counted while it costs something."""
+
+    def __init__(self, among: ShedLoad) -> None:
+        self.among = among
+        self.body_is_here = False
+        self.streams = False
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def received() -> Message:
+            if self.body_is_here:
+                return await receive()
+            self.among.in_progress -= 1
+            try:
+                message = await receive()
+            finally:
+                self.among.in_progress += 1
+            self.body_is_here = not message.get("more_body", False)
+            return message
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start" and _is_stream(message):
+                self.streams = True
+                self.among.in_progress -= 1
+            await send(message)
+
+        self.among.in_progress += 1
+        try:
+            await self.among.app(scope, received, sent)
+        finally:
+            if not self.streams:
+                self.among.in_progress -= 1
+
+
+def provide_threads() -> None:
+    """Give the running event loop a thread for every request in progress, and some to spare."""
+    anyio.to_thread.current_default_thread_limiter().total_tokens = MOST_AT_ONCE + SPARE_THREADS
+
+
+def _is_stream(start: Message) -> bool:
+    return Headers(raw=start["headers"]).get("content-type", "").startswith(EVENT_STREAM)
