@@ -1,13 +1,7 @@
 """Refuse to listen on public addresses without accounts, where the address is the only protection."""
 
-import ipaddress
-
 from keyscope.app.settings import Settings
-from keyscope.contract.errors import KeyscopeError
-
-
-class OpenToOthers(KeyscopeError):
-    """Other machines could reach a server on which everybody may do everything."""
+from keyscope.serving.hosts import OpenToOthers, is_loopback
 
 
 def check_exposure(settings: Settings) -> None:
@@ -16,16 +10,9 @@ def check_exposure(settings: Settings) -> None:
     Raises:
         OpenToOthers: the server would listen beyond the loopback interface without accounts.
     """
-    if settings.accounts == "none" and not settings.allow_open and not _is_loopback(settings.host):
+    if settings.accounts == "none" and not settings.allow_open and not is_loopback(settings.host):
         raise OpenToOthers(
             f"accounts are off, and others could reach the server on {settings.host or 'every address'}: "
             "set KEYSCOPE_ACCOUNTS=accounts so that people sign in (`keyscope users add` makes the first admin), "
             "or set KEYSCOPE_ALLOW_OPEN=true to let everybody who can connect do everything"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,8 +1,7 @@
 """Admission without accounts: everybody may do everything, under the name they give."""
 
-import ipaddress
 from collections.abc import Iterable
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,22 +11,17 @@ from keyscope.app.accounts.identity import NAME_HEADER, Person
 from keyscope.app.accounts.names import person_name
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.roles import Role
-from keyscope.contract.errors import KeyscopeError
+from keyscope.serving.hosts import check_host
 
 COOKIE = "keyscope-person"
 """Cookie with the display name, percent-encoded."""
 COOKIE_SECONDS = 365 * 24 * 3600
 
 
-class UntrustedHost(KeyscopeError, status=421):
-    """The request is for a host name that this server does not trust."""
-
-
 class AdmitByWord:
     """Identifies senders by the name they give.
 
-    Only the address keeps strangers out. A foreign site could point a domain of its own at that address (DNS
-    rebinding), so host names other than the machine's own must be listed as trusted.
+    Only the address keeps strangers out, so host names other than the machine's own must be listed as trusted.
     """
 
     def __init__(self, app: ASGIApp, trusted_hosts: Iterable[str]) -> None:
@@ -43,16 +37,9 @@ class AdmitByWord:
         """
         if scope["type"] == "http":
             request = Request(scope)
-            self._check_host(request.headers.get("host", ""))
+            check_host(request.headers.get("host", ""), self.trusted_hosts, "add the name to KEYSCOPE_TRUSTED_HOSTS")
             request.state.visitor = by_word(request)
         await self.app(scope, receive, send)
-
-    def _check_host(self, header: str) -> None:
-        host = _host(header)
-        if not (host == "localhost" or host in self.trusted_hosts or _is_address(host)):
-            raise UntrustedHost(
-                f"{host!r} is not a trusted name of this server: open it as localhost, or add the name to KEYSCOPE_TRUSTED_HOSTS"
-            )
 
 
 def by_word(request: Request) -> Person | None:
@@ -73,21 +60,6 @@ def by_word(request: Request) -> Person | None:
 def remember(response: Response, name: str) -> None:
     """Store the name in the browser."""
     response.set_cookie(COOKIE, quote(name), max_age=COOKIE_SECONDS, httponly=True, samesite="lax")
-
-
-def _host(header: str) -> str:
-    try:
-        return urlsplit(f"//{header}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _utf8(header: str) -> str:

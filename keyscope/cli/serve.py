@@ -55,6 +55,7 @@ def worker(
 ) -> None:
     """Serve a model: generations with masks for the live page, and analyses of runs."""
     from keyscope.serving.listening import listen
+    from keyscope.worker.live.guard import check_exposure
     from keyscope.worker.live.server import create_worker_app
 
     settings = fill(
@@ -67,6 +68,7 @@ def worker(
         host=host,
         port=port,
     )
+    check_exposure(settings)
     place = _place_of(Path(settings.model), settings)
     listen(create_worker_app(settings.model_copy(update=place)), settings.host, settings.port)
 

@@ -156,6 +156,12 @@ def test_a_worker_without_a_model_asks_for_one():
     assert "--model" in result.stderr
 
 
+def test_a_worker_that_everybody_could_use_is_refused():
+    result = run("worker", "--model", "any", "--host", "0.0.0.0")
+    assert result.exit_code == 1
+    assert "this worker has no token, and others could reach it on 0.0.0.0" in result.stderr
+
+
 def test_database_upgrade_makes_the_labels_database(tmp_path):
     path = tmp_path / "labels.sqlite"
     assert run("db", "upgrade", "--database-url", f"sqlite:///{path}").exit_code == 0

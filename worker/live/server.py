@@ -44,7 +44,7 @@ from keyscope.worker.live.admission import Admission
 from keyscope.worker.live.engine import Engine
 from keyscope.worker.live.errors import WorkerStopping
 from keyscope.worker.live.generation import Generator
-from keyscope.worker.live.guard import TokenGuard
+from keyscope.worker.live.guard import HostGuard, TokenGuard
 from keyscope.worker.live.jobs import Jobs
 from keyscope.worker.live.lens import LensReader
 from keyscope.worker.live.metrics import Metrics
@@ -131,10 +131,6 @@ def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], ob
         await run_in_threadpool(jobs.close)
         engine.close()
 
-    guards = [Middleware(WholeBody, limit=settings.body_bytes)]
-    if settings.token is not None:
-        token = settings.token.get_secret_value()
-        guards.insert(0, Middleware(TokenGuard, token=token, open_paths={router.url_path_for("healthz")}))
     app = FastAPI(
         title="Keyscope worker",
         description=DESCRIPTION,
@@ -143,13 +139,20 @@ def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], ob
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=operation_id,
-        middleware=guards,
+        middleware=[_guard(settings), Middleware(WholeBody, limit=settings.body_bytes)],
     )
     app.include_router(router)
     app.include_router(job_routes.router)
     answers.install(app)
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     return app
+
+
+def _guard(settings: WorkerSettings) -> Middleware:
+    if settings.token is None:
+        return Middleware(HostGuard)
+    token = settings.token.get_secret_value()
+    return Middleware(TokenGuard, token=token, open_paths={router.url_path_for("healthz")})
 
 
 async def _service(request: Request) -> Service:

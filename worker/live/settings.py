@@ -33,7 +33,8 @@ class WorkerSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the worker listens on")
     port: int = Field(8001, ge=0, le=65535, description="Port the worker listens on; 0 takes a free one")
     token: SecretStr | None = Field(
-        None, description="Secret that clients must send as a bearer token; without it no token is needed"
+        None,
+        description="Secret that clients must send as a bearer token; without it only this machine may use the worker",
     )
     prompt_tokens: int = Field(2048, ge=1, description="Longest prompt, in tokens; the model's context may allow less")
     new_tokens: int = Field(512, ge=1, description="Most tokens to generate; the model's context may allow less")

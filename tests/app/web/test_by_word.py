@@ -5,11 +5,12 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from keyscope.app.accounts.exposure import OpenToOthers, check_exposure
+from keyscope.app.accounts.exposure import check_exposure
 from keyscope.app.accounts.identity import Admin, Labeler, Visitor
 from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
 from keyscope.app.web import by_word
+from keyscope.serving.hosts import OpenToOthers
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,7 @@ async def running_worker(model: Path = NANO, **settings: Any) -> AsyncIterator[W
     app = create_worker_app(WorkerSettings(model=str(model), **settings), exit_codes.append)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://worker", timeout=30) as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=30) as client:
             yield Worker(app, client, exit_codes)
 
 
@@ -107,7 +107,7 @@ async def vanish(app: FastAPI, body: dict[str, Any], accept: str, after: asyncio
         if chunk := message.get("body"):
             chunks.append(chunk)
 
-    headers = [(b"content-type", b"application/json"), (b"accept", accept.encode())]
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"accept", accept.encode())]
     scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "path": "/generate"}
     scope |= {
         "raw_path": b"/generate",

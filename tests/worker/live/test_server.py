@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from keyscope.contract.wire import GenerateAnswer, TokenEvent, WorkerInfo
+from keyscope.serving.hosts import OpenToOthers
+from keyscope.worker.live.guard import check_exposure
 from keyscope.worker.live.server import create_worker_app
 from keyscope.worker.live.settings import WorkerSettings
 from keyscope.worker.model.errors import ModelNotFound
@@ -176,6 +178,25 @@ async def test_another_models_keys_are_refused_and_its_own_accepted() -> None:
         own = (await worker.client.get("/info")).json()["weights_sha256"]
         assert (await worker.generate(weights_sha256=own)).status_code == 200
         assert_refused(await worker.generate(weights_sha256="f" * 64), 409, "other_weights", own[:12], "ffffffffffff")
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8001", "localhost.evil.example", ""])
+async def test_without_a_token_no_site_gets_in_by_pointing_its_name_here(host: str) -> None:
+    async with running_worker() as worker:
+        response = await worker.client.get("/info", headers={"Host": host})
+        assert_refused(response, 421, "untrusted_host", "KEYSCOPE_WORKER_TOKEN")
+        assert (await worker.client.get("/info", headers={"Host": "127.0.0.1:8001"})).is_success
+    async with running_worker(token="secret") as worker:
+        headers = {"Host": host, "Authorization": "Bearer secret"}
+        assert (await worker.client.get("/info", headers=headers)).is_success
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "keyscope.example", ""])
+async def test_without_a_token_the_worker_listens_on_this_machine_only(host: str) -> None:
+    with pytest.raises(OpenToOthers, match="KEYSCOPE_WORKER_TOKEN"):
+        check_exposure(WorkerSettings(model="any", host=host))
+    check_exposure(WorkerSettings(model="any", host=host, token="secret"))
+    check_exposure(WorkerSettings(model="any", host="127.0.0.1"))
 
 
 async def test_only_healthz_is_open_without_the_token() -> None:
