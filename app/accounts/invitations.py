@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from keyscope.app.accounts.credentials import digest, new_secret
 from keyscope.app.accounts.models import Account, Invitation
-from keyscope.app.accounts.people import folded
+from keyscope.app.accounts.names import folded
 from keyscope.contract.errors import KeyscopeError
 
 LASTS = timedelta(days=7)

@@ -82,7 +82,7 @@ class Invitation(Base):
 
 
 class SignInAttempts(Base):
-    """Recent attempts to sign in under one name, or from one address."""
+    """Recent attempts to sign in that share a limit: by name, by address, by both or by device."""
 
     __tablename__ = "sign_in_attempts"
 

@@ -1,6 +1,5 @@
 """Accounts: add, find and change them."""
 
-import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
@@ -10,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from keyscope.app.accounts import sessions, tokens
 from keyscope.app.accounts.models import Account
-from keyscope.app.accounts.names import person_name
+from keyscope.app.accounts.names import folded, outline, person_name
 from keyscope.app.accounts.oidc import Identity
 from keyscope.app.database.base import author_columns
 from keyscope.app.errors import InvalidParameter, NotFound
@@ -72,14 +71,15 @@ def add(session: Session, name: str, role: Role, password_hash: str | None = Non
 
     Raises:
         InvalidParameter: the name is not valid.
-        NameTaken: another account has the name.
+        NameTaken: another account has the name, or one that looks the same.
     """
     name = person_name(name)
     if len(folded(name)) > LONGEST_FOLDED:
         raise InvalidParameter(f"{name!r} has characters that expand to many others: write them out")
-    taken = find(session, name)
+    taken = next((each for each in everyone(session) if outline(each.name) == outline(name)), None)
     if taken is not None:
-        raise NameTaken(f"there is already an account {taken.name!r}: choose another name")
+        there_is = "there is already an account" if taken.folded_name == folded(name) else f"{name!r} looks like"
+        raise NameTaken(f"{there_is} {taken.name!r}: choose another name")
     account = Account(
         name=name,
         folded_name=folded(name),
@@ -108,7 +108,7 @@ def from_provider(session: Session, identity: Identity, role: Role) -> Account:
     if known is not None:
         return known
     taken = _taken(session)
-    name = next(name for name in _possible_names(identity) if folded(name) not in taken)
+    name = next(name for name in _possible_names(identity) if outline(name) not in taken)
     account = add(session, name, role)
     account.issuer, account.subject = identity.issuer, identity.subject
     return account
@@ -153,11 +153,6 @@ def lock(session: Session, *where: ColumnElement[bool]) -> None:
     session.execute(update(Account).where(*where).values(role=Account.role))
 
 
-def folded(name: str) -> str:
-    """A name in the form in which names are compared: without case, extra white space and character variants."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", " ".join(name.split())).casefold())
-
-
 def _possible_names(identity: Identity) -> Iterator[str]:
     names = [name for name in map(_usable, identity.names) if name]
     yield from names
@@ -173,10 +168,10 @@ def _usable(text: str) -> str | None:
 
 
 def _taken(session: Session) -> set[str]:
-    """The folded names of all accounts and of all authors in the database."""
+    """The outlines of the names of all accounts and of all authors in the database."""
     # Databases fold case differently, so fold here; `union` removes duplicates.
     names = union(*map(select, [Account.folded_name, *author_columns()]))
-    return {folded(name) for name in session.scalars(names)}
+    return {outline(name) for name in session.scalars(names)}
 
 
 def _keep_an_admin(session: Session, account: Account) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from keyscope.app.accounts import invitations, people, sessions, throttle
+from keyscope.app.accounts import devices, invitations, people, sessions, throttle
 from keyscope.app.accounts.identity import SignedIn
 from keyscope.app.accounts.models import Account
 from keyscope.app.accounts.passwords import hash_password, is_password
@@ -23,6 +23,8 @@ class Origin:
     address: str
     browser: str
     """The browser's `User-Agent`."""
+    mark: str = ""
+    """What the browser keeps of an earlier sign-in, see `devices`."""
 
 
 def sign_in(database: Database, name: str, password: str, origin: Origin) -> str:
@@ -30,6 +32,7 @@ def sign_in(database: Database, name: str, password: str, origin: Origin) -> str
 
     Raises:
         TooManyAttempts: there were too many attempts.
+        TooManyPasswords: too many passwords are checked at the moment.
         WrongPassword: no enabled account has that name and password.
     """
     account = check_password(database, name, password, origin)
@@ -72,12 +75,14 @@ def check_password(database: Database, name: str, password: str, origin: Origin)
 
     Raises:
         TooManyAttempts: there were too many attempts.
+        TooManyPasswords: too many passwords are checked at the moment.
         WrongPassword: no enabled account has that name and password.
     """
-    database.write(lambda session: throttle.count_attempt(session, name, origin.address))
     account = database.read(lambda session: people.find(session, name))
-    right = is_password(password, account.password_hash if account else None)
+    device = devices.known_device(account, origin.mark)
+    database.write(lambda session: throttle.count_attempt(session, name, origin.address, device))
+    right = is_password(password, account.password_hash if account else None, waits=device is not None)
     if account is None or account.disabled_at or not right:
         raise WrongPassword("the name or the password is wrong")
-    database.write(lambda session: throttle.forget_name(session, name))
+    database.write(lambda session: throttle.forget_attempts(session, name, origin.address, device))
     return account

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from keyscope.app.accounts import sessions, tokens
+from keyscope.app.accounts import devices, sessions, tokens
 from keyscope.app.accounts.identity import NotSignedIn, Person, TokenExpired, require
-from keyscope.app.accounts.models import ApiToken, BrowserSession
+from keyscope.app.accounts.models import Account, ApiToken, BrowserSession
 from keyscope.app.accounts.presence import Presence
 from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.roles import Role
@@ -21,6 +21,8 @@ from keyscope.app.web.security import SAFE_METHODS, is_under, local_path
 from keyscope.app.web.where_from import path_of
 
 COOKIE = "keyscope-session"
+DEVICE_COOKIE = "keyscope-device"
+DEVICE_LASTS = timedelta(days=365)
 SEEN_EVERY = timedelta(minutes=5)
 """How often the last use of a session or token is recorded; a write per request would be expensive."""
 
@@ -71,15 +73,13 @@ class AdmitSignedIn:
 
 def remember(request: Request, response: Response, secret: str) -> None:
     """Set the session cookie."""
-    response.set_cookie(
-        COOKIE,
-        secret,
-        max_age=int(sessions.LASTS.total_seconds()),
-        path=_cookie_path(request),
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="lax",
-    )
+    _set_cookie(request, response, COOKIE, secret, sessions.LASTS)
+
+
+def remember_device(request: Request, response: Response, account: Account) -> None:
+    """Set the cookie by which the browser is known at the next sign-in, if the account has a password."""
+    if account.password_hash is not None:
+        _set_cookie(request, response, DEVICE_COOKIE, devices.new_mark(account), DEVICE_LASTS)
 
 
 def forget(request: Request, response: Response) -> None:
@@ -154,6 +154,18 @@ def _kept_from_caches(send: Send) -> Send:
         await send(message)
 
     return send_private
+
+
+def _set_cookie(request: Request, response: Response, name: str, value: str, lasts: timedelta) -> None:
+    response.set_cookie(
+        name,
+        value,
+        max_age=int(lasts.total_seconds()),
+        path=_cookie_path(request),
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="lax",
+    )
 
 
 def _cookie_path(request: Request) -> str:

@@ -15,6 +15,7 @@ from keyscope.app.accounts.tokens import Lifetime
 from keyscope.app.database.engine import Database
 from keyscope.app.pages.accounts.sign_in import RequestOrigin
 from keyscope.app.roles import Role
+from keyscope.app.web import admission
 from keyscope.app.web.dependencies import LabelsDatabase, RowId
 from keyscope.app.web.forms import FormModel, see_other
 from keyscope.app.web.links import Links
@@ -95,7 +96,9 @@ def change_password(
         entrance.change_password(database, me, form.old, form.new, origin)
     except KeyscopeError as error:
         return refused(request, database, me, error)
-    return _page(request, database, me, done="your password is changed, and you are signed out everywhere else")
+    response = _page(request, database, me, done="your password is changed, and you are signed out everywhere else")
+    admission.remember_device(request, response, database.read(lambda session: people.by_id(session, me.account_id)))
+    return response
 
 
 @router.post("/sessions/{session}/end", name="end_session")

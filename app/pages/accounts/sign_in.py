@@ -25,7 +25,8 @@ router = APIRouter()
 
 def _origin(request: Request) -> Origin:
     address = request.client.host if request.client else "unknown"
-    return Origin(address, request.headers.get("user-agent", "unknown"))
+    mark = request.cookies.get(admission.DEVICE_COOKIE, "")
+    return Origin(address, request.headers.get("user-agent", "unknown"), mark)
 
 
 RequestOrigin = Annotated[Origin, Depends(_origin)]
@@ -124,6 +125,9 @@ def signed_in(request: Request, database: Database, before: Person | None, secre
         database.write(lambda session: sessions.end_of(session, presence.secret_sha256))
     response = see_other(onward)
     admission.remember(request, response, secret)
+    begun = database.read(lambda session: sessions.find(session, secret))
+    if begun is not None:
+        admission.remember_device(request, response, begun.account)
     return response
 
 

@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from keyscope.app.accounts import people
 from keyscope.app.accounts.models import Account
-from keyscope.app.accounts.people import LastAdmin, folded
+from keyscope.app.accounts.names import folded
+from keyscope.app.accounts.people import LastAdmin
 from keyscope.app.main import create_app
 from keyscope.app.roles import Role
 from keyscope.app.settings import Settings
@@ -97,6 +98,18 @@ def test_nobody_gets_a_name_that_looks_like_anothers(office: Office, name: str):
     answer = office.browser("Ada").post("/people", data={"name": name, "role": "viewer"})
     assert answer.status_code == 409
     assert "there is already an account &#39;Ada&#39;" in answer.text
+
+
+@pytest.mark.parametrize("name", ["\u0410da", "Ad\u0430", "\u0391d\u03b1", "\u0430\u0501\u0430"])
+def test_nor_one_that_mixes_alphabets_to_look_like_it(office: Office, name: str):
+    answer = office.browser("Ada").post("/people", data={"name": name, "role": "viewer"})
+    assert answer.status_code == 409
+    assert "looks like &#39;Ada&#39;: choose another name" in answer.text
+
+
+@pytest.mark.parametrize("name", ["Анна", "Αλέξανδρος", "Adam", "Ida"])
+def test_names_in_any_alphabet_are_welcome(office: Office, name: str):
+    assert office.browser("Ada").post("/people", data={"name": name, "role": "viewer"}).status_code in (200, 303)
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 101, "a\u202eb", "a\x00b", "\ufdfa" * 40])

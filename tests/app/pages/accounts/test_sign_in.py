@@ -1,4 +1,5 @@
 import logging
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,9 +9,9 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
-from keyscope.app.accounts import passwords, throttle
+from keyscope.app.accounts import devices, passwords, people, throttle
 from keyscope.app.accounts.credentials import digest
-from keyscope.app.accounts.models import BrowserSession
+from keyscope.app.accounts.models import Account, BrowserSession
 from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
 from keyscope.app.web import admission
@@ -275,20 +276,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_too_many_tries_under_a_name_have_to_wait(office: Office, hashes: list[str], clock: Clock):
-    for _ in range(throttle.PER_NAME.burst):
+    for _ in range(throttle.PER_NAME_AND_ADDRESS.burst):
         assert sign_in(office.stranger(), "Ada", "wrong").status_code == 403
     compared = len(hashes)
     answer = sign_in(office.stranger(), "ADA")
     assert answer.status_code == 429
-    assert 0 < int(answer.headers["Retry-After"]) <= throttle.PER_NAME.seconds
+    assert 0 < int(answer.headers["Retry-After"]) <= throttle.PER_NAME_AND_ADDRESS.seconds
     assert "too many attempts" in answer.text
     assert len(hashes) == compared
     assert sign_in(office.stranger(), "Lea").status_code == 303
 
 
 def test_names_that_nobody_has_are_limited_too(office: Office, clock: Clock):
-    answers = [sign_in(office.stranger(), "Nobody", "x").status_code for _ in range(throttle.PER_NAME.burst + 1)]
-    assert answers == [403] * throttle.PER_NAME.burst + [429]
+    answers = [
+        sign_in(office.stranger(), "Nobody", "x").status_code for _ in range(throttle.PER_NAME_AND_ADDRESS.burst + 1)
+    ]
+    assert answers == [403] * throttle.PER_NAME_AND_ADDRESS.burst + [429]
 
 
 def test_too_many_tries_from_an_address_have_to_wait_whatever_the_name(office: Office, clock: Clock):
@@ -301,15 +304,86 @@ def test_too_many_tries_from_an_address_have_to_wait_whatever_the_name(office: O
 
 
 def test_waiting_helps_and_refused_tries_cost_nothing(office: Office, clock: Clock):
-    for _ in range(throttle.PER_NAME.burst + 5):
+    for _ in range(throttle.PER_NAME_AND_ADDRESS.burst + 5):
         sign_in(office.stranger(), "Ada", "wrong")
-    clock.now += throttle.PER_NAME.seconds
+    clock.now += throttle.PER_NAME_AND_ADDRESS.seconds
+    assert sign_in(office.stranger(), "Ada").status_code == 303
+
+
+def at(office: Office, address: str) -> TestClient:
+    """A browser that has not signed in, at some address."""
+    browser = TestClient(office.app, follow_redirects=False, client=(address, 50000))
+    browser.portal = office.portal
+    return browser
+
+
+def test_wrong_tries_from_elsewhere_do_not_keep_a_person_out(office: Office, clock: Clock):
+    for number in range(2 * throttle.PER_NAME_AND_ADDRESS.burst):
+        assert sign_in(at(office, f"192.0.2.{number}"), "Ada", "wrong").status_code == 403
+    assert sign_in(at(office, "198.51.100.1"), "Ada").status_code == 303
+
+
+def test_a_browser_that_signed_in_before_gets_in_however_hard_others_try(
+    office: Office, clock: Clock, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(throttle, "PER_NAME", throttle.Pace(burst=5, seconds=30))
+    monkeypatch.setattr(throttle, "PER_ADDRESS", throttle.Pace(burst=5, seconds=20))
+    known = office.stranger()
+    assert sign_in(known, "Ada").status_code == 303
+    known.post("/sign-out")
+    for number in range(throttle.PER_NAME.burst):
+        sign_in(at(office, f"192.0.2.{number}"), "Ada", "wrong")
+        sign_in(office.stranger(), f"name {number}", "wrong")
+    assert sign_in(at(office, "198.51.100.1"), "Ada").status_code == 429
+    assert sign_in(known, "Lea").status_code == 429
+    assert sign_in(known, "Ada").status_code == 303
+
+
+def test_a_browser_that_signed_in_before_may_not_guess_for_ever(office: Office, clock: Clock):
+    known = office.stranger()
+    sign_in(known, "Ada")
+    answers = [sign_in(known, "Ada", "wrong").status_code for _ in range(throttle.PER_DEVICE.burst + 1)]
+    assert answers == [403] * throttle.PER_DEVICE.burst + [429]
+    clock.now += throttle.PER_DEVICE.seconds
+    assert sign_in(known, "Ada").status_code == 303
+
+
+def test_a_mark_is_good_for_its_account_until_the_password_changes(office: Office):
+    def account(name: str) -> Account:
+        return office.database.read(lambda session: people.get(session, name))
+
+    mark = devices.new_mark(account("Ada"))
+    assert devices.known_device(account("Ada"), mark) == mark.partition(".")[0]
+    for wrong in ("", ".", "x", mark[1:], mark[:-1], mark + "ü"):
+        assert devices.known_device(account("Ada"), wrong) is None
+    assert devices.known_device(account("Lea"), mark) is None
+    assert devices.known_device(None, mark) is None
+    browser = office.browser("Ada")
+    browser.post("/account/password", data={"old": PASSWORD, "new": "another long password"})
+    assert devices.known_device(account("Ada"), mark) is None
+    assert devices.known_device(account("Ada"), browser.cookies[admission.DEVICE_COOKIE]) is not None
+
+
+def test_more_passwords_than_can_be_checked_are_refused_but_not_those_of_known_browsers(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+):
+    known = office.stranger()
+    sign_in(known, "Ada")
+    monkeypatch.setattr(passwords, "_STRANGERS", threading.BoundedSemaphore(1))
+    with passwords._among_strangers():
+        passwords._AT_ONCE.release()  # as if it were no longer checked, so that others can be
+        try:
+            refused = sign_in(office.stranger(), "Ada")
+            assert sign_in(known, "Ada").status_code == 303
+        finally:
+            passwords._AT_ONCE.acquire()
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, str(passwords.RETRY_SECONDS))
     assert sign_in(office.stranger(), "Ada").status_code == 303
 
 
 def test_signing_in_forgets_the_wrong_tries_under_the_name(office: Office):
     for _ in range(2):
-        for _ in range(throttle.PER_NAME.burst - 1):
+        for _ in range(throttle.PER_NAME_AND_ADDRESS.burst - 1):
             sign_in(office.stranger(), "Ada", "wrong")
         assert sign_in(office.stranger(), "Ada").status_code == 303
 
@@ -364,5 +438,5 @@ def test_passwords_tokens_and_codes_are_in_no_log(office: Office, caplog: pytest
 def test_tries_at_the_same_moment_are_all_counted(office: Office, clock: Clock):
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: sign_in(office.stranger(), "Ada", "wrong").status_code, range(24)))
-    assert answers.count(403) == throttle.PER_NAME.burst
-    assert answers.count(429) == 24 - throttle.PER_NAME.burst
+    assert answers.count(403) == throttle.PER_NAME_AND_ADDRESS.burst
+    assert answers.count(429) == 24 - throttle.PER_NAME_AND_ADDRESS.burst
