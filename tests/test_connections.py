@@ -70,6 +70,9 @@ def test_connections_without_a_request_leave_a_server_answering(server: Server, 
         time.sleep(1)
         assert server.seconds_to_answer() < 5
     assert server.log.stat().st_size - logged < 100_000
+    httpx.get(f"http://127.0.0.1:{server.port}/lens?text=secret", trust_env=False)
+    assert "/lens?... HTTP" in server.log.read_text()
+    assert "secret" not in server.log.read_text()
     assert server.cpu_seconds() - spent < 3
 
 
