@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic_settings import BaseSettings
 
 from keyscope.app.labels.models import Kind
@@ -90,6 +91,20 @@ def test_the_readme_lists_every_setting_and_no_other(settings: type[BaseSettings
     section = readme.split(f"### {title}\n", 1)[1].split("\n#", 1)[0]
     rows = [line for line in section.splitlines() if line.startswith("| `KEYSCOPE_")]
     assert rows == settings_rows(settings)
+
+
+def test_compose_hands_on_what_proxies_and_providers_need_and_gives_no_rights():
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
+    needed = ("root_path", "trusted_", "oidc_")
+    names = {f"KEYSCOPE_{name.upper()}" for name in Settings.model_fields if name.startswith(needed)}
+    assert names <= set(services["app"]["environment"])
+    for name in ("app", "worker", "worker-gpu"):
+        assert services[name]["cap_drop"] == ["ALL"]
+        assert services[name]["read_only"]
+    for service in services.values():
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["logging"]["options"]["max-size"]
+        assert service["mem_limit"]
 
 
 def test_the_readme_names_every_known_architecture():
