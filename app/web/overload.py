@@ -56,33 +56,36 @@ class _InProgress:
 
     def __init__(self, among: ShedLoad) -> None:
         self.among = among
-        self.body_is_here = False
-        self.streams = False
+        self.counted = False
+        self.receives = True
+        """Whether its body may still arrive."""
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def received() -> Message:
-            if self.body_is_here:
+            if not self.receives:
                 return await receive()
-            self.among.in_progress -= 1
-            try:
-                message = await receive()
-            finally:
-                self.among.in_progress += 1
-            self.body_is_here = not message.get("more_body", False)
+            self._count(False)
+            message = await receive()
+            self.receives = message.get("more_body", False)
+            # Who has left gets no answer: when many leave at once, they must not take the places of others.
+            self._count(message["type"] == "http.request")
             return message
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start" and _is_stream(message):
-                self.streams = True
-                self.among.in_progress -= 1
+                self.receives = False
+                self._count(False)
             await send(message)
 
-        self.among.in_progress += 1
+        self._count(True)
         try:
             await self.among.app(scope, received, sent)
         finally:
-            if not self.streams:
-                self.among.in_progress -= 1
+            self._count(False)
+
+    def _count(self, counted: bool) -> None:
+        self.among.in_progress += counted - self.counted
+        self.counted = counted
 
 
 def provide_threads() -> None:

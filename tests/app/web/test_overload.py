@@ -93,6 +93,20 @@ async def test_a_request_whose_body_still_arrives_takes_no_place():
 
 
 @pytest.mark.anyio
+async def test_a_client_that_leaves_before_its_body_has_arrived_takes_no_place():
+    async def leave() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def read(scope: Any, receive: Any, send: Any) -> None:
+        assert (await receive())["type"] == "http.disconnect"
+        assert limited.in_progress == 0
+
+    limited = ShedLoad(read, most=1)
+    await limited(scope(), leave, ignore)
+    assert limited.in_progress == 0
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(("kind", "refused"), [(b"text/event-stream; charset=utf-8", False), (b"text/html", True)])
 async def test_an_open_event_stream_takes_no_place(kind: bytes, refused: bool):
     end = anyio.Event()
