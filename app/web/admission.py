@@ -4,8 +4,9 @@ import logging
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from sqlalchemy import update
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +18,7 @@ from keyscope.app.accounts.presence import Presence
 from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.roles import Role
 from keyscope.app.web.error_handlers import wants_json
+from keyscope.app.web.overload import QUICK_THREADS
 from keyscope.app.web.security import SAFE_METHODS, is_under, local_path
 from keyscope.app.web.where_from import path_of
 
@@ -47,6 +49,7 @@ class AdmitSignedIn:
     def __init__(self, app: ASGIApp, database: Database) -> None:
         self.app = app
         self.database = database
+        self.threads = CapacityLimiter(QUICK_THREADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with the visitor in its state; send browsers that are not signed in to the sign-in page.
@@ -61,7 +64,7 @@ class AdmitSignedIn:
             await self.app(scope, receive, send)
             return
         request = Request(scope)
-        visitor = await run_in_threadpool(_identify, self.database, request)
+        visitor = await run_sync(_identify, self.database, request, limiter=self.threads)
         request.state.visitor = visitor
         if not is_under(path, FOR_STRANGERS):
             if visitor is None:

@@ -1,5 +1,7 @@
 """Refuses requests beyond those the server can answer soon, rather than let everybody wait."""
 
+import sys
+
 import anyio.to_thread
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,8 +13,12 @@ from keyscope.serving.streams import EVENT_STREAM
 MOST_AT_ONCE = 64
 """Requests in progress. Two cores answer these within a few seconds."""
 RETRY_SECONDS = 2
-SPARE_THREADS = 8
-"""Threads that are left for what is always answered."""
+PAGE_THREADS = 16
+"""Requests that are worked on; the others in progress wait. More would not be faster: they share one interpreter."""
+QUICK_THREADS = 4
+"""Threads of each kind of work that must not wait for pages."""
+SWITCH_SECONDS = 0.001
+"""After how long a thread gives way to another; by default five times as long."""
 ALWAYS = ("/static", "/healthz", "/metrics")
 """Cheap, and needed most when the server is busy."""
 
@@ -24,7 +30,7 @@ class Overloaded(KeyscopeError, status=503):
 
 
 class ShedLoad:
-    """Lets so many requests in that none of them waits for a thread, and refuses the others.
+    """Lets so many requests in that the last of them is still answered soon, and refuses the others.
 
     A request is not in progress while its body arrives, nor once its answer is an event stream: both cost next to
     nothing, and they end with their connections, whose number is bounded too.
@@ -89,8 +95,9 @@ class _InProgress:
 
 
 def provide_threads() -> None:
-    """Give the running event loop a thread for every request in progress, and some to spare."""
-    anyio.to_thread.current_default_thread_limiter().total_tokens = MOST_AT_ONCE + SPARE_THREADS
+    """Let few pages be made at once, and often give way: each thread at work delays the event loop."""
+    anyio.to_thread.current_default_thread_limiter().total_tokens = PAGE_THREADS
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def _is_stream(start: Message) -> bool:

@@ -115,12 +115,12 @@ class BoundedConnection(H11Protocol):
             self._give_up()
 
     def _expect_reader(self) -> None:
+        self._stop_sending()
         unsent = self.transport.get_write_buffer_size()
-        if unsent and self._sending is None:
+        if unsent:
             self._sending = self.loop.call_later(PATIENCE_SECONDS, self._check_reader, unsent)
 
     def _check_reader(self, before: int) -> None:
-        self._sending = None
         unsent = self.transport.get_write_buffer_size()
         if unsent and before - unsent < LEAST_PACE * PATIENCE_SECONDS:
             self._give_up()

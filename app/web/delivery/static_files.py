@@ -8,8 +8,9 @@ from pathlib import Path
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
+
+from keyscope.app.web.delivery.prompt_files import PromptFiles
 
 FOREVER = "public, max-age=31536000, immutable"
 ENCODINGS = {"br": ".br", "gzip": ".gz"}
@@ -18,7 +19,7 @@ _VERSION = re.compile(r"[0-9a-f]{16}")
 _REFUSED = re.compile(r"\s*q=0(\.0*)?\s*")
 
 
-class VersionedFiles(StaticFiles):
+class VersionedFiles(PromptFiles):
     """The files of a folder at `/{version}/{path}`, where the version is a digest of them all.
 
     It is the first part of the path, not a query, so a module's relative imports carry it too. Without a version, or
@@ -26,7 +27,7 @@ class VersionedFiles(StaticFiles):
     """
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory=directory)
+        super().__init__(directory)
         self.version = _digest(directory)
 
     async def get_response(self, path: str, scope: Scope) -> Response:

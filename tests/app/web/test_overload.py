@@ -11,7 +11,7 @@ import pytest
 
 from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
-from keyscope.app.web.overload import MOST_AT_ONCE, RETRY_SECONDS, Overloaded, ShedLoad
+from keyscope.app.web.overload import MOST_AT_ONCE, PAGE_THREADS, RETRY_SECONDS, Overloaded, ShedLoad
 from tests.app.listening import until
 from tests.serving import serving
 
@@ -28,6 +28,12 @@ def busy(settings: Settings) -> Iterator[str]:
     """The address of a server all of whose places are taken by requests that hold a thread."""
     app, running, go_on = create_app(settings), [], threading.Event()
 
+    def in_progress() -> int:
+        layer = app.middleware_stack
+        while not isinstance(layer, ShedLoad):
+            layer = layer.app  # type: ignore[union-attr]
+        return layer.in_progress
+
     @app.get("/slow")
     def slow() -> str:
         running.append(1)
@@ -37,7 +43,7 @@ def busy(settings: Settings) -> Iterator[str]:
     with serving(app) as url, ThreadPoolExecutor(MOST_AT_ONCE) as clients, httpx.Client(timeout=PATIENCE) as client:
         answers = [clients.submit(client.get, f"{url}/slow") for _ in range(MOST_AT_ONCE)]
         try:
-            until(lambda: len(running) == MOST_AT_ONCE)
+            until(lambda: len(running) == PAGE_THREADS and in_progress() == MOST_AT_ONCE)
             yield url
         finally:
             go_on.set()
