@@ -14,10 +14,13 @@ import httpx
 import pytest
 
 from tests.processes import KEYSCOPE, free_port, held, with_few_descriptors
-from tests.worker.live.driving import NANO, PROMPT
+from tests.worker.live.driving import NANO
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "a secret"
+
+PROMPT = "import numpy as np\n\ndef f(x):\n    return"
+"""Continued without an end: the model repeats itself."""
 
 
 @contextlib.contextmanager
