@@ -118,6 +118,17 @@ def _admission(settings: Settings, database: Database) -> Middleware:
     return Middleware(AdmitByWord, trusted_hosts=settings.trusted_hosts)
 
 
+def prepare_labels(settings: Settings) -> None:
+    """Make the labels database if it is missing, before several processes would all do so."""
+    database = Database(settings.labels_url)
+    try:
+        database.create_missing()
+    except DatabaseUnavailable as error:
+        log.warning("%s", error)
+    finally:
+        database.close()
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     provide_threads()

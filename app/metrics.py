@@ -1,5 +1,6 @@
 """Counts and durations of requests for Prometheus, in one registry per app."""
 
+import os
 import time
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -11,11 +12,14 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keyscope.app.accounts.identity import Visitor, require
 from keyscope.app.roles import Role
 
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+"""Variable of the environment with the folder in which several server processes count together."""
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 """Methods that are counted by name. A client may send any word, and each would be kept for good."""
 
@@ -38,6 +42,14 @@ class Metrics:
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
             registry=self.registry,
         )
+
+    def written(self) -> bytes:
+        """The counts in the format of Prometheus."""
+        if SHARED not in os.environ:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
 
 
 class CountRequests:
@@ -82,6 +94,6 @@ async def _for_scrapers(visitor: Visitor) -> None:
     response_class=Response,
 )
 async def metrics(request: Request) -> Response:
-    """Counts and durations, in the format of Prometheus."""
-    registry = request.app.state.metrics.registry
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    """Counts and durations, in the format of Prometheus; of all processes together, if there are several."""
+    counted: Metrics = request.app.state.metrics
+    return Response(counted.written(), media_type=CONTENT_TYPE_LATEST)

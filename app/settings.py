@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     runs: Path = Field(Path("runs"), description="Directory with the run files")
     host: str = Field("127.0.0.1", description="Address the server listens on")
     port: int = Field(8000, ge=0, le=65535, description="Port the server listens on; 0 takes a free one")
+    processes: int = Field(1, ge=1, le=64, description="Processes that share the server's work; one uses one core")
     root_path: str = Field(
         "", pattern=r"^(/[A-Za-z0-9._~-]+)*/?$", description="Path under which a reverse proxy publishes the server"
     )

@@ -1,5 +1,9 @@
 """`keyscope serve` and `keyscope worker`: the two HTTP servers."""
 
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +23,7 @@ def serve(
     runs: RunsDirectory = None,
     host: Annotated[str | None, setting(ServerSettings, "host")] = None,
     port: Annotated[int | None, setting(ServerSettings, "port")] = None,
+    processes: Annotated[int | None, setting(ServerSettings, "processes")] = None,
     worker_url: Annotated[list[str] | None, typer.Option(help="Address of a live worker; repeatable")] = None,
     database_url: DatabaseUrl = None,
     root_path: Annotated[str | None, setting(ServerSettings, "root_path")] = None,
@@ -26,7 +31,6 @@ def serve(
 ) -> None:
     """Serve the pages and the JSON API; needs no torch."""
     from keyscope.app.accounts.exposure import check_exposure
-    from keyscope.app.main import create_app
     from keyscope.serving.listening import listen
 
     settings = fill(
@@ -34,13 +38,19 @@ def serve(
         runs=runs,
         host=host,
         port=port,
+        processes=processes,
         worker_urls=worker_url or None,
         database_url=database_url,
         root_path=root_path,
     )
     _check_runs(settings)
     check_exposure(settings)
-    listen(create_app(settings), settings.host, settings.port)
+    with _counting_together() if settings.processes > 1 else contextlib.nullcontext():
+        from keyscope.app.main import create_app, prepare_labels
+
+        if settings.processes > 1:
+            prepare_labels(settings)
+        listen(create_app(settings), settings.host, settings.port, settings.processes)
 
 
 def worker(
@@ -87,6 +97,14 @@ def _place_of(run: Path, settings: WorkerSettings) -> dict[str, str | None]:
         with open_run(run) as connection:
             facts = read_manifest(connection).model
         return {"model": model_of_run(run, facts, progress), "revision": settings.revision or facts.revision}
+
+
+@contextlib.contextmanager
+def _counting_together() -> Iterator[None]:
+    """A folder in which several processes count their requests; Prometheus' client looks for it when it is imported."""
+    with tempfile.TemporaryDirectory(prefix="keyscope-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        yield
 
 
 def _check_runs(settings: ServerSettings) -> None:

@@ -1,9 +1,11 @@
 """Runs an application as an HTTP server until a signal ends it."""
 
 import contextlib
+import gc
 import logging
 import socket
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
@@ -14,6 +16,7 @@ from keyscope.contract.errors import KeyscopeError
 from keyscope.serving import connections
 from keyscope.serving.connections import BoundedConnection, connection_limit, raise_descriptor_limit
 from keyscope.serving.logs import Seldom, WithoutQuery
+from keyscope.serving.processes import run_in_processes
 
 SHUTDOWN_SECONDS = 5
 """How long open streams may take to end when a server stops."""
@@ -21,8 +24,14 @@ WAITING = 2048
 """Most connections that wait to be accepted."""
 
 
-def listen(app: ASGIApp, host: str, port: int) -> None:
+def listen(app: ASGIApp, host: str, port: int, processes: int = 1) -> None:
     """Serve the application; returns after the signal that ends it.
+
+    Args:
+        app: the application.
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one.
+        processes: how many processes share the work.
 
     Raises:
         KeyscopeError: the application could not start.
@@ -43,15 +52,35 @@ def listen(app: ASGIApp, host: str, port: int) -> None:
         backlog=connection_limit() // 8,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
+    with _modules_left_out_of_collections():
+        if processes == 1:
+            _serve(config, startup)
+        else:
+            shared = [config.bind_socket()]
+            run_in_processes(lambda: _serve(config, startup, shared), processes, hopeless=STARTUP_FAILURE)
+
+
+def _serve(config: uvicorn.Config, startup: "_Startup", sockets: list[socket.socket] | None = None) -> None:
     server = _Server(config)
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            server.run()
+            server.run(sockets)
     finally:
         if startup.error is not None:
             raise startup.error
     if not server.started:
         sys.exit(STARTUP_FAILURE)
+
+
+@contextlib.contextmanager
+def _modules_left_out_of_collections() -> Iterator[None]:
+    """What is loaded by now stays to the end: the garbage collector need not walk it again and again."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 class _Server(uvicorn.Server):
