@@ -13,7 +13,7 @@ BIN := .venv/bin
 NPM ?= $(shell command -v npm)
 CHROMIUM := $(shell command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: help install demo test fuzz lint bench bench-precompute bench-live bench-search bench-scale bench-labels bench-queue soak openapi clean
+.PHONY: help install demo test fuzz lint bench bench-precompute bench-live bench-search bench-scale bench-labels bench-queue bench-pages soak openapi clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ lint: install ## Check style, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-precompute bench-live bench-search bench-scale bench-labels bench-queue ## Run every benchmark
+bench: bench-precompute bench-live bench-search bench-scale bench-labels bench-queue bench-pages ## Run every benchmark
 
 bench-precompute: install ## Compare the precompute with the bare forward pass [MODEL=models/codegen-nano]
 	$(BIN)/python -m bench.precompute $(if $(MODEL),--model '$(MODEL)')
@@ -54,6 +54,9 @@ bench-labels: install ## Measure many people labelling at once, and check that n
 
 bench-queue: install .venv/chromium ## Measure labelling by keyboard in the queue, on a demo run [RUNS=runs]
 	$(BIN)/python -m bench.queue $(if $(RUNS),--runs '$(RUNS)')
+
+bench-pages: install ## Measure pages and JSON with eight clients, and datasette beside them, on a demo run [RUNS=runs]
+	$(BIN)/python -m bench.pages --datasette $(if $(RUNS),--runs '$(RUNS)')
 
 soak: install ## Attack a server and a worker of their own, and tell what held (about three minutes)
 	$(BIN)/python -m bench.soak
