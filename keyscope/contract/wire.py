@@ -8,19 +8,47 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from keyscope.contract.keys import KeyName, Mask, unique_masks
 from keyscope.contract.validation import check_json
 
-Branch = Literal["baseline", "masked"]
+Branch = Literal["baseline", "masked", "control"]
 BRANCHES: tuple[Branch, Branch] = ("baseline", "masked")
+"""The branches of every generation; a control is a third one."""
+MOST_SETS = 64
+"""Sets of masks in one request for the next token."""
 
 
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
+class Span(_Message):
+    """Consecutive tokens of a text."""
+
+    first: int = Field(ge=0)
+    last: int = Field(ge=0, description="Last token, inclusive")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.last < self.first:
+            raise ValueError(f"the span ends at token {self.last}, before its start at token {self.first}")
+        return self
+
+
+Positions = Literal["both", "prompt", "generated"] | Span
+"""Tokens on which masks act: of prompt and continuation, of one of them, or a span counted from the first of the prompt."""
+
+
 class GenerateOptions(_Message):
-    """A prompt, the keys to mask and how to sample; both branches share every random draw."""
+    """A prompt, the keys to mask and how to sample; all branches share every random draw."""
 
     prompt: str = Field(min_length=1, description="Text to continue, unchanged: nothing is added or stripped")
     masks: list[Mask] = Field(default_factory=list)
+    control: list[Mask] | None = Field(
+        None, description="Masks of a third branch, such as as many random keys; null: no third branch"
+    )
+    positions: Positions = Field(
+        "both",
+        description="Tokens on which masks act: both (of prompt and continuation), prompt, generated, or a span counted "
+        "from the first token of the prompt, including a BOS",
+    )
     max_new_tokens: int = Field(48, ge=1, description="Tokens to generate; the worker's limit is in its /info")
     temperature: float = Field(0.0, ge=0, le=10, allow_inf_nan=False, description="0 chooses the most probable token")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the random draws, one per step, shared by both branches")
@@ -33,6 +61,14 @@ class GenerateOptions(_Message):
             InvalidMask: a key has two factors.
         """
         return unique_masks(self.masks)
+
+    def control_basket(self) -> list[Mask] | None:
+        """The masks of the third branch, each key once; None without one.
+
+        Raises:
+            InvalidMask: a key has two factors.
+        """
+        return None if self.control is None else unique_masks(self.control)
 
 
 class WorkerGenerate(GenerateOptions):
@@ -72,8 +108,8 @@ class TokenEvent(GeneratedToken):
 class Applied(_Message):
     """What the masks acted on."""
 
-    keys: int
-    positions: int = Field(description="Token positions that passed the masked layers, including the prompt's")
+    keys: int = Field(description="Masked keys, without those of the control")
+    positions: int = Field(description="Token positions at which keys were masked, including the prompt's")
 
 
 class BranchResult(_Message):
@@ -109,7 +145,7 @@ class DoneEvent(_Message):
     first_divergence: int | None = Field(description="Index of the first differing token; null if both branches agree")
     applied: Applied
     elapsed_ms: float
-    text: dict[Branch, str]
+    text: dict[Branch, str] = Field(description="Text of each branch; control only if it was asked for")
     code: CodeOutcome | None = Field(None, description="null from workers that do not parse")
 
 
@@ -119,23 +155,11 @@ class GenerateAnswer(_Message):
     ok: Literal[True] = True
     baseline: BranchResult
     masked: BranchResult
+    control: BranchResult | None = Field(None, description="null unless masks of a control were given")
     first_divergence: int | None
     applied: Applied
     elapsed_ms: float
     code: CodeOutcome | None = Field(None, description="null from workers that do not parse")
-
-
-class Span(_Message):
-    """Consecutive tokens of a text."""
-
-    first: int = Field(ge=0)
-    last: int = Field(ge=0, description="Last token, inclusive")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.last < self.first:
-            raise ValueError(f"the span ends at token {self.last}, before its start at token {self.first}")
-        return self
 
 
 class ActivationsOptions(_Message):
@@ -235,6 +259,53 @@ class ActivationsAnswer(_Message):
     nodes: list[TextNode] = Field(
         default_factory=list, description="The text's syntax tree; empty without a language or a grammar for it"
     )
+
+
+class NextOptions(_Message):
+    """A text, and sets of masks under each of which to read the next token."""
+
+    text: str = Field(min_length=1, description="Code, unchanged: nothing is added or stripped")
+    masks: list[list[Mask]] = Field(
+        min_length=1, max_length=MOST_SETS, description="Sets of masks; an empty one leaves the model as it is"
+    )
+    tokens: list[int] = Field(
+        default_factory=list, max_length=64, description="Ids of tokens whose log-probability to give in any case"
+    )
+    top: int = Field(5, ge=0, le=50, description="Most probable tokens to list for each set")
+
+    def baskets(self) -> list[list[Mask]]:
+        """The sets, each key of a set once.
+
+        Raises:
+            InvalidMask: a key has two factors in a set.
+        """
+        return [unique_masks(masks) for masks in self.masks]
+
+
+class WorkerNext(NextOptions):
+    """The app's request to a worker."""
+
+    weights_sha256: str | None = Field(None, description="Weights the request is for; a worker with others refuses")
+
+
+class NextRequest(NextOptions):
+    """A client's request to the app."""
+
+    run: str = Field(description="Run whose model reads the text")
+
+
+class NextBranch(_Message):
+    """The next token under one set of masks; log-probabilities are before temperature."""
+
+    top: list[Alternative] = Field(description="Most probable tokens, the best first")
+    tokens: list[Alternative] = Field(description="The requested tokens, in the order of the request")
+
+
+class NextAnswer(_Message):
+    """The next token of a text under each set of masks, in the order of the request."""
+
+    ok: Literal[True] = True
+    branches: list[NextBranch]
 
 
 class LensOptions(_Message):

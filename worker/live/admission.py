@@ -1,7 +1,9 @@
 """Checks requests before they enter the queue."""
 
+from collections.abc import Iterable
+
 from keyscope.contract.keys import Mask
-from keyscope.contract.wire import Limits, WorkerActivations, WorkerGenerate, WorkerLens
+from keyscope.contract.wire import Limits, WorkerActivations, WorkerGenerate, WorkerLens, WorkerNext
 from keyscope.worker.live.activations import TextTask
 from keyscope.worker.live.errors import (
     EmptyPrompt,
@@ -14,6 +16,7 @@ from keyscope.worker.live.errors import (
 )
 from keyscope.worker.live.generation import Task
 from keyscope.worker.live.lens import LensTask
+from keyscope.worker.live.next_token import NextTask
 from keyscope.worker.live.settings import WorkerSettings
 from keyscope.worker.live.token_text import TokenText
 from keyscope.worker.model.code_model import CodeModel
@@ -46,8 +49,9 @@ class Admission:
             EmptyPrompt: the prompt has no tokens.
         """
         self._check_weights(request.weights_sha256)
-        masks = request.basket()
+        masks, control = request.basket(), request.control_basket()
         self._check_masks(masks)
+        self._check_masks(control or [])
         self._check_new_tokens(request.max_new_tokens)
         return Task(
             prompt_ids=self._encode(request.prompt, request.max_new_tokens),
@@ -56,6 +60,8 @@ class Admission:
             temperature=request.temperature,
             seed=request.seed,
             top=request.top_logprobs,
+            control=None if control is None else tuple(control),
+            positions=request.positions,
         )
 
     def admit_text(self, request: WorkerActivations) -> TextTask:
@@ -78,11 +84,7 @@ class Admission:
             raise NoSuchLayer(
                 f"there is no layer {request.layer}: {self._facts.model_id} has layers 0 to {self._facts.n_layers - 1}"
             )
-        for token in (request.target, request.distractor):
-            if token is not None and token >= self._facts.vocabulary:
-                raise UnknownToken(
-                    f"there is no token id {token}: {self._facts.model_id} has tokens 0 to {self._facts.vocabulary - 1}"
-                )
+        self._check_tokens(token for token in (request.target, request.distractor) if token is not None)
         return TextTask(request, ids, first, last)
 
     def admit_lens(self, request: WorkerLens) -> LensTask:
@@ -96,6 +98,31 @@ class Admission:
         self._check_weights(request.weights_sha256)
         ids = self._encode(request.text, 1)
         return LensTask(ids, max(0, len(ids) - request.last), request.top)
+
+    def admit_next(self, request: WorkerNext) -> NextTask:
+        """Check a request for the next token under sets of masks and encode its text.
+
+        Raises:
+            OtherWeights: the keys belong to another model.
+            InvalidMask: a key has two factors in a set.
+            UnknownKey: the model lacks a masked key.
+            TooManyMasks, PromptTooLong: a limit is exceeded.
+            EmptyPrompt: the text has no tokens.
+            UnknownToken: the tokenizer lacks a token id.
+        """
+        self._check_weights(request.weights_sha256)
+        sets = request.baskets()
+        for masks in sets:
+            self._check_masks(masks)
+        self._check_tokens(request.tokens)
+        return NextTask(self._encode(request.text, 1), tuple(map(tuple, sets)), tuple(request.tokens), request.top)
+
+    def _check_tokens(self, tokens: Iterable[int]) -> None:
+        for token in tokens:
+            if not 0 <= token < self._facts.vocabulary:
+                raise UnknownToken(
+                    f"there is no token id {token}: {self._facts.model_id} has tokens 0 to {self._facts.vocabulary - 1}"
+                )
 
     def _check_weights(self, sha256: str | None) -> None:
         if sha256 is not None and sha256 != self._facts.weights_sha256:

@@ -1,5 +1,6 @@
-"""Continues a prompt with and without masks, as the two rows of one batch."""
+"""Continues a prompt with and without masks, as the rows of one batch."""
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from keyscope.contract.keys import Mask
-from keyscope.contract.wire import BRANCHES, Alternative, Applied, Branch, DoneEvent, TokenEvent
+from keyscope.contract.wire import BRANCHES, Alternative, Applied, Branch, DoneEvent, Positions, Span, TokenEvent
 from keyscope.worker.live.outcome import outcome
 from keyscope.worker.live.sampling import choose, uniform
 from keyscope.worker.live.token_text import TokenText
@@ -30,6 +31,29 @@ class Task:
     temperature: float
     seed: int
     top: int
+    control: tuple[Mask, ...] | None = None
+    """Masks of a third branch, if there is one."""
+    positions: Positions = "both"
+
+    @property
+    def rows(self) -> dict[Branch, tuple[Mask, ...]]:
+        """The branches, each with its masks."""
+        rows: dict[Branch, tuple[Mask, ...]] = dict(zip(BRANCHES, ((), self.masks), strict=True))
+        return rows if self.control is None else rows | {"control": self.control}
+
+    @property
+    def masked_positions(self) -> range | None:
+        """Token positions at which the masks act, counted from the first of the prompt; None: at all."""
+        n = len(self.prompt_ids)
+        match self.positions:
+            case Span(first=first, last=last):
+                return range(first, last + 1)
+            case "prompt":
+                return range(n)
+            case "generated":
+                return range(n, sys.maxsize)
+            case _:
+                return None
 
 
 @dataclass(slots=True)
@@ -69,20 +93,20 @@ class Generator:
 
     @torch.inference_mode()
     def run(self, task: Task, emit: Callable[[TokenEvent], None]) -> DoneEvent:
-        """Generate, emitting each token of either branch as it is chosen; an exception from `emit` ends the generation.
+        """Generate, emitting each token of any branch as it is chosen; an exception from `emit` ends the generation.
 
-        Every step feeds both rows, so the batch keeps its shape; a branch that has ended stays in it and adds nothing.
+        Every step feeds all rows, so the batch keeps its shape; a branch that has ended stays in it and adds nothing.
 
         Raises:
             MaskNotApplied: the masks did not act on every forward pass.
             LogitsNotFinite: the factors push activations beyond the range of the model's dtype.
         """
         started = time.perf_counter()
-        rows = tuple(_Row(branch) for branch in BRANCHES)
+        rows = tuple(_Row(branch) for branch in task.rows)
         cache = DynamicCache(config=self._model.model.config)
         ids = [task.prompt_ids] * len(rows)
         passes = 0
-        with mask_coefficients(self._model, [(), task.masks]) as report:
+        with mask_coefficients(self._model, list(task.rows.values()), task.masked_positions) as report:
             while passes < task.new_tokens and not all(row.ended for row in rows):
                 logits = self._next_logits(ids, cache)
                 self._take(task, passes, rows, logits, emit)
@@ -162,7 +186,7 @@ def first_divergence(one: Sequence[int], other: Sequence[int]) -> int | None:
 def _applied(report: MaskReport, passes: int) -> Applied:
     if any(seen != passes for seen in report.steps.values()):
         raise MaskNotApplied(f"of {passes} forward passes, the masked layers saw {report.steps}")
-    return Applied(keys=report.keys, positions=report.positions)
+    return Applied(keys=report.rows[BRANCHES.index("masked")], positions=report.positions)
 
 
 def _stop_ids(model: CodeModel) -> frozenset[int]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from starlette.middleware import Middleware
 
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.wire import (
-    BRANCHES,
     ActivationsAnswer,
     Branch,
     BranchResult,
@@ -27,11 +27,13 @@ from keyscope.contract.wire import (
     GenerateAnswer,
     GeneratedToken,
     LensAnswer,
+    NextAnswer,
     TokenEvent,
     WorkerActivations,
     WorkerGenerate,
     WorkerInfo,
     WorkerLens,
+    WorkerNext,
 )
 from keyscope.serving.answers import error_answer
 from keyscope.serving.bodies import WholeBody
@@ -48,6 +50,7 @@ from keyscope.worker.live.guard import HostGuard, TokenGuard
 from keyscope.worker.live.jobs import Jobs
 from keyscope.worker.live.lens import LensReader
 from keyscope.worker.live.metrics import Metrics
+from keyscope.worker.live.next_token import NextReader
 from keyscope.worker.live.openapi import describe
 from keyscope.worker.live.settings import WorkerSettings
 from keyscope.worker.live.ticket import Work
@@ -94,6 +97,7 @@ class Service:
     generator: Generator
     reader: ActivationReader
     lens: LensReader
+    next_token: NextReader
     admission: Admission
     engine: Engine
     jobs: Jobs
@@ -120,10 +124,11 @@ def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], ob
         metrics = Metrics()
         engine = Engine(settings.queue, settings.queue_timeout, metrics, exit_process)
         generator = Generator(model)
-        reader, lens = ActivationReader(model, generator.text), LensReader(model, generator.text)
-        admission = Admission(model, generator.text, settings)
+        text = generator.text
+        reader, lens, next_token = ActivationReader(model, text), LensReader(model, text), NextReader(model, text)
+        admission = Admission(model, text, settings)
         jobs = Jobs(model, engine, settings.runs, settings.jobs)
-        app.state.service = Service(model, generator, reader, lens, admission, engine, jobs, metrics)
+        app.state.service = Service(model, generator, reader, lens, next_token, admission, engine, jobs, metrics)
         engine.start()
         jobs.start()
         log.info("serving %s in %s on %s", model.facts.model_id, model.dtype, model.device)
@@ -198,14 +203,15 @@ async def metrics(service: ServiceOf) -> Response:
 
 @router.post("/generate", response_model=GenerateAnswer, responses=_REFUSALS)
 async def generate(body: WorkerGenerate, request: Request, service: ServiceOf) -> Any:
-    """Continue a prompt twice: unmasked, and with the coefficients of masked keys multiplied by their factors.
+    """Continue a prompt twice: unmasked, and with the coefficients of masked keys multiplied by their factors; a third
+    time with the masks of `control`, if there are any.
 
     With `Accept: text/event-stream` the answer is a stream: a `token` event for each token of either branch, then one
     `done` or `error` event; errors before the first token are answered with their status instead. The token that ends
     a branch is listed with its log-probability but is not part of the branch's text.
     """
     task = await service.admit(service.admission.admit, body)
-    ticket = service.engine.submit(partial(service.generator.run, task), size=len(BRANCHES) * task.new_tokens)
+    ticket = service.engine.submit(partial(service.generator.run, task), size=len(task.rows) * task.new_tokens)
     async with AsyncExitStack() as at_end:
         at_end.callback(service.engine.cancel, ticket)
         await unless_gone(request, service.engine.turn(ticket))
@@ -228,6 +234,13 @@ async def lens(body: WorkerLens, request: Request, service: ServiceOf) -> LensAn
     """What the model would predict after each token of a text if it ended after each layer."""
     task = await service.admit(service.admission.admit_lens, body)
     return await _one_answer(request, service.engine, partial(service.lens.run, task))
+
+
+@router.post("/next", name="next_token", responses=_REFUSALS)
+async def next_token(body: WorkerNext, request: Request, service: ServiceOf) -> NextAnswer:
+    """The next token of a text under each of several sets of masks, without generating."""
+    task = await service.admit(service.admission.admit_next, body)
+    return await _one_answer(request, service.engine, partial(service.next_token.run, task))
 
 
 async def _one_answer(request: Request, engine: Engine, work: Work[T]) -> T:
@@ -259,7 +272,7 @@ def _sent(event: Event) -> dict[str, str]:
 
 
 async def _whole_answer(first: Event, rest: AsyncIterator[Event]) -> GenerateAnswer:
-    tokens: dict[Branch, list[GeneratedToken]] = {branch: [] for branch in BRANCHES}
+    tokens: defaultdict[Branch, list[GeneratedToken]] = defaultdict(list)
     event = first
     while isinstance(event, TokenEvent):
         tokens[event.branch].append(GeneratedToken.model_validate(event.model_dump(exclude={"branch", "index"})))
@@ -267,6 +280,7 @@ async def _whole_answer(first: Event, rest: AsyncIterator[Event]) -> GenerateAns
     return GenerateAnswer(
         baseline=BranchResult(text=event.text["baseline"], tokens=tokens["baseline"]),
         masked=BranchResult(text=event.text["masked"], tokens=tokens["masked"]),
+        control=BranchResult(text=event.text["control"], tokens=tokens["control"]) if "control" in event.text else None,
         first_divergence=event.first_divergence,
         applied=event.applied,
         elapsed_ms=event.elapsed_ms,

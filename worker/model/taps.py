@@ -56,8 +56,10 @@ class MaskReport:
     """What changes of coefficients really did."""
 
     keys: int = 0
+    rows: list[int] = field(default_factory=list)
+    """Masked keys of each row."""
     positions: int = 0
-    """Token positions that passed the first changed layer."""
+    """Token positions of the first changed layer that were changed."""
     steps: dict[int, int] = field(default_factory=dict)
     """Forward passes seen by each changed layer."""
 
@@ -95,12 +97,15 @@ def change_coefficients(model: CodeModel, changes: Mapping[int, Change]) -> Iter
 
 
 @contextmanager
-def mask_coefficients(model: CodeModel, rows: Sequence[Sequence[Mask]]) -> Iterator[MaskReport]:
+def mask_coefficients(
+    model: CodeModel, rows: Sequence[Sequence[Mask]], positions: range | None = None
+) -> Iterator[MaskReport]:
     """Apply masks in every forward of the block, each row of the batch its own.
 
     Args:
         model: the model.
         rows: the masks of each row of the batches to come; a row without masks stays exactly as it is.
+        positions: token positions at which the masks act, counted over all forwards of the block; None: at all.
 
     Raises:
         MaskNotApplied: a layer with masks saw no forward pass, or fewer than the others.
@@ -110,9 +115,31 @@ def mask_coefficients(model: CodeModel, rows: Sequence[Sequence[Mask]]) -> Itera
         for mask in masks:
             by_layer.setdefault(mask.key.layer, {}).setdefault(mask.key.index, {})[row] = mask.operation
     changes = {layer: _change(model, keys, len(rows)) for layer, keys in sorted(by_layer.items())}
+    if positions is not None:
+        changes = {layer: _only_at(positions, change) for layer, change in changes.items()}
     with change_coefficients(model, changes) as report:
         report.keys = sum(map(len, by_layer.values()))
+        report.rows = [len({mask.key for mask in masks}) for masks in rows]
         yield report
+        if positions is not None:
+            report.positions = len(range(report.positions)[positions.start : positions.stop])
+
+
+def _only_at(positions: range, change: Change) -> Change:
+    """The change at some positions; the tokens of later calls follow those of earlier ones."""
+    passed = 0
+
+    def apply(coefficients: Tensor) -> Tensor:
+        nonlocal passed
+        there = coefficients.shape[1]
+        first, last = (min(max(end - passed, 0), there) for end in (positions.start, positions.stop))
+        passed += there
+        if first >= last:
+            return coefficients
+        parts = coefficients[:, :first], change(coefficients[:, first:last]), coefficients[:, last:]
+        return torch.cat(parts, dim=1)
+
+    return apply
 
 
 def _change(model: CodeModel, keys: Mapping[int, Mapping[int, Operation]], rows: int) -> Change:

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from torch import nn
 
 from keyscope.contract.keys import Mask
-from keyscope.contract.wire import BRANCHES, Branch, DoneEvent, TokenEvent
+from keyscope.contract.wire import Branch, DoneEvent, Positions, TokenEvent
 from keyscope.worker.live.generation import Generator, Task
 from keyscope.worker.live.server import Service, create_worker_app
 from keyscope.worker.live.settings import WorkerSettings
@@ -45,10 +45,14 @@ def generate(
     temperature: float = 0.0,
     seed: int = 0,
     top: int = 3,
+    control: Sequence[Mask] | None = None,
+    positions: Positions = "both",
 ) -> Generated:
     """Generate without queue and server."""
-    task = Task(generator.text.encode(prompt), tuple(masks), new_tokens, temperature, seed, top)
-    tokens: dict[Branch, list[TokenEvent]] = {branch: [] for branch in BRANCHES}
+    third = None if control is None else tuple(control)
+    ids = generator.text.encode(prompt)
+    task = Task(ids, tuple(masks), new_tokens, temperature, seed, top, third, positions)
+    tokens: dict[Branch, list[TokenEvent]] = {branch: [] for branch in task.rows}
     done = generator.run(task, lambda event: tokens[event.branch].append(event))
     return Generated(task.prompt_ids, tokens, done)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from keyscope.contract.keys import KeyId, Mask, Scale
-from keyscope.contract.wire import BRANCHES
+from keyscope.contract.wire import BRANCHES, Span
 from keyscope.worker.live.generation import Generator, Task, first_divergence
 from keyscope.worker.live.sampling import uniform
 from keyscope.worker.live.ticket import Cancelled
@@ -73,6 +73,34 @@ def test_masked_keys_are_as_if_their_value_columns_were_zero(nano: CodeModel, na
     assert_same(generated, "masked", *plain_generate(edited, generated.prompt_ids, 16, 4096))
     assert generated.done.applied.keys == len(MANY)
     assert generated.done.applied.positions == len(generated.prompt_ids) + 15
+
+
+def test_a_control_is_a_third_branch_with_its_own_masks(nano_generator: Generator) -> None:
+    others = [Mask(KeyId(mask.key.layer, mask.key.index + 1)) for mask in MANY]
+    three = generate(nano_generator, masks=MANY[:60], control=others)
+    assert three.ids("control") == generate(nano_generator, masks=others).ids("masked")
+    assert three.ids("masked") == generate(nano_generator, masks=MANY[:60]).ids("masked")
+    assert three.ids("control") != three.ids("baseline") != three.ids("masked")
+    assert set(three.done.text) == {"baseline", "masked", "control"}
+    assert three.done.applied.keys == 60
+
+
+def test_masks_act_on_the_prompt_on_what_is_generated_or_on_a_span(nano_generator: Generator) -> None:
+    whole = generate(nano_generator, masks=MANY)
+    n = len(whole.prompt_ids)
+    prompt = generate(nano_generator, masks=MANY, positions="prompt")
+    generated = generate(nano_generator, masks=MANY, positions="generated")
+    assert prompt.logprobs("masked")[0] == whole.logprobs("masked")[0]
+    assert generated.logprobs("masked")[0] == whole.logprobs("baseline")[0]
+    assert generated.logprobs("masked")[1:] != whole.logprobs("baseline")[1:]
+    assert len({tuple(each.ids("masked")) for each in (whole, prompt, generated)}) == 3
+    for same, as_span in ((prompt, Span(first=0, last=n - 1)), (generated, Span(first=n, last=10**6))):
+        assert generate(nano_generator, masks=MANY, positions=as_span).logprobs("masked") == same.logprobs("masked")
+    for each, positions in ((whole, n + 15), (prompt, n), (generated, 15)):
+        assert each.done.applied.positions == positions
+    nowhere = generate(nano_generator, masks=MANY, positions=Span(first=10**6, last=10**6))
+    assert nowhere.logprobs("masked") == nowhere.logprobs("baseline")
+    assert nowhere.done.applied.positions == 0
 
 
 def test_a_factor_scales_the_value_column(nano: CodeModel, nano_generator: Generator) -> None:

@@ -108,6 +108,20 @@ def test_the_report_counts_keys_positions_and_passes(load_tiny: LoadTiny) -> Non
     assert (report.keys, report.positions, report.steps) == (2, 72, {1: 3})
 
 
+def test_masks_act_only_at_the_positions_asked_for(tiny: CodeModel) -> None:
+    seen: list[Tensor] = []
+    ids = ids_of(tiny)
+    with (
+        mask_coefficients(tiny, [[Mask(KeyId(0, 3))]], range(8, 20)) as report,
+        read_coefficients(tiny, lambda layer, coefficients: seen.append(coefficients[0, :, 3]) if layer == 0 else None),
+    ):
+        for part in ids.split([10, 6, 8], dim=1):  # three forwards, one of them within the span
+            tiny.run_body(part)
+    zero = torch.cat(seen) == 0
+    assert torch.equal(zero, torch.tensor([8 <= at < 20 for at in range(24)]))
+    assert (report.positions, report.rows) == (12, [1])
+
+
 def test_masks_without_a_forward_pass_are_an_error(load_tiny: LoadTiny) -> None:
     with pytest.raises(MaskNotApplied, match=r"layers \[0, 1, 2\]"), mask_coefficients(load_tiny("gpt2"), [MASKS]):
         pass
