@@ -22,6 +22,7 @@ from keyscope.app.concepts.previews import Previews
 from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.labels.changes import KeyChanges
 from keyscope.app.live.client import Workers
+from keyscope.app.live.measurements import Measurements
 from keyscope.app.metrics import CountRequests, Metrics
 from keyscope.app.pages.accounts import router as accounts
 from keyscope.app.pages.router import page_router, run_sections
@@ -105,6 +106,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.workers = Workers(
         settings.worker_urls, token.get_secret_value() if token else None, settings.worker_timeout
     )
+    app.state.measurements = Measurements(app.state.workers)
     files = VersionedFiles(STATIC)
     app.state.static_version = files.version
     app.mount("/static", files, name="static")
@@ -142,6 +144,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     await run_in_threadpool(app.state.previews.close)
     await app.state.changes.close()
+    await app.state.measurements.close()
     await app.state.workers.close()
     app.state.database.close()
     app.state.registry.close()

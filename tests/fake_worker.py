@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -27,6 +28,8 @@ from keyscope.contract.wire import (
     LensAnswer,
     LensCell,
     Limits,
+    NextAnswer,
+    NextBranch,
     TextNode,
     TextToken,
     TokenEvent,
@@ -35,6 +38,7 @@ from keyscope.contract.wire import (
     WorkerInfo,
     WorkerJob,
     WorkerLens,
+    WorkerNext,
 )
 
 BASELINE = ["np", ".", "zeros", "(", "count", ")", "\n", "<b>", "&"]
@@ -67,6 +71,10 @@ class FakeWorker:
         self.asked: list[WorkerGenerate] = []
         self.read: list[WorkerActivations | WorkerLens] = []
         """The texts of all requests for activations."""
+        self.next_asked: list[WorkerNext] = []
+        self.next_pause = asyncio.Event()
+        """Requests for the next token wait until it is set."""
+        self.next_pause.set()
         self.jobs: list[Job] | None = None
         """None: the worker accepts no jobs. Jobs change only when a test changes them."""
         self.app = FastAPI()
@@ -74,6 +82,7 @@ class FakeWorker:
         self.app.post("/generate")(self.generate)
         self.app.post("/activations")(self.activations)
         self.app.post("/lens")(self.lens)
+        self.app.post("/next")(self.next_token)
         self.app.get("/jobs")(self.list_jobs)
         self.app.post("/jobs", status_code=202)(self.start_job)
         self.app.get("/jobs/{job}")(self.show_job)
@@ -162,6 +171,24 @@ class FakeWorker:
         )
         return Response(found.model_dump_json(), media_type="application/json")
 
+    async def next_token(self, body: WorkerNext) -> Response:
+        """Each masked key that is behind the next token takes a tenth of its probability, others nothing."""
+        self.next_asked.append(body)
+        await self.next_pause.wait()
+        if self.refusal is not None:
+            status, answer = self.refusal
+            return JSONResponse(answer.model_dump(), status)
+        branches = []
+        for masks in body.masks:
+            behind = sum(mask.key.index < 3 for mask in masks)
+            left = math.log(0.9**behind * 0.8)
+            branches.append(
+                NextBranch(
+                    top=[], tokens=[Alternative(token="<t>", token_id=each, logprob=left) for each in body.tokens]
+                )
+            )
+        return Response(NextAnswer(branches=branches).model_dump_json(), media_type="application/json")
+
     async def _events(self, body: WorkerGenerate) -> AsyncIterator[str]:
         answer = _answer(body)
         for index in range(len(answer.baseline.tokens)):
@@ -207,6 +234,7 @@ def _answer(body: WorkerGenerate) -> GenerateAnswer:
     return GenerateAnswer(
         baseline=_branch(BASELINE),
         masked=_branch(masked),
+        control=None if body.control is None else _branch(BASELINE),
         first_divergence=FIRST_DIVERGENCE if body.masks else None,
         applied=Applied(keys=len(body.masks), positions=9),
         elapsed_ms=12.0,

@@ -24,6 +24,8 @@ from keyscope.contract.wire import (
     GenerateRequest,
     LensAnswer,
     LensRequest,
+    NextAnswer,
+    NextRequest,
     WorkerInfo,
 )
 from keyscope.serving.clients import unless_gone
@@ -61,7 +63,8 @@ async def live_status(run: Annotated[str, Query()], runs: Runs, workers: LiveWor
 
 @router.post("/generate", response_model=GenerateAnswer, responses=GENERATING)
 async def generate(request: Request, body: GenerateRequest, runs: Runs, workers: LiveWorkers) -> Response:
-    """Continue a prompt twice, unmasked and with keys masked; both branches share every random draw."""
+    """Continue a prompt twice, unmasked and with keys masked, and a third time with the masks of `control` if there are
+    any; all branches share every random draw."""
     manifest = await _manifest(runs, body.run)
     if EVENT_STREAM not in request.headers.get("accept", ""):
         whole = await unless_gone(request, workers.generate(manifest, body))
@@ -83,6 +86,12 @@ async def activations(
     """
     run = await run_in_threadpool(runs.get, body.run)
     return await unless_gone(request, read_activations(run, workers, body, database))
+
+
+@router.post("/next", name="next_token", responses=READING)
+async def next_token(request: Request, body: NextRequest, runs: Runs, workers: LiveWorkers) -> NextAnswer:
+    """The next token of a text under each of several sets of masks, without generating."""
+    return await unless_gone(request, workers.next_token(await _manifest(runs, body.run), body))
 
 
 @router.post("/lens", responses=READING)

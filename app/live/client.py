@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal, TypeVar
 
 import httpx
@@ -21,10 +22,13 @@ from keyscope.contract.wire import (
     GenerateRequest,
     LensAnswer,
     LensRequest,
+    NextAnswer,
+    NextRequest,
     WorkerActivations,
     WorkerGenerate,
     WorkerInfo,
     WorkerLens,
+    WorkerNext,
 )
 
 CONNECT_SECONDS = 3.0
@@ -216,6 +220,22 @@ class Workers:
         wanted = WorkerActivations(**body.model_dump(exclude={"run"}), weights_sha256=manifest.model.weights_sha256)
         return await self._whole(manifest, "activations", wanted, ActivationsAnswer)
 
+    async def next_token(self, manifest: Manifest, body: NextRequest) -> NextAnswer:
+        """Read the next token of a text under sets of masks.
+
+        Raises:
+            UnknownLayer, UnknownKey: the run lacks a masked key.
+            InvalidMask: a key has two factors in a set.
+            WorkerUnavailable, WorkerOtherWeights, WorkerRefused: nothing was read.
+            WorkerFailed: the answer cannot be read.
+        """
+        masks = body.baskets()
+        for mask in chain.from_iterable(masks):
+            check_key(manifest, mask.key)
+        options = body.model_dump(exclude={"run", "masks"})
+        wanted = WorkerNext(**options, masks=masks, weights_sha256=manifest.model.weights_sha256)
+        return await self._whole(manifest, "next", wanted, NextAnswer)
+
     async def lens(self, manifest: Manifest, body: LensRequest) -> LensAnswer:
         """Read a text through the logit lens.
 
@@ -269,8 +289,8 @@ def for_worker(manifest: Manifest, body: GenerateRequest) -> WorkerGenerate:
         UnknownLayer, UnknownKey: the run lacks a masked key.
         InvalidMask: a key has two factors.
     """
-    masks = body.basket()
-    for mask in masks:
+    masks, control = body.basket(), body.control_basket()
+    for mask in (*masks, *(control or ())):
         check_key(manifest, mask.key)
-    options = body.model_dump(exclude={"run", "masks"})
-    return WorkerGenerate(**options, masks=masks, weights_sha256=manifest.model.weights_sha256)
+    options = body.model_dump(exclude={"run", "masks", "control"})
+    return WorkerGenerate(**options, masks=masks, control=control, weights_sha256=manifest.model.weights_sha256)

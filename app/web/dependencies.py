@@ -10,6 +10,7 @@ from keyscope.app import queries
 from keyscope.app.concepts.previews import Previews
 from keyscope.app.database.engine import Database
 from keyscope.app.live.client import Workers
+from keyscope.app.live.measurements import Measurements
 from keyscope.app.queries.layers import Order
 from keyscope.app.runs import Registry, Run
 from keyscope.app.settings import Settings
@@ -33,6 +34,7 @@ Runs = Annotated[Registry, _of_app("registry")]
 LabelsDatabase = Annotated[Database, _of_app("database")]
 PatternPreviews = Annotated[Previews, _of_app("previews")]
 LiveWorkers = Annotated[Workers, _of_app("workers")]
+PromptMeasurements = Annotated[Measurements, _of_app("measurements")]
 
 
 def _run(run: Annotated[str, Path(description="Name of the run: its file without .duckdb")], registry: Runs) -> Run:

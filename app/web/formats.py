@@ -7,6 +7,8 @@ from keyscope.contract import texts
 
 BEFORE = 28
 """Characters of a line shown before its trigger token in a table."""
+LAST_LINES = 4
+"""Lines shown of a text that is continued."""
 NOTHING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 _THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -98,6 +100,12 @@ def ending(text: str) -> str:
     return text if len(text) <= BEFORE else f"…{text[-BEFORE:]}"
 
 
+def last_lines(text: str) -> str:
+    """The last lines of a text, with an ellipsis for those before them."""
+    lines = text.split("\n")
+    return text if len(lines) <= LAST_LINES else "\n".join(["…", *lines[-LAST_LINES:]])
+
+
 def token(value: Token) -> str:
     """A token as shown in lists; bytes that are not valid UTF-8 in hexadecimal."""
     return f"0x{value.hex}" if value.hex else visible(value.text)
@@ -129,6 +137,7 @@ FILTERS = {
     "escaped": texts.escaped,
     "legible": texts.legible,
     "ending": ending,
+    "last_lines": last_lines,
     "token": token,
     "language": language,
     "duration": duration,

@@ -41,7 +41,7 @@ class Frame:
     title: Annotated[str, Help("Title of the page, shown by the browser")]
     links: Annotated[Links, Help("Addresses, with the basket carried along")]
     run: Annotated[Manifest | None, Help("Manifest of the page's run; None on pages about no run")] = None
-    here: Annotated[str, Help("Current entry of the main navigation: runs, live, labels or visitor")] = "runs"
+    here: Annotated[str, Help("Current entry of the main navigation: runs, demo, live, labels or visitor")] = "runs"
     section: Annotated[str, Help("Current entry of the run's navigation: the name of its route")] = ""
     crumbs: Annotated[tuple[Crumb, ...], Help("Path to the page, from the outermost")] = ()
 

@@ -46,13 +46,14 @@ def keep_open(prepared: "Prepared", ports: tuple[int, int], logs: Path, progress
     from keyscope.cli.demo_run import services
     from keyscope.cli.supervise import supervise
 
-    runs = prepared.run.parent
+    runs, site = prepared.run.parent, f"http://127.0.0.1:{ports[0]}"
     upgrade(fill(ServerSettings, runs=runs).labels_url)
     try:
         supervise(
             services(prepared, runs, logs, *ports),
             ready=lambda: progress.note(
-                f"\nKeyscope is ready: http://127.0.0.1:{ports[0]}{page}   (Ctrl-C stops it)\n"
+                f"\nKeyscope is ready: {site}{page}   (Ctrl-C stops it)\n"
+                f"Edit the model:    {site}/demo?run={prepared.run.stem}\n"
             ),
             note=progress.note,
         )

@@ -201,11 +201,12 @@ def test_the_demo_serves_keys_and_ctrl_c_leaves_nothing_behind(tmp_path):
     try:
         for line in process.stderr:
             said += line
-            if "Keyscope is ready" in line:
+            if "/demo?run=" in line:
                 break
         assert "Keyscope is ready" in said, said
         pids = children(process.pid)
         runs = httpx.get(f"http://127.0.0.1:{port}/api/v1/runs").json()["runs"]
+        assert httpx.get(line.split()[-1]).status_code == 200
         live = httpx.post(
             f"http://127.0.0.1:{port}/api/v1/live/generate",
             json={"run": runs[0]["run_id"], "prompt": "def", "masks": [{"key": "L0.K1"}], "max_new_tokens": 2},

@@ -90,7 +90,7 @@ def _outcome(
     end: GenerateAnswer | DoneEvent,
 ) -> Outcome:
     first = end.first_divergence
-    sides = zip(BRANCHES, (baseline, masked), _differing(baseline, masked), strict=True)
+    sides = zip(BRANCHES, (baseline, masked), differing(baseline, masked), strict=True)
     return Outcome(
         prompt=prompt,
         branches={name: _branch(tokens, differing, first) for name, tokens, differing in sides},
@@ -102,7 +102,7 @@ def _outcome(
     )
 
 
-def _differing(baseline: Sequence[GeneratedToken], masked: Sequence[GeneratedToken]) -> tuple[set[int], set[int]]:
+def differing(baseline: Sequence[GeneratedToken], masked: Sequence[GeneratedToken]) -> tuple[set[int], set[int]]:
     """Indices of the tokens left without a partner when the branches are aligned."""
     ids = [[token.token_id for token in branch] for branch in (baseline, masked)]
     # autojunk would ignore tokens that are frequent in long texts, such as line breaks.

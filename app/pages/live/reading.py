@@ -3,8 +3,9 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
-from keyscope.app.pages.live.prompts import PROMPTS
+from keyscope.app.live.prompts import prompts_of
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.app.web.links import Links
@@ -72,10 +73,10 @@ def prompts_to_try(
     manifest: Manifest | None, href: Callable[[str, str], str]
 ) -> list[tuple[str, list[tuple[str, str]]]]:
     """Prompts by language of a run, each as title and address; `href` takes language and prompt."""
+    by_language = groupby(prompts_of(manifest.languages if manifest else ()), lambda prompt: prompt.language)
     return [
-        (language, [(title, href(language, prompt)) for title, prompt in PROMPTS[language].items()])
-        for language in (manifest.languages if manifest else [])
-        if language in PROMPTS
+        (language, [(prompt.title, href(language, prompt.text)) for prompt in prompts])
+        for language, prompts in by_language
     ]
 
 

@@ -109,6 +109,8 @@ GET /api/v1/runs/{run}/tags
 """
 LABELERS = """
 GET /activations
+GET /demo
+GET /demo/measured
 POST /labels/queue
 POST /labels/queue/undo
 GET /lens
@@ -148,6 +150,7 @@ POST /api/v1/lists/{list}/restore
 POST /api/v1/live/activations
 POST /api/v1/live/generate
 POST /api/v1/live/lens
+POST /api/v1/live/next
 GET /api/v1/live/status
 POST /api/v1/runs/{run}/concepts
 POST /api/v1/runs/{run}/keys/{key}/comments

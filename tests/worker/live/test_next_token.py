@@ -35,7 +35,9 @@ async def test_requested_tokens_are_given_in_their_order_however_improbable() ->
         best, worst = listed.branches[0].top[0], listed.branches[0].top[-1]
         answer = await ask(worker, masks=[[], ONE], tokens=[worst.token_id, best.token_id], top=0)
     assert [each.token for each in answer.branches[0].tokens] == [worst.token, best.token]
-    assert [each.logprob for each in answer.branches[0].tokens] == pytest.approx([worst.logprob, best.logprob], abs=1e-4)
+    assert [each.logprob for each in answer.branches[0].tokens] == pytest.approx(
+        [worst.logprob, best.logprob], abs=1e-4
+    )
     assert answer.branches[1].tokens[1].logprob != pytest.approx(best.logprob, abs=1e-3)
     assert answer.branches[0].top == []
 

@@ -1,0 +1,1 @@
+"""The live demo: three generations side by side, what the keys do elsewhere, and a tour."""
