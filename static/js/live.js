@@ -19,6 +19,7 @@ const output = (branch) => document.querySelector(`#${branch}-out .out`);
 function wanted() {
   const data = new FormData(form);
   const factors = data.getAll("factor");
+  const [first, last] = data.get("span").split("-").map(Number);
   return {
     run: data.get("run"),
     prompt: data.get("prompt").replaceAll("\r\n", "\n"),
@@ -27,14 +28,16 @@ function wanted() {
     temperature: Number(data.get("temperature")),
     seed: Number(data.get("seed")),
     top_logprobs: Number(data.get("top_logprobs")),
+    positions: data.get("span") ? { first, last } : data.get("positions"),
   };
 }
 
 /** The address of the page in its present state. */
 function permalink() {
-  const { masks, ...state } = wanted();
+  const { masks, positions, ...state } = wanted();
   const address = new URL(form.dataset.page, location.href);
   for (const [name, value] of Object.entries(state)) address.searchParams.set(name, value);
+  for (const name of ["positions", "span"]) address.searchParams.set(name, form.elements[name].value);
   if (form.dataset.basket && !factorsChanged()) address.searchParams.set("mask", form.dataset.basket);
   else if (masks.length) address.searchParams.set("mask", masks.map(({ key, factor }) => `${key}:${factor}`).join(","));
   return address;

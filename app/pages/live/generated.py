@@ -51,12 +51,21 @@ class ShownBranch:
 
 
 @dataclass(frozen=True, slots=True)
+class Chance:
+    """A token's probability in a branch."""
+
+    probability: float
+    listed: bool
+    """If not, it is smaller: the branch lists only its most probable tokens."""
+
+
+@dataclass(frozen=True, slots=True)
 class Shift:
-    """A token's probability at the first difference, in both branches; None if it is not listed there."""
+    """A token's probability in both branches at one step."""
 
     token: str
-    baseline: float | None
-    masked: float | None
+    baseline: Chance
+    masked: Chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,7 @@ class Outcome:
     branches: dict[str, ShownBranch]
     first_divergence: int | None
     shifts: list[Shift]
+    """At the first difference, or at the first token if there is none; the greatest change first."""
     applied: Applied
     elapsed_ms: float
     code: CodeOutcome | None
@@ -95,7 +105,7 @@ def _outcome(
         prompt=prompt,
         branches={name: _branch(tokens, differing, first) for name, tokens, differing in sides},
         first_divergence=first,
-        shifts=[] if first is None else _shifts(baseline, masked, first),
+        shifts=_shifts(baseline, masked, first or 0),
         applied=end.applied,
         elapsed_ms=end.elapsed_ms,
         code=end.code,
@@ -137,8 +147,17 @@ def _shifts(baseline: Sequence[GeneratedToken], masked: Sequence[GeneratedToken]
         {each.token: math.exp(each.logprob) for token in branch[at : at + 1] for each in _considered(token)}
         for branch in (baseline, masked)
     ]
-    names = dict.fromkeys([*sides[0], *sides[1]])
-    return [Shift(formats.visible(name), sides[0].get(name), sides[1].get(name)) for name in names]
+    if not all(sides):  # one branch has ended before
+        return []
+    least = [min(side.values()) for side in sides]
+    shifts = [
+        Shift(
+            formats.visible(name),
+            *(Chance(side.get(name, floor), name in side) for side, floor in zip(sides, least, strict=True)),
+        )
+        for name in dict.fromkeys([*sides[0], *sides[1]])
+    ]
+    return sorted(shifts, key=lambda shift: -abs(shift.baseline.probability - shift.masked.probability))
 
 
 def _probability(token: Alternative) -> str:

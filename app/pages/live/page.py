@@ -5,16 +5,17 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 from fastapi import APIRouter, Form, Query, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from keyscope.app import queries
 from keyscope.app.accounts.identity import needs
 from keyscope.app.database.engine import Database
-from keyscope.app.errors import NotFound
+from keyscope.app.errors import InvalidParameter, NotFound
 from keyscope.app.live.activations import read_activations
 from keyscope.app.live.client import LiveStatus, Workers
+from keyscope.app.live.effects import DOSES
 from keyscope.app.pages.live import generated
 from keyscope.app.pages.live.generated import Outcome, Streamed
 from keyscope.app.pages.live.reading import prompts_to_try
@@ -22,13 +23,13 @@ from keyscope.app.roles import Role
 from keyscope.app.runs import Registry, Run
 from keyscope.app.web.baskets import shortened
 from keyscope.app.web.dependencies import LabelsDatabase, LiveWorkers, Runs
-from keyscope.app.web.forms import PageState, Typed, see_other
+from keyscope.app.web.forms import BlankIsNone, PageState, Typed, see_other
 from keyscope.app.web.links import Links
 from keyscope.app.web.render import Frame, Help, Page, choose_run, respond, templates
 from keyscope.contract.errors import KeyscopeError
-from keyscope.contract.keys import InvalidMask, KeyId, Mask, Scale, parse_basket, unique_masks
+from keyscope.contract.keys import InvalidKey, InvalidMask, KeyId, Mask, Scale, parse_basket, unique_masks
 from keyscope.contract.manifest import Manifest
-from keyscope.contract.wire import ActivationsRequest, Alternative, GenerateRequest, KeyActivity
+from keyscope.contract.wire import ActivationsRequest, Alternative, GenerateRequest, KeyActivity, Positions, Span
 
 router = APIRouter(dependencies=[needs(Role.LABELER)])  # it costs compute
 
@@ -36,7 +37,7 @@ router = APIRouter(dependencies=[needs(Role.LABELER)])  # it costs compute
 class LiveState(PageState):
     """The state of the page, in its address or form."""
 
-    not_in_query: ClassVar[set[str]] = {"run", "mask", "key", "factor", "add", "remove", "onward"}
+    not_in_query: ClassVar[set[str]] = {"run", "mask", "key", "factor", "add", "remove", "all", "onward"}
 
     run: str = ""
     prompt: Typed = ""
@@ -44,6 +45,10 @@ class LiveState(PageState):
     temperature: float = Field(0.0, ge=0, le=10, allow_inf_nan=False)
     seed: int = Field(0, ge=0, lt=2**63)
     top_logprobs: int = Field(5, ge=0, le=50)
+    positions: Literal["both", "prompt", "generated"] = "both"
+    """Tokens on which the masks act, unless a span is given."""
+    span: Annotated[str, Field(pattern=r"^(\d{1,6}-\d{1,6})?$")] = ""
+    """First and last token on which the masks act, counted from 0: `3-7`."""
     key: list[str] = Field(default_factory=list)
     """Masked keys as the form lists them, parallel to `factor`."""
     factor: list[float] = Field(default_factory=list)
@@ -51,6 +56,8 @@ class LiveState(PageState):
     """Keys to add to the basket, in an address's notation."""
     remove: str = ""
     """A key to remove from the basket."""
+    all: Annotated[float | None, BlankIsNone] = Field(None, allow_inf_nan=False)
+    """The factor that every key of the basket gets."""
     onward: Literal["live", "lens"] = "live"
     """The page to go on to."""
     behind: int = Field(0, ge=0, le=500)
@@ -59,10 +66,26 @@ class LiveState(PageState):
     @property
     def edits_basket(self) -> bool:
         """Whether a form changed the basket, so the address must be rebuilt."""
-        return bool(self.key or self.add or self.remove)
+        return bool(self.key or self.add or self.remove or self.all is not None)
+
+    @property
+    def acting(self) -> Positions:
+        """Where the masks act.
+
+        Raises:
+            InvalidParameter: the span ends before it starts.
+        """
+        if not self.span:
+            return self.positions
+        first, last = map(int, self.span.split("-"))
+        if last < first:
+            raise InvalidParameter(
+                f"the masks cannot act from token {first} to token {last}: write the first one first"
+            )
+        return Span(first=first, last=last)
 
     def masks(self, given: Sequence[Mask]) -> tuple[Mask, ...]:
-        """The masks of the address after the form's changes.
+        """The masks of the address after the form's changes, but for those it adds.
 
         Raises:
             InvalidMask, InvalidKey: a key or a factor cannot be read, or a key has two factors.
@@ -70,9 +93,8 @@ class LiveState(PageState):
         if len(self.key) != len(self.factor):
             raise InvalidMask(f"{len(self.key)} keys came with {len(self.factor)} factors: give each key its own")
         listed = [Mask(KeyId.parse(key), Scale(factor)) for key, factor in zip(self.key, self.factor, strict=True)]
-        added = {mask.key: mask for mask in parse_basket(self.add)}
-        kept = [mask for mask in unique_masks([*given, *listed]) if mask.key not in added]
-        return tuple(mask for mask in [*kept, *added.values()] if str(mask.key) != self.remove)
+        kept = [mask for mask in unique_masks([*given, *listed]) if str(mask.key) != self.remove]
+        return tuple(kept if self.all is None else (Mask(mask.key, Scale(self.all)) for mask in kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +124,8 @@ class LivePage(Page):
     status_href: Annotated[str, Help("Address of this page, to poll the status")]
     examples: Annotated[list[tuple[str, list[tuple[str, str]]]], Help("Prompts to try by language: title and address")]
     behind: Annotated[Behind | None, Help("Keys that promote the next token; None unless asked for")]
+    doses: Annotated[tuple[int, ...], Help("How many keys behind the next token can be listed")]
+    refusal: Annotated[str | None, Help("Why keys were not added; None if they were or none was asked for")]
     outcome: Annotated[Outcome | None, Help("Both branches, if the form was sent without a script")]
     problem: Annotated[str | None, Help("Why generation failed; None if it did not")]
 
@@ -115,6 +139,8 @@ async def live_page(
 ) -> Response:
     """The form; if it edited the basket, a redirect to the address with the new one."""
     visit = await run_in_threadpool(_visit, request, registry, workers, state)
+    if visit.refusal:
+        return await visit.page(status=422)
     if state.edits_basket:
         return see_other(visit.links.live(visit.run_id, **state.query()))
     try:
@@ -160,9 +186,11 @@ async def edit_masks(
     workers: LiveWorkers,
     database: LabelsDatabase,
     state: Annotated[LiveState, Form()],
-) -> RedirectResponse:
+) -> Response:
     """Apply the form's changes to the masks; baskets too long for an address are saved."""
     visit = await run_in_threadpool(_shortened_visit, request, registry, workers, state, database)
+    if visit.refusal:
+        return await visit.page(status=422)
     if state.onward == "lens":
         return see_other(visit.links.page("lens_page", run=visit.run_id, prompt=state.prompt))
     return see_other(visit.links.live(visit.run_id, **state.query()))
@@ -178,6 +206,8 @@ class _Visit:
     workers: Workers
     state: LiveState
     links: Links
+    refusal: str | None
+    """Why the keys of `state.add` were not added; None if they were."""
 
     @property
     def run_id(self) -> str | None:
@@ -202,6 +232,7 @@ class _Visit:
             temperature=self.state.temperature,
             seed=self.state.seed,
             top_logprobs=self.state.top_logprobs,
+            positions=self.state.acting,
         )
 
     async def keys_behind(self) -> Behind | None:
@@ -227,7 +258,11 @@ class _Visit:
         )
 
     async def page(
-        self, outcome: Outcome | None = None, problem: str | None = None, behind: Behind | None = None
+        self,
+        outcome: Outcome | None = None,
+        problem: str | None = None,
+        behind: Behind | None = None,
+        status: int = 200,
     ) -> HTMLResponse:
         manifest = self.run.manifest if self.run else None
         page = LivePage(
@@ -240,11 +275,13 @@ class _Visit:
                 manifest, lambda _, prompt: self.links.live(self.run_id, **self.state.query(prompt=prompt))
             ),
             behind=behind,
+            doses=DOSES,
+            refusal=self.refusal,
             outcome=outcome,
             problem=problem,
         )
         # Drawing a large basket is slow; keep it off the event loop.
-        return await run_in_threadpool(respond, self.request, "live/live.html", page)
+        return await run_in_threadpool(respond, self.request, "live/live.html", page, status)
 
 
 def _visit(request: Request, registry: Registry, workers: Workers, state: LiveState) -> _Visit:
@@ -256,8 +293,29 @@ def _visit(request: Request, registry: Registry, workers: Workers, state: LiveSt
     """
     chosen = choose_run(request, registry, state.run, state.mask)
     given = chosen.links.basket
-    links = Links(request, replace(given, masks=state.masks(given.masks)))
-    return _Visit(request, chosen.runs, chosen.run, workers, state, links)
+    masks = state.masks(given.masks)
+    refusal = None
+    try:
+        masks = _with_added(masks, state.add, chosen.run)
+    except (InvalidKey, InvalidMask, NotFound) as error:
+        refusal = error.detail
+    return _Visit(
+        request, chosen.runs, chosen.run, workers, state, Links(request, replace(given, masks=masks)), refusal
+    )
+
+
+def _with_added(masks: tuple[Mask, ...], text: str, run: Run | None) -> tuple[Mask, ...]:
+    """The masks and those of a text, which replace others of the same keys.
+
+    Raises:
+        InvalidMask, InvalidKey: the text cannot be read.
+        UnknownLayer, UnknownKey: the run lacks one of its keys.
+    """
+    added = {mask.key: mask for mask in parse_basket(text)}
+    for key in added:
+        if run:
+            queries.check_key(run.manifest, key)
+    return (*(mask for mask in masks if mask.key not in added), *added.values())
 
 
 def _shortened_visit(

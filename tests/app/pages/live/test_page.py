@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
 from keyscope.app.web.render import respond
-from keyscope.contract.wire import ErrorAnswer
+from keyscope.contract.wire import ErrorAnswer, Span
 from tests.fake_worker import FIRST_DIVERGENCE, FakeWorker
 
 FORM = {"run": "alpha", "prompt": "x =\r\n", "max_new_tokens": "9", "temperature": "0.5", "seed": "7"}
@@ -76,19 +76,62 @@ def test_a_form_without_a_script_shows_both_branches(live: TestClient, worker: F
     assert "<b>" not in page.text
     assert "1 syntax error, line 2" in page.text
     assert re.search(r'data-code="baseline">parses<', page.text)
-    assert re.search(r'data-code="added">&lt;array&gt;<', page.text)
+    assert 'data-code="added"' not in page.text
 
 
-def test_a_stream_is_drawn_as_the_form_without_a_script_draws_it(live: TestClient) -> None:
-    request = {"run": "alpha", "prompt": "x =\n", "masks": [{"key": "L0.K1", "factor": 0}]}
-    answer = live.post("/api/v1/live/generate", json=request).json()
-    streamed = {
+def streamed(live: TestClient, prompt: str, masks: list[dict[str, Any]]) -> dict[str, Any]:
+    """A finished generation as the page's script receives it."""
+    answer = live.post("/api/v1/live/generate", json={"run": "alpha", "prompt": prompt, "masks": masks}).json()
+    branches = {
         name: [{**token, "branch": name, "index": at} for at, token in enumerate(answer[name]["tokens"])]
         for name in ("baseline", "masked")
     }
     done = {name: answer[name] for name in ("first_divergence", "applied", "elapsed_ms", "code")}
-    done["text"] = {name: answer[name]["text"] for name in streamed}
-    fragment = live.post("/live/outcome", json={"prompt": request["prompt"], **streamed, "done": done})
+    return {"prompt": prompt, **branches, "done": done | {"text": {name: answer[name]["text"] for name in branches}}}
+
+
+def test_names_that_came_and_went_are_listed_if_both_branches_parse(live: TestClient) -> None:
+    found = streamed(live, "x =\n", [{"key": "L0.K1"}])
+    found["done"]["code"]["masked"] |= {"parses": True, "errors": 0, "first_error_line": None}
+    assert re.search(r'data-code="added">&lt;array&gt;<', live.post("/live/outcome", json=found).text)
+
+
+def rows(page: str) -> list[tuple[str, str, str]]:
+    """The table of probabilities: token, baseline, masked."""
+    (table,) = re.findall(r'id="difference"[^>]*>(.*?)</section>', page, re.DOTALL)
+    found = re.findall(r'<span class="tok">(.*?)</span></th>\s*<td class="n">(.*?)</td><td class="n">(.*?)</td>', table)
+    return [tuple(html.unescape(cell).replace("\N{NARROW NO-BREAK SPACE}", " ") for cell in row) for row in found]  # type: ignore[misc]
+
+
+def test_the_probabilities_are_those_of_the_first_difference_the_greatest_change_first(live: TestClient) -> None:
+    found = streamed(live, "x =\n", [{"key": "L0.K1"}])
+    for branch, rare in (("baseline", -3.0), ("masked", -4.0)):
+        only = {"token": f"<{branch}>", "token_id": 90, "logprob": rare}
+        found[branch][FIRST_DIVERGENCE]["top"].append(only)
+    page = live.post("/live/outcome", json=found).text
+    assert "At the first difference" in page
+    assert rows(page) == [
+        ("zeros", "78 %", "14 %"),
+        ("array", "14 %", "78 %"),
+        ("<baseline>", "5 %", "< 1.8 %"),
+        ("<masked>", "< 5 %", "1.8 %"),
+    ]
+
+
+def test_without_a_difference_the_probabilities_are_those_of_the_first_token(live: TestClient) -> None:
+    page = live.post("/live", data=FORM).text
+    assert "At the first token" in page
+    assert rows(page) == [("np", "78 %", "78 %"), ("zeros", "14 %", "14 %")]
+
+
+def test_a_branch_that_ended_before_the_difference_has_no_probabilities_there(live: TestClient) -> None:
+    found = streamed(live, "x =\n", [{"key": "L0.K1"}])
+    del found["masked"][FIRST_DIVERGENCE:]
+    assert rows(live.post("/live/outcome", json=found).text) == []
+
+
+def test_a_stream_is_drawn_as_the_form_without_a_script_draws_it(live: TestClient) -> None:
+    fragment = live.post("/live/outcome", json=streamed(live, "x =\n", [{"key": "L0.K1", "factor": 0}]))
     page = live.post("/live", data={**FORM, "key": ["L0.K1"], "factor": ["0"]})
     assert fragment.status_code == 200
     drawn = re.findall(r'<(?:div|section|p)[^>]* id="([^"]+)"|<div id="([^"]+)">', fragment.text)
@@ -121,6 +164,8 @@ def test_an_empty_prompt_is_asked_for(live: TestClient, worker: FakeWorker) -> N
         ({"add": "L0.K1:2, L0.K2:0.25"}, "L1.K3:0,L0.K1:2,L0.K2:0.25"),
         ({"remove": "L0.K1"}, "L1.K3:0"),
         ({}, "L0.K1:0.5,L1.K3:0"),
+        ({"all": "20"}, "L0.K1:20,L1.K3:20"),
+        ({"all": "0", "remove": "L0.K1"}, "L1.K3:0"),
     ],
 )
 def test_editing_the_basket_leads_to_its_address(reader: TestClient, edit: dict[str, str], basket: str) -> None:
@@ -133,8 +178,59 @@ def test_editing_the_basket_leads_to_its_address(reader: TestClient, edit: dict[
 
 
 @pytest.mark.parametrize(
-    "edit", [{"add": "nonsense"}, {"add": "L0.K1:much"}, {"key": "L0.K1"}, {"mask": "L0.K1:0,L0.K1:1"}]
+    ("text", "reason"),
+    [
+        ("nonsense", "'nonsense' is not a key"),
+        ("L0.K1:much", "L0.K1 cannot be masked: 'much' is not a factor"),
+        ("L0.K77", "alpha has no key L0.K77"),
+        ("L1.K2, L9.K1", "alpha has no layer 9"),
+    ],
 )
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_keys_that_cannot_be_added_are_refused_in_their_field(
+    reader: TestClient, text: str, reason: str, method: str
+) -> None:
+    form = {"run": "alpha", "prompt": "kept", "key": "L0.K1", "factor": "0.5", "add": text}
+    page = (
+        reader.get("/live", params=form)
+        if method == "get"
+        else reader.post("/live/masks", data=form, headers={"Origin": "http://testserver"})
+    )
+    assert page.status_code == 422
+    assert f"Not added: {reason}" in html.unescape(page.text)
+    assert re.search(
+        rf'id="add"[^>]*value="{html.escape(text)}" aria-invalid="true" aria-describedby="refusal"', page.text
+    )
+    assert str(page.context["frame"].links.basket) == "L0.K1:0.5"
+    assert ">\nkept</textarea>" in page.text
+
+
+@pytest.mark.parametrize(
+    ("where", "positions"),
+    [
+        ({}, "both"),
+        ({"positions": "prompt"}, "prompt"),
+        ({"positions": "generated", "span": ""}, "generated"),
+        ({"positions": "prompt", "span": "3-7"}, Span(first=3, last=7)),
+    ],
+)
+def test_masks_act_where_the_form_says(
+    live: TestClient, worker: FakeWorker, where: dict[str, str], positions: object
+) -> None:
+    page = live.post("/live", data={**FORM, **where}).text
+    assert worker.asked[0].positions == positions
+    chosen = where.get("positions", "both")
+    assert f'<option value="{chosen}" selected>' in page
+    assert re.search(rf'name="span"[^>]*value="{where.get("span", "")}"', page)
+
+
+def test_a_span_that_ends_before_it_starts_is_refused(live: TestClient, worker: FakeWorker) -> None:
+    assert "from token 7 to token 3" in live.post("/live", data={**FORM, "span": "7-3"}).text
+    assert live.post("/live", data={**FORM, "span": "seven"}).status_code == 422
+    assert worker.asked == []
+
+
+@pytest.mark.parametrize("edit", [{"key": "L0.K1"}, {"mask": "L0.K1:0,L0.K1:1"}])
 def test_a_basket_that_cannot_be_read_is_an_error(reader: TestClient, edit: dict[str, str]) -> None:
     assert reader.get("/live", params={"run": "alpha", **edit}).status_code == 422
 
@@ -176,6 +272,11 @@ def test_the_keys_behind_the_next_token_are_listed_and_masked_together(live: Tes
     again = live.get(mask_all).text
     assert 'id="behind"' not in again
     assert again.count('name="factor"') == 4
+
+
+def test_twenty_sixty_or_two_hundred_keys_behind_the_next_token_can_be_listed(reader: TestClient) -> None:
+    page = reader.get("/live?run=alpha").text
+    assert re.findall(r'name="behind"\s*value="(\d+)"', page) == ["20", "60", "200"]
 
 
 def test_the_keys_behind_nothing_are_not_asked_for(live: TestClient, worker: FakeWorker) -> None:
