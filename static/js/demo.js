@@ -1,7 +1,13 @@
-// The demo: the slider of doses, and the space bar for the next step of the tour.
+// The demo: the slider of doses, the way to the result, and the space bar for the next step of the tour.
 
 document.addEventListener("change", ({ target }) => {
   if (target.id === "dose") document.querySelectorAll(".doses a")[Number(target.value)].click();
+});
+
+// On a telephone the result is below the prompts.
+document.addEventListener("htmx:afterSettle", ({ target }) => {
+  const result = document.getElementById("result");
+  if (target.id === "main" && result?.getBoundingClientRect().top > innerHeight / 2) result.scrollIntoView();
 });
 
 document.addEventListener("keydown", (event) => {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from keyscope.contract.wire import ErrorAnswer
+from keyscope.contract.wire import ErrorAnswer, Span
 from tests.browser.conftest import Visitor
 from tests.fake_worker import FakeWorker
 
@@ -69,24 +69,57 @@ def test_a_token_tells_its_alternatives_to_mouse_and_keyboard(visit: Callable[..
 def test_the_address_is_a_permalink(visit: Callable[..., Visitor]) -> None:
     visitor = visit(MASKED)
     page = visitor.page
-    page.get_by_label("Prompt").fill("def f():\n\treturn ")
+    page.get_by_label("Prompt", exact=True).fill("def f():\n\treturn ")
     page.get_by_label("temperature", exact=True).fill("0.7")
     page.get_by_label("factor of L0.K1").fill("0.5")
-    page.get_by_label("Prompt").press("Control+Enter")
+    page.get_by_label("Prompt", exact=True).press("Control+Enter")
     expect(page.locator("#said")).to_contain_text("first differ")
     page.goto(page.url)
-    expect(page.get_by_label("Prompt")).to_have_value("def f():\n\treturn ")
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("def f():\n\treturn ")
     expect(page.get_by_label("temperature", exact=True)).to_have_value("0.7")
     expect(page.get_by_label("factor of L0.K1")).to_have_value("0.5")
 
 
+def test_where_masks_act_is_sent_and_kept_in_the_address(visit: Callable[..., Visitor], worker: FakeWorker) -> None:
+    page = visit(MASKED).page
+    page.get_by_label("masks act on").select_option("generated")
+    page.get_by_role("button", name="regenerate").click()
+    expect(page.locator("#said")).to_contain_text("first differ")
+    assert worker.asked[-1].positions == "generated"
+    page.get_by_label("or on tokens").fill("1-2")
+    page.get_by_label("or on tokens").press("Control+Enter")
+    expect(page.locator("#said")).to_contain_text("first differ")
+    page.goto(page.url)
+    expect(page.get_by_label("masks act on")).to_have_value("generated")
+    expect(page.get_by_label("or on tokens")).to_have_value("1-2")
+    assert worker.asked[-1].positions == Span(first=1, last=2)
+
+
+def test_a_key_that_the_run_lacks_is_refused_in_its_field_and_all_keys_get_one_factor(
+    visit: Callable[..., Visitor],
+) -> None:
+    visitor = visit(MASKED)
+    page = visitor.page
+    page.get_by_label("add keys").fill("L9.K1")
+    page.get_by_label("add keys").press("Enter")
+    expect(page.get_by_role("alert").filter(has_text="Not added")).to_contain_text("has no layer 9")
+    expect(page.get_by_label("add keys")).to_have_value("L9.K1")
+    expect(page.get_by_label("factor of L0.K1")).to_have_count(1)
+    visitor.problems.clear()  # the console reports the status 422
+    page.get_by_label("add keys").fill("L1.K2")
+    page.get_by_label("add keys").press("Enter")
+    page.get_by_role("button", name="× 20").click()
+    for key in ("L0.K1", "L1.K2"):
+        expect(page.get_by_label(f"factor of {key}")).to_have_value("20")
+
+
 def test_keys_are_added_and_taken_out_without_losing_the_prompt(visit: Callable[..., Visitor]) -> None:
     page = visit(MASKED).page
-    page.get_by_label("Prompt").fill("kept\n")
+    page.get_by_label("Prompt", exact=True).fill("kept\n")
     page.get_by_label("add keys").fill("l1.k2:0.5")
     page.get_by_label("add keys").press("Enter")
     expect(page.get_by_label("factor of L1.K2")).to_have_value("0.5")
-    expect(page.get_by_label("Prompt")).to_have_value("kept\n")
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("kept\n")
     page.get_by_role("button", name="take L0.K1 out").click()
     expect(page.get_by_label("factor of L0.K1")).to_have_count(0)
     assert "mask=L1.K2%3A0.5" in page.url

@@ -13,6 +13,7 @@ class TestRuns(EveryPage):
         "layer": "/runs/alpha/layers/1?fires_on=return",
         "key": "/runs/alpha/keys/L1.K3?language=python&mask=L1.K3:0",
         "key of a gated model": "/runs/gated/keys/L1.K2?show=min",
+        "demo": "/demo?run=alpha&preset=range",
         "live": "/live?run=alpha&mask=L1.K3:0,L0.K2:0.5&prompt=def",
         "lens": "/lens?run=alpha&prompt=def&layer=1&at=1",
         "keys on a text": "/activations?run=alpha&text=def&language=python&first=1&last=2",

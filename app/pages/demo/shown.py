@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from keyscope.app.live.client import Workers
 from keyscope.app.live.control import random_keys
-from keyscope.app.live.effects import Dose, Effect
+from keyscope.app.live.effects import USUAL_DOSE, Dose, Effect
 from keyscope.app.live.measurements import Measurements
 from keyscope.app.live.prompts import Prompt
 from keyscope.app.pages.demo.columns import NEW_TOKENS, Column, column
@@ -49,7 +49,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Loud:
-    """The strongest key behind a prompt's next token, and the prompt continued with it amplified."""
+    """One key behind a prompt's next token, and the prompt continued with it amplified."""
 
     text: str
     token: str
@@ -101,14 +101,15 @@ class Demonstrator:
         )
 
     async def loud(self, state: DemoState) -> Loud:
-        """Continue the prompt with the strongest key behind its next token amplified; raises what `shown` does."""
+        """Continue the prompt with one key behind its next token amplified; raises what `shown` does."""
         effect = await self.measurements.effect(self.run, state.text, state.draw)
-        key = effect.keys[0]
+        row = await run_in_threadpool(self._telling, effect)
+        key = row.key
         answer = await self._generate(state.text, (Mask(key, LOUD),))
         return Loud(
             text=state.text,
             token=self._token(effect),
-            key=await run_in_threadpool(self._row, key),
+            key=row,
             href=self.links.key(self.run.run_id, key),
             factor=LOUD.factor,
             columns=[
@@ -133,9 +134,12 @@ class Demonstrator:
     def _token(self, effect: Effect) -> str:
         return formats.token(self.run.vocabulary[effect.target.token_id])
 
-    def _row(self, key: KeyId) -> KeyRow:
+    def _telling(self, effect: Effect) -> KeyRow:
+        """The strongest key whose value has the token among those it promotes most, if there is one."""
         with self.run.reading() as cursor:
-            return rows_of(cursor, self.run.vocabulary, [key])[0]
+            found = rows_of(cursor, self.run.vocabulary, effect.keys[:USUAL_DOSE])
+        wanted = effect.target.token_id
+        return next((row for row in found if wanted in {each.token.token_id for each in row.promoted}), found[0])
 
     def _edit(self, prompt: Prompt | None) -> tuple[str, str] | None:
         """The measured edit of the prompt's concept."""
