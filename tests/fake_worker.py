@@ -72,9 +72,8 @@ class FakeWorker:
         self.read: list[WorkerActivations | WorkerLens] = []
         """The texts of all requests for activations."""
         self.next_asked: list[WorkerNext] = []
-        self.next_pause = asyncio.Event()
-        """Requests for the next token wait until it is set."""
-        self.next_pause.set()
+        self.next_pause = 0.0
+        """Seconds before the next token is answered."""
         self.jobs: list[Job] | None = None
         """None: the worker accepts no jobs. Jobs change only when a test changes them."""
         self.app = FastAPI()
@@ -174,7 +173,7 @@ class FakeWorker:
     async def next_token(self, body: WorkerNext) -> Response:
         """Each masked key that is behind the next token takes a tenth of its probability, others nothing."""
         self.next_asked.append(body)
-        await self.next_pause.wait()
+        await asyncio.sleep(self.next_pause)
         if self.refusal is not None:
             status, answer = self.refusal
             return JSONResponse(answer.model_dump(), status)

@@ -44,6 +44,7 @@ class ScriptedWorker:
         self.app.post("/generate")(self.generate)
         self.app.post("/activations")(self.generate)
         self.app.post("/lens")(self.generate)
+        self.app.post("/next")(self.generate)
 
     async def show_info(self) -> Response:
         self.infos += 1

@@ -71,6 +71,7 @@ class Site:
 
     url: str
     worker: FakeWorker
+    runs: Path
 
 
 @dataclass
@@ -132,7 +133,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         labels = f"sqlite:///{directory}/labels.sqlite"
         app = create_app(Settings(runs=directory, database_url=labels, worker_urls=[worker_url]))
         with serving(app) as url:
-            yield Site(url, worker)
+            yield Site(url, worker, directory)
 
 
 @pytest.fixture

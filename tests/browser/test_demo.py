@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import TELEPHONE, Visitor
+from tests.browser.conftest import TELEPHONE, Site, Visitor
 from tests.fake_worker import FakeWorker
 
 MEASURED = "Strongest first"
@@ -26,6 +26,21 @@ def test_one_click_shows_a_different_generation_beside_its_control(visit: Callab
     expect(page.locator("#masked-out mark")).to_have_text("array")
     page.go_back()
     expect(page.locator("#masked-out")).to_have_count(0)
+
+
+def test_a_prompt_can_be_chosen_while_the_others_are_measured(
+    visit: Callable[..., Visitor], site: Site, worker: FakeWorker
+) -> None:
+    worker.next_pause = 1.0
+    (site.runs / "alpha.duckdb").touch()  # as good as a new run: nothing is measured yet
+    page = visit("/demo?run=alpha").page
+    expect(page.locator("#presets")).to_contain_text("measuring prompts")
+    page.get_by_role("link", name="range").click()
+    expect(page.locator("#masked-out mark")).to_have_text("array")
+    expect(page.locator("#matrix")).to_contain_text("measuring")
+    worker.next_pause = 0.0
+    expect(page.locator("#presets")).to_contain_text(MEASURED)
+    expect(page.locator("#masked-out mark")).to_have_text("array")
 
 
 def test_the_slider_changes_the_dose_and_the_address(visit: Callable[..., Visitor], worker: FakeWorker) -> None:

@@ -89,7 +89,8 @@ def test_both_branches_come_back_as_the_worker_gave_them(live_client: TestClient
 
 def test_a_worker_is_asked_for_the_weights_of_the_run_with_our_secret(live_client: TestClient, worker: ScriptedWorker):
     masks = [{"key": "l1.k2", "factor": 0}, {"key": "L1.K2"}, {"key": "L0.K5", "factor": 0.5}]
-    options = {"max_new_tokens": 7, "temperature": 0.5, "seed": 3, "top_logprobs": 2}
+    options: dict[str, Any] = {"max_new_tokens": 7, "temperature": 0.5, "seed": 3, "top_logprobs": 2}
+    options |= {"control": [{"key": "L1.K1", "factor": 0}], "positions": {"first": 1, "last": 3}}
     live_client.post(URL, json={**BODY, "masks": masks, **options})
     assert worker.headers["authorization"] == "Bearer s3cret"
     assert worker.asked == [
@@ -109,6 +110,10 @@ def test_a_worker_is_asked_for_the_weights_of_the_run_with_our_secret(live_clien
         ({"run": "../alpha"}, 404, "unknown_run", "alpha"),
         ({"masks": [{"key": "L1.K6"}]}, 404, "unknown_key", "L1.K0 to L1.K5"),
         ({"masks": [{"key": "L2.K0"}]}, 404, "unknown_layer", "0 to 1"),
+        ({"control": [{"key": "L1.K6"}]}, 404, "unknown_key", "L1.K0 to L1.K5"),
+        ({"control": [{"key": "L1.K2"}, {"key": "L1.K2", "factor": 1}]}, 422, "invalid_mask", "two factors"),
+        ({"positions": {"first": 3, "last": 1}}, 422, "invalid_request", "before its start"),
+        ({"positions": "nowhere"}, 422, "invalid_request", "positions"),
         ({"masks": [{"key": "here"}]}, 422, "invalid_request", "here"),
         ({"masks": [{"key": "L1.K2", "factor": 0}, {"key": "L1.K2", "factor": 1}]}, 422, "invalid_mask", "two factors"),
         ({"masks": [{"key": "L1.K2", "factor": "inf"}]}, 422, "invalid_request", "finite"),
@@ -126,6 +131,20 @@ def test_a_request_is_checked_against_the_run_before_the_worker_is_asked(
     assert answer.json()["error"] == error
     assert says in answer.json()["detail"]
     assert worker.asked == []
+
+
+def test_the_next_token_is_read_under_the_sets_of_masks_of_the_request(live_client: TestClient, worker: ScriptedWorker):
+    worker.answer = {"branches": [{"top": [], "tokens": [{"token": "x", "token_id": 3, "logprob": -0.5}]}]}
+    body = {"run": "alpha", "text": "x", "masks": [[], [{"key": "l1.k2"}, {"key": "L1.K2"}]], "tokens": [3]}
+    answer = live_client.post("/api/v1/live/next", json=body).json()
+    assert answer["branches"][0]["tokens"][0]["logprob"] == -0.5
+    (asked,) = worker.asked
+    assert asked["masks"] == [[], [{"key": "L1.K2", "factor": 0}]]
+    assert (asked["text"], asked["tokens"]) == ("x", [3])
+    assert asked["weights_sha256"] == worker.info["weights_sha256"]
+    body["masks"] = [[{"key": "L1.K6"}]]
+    assert live_client.post("/api/v1/live/next", json=body).json()["error"] == "unknown_key"
+    assert len(worker.asked) == 1
 
 
 def test_four_thousand_masks_are_taken(live_client: TestClient, worker: ScriptedWorker, runs_dir: Path):

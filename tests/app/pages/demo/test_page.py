@@ -37,12 +37,12 @@ def measured(client: TestClient) -> str:
 def test_a_page_that_is_measuring_says_so_and_asks_again_until_all_is_known(
     live: TestClient, worker: FakeWorker
 ) -> None:
-    worker.next_pause.clear()
+    worker.next_pause = 0.5
     page = live.get("/demo?run=alpha")
     assert page.status_code == 200
     assert f"measuring prompts … 0 of {2 * len(PROMPTS)}" in words(page.text)
     (again,) = set(re.findall(r'hx-get="([^"]*/demo/measured[^"]*)"', page.text))
-    worker.next_pause.set()
+    worker.next_pause = 0.0
     done = words(measured(live))
     assert "Strongest first" in done
     assert "80 % → 43 %" in done
