@@ -33,6 +33,8 @@ class Effect:
 
     target: Alternative
     """The most probable next token of the model as it is."""
+    after: int
+    """Id of the prompt's last token."""
     keys: tuple[KeyId, ...]
     """The keys that contribute most to it, the greatest contribution first."""
     baseline: float
@@ -66,7 +68,7 @@ async def measure(run: Run, workers: Workers, prompt: str, draw: int = 0) -> Eff
     baseline, *rest = await probabilities(run, workers, prompt, answer.target.token_id, [(), *sets, *controls])
     n = len(DOSES)
     doses = tuple(Dose(*each) for each in zip(DOSES, rest[:n], rest[n:], strict=True))
-    return Effect(answer.target, keys, baseline, doses)
+    return Effect(answer.target, answer.tokens[answer.token_index].token_id, keys, baseline, doses)
 
 
 async def probabilities(

@@ -13,7 +13,7 @@ from keyscope.app.live.effects import DOSES, USUAL_DOSE, Dose, Effect
 from keyscope.app.live.measurements import Measured
 from keyscope.app.live.prompts import Prompt
 from keyscope.app.pages.demo.drawing import MatrixRow, matrix
-from keyscope.app.pages.demo.shown import Demonstrator, Loud, Shown
+from keyscope.app.pages.demo.shown import Demonstrator, Loud, Shown, Telling
 from keyscope.app.pages.demo.state import STEPS, DemoState
 from keyscope.app.roles import Role
 from keyscope.app.web.dependencies import LiveWorkers, PromptMeasurements
@@ -23,9 +23,8 @@ from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import Manifest
 
 router = APIRouter(dependencies=[needs(Role.LABELER)])  # it costs compute
-LOUD_STEPS = (1, 2)
+TELLING_STEP, LOUD_STEP = 1, 2
 """Steps of the tour about a single key."""
-MATRIX_STEP = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +74,7 @@ class DemoPage(Page):
     status_href: Annotated[str, Help("Address of this page, to poll the status")]
     found: Annotated[Found | None, Help("The prompts to try and what is known of them; None without a run")]
     shown: Annotated[Shown | None, Help("The three generations; None before a prompt is chosen")]
+    telling: Annotated[Telling | None, Help("A key that shows what keys are, in the tour")]
     loud: Annotated[Loud | None, Help("A single key amplified, in the tour")]
     doses: Annotated[list[Choice], Help("Numbers of keys to remove, each with its address")]
     other_draw: Annotated[str, Help("Address of the same with other random keys")]
@@ -93,7 +93,7 @@ async def demo_page(
 ) -> HTMLResponse:
     """Prompts to try; the chosen one continued with and without the keys behind its next token."""
     run, links = chosen.run, chosen.links
-    found = shown = loud = problem = None
+    found = shown = telling = loud = problem = None
     if run is not None:
         measured = measurements.of(run)
         if state.view == "presenter" and not state.text and measured.prompts:
@@ -102,7 +102,9 @@ async def demo_page(
         try:
             if state.text:
                 demonstrator = Demonstrator(run, workers, measurements, links)
-                if state.view == "presenter" and state.step in LOUD_STEPS:
+                if state.view == "presenter" and state.step == TELLING_STEP:
+                    telling = await demonstrator.telling(state)
+                elif state.view == "presenter" and state.step == LOUD_STEP:
                     loud = await demonstrator.loud(state)
                 else:
                     shown = await demonstrator.shown(state)
@@ -120,6 +122,7 @@ async def demo_page(
         status_href=links.page("demo_page", run=chosen.run_id),
         found=found,
         shown=shown,
+        telling=telling,
         loud=loud,
         doses=[Choice(str(dose), here(keys=dose), dose == state.keys) for dose in (0, *DOSES)],
         other_draw=here(draw=state.draw + 1),

@@ -48,13 +48,20 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
+class Telling:
+    """A key that shows what keys are."""
+
+    row: KeyRow
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
 class Loud:
-    """One key behind a prompt's next token, and the prompt continued with it amplified."""
+    """A prompt continued with the strongest key behind its next token amplified."""
 
     text: str
     token: str
-    key: KeyRow
-    href: str
+    key: KeyId
     factor: float
     columns: list[Column]
 
@@ -100,17 +107,21 @@ class Demonstrator:
             edit=await run_in_threadpool(self._edit, state.chosen),
         )
 
-    async def loud(self, state: DemoState) -> Loud:
-        """Continue the prompt with one key behind its next token amplified; raises what `shown` does."""
+    async def telling(self, state: DemoState) -> Telling:
+        """A key behind the prompt's next token that is easy to understand; raises what `shown` does."""
         effect = await self.measurements.effect(self.run, state.text, state.draw)
         row = await run_in_threadpool(self._telling, effect)
-        key = row.key
+        return Telling(row, self.links.key(self.run.run_id, row.key))
+
+    async def loud(self, state: DemoState) -> Loud:
+        """Continue the prompt with the strongest key behind its next token amplified; raises what `shown` does."""
+        effect = await self.measurements.effect(self.run, state.text, state.draw)
+        key = effect.keys[0]
         answer = await self._generate(state.text, (Mask(key, LOUD),))
         return Loud(
             text=state.text,
             token=self._token(effect),
-            key=row,
-            href=self.links.key(self.run.run_id, key),
+            key=key,
             factor=LOUD.factor,
             columns=[
                 column("baseline", "as it is", answer.baseline, answer.masked),
@@ -135,11 +146,15 @@ class Demonstrator:
         return formats.token(self.run.vocabulary[effect.target.token_id])
 
     def _telling(self, effect: Effect) -> KeyRow:
-        """The strongest key whose value has the token among those it promotes most, if there is one."""
+        """The key that promotes the token, and fires hardest on the prompt's last one; else one that does the first."""
         with self.run.reading() as cursor:
             found = rows_of(cursor, self.run.vocabulary, effect.keys[:USUAL_DOSE])
-        wanted = effect.target.token_id
-        return next((row for row in found if wanted in {each.token.token_id for each in row.promoted}), found[0])
+
+        def clarity(row: KeyRow) -> tuple[bool, bool]:
+            promotes = any(each.token.token_id == effect.target.token_id for each in row.promoted)
+            return promotes, row.top is not None and row.top.token.token_id == effect.after
+
+        return max(found, key=clarity)  # of equals the first, which contributes most
 
     def _edit(self, prompt: Prompt | None) -> tuple[str, str] | None:
         """The measured edit of the prompt's concept."""

@@ -87,7 +87,11 @@ def test_the_prompts_with_the_greatest_effect_come_first_and_unmeasured_ones_las
         weak = measured.effects[first.name]
         del measured.effects[second.name]
         measured.effects[first.name] = type(weak)(
-            weak.target, weak.keys, weak.baseline, tuple(type(dose)(dose.keys, 0.7, 0.8) for dose in weak.doses)
+            weak.target,
+            weak.after,
+            weak.keys,
+            weak.baseline,
+            tuple(type(dose)(dose.keys, 0.7, 0.8) for dose in weak.doses),
         )
         assert measured.ranked[0] == third
         assert measured.ranked[-2:] == [first, second]

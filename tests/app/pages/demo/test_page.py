@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from keyscope.app.live.effects import Effect
 from keyscope.app.live.prompts import PROMPTS
 from keyscope.app.main import create_app
+from keyscope.app.pages.demo.shown import Demonstrator
+from keyscope.app.queries.key_rows import rows_of
+from keyscope.app.runs import Run
 from keyscope.app.settings import Settings
-from keyscope.contract.wire import ErrorAnswer
+from keyscope.contract.keys import KeyId
+from keyscope.contract.wire import Alternative, ErrorAnswer
 from tests.fake_worker import FakeWorker
 from tests.made.edits import write_edit
 from tests.serving import serving
@@ -130,6 +135,19 @@ def test_the_tour_goes_through_six_steps_and_back(live: TestClient, worker: Fake
     assert [str(mask) for mask in worker.asked[-1].masks] == ["L1.K0:20"]
     assert worker.asked[-1].control is None
     assert re.search(r'rel="prev"[^>]* href="([^"]*)"', loud)
+
+
+def test_the_tour_begins_with_a_key_that_fires_on_the_prompts_last_token_and_promotes_the_next(alpha: Run) -> None:
+    keys = tuple(KeyId(layer, index) for layer in (0, 1) for index in range(6))
+    with alpha.reading() as cursor:
+        wanted = rows_of(cursor, alpha.vocabulary, keys)[-1]
+    assert wanted.top is not None
+    target = Alternative(token="x", token_id=wanted.promoted[-1].token.token_id, logprob=-1.0)
+    effect = Effect(target, wanted.top.token.token_id, keys, 0.5, ())
+    shown = Demonstrator(alpha, None, None, None)._telling(effect)  # type: ignore[arg-type]
+    assert target.token_id in {each.token.token_id for each in shown.promoted}
+    assert shown.top is not None
+    assert shown.top.token.token_id == effect.after
 
 
 def test_a_prompt_leads_to_the_measured_edit_of_its_concept(
