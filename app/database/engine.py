@@ -192,6 +192,8 @@ def _config(url: URL) -> Config:
 def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # SQLite itself lowers ASCII alone, PostgreSQL every letter.
+    connection.create_function("lower", 1, lambda text: text and str(text).lower(), deterministic=True)
 
 
 def _is_unavailable(error: DBAPIError) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, aliased
 
 from keyscope.app.errors import InvalidParameter
@@ -79,6 +79,11 @@ def disagreements(session: Session, weights_sha256: str, current: CurrentLabels)
 
 def in_force(session: Session, weights_sha256: str) -> Iterator[Adjudication]:
     """The latest decision on each key of a model, without keys that were reopened."""
+    return iter(session.scalars(select_in_force(weights_sha256)))
+
+
+def select_in_force(weights_sha256: str) -> Select[Adjudication]:
+    """A query for what `in_force` returns."""
     later = aliased(Adjudication)
     newer = select(later.id).where(
         later.weights_sha256 == Adjudication.weights_sha256,
@@ -86,8 +91,8 @@ def in_force(session: Session, weights_sha256: str) -> Iterator[Adjudication]:
         later.key_index == Adjudication.key_index,
         later.number > Adjudication.number,
     )
-    chosen = select(Adjudication).where(Adjudication.weights_sha256 == weights_sha256, ~newer.exists())
-    return (each for each in session.scalars(chosen) if each.kind is not None)
+    of_model = Adjudication.weights_sha256 == weights_sha256, Adjudication.kind.is_not(None)
+    return select(Adjudication).where(*of_model, ~newer.exists())
 
 
 def _description(text: str) -> str:
