@@ -8,7 +8,7 @@ from pydantic import Field
 from keyscope.app.accounts.identity import Labeler
 from keyscope.app.api.labels import WRITING, Done, LabelledKey
 from keyscope.app.labels import leases
-from keyscope.app.labels.queue import Strategy, Wanted, next_key
+from keyscope.app.labels.queue import CALIBRATION, MOST_CALIBRATION, PEOPLE, Strategy, Wanted, next_key
 from keyscope.app.web.dependencies import LabelsDatabase, OpenRun
 from keyscope.app.web.shapes import Answer, Shape
 from keyscope.contract.errors import KeyscopeError
@@ -26,10 +26,16 @@ class QueueBody(Shape):
     strategy: Strategy = Strategy.SAMPLE
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the sample; the same seed gives everybody the same keys")
     people: int = Field(
-        1,
+        PEOPLE,
         ge=1,
         le=100,
         description="How many people label each key of the strategies sample and impact",
+    )
+    calibration: int = Field(
+        CALIBRATION,
+        ge=0,
+        le=MOST_CALIBRATION,
+        description="How many keys at the beginning of the sample everybody labels, before `people` counts",
     )
     list_id: int | None = Field(None, ge=1, lt=2**31, description="The list, for the strategy list")
 
@@ -50,7 +56,7 @@ class LeaseAnswer(Answer):
 @router.post("/runs/{run}/queue", responses=WRITING)
 def take_next_key(run: OpenRun, body: QueueBody, person: Labeler, database: LabelsDatabase) -> QueueAnswer:
     """The next key to label, leased to you for a few minutes so nobody else gets it."""
-    wanted = Wanted(body.strategy, body.seed, body.people, body.list_id)
+    wanted = Wanted(body.strategy, body.seed, body.people, body.calibration, body.list_id)
     offer = next_key(database, run, wanted, person.name)
     return QueueAnswer(key=None if offer.key is None else str(offer.key), left=offer.left)
 

@@ -22,6 +22,12 @@ from keyscope.contract.keys import KeyId
 
 LOW_CONFIDENCE = 0.5
 """Labels with at most this confidence are reviewed."""
+PEOPLE = 2
+"""How many people label each key: with one, no two would ever be compared."""
+CALIBRATION = 30
+"""How many keys of a sample everybody labels first."""
+MOST_CALIBRATION = 1000
+"""The largest calibration set."""
 ORDERS_KEPT = 8
 """Orders cached per run."""
 
@@ -43,8 +49,10 @@ class Wanted:
     strategy: Strategy
     seed: int = 0
     """Seed of the sample; people with the same seed label the same keys."""
-    people: int = 1
+    people: int = PEOPLE
     """How many people label each key of the strategies sample and impact."""
+    calibration: int = CALIBRATION
+    """How many keys at the beginning of the sample are offered to everybody, whatever `people` says."""
     list_id: int | None = None
     """The list, for the strategy list."""
 
@@ -67,17 +75,24 @@ def next_key(database: Database, run: Run, wanted: Wanted, person: str) -> Offer
         UnknownList: there is no such list.
     """
     weights = run.manifest.model.weights_sha256
-
-    def survey(session: Session) -> tuple[KeyOrder, set[KeyId]]:
-        order = _order(session, run, wanted, person)
-        return orders.without(order, _settled(session, weights, wanted, person)), leases.leased(session, weights)
-
-    left, leased = database.read(survey)
+    left, leased = database.read(
+        lambda session: (keys_left(session, run, wanted, person), leases.leased(session, weights))
+    )
     for number in orders.without(left, leased).tolist():
         key = orders.key_of(number)
         if database.write(_taking(Target(weights, key), person)):
             return Offer(key, len(left))
     return Offer(None, len(left))
+
+
+def keys_left(session: Session, run: Run, wanted: Wanted, person: str) -> KeyOrder:
+    """The keys that a person may still be offered, in order; those leased to others are among them.
+
+    Raises:
+        InvalidParameter, UnknownList: as for `next_key`.
+    """
+    order = _order(session, run, wanted, person)
+    return orders.without(order, _settled(session, run.manifest.model.weights_sha256, wanted, person, order))
 
 
 def _taking(target: Target, person: str) -> Callable[[Session], datetime | None]:
@@ -103,19 +118,21 @@ def _order(session: Session, run: Run, wanted: Wanted, person: str) -> KeyOrder:
     return orders.numbered(_keys(session, found))
 
 
-def _settled(session: Session, weights: str, wanted: Wanted, person: str) -> set[KeyId]:
+def _settled(session: Session, weights: str, wanted: Wanted, person: str, order: KeyOrder) -> set[KeyId]:
     """Keys not to offer this person: skipped today, labelled often enough, or no longer disputed."""
     mine = func.max(case((_is(person), 1), else_=0)) == 1
     match wanted.strategy:
-        case Strategy.SAMPLE | Strategy.IMPACT:
-            done = _by_key(weights).having((func.count() >= wanted.people) | mine)
-        case Strategy.LIST:
+        case Strategy.SAMPLE | Strategy.IMPACT | Strategy.LIST:
             done = _by_key(weights).having(mine)
         case Strategy.DISAGREEING | Strategy.UNSURE:
             # A key the person has reviewed today does not come back before tomorrow.
             today = Label.created_at > datetime.now(UTC) - leases.SKIPPED
             done = _by_key(weights).where(_is(person), today)
     settled = {*_keys(session, done), *leases.skipped(session, weights, person)}
+    if wanted.strategy in (Strategy.SAMPLE, Strategy.IMPACT):
+        often_enough = set(_keys(session, _by_key(weights).having(func.count() >= wanted.people)))
+        for_everybody = wanted.calibration if wanted.strategy is Strategy.SAMPLE else 0
+        settled |= often_enough - {orders.key_of(number) for number in order[:for_everybody].tolist()}
     if wanted.strategy is Strategy.DISAGREEING:
         settled |= {decision.key for decision in adjudication.in_force(session, weights)}
     return settled

@@ -66,17 +66,18 @@ class LabelForm(FormModel):
         evidence = [Evidence.parse(each) for each in dict.fromkeys(places)]
         return Judgement(self.kind, self.description.strip(), self.confidence, self.tags, evidence)
 
-    def sender(self, visitor: Person | None) -> Person:
-        """Who labels: the visitor, or where nobody signs in and they have not said who they are, the name in the form.
 
-        Raises:
-            Forbidden: the visitor may not label.
-            InvalidParameter: the name is none.
-        """
-        if visitor is None:
-            return Person(person_name(self.person), Role.ADMIN)
-        require(visitor, Role.LABELER)
-        return visitor
+def sender(visitor: Person | None, name: str) -> Person:
+    """Who labels: the visitor, or where nobody signs in and they have not said who they are, the name in a form.
+
+    Raises:
+        Forbidden: the visitor may not label.
+        InvalidParameter: the name is none.
+    """
+    if visitor is None:
+        return Person(person_name(name), Role.ADMIN)
+    require(visitor, Role.LABELER)
+    return visitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ def give_label(
         NoLabel: there is nothing to remove or undo.
         LabelChanged: the label to remove or undo has changed meanwhile.
     """
-    change = Change(run, key, form, form.sender(visitor))
+    change = Change(run, key, form, sender(visitor, form.person))
     page = links.key(run.run_id, key, **state.query()) + "#labels"
     try:
         change.apply(database)

@@ -8,14 +8,14 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from keyscope.app import queries
-from keyscope.app.accounts.identity import Labeler, NameNeeded, Person, Visitor, require
+from keyscope.app.accounts.identity import Labeler, Person, Visitor, require
 from keyscope.app.database.engine import Database
 from keyscope.app.labels import leases, lists, repository
 from keyscope.app.labels.models import Label
 from keyscope.app.labels.queue import Offer, Strategy, next_key
 from keyscope.app.labels.repository import LabelChanged, Target
 from keyscope.app.pages.keys.label_box import box
-from keyscope.app.pages.keys.label_changes import Change, LabelForm
+from keyscope.app.pages.keys.label_changes import Change, LabelForm, sender
 from keyscope.app.pages.labels.queue_page import (
     ACTIONS,
     STRATEGIES,
@@ -24,14 +24,16 @@ from keyscope.app.pages.labels.queue_page import (
     LastPage,
     QueueDrawing,
     QueueState,
+    StartForm,
     StartPage,
     load_last,
 )
 from keyscope.app.roles import Role
 from keyscope.app.runs import Registry, Run
+from keyscope.app.web.by_word import remember
 from keyscope.app.web.dependencies import LabelsDatabase, Runs
 from keyscope.app.web.forms import see_other
-from keyscope.app.web.links import Links
+from keyscope.app.web.links import Basket, Links
 from keyscope.app.web.render import Frame, links_of, respond
 from keyscope.contract.keys import KeyId
 
@@ -47,22 +49,39 @@ class Undo(BaseModel):
 
 @router.get("/labels/queue", name="queue_page")
 def queue_page(request: Request, registry: Runs, visitor: Visitor, database: LabelsDatabase, state: State) -> Response:
-    """The next key to label, leased to the visitor; without a run or strategy, the form that chooses them.
+    """The next key to label, leased to the visitor; without a run, strategy or name, the form that asks for them.
 
     Raises:
-        NameNeeded, Forbidden: the visitor cannot label.
+        Forbidden: the visitor cannot label.
         InvalidParameter: no list is given, or it is about another model.
     """
     links = links_of(request, state.run or None, state.mask)
-    if not state.run or state.strategy is None:
+    if not state.run or state.strategy is None or visitor is None:
         return _start(request, registry, visitor, database, state, links)
-    run, person = registry.get(state.run), _labeler(visitor)
+    require(visitor, Role.LABELER)
+    run, person = registry.get(state.run), visitor
     if state.key:
         return _Desk(request, run, state, links, database, person).show(_key(run, state), state.strategy)
     offer = next_key(database, run, state.wanted(state.strategy), person.name)
     if offer.key is None:
         return _start(request, registry, visitor, database, state, links, offer)
     return see_other(links.page("queue_page", **state.rest(key=str(offer.key), last=state.last)))
+
+
+@router.post("/labels/queue/start", name="queue_start")
+def queue_start(request: Request, visitor: Visitor, form: Annotated[StartForm, Form()]) -> RedirectResponse:
+    """Go to the first key; a name given in the form is remembered.
+
+    Raises:
+        Forbidden: the visitor cannot label.
+        InvalidParameter: the name is invalid.
+    """
+    person = sender(visitor, form.person)
+    links = Links(request, Basket(form.run or None), form.mask)
+    response = see_other(links.page("queue_page", **form.query(person="")))
+    if visitor is None:
+        remember(response, person.name)
+    return response
 
 
 @router.post("/labels/queue", name="queue_answer")
@@ -188,18 +207,12 @@ def _start(
         ],
         lists=database.read(lambda session: lists.visible_lists(session, visitor.name if visitor else None)),
         state=state,
+        asks_name=visitor is None,
         offer=offer,
         last=last,
         again=links.page("queue_page", **state.rest()),
     )
     return respond(request, "labels/queue_start.html", page)
-
-
-def _labeler(visitor: Person | None) -> Person:
-    if visitor is None:
-        raise NameNeeded("What is your name? Labels are saved under it.")
-    require(visitor, Role.LABELER)
-    return visitor
 
 
 def _key(run: Run, state: QueueState) -> KeyId:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from keyscope.app.labels import repository
 from keyscope.app.labels.lists import Summary
 from keyscope.app.labels.models import Label
-from keyscope.app.labels.queue import Offer, Strategy, Wanted
+from keyscope.app.labels.queue import CALIBRATION, MOST_CALIBRATION, PEOPLE, Offer, Strategy, Wanted
 from keyscope.app.labels.repository import Target
 from keyscope.app.pages.keys.key import KeyDrawing, KeyPage
 from keyscope.app.pages.keys.label_box import Action, LabelBox
@@ -43,7 +43,8 @@ class QueueState(KeyState):
     run: str = ""
     strategy: Strategy | None = None
     seed: int = Field(0, ge=0, le=_LARGEST)
-    people: int = Field(1, ge=1, le=100)
+    people: int = Field(PEOPLE, ge=1, le=100)
+    calibration: int = Field(CALIBRATION, ge=0, le=MOST_CALIBRATION)
     list: Id = None
     blind: bool = False
     key: str = ""
@@ -64,7 +65,7 @@ class QueueState(KeyState):
 
     def wanted(self, strategy: Strategy) -> Wanted:
         """Which keys to offer."""
-        return Wanted(strategy, self.seed, self.people, self.list)
+        return Wanted(strategy, self.seed, self.people, self.calibration, self.list)
 
     def rest(self, **changes: object) -> dict[str, Any]:
         """Query parameters without those about one key."""
@@ -79,6 +80,12 @@ class QueueState(KeyState):
             "whole": "",
         }
         return self.query(**{**of_a_key, **changes})
+
+
+class StartForm(QueueState):
+    """The form that starts the queue; where nobody signs in, with the name of whoever has not given one."""
+
+    person: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,7 @@ class StartPage(Page):
     strategies: Annotated[list[Choice], Help("What to label next")]
     lists: Annotated[list[Summary], Help("Saved lists that the visitor may see")]
     state: Annotated[QueueState, Help("What is chosen so far")]
+    asks_name: Annotated[bool, Help("Whether the form asks for the visitor's name")]
     offer: Annotated[Offer | None, Help("What is left, at the end of the queue")]
     last: Annotated[Last | None, Help("The label just given")]
     again: Annotated[str, Help("Address of the queue, to try again")]

@@ -112,6 +112,7 @@ GET /activations
 GET /demo
 GET /demo/measured
 POST /labels/queue
+POST /labels/queue/start
 POST /labels/queue/undo
 GET /lens
 POST /lists

@@ -22,7 +22,7 @@ from keyscope.app.runs import Registry, Run
 from keyscope.contract.keys import KeyId
 
 Give = Callable[..., None]
-SAMPLE = Wanted(Strategy.SAMPLE)
+SAMPLE = Wanted(Strategy.SAMPLE, people=1, calibration=0)
 
 
 @pytest.fixture
@@ -116,8 +116,28 @@ def test_a_key_may_be_labelled_by_several_people(database: Database, alpha: Run,
     give(lively[0], "Ada")
     give(lively[1], "Ben")
     give(lively[1], "Cleo")
-    given = all_keys(database, alpha, Wanted(Strategy.SAMPLE, people=2), "Dan")
+    given = all_keys(database, alpha, Wanted(Strategy.SAMPLE, people=2, calibration=0), "Dan")
     assert set(given) == set(lively) - {lively[1]}
+
+
+def test_everybody_labels_the_calibration_keys_before_the_sample_is_shared_out(
+    database: Database, alpha: Run, give: Give
+):
+    with alpha.reading() as cursor:
+        sample = [orders.key_of(number) for number in orders.sampled(cursor, 0).tolist()]
+    for person in ("Ada", "Ben"):
+        for key in sample[:5]:
+            give(key, person)
+    wanted = Wanted(Strategy.SAMPLE, people=2, calibration=3)
+    assert all_keys(database, alpha, wanted, "Cleo") == [*sample[:3], *sample[5:]]
+    assert next_key(database, alpha, wanted, "Ada").left == len(sample) - 5, "one's own are done"
+
+
+def test_the_queue_of_high_impact_has_no_calibration_keys(database: Database, alpha: Run, give: Give):
+    first = all_keys(database, alpha, Wanted(Strategy.IMPACT), "Dan")[0]
+    for person in ("Ada", "Ben"):
+        give(first, person)
+    assert first not in all_keys(database, alpha, Wanted(Strategy.IMPACT, calibration=3), "Cleo")
 
 
 def test_what_was_skipped_is_offered_to_others(database: Database, alpha: Run, weights: str, lively: list[KeyId]):

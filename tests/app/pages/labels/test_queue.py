@@ -1,4 +1,3 @@
-import html
 import re
 from urllib.parse import parse_qs, urlsplit
 
@@ -59,13 +58,36 @@ def test_the_start_lists_runs_strategies_and_lists(ada: TestClient):
     assert "odd &lt;ones&gt; (1)" in page
 
 
-def test_who_has_no_name_is_asked_for_it_and_comes_back(client: TestClient):
-    answer = client.get(SAMPLE, headers={"Accept": "text/html"})
-    assert answer.status_code == 422
-    assert f'name="next" value="{html.escape(SAMPLE)}"' in answer.text
-    back = client.post("/name", data={"name": "Ada", "next": SAMPLE})
-    assert back.status_code == 200
-    assert query_of(back)["key"] == [key_of(back)]
+def test_who_has_no_name_gives_it_in_the_form_and_gets_the_first_key(client: TestClient):
+    browser = TestClient(client.app, headers={"Accept": "text/html"})
+    page = browser.get(f"{SAMPLE}&people=3&mask=L0.K0:0")
+    assert page.status_code == 200
+    assert 'name="person"' in page.text
+    assert '<option value="alpha" selected' in page.text
+    form = {"run": "alpha", "strategy": "sample", "people": "3", "mask": "L0.K0:0", "list": "", "person": " Ada "}
+    key = browser.post("/labels/queue/start", data=form)
+    assert key.status_code == 200
+    assert query_of(key)["key"] == [key_of(key)]
+    assert (query_of(key)["people"], query_of(key)["mask"]) == (["3"], ["L0.K0:0"])
+    assert "person" not in query_of(key)
+    send(browser, key)
+    [label] = browser.get(f"{KEYS}/{key_of(key)}/labels").json()["labels"]
+    assert label["person"] == "Ada"
+
+
+def test_who_has_a_name_is_not_asked_again(ada: TestClient):
+    assert 'name="person"' not in ada.get(QUEUE).text
+    started = ada.post("/labels/queue/start", data={"run": "alpha", "strategy": "sample", "blind": "true"})
+    assert (query_of(started)["blind"], query_of(started)["key"]) == (["True"], [key_of(started)])
+
+
+def test_two_people_label_a_key_unless_said_otherwise(ada: TestClient, ben: TestClient):
+    page = ada.get(QUEUE)
+    assert 'name="people" min="1" max="100" value="2"' in page.text
+    assert 'name="calibration" min="0" max="1000" value="30"' in page.text
+    first = ada.get(SAMPLE)
+    send(ada, first)
+    assert key_of(ben.get(SAMPLE)) == key_of(first)
 
 
 def test_a_key_is_shown_with_its_triggers_and_stays_on_reloading(ada: TestClient):
