@@ -39,6 +39,8 @@ ROLE_TITLES = {
     "end_of_file": "end of the file",
 }
 """Roles of tokens in their code."""
+CONFIDENCES = {0.25: "a guess", 0.5: "likely", 0.75: "rather sure", 1.0: "certain"}
+"""Confidences that the form of a label offers, in words."""
 
 
 plain = texts.shortest
@@ -89,6 +91,11 @@ def share(value: float | None) -> str:
     return f"{exponent(percent) if 'e' in text else text}{_THIN}%"
 
 
+def confidence(value: float) -> str:
+    """A confidence in the words of the form, or as a percentage if a program gave one between them: `likely`, `40 % sure`."""
+    return CONFIDENCES.get(value) or f"{share(value)} sure"
+
+
 def visible(text: str) -> str:
     """A token with visible white space: space as ·, line break as ⏎, tab as ⇥, other hidden characters as `\\x1b`."""
     return texts.escaped(text.translate(_SPACE))
@@ -133,6 +140,7 @@ FILTERS = {
     "exponent": exponent,
     "count": count,
     "share": share,
+    "confidence": confidence,
     "visible": visible,
     "escaped": texts.escaped,
     "legible": texts.legible,

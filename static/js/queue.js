@@ -54,8 +54,9 @@ function swap(screen) {
   return before;
 }
 
-function tell(last) {
-  document.getElementById("last").replaceWith(last);
+/** Puts a part of another screen in place of the one shown. */
+function put(node) {
+  document.getElementById(node.id)?.replaceWith(node);
 }
 
 function note(words) {
@@ -67,7 +68,8 @@ function note(words) {
 /** Sends the form and goes on to the next key. */
 async function answer(form, button) {
   const key = main.querySelector("h1").textContent;
-  const kept = button.value === "skip" ? document.getElementById("last") : note(`Saving your label of ${key} …`);
+  // The next key was drawn before this answer: what it says of the last label and of the progress is out of date.
+  const kept = [button.value === "skip" ? document.getElementById("last") : note(`Saving your label of ${key} …`), document.getElementById("progress")];
   const { lease } = queue().dataset;
   // Read the form now: its ticks leave the page with it. (form.action would be the button named action.)
   const options = { method: "POST", body: new FormData(form, button), keepalive: true };
@@ -79,7 +81,7 @@ async function answer(form, button) {
     return;
   }
   const before = swap(screen);
-  tell(kept);
+  kept.forEach(put);
   history.pushState({}, "", screen.address);
   saved = settle(sent, key, before).then((done) => {
     if (done) held.delete(lease);
@@ -100,7 +102,8 @@ async function settle(sent, key, before) {
   const answered = await sent.catch(() => undefined);
   const last = answered && part(answered, "last");
   if (answered?.ok && last) {
-    if (last.children.length) tell(last);
+    if (last.children.length) put(last);
+    put(part(answered, "progress"));
     return true;
   }
   saved = Promise.resolve(true);

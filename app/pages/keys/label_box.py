@@ -12,9 +12,7 @@ from keyscope.app.labels import repository
 from keyscope.app.labels.models import Kind, Label
 from keyscope.app.labels.repository import Target
 from keyscope.app.roles import Role
-
-CONFIDENCES = {0.25: "a guess", 0.5: "likely", 0.75: "rather sure", 1.0: "certain"}
-"""Confidences the form offers, in words."""
+from keyscope.app.web import formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ class LabelBox:
     def confidences(self) -> dict[float, str]:
         """Confidences to choose from, the initial one included."""
         given = self.start.confidence if self.start else None
-        return CONFIDENCES if given is None else {given: f"{100 * given:.3g} %"} | CONFIDENCES
+        return formats.CONFIDENCES if given is None else {given: formats.confidence(given)} | formats.CONFIDENCES
 
 
 def box(

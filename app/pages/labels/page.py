@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 
 from keyscope.app.accounts.identity import Visitor
 from keyscope.app.database.engine import DatabaseUnavailable
-from keyscope.app.labels import adjudication
+from keyscope.app.labels import adjudication, progress
 from keyscope.app.labels import annotator_agreement as agreement
 from keyscope.app.labels.adjudication import Disagreement
 from keyscope.app.labels.annotator_agreement import CurrentLabels, LayerKinds, LayerProgress, Pair
 from keyscope.app.labels.models import Kind
+from keyscope.app.labels.progress import Done
 from keyscope.app.labels.statistics import Statistic
 from keyscope.app.queries.syntax import scores_by_layer
 from keyscope.app.roles import Role
@@ -46,6 +47,7 @@ class LabelsPage(Page):
     runs: Annotated[list[Manifest], Help("Runs to choose from")]
     problem: Annotated[str | None, Help("Why the labels could not be read; None if they were")]
     said: Annotated[CurrentLabels | None, Help("The current labels; None without a run or without an answer")]
+    done: Annotated[list[Done], Help("Labels of each person, today and in all")]
     progress: Annotated[list[LayerProgress], Help("Progress by layer")]
     pairs: Annotated[list[Pair], Help("Pairs of people with Cohen's kappa, those with most keys in common first")]
     n_pairs: Annotated[int, Help("Pairs that have keys in common, listed or not")]
@@ -76,9 +78,10 @@ def labels_page(
     manifest = chosen.manifest
     problem, said = None, None
     disputed: list[Disagreement] = []
+    done: list[Done] = []
     try:
         if manifest:
-            said, disputed = database.read(lambda session: _load(session, manifest.model.weights_sha256))
+            said, disputed, done = database.read(lambda session: _load(session, manifest.model.weights_sha256))
     except DatabaseUnavailable as error:
         problem = error.detail
     pairs, n_pairs = agreement.pairs(said) if said else ([], 0)
@@ -94,6 +97,7 @@ def labels_page(
         runs=chosen.manifests,
         problem=problem,
         said=said,
+        done=done,
         progress=agreement.progress(said, manifest.model.keys_per_layer) if said and manifest else [],
         pairs=pairs,
         n_pairs=n_pairs,
@@ -155,9 +159,10 @@ def kinds_by_layer(layers: Sequence[LayerKinds], scores: Mapping[int, float] | N
     return by_layer(figure, barmode="stack", showlegend=True, bargap=0.25)
 
 
-def _load(session: Session, weights_sha256: str) -> tuple[CurrentLabels, list[Disagreement]]:
+def _load(session: Session, weights_sha256: str) -> tuple[CurrentLabels, list[Disagreement], list[Done]]:
     said = agreement.load(session, weights_sha256)
-    return said, adjudication.disagreements(session, weights_sha256, said)
+    disputed = adjudication.disagreements(session, weights_sha256, said)
+    return said, disputed, progress.done(session, weights_sha256)
 
 
 def _overall(said: CurrentLabels) -> list[tuple[str, str, Statistic]]:

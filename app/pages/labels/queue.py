@@ -22,11 +22,13 @@ from keyscope.app.pages.labels.queue_page import (
     Choice,
     Last,
     LastPage,
+    Progress,
     QueueDrawing,
     QueueState,
     StartForm,
     StartPage,
     load_last,
+    load_progress,
 )
 from keyscope.app.roles import Role
 from keyscope.app.runs import Registry, Run
@@ -169,16 +171,21 @@ class _Desk:
         holder = None if mine else self.database.read(lambda session: leases.holder(session, target))
         href = self.links.page("queue_answer", **state.query())
         labels = box(self.database, target, href, self.person, state.blind, state.undone, ACTIONS)
+        progress, last = self._progress(strategy), self._last()
         with self.run.reading() as cursor:
             drawing = QueueDrawing(self.run, key, cursor, state, self.links)
-            return respond(
-                self.request, "labels/queue.html", drawing.queue_page(labels, strategy, holder, self._last())
-            )
+            page = drawing.queue_page(labels, strategy, holder, progress, last)
+            return respond(self.request, "labels/queue.html", page)
 
     def tell(self) -> HTMLResponse:
-        """The label just saved, alone."""
+        """The label just saved and the progress, alone."""
         frame = Frame("Labelled", self.links, self.run.manifest, here="labels")
-        return respond(self.request, "labels/queue_last.html", LastPage(frame=frame, last=self._last()))
+        progress = self._progress(self.state.strategy or Strategy.SAMPLE)
+        page = LastPage(frame=frame, progress=progress, last=self._last())
+        return respond(self.request, "labels/queue_last.html", page)
+
+    def _progress(self, strategy: Strategy) -> Progress:
+        return self.database.read(load_progress(self.run, self.state.wanted(strategy), self.person.name))
 
     def _last(self) -> Last | None:
         return self.database.read(load_last(self.state, self.weights, self.person.name, self.links))

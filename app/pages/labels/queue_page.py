@@ -7,14 +7,15 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, model_validator
 from sqlalchemy.orm import Session
 
-from keyscope.app.labels import repository
+from keyscope.app.labels import progress, repository
 from keyscope.app.labels.lists import Summary
 from keyscope.app.labels.models import Label
-from keyscope.app.labels.queue import CALIBRATION, MOST_CALIBRATION, PEOPLE, Offer, Strategy, Wanted
+from keyscope.app.labels.queue import CALIBRATION, MOST_CALIBRATION, PEOPLE, Offer, Strategy, Wanted, keys_left
 from keyscope.app.labels.repository import Target
 from keyscope.app.pages.keys.key import KeyDrawing, KeyPage
 from keyscope.app.pages.keys.label_box import Action, LabelBox
 from keyscope.app.pages.keys.state import KeyState
+from keyscope.app.runs import Run
 from keyscope.app.web.forms import BlankIsNone
 from keyscope.app.web.links import Links
 from keyscope.app.web.render import Crumb, Help, Page
@@ -30,6 +31,13 @@ STRATEGIES = {
     Strategy.DISAGREEING: "Disagreement: keys on which people’s kinds differ",
     Strategy.UNSURE: "Low confidence: keys with an unsure label",
     Strategy.LIST: "A saved list, in its order",
+}
+LEFT = {
+    Strategy.SAMPLE: "of the sample left",
+    Strategy.IMPACT: "keys left",
+    Strategy.DISAGREEING: "disagreements left",
+    Strategy.UNSURE: "unsure keys left",
+    Strategy.LIST: "of the list left",
 }
 _LARGEST = 2**31 - 1
 Id = Annotated[Annotated[int, Field(ge=0, le=_LARGEST)] | None, BlankIsNone]
@@ -100,6 +108,20 @@ class Last:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the visitor is."""
+
+    labelled: int
+    """Keys of the model that they have labelled."""
+    left: int
+    """Keys of the queue that they may still be offered."""
+    of: str
+    """What those are."""
+    seconds: float | None
+    """Their usual time for a key; None before they have a pace."""
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """A strategy to choose."""
 
@@ -126,6 +148,7 @@ class StartPage(Page):
 class LastPage(Page):
     """Context of a saved label alone, for the script that already has the page."""
 
+    progress: Annotated[Progress, Help("How far the visitor is")]
     last: Annotated[Last | None, Help("The label just given")]
 
 
@@ -137,6 +160,7 @@ class QueuePage(KeyPage):
     lease_href: Annotated[str, Help("Where the lease on this key is renewed and released")]
     key_href: Annotated[str, Help("Address of the key's page")]
     holder: Annotated[str | None, Help("Who else is labelling this key; None if no one is")]
+    progress: Annotated[Progress, Help("How far the visitor is")]
     last: Annotated[Last | None, Help("The label just given")]
 
 
@@ -146,7 +170,9 @@ class QueueDrawing(KeyDrawing):
     shown = TRIGGERS
     state: QueueState
 
-    def queue_page(self, box: LabelBox, strategy: Strategy, holder: str | None, last: Last | None) -> QueuePage:
+    def queue_page(
+        self, box: LabelBox, strategy: Strategy, holder: str | None, so_far: Progress, last: Last | None
+    ) -> QueuePage:
         """The whole context, with the key's labels and the previous label."""
         run, key, links, state = self.run.run_id, self.key, self.links, self.state
         page = self.page(box)
@@ -164,6 +190,7 @@ class QueueDrawing(KeyDrawing):
             lease_href=links.to("renew_lease", run=run, key=key),
             key_href=links.key(run, key),
             holder=holder,
+            progress=so_far,
             last=last,
         )
 
@@ -181,5 +208,20 @@ def load_last(state: QueueState, weights_sha256: str, person: str, links: Links)
         labels = repository.current_labels(session, Target(weights_sha256, label.key))
         others = [each for each in labels if each.person != person]
         return Last(label, links.key(state.run, label.key), others, links.page("queue_undo", **state.rest()))
+
+    return load
+
+
+def load_progress(run: Run, wanted: Wanted, person: str) -> Callable[[Session], Progress]:
+    """Loads how far a person is in a queue."""
+    weights = run.manifest.model.weights_sha256
+
+    def load(session: Session) -> Progress:
+        return Progress(
+            labelled=progress.done_by(session, weights, person),
+            left=len(keys_left(session, run, wanted, person)),
+            of=LEFT[wanted.strategy],
+            seconds=progress.pace(session, weights, person),
+        )
 
     return load

@@ -66,6 +66,12 @@ def test_the_page_shows_agreement_with_interval_and_number_of_keys(disputed: Tes
     assert "4 labels by 2 people on 2 of 12 keys" in " ".join(re.sub(r"<[^>]+>", "", text).split())
 
 
+def test_the_page_says_who_labelled_how_much(disputed: TestClient):
+    label(disputed, "L0.K2", "Ben", "mixed")
+    text = " ".join(re.sub(r"<[^>]+>", " ", page(disputed, "/labels?run=alpha")).split())
+    assert "in all 2 3 today 2 3" in text
+
+
 def test_fewer_people_may_be_asked_for(disputed: TestClient):
     label(disputed, "L0.K1", "Cyd", "unclear")
     everybody = disputed.get(f"{V1}/runs/alpha/labels/agreement").json()

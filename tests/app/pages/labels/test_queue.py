@@ -232,6 +232,31 @@ def test_blind_hides_what_others_say_until_ones_own_is_saved(ada: TestClient, be
     assert query_of(saved)["blind"] == ["True"]
 
 
+def test_a_confidence_comes_back_in_the_words_it_was_given_in(ada: TestClient):
+    after = send(ada, ada.get(SAMPLE), confidence="0.5")
+    assert "<small>likely</small>" in after.text
+    last = last_of(after)
+    assert last is not None
+    given = {"kind": "mixed", "confidence": 0.4}
+    assert ada.put(f"{KEYS}/{last.label.key}/labels", json=given).status_code == 200
+    again = ada.get(f"{SAMPLE}&key={last.label.key}").text
+    assert "40\u202f% sure</option>" in again
+    assert "<small>40\u202f% sure</small>" in again
+
+
+def test_the_queue_says_how_far_one_is(ada: TestClient, ben: TestClient):
+    page = ada.get(SAMPLE)
+    before = page.context["progress"]
+    assert (before.labelled, before.of, before.seconds) == (0, "of the sample left", None)
+    saved = ada.post(page.context["labels"].href, data={"kind": "mixed"}, headers={"HX-Request": "true"})
+    assert f"1 labelled · {before.left - 1} of the sample left" in " ".join(saved.text.split())
+    for _ in range(2):
+        page = send(ada, ada.get(SAMPLE))
+    assert page.context["progress"].labelled == 3
+    assert page.context["progress"].seconds < 120
+    assert ben.get(SAMPLE).context["progress"].left == before.left
+
+
 def test_a_script_is_told_of_the_label_alone(ada: TestClient):
     page = ada.get(SAMPLE)
     script = {"HX-Request": "true"}
