@@ -7,6 +7,7 @@ from keyscope.app.analyses import kinds
 from keyscope.app.api import (
     accounts,
     baskets,
+    codebook,
     comments,
     exports,
     jobs,
@@ -33,6 +34,7 @@ def json_router() -> APIRouter:
         keys,
         labels,
         queue,
+        codebook,
         label_exports,
         agreement,
         comments,

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, StringConstraints
 
 LONGEST_DESCRIPTION = 4000
 LONGEST_TAG = 50
+LONGEST_DEFINITION = 1000
 MOST_TAGS = 20
 MOST_EVIDENCE = 200
 
@@ -23,6 +24,11 @@ def _one_tag(text: str) -> str:
 
 
 Description = Annotated[str, StringConstraints(max_length=LONGEST_DESCRIPTION), AfterValidator(_storable)]
+Definition = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_DEFINITION),
+    AfterValidator(_storable),
+]
 Tag = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_TAG),

@@ -1,4 +1,4 @@
-"""The tables of teamwork: decisions on disagreements, lists of keys, comments and mentions."""
+"""The tables of teamwork: codebook, decisions on disagreements, lists of keys, comments and mentions."""
 
 from datetime import datetime
 
@@ -8,6 +8,23 @@ from sqlalchemy.orm import Mapped, mapped_column
 from keyscope.app.database.base import Base, Moment, author, words
 from keyscope.app.labels.models import AboutKey, Kind
 from keyscope.contract.keys import KeyId
+
+
+class CodebookChange(Base):
+    """One version of what a kind means; definitions hold for all models, the two keys for one model's weights."""
+
+    __tablename__ = "codebook_changes"
+    __table_args__ = (UniqueConstraint("kind", "number", name="codebook_changes_one_after_another"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[Kind] = mapped_column(words(Kind), comment="The kind that is described")
+    number: Mapped[int] = mapped_column(comment="1 for the first change of the kind's entry")
+    definition: Mapped[str] = mapped_column(Text, comment="What the kind means, for keys of every model")
+    weights_sha256: Mapped[str | None] = mapped_column(String(64), comment="Weights of the two keys; empty without any")
+    example: Mapped[str | None] = mapped_column(String(30), comment="Name of a key of this kind")
+    counter_example: Mapped[str | None] = mapped_column(String(30), comment="Name of a key that only looks like it")
+    person: Mapped[str] = author("Display name of who wrote it")
+    created_at: Mapped[datetime] = mapped_column(Moment, comment="When it was written")
 
 
 class Adjudication(AboutKey, Base):

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from keyscope.app.accounts.identity import Person
 from keyscope.app.database.engine import Database, DatabaseUnavailable
-from keyscope.app.labels import repository
+from keyscope.app.labels import codebook, repository
+from keyscope.app.labels.codebook import Entry
 from keyscope.app.labels.models import Kind, Label
 from keyscope.app.labels.repository import Target
 from keyscope.app.roles import Role
@@ -59,6 +60,8 @@ class LabelBox:
     """Every change of a label, latest first."""
     tags: list[str] = field(default_factory=list)
     """Tags to suggest."""
+    codebook: list[Entry] = field(default_factory=list)
+    """What the kinds mean."""
     actions: tuple[Action, ...] = (SAVE,)
     kinds: tuple[Kind, ...] = tuple(Kind)
 
@@ -99,12 +102,13 @@ def box(
     person = visitor.name if visitor else ""
     may_label = visitor is None or visitor.role.may(Role.LABELER)
 
-    def load(session: Session) -> tuple[list[Label], list[str]]:
-        tags = repository.known_tags(session, target.weights_sha256)
-        return repository.history(session, target), [tag for tag, _ in tags]
+    def load(session: Session) -> tuple[list[Label], list[str], list[Entry]]:
+        weights = target.weights_sha256
+        tags = repository.known_tags(session, weights)
+        return repository.history(session, target), [tag for tag, _ in tags], codebook.entries(session, weights)
 
     try:
-        rows, tags = database.read(load)
+        rows, tags, kinds = database.read(load)
     except DatabaseUnavailable as error:
         return LabelBox(person, may_label, href, problem=error.detail)
     said = [row for row in rows if row.person == person]
@@ -122,6 +126,7 @@ def box(
         blind=hidden,
         history=events(seen),
         tags=tags,
+        codebook=kinds,
         actions=actions or (CHANGE if mine else SAVE, *([TAKE_BACK] if mine else []), *([UNDO] if said else [])),
     )
 

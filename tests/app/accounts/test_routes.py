@@ -36,6 +36,7 @@ GET /activity
 GET /docs
 GET /jump
 GET /labels
+GET /labels/codebook
 GET /labels/figures/kinds
 GET /labels/queue
 GET /lists
@@ -68,6 +69,7 @@ GET /runs/{run}/syntax/figures/{figure}
 POST /sign-out
 GET /api/v1/activity
 GET /api/v1/baskets/{basket}
+GET /api/v1/codebook
 GET /api/v1/export/runs
 GET /api/v1/jobs
 GET /api/v1/jobs/{job}
@@ -175,8 +177,10 @@ POST /people/{person}/disable
 POST /people/{person}/enable
 POST /people/{person}/invitation
 POST /people/{person}/role
+POST /labels/codebook
 POST /labels/import
 POST /runs/{run}/keys/{key}/decisions
+PUT /api/v1/codebook
 POST /api/v1/labels/import
 POST /api/v1/runs/{run}/keys/{key}/adjudications
 """
@@ -250,6 +254,11 @@ def test_a_viewer_sees_the_queues_but_is_given_no_key(office: Office):
     queue = "/labels/queue?run=alpha&strategy=sample"
     assert turned_away(office.browser("Vic").get(queue))
     assert not turned_away(office.browser("Lea").get(queue))
+
+
+def test_only_admins_are_offered_a_form_for_the_codebook(office: Office):
+    for name, may in (("Ada", True), ("Lea", False), ("Vic", False)):
+        assert ("edit</summary>" in office.browser(name).get("/labels/codebook?run=alpha").text) is may
 
 
 @pytest.mark.parametrize("who", [Role.VIEWER, Role.LABELER])

@@ -41,6 +41,7 @@ def test_every_table_that_people_write_to_names_its_authors():
     assert {str(column) for column in author_columns()} == {
         "labels.person",
         "adjudications.person",
+        "codebook_changes.person",
         "comments.person",
         "key_lists.owner",
         "key_list_entries.person",
