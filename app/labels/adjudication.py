@@ -8,6 +8,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, aliased
 
 from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels import repository
 from keyscope.app.labels.annotator_agreement import CurrentLabels
 from keyscope.app.labels.fields import LONGEST_DESCRIPTION
 from keyscope.app.labels.models import Kind
@@ -30,6 +31,8 @@ class Disagreement:
     """Person and kind, sorted by person."""
     decision: Adjudication | None
     """The decision in force."""
+    seen: int
+    """Number of the latest decision, in force or not; 0 for none."""
 
 
 def decisions(session: Session, target: Target) -> Sequence[Adjudication]:
@@ -73,8 +76,20 @@ def decide(
 
 def disagreements(session: Session, weights_sha256: str, current: CurrentLabels) -> list[Disagreement]:
     """Every key whose current labels are of different kinds, by layer and index."""
-    decided = {each.key: each for each in in_force(session, weights_sha256)}
-    return [Disagreement(key, labels, decided.get(key)) for key, labels in current.disputed()]
+    latest = {each.key: each for each in session.scalars(_select_latest(weights_sha256))}
+    return [_disagreement(key, labels, latest.get(key)) for key, labels in current.disputed()]
+
+
+def disagreement_on(session: Session, target: Target) -> Disagreement:
+    """What people say about one key and what was decided, whether they still disagree or not."""
+    labels = [(label.person, label.kind) for label in repository.current_labels(session, target)]
+    return _disagreement(target.key, labels, next(iter(decisions(session, target)), None))
+
+
+def _disagreement(key: KeyId, labels: Sequence[tuple[str, Kind]], latest: Adjudication | None) -> Disagreement:
+    if latest is None:
+        return Disagreement(key, labels, None, 0)
+    return Disagreement(key, labels, latest if latest.kind else None, latest.number)
 
 
 def in_force(session: Session, weights_sha256: str) -> Iterator[Adjudication]:
@@ -84,6 +99,11 @@ def in_force(session: Session, weights_sha256: str) -> Iterator[Adjudication]:
 
 def select_in_force(weights_sha256: str) -> Select[Adjudication]:
     """A query for what `in_force` returns."""
+    return _select_latest(weights_sha256).where(Adjudication.kind.is_not(None))
+
+
+def _select_latest(weights_sha256: str) -> Select[Adjudication]:
+    """The latest decision on each key of a model, those that reopen a key included."""
     later = aliased(Adjudication)
     newer = select(later.id).where(
         later.weights_sha256 == Adjudication.weights_sha256,
@@ -91,8 +111,7 @@ def select_in_force(weights_sha256: str) -> Select[Adjudication]:
         later.key_index == Adjudication.key_index,
         later.number > Adjudication.number,
     )
-    of_model = Adjudication.weights_sha256 == weights_sha256, Adjudication.kind.is_not(None)
-    return select(Adjudication).where(*of_model, ~newer.exists())
+    return select(Adjudication).where(Adjudication.weights_sha256 == weights_sha256, ~newer.exists())
 
 
 def _description(text: str) -> str:

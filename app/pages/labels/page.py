@@ -5,24 +5,30 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import plotly.graph_objects as go
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 
-from keyscope.app.accounts.identity import Visitor
+from keyscope.app import queries
+from keyscope.app.accounts.identity import Admin, Person, Visitor
 from keyscope.app.database.engine import DatabaseUnavailable
+from keyscope.app.errors import UnknownRun
 from keyscope.app.labels import adjudication, progress
 from keyscope.app.labels import annotator_agreement as agreement
-from keyscope.app.labels.adjudication import Disagreement
+from keyscope.app.labels.adjudication import AdjudicationChanged, Disagreement
 from keyscope.app.labels.annotator_agreement import CurrentLabels, LayerKinds, LayerProgress, Pair
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.progress import Done
+from keyscope.app.labels.repository import Target
 from keyscope.app.labels.statistics import Statistic
+from keyscope.app.pages.keys.discussion import DecisionForm
 from keyscope.app.queries.syntax import scores_by_layer
 from keyscope.app.roles import Role
 from keyscope.app.web.dependencies import LabelsDatabase, Runs
 from keyscope.app.web.drawing import as_json, by_layer
+from keyscope.app.web.forms import see_other
 from keyscope.app.web.render import ChosenRun, Frame, Help, Page, respond
+from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import Manifest
 
 router = APIRouter()
@@ -59,9 +65,28 @@ class LabelsPage(Page):
     disagreements: Annotated[list[Disagreement], Help("Keys with labels of several kinds, one page of them")]
     n_disagreements: Annotated[int, Help("All of them")]
     n_open: Annotated[int, Help("Disagreements without a decision")]
+    may_decide: Annotated[bool, Help("Whether the visitor may decide them")]
+    decide_href: Annotated[str, Help("Where a decision is sent")]
     earlier: Annotated[str | None, Help("Address of the page of disagreements before")]
     later: Annotated[str | None, Help("Address of the page of disagreements after")]
     may_import: Annotated[bool, Help("Whether labels can be imported by the visitor, or by who says their name")]
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedPage(Page):
+    """Context of one row of the disagreements, for the script that shows the table."""
+
+    each: Annotated[Disagreement, Help("The key, its labels and the decision")]
+    kinds: Annotated[tuple[Kind, ...], Help("The kinds, in their order")]
+    may_decide: Annotated[bool, Help("Whether the visitor may decide it")]
+    decide_href: Annotated[str, Help("Where a decision is sent")]
+    problem: Annotated[str | None, Help("Why nothing was decided")]
+
+
+class TableDecision(DecisionForm):
+    """A decision with the key it is about."""
+
+    key: str
 
 
 @router.get("/labels", name="labels_page")
@@ -86,11 +111,12 @@ def labels_page(
         problem = error.detail
     pairs, n_pairs = agreement.pairs(said) if said else ([], 0)
 
+    query = {"first": first, "second": second}
+
     def turn(to: int) -> str | None:
         if not 0 <= to < len(disputed):
             return None
-        query = {"first": first, "second": second, "offset": to or None}
-        return chosen.links.page("labels_page", run=chosen.run_id, **query) + "#disagreements"
+        return chosen.links.page("labels_page", run=chosen.run_id, **query, offset=to or None) + "#disagreements"
 
     page = LabelsPage(
         frame=Frame("Labels", chosen.links, manifest, here="labels"),
@@ -107,11 +133,60 @@ def labels_page(
         disagreements=disputed[offset : offset + PAGE],
         n_disagreements=len(disputed),
         n_open=sum(each.decision is None for each in disputed),
+        may_decide=_may_decide(visitor),
+        decide_href=chosen.links.page("decide_disagreement", run=chosen.run_id, **query, offset=offset or None),
         earlier=turn(offset - PAGE),
         later=turn(offset + PAGE),
         may_import=visitor is None or visitor.role.may(Role.ADMIN),
     )
     return respond(request, "labels/labels.html", page)
+
+
+@router.post("/labels/decisions", name="decide_disagreement")
+def decide(
+    request: Request,
+    chosen: ChosenRun,
+    database: LabelsDatabase,
+    person: Admin,
+    form: Annotated[TableDecision, Form()],
+    first: str = "",
+    second: str = "",
+    offset: Annotated[int, Query(ge=0)] = 0,
+) -> Response:
+    """Decide a disagreement in its table, or reopen it; a script gets the row alone, others the page at the next open one.
+
+    Raises:
+        AdjudicationChanged: somebody else decided first; a script gets the row with their decision.
+        UnknownRun: there is no run yet.
+    """
+    if chosen.run is None:
+        raise UnknownRun("", [])
+    key = KeyId.parse(form.key)
+    queries.check_key(chosen.run.manifest, key)
+    target = Target(chosen.run.manifest.model.weights_sha256, key)
+    scripted, problem = "HX-Request" in request.headers, None
+    said = form.kind, form.description, form.seen
+    try:
+        database.write(lambda session: adjudication.decide(session, target, person.name, *said))
+    except AdjudicationChanged as error:
+        if not scripted:
+            raise
+        problem = error
+    query = {"first": first, "second": second, "offset": offset or None}
+    if not scripted:
+        _, disputed, _ = database.read(lambda session: _load(session, target.weights_sha256))
+        still_open = [each.key for each in disputed if each.decision is None]
+        onward = next((each for each in still_open if each > key), next(iter(still_open), "disagreements"))
+        return see_other(chosen.links.page("labels_page", run=chosen.run_id, **query) + f"#{onward}")
+    page = DecidedPage(
+        frame=Frame("Decided", chosen.links, chosen.manifest, here="labels"),
+        each=database.read(lambda session: adjudication.disagreement_on(session, target)),
+        kinds=agreement.KINDS,
+        may_decide=True,
+        decide_href=chosen.links.page("decide_disagreement", run=chosen.run_id, **query),
+        problem=problem.detail if problem else None,
+    )
+    return respond(request, "labels/decided.html", page, problem.status if problem else 200)
 
 
 @router.get("/labels/figures/kinds", name="kinds_figure")
@@ -157,6 +232,10 @@ def kinds_by_layer(layers: Sequence[LayerKinds], scores: Mapping[int, float] | N
         )
     figure.update_yaxes(tickformat=".0%", range=[0, 1])
     return by_layer(figure, barmode="stack", showlegend=True, bargap=0.25)
+
+
+def _may_decide(visitor: Person | None) -> bool:
+    return visitor is not None and visitor.role.may(Role.ADMIN)
 
 
 def _load(session: Session, weights_sha256: str) -> tuple[CurrentLabels, list[Disagreement], list[Done]]:

@@ -178,6 +178,7 @@ POST /people/{person}/enable
 POST /people/{person}/invitation
 POST /people/{person}/role
 POST /labels/codebook
+POST /labels/decisions
 POST /labels/import
 POST /runs/{run}/keys/{key}/decisions
 PUT /api/v1/codebook

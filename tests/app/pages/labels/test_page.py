@@ -102,6 +102,42 @@ def test_a_disagreement_leads_to_the_key_and_shows_its_decision(disputed: TestCl
     assert [each["person"] for each in disputed.get(f"{V1}{KEY}/labels").json()["labels"]] == ["Ada", "Ben"]
 
 
+DECISIONS = "/labels/decisions?run=alpha"
+
+
+def test_a_disagreement_is_decided_in_the_table_and_the_next_one_follows(disputed: TestClient):
+    for key in ("L0.K3", "L1.K4"):
+        label(disputed, key, "Ada", "syntactic")
+        label(disputed, key, "Ben", "mixed")
+    decided = post(disputed, DECISIONS, key="L0.K3", kind="mixed", description="both", seen=0)
+    assert (decided.status_code, decided.headers["location"]) == (303, "/labels?run=alpha#L1.K2")
+    assert post(disputed, DECISIONS, key="L1.K4", kind="mixed", seen=0).headers["location"].endswith("#L1.K2")
+    assert post(disputed, DECISIONS, key="L1.K2", kind="mixed", seen=0).headers["location"].endswith("#disagreements")
+    assert "3 keys with labels of several kinds, 0 not decided" in page(disputed, "/labels?run=alpha")
+    assert post(disputed, DECISIONS, key="L0.K3", kind="", seen=1).headers["location"].endswith("#L0.K3"), "reopened"
+    assert post(disputed, DECISIONS, key="L9.K9", kind="mixed", seen=0).status_code == 404
+
+
+def test_a_script_gets_the_decided_row_or_the_decision_of_somebody_else(disputed: TestClient):
+    script = {"HX-Request": "true"}
+    form = {"key": "L1.K2", "kind": "mixed", "description": "<b>", "seen": 0}
+    row = disputed.post(DECISIONS, data=form, headers=named("Ada") | script)
+    assert row.status_code == 200
+    assert row.text.count("<tr") == 1
+    assert "<small>&lt;b&gt;</small>" in row.text
+    assert 'name="seen" value="1"' in row.text
+    late = disputed.post(DECISIONS, data=form | {"kind": "unclear"}, headers=named("Ben") | script)
+    assert late.status_code == 409
+    assert "Ada decided mixed" in late.text
+    assert late.text.count("<tr") == 1
+    assert post(disputed, DECISIONS, "Ben", **form).status_code == 409
+
+
+def test_who_has_no_name_is_shown_no_form_to_decide(disputed: TestClient):
+    assert 'class="decide"' in page(disputed, "/labels?run=alpha")
+    assert 'class="decide"' not in disputed.get("/labels?run=alpha").text
+
+
 def test_two_people_are_set_side_by_side(disputed: TestClient):
     label(disputed, "L0.K1", "Cyd", "unclear")
     text = " ".join(page(disputed, "/labels?run=alpha&first=Ben&second=Cyd").split())
