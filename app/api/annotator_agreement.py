@@ -10,7 +10,7 @@ from keyscope.app.api.comments import AdjudicationShape
 from keyscope.app.labels import adjudication
 from keyscope.app.labels import annotator_agreement as agreement
 from keyscope.app.labels.models import Kind
-from keyscope.app.labels.statistics import Statistic, Undefined
+from keyscope.app.labels.statistics import Statistic, Undefined, reading
 from keyscope.app.web import shapes
 from keyscope.app.web.dependencies import LabelsDatabase, OpenRun
 
@@ -26,11 +26,19 @@ class StatisticShape(BaseModel):
     high: float | None
     n: int
     reason: str | None = Field(description="Why it is undefined; null if it is defined")
+    reading: str = Field(description="Its band of Landis and Koch (1977), and whether its keys are too few")
 
     @classmethod
     def of(cls, estimate: Statistic) -> "StatisticShape":
         reason = estimate.reason if isinstance(estimate, Undefined) else None
-        return cls(value=estimate.value, low=estimate.low, high=estimate.high, n=estimate.n, reason=reason)
+        return cls(
+            value=estimate.value,
+            low=estimate.low,
+            high=estimate.high,
+            n=estimate.n,
+            reason=reason,
+            reading=reading(estimate),
+        )
 
 
 class PairShape(BaseModel):

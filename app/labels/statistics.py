@@ -14,6 +14,20 @@ import numpy.typing as npt
 
 from keyscope.app.queries.estimate import Estimate
 
+LANDIS_KOCH = (
+    (0.0, "poor"),
+    (0.2, "slight"),
+    (0.4, "fair"),
+    (0.6, "moderate"),
+    (0.8, "substantial"),
+    (1.0, "almost perfect"),
+)
+"""The bands of Landis and Koch (1977): the highest κ of each, and its word. Below 0 all is poor."""
+FEWEST_KEYS = 20
+"""Fewer keys are too few, whatever the interval says: resamples of few keys hardly differ."""
+WIDEST = 0.3
+"""A wider interval spans more than one band."""
+
 MISSING = -1
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -60,6 +74,20 @@ def krippendorff_alpha(ratings: Ratings, kinds: int, seed: int = 0) -> Statistic
         return Undefined(0, "it needs at least two people")
     counts = _counts(ratings, kinds)
     return _estimate(counts[counts.sum(axis=1) >= 2], _coincidences, _krippendorff, seed)
+
+
+def reading(statistic: Statistic) -> str:
+    """A statistic in words: its band of Landis and Koch, and whether it rests on too few keys; empty if undefined."""
+    if statistic.value is None:
+        return ""
+    band = next((word for highest, word in LANDIS_KOCH if statistic.value <= highest), LANDIS_KOCH[-1][1])
+    width = (statistic.high or 0) - (statistic.low or 0)
+    if statistic.low is not None and statistic.n >= FEWEST_KEYS and width <= WIDEST:
+        return band
+    keys = "1 key is" if statistic.n == 1 else f"{statistic.n:,} keys are"
+    # Few keys on which all agree have an interval without a width, which says nothing.
+    ends = f": \N{PLUS-MINUS SIGN}{width / 2:.2f}" if width else ""
+    return f"{band}; {keys} too few{ends}"
 
 
 def confusion(first: Ratings, second: Ratings, kinds: int) -> npt.NDArray[np.int64]:

@@ -20,14 +20,14 @@ from keyscope.app.labels.annotator_agreement import CurrentLabels, LayerKinds, L
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.progress import Done
 from keyscope.app.labels.repository import Target
-from keyscope.app.labels.statistics import Statistic
+from keyscope.app.labels.statistics import Statistic, reading
 from keyscope.app.pages.keys.discussion import DecisionForm
 from keyscope.app.queries.syntax import scores_by_layer
 from keyscope.app.roles import Role
 from keyscope.app.web.dependencies import LabelsDatabase, Runs
 from keyscope.app.web.drawing import as_json, by_layer
 from keyscope.app.web.forms import see_other
-from keyscope.app.web.render import ChosenRun, Frame, Help, Page, respond
+from keyscope.app.web.render import ChosenRun, Frame, Help, Page, RunChoice, respond
 from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import Manifest
 
@@ -49,17 +49,29 @@ class Confusion:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreed:
+    """A statistic of agreement as a row."""
+
+    name: str
+    about: str
+    """What it is; for a pair, who."""
+    estimate: Statistic
+    reading: str
+    """The value in words."""
+    href: str | None = None
+    """Address of the two people side by side."""
+
+
+@dataclass(frozen=True, slots=True)
 class LabelsPage(Page):
     runs: Annotated[list[Manifest], Help("Runs to choose from")]
     problem: Annotated[str | None, Help("Why the labels could not be read; None if they were")]
     said: Annotated[CurrentLabels | None, Help("The current labels; None without a run or without an answer")]
     done: Annotated[list[Done], Help("Labels of each person, today and in all")]
     progress: Annotated[list[LayerProgress], Help("Progress by layer")]
-    pairs: Annotated[list[Pair], Help("Pairs of people with Cohen's kappa, those with most keys in common first")]
+    pairs: Annotated[list[Agreed], Help("Pairs of people with Cohen's kappa, those with most keys in common first")]
     n_pairs: Annotated[int, Help("Pairs that have keys in common, listed or not")]
-    overall: Annotated[
-        list[tuple[str, str, Statistic]], Help("Name, what it is, and value of statistics over all people")
-    ]
+    overall: Annotated[list[Agreed], Help("Statistics over all people")]
     confusion: Annotated[Confusion | None, Help("Two people side by side; None where nobody shares a key with another")]
     kinds: Annotated[tuple[Kind, ...], Help("The kinds, in their order")]
     disagreements: Annotated[list[Disagreement], Help("Keys with labels of several kinds, one page of them")]
@@ -125,7 +137,7 @@ def labels_page(
         said=said,
         done=done,
         progress=agreement.progress(said, manifest.model.keys_per_layer) if said and manifest else [],
-        pairs=pairs,
+        pairs=[_of_pair(each, chosen) for each in pairs],
         n_pairs=n_pairs,
         overall=_overall(said) if said else [],
         confusion=_confusion(said, first, second, pairs) if said else None,
@@ -244,11 +256,17 @@ def _load(session: Session, weights_sha256: str) -> tuple[CurrentLabels, list[Di
     return said, disputed, progress.done(session, weights_sha256)
 
 
-def _overall(said: CurrentLabels) -> list[tuple[str, str, Statistic]]:
+def _overall(said: CurrentLabels) -> list[Agreed]:
+    alpha, fleiss = agreement.alpha(said), agreement.fleiss(said)
     return [
-        ("Krippendorff’s α", "nominal, over the keys with two labels or more", agreement.alpha(said)),
-        ("Fleiss’ κ", "over the keys that everybody labelled", agreement.fleiss(said)),
+        Agreed("Krippendorff’s α", "nominal, over the keys with two labels or more", alpha, reading(alpha)),
+        Agreed("Fleiss’ κ", "over the keys that everybody labelled", fleiss, reading(fleiss)),
     ]
+
+
+def _of_pair(pair: Pair, chosen: RunChoice) -> Agreed:
+    href = chosen.links.page("labels_page", run=chosen.run_id, first=pair.first, second=pair.second) + "#confusion"
+    return Agreed("Cohen’s κ", f"{pair.first} and {pair.second}", pair.kappa, reading(pair.kappa), href)
 
 
 def _confusion(said: CurrentLabels, first: str, second: str, pairs: Sequence[Pair]) -> Confusion | None:

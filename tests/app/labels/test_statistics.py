@@ -16,7 +16,9 @@ from keyscope.app.labels.statistics import (
     confusion,
     fleiss_kappa,
     krippendorff_alpha,
+    reading,
 )
+from keyscope.app.queries.estimate import Estimate
 
 KINDS = 4
 tables = (
@@ -165,3 +167,19 @@ def test_the_bootstrap_does_not_grow_with_the_keys():
     assert statistics.RESAMPLES >= 1000
     ratings = np.tile(draw(np.random.default_rng(0), 50, 3, 0.1), (4000, 1))
     assert krippendorff_alpha(ratings, KINDS).n > 100_000
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [(-0.1, "poor"), (0.2, "slight"), (0.21, "fair"), (0.6, "moderate"), (0.8, "substantial"), (1.0, "almost perfect")],
+)
+def test_a_value_is_read_by_the_bands_of_landis_and_koch(value: float, word: str):
+    assert reading(Estimate(value, value - 0.1, value + 0.1, n=200)) == word
+
+
+def test_too_few_keys_are_said_to_be_so():
+    assert reading(Estimate(0.5, 0.1, 1.0, n=10)) == "moderate; 10 keys are too few: ±0.45"
+    assert reading(Estimate(0.5, 0.3, 0.7, n=100)) == "moderate; 100 keys are too few: ±0.20"
+    assert reading(Estimate(1.0, 1.0, 1.0, n=5)) == "almost perfect; 5 keys are too few"
+    assert reading(Estimate(1.0, n=1)) == "almost perfect; 1 key is too few"
+    assert reading(Undefined(0, "no key")) == ""
