@@ -1,14 +1,15 @@
 """Export labels and decisions as a file, and import such a file."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from keyscope.app.accounts.identity import Admin
-from keyscope.app.labels import importing, records
+from keyscope.app.errors import InvalidParameter
+from keyscope.app.labels import importing, key_records, records
 from keyscope.app.labels.importing import ImportRefused
 from keyscope.app.labels.models import Kind
 from keyscope.app.labels.records import Filter, RecordKind
@@ -19,6 +20,8 @@ from keyscope.contract.wire import ErrorAnswer
 
 router = APIRouter(tags=["labels"])
 
+Shape = Literal["labels", "keys"]
+"""What a row of an export is about."""
 ImportBody = Annotated[bytes, Body(media_type="application/octet-stream", description="The content of the file")]
 
 
@@ -65,10 +68,20 @@ def export_labels(
     run: Annotated[str | None, Query(description="Only keys of this run's weights")] = None,
     weights_sha256: Annotated[str | None, Query(description="Only keys of these weights")] = None,
     record: Annotated[RecordKind | None, Query(description="Only labels, or only decisions")] = None,
+    shape: Annotated[
+        Shape,
+        Query(description="One row per version of a label or decision, or one per key with its current labels counted"),
+    ] = "labels",
 ) -> Response:
-    """Every version of every label by time, then every decision on a disputed key."""
+    """Every version of every label by time, then every decision on a disputed key; or every key with what it is."""
     if run is not None:
         weights_sha256 = runs.get(run).manifest.model.weights_sha256
+    if shape == "keys":
+        if person or kind or record:
+            raise InvalidParameter("rows per key count everybody's labels: leave out person, kind and record")
+        with database.transaction() as session:
+            of_keys = key_records.rows(session, weights_sha256, layer)
+            return respond(Sheet("labelled-keys", key_records.COLUMNS, of_keys), file_format)
     chosen = Filter(record, person, kind, layer, weights_sha256, current)
     with database.transaction() as session:
         return respond(Sheet("labels", records.COLUMNS, records.rows(session, chosen)), file_format)

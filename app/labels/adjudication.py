@@ -97,13 +97,13 @@ def in_force(session: Session, weights_sha256: str) -> Iterator[Adjudication]:
     return iter(session.scalars(select_in_force(weights_sha256)))
 
 
-def select_in_force(weights_sha256: str) -> Select[Adjudication]:
-    """A query for what `in_force` returns."""
+def select_in_force(weights_sha256: str | None = None) -> Select[Adjudication]:
+    """A query for what `in_force` returns, or for the decisions on the keys of all models."""
     return _select_latest(weights_sha256).where(Adjudication.kind.is_not(None))
 
 
-def _select_latest(weights_sha256: str) -> Select[Adjudication]:
-    """The latest decision on each key of a model, those that reopen a key included."""
+def _select_latest(weights_sha256: str | None) -> Select[Adjudication]:
+    """The latest decision on each key of a model or of all, those that reopen a key included."""
     later = aliased(Adjudication)
     newer = select(later.id).where(
         later.weights_sha256 == Adjudication.weights_sha256,
@@ -111,7 +111,8 @@ def _select_latest(weights_sha256: str) -> Select[Adjudication]:
         later.key_index == Adjudication.key_index,
         later.number > Adjudication.number,
     )
-    return select(Adjudication).where(Adjudication.weights_sha256 == weights_sha256, ~newer.exists())
+    latest = select(Adjudication).where(~newer.exists())
+    return latest if weights_sha256 is None else latest.where(Adjudication.weights_sha256 == weights_sha256)
 
 
 def _description(text: str) -> str:

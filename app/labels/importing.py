@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from keyscope.app.database.engine import Database
 from keyscope.app.database.statements import about_keys, portions
-from keyscope.app.labels import records
+from keyscope.app.labels import key_records, records
 from keyscope.app.labels.models import Label
 from keyscope.app.labels.records import Record
 from keyscope.app.labels.repository import Target
@@ -61,6 +61,16 @@ class TooManyRows(KeyscopeError, status=422):
 
     def __init__(self, rows: str) -> None:
         super().__init__(f"the file has {rows} rows, one import may have {MOST_ROWS:,}: split it")
+
+
+class OneRowPerKey(KeyscopeError, status=422):
+    """The file is an export with one row per key; nothing was imported."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this file has one row per key, from which nobody's labels can be restored: "
+            "import an export with one row per label instead"
+        )
 
 
 @dataclass(slots=True)
@@ -106,6 +116,7 @@ def import_file(database: Database, runs: Registry, path: Path, name: Format, dr
     Raises:
         ImportRefused: a row is wrong; nothing was changed.
         TooManyRows: the file has more rows than `MOST_ROWS`; nothing was changed.
+        OneRowPerKey: the file has one row per key; nothing was changed.
         DatabaseUnavailable: the database cannot be reached.
     """
     models = [run.manifest.model for run in runs.all()[0]]
@@ -119,6 +130,7 @@ def check(path: Path, name: Format, shapes: Mapping[str, Sequence[int]]) -> list
     Raises:
         ImportRefused: a row is wrong.
         TooManyRows: the file has more rows than `MOST_ROWS`.
+        OneRowPerKey: the file has one row per key.
     """
     announced = count_rows(path, name)
     if announced > MOST_ROWS:
@@ -130,6 +142,8 @@ def check(path: Path, name: Format, shapes: Mapping[str, Sequence[int]]) -> list
     for number, (line, values) in enumerate(read_rows(path, name, records.JSON_COLUMNS), start=1):
         if number > MOST_ROWS:
             raise TooManyRows(f"more than {MOST_ROWS:,}")
+        if isinstance(values, dict) and key_records.COUNT in values:
+            raise OneRowPerKey
         record = values if isinstance(values, str) else records.read(values)
         if isinstance(record, Record):
             record = _misplaced(record, shapes) or first.doubled(line, record) or record

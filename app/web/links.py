@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 from fastapi import Request
 
@@ -184,9 +185,13 @@ class Links:
         """A table in the formats for pages, by the format's title."""
         return {FORMATS[each].title: self.to(name, **parameters, format=each) for each in PAGE_FORMATS}
 
-    def export_labels(self, run_id: str) -> dict[str, str]:
-        """The labels of a run's weights in every format, by the format's title."""
-        return {each.title: self.to("export_labels", run=run_id, format=name) for name, each in FORMATS.items()}
+    def export_labels(self, run_id: str, shape: Literal["labels", "keys"] = "labels") -> dict[str, str]:
+        """The labels of a run's weights in every format, by the format's title; or one row per key."""
+        wanted = None if shape == "labels" else shape
+        return {
+            each.title: self.to("export_labels", run=run_id, format=name, shape=wanted)
+            for name, each in FORMATS.items()
+        }
 
     def page(self, name: str, /, **parameters: object) -> str:
         """A page or form, carrying the basket where the page is about the basket's run (`run`)."""

@@ -28,24 +28,34 @@ def export_labels(
     kind: Annotated[str | None, typer.Option(help="Only this kind")] = None,
     layer: Annotated[int | None, typer.Option(min=0, help="Only keys of this layer")] = None,
     weights: Annotated[str | None, typer.Option(help="Only keys of the weights with this sha256")] = None,
+    per_key: Annotated[
+        bool, typer.Option("--per-key", help="One row per key: current labels counted, majority and decision")
+    ] = False,
     runs: RunsDirectory = None,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Write every label with its history, and every decision on a disputed key."""
-    from keyscope.app.labels import records
+    """Write every label with its history, and every decision on a disputed key; or one row per key."""
+    from keyscope.app.labels import key_records, records
     from keyscope.app.labels.models import Kind
     from keyscope.app.table_files import Sheet, save
 
     settings = fill(ServerSettings, runs=runs, database_url=database_url)
     if kind is not None and kind not in list(Kind):
         raise typer.BadParameter(f"{kind!r} is not a kind: choose one of {', '.join(Kind)}", param_hint="--kind")
+    if per_key and (person or kind):
+        raise typer.BadParameter(
+            "rows per key count everybody's labels: leave out --person and --kind", param_hint="--per-key"
+        )
     chosen = records.Filter(None, person, Kind(kind) if kind else None, layer, weights, current)
     with (
         open_labels(settings.labels_url) as labels,
         labels.transaction() as session,
         tempfile.TemporaryDirectory(dir=out.parent, prefix=".keyscope-") as directory,
     ):
-        sheet = Sheet(out.stem, records.COLUMNS, records.rows(session, chosen))
+        if per_key:
+            sheet = Sheet(out.stem, key_records.COLUMNS, key_records.rows(session, weights, layer))
+        else:
+            sheet = Sheet(out.stem, records.COLUMNS, records.rows(session, chosen))
         save(sheet, _format_of(out), Path(directory)).replace(out)
     typer.echo(f"wrote the labels to {out}")
 

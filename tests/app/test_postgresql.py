@@ -12,6 +12,7 @@ from tests.app.api.test_label_exports import (
     team,
     test_a_later_export_goes_on_where_this_database_stopped,
     test_an_export_is_narrowed,
+    test_an_export_per_key_counts_current_labels_and_says_what_a_key_is,
     test_an_export_taken_into_an_empty_database_is_exported_equal,
     test_one_kind_of_database_takes_in_what_the_other_exports,
     test_taking_the_same_export_in_again_changes_nothing,
@@ -30,6 +31,7 @@ from tests.app.api.test_labels import (
 )
 from tests.app.pages.labels.test_page import (
     disputed,
+    test_a_disagreement_is_decided_in_the_table_and_the_next_one_follows,
     test_a_disagreement_leads_to_the_key_and_shows_its_decision,
     test_a_list_is_renamed_made_private_put_away_and_brought_back,
     test_activity_shows_what_happened_and_is_narrowed,

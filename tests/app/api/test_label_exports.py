@@ -479,3 +479,50 @@ def test_a_wrong_row_stops_an_import_from_the_command_line_too(database: Databas
     path.write_text('{"person": "Ada"}\n')
     with pytest.raises(ImportRefused, match="line 1: key: Field required"):
         import_file(database, registry, path, "jsonl", dry_run=True)
+
+
+def test_an_export_per_key_counts_current_labels_and_says_what_a_key_is(client: TestClient):
+    label(client, "L1.K2", ADA, "mixed", description="old")
+    label(client, "L1.K2", ADA, "semantic", description="numpy, =really", tags=["b", "a"])
+    label(client, "L1.K2", BEN, "semantic", tags=["b", "=c"])
+    label(client, "L1.K2", {"X-Keyscope-Person": "Cyd"}, "mixed")
+    label(client, "L0.K3", ADA, "syntactic")
+    label(client, "L0.K3", BEN, "semantic")
+    label(client, "L0.K4", ADA, "syntactic")
+    assert client.delete(f"{V1}/runs/alpha/keys/L0.K4/labels", headers=ADA).status_code == 200
+    decide(client, "L0.K3", "unclear", 0)
+    decide(client, "L0.K5", "mixed", 0)
+    decide(client, "L0.K2", "mixed", 0)
+    decide(client, "L0.K2", None, 1)
+    found = rows(client, shape="keys", run="alpha")
+    assert [(each["key"], each["n_labels"], each["majority"], each["decision"], each["final"]) for each in found] == [
+        ("L0.K3", 2, None, "unclear", "unclear"),
+        ("L0.K5", 0, None, "mixed", "mixed"),
+        ("L1.K2", 3, "semantic", None, "semantic"),
+    ]
+    last = found[-1]
+    assert [last[kind] for kind in ("syntactic", "semantic", "mixed", "unclear")] == [0, 2, 1, 0]
+    assert last["people"] == ["Ada", "Ben", "Cyd"]
+    assert last["tags"] == ["=c", "a", "b"]
+    assert last["descriptions"] == ["numpy, =really"]
+    assert [each["key"] for each in rows(client, shape="keys", layer=1)] == ["L1.K2"]
+    assert rows(client, shape="keys", run="gated") == []
+    assert client.get(f"{V1}/labels/export?shape=keys&person=Ada").status_code == 422
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_export_per_key_is_a_table_and_no_import(team: TestClient, tmp_path: Path, format: str):
+    content = export(team, format, shape="keys")
+    path = tmp_path / f"keys.{format}"
+    path.write_bytes(content)
+    reader = {"csv": "read_csv", "jsonl": "read_json", "parquet": "read_parquet"}[format]
+    with duckdb.connect() as connection:
+        [(keys, labels)] = connection.execute(
+            f"SELECT count(*), sum(n_labels) FROM {reader}(?)", [str(path)]
+        ).fetchall()
+    assert (keys, labels) == (len(rows(team, shape="keys")), 2 + len(HOSTILE))
+    before = rows(team)
+    refused = send(team, content, format)
+    assert refused["error"] == "one_row_per_key"
+    assert "one row per label" in refused["detail"]
+    assert rows(team) == before
