@@ -13,7 +13,10 @@ from keyscope.app import queries
 from keyscope.app.accounts.identity import Labeler, Person, Visitor
 from keyscope.app.labels import lists
 from keyscope.app.labels.lists import Summary
+from keyscope.app.labels.models import Label
+from keyscope.app.labels.repository import labels_of_keys
 from keyscope.app.labels.team_models import KeyList, ListEntry
+from keyscope.app.queries.key_rows import KeyRow, rows_of
 from keyscope.app.roles import Role
 from keyscope.app.runs import Registry, Run
 from keyscope.app.web.baskets import shortened
@@ -24,7 +27,7 @@ from keyscope.app.web.render import ChosenRun, Crumb, Frame, Help, MaskText, Pag
 from keyscope.contract.keys import KeyId, Mask, parse_basket
 from keyscope.contract.manifest import Manifest
 
-PAGE = 200
+PAGE = 50
 """Keys of a list on one page."""
 router = APIRouter()
 
@@ -38,9 +41,20 @@ class ListsPage(Page):
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """A key of a list as a row of the table."""
+
+    entry: ListEntry
+    row: KeyRow | None
+    """Its strongest trigger and promoted tokens; None without a run of its weights."""
+    labels: Sequence[Label]
+    """Everyone's current label of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ListPage(Page):
     list: Annotated[KeyList, Help("The list")]
-    entries: Annotated[Sequence[ListEntry], Help("Its keys with their notes, one page of them")]
+    entries: Annotated[Sequence[Listed], Help("Its keys with triggers, labels and notes, one page of them")]
     first: Annotated[int, Help("Place of the first of them, from 0")]
     total: Annotated[int, Help("All its keys")]
     may_write: Annotated[bool, Help("Whether the visitor may add and remove keys and edit notes")]
@@ -146,14 +160,19 @@ def list_page(
 ) -> HTMLResponse:
     """The keys of a list."""
 
-    def load(session: Session) -> tuple[KeyList, Sequence[ListEntry]]:
-        return lists.get_list(session, list_id, visitor.name if visitor else None), lists.entries(session, list_id)
+    def load(session: Session) -> tuple[KeyList, Sequence[ListEntry], dict[KeyId, list[Label]]]:
+        chosen = lists.get_list(session, list_id, visitor.name if visitor else None)
+        entries = lists.entries(session, list_id)
+        here = [entry.key for entry in entries[offset : offset + PAGE]]
+        return chosen, entries, labels_of_keys(session, chosen.weights_sha256, here)
 
-    found, entries = database.read(load)
+    found, entries, labels = database.read(load)
+    here = entries[offset : offset + PAGE]
     chosen = _run_of(registry, found, run)
     run_id = chosen.run_id if chosen else None
     links = links_of(request, run_id, mask if run in ("", run_id) else "")
 
+    rows = _rows(chosen, [entry.key for entry in here]) if chosen else {}
     lists_crumb = Crumb("lists", links.page("lists_page", run=run_id))
 
     def turn(to: int) -> str | None:
@@ -162,7 +181,7 @@ def list_page(
     page = ListPage(
         frame=Frame(found.name, links, chosen.manifest if chosen else None, here="labels", crumbs=(lists_crumb,)),
         list=found,
-        entries=entries[offset : offset + PAGE],
+        entries=[Listed(entry, rows.get(entry.key), labels.get(entry.key, ())) for entry in here],
         first=offset,
         total=len(entries),
         may_write=_may_write(visitor),
@@ -265,6 +284,11 @@ def parse_keys(text: str) -> list[KeyId]:
         InvalidKey, InvalidMask: a part of it is neither.
     """
     return [mask.key for mask in parse_basket(",".join(text.replace(";", " ").replace(",", " ").split()))]
+
+
+def _rows(run: Run, keys: Sequence[KeyId]) -> dict[KeyId, KeyRow]:
+    with run.reading() as cursor:
+        return {row.key: row for row in rows_of(cursor, run.vocabulary, keys)}
 
 
 def _may_write(visitor: Person | None) -> bool:

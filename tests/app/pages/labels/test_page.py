@@ -238,6 +238,28 @@ def test_a_list_is_made_from_pasted_names_and_shown(client: TestClient):
     assert address in page(client, KEY)
 
 
+def test_a_list_shows_triggers_promoted_tokens_and_labels(client: TestClient):
+    label(client, "L1.K2", "Ada", "semantic", description='"odd"')
+    address = make_list(client)
+    answer = client.get(f"{address}?run=alpha", headers=named("Ada"))
+    rows = [each.row for each in answer.context["entries"]]
+    assert [str(row.key) for row in rows] == ["L1.K2", "L0.K1", "L0.K3"]
+    assert rows[0].top is not None
+    assert answer.text.count('<span class="line"') + answer.text.count(">no trigger<") == 3
+    assert answer.text.count('<span class="toks">') == 3
+    assert answer.text.count(">Ada: semantic<") == 1
+
+
+def test_a_long_list_is_read_page_by_page(client: TestClient, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("keyscope.app.pages.labels.lists.PAGE", 2)
+    address = f"{make_list(client)}?run=alpha"
+    first = page(client, address)
+    assert "L1.K2" in first
+    assert "L0.K3" not in first
+    assert f'href="{address}&amp;offset=2"' in first
+    assert "3 to 3 of 3" in page(client, f"{address}&offset=2")
+
+
 def test_a_list_starts_with_the_basket(client: TestClient):
     assert "L0.K1:0.5,L1.K2:0</textarea>" in page(client, "/lists?run=alpha&mask=L0.K1:0.5,L1.K2")
 
