@@ -47,9 +47,10 @@ document.addEventListener("keydown", (event) => {
   if (!singleKeys.checked || event.ctrlKey || event.metaKey || event.altKey || takesKeys(event.target, event.key)) return;
   const target = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
   const action = target ? () => press(target) : ACTIONS[event.key];
-  if (!action) return;
-  event.preventDefault();
-  action();
+  // Scripts of some pages have shortcuts of their own.
+  if (action) action();
+  const taken = action || !document.dispatchEvent(new CustomEvent("shortcut", { detail: event.key, cancelable: true }));
+  if (taken) event.preventDefault();
 });
 
 // Keep addresses short: leave out a form's empty fields.

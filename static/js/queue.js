@@ -43,8 +43,14 @@ function call(method, address) {
   fetch(address, { method, keepalive: true }).catch(() => {});
 }
 
+/** Folds the numbers of a key, if those of the last one were folded. */
+function fold(numbers) {
+  if (numbers) numbers.open = localStorage.getItem("queue-numbers") !== "folded";
+}
+
 /** Replaces the current screen; returns the old one with everything typed into it. */
 function swap(screen) {
+  fold(part(screen, "numbers"));
   const before = { ok: true, address: location.href, nodes: [...main.children] };
   main.replaceChildren(...screen.nodes);
   const heading = main.querySelector("h1");
@@ -56,7 +62,12 @@ function swap(screen) {
 
 /** Puts a part of another screen in place of the one shown. */
 function put(node) {
-  document.getElementById(node.id)?.replaceWith(node);
+  document.getElementById(node.id).replaceWith(node);
+}
+
+/** A copy: this screen keeps its own, in case it comes back. */
+function copy(id) {
+  return document.getElementById(id).cloneNode(true);
 }
 
 function note(words) {
@@ -69,7 +80,8 @@ function note(words) {
 async function answer(form, button) {
   const key = main.querySelector("h1").textContent;
   // The next key was drawn before this answer: what it says of the last label and of the progress is out of date.
-  const kept = [button.value === "skip" ? document.getElementById("last") : note(`Saving your label of ${key} …`), document.getElementById("progress")];
+  const last = button.value === "skip" ? copy("last") : note(`Saving your label of ${key} …`);
+  const kept = [last, copy("progress")];
   const { lease } = queue().dataset;
   // Read the form now: its ticks leave the page with it. (form.action would be the button named action.)
   const options = { method: "POST", body: new FormData(form, button), keepalive: true };
@@ -136,8 +148,12 @@ document.addEventListener("submit", async (event) => {
   }
 });
 
+document.addEventListener("toggle", ({ target }) => {
+  if (target.id === "numbers") localStorage.setItem("queue-numbers", target.open ? "open" : "folded");
+}, { capture: true });
 addEventListener("pagehide", () => held.forEach((each) => call("DELETE", each)));
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 addEventListener("popstate", () => location.reload());
 setInterval(() => document.visibilityState === "visible" && held.forEach((each) => call("PUT", each)), RENEW_EVERY);
+fold(document.getElementById("numbers"));
 prefetch();

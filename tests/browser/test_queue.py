@@ -169,6 +169,58 @@ def test_evidence_ticked_on_several_tabs_is_saved(visit: Visit) -> None:
     assert len(history[0]["evidence"]) == 2
 
 
+@pytest.mark.parametrize("address", [SAMPLE, "/runs/alpha/keys/L1.K5"])
+def test_examples_are_marked_as_evidence_by_keyboard(visit: Visit, address: str) -> None:
+    visitor = visit(address, person="Fingers")
+    page = settled(visitor)
+    ticks = page.get_by_label("evidence")
+    press(page, "e")
+    expect(ticks.nth(0)).to_be_checked()
+    press(page, "j", "j", "e")
+    expect(ticks.nth(2)).to_be_checked()
+    expect(page.locator(".trigger").nth(2)).to_have_class("trigger current")
+    expect(page.locator(".trigger").nth(2)).to_be_focused()
+    expect(page.locator(".trigger.current")).to_have_count(1)
+    press(page, "k", "e", "e", "k", "e")
+    assert [tick.is_checked() for tick in ticks.all()[:3]] == [False, False, True]
+    visitor.check()
+
+
+def test_the_example_nearest_the_top_is_current(visit: Visit) -> None:
+    visitor = visit(SAMPLE, person="Scroller")
+    page = settled(visitor)
+    expect(page.locator(".trigger").nth(0)).to_have_class("trigger current")
+    page.locator(".trigger").nth(3).evaluate("example => example.scrollIntoView()")
+    expect(page.locator(".trigger").nth(3)).to_have_class("trigger current")
+    first = key_of(page)
+    press(page, "1", "Enter")
+    expect(page.locator("h1")).not_to_have_text(first)
+    expect(page.locator(".trigger").nth(0)).to_have_class("trigger current")
+
+
+def test_folded_numbers_stay_folded(visit: Visit) -> None:
+    visitor = visit(SAMPLE, person="Folder")
+    page = settled(visitor)
+    first, before = key_of(page), page.locator("#examples").bounding_box()
+    page.locator("#numbers > summary").click()
+    page.locator("h1").focus()
+    press(page, "1", "Enter")
+    expect(page.locator("h1")).not_to_have_text(first)
+    expect(page.locator("#numbers")).not_to_have_attribute("open", "")
+    after = page.locator("#examples").bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["width"] > before["width"] + 200
+
+
+def test_the_progress_moves_along(visit: Visit) -> None:
+    visitor = visit(SAMPLE, person="Counter")
+    page = settled(visitor)
+    expect(page.locator("#progress")).to_contain_text("0 labelled")
+    press(page, "1", "Enter")
+    expect(page.locator("#progress")).to_contain_text("1 labelled")
+
+
 def test_tags_are_completed_one_by_one(visit: Visit) -> None:
     visitor = visit("/runs/alpha/keys/L1.K6", person="Tagger")
     url = visitor.site.url + f"{API}/L1.K7/labels"
