@@ -31,14 +31,14 @@ function outline() {
   examples.forEach((example, number) => example.classList.toggle("current", number === at));
 }
 
-/** Outlines the current example in the next frame. */
+/** Outlines the current example once the next frame is on screen: measuring before would hold that frame up. */
 function outlineSoon() {
   if (!outlined || asked) return;
   asked = true;
-  requestAnimationFrame(() => {
+  requestAnimationFrame(() => setTimeout(() => {
     asked = false;
     outline();
-  });
+  }));
 }
 
 function go(by) {

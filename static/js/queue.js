@@ -45,7 +45,14 @@ function call(method, address) {
 
 /** Folds the numbers of a key, if those of the last one were folded. */
 function fold(numbers) {
-  if (numbers) numbers.open = localStorage.getItem("queue-numbers") !== "folded";
+  if (!numbers) return;
+  numbers.open = localStorage.getItem("queue-numbers") !== "folded";
+  widen(numbers);
+}
+
+/** Gives the code the room of folded numbers. */
+function widen(numbers) {
+  numbers.closest(".queue").classList.toggle("folded", !numbers.open);
 }
 
 /** Replaces the current screen; returns the old one with everything typed into it. */
@@ -149,7 +156,9 @@ document.addEventListener("submit", async (event) => {
 });
 
 document.addEventListener("toggle", ({ target }) => {
-  if (target.id === "numbers") localStorage.setItem("queue-numbers", target.open ? "open" : "folded");
+  if (target.id !== "numbers") return;
+  localStorage.setItem("queue-numbers", target.open ? "open" : "folded");
+  widen(target);
 }, { capture: true });
 addEventListener("pagehide", () => held.forEach((each) => call("DELETE", each)));
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
