@@ -113,6 +113,33 @@ def test_a_page_out_of_sight_listens_to_nothing(visit: Callable[..., Visitor], t
         page.evaluate(BE_HIDDEN, False)
 
 
+def test_disagreements_are_decided_one_after_another_in_their_table(
+    visit: Callable[..., Visitor], team: dict[str, int], site: Site
+) -> None:
+    keys = ("L0.K2", "L0.K3")
+    with httpx.Client(base_url=site.url) as client:
+        for key in keys:
+            for person, kind in (("Ada", "syntactic"), ("Ben", "semantic")):
+                client.put(f"{API}/runs/gated/keys/{key}/labels", json={"kind": kind}, headers=named(person))
+        visitor = visit("/labels?run=gated", person="Ada")
+        page = visitor.page
+        page.get_by_label("kind of L0.K2").select_option("mixed")
+        page.get_by_label("why L0.K2 is of this kind").fill("both")
+        page.get_by_label("why L0.K2 is of this kind").press("Enter")
+        expect(page.get_by_label("kind of L0.K3")).to_be_focused()
+        expect(page.locator('[id="L0.K2"]')).to_contain_text("mixed Ada both")
+        late = {"kind": "unclear", "seen": 0}
+        client.post(f"{API}/runs/gated/keys/L0.K3/adjudications", json=late, headers=named("Ben"))
+        page.keyboard.press("s")
+        page.locator('[id="L0.K3"]').get_by_role("button", name="decide").click()
+        expect(page.locator('[id="L0.K3"]').get_by_role("alert")).to_contain_text("Ben decided unclear")
+        assert visitor.barriers() == []
+        visitor.problems.clear()
+        for key in keys:
+            for person in ("Ada", "Ben"):
+                client.delete(f"{API}/runs/gated/keys/{key}/labels", headers=named(person))
+
+
 def test_a_list_is_filled_from_a_key_ordered_and_masked(
     visit: Callable[..., Visitor], site: Site, team: dict[str, int]
 ) -> None:

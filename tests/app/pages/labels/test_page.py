@@ -64,7 +64,7 @@ def test_the_page_shows_agreement_with_interval_and_number_of_keys(disputed: Tes
     assert answer["pairs"][0]["kappa"]["value"] == pytest.approx(1 / 3)
     assert "<b>0.333</b>" in text
     assert answer["pairs"][0]["kappa"]["reading"].startswith("fair; 2 keys are too few")
-    assert f"<td class=\"reading\">{answer['pairs'][0]['kappa']['reading']}</td>" in text
+    assert f'<td class="reading">{answer["pairs"][0]["kappa"]["reading"]}</td>' in text
     assert "4 labels by 2 people on 2 of 12 keys" in " ".join(re.sub(r"<[^>]+>", "", text).split())
 
 
