@@ -43,7 +43,7 @@ def test_labels_are_counted_by_person_today_and_in_all(database: Database) -> No
 
 def test_the_pace_is_the_median_gap_without_breaks(database: Database) -> None:
     start = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    seconds = [0, 8, 18, 30, 30 + 121, 30 + 121 + 10]
+    seconds = [0, 8, 18, 18 + 121, 139 + 500, 639 + 12]
     label_at(database, "Ada", *(start + timedelta(seconds=each) for each in seconds))
     label_at(database, "Ben", start + timedelta(seconds=1))
     assert pace(database, "Ada") == pytest.approx(10)
