@@ -30,7 +30,7 @@ from keyscope.app.queries.layers import (
     layers_firing_on,
 )
 from keyscope.app.queries.overview import LayerSummary, layer_summaries, specific_keys, strongest_keys
-from keyscope.app.queries.percentiles import percentiles
+from keyscope.app.queries.percentiles import percentiles, quantile_above_zero
 from keyscope.app.queries.tokens import Token, Vocabulary, parse_token
 from keyscope.app.queries.values import Statistics
 from keyscope.app.queries.windows import Window, Windows
@@ -71,6 +71,7 @@ __all__ = [
     "neighbours",
     "parse_token",
     "percentiles",
+    "quantile_above_zero",
     "random_key",
     "specific_keys",
     "strongest_keys",

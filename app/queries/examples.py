@@ -22,6 +22,10 @@ _SAMPLES = f"SELECT language, rank, NULL, band, quantile, {_PLACE} FROM samples 
 _UP_TO = "AND rank <= ?"
 _COEFFICIENT, _WINDOW = 5, 6
 """Their columns."""
+_TOKENS = """
+    SELECT t.language, t.polarity, t.coefficient, w.token_ids[t.position + 1], w.token_ids[t.position + 2]
+    FROM triggers t JOIN windows w USING (window_id) WHERE t.layer = ? AND t."index" = ?
+    ORDER BY abs(t.coefficient) DESC, t.language, t.rank"""
 _KINDS = """
     SELECT language, polarity FROM triggers WHERE layer = ? AND "index" = ?
     UNION ALL SELECT language, band FROM samples WHERE layer = ? AND "index" = ?"""
@@ -62,6 +66,23 @@ class Example:
         found = context_coefficients(self.context, self.scale, self.trigger_index, len(self.window.token_ids))
         found[self.trigger_index] = self.coefficient
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerToken:
+    """The token of a trigger, and the one that follows it."""
+
+    language: str
+    polarity: str
+    coefficient: float
+    token_id: int
+    next_id: int | None
+    """None at the end of a window."""
+
+
+def trigger_tokens(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> list[TriggerToken]:
+    """The trigger tokens of a key in all languages, the strongest first."""
+    return [TriggerToken(*row) for row in rows(cursor, _TOKENS, [key.layer, key.index])]
 
 
 def key_triggers(

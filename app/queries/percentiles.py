@@ -1,6 +1,7 @@
 """How rare a coefficient of a key is in the corpus."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import duckdb
 import numpy as np
@@ -46,3 +47,19 @@ def _share_of_bin(place: int, coefficient: float) -> float:
     """How much of its bin lies below a coefficient; half in an open-ended bin."""
     low, high = _EDGES[place], _EDGES[place + 1]
     return float((coefficient - low) / (high - low)) if np.isfinite(high - low) else 0.5
+
+
+def quantile_above_zero(counts: Sequence[int], share: float) -> float:
+    """The coefficient below which a share of those above 0 lies, of counts in the contract's bins; 0 if there are none.
+
+    Linear inside a bin; in the open-ended one its lower edge.
+    """
+    edges = _EDGES[bins.HALF :].tolist()
+    above = counts[bins.HALF :]
+    wanted = share * sum(above)
+    below = 0
+    for low, high, count in zip(edges, edges[1:], above, strict=False):
+        if count and below + count >= wanted:
+            return float(low + (wanted - below) / count * (high - low)) if math.isfinite(high) else float(low)
+        below += count
+    return 0.0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from keyscope.app.queries.parts import parts
 from keyscope.app.queries.recent import Recent
 from keyscope.app.queries.tokens import Vocabulary
 from keyscope.app.queries.values import rows
@@ -50,6 +51,7 @@ class Windows:
         self.vocabulary = vocabulary
         self._files: dict[int, File] | None = None
         self._recent: Recent[int, Window] = Recent(KEPT)
+        self._parts: Recent[int, bytes] = Recent(KEPT)
 
     def find(self, cursor: duckdb.DuckDBPyConnection, window_ids: Iterable[int]) -> dict[int, Window]:
         """The windows with these ids."""
@@ -61,6 +63,14 @@ class Windows:
             self._recent.keep(read)
             found |= read
         return found
+
+    def parts(self, window: Window, language: str) -> bytes:
+        """The part of code that each token of a window is in, as a `Part` each; `language` is that of its file."""
+
+        def find_out(_window_id: int) -> bytes:
+            return parts(self.vocabulary.decode(window.token_ids), language, begins_file=window.start == 0)
+
+        return self._parts.get(window.window_id, find_out)
 
     def _read(self, cursor: duckdb.DuckDBPyConnection, window_ids: list[int]) -> dict[int, Window]:
         if self._files is None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Literal
 
 from markupsafe import Markup, escape
 
 from keyscope.app.queries import Example, Vocabulary
+from keyscope.app.queries.parts import Part
 from keyscope.app.web import formats
 from keyscope.contract.texts import stretches
 
@@ -21,8 +23,32 @@ _SHADE_CLASSES = {
     level: f"s{abs(level)}{' neg' if level < 0 else ''}" if level else "" for level in range(-SHADES, SHADES + 1)
 }
 """Classes of a shade by its step."""
-_TOKEN_CLASSES = {level: f"t {css}".rstrip() for level, css in _SHADE_CLASSES.items()}
-_HIT_CLASSES = {level: f"{css} hit" for level, css in _TOKEN_CLASSES.items()}
+_PALE = 4
+"""The deepest shade on which a token keeps the colour of its part of code; on deeper ones only ink is legible."""
+_PART_CLASSES = {Part.KEYWORD: "k", Part.COMMENT: "c", Part.STRING: "q", Part.NUMBER: "n", Part.DEFINED: "d"}
+
+Mark = Literal["", "hit", "next"]
+"""The class of a token: hit for the trigger, next for the one after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """How coefficients become shades."""
+
+    scale: float
+    """Coefficient of the deepest shade."""
+    floor: float = 0.0
+    """Coefficients of smaller size are not shaded."""
+
+    def level(self, coefficient: float) -> int:
+        """The shade as a number: below 0 for negative coefficients."""
+        if self.scale <= 0 or abs(coefficient) < self.floor:
+            return 0
+        return max(-SHADES, min(SHADES, round(SHADES * coefficient / self.scale)))
+
+    def css(self, coefficient: float) -> str:
+        """Classes of a coefficient's shade: none at zero, the deepest at the scale."""
+        return _SHADE_CLASSES[self.level(coefficient)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +71,21 @@ class Code:
     """Whether the window has further lines."""
 
 
-def draw(example: Example, vocabulary: Vocabulary, scale: float, whole: bool = False, cut: bool = False) -> Code:
+def draw(
+    example: Example,
+    vocabulary: Vocabulary,
+    heat: Heat,
+    parts: bytes | None = None,
+    whole: bool = False,
+    cut: bool = False,
+) -> Code:
     """The lines around the trigger of an example, or those of its whole window.
 
     Args:
         example: the window.
         vocabulary: the tokens of its run.
-        scale: coefficient of the deepest shade.
+        heat: how to shade it.
+        parts: the part of code that each token of the window is in, for its colour; None for none.
         whole: draw every line.
         cut: end at the trigger token.
     """
@@ -61,14 +95,16 @@ def draw(example: Example, vocabulary: Vocabulary, scale: float, whole: bool = F
     more = end < size or vocabulary.n_special(window.token_ids[:first]) < first
     lines: dict[int, list[str]] = {}
     texts = vocabulary.decode(window.token_ids[first:end])
-    for text, coefficient, hit in _characters(texts, example.coefficients[first:end], trigger - first):
-        tag = None if coefficient is None else _tag(text, coefficient, hit, scale)
+    within = parts[first:end] if parts else bytes(len(texts))
+    found = _characters(texts, example.coefficients[first:end], within, trigger - first)
+    for text, coefficient, part, mark in found:
+        tag = _tag(text, coefficient, part, mark, heat)
         *broken, last = text.split("\n") if "\n" in text else (text,)
-        for part in broken:
+        for line in broken:
             # A line break has no width to shade, so the stronger ones are drawn as ⏎.
-            drawn = coefficient is not None and (hit or abs(coefficient) >= BREAK_SHARE * scale)
+            drawn = coefficient is not None and (mark or abs(coefficient) >= max(BREAK_SHARE * heat.scale, heat.floor))
             breaking = tag.replace('class="', 'class="break ') if tag and drawn else tag
-            lines.setdefault(number, []).append(_html(part, breaking))
+            lines.setdefault(number, []).append(_html(line, breaking))
             number += 1
         if last:
             lines.setdefault(number, []).append(_html(last, tag))
@@ -76,21 +112,9 @@ def draw(example: Example, vocabulary: Vocabulary, scale: float, whole: bool = F
     for each in far:
         del lines[each]
     return Code(
-        [Line(each, _css(each, example), Markup("".join(parts))) for each, parts in lines.items()],  # noqa: S704 - escaped
+        [Line(each, _css(each, example), Markup("".join(html))) for each, html in lines.items()],  # noqa: S704 - escaped
         more=more or bool(far),
     )
-
-
-def shade(coefficient: float, scale: float) -> str:
-    """CSS classes of a coefficient's shade: none at zero, the deepest at `scale`."""
-    return _SHADE_CLASSES[_level(coefficient, scale)]
-
-
-def _level(coefficient: float, scale: float) -> int:
-    """The shade as a number: below 0 for negative coefficients."""
-    if scale <= 0:
-        return 0
-    return max(-SHADES, min(SHADES, round(SHADES * coefficient / scale)))
 
 
 def _around(example: Example, vocabulary: Vocabulary, size: int) -> tuple[int, int, int]:
@@ -107,31 +131,43 @@ def _around(example: Example, vocabulary: Vocabulary, size: int) -> tuple[int, i
 
 
 def _characters(
-    texts: Sequence[str], coefficients: Sequence[float | None], trigger: int
-) -> Iterator[tuple[str, float | None, bool]]:
-    """Text, coefficient and whether it is the trigger of each token that has text.
+    texts: Sequence[str], coefficients: Sequence[float | None], parts: bytes, trigger: int
+) -> Iterator[tuple[str, float | None, int, Mark]]:
+    """Text, coefficient, part of code and mark of each token that has text.
 
     A token with only later bytes of a character has no text: its mark, and its coefficient if larger, go to the token
     with the character's first byte.
     """
-    drawn, shaded, hit = "", None, False
-    for at, (text, coefficient) in enumerate(zip(texts, coefficients, strict=True)):
+    drawn, shaded, within = "", None, 0
+    mark: Mark = ""
+    for at, (text, coefficient, part) in enumerate(zip(texts, coefficients, parts, strict=True), start=-trigger):
         if text:
             if drawn:
-                yield drawn, shaded, hit
-            drawn, shaded, hit = text, coefficient, at == trigger
+                yield drawn, shaded, within, mark
+            drawn, shaded, within = text, coefficient, part
+            mark = "" if at not in (0, 1) else "next" if at else "hit"
         else:
             if coefficient is not None and (shaded is None or abs(coefficient) > abs(shaded)):
                 shaded = coefficient
-            hit = hit or at == trigger
+            mark = "hit" if at == 0 else mark
     if drawn:
-        yield drawn, shaded, hit
+        yield drawn, shaded, within, mark
 
 
-def _tag(text: str, coefficient: float, hit: bool, scale: float) -> str:
-    """The opening tag of a token with a coefficient."""
-    css = (_HIT_CLASSES if hit else _TOKEN_CLASSES)[_level(coefficient, scale)]
-    return f'<span class="{css}" title="{_visible(text)}  {formats.number(coefficient)}">'
+def _tag(text: str, coefficient: float | None, part: int, mark: Mark, heat: Heat) -> str | None:
+    """The opening tag of a token; None if nothing is known of it."""
+    if coefficient is None:
+        css = _classes(0, part, mark)
+        return f'<span class="{css[1:]}">' if css else None
+    css = _classes(heat.level(coefficient), part, mark)
+    return f'<span class="t{css}" title="{_visible(text)}  {formats.number(coefficient)}">'
+
+
+@cache
+def _classes(level: int, part: int, mark: Mark) -> str:
+    """The classes of a token, each after a space."""
+    colour = _PART_CLASSES.get(Part(part), "") if abs(level) <= _PALE and mark != "hit" else ""
+    return "".join(f" {each}" for each in (_SHADE_CLASSES[level], colour, mark) if each)
 
 
 def _html(text: str, tag: str | None) -> str:

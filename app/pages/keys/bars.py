@@ -19,6 +19,8 @@ class Bar:
     length: int
     value: str
     href: str
+    css: str = ""
+    """byte for a token that is no text on its own."""
 
 
 def of_counts(found: Sequence[TokenCount], href: Href) -> list[Bar]:
@@ -28,14 +30,18 @@ def of_counts(found: Sequence[TokenCount], href: Href) -> list[Bar]:
 
 
 def of_value(value: ValueTokens, href: Href) -> tuple[list[Bar], list[Bar]]:
-    """Promoted and suppressed tokens of a value, on one scale."""
+    """Promoted and suppressed tokens of a value, on one scale, those that are text first."""
     # Avoid dividing by zero: a value of all zeros has logits of 0.
     largest = max((abs(each.logit) for each in value.promoted + value.suppressed), default=0.0) or 1.0
 
     def bar(found: TokenLogit) -> Bar:
         return _bar(found.token, abs(found.logit) / largest, formats.signed(found.logit), href)
 
-    return [bar(each) for each in value.promoted], [bar(each) for each in value.suppressed]
+    def bars(found: Sequence[TokenLogit]) -> list[Bar]:
+        """Tokens that are only some bytes of a character come last: they tell nobody anything."""
+        return [bar(each) for each in sorted(found, key=lambda each: each.token.hex is not None)]
+
+    return bars(value.promoted), bars(value.suppressed)
 
 
 def _bar(token: Token, length: float, value: str, href: Href) -> Bar:
@@ -45,4 +51,5 @@ def _bar(token: Token, length: float, value: str, href: Href) -> Bar:
         length=max(1, round(100 * length)),
         value=value,
         href=href(token),
+        css="byte" if token.hex else "",
     )

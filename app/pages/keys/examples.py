@@ -8,9 +8,10 @@ import duckdb
 from keyscope.app import queries
 from keyscope.app.errors import NotFound
 from keyscope.app.labels.models import Evidence
+from keyscope.app.pages.keys import stacked
 from keyscope.app.queries import Example, Statistics
 from keyscope.app.runs import Run
-from keyscope.app.web.code import Line, draw
+from keyscope.app.web.code import Code, Heat, Line, draw
 from keyscope.contract.keys import KeyId
 
 Show = Literal["max", "min", "80-95", "50-80", "0-50", "random", "silent"]
@@ -53,6 +54,8 @@ class Card:
     source: str
     line: int
     column: int
+    row: stacked.Row | None
+    """The line it is drawn as; None if it is drawn as code."""
     lines: list[Line]
     whole: bool
     """Whether the whole window is drawn."""
@@ -88,19 +91,35 @@ def text_up_to_trigger(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId, 
     return "".join(run.vocabulary.decode(example.window.token_ids[: example.trigger_index + 1]))
 
 
-def card(run: Run, example: Example, scale: float, whole: bool, href: str) -> Card:
-    """An example as it is drawn, shaded on the scale of its key; `href` shows its whole window, or its lines again."""
-    code = draw(example, run.vocabulary, scale, whole, cut=run.manifest.settings.preset == "geva2021")
+def card(run: Run, example: Example, heat: Heat, whole: bool, href: str, as_row: bool = False) -> Card:
+    """An example as it is drawn, shaded by the heat of its key.
+
+    Args:
+        run: its run.
+        example: the example.
+        heat: how to shade it.
+        whole: draw its whole window.
+        href: address that shows its whole window, or less of it again.
+        as_row: draw it as one line, unless its whole window is drawn.
+    """
+    cut = run.manifest.settings.preset == "geva2021"
+    row = stacked.draw(example, run.vocabulary, heat, cut) if as_row and not whole else None
+    if row:
+        code = Code([], more=True)
+    else:
+        parts = run.windows.parts(example.window, example.language)
+        code = draw(example, run.vocabulary, heat, parts, whole, cut)
     return Card(
         anchor=name_of(example),
         language=example.language,
         rank=example.rank,
         coefficient=example.coefficient,
-        strength=round(100 * min(1.0, abs(example.coefficient) / scale)) if scale else 0,
+        strength=round(100 * min(1.0, abs(example.coefficient) / heat.scale)) if heat.scale else 0,
         path=example.window.file.path,
         source=example.window.file.source,
         line=example.line,
         column=example.column,
+        row=row,
         lines=code.lines,
         whole=whole,
         whole_href=href if code.more or whole else None,

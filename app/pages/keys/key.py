@@ -1,6 +1,7 @@
 """`/runs/{run}/keys/{key}`: one key, its triggers as real code, its statistics and what its value writes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import duckdb
@@ -16,11 +17,14 @@ from keyscope.app.pages.keys import bars, discussion_box, examples, histogram, l
 from keyscope.app.pages.keys.bars import Bar
 from keyscope.app.pages.keys.discussion_box import Discussion
 from keyscope.app.pages.keys.examples import HELP, SHOWS, TITLES, Card, Show
+from keyscope.app.pages.keys.filters import WITHIN, WITHIN_HELP, Filter, TopToken, commonest, top_token
 from keyscope.app.pages.keys.label_box import LabelBox
-from keyscope.app.pages.keys.state import KeyState, Projection
+from keyscope.app.pages.keys.state import HeatFrom, KeyState, Projection, View
 from keyscope.app.queries import Example, LanguageStatistics, Statistics, Token
+from keyscope.app.queries.examples import TriggerToken
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
+from keyscope.app.web.code import Heat
 from keyscope.app.web.dependencies import Cursor, Key, LabelsDatabase, OpenRun
 from keyscope.app.web.forms import see_other
 from keyscope.app.web.links import Links
@@ -36,6 +40,16 @@ NEGATIVE_SHARE = 0.1
 
 SHOWN = 15
 """Examples drawn at first."""
+VIEWS: dict[View, str] = {
+    "code": "Each example as code, with the lines around its trigger token.",
+    "stacked": "Each example on one line, with the trigger tokens below each other.",
+}
+STRONG = 0.8
+"""Quantile of the coefficients above 0 from which tokens are shaded."""
+HEATS: dict[HeatFrom, str] = {
+    "strong": "Strong: from the 80 % quantile of this key’s coefficients above 0 on. All: every coefficient.",
+    "all": "Every coefficient.",
+}
 PROJECTIONS: dict[Projection, str] = {
     "normed": "Through the final norm's gain: the logits this key adds for each unit of its coefficient.",
     "raw": "The value times the output embedding, as earlier work shows it, without the final norm.",
@@ -83,13 +97,17 @@ class KeyPage(Page):
     language: Annotated[str | None, Help("The language of the examples; None for all")]
     languages: Annotated[list[Tab], Help("Languages to show examples of")]
     shows: Annotated[list[Tab], Help("Kinds of examples: strongest, most negative, bands, random, silent")]
+    views: Annotated[list[Tab], Help("How examples are drawn")]
     about: Annotated[str, Help("Which examples are shown")]
     cards: Annotated[list[Card], Help("The examples, each as code")]
     n_examples: Annotated[int, Help("How many there are, drawn or not")]
     all_href: Annotated[str | None, Help("Address of all examples; None if all are drawn")]
     scale: Annotated[float, Help("Coefficient of the deepest shade: the key's largest absolute value")]
+    heats: Annotated[list[Tab], Help("Which coefficients are shaded")]
     two_sided: Annotated[bool, Help("Whether negative coefficients are large enough to shade")]
-    top_token: Annotated[str | None, Help("Most frequent trigger token, white space visible")]
+    top_token: Annotated[TopToken | None, Help("The commonest token of the strongest triggers of the languages shown")]
+    tokens: Annotated[list[Tab], Help("Trigger tokens to narrow the examples to")]
+    withins: Annotated[list[Tab], Help("Parts of the code to narrow the examples to")]
     fires_on: Annotated[list[Bar], Help("Tokens the key fires on, counted over the stored examples only")]
     promoted: Annotated[list[Bar], Help("Tokens whose logits the value raises most")]
     suppressed: Annotated[list[Bar], Help("Tokens whose logits the value lowers most")]
@@ -147,11 +165,10 @@ class KeyDrawing:
         """The whole context, with the given labels and discussion."""
         run, key, links, state = self.run, self.key, self.links, self.state
         scale = examples.scale_of(self.statistics)
-        n_examples = self._count(self.language, state.show)
-        limit = n_examples if state.all else self.shown
-        found = queries.first_examples(self.cursor, run.windows, key, state.show, self.language, limit)
+        heat = Heat(scale, self._floor())
+        found, n_examples = self._found()
+        strongest = self._triggers[: run.manifest.settings.top_k]
         promoted, suppressed = bars.of_value(self.numbers.value[state.projection], self._layer_firing_on)
-        top_token = self.statistics.get("top_token_id")
         layer = Crumb(f"layer {key.layer}", links.layer(run.run_id, key.layer))
         return KeyPage(
             frame=Frame.of_run(str(key), links, run.manifest, "", layer),
@@ -163,14 +180,21 @@ class KeyDrawing:
             language=self.language,
             languages=self._languages(),
             shows=self._shows(),
+            views=[Tab(name, about, None, name == state.view, self._href(view=name)) for name, about in VIEWS.items()],
             about=HELP[state.show],
-            cards=[self._card(each, scale) for each in found],
+            cards=[self._card(each, heat) for each in found],
             n_examples=n_examples,
             all_href=self._href(all=True) if len(found) < n_examples else None,
             scale=scale,
+            heats=[Tab(name, about, None, name == state.heat, self._href(heat=name)) for name, about in HEATS.items()],
             two_sided=_number(self.statistics, "minimum") < -NEGATIVE_SHARE * scale,
-            top_token=formats.token(run.vocabulary[top_token]) if isinstance(top_token, int) else None,
+            top_token=top_token(strongest, run.vocabulary),
             fires_on=bars.of_counts(self.numbers.fires_on, self._layer_firing_on),
+            tokens=self._tokens(),
+            withins=[
+                Tab(title, WITHIN_HELP, None, name == state.within, self._href(within=name, all=False, whole=""))
+                for name, title in WITHIN.items()
+            ],
             promoted=promoted,
             suppressed=suppressed,
             projections=[
@@ -185,10 +209,45 @@ class KeyDrawing:
             discussion=discussion,
         )
 
-    def _card(self, example: Example, scale: float) -> Card:
+    def _floor(self) -> float:
+        """The smallest coefficient that is shaded."""
+        if self.state.heat == "all":
+            return 0.0
+        return queries.quantile_above_zero(self._histogram_counts, STRONG)
+
+    @cached_property
+    def _histogram_counts(self) -> list[int]:
+        """Sampled tokens of all languages, per bin."""
+        by_language = [each.tokens for each in self.numbers.histograms]
+        return [sum(counts) for counts in zip(*by_language, strict=True)]
+
+    def _card(self, example: Example, heat: Heat) -> Card:
         name = examples.name_of(example)
         whole = name == self.state.whole
-        return examples.card(self.run, example, scale, whole, self._href(whole="" if whole else name))
+        href = self._href(whole="" if whole else name)
+        return examples.card(self.run, example, heat, whole, href, as_row=self.state.view == "stacked")
+
+    def _found(self) -> tuple[list[Example], int]:
+        """The examples to draw, and how many there are."""
+        state, windows = self.state, self.run.windows
+        count = self._count(self.language, state.show)
+        narrowed = Filter(state.token, state.within)
+        limit = count if state.all or narrowed else self.shown
+        found = queries.first_examples(self.cursor, windows, self.key, state.show, self.language, limit)
+        if not narrowed:
+            return found, count
+        kept = narrowed.of(found, windows)
+        return kept if state.all else kept[: self.shown], len(kept)
+
+    @cached_property
+    def _triggers(self) -> list[TriggerToken]:
+        """The trigger tokens of the polarity and languages shown, the strongest first."""
+        polarity = "min" if self.state.show == "min" else "max"
+        return [
+            each
+            for each in self.run.trigger_tokens(self.cursor, self.key)
+            if each.polarity == polarity and self.language in (None, each.language)
+        ]
 
     def _href(self, links: Links | None = None, key: KeyId | None = None, **changes: object) -> str:
         return (links or self.links).key(self.run.run_id, key or self.key, **self.state.query(**changes))
@@ -196,6 +255,23 @@ class KeyDrawing:
     def _layer_firing_on(self, token: Token) -> str:
         """The address of the keys of this layer that fire on a token."""
         return self.links.layer(self.run.run_id, self.key.layer, fires_on=token.notation)
+
+    def _tokens(self) -> list[Tab]:
+        """The commonest trigger tokens; samples have none in common."""
+        if self.state.show not in ("max", "min"):
+            return []
+        chosen = self.state.token
+        tokens = commonest(self._triggers, self.run.vocabulary, chosen)
+        return [
+            Tab(
+                title=each.token,
+                help="Only the triggers on this token.",
+                count=each.count,
+                current=each.notation == chosen,
+                href=self._href(token="" if each.notation == chosen else each.notation, all=False, whole=""),
+            )
+            for each in tokens
+        ]
 
     def _steps(self) -> list[Step]:
         beside = queries.neighbours(self.run.manifest, self.key)
@@ -228,7 +304,7 @@ class KeyDrawing:
                 help="",
                 count=self._count(language or None, self.state.show),
                 current=language == (self.language or ""),
-                href=self._href(language=language, all=False, whole=""),
+                href=self._href(language=language, token="", all=False, whole=""),
             )
             for language, title in tabs
         ]
@@ -242,15 +318,14 @@ class KeyDrawing:
                 help=HELP[show],
                 count=count,
                 current=show == self.state.show,
-                href=self._href(show=show, all=False, whole=""),
+                href=self._href(show=show, token="", all=False, whole=""),
             )
             for show, count in counts.items()
             if count or show == self.state.show
         ]
 
     def _histogram(self) -> histogram.Drawing | None:
-        by_language = [each.tokens for each in self.numbers.histograms]
-        return histogram.draw([sum(counts) for counts in zip(*by_language, strict=True)])
+        return histogram.draw(self._histogram_counts)
 
     def _groups(self) -> list[tuple[str, list[Fact]]]:
         return [

@@ -3,9 +3,12 @@
 from typing import Literal
 
 from keyscope.app.pages.keys.examples import Show
+from keyscope.app.pages.keys.filters import Within
 from keyscope.app.web.forms import PageState
 
 Projection = Literal["normed", "raw"]
+HeatFrom = Literal["strong", "all"]
+View = Literal["code", "stacked"]
 
 
 class KeyState(PageState):
@@ -13,6 +16,14 @@ class KeyState(PageState):
 
     language: str = ""
     show: Show = "max"
+    token: str = ""
+    """The trigger token that examples must be on, as `Token.notation` writes it; empty for any."""
+    within: Within = ""
+    """The part of the code that trigger tokens must be in."""
+    view: View = "code"
+    """Whether examples are drawn as code or one a line."""
+    heat: HeatFrom = "strong"
+    """From which coefficient on tokens are shaded."""
     all: bool = False
     """Whether every example is drawn, rather than the first ones."""
     whole: str = ""

@@ -83,6 +83,8 @@ class QueueState(KeyState):
             "undone": None,
             "language": "",
             "show": "max",
+            "token": "",
+            "within": "",
             "projection": "normed",
             "all": False,
             "whole": "",

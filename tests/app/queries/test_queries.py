@@ -6,9 +6,11 @@ import pytest
 
 from keyscope.app import queries
 from keyscope.app.errors import InvalidParameter, UnknownKey, UnknownLayer
+from keyscope.app.queries.examples import TriggerToken, trigger_tokens
 from keyscope.app.queries.key_rows import _code_line
 from keyscope.app.queries.tokens import Token, Vocabulary
 from keyscope.app.runs import Run
+from keyscope.contract import bins
 from keyscope.contract.bins import N_BINS
 from keyscope.contract.contexts import context_coefficients
 from keyscope.contract.keys import KeyId
@@ -343,3 +345,31 @@ def test_any_key_of_the_run_may_be_drawn(gated: Run):
     random.seed(0)
     drawn = {queries.random_key(gated.manifest) for _ in range(400)}
     assert drawn == {KeyId(layer, index) for layer in range(3) for index in range(5)}
+
+
+def test_a_share_of_the_coefficients_above_zero_lies_below_their_quantile() -> None:
+    counts = [0] * bins.N_BINS
+    counts[bins.HALF - 3] = 1000  # below zero: not counted
+    at = bins.edges().index(1.0)
+    counts[at], counts[at + 1] = 30, 70  # 1 to 1.5, and 1.5 to 2
+    assert queries.quantile_above_zero(counts, 0.3) == 1.5
+    assert queries.quantile_above_zero(counts, 0.65) == 1.75
+    assert queries.quantile_above_zero([0] * bins.N_BINS, 0.8) == 0.0
+    counts[-1] = 1_000_000
+    assert queries.quantile_above_zero(counts, 0.8) == 2.0**bins.HIGHEST_EXPONENT
+
+
+def test_the_trigger_tokens_of_a_key_are_those_of_its_triggers(alpha: Run) -> None:
+    key = KeyId(0, 1)
+    with alpha.reading() as cursor:
+        found = trigger_tokens(cursor, key)
+        triggers = queries.key_triggers(cursor, alpha.windows, key)
+    expected = []
+    for each in triggers:
+        ids = each.window.token_ids
+        after = ids[each.trigger_index + 1] if each.trigger_index + 1 < len(ids) else None
+        expected.append((each.language, each.polarity, each.coefficient, ids[each.trigger_index], after))
+    assert found
+    assert sorted(found, key=repr) == sorted((TriggerToken(*each) for each in expected), key=repr)
+    sizes = [abs(each.coefficient) for each in found]
+    assert sizes == sorted(sizes, reverse=True)

@@ -8,13 +8,15 @@ from typing import NamedTuple
 import pytest
 
 from keyscope.app.queries import Example, Token, Vocabulary, Window, key_triggers
+from keyscope.app.queries.parts import Part
 from keyscope.app.queries.windows import File
 from keyscope.app.runs import Run
-from keyscope.app.web.code import SHADES, Line, draw, shade
+from keyscope.app.web.code import SHADES, Heat, Line, draw
 from keyscope.contract.keys import KeyId
 from tests.made.runs import FILES
 
 SCALE = 2.0
+HEAT = Heat(SCALE)
 
 
 class Made(NamedTuple):
@@ -22,7 +24,7 @@ class Made(NamedTuple):
     vocabulary: Vocabulary
 
     def lines(self, whole: bool = True) -> list[Line]:
-        return draw(*self, SCALE, whole).lines
+        return draw(*self, HEAT, whole=whole).lines
 
 
 def window(
@@ -72,7 +74,7 @@ class _Pieces(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._tag = dict(attrs)
-        self.found.append(Piece("", self._tag["class"] or "", self._tag["title"] or ""))
+        self.found.append(Piece("", self._tag["class"] or "", self._tag.get("title") or ""))
 
     def handle_data(self, data: str) -> None:
         if self._tag:
@@ -102,7 +104,7 @@ def test_the_lines_are_the_file_character_by_character(alpha: Run) -> None:
         found = [each for index in range(6) for each in key_triggers(cursor, alpha.windows, KeyId(0, index))]
     assert found
     for each in found:
-        lines = draw(each, alpha.vocabulary, SCALE, whole=True).lines
+        lines = draw(each, alpha.vocabulary, HEAT, whole=True).lines
         for line, shown in zip(lines[1:-1], text(lines)[1:-1], strict=True):
             assert shown == files[each.window.file.path][line.number - 1]
         assert text(lines)[0] in files[each.window.file.path][lines[0].number - 1]
@@ -114,7 +116,7 @@ def test_the_lines_around_a_trigger_are_those_of_its_whole_window(alpha: Run) ->
         found = [each for index in range(6) for each in key_triggers(cursor, alpha.windows, KeyId(0, index))]
     cut = 0
     for each in found:
-        near, whole = (draw(each, alpha.vocabulary, SCALE, whole) for whole in (False, True))
+        near, whole = (draw(each, alpha.vocabulary, HEAT, whole=whole) for whole in (False, True))
         assert near.lines == [line for line in whole.lines if abs(line.number - each.line) <= 3]
         assert near.more == (len(near.lines) < len(whole.lines))
         assert not whole.more
@@ -124,7 +126,7 @@ def test_the_lines_around_a_trigger_are_those_of_its_whole_window(alpha: Run) ->
 
 def test_lines_around_a_trigger_are_found_across_tokens_of_several_lines() -> None:
     tokens = [b"a\n\n\n\nb\n", b"\n", b"c", b"\n\n", b"\nd\n\n\ne\n", b"f"]
-    drawn = draw(*window(tokens, 2, {2: 1.0}, line=10), SCALE)
+    drawn = draw(*window(tokens, 2, {2: 1.0}, line=10), HEAT)
     assert [(line.number, shown) for line, shown in zip(drawn.lines, text(drawn.lines), strict=True)] == [
         (13, ""),
         (14, "b"),
@@ -139,7 +141,7 @@ def test_lines_around_a_trigger_are_found_across_tokens_of_several_lines() -> No
 
 def test_a_run_that_ends_triggers_at_their_token_draws_nothing_after_it() -> None:
     tokens = [b"a", b"b", b"c", b"d"]
-    drawn = draw(*window(tokens, 1, {1: 1.0, 2: 1.0}), SCALE, cut=True)
+    drawn = draw(*window(tokens, 1, {1: 1.0, 2: 1.0}), HEAT, cut=True)
     assert text(drawn.lines) == ["ab"]
     assert not drawn.more
 
@@ -164,13 +166,31 @@ def test_a_token_over_two_lines_is_shaded_on_both() -> None:
         "t s1",
         f"break t s{SHADES} hit",
         f"t s{SHADES} hit",
-        "t s2",
+        "t s2 next",
     ]
 
 
-def test_a_faint_line_break_has_no_sign() -> None:
+def test_a_faint_line_break_has_no_sign_unless_it_follows_the_trigger() -> None:
+    lines = window([b"x", b"y", b"\n", b"z"], 0, {0: 2.0, 1: 0.1, 2: 0.1}).lines()
+    assert pieces(lines[0])[2].css == "t s1"
     lines = window([b"x", b"\n", b"y"], 0, {0: 2.0, 1: 0.1}).lines()
-    assert pieces(lines[0])[1].css == "t s1"
+    assert pieces(lines[0])[1].css == "break t s1 next"
+
+
+def test_coefficients_below_the_floor_are_not_shaded() -> None:
+    heat = Heat(SCALE, floor=0.5)
+    assert [heat.css(each) for each in (0.49, -0.49, 0.5, -0.5)] == ["", "", "s5", "s5 neg"]
+    made = window([b"x", b"\n", b"y", b"z"], 3, {1: 0.49, 2: 0.1, 3: 2.0})
+    (first, second) = draw(*made, heat, whole=True).lines
+    assert [piece.css for line in (first, second) for piece in pieces(line)] == ["", "t", "t", f"t s{SHADES} hit"]
+    assert 'title="y  0.1"' in second.html, "its number is still there to read"
+
+
+def test_tokens_have_the_colour_of_their_part_of_the_code_where_the_shade_is_pale() -> None:
+    made = window([b"for", b"for", b"for", b" 1"], 2, {1: 0.1, 2: 1.0, 3: SCALE})
+    parts = bytes([Part.KEYWORD, Part.KEYWORD, Part.KEYWORD, Part.NUMBER])
+    (line,) = draw(*made, HEAT, parts).lines
+    assert [piece.css for piece in pieces(line)] == ["k", "t s1 k", "t s10 hit", "t s20 next"]
 
 
 def test_a_character_split_over_tokens_is_drawn_once_and_keeps_the_mark() -> None:
@@ -195,7 +215,7 @@ def test_control_tokens_are_not_part_of_the_code() -> None:
 
 
 def test_a_control_token_before_the_first_line_is_no_further_line() -> None:
-    assert not draw(*window([b"<|bos|>", b"x"], 1, {1: 1.0}, special=(0,)), SCALE).more
+    assert not draw(*window([b"<|bos|>", b"x"], 1, {1: 1.0}, special=(0,)), HEAT).more
 
 
 def test_text_and_titles_are_escaped() -> None:
@@ -213,11 +233,11 @@ def test_each_shaded_token_shows_its_coefficient_in_words() -> None:
     [(0.0, ""), (0.01, ""), (0.1, "s1"), (1.0, "s10"), (2.0, "s20"), (9.0, "s20"), (-0.5, "s5 neg"), (-9.0, "s20 neg")],
 )
 def test_shades_are_even_steps_of_the_scale(coefficient: float, css: str) -> None:
-    assert shade(coefficient, SCALE) == css
+    assert HEAT.css(coefficient) == css
 
 
 def test_a_key_without_coefficients_has_no_shade() -> None:
-    assert shade(0.0, 0.0) == ""
+    assert Heat(0.0).css(0.0) == ""
 
 
 def test_hidden_characters_are_written_out_and_told_from_text_that_looks_like_them() -> None:
@@ -226,7 +246,7 @@ def test_hidden_characters_are_written_out_and_told_from_text_that_looks_like_th
     esc = '<span class="esc">{}</span>'.format
     assert 'hit" title="if·x\\u202e  2">if x' + esc(r"\u202e") + "</span>" in line.html
     assert line.html.endswith(">" + esc(r"\u2066") + esc(r"\x9b") + "\t</span>")
-    assert r"</span>\u202e<span" in line.html
+    assert r'<span class="next">\u202e</span>' in line.html
 
 
 def test_a_lone_carriage_return_is_written_out_and_one_before_a_line_break_is_not() -> None:
