@@ -13,7 +13,8 @@ from keyscope.app.accounts.identity import Visitor
 from keyscope.app.analyses.kinds import ShownPart, key_parts
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.labels.repository import Target
-from keyscope.app.pages.keys import bars, discussion_box, examples, histogram, label_box
+from keyscope.app.pages.keys import automatic, bars, discussion_box, examples, histogram, label_box
+from keyscope.app.pages.keys.automatic import Clause
 from keyscope.app.pages.keys.bars import Bar
 from keyscope.app.pages.keys.discussion_box import Discussion
 from keyscope.app.pages.keys.examples import HELP, SHOWS, TITLES, Card, Show
@@ -108,6 +109,7 @@ class KeyPage(Page):
     top_token: Annotated[TopToken | None, Help("The commonest token of the strongest triggers of the languages shown")]
     tokens: Annotated[list[Tab], Help("Trigger tokens to narrow the examples to")]
     withins: Annotated[list[Tab], Help("Parts of the code to narrow the examples to")]
+    automatic: Annotated[list[Clause], Help("What is evident about the key, made by rules; empty if nothing is")]
     fires_on: Annotated[list[Bar], Help("Tokens the key fires on, counted over the stored examples only")]
     promoted: Annotated[list[Bar], Help("Tokens whose logits the value raises most")]
     suppressed: Annotated[list[Bar], Help("Tokens whose logits the value lowers most")]
@@ -190,6 +192,12 @@ class KeyDrawing:
             two_sided=_number(self.statistics, "minimum") < -NEGATIVE_SHARE * scale,
             top_token=top_token(strongest, run.vocabulary),
             fires_on=bars.of_counts(self.numbers.fires_on, self._layer_firing_on),
+            automatic=automatic.line(
+                strongest,
+                [run.windows.parts(each.window, each.language)[each.trigger_index] for each in found],
+                self.numbers.value["normed"].promoted,
+                run.vocabulary,
+            ),
             tokens=self._tokens(),
             withins=[
                 Tab(title, WITHIN_HELP, None, name == state.within, self._href(within=name, all=False, whole=""))
