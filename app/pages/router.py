@@ -6,13 +6,13 @@ from fastapi.responses import HTMLResponse
 from keyscope.app.analyses import kinds
 from keyscope.app.findings import page as findings
 from keyscope.app.pages.demo import page as demo
-from keyscope.app.pages.keys import discussion, figures, jump, key, label_changes, layer, overview, runs, search
+from keyscope.app.pages.keys import card, discussion, figures, jump, key, label_changes, layer, overview, runs, search
 from keyscope.app.pages.labels import activity, codebook, label_import, lists, queue
 from keyscope.app.pages.labels import page as team
 from keyscope.app.pages.live import activations, jobs, lens
 from keyscope.app.pages.live import page as live
 
-OF_KEYS = runs, overview, search, layer, key, label_changes, discussion, figures, jump
+OF_KEYS = runs, overview, search, layer, key, card, label_changes, discussion, figures, jump
 OF_LABELS = label_import, team, codebook, lists, activity, queue
 OF_MODELS = jobs, demo, live, lens, activations
 

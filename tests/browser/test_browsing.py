@@ -170,3 +170,34 @@ def test_everything_can_be_read_without_a_script(visit: Callable[..., Visitor]) 
     expect(page.locator(".trigger").first).to_be_visible()
     page.get_by_text("whole window").first.click()
     expect(page.locator(".far").first).to_be_visible()
+
+
+def test_a_link_to_a_key_shows_its_card_on_hover_and_focus_until_escape(visit: Callable[..., Visitor]) -> None:
+    visitor = visit("/runs/alpha/layers/0")
+    page = visitor.page
+    link, card = page.get_by_role("link", name="L0.K1", exact=True), page.locator("#key-card")
+    link.hover()
+    expect(card).to_be_visible()
+    expect(card).to_contain_text("L0.K1")
+    expect(link).to_have_attribute("aria-describedby", "key-card")
+    card.hover()
+    page.wait_for_timeout(300)
+    expect(card).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(card).to_be_hidden()
+    expect(link).not_to_have_attribute("aria-describedby", "key-card")
+    page.mouse.move(0, 0)
+    page.keyboard.press("Tab")
+    link.focus()
+    expect(card).to_be_visible()
+    assert visitor.barriers() == []
+    page.keyboard.press("Tab")
+    expect(card).not_to_contain_text("L0.K1")
+    visitor.check()
+
+
+def test_a_touched_link_shows_no_card(visit: Callable[..., Visitor]) -> None:
+    page = visit("/runs/alpha/layers/0").page
+    page.get_by_role("link", name="L0.K1", exact=True).dispatch_event("pointerover", {"pointerType": "touch"})
+    page.wait_for_timeout(500)
+    expect(page.locator("#key-card")).to_be_hidden()

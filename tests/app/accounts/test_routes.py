@@ -58,6 +58,7 @@ GET /runs/{run}/firing
 GET /runs/{run}/firing/figures/{figure}
 GET /runs/{run}/jobs
 GET /runs/{run}/keys/{key}
+GET /runs/{run}/keys/{key}/card
 GET /runs/{run}/keys/{key}/events
 GET /runs/{run}/keys/{key}/examples/{name}/live
 GET /runs/{run}/layers/{layer}
