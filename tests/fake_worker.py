@@ -16,6 +16,7 @@ from keyscope.contract.wire import (
     BranchResult,
     CodeBranch,
     CodeOutcome,
+    CoefficientsAnswer,
     DoneEvent,
     ErrorAnswer,
     GenerateAnswer,
@@ -25,19 +26,24 @@ from keyscope.contract.wire import (
     JobProgress,
     JobsAnswer,
     KeyActivity,
+    KeyCoefficients,
     LensAnswer,
     LensCell,
     Limits,
+    Neighbour,
+    NeighboursAnswer,
     NextAnswer,
     NextBranch,
     TextNode,
     TextToken,
     TokenEvent,
     WorkerActivations,
+    WorkerCoefficients,
     WorkerGenerate,
     WorkerInfo,
     WorkerJob,
     WorkerLens,
+    WorkerNeighbours,
     WorkerNext,
 )
 
@@ -69,8 +75,8 @@ class FakeWorker:
         self.refusal: tuple[int, ErrorAnswer] | None = None
         self.running = False
         self.asked: list[WorkerGenerate] = []
-        self.read: list[WorkerActivations | WorkerLens] = []
-        """The texts of all requests for activations."""
+        self.read: list[WorkerActivations | WorkerCoefficients | WorkerLens | WorkerNeighbours] = []
+        """All requests that read the model."""
         self.next_asked: list[WorkerNext] = []
         self.next_pause = 0.0
         """Seconds before the next token is answered."""
@@ -82,6 +88,8 @@ class FakeWorker:
         self.app.post("/activations")(self.activations)
         self.app.post("/lens")(self.lens)
         self.app.post("/next")(self.next_token)
+        self.app.post("/coefficients")(self.coefficients)
+        self.app.post("/keys/neighbours")(self.neighbours)
         self.app.get("/jobs")(self.list_jobs)
         self.app.post("/jobs", status_code=202)(self.start_job)
         self.app.get("/jobs/{job}")(self.show_job)
@@ -187,6 +195,26 @@ class FakeWorker:
                 )
             )
         return Response(NextAnswer(branches=branches).model_dump_json(), media_type="application/json")
+
+    def coefficients(self, body: WorkerCoefficients) -> Response:
+        self.read.append(body)
+        if self.refusal is not None:
+            status, answer = self.refusal
+            return JSONResponse(answer.model_dump(), status)
+        keys = [KeyCoefficients(key=key, coefficients=[0.0, -0.5, 1.5]) for key in body.keys]
+        return Response(CoefficientsAnswer(tokens=TEXT, keys=keys).model_dump_json(), media_type="application/json")
+
+    def neighbours(self, body: WorkerNeighbours) -> Response:
+        self.read.append(body)
+        if self.refusal is not None:
+            status, answer = self.refusal
+            return JSONResponse(answer.model_dump(), status)
+        found = NeighboursAnswer(
+            similar=[Neighbour(key="L0.K2", amount=0.75)],
+            upstream=[Neighbour(key="L0.K3", amount=-0.25)],
+            downstream=[Neighbour(key="L1.K4", amount=0.125)],
+        )
+        return Response(found.model_dump_json(), media_type="application/json")
 
     async def _events(self, body: WorkerGenerate) -> AsyncIterator[str]:
         answer = _answer(body)

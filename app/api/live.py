@@ -19,11 +19,15 @@ from keyscope.contract.manifest import Manifest
 from keyscope.contract.wire import (
     ActivationsAnswer,
     ActivationsRequest,
+    CoefficientsAnswer,
+    CoefficientsRequest,
     ErrorAnswer,
     GenerateAnswer,
     GenerateRequest,
     LensAnswer,
     LensRequest,
+    NeighboursAnswer,
+    NeighboursRequest,
     NextAnswer,
     NextRequest,
     WorkerInfo,
@@ -98,6 +102,20 @@ async def next_token(request: Request, body: NextRequest, runs: Runs, workers: L
 async def lens(request: Request, body: LensRequest, runs: Runs, workers: LiveWorkers) -> LensAnswer:
     """What the model would predict after each token of a text if it ended at each layer."""
     return await unless_gone(request, workers.lens(await _manifest(runs, body.run), body))
+
+
+@router.post("/coefficients", responses=READING)
+async def coefficients(
+    request: Request, body: CoefficientsRequest, runs: Runs, workers: LiveWorkers
+) -> CoefficientsAnswer:
+    """The coefficients of chosen keys at every token of a text."""
+    return await unless_gone(request, workers.coefficients(await _manifest(runs, body.run), body))
+
+
+@router.post("/keys/neighbours", responses=READING)
+async def neighbours(request: Request, body: NeighboursRequest, runs: Runs, workers: LiveWorkers) -> NeighboursAnswer:
+    """The keys nearest to a key by the model's weights."""
+    return await unless_gone(request, workers.neighbours(await _manifest(runs, body.run), body))
 
 
 class _Events(Closing, StreamingResponse):

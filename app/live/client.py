@@ -13,21 +13,28 @@ from pydantic import BaseModel, ValidationError
 
 from keyscope.app.queries import check_key
 from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.wire import (
     ActivationsAnswer,
     ActivationsRequest,
+    CoefficientsAnswer,
+    CoefficientsRequest,
     ErrorAnswer,
     GenerateAnswer,
     GenerateRequest,
     LensAnswer,
     LensRequest,
+    NeighboursAnswer,
+    NeighboursRequest,
     NextAnswer,
     NextRequest,
     WorkerActivations,
+    WorkerCoefficients,
     WorkerGenerate,
     WorkerInfo,
     WorkerLens,
+    WorkerNeighbours,
     WorkerNext,
 )
 
@@ -245,6 +252,19 @@ class Workers:
         """
         wanted = WorkerLens(**body.model_dump(exclude={"run"}), weights_sha256=manifest.model.weights_sha256)
         return await self._whole(manifest, "lens", wanted, LensAnswer)
+
+    async def coefficients(self, manifest: Manifest, body: CoefficientsRequest) -> CoefficientsAnswer:
+        """Read keys along a text; raises what `lens` does, and UnknownLayer or UnknownKey if the run lacks one."""
+        for key in body.keys:
+            check_key(manifest, KeyId.parse(key))
+        wanted = WorkerCoefficients(**body.model_dump(exclude={"run"}), weights_sha256=manifest.model.weights_sha256)
+        return await self._whole(manifest, "coefficients", wanted, CoefficientsAnswer)
+
+    async def neighbours(self, manifest: Manifest, body: NeighboursRequest) -> NeighboursAnswer:
+        """Find the keys nearest to one by the weights; raises what `coefficients` does."""
+        check_key(manifest, KeyId.parse(body.key))
+        wanted = WorkerNeighbours(**body.model_dump(exclude={"run"}), weights_sha256=manifest.model.weights_sha256)
+        return await self._whole(manifest, "keys/neighbours", wanted, NeighboursAnswer)
 
     async def _whole(self, manifest: Manifest, path: str, wanted: BaseModel, expected: type[A]) -> A:
         worker, _ = await self.find(manifest)

@@ -345,6 +345,80 @@ class LensAnswer(_Message):
     cells: list[list[LensCell]] = Field(description="For each layer, from layer 0, a cell for each token read")
 
 
+class CoefficientsOptions(_Message):
+    """A text, and the keys to follow through it."""
+
+    text: str = Field(min_length=1, description="Code, unchanged: nothing is added or stripped")
+    keys: list[KeyName] = Field(min_length=1, max_length=100)
+
+
+class WorkerCoefficients(CoefficientsOptions):
+    """The app's request to a worker."""
+
+    weights_sha256: str | None = Field(None, description="Weights the request is for; a worker with others refuses")
+
+
+class CoefficientsRequest(CoefficientsOptions):
+    """A client's request to the app."""
+
+    run: str = Field(description="Run whose model reads the text")
+
+
+class KeyCoefficients(_Message):
+    """One key along a text."""
+
+    key: KeyName
+    coefficients: list[float] = Field(description="One for each token of the text")
+
+
+class CoefficientsAnswer(_Message):
+    """Some keys along a text, in the order they were asked for."""
+
+    ok: Literal[True] = True
+    tokens: list[TextToken] = Field(description="All tokens of the text, including a BOS added by the tokenizer")
+    keys: list[KeyCoefficients]
+
+
+class NeighboursOptions(_Message):
+    """A key whose neighbours by weights to find."""
+
+    key: KeyName
+    limit: int = Field(10, ge=1, le=100, description="How many keys to list of each sort")
+
+
+class WorkerNeighbours(NeighboursOptions):
+    """The app's request to a worker."""
+
+    weights_sha256: str | None = Field(None, description="Weights the request is for; a worker with others refuses")
+
+
+class NeighboursRequest(NeighboursOptions):
+    """A client's request to the app."""
+
+    run: str = Field(description="Run whose model has the key")
+
+
+class Neighbour(_Message):
+    """A key near another one."""
+
+    key: KeyName
+    amount: float
+
+
+class NeighboursAnswer(_Message):
+    """The keys nearest to a key by the model's weights, those with the amount of largest size first."""
+
+    ok: Literal[True] = True
+    similar: list[Neighbour] = Field(
+        description="Keys of all layers by the cosine of their value and the key's, the largest first"
+    )
+    upstream: list[Neighbour] = Field(
+        description="Keys of earlier layers by what a unit of their coefficient adds to the key's input: value times "
+        "key vector through the gain of its norm, whose scale is left out; in gated layers the gate's"
+    )
+    downstream: list[Neighbour] = Field(description="Keys of later layers by what a unit of the key adds to theirs")
+
+
 class Limits(_Message):
     """A worker's limits."""
 

@@ -2,9 +2,18 @@
 
 from collections.abc import Iterable
 
-from keyscope.contract.keys import Mask
-from keyscope.contract.wire import Limits, WorkerActivations, WorkerGenerate, WorkerLens, WorkerNext
+from keyscope.contract.keys import KeyId, Mask
+from keyscope.contract.wire import (
+    Limits,
+    WorkerActivations,
+    WorkerCoefficients,
+    WorkerGenerate,
+    WorkerLens,
+    WorkerNeighbours,
+    WorkerNext,
+)
 from keyscope.worker.live.activations import TextTask
+from keyscope.worker.live.coefficients import CoefficientsTask
 from keyscope.worker.live.errors import (
     EmptyPrompt,
     NoSuchLayer,
@@ -16,6 +25,7 @@ from keyscope.worker.live.errors import (
 )
 from keyscope.worker.live.generation import Task
 from keyscope.worker.live.lens import LensTask
+from keyscope.worker.live.neighbours import NeighboursTask
 from keyscope.worker.live.next_token import NextTask
 from keyscope.worker.live.settings import WorkerSettings
 from keyscope.worker.live.token_text import TokenText
@@ -123,6 +133,33 @@ class Admission:
                 raise UnknownToken(
                     f"there is no token id {token}: {self._facts.model_id} has tokens 0 to {self._facts.vocabulary - 1}"
                 )
+
+    def admit_coefficients(self, request: WorkerCoefficients) -> CoefficientsTask:
+        """Check a request for keys along a text and encode it.
+
+        Raises:
+            OtherWeights: the request is for another model.
+            PromptTooLong: the text is longer than the limit.
+            EmptyPrompt: the text has no tokens.
+            UnknownKey: the model lacks a key.
+        """
+        self._check_weights(request.weights_sha256)
+        keys = [KeyId.parse(key) for key in dict.fromkeys(request.keys)]
+        for key in keys:
+            check_key(self._facts, key)
+        return CoefficientsTask(self._encode(request.text, 1), keys)
+
+    def admit_neighbours(self, request: WorkerNeighbours) -> NeighboursTask:
+        """Check a request for the neighbours of a key.
+
+        Raises:
+            OtherWeights: the request is for another model.
+            UnknownKey: the model lacks the key.
+        """
+        self._check_weights(request.weights_sha256)
+        key = KeyId.parse(request.key)
+        check_key(self._facts, key)
+        return NeighboursTask(key, request.limit)
 
     def _check_weights(self, sha256: str | None) -> None:
         if sha256 is not None and sha256 != self._facts.weights_sha256:

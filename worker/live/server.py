@@ -22,17 +22,21 @@ from keyscope.contract.wire import (
     ActivationsAnswer,
     Branch,
     BranchResult,
+    CoefficientsAnswer,
     DoneEvent,
     ErrorAnswer,
     GenerateAnswer,
     GeneratedToken,
     LensAnswer,
+    NeighboursAnswer,
     NextAnswer,
     TokenEvent,
     WorkerActivations,
+    WorkerCoefficients,
     WorkerGenerate,
     WorkerInfo,
     WorkerLens,
+    WorkerNeighbours,
     WorkerNext,
 )
 from keyscope.serving.answers import error_answer
@@ -43,6 +47,7 @@ from keyscope.serving.streams import EVENT_STREAM, Closing
 from keyscope.worker.live import answers, job_routes
 from keyscope.worker.live.activations import ActivationReader
 from keyscope.worker.live.admission import Admission
+from keyscope.worker.live.coefficients import CoefficientsReader
 from keyscope.worker.live.engine import Engine
 from keyscope.worker.live.errors import WorkerStopping
 from keyscope.worker.live.generation import Generator
@@ -50,6 +55,7 @@ from keyscope.worker.live.guard import HostGuard, TokenGuard
 from keyscope.worker.live.jobs import Jobs
 from keyscope.worker.live.lens import LensReader
 from keyscope.worker.live.metrics import Metrics
+from keyscope.worker.live.neighbours import NeighboursFinder
 from keyscope.worker.live.next_token import NextReader
 from keyscope.worker.live.openapi import describe
 from keyscope.worker.live.settings import WorkerSettings
@@ -98,6 +104,8 @@ class Service:
     reader: ActivationReader
     lens: LensReader
     next_token: NextReader
+    coefficients: CoefficientsReader
+    neighbours: NeighboursFinder
     admission: Admission
     engine: Engine
     jobs: Jobs
@@ -128,7 +136,10 @@ def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], ob
         reader, lens, next_token = ActivationReader(model, text), LensReader(model, text), NextReader(model, text)
         admission = Admission(model, text, settings)
         jobs = Jobs(model, engine, settings.runs, settings.jobs)
-        app.state.service = Service(model, generator, reader, lens, next_token, admission, engine, jobs, metrics)
+        coefficients, neighbours = CoefficientsReader(model, text), NeighboursFinder(model)
+        app.state.service = Service(
+            model, generator, reader, lens, next_token, coefficients, neighbours, admission, engine, jobs, metrics
+        )
         engine.start()
         jobs.start()
         log.info("serving %s in %s on %s", model.facts.model_id, model.dtype, model.device)
@@ -241,6 +252,20 @@ async def next_token(body: WorkerNext, request: Request, service: ServiceOf) -> 
     """The next token of a text under each of several sets of masks, without generating."""
     task = await service.admit(service.admission.admit_next, body)
     return await _one_answer(request, service.engine, partial(service.next_token.run, task))
+
+
+@router.post("/coefficients", responses=_REFUSALS)
+async def coefficients(body: WorkerCoefficients, request: Request, service: ServiceOf) -> CoefficientsAnswer:
+    """The coefficients of chosen keys at every token of a text."""
+    task = await service.admit(service.admission.admit_coefficients, body)
+    return await _one_answer(request, service.engine, partial(service.coefficients.run, task))
+
+
+@router.post("/keys/neighbours", responses=_REFUSALS)
+async def neighbours(body: WorkerNeighbours, request: Request, service: ServiceOf) -> NeighboursAnswer:
+    """The keys nearest to a key by the weights: similar values, keys that write what it reads, keys that read what it writes."""
+    task = await service.admit(service.admission.admit_neighbours, body)
+    return await _one_answer(request, service.engine, partial(service.neighbours.run, task))
 
 
 async def _one_answer(request: Request, engine: Engine, work: Work[T]) -> T:

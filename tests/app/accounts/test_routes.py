@@ -152,7 +152,9 @@ PUT /api/v1/lists/{list}/keys/{key}/note
 PUT /api/v1/lists/{list}/keys/{key}/place
 POST /api/v1/lists/{list}/restore
 POST /api/v1/live/activations
+POST /api/v1/live/coefficients
 POST /api/v1/live/generate
+POST /api/v1/live/keys/neighbours
 POST /api/v1/live/lens
 POST /api/v1/live/next
 GET /api/v1/live/status
