@@ -9,7 +9,7 @@ from fastapi import Request
 from keyscope.app.accounts.identity import Person
 from keyscope.app.table_files import FORMATS, PAGE_FORMATS
 from keyscope.app.web.addresses import Addresses
-from keyscope.contract.keys import REMOVE, KeyId, Mask, Operation, format_basket
+from keyscope.contract.keys import REMOVE, KeyId, Mask, Operation, Scale, format_basket
 
 LONGEST_BASKET = 4000
 """Characters of a basket in an address; longer ones are saved and referred to by id."""
@@ -69,6 +69,11 @@ class Basket:
         """The basket with these keys added, with factor 0."""
         new = [Mask(key) for key in dict.fromkeys(keys) if key not in self]
         return replace(self, masks=(*self.masks, *new)) if new else self
+
+    def scaling(self, key: KeyId, factor: float) -> "Basket":
+        """The basket with this key at a factor."""
+        others = tuple(mask for mask in self.masks if mask.key != key)
+        return replace(self, masks=(*others, Mask(key, Scale(factor))))
 
     def toggled(self, key: KeyId) -> "Basket":
         """The basket without the key if it has it, else with it."""

@@ -26,7 +26,7 @@ from keyscope.app.queries.examples import TriggerToken
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.app.web.code import Heat
-from keyscope.app.web.dependencies import Cursor, Key, LabelsDatabase, OpenRun
+from keyscope.app.web.dependencies import Cursor, Key, LabelsDatabase, LiveWorkers, OpenRun
 from keyscope.app.web.forms import see_other
 from keyscope.app.web.links import Links
 from keyscope.app.web.render import Crumb, Frame, Help, Page, RunLinks, respond
@@ -45,6 +45,7 @@ VIEWS: dict[View, str] = {
     "code": "Each example as code, with the lines around its trigger token.",
     "stacked": "Each example on one line, with the trigger tokens below each other.",
 }
+FACTORS = {"remove": 0.0, "× 5": 5.0, "× 20": 20.0}
 STRONG = 0.8
 """Quantile of the coefficients above 0 from which tokens are shaded."""
 HEATS: dict[HeatFrom, str] = {
@@ -116,6 +117,8 @@ class KeyPage(Page):
     projections: Annotated[list[Tab], Help("How the value is projected on the vocabulary")]
     histogram: Annotated[histogram.Drawing | None, Help("Coefficients of sampled tokens of all languages")]
     parts: Annotated[list[ShownPart], Help("What the analyses of the run found about the key, each with its template")]
+    live: Annotated[bool, Help("Whether a live worker is configured")]
+    factors: Annotated[dict[str, float], Help("Factors to continue an example with, by what they do to the key")]
     labels: Annotated[LabelBox, Help("Everyone's labels of the key, and the visitor's form")]
     by_language: Annotated[list[LanguageStatistics], Help("Moments per language")]
     groups: Annotated[list[tuple[str, list[Fact]]], Help("Every statistic, by group")]
@@ -130,6 +133,7 @@ def key_page(
     cursor: Cursor,
     visitor: Visitor,
     database: LabelsDatabase,
+    workers: LiveWorkers,
     state: Annotated[KeyState, Query()],
     links: RunLinks,
 ) -> HTMLResponse:
@@ -141,14 +145,22 @@ def key_page(
         return links.page(name, run=run.run_id, key=key, **place, **state.query())
 
     discussion = discussion_box.box(database, target, visitor, href)
-    return respond(request, "keys/key.html", KeyDrawing(run, key, cursor, state, links).page(box, discussion))
+    drawing = KeyDrawing(run, key, cursor, state, links, live=bool(workers.workers))
+    return respond(request, "keys/key.html", drawing.page(box, discussion))
 
 
 @router.get("/runs/{run}/keys/{key}/examples/{name}/live", name="mask_at_example")
-def mask_at_example(run: OpenRun, key: Key, cursor: Cursor, name: str, links: RunLinks) -> RedirectResponse:
-    """Continue the text of an example up to its trigger token, with the key masked."""
+def mask_at_example(
+    run: OpenRun,
+    key: Key,
+    cursor: Cursor,
+    name: str,
+    links: RunLinks,
+    factor: Annotated[float, Query(allow_inf_nan=False)] = 0.0,
+) -> RedirectResponse:
+    """Continue the text of an example up to its trigger token, with the key masked or at another factor."""
     text = examples.text_up_to_trigger(run, cursor, key, name)
-    return see_other(links.with_basket(links.basket.holding(key)).live(run.run_id, prompt=text))
+    return see_other(links.with_basket(links.basket.scaling(key, factor)).live(run.run_id, prompt=text))
 
 
 class KeyDrawing:
@@ -157,7 +169,16 @@ class KeyDrawing:
     shown = SHOWN
     """Examples drawn unless all are asked for."""
 
-    def __init__(self, run: Run, key: KeyId, cursor: duckdb.DuckDBPyConnection, state: KeyState, links: Links) -> None:
+    def __init__(
+        self,
+        run: Run,
+        key: KeyId,
+        cursor: duckdb.DuckDBPyConnection,
+        state: KeyState,
+        links: Links,
+        live: bool = False,
+    ) -> None:
+        self.live = live
         self.run, self.key, self.cursor, self.state, self.links = run, key, cursor, state, links
         self.numbers = run.numbers(cursor, key)
         self.statistics = self.numbers.statistics
@@ -211,6 +232,8 @@ class KeyDrawing:
             ],
             histogram=self._histogram(),
             parts=key_parts(run, self.cursor, key),
+            live=self.live,
+            factors=FACTORS,
             labels=box,
             by_language=self.numbers.by_language,
             groups=self._groups(),

@@ -61,6 +61,7 @@ GET /runs/{run}/keys/{key}
 GET /runs/{run}/keys/{key}/card
 GET /runs/{run}/keys/{key}/events
 GET /runs/{run}/keys/{key}/examples/{name}/live
+GET /runs/{run}/keys/{key}/similar
 GET /runs/{run}/layers/{layer}
 GET /runs/{run}/layers/{layer}/map
 GET /runs/{run}/random
@@ -126,6 +127,9 @@ POST /lists/{list}/mask
 POST /lists/{list}/put-away
 POST /lists/{list}/restore
 GET /live
+GET /runs/{run}/keys/{key}/examples/{name}/prediction
+GET /runs/{run}/keys/{key}/neighbours
+GET /runs/{run}/keys/{key}/try
 POST /live
 POST /live/masks
 POST /live/outcome

@@ -162,12 +162,8 @@ def test_a_page_has_no_inline_style_script_or_handler(
 
 def test_every_template_is_a_page_or_is_included_by_one() -> None:
     sources = {str(path.relative_to(TEMPLATES)): path.read_text() for path in Path(TEMPLATES).rglob("*.html")}
-    drawn = {page[-2] for page in [*PAGES, *AFTER_A_FORM]} | {
-        "base.html",
-        "docs.html",
-        "live/outcome.html",
-        "keys/card.html",
-    }
+    drawn = {page[-2] for page in [*PAGES, *AFTER_A_FORM]} | {"base.html", "docs.html", "live/outcome.html"}
+    drawn |= {f"keys/{part}.html" for part in ("card", "prediction", "tried", "similar")}
     drawn |= {kind.key_part.template for kind in KINDS if kind.key_part}
     for name in sources:
         included = any(f'"{name}"' in source for source in sources.values())
