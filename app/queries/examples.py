@@ -24,11 +24,10 @@ _COEFFICIENT, _WINDOW = 5, 6
 """Their columns."""
 _TOKENS = """
     SELECT t.language, t.polarity, t.coefficient, w.token_ids[t.position + 1], w.token_ids[t.position + 2]
-    FROM triggers t JOIN windows w USING (window_id) WHERE t.layer = ? AND t."index" = ?
-    ORDER BY abs(t.coefficient) DESC, t.language, t.rank"""
+    FROM triggers t JOIN windows w USING (window_id) WHERE t.layer = ? AND t."index" = ?"""
 _KINDS = """
-    SELECT language, polarity FROM triggers WHERE layer = ? AND "index" = ?
-    UNION ALL SELECT language, band FROM samples WHERE layer = ? AND "index" = ?"""
+    SELECT language, polarity, count(*) FROM triggers WHERE layer = ? AND "index" = ? GROUP BY ALL
+    UNION ALL SELECT language, band, count(*) FROM samples WHERE layer = ? AND "index" = ? GROUP BY ALL"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,8 @@ class TriggerToken:
 
 def trigger_tokens(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> list[TriggerToken]:
     """The trigger tokens of a key in all languages, the strongest first."""
-    return [TriggerToken(*row) for row in rows(cursor, _TOKENS, [key.layer, key.index])]
+    found = [TriggerToken(*row) for row in rows(cursor, _TOKENS, [key.layer, key.index])]
+    return sorted(found, key=lambda each: (-abs(each.coefficient), each.language, each.token_id))
 
 
 def key_triggers(
@@ -134,7 +134,8 @@ def first_examples(
 
 def example_counts(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> Counter[tuple[str, str]]:
     """Number of examples of a key, by language and polarity or band."""
-    return Counter(rows(cursor, _KINDS, [key.layer, key.index] * 2))
+    found = rows(cursor, _KINDS, [key.layer, key.index] * 2)
+    return Counter({(language, kind): count for language, kind, count in found})
 
 
 def _examples(cursor: duckdb.DuckDBPyConnection, windows: Windows, found: Sequence[tuple[Any, ...]]) -> list[Example]:

@@ -61,8 +61,11 @@ def parts(texts: Sequence[str], language: str, begins_file: bool = False) -> byt
         return bytes(len(texts))
     text = "".join(texts)
     inside = "" if begins_file else _begun_inside(text, language)
-    of_characters = bytearray(len(inside) + len(text))
-    for start, kind, value in lexer.get_tokens_unprocessed(inside + text):
+    whole = inside + text
+    if language != "python" and whole.rfind("/*") > whole.rfind("*/"):
+        whole += "*/"  # lexers do not know a comment without an end
+    of_characters = bytearray(len(whole))
+    for start, kind, value in lexer.get_tokens_unprocessed(whole):
         part = _part(kind)
         if part:
             of_characters[start : start + len(value)] = bytes((part,)) * len(value)

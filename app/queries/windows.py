@@ -64,13 +64,24 @@ class Windows:
             found |= read
         return found
 
-    def parts(self, window: Window, language: str) -> bytes:
-        """The part of code that each token of a window is in, as a `Part` each; `language` is that of its file."""
+    def parts(self, window: Window, language: str, end: int | None = None) -> bytes:
+        """The part of code that each token of a window is in, as a `Part` each; `language` is that of its file.
 
-        def find_out(_window_id: int) -> bytes:
-            return parts(self.vocabulary.decode(window.token_ids), language, begins_file=window.start == 0)
+        Reading code takes long: with an `end`, there may be no more than the lines with the tokens before it.
+        """
+        ids = window.token_ids
+        end = len(ids) if end is None else end
+        found = self._parts.known([window.window_id]).get(window.window_id, b"")
+        if len(found) < end:
+            while end < len(ids) and not self.vocabulary.breaks(ids[end - 1]):
+                end += 1
+            found = parts(self.vocabulary.decode(ids[:end]), language, begins_file=window.start == 0)
+            self._parts.keep({window.window_id: found})
+        return found
 
-        return self._parts.get(window.window_id, find_out)
+    def part(self, window: Window, language: str, index: int) -> int:
+        """The part of code that one token of a window is in."""
+        return self.parts(window, language, index + 1)[index]
 
     def _read(self, cursor: duckdb.DuckDBPyConnection, window_ids: list[int]) -> dict[int, Window]:
         if self._files is None:

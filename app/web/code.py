@@ -1,6 +1,6 @@
 """A window as lines of code: each token shaded by its coefficient, the trigger token marked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Literal
@@ -75,7 +75,7 @@ def draw(
     example: Example,
     vocabulary: Vocabulary,
     heat: Heat,
-    parts: bytes | None = None,
+    parts: Callable[[int], bytes] = bytes,
     whole: bool = False,
     cut: bool = False,
 ) -> Code:
@@ -85,7 +85,7 @@ def draw(
         example: the window.
         vocabulary: the tokens of its run.
         heat: how to shade it.
-        parts: the part of code that each token of the window is in, for its colour; None for none.
+        parts: gives the part of code that each token up to an index is in, for its colour.
         whole: draw every line.
         cut: end at the trigger token.
     """
@@ -95,8 +95,7 @@ def draw(
     more = end < size or vocabulary.n_special(window.token_ids[:first]) < first
     lines: dict[int, list[str]] = {}
     texts = vocabulary.decode(window.token_ids[first:end])
-    within = parts[first:end] if parts else bytes(len(texts))
-    found = _characters(texts, example.coefficients[first:end], within, trigger - first)
+    found = _characters(texts, example.coefficients[first:end], parts(end)[first:end], trigger - first)
     for text, coefficient, part, mark in found:
         tag = _tag(text, coefficient, part, mark, heat)
         *broken, last = text.split("\n") if "\n" in text else (text,)
@@ -155,8 +154,8 @@ def _characters(
 
 
 def _tag(text: str, coefficient: float | None, part: int, mark: Mark, heat: Heat) -> str | None:
-    """The opening tag of a token; None if nothing is known of it."""
-    if coefficient is None:
+    """The opening tag of a token; None if there is nothing to show of it. Coefficients below the floor have no title."""
+    if coefficient is None or (not mark and abs(coefficient) < heat.floor):
         css = _classes(0, part, mark)
         return f'<span class="{css[1:]}">' if css else None
     css = _classes(heat.level(coefficient), part, mark)

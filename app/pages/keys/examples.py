@@ -1,6 +1,7 @@
 """The tabs of a key's page: triggers of either polarity and samples of the bands, by language."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import duckdb
@@ -35,6 +36,9 @@ HELP: dict[Show, str] = {
     "silent": "Windows in which the key does not fire.",
 }
 
+FACTORS = (5, 20)
+"""Factors, beside 0, to continue the text of an example with."""
+
 
 class UnknownExample(NotFound):
     """The key has no example of that name."""
@@ -63,6 +67,8 @@ class Card:
     """Address that shows it, or the lines around the trigger again; None if they are all there is."""
     place: str
     """The trigger token in its file, for labels to rest on."""
+    onward: list[tuple[str, str]]
+    """Ways to continue its text: what is done to the key, and the address."""
 
 
 def scale_of(statistics: Statistics) -> float:
@@ -91,7 +97,7 @@ def text_up_to_trigger(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId, 
     return "".join(run.vocabulary.decode(example.window.token_ids[: example.trigger_index + 1]))
 
 
-def card(run: Run, example: Example, heat: Heat, whole: bool, href: str, as_row: bool = False) -> Card:
+def card(run: Run, example: Example, heat: Heat, whole: bool, href: str, onward: str, as_row: bool = False) -> Card:
     """An example as it is drawn, shaded by the heat of its key.
 
     Args:
@@ -100,6 +106,7 @@ def card(run: Run, example: Example, heat: Heat, whole: bool, href: str, as_row:
         heat: how to shade it.
         whole: draw its whole window.
         href: address that shows its whole window, or less of it again.
+        onward: address that continues its text without the key.
         as_row: draw it as one line, unless its whole window is drawn.
     """
     cut = run.manifest.settings.preset == "geva2021"
@@ -107,7 +114,7 @@ def card(run: Run, example: Example, heat: Heat, whole: bool, href: str, as_row:
     if row:
         code = Code([], more=True)
     else:
-        parts = run.windows.parts(example.window, example.language)
+        parts = partial(run.windows.parts, example.window, example.language)
         code = draw(example, run.vocabulary, heat, parts, whole, cut)
     return Card(
         anchor=name_of(example),
@@ -124,4 +131,11 @@ def card(run: Run, example: Example, heat: Heat, whole: bool, href: str, as_row:
         whole=whole,
         whole_href=href if code.more or whole else None,
         place=str(Evidence(file_sha256=example.window.file.sha256, offset=example.offset)),
+        onward=[] if row else _onward(onward),
     )
+
+
+def _onward(address: str) -> list[tuple[str, str]]:
+    """The address that continues an example without the key, and with it at several factors."""
+    joint = "&" if "?" in address else "?"
+    return [("remove", address), *((f"× {factor}", f"{address}{joint}factor={factor}") for factor in FACTORS)]

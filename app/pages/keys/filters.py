@@ -52,7 +52,7 @@ class Filter:
             each
             for each in examples
             if (ids is None or each.window.token_ids[each.trigger_index] in ids)
-            and (parts is None or windows.parts(each.window, each.language)[each.trigger_index] in parts)
+            and (parts is None or windows.part(each.window, each.language, each.trigger_index) in parts)
         ]
 
 

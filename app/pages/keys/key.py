@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
+from urllib.parse import urlencode
 
 import duckdb
 from fastapi import APIRouter, Query, Request
@@ -45,7 +46,6 @@ VIEWS: dict[View, str] = {
     "code": "Each example as code, with the lines around its trigger token.",
     "stacked": "Each example on one line, with the trigger tokens below each other.",
 }
-FACTORS = {"remove": 0.0, "× 5": 5.0, "× 20": 20.0}
 STRONG = 0.8
 """Quantile of the coefficients above 0 from which tokens are shaded."""
 HEATS: dict[HeatFrom, str] = {
@@ -118,7 +118,6 @@ class KeyPage(Page):
     histogram: Annotated[histogram.Drawing | None, Help("Coefficients of sampled tokens of all languages")]
     parts: Annotated[list[ShownPart], Help("What the analyses of the run found about the key, each with its template")]
     live: Annotated[bool, Help("Whether a live worker is configured")]
-    factors: Annotated[dict[str, float], Help("Factors to continue an example with, by what they do to the key")]
     labels: Annotated[LabelBox, Help("Everyone's labels of the key, and the visitor's form")]
     by_language: Annotated[list[LanguageStatistics], Help("Moments per language")]
     groups: Annotated[list[tuple[str, list[Fact]]], Help("Every statistic, by group")]
@@ -215,7 +214,7 @@ class KeyDrawing:
             fires_on=bars.of_counts(self.numbers.fires_on, self._layer_firing_on),
             automatic=automatic.line(
                 strongest,
-                [run.windows.parts(each.window, each.language)[each.trigger_index] for each in found],
+                [run.windows.part(each.window, each.language, each.trigger_index) for each in found],
                 self.numbers.value["normed"].promoted,
                 run.vocabulary,
             ),
@@ -233,7 +232,6 @@ class KeyDrawing:
             histogram=self._histogram(),
             parts=key_parts(run, self.cursor, key),
             live=self.live,
-            factors=FACTORS,
             labels=box,
             by_language=self.numbers.by_language,
             groups=self._groups(),
@@ -256,7 +254,8 @@ class KeyDrawing:
         name = examples.name_of(example)
         whole = name == self.state.whole
         href = self._href(whole="" if whole else name)
-        return examples.card(self.run, example, heat, whole, href, as_row=self.state.view == "stacked")
+        onward = self.links.page("mask_at_example", run=self.run.run_id, key=self.key, name=name)
+        return examples.card(self.run, example, heat, whole, href, onward, as_row=self.state.view == "stacked")
 
     def _found(self) -> tuple[list[Example], int]:
         """The examples to draw, and how many there are."""
@@ -285,7 +284,13 @@ class KeyDrawing:
 
     def _layer_firing_on(self, token: Token) -> str:
         """The address of the keys of this layer that fire on a token."""
-        return self.links.layer(self.run.run_id, self.key.layer, fires_on=token.notation)
+        joint = "&" if "?" in self._layer_href else "?"
+        return f"{self._layer_href}{joint}{urlencode({'fires_on': token.notation})}"
+
+    @cached_property
+    def _layer_href(self) -> str:
+        # found once: a page links to it for each of sixty tokens
+        return self.links.layer(self.run.run_id, self.key.layer)
 
     def _tokens(self) -> list[Tab]:
         """The commonest trigger tokens; samples have none in common."""
