@@ -6,11 +6,14 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from keyscope.app.accounts.names import person_name
 from keyscope.app.accounts.presence import Presence
 from keyscope.app.roles import Role
 from keyscope.contract.errors import KeyscopeError
 
 NAME_HEADER = "X-Keyscope-Person"
+NAME_FIELD = "visitor_name"
+"""Field by which a form says whose it is, where nobody signs in and the browser does not know a name yet."""
 CREDENTIALS = [
     Security(HTTPBearer(auto_error=False, description="A token, where people sign in")),
     Security(APIKeyHeader(name=NAME_HEADER, auto_error=False, description="Your name in UTF-8, where nobody signs in")),
@@ -39,8 +42,19 @@ class SignedIn:
     session_id: int
 
 
+Sent = tuple[tuple[str, str], ...]
+"""The fields of a form, in order; a name may occur several times."""
+
+
 class NameNeeded(KeyscopeError, status=422):
-    """The action needs a name, and the server has no accounts to take it from."""
+    """The action needs a name, and the server has no accounts to take it from.
+
+    `sent` are the fields of the form that asked for it, to be sent again with a name; None if that is impossible.
+    """
+
+    def __init__(self, detail: str, sent: Sent | None = None) -> None:
+        super().__init__(detail)
+        self.sent = sent
 
 
 class NotSignedIn(KeyscopeError, status=401):
@@ -80,13 +94,37 @@ Visitor = Annotated[Person | None, Depends(_visitor)]
 
 
 def _named(needed: Role) -> Any:
-    async def check(visitor: Visitor) -> Person:
-        if visitor is None:
-            raise NameNeeded(f"this needs a name: enter yours, or send it in the header {NAME_HEADER}")
-        require(visitor, needed)
-        return visitor
+    async def check(request: Request, visitor: Visitor) -> Person:
+        person = visitor or await _introduced(request)
+        require(person, needed)
+        return person
 
     return Depends(check)
+
+
+async def _introduced(request: Request) -> Person:
+    """The person a form names as its sender; the browser then remembers the name.
+
+    Raises:
+        NameNeeded: there is no form, or it names nobody.
+        InvalidParameter: what it names cannot be a name.
+    """
+    # Only admission by word puts this into the state: where people sign in, no form can say who sent it.
+    by_word = hasattr(request.state, "introduced")
+    sent = await _fields(request) if by_word else None
+    names = [value for name, value in sent or () if name == NAME_FIELD]
+    if not names:
+        raise NameNeeded(f"this needs a name: enter yours, or send it in the header {NAME_HEADER}", sent)
+    person = Person(person_name(names[0]), Role.ADMIN)
+    request.state.visitor = request.state.introduced = person
+    return person
+
+
+async def _fields(request: Request) -> Sent | None:
+    """The fields of the form in the body; None if there is none, or one with a file, which cannot be sent again."""
+    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        return None
+    return tuple((name, str(value)) for name, value in (await request.form()).multi_items())
 
 
 Labeler = Annotated[Person, _named(Role.LABELER)]

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keyscope.app.accounts.identity import NAME_HEADER, Person
 from keyscope.app.accounts.names import person_name
@@ -29,7 +30,7 @@ class AdmitByWord:
         self.trusted_hosts = frozenset(host.lower() for host in trusted_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with the visitor in its state.
+        """Pass the request on with the visitor in its state; a name that its form gives is remembered in the browser.
 
         Raises:
             UntrustedHost: the request is for a host name that is not trusted.
@@ -39,7 +40,16 @@ class AdmitByWord:
             request = Request(scope)
             check_host(request.headers.get("host", ""), self.trusted_hosts, "add the name to KEYSCOPE_TRUSTED_HOSTS")
             request.state.visitor = by_word(request)
-        await self.app(scope, receive, send)
+            request.state.introduced = None
+
+        async def send_with_name(message: Message) -> None:
+            if message["type"] == "http.response.start" and (person := scope["state"]["introduced"]):
+                named = Response()
+                remember(named, person.name)
+                MutableHeaders(scope=message).append("Set-Cookie", named.headers["Set-Cookie"])
+            await send(message)
+
+        await self.app(scope, receive, send_with_name if scope["type"] == "http" else send)
 
 
 def by_word(request: Request) -> Person | None:

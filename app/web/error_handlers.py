@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http import HTTPStatus
 
 import duckdb
 from fastapi import FastAPI
@@ -14,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from keyscope.app.accounts.identity import NameNeeded, Sent
 from keyscope.app.errors import Exists, NotFound
 from keyscope.app.web.security import local_path
 from keyscope.contract.errors import KeyscopeError
@@ -24,6 +24,21 @@ log = logging.getLogger(__name__)
 JSON_PATHS = ("/api/", "/openapi.json", "/healthz", "/metrics")
 FOR_PROGRAMS = ("application/json", "text/event-stream")
 """Media types of programs, our scripts included, which cannot read an HTML page."""
+HEADINGS = {
+    400: "This request could not be read",
+    401: "Please sign in first",
+    403: "You may not do this",
+    404: "There is nothing at this address",
+    405: "This address cannot be used that way",
+    409: "This cannot be done now",
+    413: "This is too much at once",
+    421: "The server does not go by this name",
+    422: "Something in this request is not right",
+    429: "The server has too much to do",
+    502: "The live worker failed",
+    503: "This does not work at the moment",
+}
+"""What happened, by status, as a person would say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +53,15 @@ class Failure:
     exists: Exists = field(default_factory=Exists)
     """What exists instead."""
     headers: dict[str, str] = field(default_factory=dict)
+    sent: Sent | None = None
+    """Fields of the form that failed for want of a name; None if it cannot be sent again."""
 
     @property
     def title(self) -> str:
-        """The status in words, such as Not Found."""
-        return HTTPStatus(self.status).phrase
+        """What happened, as the heading of a page."""
+        if self.code == NameNeeded.code:
+            return "What is your name?"
+        return HEADINGS.get(self.status, "Something went wrong on the server" if self.status >= 500 else HEADINGS[400])
 
 
 ErrorPage = Callable[[Request, Failure], Response]
@@ -54,6 +73,8 @@ def describe(error: Exception) -> Failure:
     match error:
         case NotFound():
             return Failure(error.status, error.code, error.detail, error.exists)
+        case NameNeeded():
+            return Failure(error.status, error.code, error.detail, sent=error.sent)
         case KeyscopeError():
             return Failure(error.status, error.code, error.detail, headers=error_headers(error))
         case RequestValidationError():

@@ -18,15 +18,15 @@ from keyscope.contract.errors import KeyscopeError
 class ErrorPage(Page):
     failure: Annotated[Failure, Help("What went wrong, and what exists instead")]
     asked: Annotated[str, Help("Requested address, or the page whose form was sent, to return to")]
+    sent_to: Annotated[str, Help("Requested address, which a form that needs a name is sent to again")]
 
 
 def error_page(request: Request, failure: Failure) -> HTMLResponse:
     """Render a failure."""
     links = Links(request, _basket(request))
     frame = Frame(failure.title, links, here="")
-    response = respond(
-        request, "error.html", ErrorPage(frame=frame, failure=failure, asked=_asked(request)), failure.status
-    )
+    page = ErrorPage(frame=frame, failure=failure, asked=_asked(request), sent_to=path_of(str(request.url)))
+    response = respond(request, "error.html", page, failure.status)
     # htmx may have asked for any part of a page: show the error in its place.
     response.headers["HX-Reselect"] = "#error"
     return response

@@ -153,6 +153,11 @@ class Links:
         visitor: Person | None = getattr(self._request.state, "visitor", None)
         return visitor
 
+    @property
+    def asks_name(self) -> bool:
+        """Whether a form that needs a name has to ask for it: nobody signs in, and the browser knows none yet."""
+        return self.visitor is None and self._request.app.state.settings.accounts == "none"
+
     def visitor_section(self) -> Section:
         """The visitor's entry in the header: their name, account or the way to sign in."""
         by_word = self._request.app.state.settings.accounts == "none"

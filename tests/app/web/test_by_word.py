@@ -123,3 +123,47 @@ def test_and_nowhere_else_unless_it_is_said(host: str):
         check_exposure(Settings(host=host))
     check_exposure(Settings(host=host, allow_open=True))
     check_exposure(Settings(host=host, accounts="accounts"))
+
+
+FORM = {"next": "/runs/alpha", "name": "first", "keys": ["L0.K1", "L0.K2"]}
+
+
+def test_a_form_without_a_name_asks_for_one_and_is_then_sent_again_as_it_was(browser: TestClient):
+    asked = browser.post("/label-something?list=3", data=FORM, headers={"Accept": "text/html"})
+    assert asked.status_code == 422
+    assert "<h1>What is your name?</h1>" in asked.text
+    assert '<form method="post" action="/label-something?list=3"' in asked.text
+    for name, value in (("next", "/runs/alpha"), ("name", "first"), ("keys", "L0.K1"), ("keys", "L0.K2")):
+        assert f'<input type="hidden" name="{name}" value="{value}">' in asked.text
+    assert '<input name="visitor_name"' in asked.text
+
+
+def test_a_form_may_bring_its_senders_name_which_the_browser_remembers(browser: TestClient):
+    assert browser.post("/label-something", data={**FORM, "visitor_name": " Ada "}).json() == "Ada"
+    assert browser.get("/api/whoami").json() == "Ada, admin"
+    assert "visitor_name" not in browser.get("/").text
+
+
+def test_a_form_cannot_rename_who_is_known_already(browser: TestClient):
+    browser.post("/name", data={"name": "Ada"})
+    assert browser.post("/label-something", data={"visitor_name": "Eve"}).json() == "Ada"
+
+
+def test_a_link_that_needs_a_name_is_followed_once_it_is_given(browser: TestClient):
+    asked = browser.get("/label-something?list=3", headers={"Accept": "text/html"})
+    assert '<form method="post" action="/name"' in asked.text
+    assert '<input type="hidden" name="next" value="/label-something?list=3">' in asked.text
+
+
+def test_where_people_sign_in_no_form_says_who_sent_it(accounts_settings: Settings):
+    app = create_app(accounts_settings)
+
+    @app.post("/sign-in/label-something")  # a path that strangers reach
+    def label_something(labeler: Labeler) -> str:
+        return labeler.name
+
+    with TestClient(app) as client:
+        answer = client.post(
+            "/sign-in/label-something", data={"visitor_name": "Eve"}, headers={"Accept": "application/json"}
+        )
+    assert (answer.status_code, answer.json()["error"]) == (422, "name_needed")

@@ -1,3 +1,5 @@
+from http import HTTPStatus
+
 import duckdb
 import pytest
 from fastapi import FastAPI, HTTPException
@@ -6,6 +8,7 @@ from fastapi.testclient import TestClient
 from keyscope.app import queries
 from keyscope.app.main import create_app
 from keyscope.app.settings import Settings
+from keyscope.app.web.error_handlers import Failure
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -120,3 +123,8 @@ def test_a_run_that_breaks_while_it_is_read_is_no_server_secret(client: TestClie
     answer = client.get("/api/v1/runs/alpha/layers")
     assert answer.status_code == 500
     assert answer.json()["detail"] == "the run file could not be read: IO Error: the disk is gone"
+
+
+@pytest.mark.parametrize("status", [phrase.value for phrase in HTTPStatus if phrase.value >= 400])
+def test_no_heading_is_a_phrase_of_the_protocol(status: int):
+    assert Failure(status, "some_code", "a sentence").title != HTTPStatus(status).phrase
