@@ -25,7 +25,7 @@ from keyscope.app.live.client import Workers
 from keyscope.app.live.measurements import Measurements
 from keyscope.app.metrics import CountRequests, Metrics
 from keyscope.app.pages.accounts import router as accounts
-from keyscope.app.pages.router import page_router, run_sections
+from keyscope.app.pages.router import navigation, page_router
 from keyscope.app.runs import Registry
 from keyscope.app.settings import Settings
 from keyscope.app.web import docs, error_handlers
@@ -93,7 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     app.state.addresses = Addresses(app)
-    app.state.run_sections = run_sections()
+    app.state.navigation = navigation()
     app.state.settings = settings
     app.state.metrics = counters
     app.state.registry = Registry(settings.runs)

@@ -39,7 +39,7 @@ def analysis_router(kind: str, title: str, template: str, claims: Sequence[Claim
         state = analysis_state(run, kind)
         there = state.manifest is not None
         shown = AnalysisPage(
-            frame=Frame.of_run(title, links, run.manifest, f"{kind}_page"),
+            frame=Frame.of_run(title, links, run.manifest),
             analysis=state,
             findings=tried(claims, cursor, run.manifest) if there else [],
             blocks=list(sections(run, cursor, database)) if there else [],

@@ -45,7 +45,7 @@ def findings_page(request: Request, run: OpenRun, cursor: Cursor, links: RunLink
         return Shown(finding, links.page(finding.claim.page, run=run.run_id), command)
 
     page = FindingsPage(
-        frame=Frame.of_run("Findings", links, run.manifest, "findings_page"),
+        frame=Frame.of_run("Findings", links, run.manifest),
         findings=[shown(finding) for finding in found],
         counts={verdict: sum(each.measured.verdict is verdict for each in found) for verdict in Verdict},
     )

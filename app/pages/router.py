@@ -1,4 +1,4 @@
-"""Every page in one router, and the navigation of a run."""
+"""Every page in one router, and the navigation between them."""
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
@@ -12,6 +12,7 @@ from keyscope.app.pages.labels import activity, codebook, label_import, lists, q
 from keyscope.app.pages.labels import page as team
 from keyscope.app.pages.live import activations, jobs, lens
 from keyscope.app.pages.live import page as live
+from keyscope.app.web.navigation import Group, entry
 
 OF_KEYS = runs, overview, search, layer, key, key_live, card, label_changes, discussion, figures, jump
 OF_LABELS = label_import, team, codebook, lists, activity, queue
@@ -30,12 +31,38 @@ def page_router() -> APIRouter:
     return router
 
 
-def run_sections() -> list[tuple[str, str]]:
-    """The pages about a whole run, by route and title, in the order of the navigation."""
-    return [
-        ("run_page", "overview"),
-        ("search_page", "search"),
-        *((kind.home, kind.title) for kind in kinds.KINDS),
-        ("findings_page", "findings"),
-        ("jobs_page", "jobs"),
-    ]
+def navigation() -> tuple[Group, ...]:
+    """All entries, in four groups."""
+    evidence = [entry(kind.title, kind.home, *kind.pages) for kind in kinds.KINDS]
+    return (
+        Group(
+            "browse",
+            (
+                entry("overview", "run_page", overview.router),
+                entry("layers", "layer_page", layer.router, key.router, label_changes.router, layer=0),
+                entry("search", "search_page", search.router),
+            ),
+        ),
+        Group(
+            "try",
+            (
+                entry("demo", "demo_page", demo.router),
+                entry("live", "live_page", live.router),
+                entry("lens", "lens_page", lens.router),
+                entry("my code", "activations_page", activations.router),
+            ),
+        ),
+        Group(
+            "evidence",
+            (*evidence, entry("findings", "findings_page", findings.router), entry("jobs", "jobs_page", jobs.router)),
+        ),
+        Group(
+            "label",
+            (
+                entry("queue", "queue_page", queue.router),
+                entry("between people", "labels_page", team.router, label_import.router),
+                entry("lists", "lists_page", lists.router),
+                entry("activity", "activity_page", activity.router),
+            ),
+        ),
+    )

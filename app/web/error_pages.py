@@ -24,7 +24,7 @@ class ErrorPage(Page):
 def error_page(request: Request, failure: Failure) -> HTMLResponse:
     """Render a failure."""
     links = Links(request, _basket(request))
-    frame = Frame(failure.title, links, here="")
+    frame = Frame(failure.title, links)
     page = ErrorPage(frame=frame, failure=failure, asked=_asked(request), sent_to=path_of(str(request.url)))
     response = respond(request, "error.html", page, failure.status)
     # htmx may have asked for any part of a page: show the error in its place.

@@ -9,19 +9,18 @@ from fastapi import Request
 from keyscope.app.accounts.identity import Person
 from keyscope.app.table_files import FORMATS, PAGE_FORMATS
 from keyscope.app.web.addresses import Addresses
+from keyscope.app.web.navigation import Entry, Group, ShownEntry, ShownGroup
 from keyscope.contract.keys import REMOVE, KeyId, Mask, Operation, Scale, format_basket
 
 LONGEST_BASKET = 4000
 """Characters of a basket in an address; longer ones are saved and referred to by id."""
 TAKEN_OUT = "-"
 """Prefix of a key removed from a saved basket."""
-LIVE_SECTIONS = (("lens_page", "lens"), ("activations_page", "my code"))
-"""Pages on which a run's model reads a text, which have the run among their parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """An entry of a run's navigation."""
+    """A place to go to, such as the visitor's own page."""
 
     name: str
     title: str
@@ -174,10 +173,19 @@ class Links:
         """The list of runs, which keeps the basket of the run it belongs to."""
         return self.page("runs_page", run=self._basket_run)
 
-    def sections(self, run_id: str) -> list[Section]:
-        """The pages about a whole run."""
-        of_run: list[tuple[str, str]] = self._request.app.state.run_sections
-        return [Section(name, title, self.page(name, run=run_id)) for name, title in (*of_run, *LIVE_SECTIONS)]
+    def navigation(self, run_id: str) -> list[ShownGroup]:
+        """The navigation for a run."""
+        groups: tuple[Group, ...] = self._request.app.state.navigation
+        return [ShownGroup(group.title, [self._entry(each, run_id) for each in group.entries]) for group in groups]
+
+    def _entry(self, entry: Entry, run_id: str) -> ShownEntry:
+        href = self.page(entry.home, run=run_id, **entry.parameters)
+        return ShownEntry(entry.title, entry.home, href, self.route in entry.routes)
+
+    @property
+    def route(self) -> str:
+        """The name of the route that answers; empty if there is none."""
+        return getattr(self._request.scope.get("route"), "name", "")
 
     def layer(self, run_id: str, layer: int, **query: object) -> str:
         """The keys of a layer."""

@@ -41,16 +41,14 @@ class Frame:
     title: Annotated[str, Help("Title of the page, shown by the browser")]
     links: Annotated[Links, Help("Addresses, with the basket carried along")]
     run: Annotated[Manifest | None, Help("Manifest of the page's run; None on pages about no run")] = None
-    here: Annotated[str, Help("Current entry of the main navigation: runs, demo, live, labels or visitor")] = "runs"
-    section: Annotated[str, Help("Current entry of the run's navigation: the name of its route")] = ""
     crumbs: Annotated[tuple[Crumb, ...], Help("Path to the page, from the outermost")] = ()
 
     @classmethod
-    def of_run(cls, title: str, links: Links, run: Manifest, section: str = "", *crumbs: Crumb) -> "Frame":
+    def of_run(cls, title: str, links: Links, run: Manifest, *crumbs: Crumb) -> "Frame":
         """The frame of a page within a run; `crumbs` are the steps between the run and the page."""
         run_crumb = Crumb(f"{run.model.model_id} × {run.corpus.name}", links.page("run_page", run=run.run_id))
         path = (Crumb("runs", links.runs()), run_crumb, *crumbs)
-        return cls(f"{title} · {run.run_id}", links, run, section=section, crumbs=path)
+        return cls(f"{title} · {run.run_id}", links, run, path)
 
 
 @dataclass(frozen=True, slots=True)

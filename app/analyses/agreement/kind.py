@@ -1,4 +1,4 @@
-"""Layer agreement, as a kind of analysis: `/runs/{run}/agreement`, how far each layer's prediction is the model's."""
+"""Prediction by layer, as a kind of analysis: `/runs/{run}/agreement`, how far each layer's prediction is the model's."""
 
 from keyscope.app.analyses.agreement import api
 from keyscope.app.analyses.agreement.claims import CLAIMS
@@ -8,9 +8,9 @@ from keyscope.app.analyses.page import analysis_router
 
 AGREEMENT = AnalysisKind(
     name="agreement",
-    title="agreement",
+    title="prediction by layer",
     home="agreement_page",
-    pages=(analysis_router("agreement", "Layer agreement", "analyses/layer_agreement.html", CLAIMS, sections),),
+    pages=(analysis_router("agreement", "Prediction by layer", "analyses/layer_agreement.html", CLAIMS, sections),),
     endpoints=api.router,
     claims=CLAIMS,
 )

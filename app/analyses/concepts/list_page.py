@@ -176,7 +176,7 @@ def _page(
     known, unread = all_concepts(cursor, database)
     found = concept_summaries(cursor)
     page = ConceptsPage(
-        frame=Frame.of_run("Concepts", links, run.manifest, "concepts_page"),
+        frame=Frame.of_run("Concepts", links, run.manifest),
         analysis=state_of(run),
         rows=[_row(each, found, run, links) for each in known],
         form=form,

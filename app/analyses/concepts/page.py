@@ -165,7 +165,7 @@ def concept_page(
     keys = concept_keys(cursor, part, state.sorted_by, state.order, PAGE_SIZE, state.offset)
     above = Crumb("concepts", links.page("concepts_page", run=run.run_id))
     page = ConceptPage(
-        frame=Frame.of_run(known.concept.title, links, run.manifest, "concepts_page", above),
+        frame=Frame.of_run(known.concept.title, links, run.manifest, above),
         known=known,
         state=state,
         patterns=[

@@ -114,9 +114,7 @@ def concept_edits_page(
     known = find_concept(cursor, database, concept).concept
     concept_href = links.page("concept_page", run=run.run_id, concept=concept)
     page = ConceptEditsPage(
-        frame=Frame.of_run(
-            f"Edits of {known.title}", links, run.manifest, "concepts_page", Crumb(known.title, concept_href)
-        ),
+        frame=Frame.of_run(f"Edits of {known.title}", links, run.manifest, Crumb(known.title, concept_href)),
         title=known.title,
         ready=known.part in concept_summaries(cursor),
         edits=_shown(cursor, links, run.run_id, queries.list_edits(cursor, known.part)),
@@ -132,7 +130,7 @@ def concept_edits_page(
 @router.get("/runs/{run}/edits", name="edits_page")
 def edits_page(request: Request, run: OpenRun, cursor: Cursor, links: RunLinks) -> HTMLResponse:
     page = EditsPage(
-        frame=Frame.of_run("Edits", links, run.manifest, "edits_page"),
+        frame=Frame.of_run("Edits", links, run.manifest),
         edits=_shown(cursor, links, run.run_id, queries.list_edits(cursor)),
     )
     return respond(request, "analyses/edits.html", page)
@@ -146,7 +144,7 @@ def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, links: 
     concept_href = links.page("concept_page", **concept)
     crumbs = Crumb(found.title, concept_href), Crumb("edits", links.page("concept_edits_page", **concept))
     page = EditPage(
-        frame=Frame.of_run(f"Edit of {found.title}", links, run.manifest, "edits_page", *crumbs),
+        frame=Frame.of_run(f"Edit of {found.title}", links, run.manifest, *crumbs),
         edit=found,
         headlines=_headlines(cursor, found),
         blocks=list(sections(cursor, found)),

@@ -160,7 +160,7 @@ def _page(
         open_sessions = sessions.of_account(session, me.account_id)
         own_tokens = tokens.of_account(session, me.account_id)
     page = AccountPage(
-        frame=Frame("Account", Links(request), here="visitor"),
+        frame=Frame("Account", Links(request)),
         account=account,
         roles=[role for role in Role if account.role.may(role)],
         lifetimes=list(Lifetime),

@@ -32,7 +32,7 @@ def name_page(
 ) -> HTMLResponse:
     """The form."""
     links = links_of(request, run or None, mask)
-    frame = Frame("Your name", links, here="visitor")
+    frame = Frame("Your name", links)
     onward = way_back(request, wanted or links.runs())
     return respond(request, "accounts/name.html", NamePage(frame, visitor.name if visitor else "", onward))
 

@@ -122,7 +122,7 @@ def _page(
     with database.transaction() as session:
         everyone = [(account, _signs_in(account)) for account in people.everyone(session)]
     page = PeoplePage(
-        frame=Frame("People", Links(request), here="visitor"),
+        frame=Frame("People", Links(request)),
         people=everyone,
         roles=list(Role),
         invitation=invitation,

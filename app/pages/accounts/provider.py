@@ -83,7 +83,7 @@ async def begin_joining(
     except KeyscopeError as error:
         return await run_in_threadpool(account.refused, request, database, me, error)
     address, flow = await provider.begin(_return_address(request), "")
-    frame = Frame("Link an identity", Links(request), here="visitor")
+    frame = Frame("Link an identity", Links(request))
     host = urlsplit(provider.issuer).netloc
     page = JoiningPage(frame, me.person.name, host, address)
     response = respond(request, "accounts/joining.html", page, headers=NEVER_STORED)

@@ -134,7 +134,7 @@ def signed_in(request: Request, database: Database, before: Person | None, secre
 def _sign_in_page(
     request: Request, issuer: str | None, form: SignInForm, problem: KeyscopeError | None = None
 ) -> HTMLResponse:
-    frame = Frame("Sign in", Links(request), here="visitor")
+    frame = Frame("Sign in", Links(request))
     onward = way_back(request, form.next)
     provider = f"{frame.links.to('begin_with_provider')}?{urlencode({'next': onward})}" if issuer else None
     page = SignInPage(frame, form.name, onward, provider, problem.detail if problem else None)
@@ -142,7 +142,7 @@ def _sign_in_page(
 
 
 def _invitation_page(request: Request, form: InvitationForm, problem: KeyscopeError | None = None) -> HTMLResponse:
-    frame = Frame("Invitation", Links(request), here="visitor")
+    frame = Frame("Invitation", Links(request))
     detail = problem.detail if problem else None
     page = InvitationPage(frame, form.name, form.code, passwords.SHORTEST, detail)
     return _answer(request, "accounts/invitation.html", page, problem)

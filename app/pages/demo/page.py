@@ -115,7 +115,7 @@ async def demo_page(
         return links.page("demo_page", run=chosen.run_id, **state.query(**changes))
 
     page = DemoPage(
-        frame=Frame("Edit the model live", links, chosen.manifest, here="demo"),
+        frame=Frame("Edit the model live", links, chosen.manifest),
         state=state,
         runs=[(each.manifest, links.page("demo_page", run=each.run_id, **state.query())) for each in chosen.runs],
         status=await workers.status(run.manifest) if run else None,

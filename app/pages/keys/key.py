@@ -193,7 +193,7 @@ class KeyDrawing:
         promoted, suppressed = bars.of_value(self.numbers.value[state.projection], self._layer_firing_on)
         layer = Crumb(f"layer {key.layer}", links.layer(run.run_id, key.layer))
         return KeyPage(
-            frame=Frame.of_run(str(key), links, run.manifest, "", layer),
+            frame=Frame.of_run(str(key), links, run.manifest, layer),
             key=key,
             statistics=self.statistics,
             steps=self._steps(),

@@ -29,7 +29,7 @@ class OverviewPage(Page):
 def run_page(request: Request, run: OpenRun, cursor: Cursor, links: RunLinks) -> HTMLResponse:
     """The overview of a run."""
     page = OverviewPage(
-        frame=Frame(run.run_id, links, run.manifest, section="run_page", crumbs=(Crumb("runs", links.runs()),)),
+        frame=Frame(run.run_id, links, run.manifest, crumbs=(Crumb("runs", links.runs()),)),
         layers=run.recall(queries.layer_summaries, cursor),
         specific=run.recall(queries.specific_keys, cursor, run.vocabulary, STARTS),
         strongest=run.recall(queries.strongest_keys, cursor, run.vocabulary, STARTS),

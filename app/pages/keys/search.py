@@ -175,7 +175,7 @@ def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: li
     measures = list(found.measures)
     to_mask = found.names(0, MASKED)
     return SearchPage(
-        frame=Frame.of_run("Search", links, run.manifest, "search_page"),
+        frame=Frame.of_run("Search", links, run.manifest),
         state=state,
         asked=bool(state.criteria(run.manifest.model.n_layers) or state.label),
         notes=_notes(state, run.vocabulary, href),

@@ -72,7 +72,7 @@ def activity_page(
     more = len(events) == activity.PAGE
     query = {"person": person, "mine": "true" if mine else None, "before": events[-1].cursor if more else None}
     page = ActivityPage(
-        frame=Frame("Activity", links, chosen.manifest, here="labels"),
+        frame=Frame("Activity", links, chosen.manifest),
         runs=chosen.manifests,
         events=[_shown(each, links, run_id) for each in events] if run_id else [],
         person=person,

@@ -109,7 +109,7 @@ def _page(
 ) -> HTMLResponse:
     links = links_of(request, run or None, mask)
     page = ImportPage(
-        frame=Frame("Import labels", links, runs.get(run).manifest if run else None, here="labels"),
+        frame=Frame("Import labels", links, runs.get(run).manifest if run else None),
         may_import=may_import,
         most=MAX_FILE_BYTES,
         needed=NEEDED,

@@ -117,7 +117,7 @@ def lists_page(request: Request, chosen: ChosenRun, database: LabelsDatabase, vi
 
     visible, put_away = database.read(load)
     page = ListsPage(
-        frame=Frame("Lists", chosen.links, chosen.manifest, here="labels"),
+        frame=Frame("Lists", chosen.links, chosen.manifest),
         runs=chosen.manifests,
         lists=visible,
         put_away=put_away,
@@ -179,7 +179,7 @@ def list_page(
         return links.page("list_page", list=list_id, run=run_id, offset=to or None) if 0 <= to < len(entries) else None
 
     page = ListPage(
-        frame=Frame(found.name, links, chosen.manifest if chosen else None, here="labels", crumbs=(lists_crumb,)),
+        frame=Frame(found.name, links, chosen.manifest if chosen else None, crumbs=(lists_crumb,)),
         list=found,
         entries=[Listed(entry, rows.get(entry.key), labels.get(entry.key, ())) for entry in here],
         first=offset,

@@ -131,7 +131,7 @@ def labels_page(
         return chosen.links.page("labels_page", run=chosen.run_id, **query, offset=to or None) + "#disagreements"
 
     page = LabelsPage(
-        frame=Frame("Labels", chosen.links, manifest, here="labels"),
+        frame=Frame("Labels", chosen.links, manifest),
         runs=chosen.manifests,
         problem=problem,
         said=said,

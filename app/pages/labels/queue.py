@@ -179,7 +179,7 @@ class _Desk:
 
     def tell(self) -> HTMLResponse:
         """The label just saved and the progress, alone."""
-        frame = Frame("Labelled", self.links, self.run.manifest, here="labels")
+        frame = Frame("Labelled", self.links, self.run.manifest)
         progress = self._progress(self.state.strategy or Strategy.SAMPLE)
         page = LastPage(frame=frame, progress=progress, last=self._last())
         return respond(self.request, "labels/queue_last.html", page)
@@ -207,7 +207,7 @@ def _start(
     if run is not None and visitor is not None:
         last = database.read(load_last(state, run.manifest.model.weights_sha256, name, links))
     page = StartPage(
-        frame=Frame("Labelling queue", links, run.manifest if run else None, here="labels"),
+        frame=Frame("Labelling queue", links, run.manifest if run else None),
         runs=runs,
         strategies=[
             Choice(each, words, each == (state.strategy or Strategy.SAMPLE)) for each, words in STRATEGIES.items()

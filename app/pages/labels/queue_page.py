@@ -185,7 +185,7 @@ class QueueDrawing(KeyDrawing):
             Crumb(STRATEGIES[strategy]),
             *([Crumb("blind")] if box.blind else []),
         )
-        shared["frame"] = replace(page.frame, here="labels", crumbs=path)
+        shared["frame"] = replace(page.frame, crumbs=path)
         return QueuePage(
             **shared,
             next_href=links.page("queue_page", **state.rest()),

@@ -104,7 +104,7 @@ async def activations_page(
         except KeyscopeError as error:
             problem = error.detail
     page = ActivationsPage(
-        frame=Frame("Keys on my code", links, chosen.manifest, section="activations_page"),
+        frame=Frame("Keys on my code", links, chosen.manifest),
         state=state,
         runs=[
             (each.manifest, links.page("activations_page", run=each.run_id, **state.query())) for each in chosen.runs

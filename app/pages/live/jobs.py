@@ -86,7 +86,7 @@ async def jobs_page(
     active = [job.id for job in found if job.state in ACTIVE_JOB]
     watched = [job for job in found if job.id in state.watching.split(",")]
     page = JobsPage(
-        frame=Frame.of_run("Jobs", links, run.manifest, "jobs_page"),
+        frame=Frame.of_run("Jobs", links, run.manifest),
         jobs=[_shown(job, links) for job in found],
         poll_href=links.page("jobs_page", run=run.run_id, **state.query(watching=",".join(active))) if active else None,
         start=await _startable(workers, run, state, found),

@@ -121,7 +121,7 @@ async def lens_page(
         except KeyscopeError as error:
             problem = error.detail
     page = LensPage(
-        frame=Frame("Logit lens", links, chosen.manifest, section="lens_page"),
+        frame=Frame("Logit lens", links, chosen.manifest),
         state=state,
         runs=[
             (each.manifest, links.page("lens_page", run=each.run_id, **state.query(layer=None, at=None)))

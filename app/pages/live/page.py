@@ -266,7 +266,7 @@ class _Visit:
     ) -> HTMLResponse:
         manifest = self.run.manifest if self.run else None
         page = LivePage(
-            frame=Frame("Mask and regenerate", self.links, manifest, here="live"),
+            frame=Frame("Mask and regenerate", self.links, manifest),
             state=self.state,
             runs=[(run.manifest, self.links.live(run.run_id, **self.state.query())) for run in self.runs],
             status=await self.workers.status(manifest) if manifest else None,

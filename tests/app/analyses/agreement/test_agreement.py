@@ -136,7 +136,7 @@ def test_tables_are_exported_whole(computed: TestClient) -> None:
 
 
 def test_the_navigation_of_a_run_leads_to_it_and_to_the_pages_about_a_text(computed: TestClient) -> None:
-    sections = computed.get("/runs/alpha").context["frame"].links.sections("alpha")
-    hrefs = {each.title: each.href for each in sections}
-    assert hrefs["agreement"] == "/runs/alpha/agreement"
+    groups = computed.get("/runs/alpha").context["frame"].links.navigation("alpha")
+    hrefs = {each.title: each.href for group in groups for each in group.entries}
+    assert hrefs["prediction by layer"] == "/runs/alpha/agreement"
     assert (hrefs["lens"], hrefs["my code"]) == ("/lens?run=alpha", "/activations?run=alpha")
