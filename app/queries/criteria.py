@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.queries.firing import RANGES
@@ -32,6 +32,10 @@ class Clause:
 
 
 class Criterion(Protocol):
+    @property
+    def needs(self) -> str | None:
+        """The kind of analysis it reads; None if the run is enough."""
+
     def clause(self, vocabulary: Vocabulary) -> Clause:
         """The clause that finds keys with the property."""
 
@@ -40,6 +44,7 @@ class Criterion(Protocol):
 class Writes:
     """The value promotes or suppresses a token, among the tokens listed for it."""
 
+    needs: ClassVar[str | None] = None
     token: bytes
     direction: Direction
     top: int | None = None
@@ -65,6 +70,7 @@ class Writes:
 class FiresOn:
     """The key fires on a token, among the tokens listed for it."""
 
+    needs: ClassVar[str | None] = None
     token: bytes
     least: int | None = None
     """Smallest number of stored triggers and samples on the token."""
@@ -82,6 +88,7 @@ class FiresOn:
 class About:
     """The key fires on a token, or its value promotes it."""
 
+    needs: ClassVar[str | None] = None
     token: bytes
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
@@ -99,6 +106,7 @@ class About:
 class Detects:
     """The key detects a token at some level, by the analysis of firing."""
 
+    needs: ClassVar[str | None] = "firing"
     token: bytes
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
@@ -113,6 +121,7 @@ class Detects:
 class HasRole:
     """The key's triggers have a role in their code, by the analysis of syntax."""
 
+    needs: ClassVar[str | None] = "syntax"
     role: str
     share: float = 0.5
     """Smallest share of the triggers with the role."""
@@ -129,6 +138,7 @@ class HasRole:
 class OfConcept:
     """The key has more triggers with a concept than chance gives, by the analysis of that concept."""
 
+    needs: ClassVar[str | None] = "concepts"
     name: str
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
@@ -143,6 +153,7 @@ class OfConcept:
 class Positional:
     """The key's firing depends on the window position, with a given shape, by the analysis of firing."""
 
+    needs: ClassVar[str | None] = "firing"
     shape: str
 
     def __post_init__(self) -> None:
@@ -163,6 +174,7 @@ class Positional:
 class OfClass:
     """The key is a prediction, suppression or entropy key by its weights, according to the analysis of firing."""
 
+    needs: ClassVar[str | None] = "firing"
     weight_class: str
 
     def __post_init__(self) -> None:
@@ -190,6 +202,10 @@ class Between:
         if not all(end is None or isfinite(end) for end in (self.low, self.high)):
             raise InvalidParameter(f"a range of {self.statistic} needs finite ends: leave an end out to leave it open")
 
+    @property
+    def needs(self) -> str | None:
+        return "firing" if self.statistic in RANGES else None
+
     def clause(self, vocabulary: Vocabulary) -> Clause:
         """A condition on its column; a number of an analysis is measured too, so the results can show it."""
         # DuckDB sorts NaN above every number, infinity included
@@ -205,6 +221,7 @@ class Between:
 class InLayers:
     """The key is in a range of layers, ends included."""
 
+    needs: ClassVar[str | None] = None
     low: int
     high: int
 
@@ -216,6 +233,7 @@ class InLayers:
 class Prefers:
     """The key fires most often in a language."""
 
+    needs: ClassVar[str | None] = None
     language: str
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
@@ -226,6 +244,7 @@ class Prefers:
 class Dead:
     """The key never fires; with `dead=False`, it does."""
 
+    needs: ClassVar[str | None] = None
     dead: bool = True
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
@@ -236,6 +255,7 @@ class Dead:
 class Among:
     """The key is one of a given set, such as those with a label."""
 
+    needs: ClassVar[str | None] = None
     keys: tuple[KeyId, ...]
 
     def clause(self, vocabulary: Vocabulary) -> Clause:

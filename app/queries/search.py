@@ -64,6 +64,10 @@ class Found:
         return [KeyId(layer, index) for layer, index in self.keys[:, first:last].T.tolist()]
 
 
+NOTHING = Found([], np.empty((2, 0), np.uint32), {}, {}, "index", "asc")
+"""What a search finds that cannot be made."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """A search as SQL: the parts of its SELECT."""

@@ -29,7 +29,31 @@ from keyscope.app.queries.tokens import parse_token
 from keyscope.app.web.dependencies import LabelsDatabase, OpenRun
 from keyscope.app.web.forms import BlankIsNone, FormModel
 from keyscope.contract.analyses.firing import CLASSES, SHAPES
+from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.texts import shortest
+
+NEEDS = {
+    "detects": "firing",
+    "shape": "firing",
+    "weight_class": "firing",
+    "role": "syntax",
+    "concept": "concepts",
+}
+"""Parameters that need an analysis, each with its kind."""
+
+
+class AnalysisMissing(KeyscopeError, status=409):
+    """A search needs analyses that are not computed; `kinds` are theirs."""
+
+    def __init__(self, run_id: str, kinds: list[str]) -> None:
+        few = len(kinds) == 1
+        named = " and ".join(kinds)
+        super().__init__(
+            f"this search needs the {'analysis' if few else 'analyses'} {named} of {run_id}, which {'is' if few else 'are'} "
+            f"not computed yet: compute {'it' if few else 'them'} by POST /api/v1/jobs or `keyscope analyse`"
+        )
+        self.kinds = kinds
+
 
 Number = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, BlankIsNone]
 Count = Annotated[Annotated[int, Field(ge=1, le=2**31)] | None, BlankIsNone]
@@ -130,9 +154,13 @@ def build_search(parameters: SearchParameters, run: OpenRun, database: LabelsDat
 
     Raises:
         InvalidParameter: a range cannot be read, or there is no such shape or class.
+        AnalysisMissing: a criterion reads an analysis that is not computed.
         DatabaseUnavailable: labels are asked for and cannot be read.
     """
     criteria = parameters.criteria(run.manifest.model.n_layers)
+    computed = {kind for kind, _ in run.analyses}
+    if missing := {each.needs: None for each in criteria if each.needs and each.needs not in computed}:
+        raise AnalysisMissing(run.run_id, list(missing))
     if parameters.label:
         weights, kind = run.manifest.model.weights_sha256, Kind(parameters.label)
         with database.transaction() as session:

@@ -19,7 +19,7 @@ _FAILURES = {
     401: "Where people sign in: no token, or an invalid one",
     403: "A page of another site requests a change, or the role does not allow it",
     404: "It does not exist; the detail says what does",
-    409: "The run file cannot be read, or somebody else changed the same thing first",
+    409: "The run file cannot be read, an analysis it needs is not computed, or somebody else changed the same thing first",
     413: "The body is too large, or there are too many masks",
     422: "A parameter or a field has an invalid value",
     429: "The worker's queue is full; Retry-After says when to try again",

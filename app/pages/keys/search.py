@@ -1,6 +1,6 @@
 """`/runs/{run}/search`: find keys by the tokens they promote, suppress or fire on, by statistics, labels and analyses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from keyscope.app.labels.models import Kind
 from keyscope.app.queries.criteria import ANY_SHAPE, NUMERIC, Between
-from keyscope.app.queries.search import Found, Hit, known_concepts, search
+from keyscope.app.queries.search import NOTHING, Found, Hit, known_concepts, search
 from keyscope.app.queries.tokens import Vocabulary, parse_token
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
@@ -32,7 +32,7 @@ from keyscope.app.web.key_table import (
 )
 from keyscope.app.web.links import Basket, Links
 from keyscope.app.web.render import Frame, Help, Page, RunLinks, respond
-from keyscope.app.web.search_query import Number, SearchParameters, build_search, format_ranges
+from keyscope.app.web.search_query import NEEDS, AnalysisMissing, Number, SearchParameters, build_search, format_ranges
 from keyscope.app.web.statistics import Statistic
 from keyscope.contract.analyses.firing import CLASSES, SHAPES
 from keyscope.contract.analyses.syntax import ROLES
@@ -137,6 +137,12 @@ class SearchPage(Page):
     shapes: Annotated[Mapping[str, str], Help("Position profiles and what they mean")]
     classes: Annotated[Mapping[str, str], Help("Classes of keys by their weights, and what they mean")]
     kinds: Annotated[tuple[Kind, ...], Help("Kinds of labels")]
+    missing: Annotated[
+        dict[str, str],
+        Help("Kinds of analysis that the criteria need and that are not computed, with the address of their jobs"),
+    ]
+    needs: Annotated[Mapping[str, str], Help("Fields that need an analysis, with its kind")]
+    unavailable: Annotated[set[str], Help("Fields that cannot be used, because their analysis is not computed")]
     by_layer: Annotated[list[LayerBar], Help("How many keys were found in each layer")]
     views: Annotated[list[Choice], Help("Groups of columns to choose from")]
     columns: Annotated[list[Column], Help("Columns of the table: what the criteria measured, then statistics")]
@@ -162,12 +168,18 @@ def search_page(
     if settled != state or "" in request.query_params.values():
         # Canonical address: only what was chosen, so equal searches have equal addresses.
         return see_other(links.page("search_page", run=run.run_id, **settled.query()))
-    wanted = build_search(settled, run, database)
+    concepts = run.recall(known_concepts, cursor)
+    try:
+        wanted = build_search(settled, run, database)
+    except AnalysisMissing as needed:
+        return respond(request, "keys/search.html", _page(run, links, settled, NOTHING, concepts, needed.kinds))
     found = search(cursor, run.vocabulary, wanted, limit=PAGE_SIZE, offset=settled.offset, named=max(MASKED, LISTED))
-    return respond(request, "keys/search.html", _page(run, links, settled, found, run.recall(known_concepts, cursor)))
+    return respond(request, "keys/search.html", _page(run, links, settled, found, concepts))
 
 
-def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: list[str]) -> SearchPage:
+def _page(
+    run: Run, links: Links, state: SearchState, found: Found, concepts: list[str], missing: Sequence[str] = ()
+) -> SearchPage:
     def href(**changes: object) -> str:
         return links.page("search_page", run=run.run_id, **state.query(**changes))
 
@@ -186,6 +198,9 @@ def _page(run: Run, links: Links, state: SearchState, found: Found, concepts: li
         shapes={ANY_SHAPE: "Sensitive to position, wherever it fires more", **SHAPES},
         classes=CLASSES,
         kinds=tuple(Kind),
+        missing={kind: links.page("jobs_page", run=run.run_id, kind=kind) for kind in missing},
+        needs=NEEDS,
+        unavailable={field for field, kind in NEEDS.items() if kind not in {kind for kind, _ in run.analyses}},
         by_layer=_bars(found.by_layer(run.manifest.model.n_layers), state, href),
         views=view_choices(state.columns, href),
         columns=[
