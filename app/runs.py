@@ -173,6 +173,10 @@ class Registry:
                 unreadable.append(Unreadable(run_id, error.detail))
         return readable, unreadable
 
+    def newest(self) -> Run | None:
+        """The run that was computed last, of those that can be read; None if there is none."""
+        return max(self.all()[0], key=lambda run: run.manifest.provenance.finished, default=None)
+
     def with_weights(self, weights_sha256: str) -> Run | None:
         """The first run of a model with these weights; None if there is none."""
         return next((run for run in self.all()[0] if run.manifest.model.weights_sha256 == weights_sha256), None)

@@ -6,7 +6,7 @@ from fastapi.responses import HTMLResponse
 from keyscope.app.analyses import kinds
 from keyscope.app.findings import page as findings
 from keyscope.app.pages.demo import page as demo
-from keyscope.app.pages.keys import card, discussion, figures, jump, key, label_changes, layer, overview, runs, search
+from keyscope.app.pages.keys import card, discussion, figures, find, key, label_changes, layer, overview, runs, search
 from keyscope.app.pages.keys import live as key_live
 from keyscope.app.pages.labels import activity, codebook, label_import, lists, queue
 from keyscope.app.pages.labels import page as team
@@ -14,7 +14,7 @@ from keyscope.app.pages.live import activations, jobs, lens
 from keyscope.app.pages.live import page as live
 from keyscope.app.web.navigation import Group, entry
 
-OF_KEYS = runs, overview, search, layer, key, key_live, card, label_changes, discussion, figures, jump
+OF_KEYS = runs, overview, search, layer, key, key_live, card, label_changes, discussion, figures, find
 OF_LABELS = label_import, team, codebook, lists, activity, queue
 OF_MODELS = jobs, demo, live, lens, activations
 
@@ -39,8 +39,8 @@ def navigation() -> tuple[Group, ...]:
             "browse",
             (
                 entry("overview", "run_page", overview.router),
-                entry("layers", "layer_page", layer.router, key.router, label_changes.router, layer=0),
-                entry("search", "search_page", search.router),
+                entry("layers", "layer_page", layer.router, key.router, key_live.router, label_changes.router, layer=0),
+                entry("search", "search_page", search.router, find.router),
             ),
         ),
         Group(
@@ -61,6 +61,7 @@ def navigation() -> tuple[Group, ...]:
             (
                 entry("queue", "queue_page", queue.router),
                 entry("between people", "labels_page", team.router, label_import.router),
+                entry("codebook", "codebook_page", codebook.router),
                 entry("lists", "lists_page", lists.router),
                 entry("activity", "activity_page", activity.router),
             ),

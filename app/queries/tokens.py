@@ -104,6 +104,26 @@ class Vocabulary:
         """Ids of the tokens with exactly these bytes; never control tokens, which have no bytes in a file."""
         return self._ids_by_bytes.get(token, [])
 
+    def split(self, text: bytes) -> list[Token]:
+        """The text cut into the longest tokens that fit, from its beginning; empty if some byte is in no token.
+
+        This is not the tokenizer, which merges by rules of its own, but on words of code both mostly agree.
+        """
+        found: list[Token] = []
+        at = 0
+        while at < len(text):
+            longest = range(min(len(text), at + self._longest), at, -1)
+            end = next((end for end in longest if text[at:end] in self._ids_by_bytes), None)
+            if end is None:
+                return []
+            found.append(self[self._ids_by_bytes[text[at:end]][0]])
+            at = end
+        return found
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._ids_by_bytes), default=0)
+
     def alike(self, token: bytes) -> list[Token]:
         """The tokens that differ only in surrounding white space and ASCII case, by id."""
         return self._alike.get(token.strip().lower(), [])
@@ -115,6 +135,14 @@ class Vocabulary:
             if not each.special:
                 found.setdefault(each.bytes.strip().lower(), []).append(each)
         return found
+
+
+def keys_about(cursor: duckdb.DuckDBPyConnection, token_ids: Sequence[int]) -> dict[int, int]:
+    """How many keys fire on each of some tokens or promote it; tokens without any are left out."""
+    sql = """
+        SELECT token_id, count(DISTINCT (layer, "index")) FROM token_keys
+        WHERE relation IN ('fires_on', 'promoted') AND token_id IN (SELECT unnest(?)) GROUP BY token_id"""
+    return dict(rows(cursor, sql, [list(token_ids)]))
 
 
 def load_vocabulary(cursor: duckdb.DuckDBPyConnection) -> Vocabulary:

@@ -92,7 +92,7 @@ def _page(
 
     entries, history = database.read(load)
     page = CodebookPage(
-        frame=Frame("Codebook", chosen.links, chosen.manifest, here="labels"),
+        frame=Frame("Codebook", chosen.links, chosen.manifest),
         runs=chosen.manifests,
         codebook=entries,
         history=history,

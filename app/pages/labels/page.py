@@ -191,7 +191,7 @@ def decide(
         onward = next((each for each in still_open if each > key), next(iter(still_open), "disagreements"))
         return see_other(chosen.links.page("labels_page", run=chosen.run_id, **query) + f"#{onward}")
     page = DecidedPage(
-        frame=Frame("Decided", chosen.links, chosen.manifest, here="labels"),
+        frame=Frame("Decided", chosen.links, chosen.manifest),
         each=database.read(lambda session: adjudication.disagreement_on(session, target)),
         kinds=agreement.KINDS,
         may_decide=True,

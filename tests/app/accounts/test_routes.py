@@ -34,7 +34,7 @@ POST /account/tokens
 POST /account/tokens/{token}/revoke
 GET /activity
 GET /docs
-GET /jump
+GET /find
 GET /labels
 GET /labels/codebook
 GET /labels/figures/kinds

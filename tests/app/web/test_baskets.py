@@ -137,7 +137,7 @@ def test_the_form_of_a_label_leads_back_to_the_key_with_the_saved_basket(client:
     form = {"kind": "mixed", "person": "Ada", "based_on": 0}
     answer = client.post(page.context["labels"].href, data=form, follow_redirects=False)
     assert answer.headers["location"] == f"/runs/alpha/keys/L1.K4?mask={saved}#labels"
-    jump = client.get("/jump", params={"q": "L0.K2", "run": "alpha", "mask": saved}, follow_redirects=False)
+    jump = client.get("/find", params={"q": "L0.K2", "run": "alpha", "mask": saved}, follow_redirects=False)
     assert jump.headers["location"] == f"/runs/alpha/keys/L0.K2?mask={saved}"
 
 

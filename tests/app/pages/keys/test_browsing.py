@@ -259,35 +259,18 @@ def test_an_example_that_does_not_exist_is_named(reader: TestClient, name: str) 
         ("  l0.k2 ", "/runs/alpha/keys/L0.K2"),
         ("L1", "/runs/alpha/layers/1"),
         ("layer 0", "/runs/alpha/layers/0"),
-        ("return", "/runs/alpha/search?q=return"),
-        ("·values", "/runs/alpha/search?q=+values"),
-        (":", "/runs/alpha/search?q=%3A"),
     ],
 )
-def test_the_box_in_the_header_leads_there(reader: TestClient, typed: str, target: str) -> None:
-    answer = reader.get("/jump", params={"q": typed, "run": "alpha"}, follow_redirects=False)
+def test_the_box_in_the_header_leads_to_a_key_or_layer(reader: TestClient, typed: str, target: str) -> None:
+    answer = reader.get("/find", params={"q": typed, "run": "alpha"}, follow_redirects=False)
     assert answer.status_code == 303
     assert answer.headers["location"] == target
     assert reader.get(target).status_code == 200
 
 
 def test_the_box_keeps_the_basket(reader: TestClient) -> None:
-    answer = reader.get("/jump?q=L1.K3&run=alpha&mask=L0.K0:0", follow_redirects=False)
+    answer = reader.get("/find?q=L1.K3&run=alpha&mask=L0.K0:0", follow_redirects=False)
     assert answer.headers["location"].endswith("?mask=L0.K0%3A0")
-
-
-@pytest.mark.parametrize("typed", ["", "nosuchtoken", "L1.K99", "L7"])
-def test_the_box_says_what_it_cannot_find(reader: TestClient, typed: str) -> None:
-    answer = reader.get("/jump", params={"q": typed, "run": "alpha"}, headers={"Accept": "text/html"})
-    assert answer.status_code == 404
-    assert 'id="error"' in answer.text
-
-
-def test_the_box_asks_for_a_run_where_there_are_several(reader: TestClient) -> None:
-    answer = reader.get("/jump?q=L0.K0", headers={"Accept": "text/html"})
-    assert answer.status_code == 404
-    assert "open a run first" in answer.text
-    assert "/runs/gated" in answer.text
 
 
 def test_a_key_is_shown_without_its_labels_where_their_database_is_behind(runs_dir: Path, tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_hostile_text_of_the_corpus_is_escaped(reader: TestClient) -> None:
 
 def test_hostile_addresses_are_escaped(reader: TestClient) -> None:
     hostile = '"><script>alert(1)</script>'
-    for address in ("/jump", "/live", "/runs/alpha/layers/0", "/runs/alpha/keys/L0.K0"):
+    for address in ("/find", "/live", "/runs/alpha/layers/0", "/runs/alpha/keys/L0.K0"):
         for name in ("q", "run", "prompt", "fires_on", "mask", "language", "sort", "add"):
             page = reader.get(address, params={name: hostile}).text
             assert "<script>alert" not in page, f"{address}?{name}="
