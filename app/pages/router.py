@@ -6,7 +6,7 @@ from fastapi.responses import HTMLResponse
 from keyscope.app.analyses import kinds
 from keyscope.app.findings import page as findings
 from keyscope.app.pages.demo import page as demo
-from keyscope.app.pages.keys import card, discussion, figures, find, key, label_changes, layer, overview, runs, search
+from keyscope.app.pages.keys import card, discussion, figures, find, home, key, label_changes, layer, overview, search
 from keyscope.app.pages.keys import live as key_live
 from keyscope.app.pages.labels import activity, codebook, label_import, lists, queue
 from keyscope.app.pages.labels import page as team
@@ -14,7 +14,7 @@ from keyscope.app.pages.live import activations, jobs, lens
 from keyscope.app.pages.live import page as live
 from keyscope.app.web.navigation import Group, entry
 
-OF_KEYS = runs, overview, search, layer, key, key_live, card, label_changes, discussion, figures, find
+OF_KEYS = home, overview, search, layer, key, key_live, card, label_changes, discussion, figures, find
 OF_LABELS = label_import, team, codebook, lists, activity, queue
 OF_MODELS = jobs, demo, live, lens, activations
 

@@ -10,6 +10,7 @@ import jinja2.meta
 import markupsafe
 import pytest
 from fastapi.testclient import TestClient
+from keyscope.app.pages.keys.runs import RunsPage
 
 from keyscope.app.analyses.concepts.list_page import ConceptsPage
 from keyscope.app.analyses.concepts.page import ConceptPage
@@ -27,7 +28,6 @@ from keyscope.app.pages.keys.key import KeyPage
 from keyscope.app.pages.keys.label_changes import ConflictPage
 from keyscope.app.pages.keys.layer import LayerPage
 from keyscope.app.pages.keys.overview import OverviewPage
-from keyscope.app.pages.keys.runs import RunsPage
 from keyscope.app.pages.keys.search import SearchPage
 from keyscope.app.pages.labels.activity import ActivityPage
 from keyscope.app.pages.labels.label_import import ImportPage
