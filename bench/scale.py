@@ -125,7 +125,7 @@ class _Watch(Silent):
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     @contextmanager
-    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
+    def stage(self, name: str, total: float | None, unit: str, before: float = 0.0) -> Iterator[Advance]:
         self._peak = self.peaks.setdefault(name, _Peak())
         yield lambda _done: None
 

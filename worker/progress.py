@@ -11,8 +11,12 @@ Advance = Callable[[float], None]
 class Progress(Protocol):
     """A listener for the stages of long work."""
 
-    def stage(self, name: str, total: float | None, unit: str) -> AbstractContextManager[Advance]:
+    def stage(
+        self, name: str, total: float | None, unit: str, before: float = 0.0
+    ) -> AbstractContextManager[Advance]:
         """Open a stage of `total` units, or None if unknown; call the `Advance` it yields with the units just done.
+
+        `before` units of them were done by an earlier attempt.
 
         A shared model belongs to this work for the whole stage, except during each call of `Advance`: others may use the
         model then, or stop the work with an exception.
@@ -28,7 +32,7 @@ class Silent:
     """Ignores everything."""
 
     @contextmanager
-    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
+    def stage(self, name: str, total: float | None, unit: str, before: float = 0.0) -> Iterator[Advance]:
         yield lambda _done: None
 
     def note(self, text: str) -> None:
@@ -38,9 +42,9 @@ class Silent:
 class Pace:
     """Progress and rate of a stage."""
 
-    def __init__(self, total: float | None) -> None:
+    def __init__(self, total: float | None, before: float = 0.0) -> None:
         self.total = total
-        self.done = 0.0
+        self.done = self._before = before
         self._start = time.monotonic()
 
     @property
@@ -50,8 +54,9 @@ class Pace:
 
     @property
     def rate(self) -> float | None:
-        """Units per second so far."""
-        return self.done / self.seconds if self.done and self.seconds else None
+        """Units per second so far, without those done before."""
+        done = self.done - self._before
+        return done / self.seconds if done and self.seconds else None
 
     @property
     def seconds_left(self) -> float | None:

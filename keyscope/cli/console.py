@@ -45,9 +45,9 @@ class OnTerminal:
         self._bars = bars
 
     @contextmanager
-    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
+    def stage(self, name: str, total: float | None, unit: str, before: float = 0.0) -> Iterator[Advance]:
         """Show a bar, which stays when the stage is done."""
-        task = self._bars.add_task(name, total=total, unit=unit)
+        task = self._bars.add_task(name, total=total, unit=unit, completed=before)
         yield lambda done: self._bars.advance(task, done)
         done = self._bars.tasks[task].completed
         self._bars.update(task, total=done or 1, completed=done or 1)
@@ -73,8 +73,8 @@ class _Amount(ProgressColumn):
 class _LinePace(Pace):
     """A stage's progress, and when the next line about it is due."""
 
-    def __init__(self, total: float | None) -> None:
-        super().__init__(total)
+    def __init__(self, total: float | None, before: float) -> None:
+        super().__init__(total, before)
         self._last_line = time.monotonic()
 
     def is_due(self) -> bool:
@@ -93,9 +93,9 @@ class Lines:
         self._file = file
 
     @contextmanager
-    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
+    def stage(self, name: str, total: float | None, unit: str, before: float = 0.0) -> Iterator[Advance]:
         """Write the stage's lines."""
-        pace = _LinePace(total)
+        pace = _LinePace(total, before)
 
         def advance(done: float) -> None:
             pace.done += done
@@ -118,9 +118,9 @@ class JsonLines:
         self._file = file
 
     @contextmanager
-    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
+    def stage(self, name: str, total: float | None, unit: str, before: float = 0.0) -> Iterator[Advance]:
         """Write the stage's events."""
-        pace = _LinePace(total)
+        pace = _LinePace(total, before)
 
         def advance(done: float) -> None:
             pace.done += done

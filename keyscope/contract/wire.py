@@ -491,7 +491,10 @@ class Job(JobOptions):
     part: str | None = Field(description="Distinguishes analyses of one kind, if a run can have several")
     state: JobState
     ahead: int = Field(description="Jobs before it in the queue")
-    progress: JobProgress | None = Field(description="Set while the job runs, from its first stage on")
+    stopping: bool = Field(False, description="Whether it was told to stop and is at its last batch")
+    progress: JobProgress | None = Field(
+        description="Set while the job runs, from its first stage on; once it was stopped, how far it came"
+    )
     notes: list[str] = Field(description="Messages of the analysis, the latest last")
     error: str | None = Field(description="Code of the error, in snake_case")
     detail: str | None = Field(description="The error in a sentence")

@@ -77,7 +77,7 @@ def _compute(subject: Subject, analysis: Analysis, work: Path, replace: bool) ->
     todo = [step for step in steps if step.name not in done]
     if len(todo) < len(steps):
         subject.progress.note(f"going on after {len(steps) - len(todo)} of {len(steps)} steps")
-    for unit, alike in groupby(todo, lambda step: step.unit):
+    for unit, alike in groupby(steps, lambda step: step.unit):
         _run_steps(subject, analysis, list(alike), unit, done)
     tokens = sum(step.tokens for step in steps)
     forward_seconds = bare_forward_seconds(subject) * tokens
@@ -185,11 +185,18 @@ class _StepArrays(Mapping[str, npt.NDArray[Any]]):
 
 
 def _run_steps(subject: Subject, analysis: Analysis, steps: Sequence[Step], unit: str, done: StepFiles) -> None:
-    """Run steps that share a unit of progress, and store what each returns."""
+    """Run those steps that are not done, which share a unit of progress, and store what each returns."""
     by_step = unit == STEPS
-    total = len(steps) if by_step else sum(step.tokens for step in steps)
-    with subject.progress.stage(f"analysing {analysis.kind}", total, unit) as advance:
-        for step in steps:
+    todo = [step for step in steps if step.name not in done]
+    if not todo:
+        return
+
+    def size(some: Sequence[Step]) -> int:
+        return len(some) if by_step else sum(step.tokens for step in some)
+
+    total = size(steps)
+    with subject.progress.stage(f"analysing {analysis.kind}", total, unit, total - size(todo)) as advance:
+        for step in todo:
             clock = _Clock(advance)
             arrays = analysis.run_step(subject, step, done, clock.advance)
             done.keep(step, arrays, clock.seconds)

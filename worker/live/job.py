@@ -74,14 +74,14 @@ class RunningJob:
         self._end("failed")
 
     @contextmanager
-    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
+    def stage(self, name: str, total: float | None, unit: str, before: float = 0.0) -> Iterator[Advance]:
         """Borrow the model for a stage; live requests get it in between.
 
         Raises:
             AnalysisCancelled: the job was stopped; the yielded function raises it too.
         """
         with self._lent() as give_way:
-            pace = Pace(total)
+            pace = Pace(total, before)
             self._stage = name, unit, pace
 
             def advance(done: float) -> None:
@@ -102,7 +102,8 @@ class RunningJob:
             part=self.analysis.part,
             state=self.state,
             ahead=ahead,
-            progress=self._progress() if self.state == "running" else None,
+            stopping=self.state == "running" and self._unwanted.is_set(),
+            progress=self._progress() if self.state in ("running", "cancelled") else None,
             notes=list(self._notes),
             error=self._failure.code if self._failure else None,
             detail=self._failure.detail if self._failure else None,

@@ -196,7 +196,7 @@ class Listening(Silent):
         self.stages: list[tuple[str, float | None, list[float]]] = []
 
     @contextmanager
-    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
+    def stage(self, name: str, total: float | None, unit: str, before: float = 0.0) -> Iterator[Advance]:
         told: list[float] = []
         if name.startswith("analysing"):
             self.stages.append((unit, total, told))

@@ -211,10 +211,12 @@ async def test_a_cancelled_job_stops_after_its_batch_and_goes_on_when_asked_for_
         job = await start(worker, run_path)
         await one_step()
         answer = await worker.client.delete(f"/jobs/{job['id']}")
-        assert answer.json()["job"]["state"] == "running"
+        told = answer.json()["job"]
+        assert (told["state"], told["stopping"]) == ("running", True)
         Summing.pace.release(1)
         found = await ended(worker, job)
-        assert (found["state"], found["error"], found["result"]) == ("cancelled", None, None)
+        assert (found["state"], found["error"], found["result"], found["stopping"]) == ("cancelled", None, None, False)
+        assert 0 < found["progress"]["done"] < found["progress"]["total"]
         assert not analysis_path(run_path, "summing").exists()
         done_before = Summing.steps_run
         Summing.held = False
