@@ -108,6 +108,7 @@ class FakeWorker:
             running=self.running,
             tokens_per_second=38.0,
             jobs=self.jobs is not None,
+            forward_tokens_per_second=1000.0,
         )
 
     def list_jobs(self) -> JobsAnswer:

@@ -11,9 +11,7 @@ Advance = Callable[[float], None]
 class Progress(Protocol):
     """A listener for the stages of long work."""
 
-    def stage(
-        self, name: str, total: float | None, unit: str, before: float = 0.0
-    ) -> AbstractContextManager[Advance]:
+    def stage(self, name: str, total: float | None, unit: str, before: float = 0.0) -> AbstractContextManager[Advance]:
         """Open a stage of `total` units, or None if unknown; call the `Advance` it yields with the units just done.
 
         `before` units of them were done by an earlier attempt.

@@ -42,5 +42,9 @@ class AnalysisKind:
     pages: tuple[APIRouter, ...]
     endpoints: APIRouter
     """Of the JSON API."""
+    about: str = ""
+    """What it shows, in a sentence, for people who have not computed it."""
+    passes: float | None = None
+    """What it costs with its default settings, in bare forward passes over the corpus, measured on the demo's run."""
     claims: tuple[Claim, ...] = ()
     key_part: KeyPart | None = None

@@ -4,7 +4,7 @@ from keyscope.app.errors import NotFound
 from keyscope.app.live.client import Method, Worker, WorkerRefused, Workers, WorkerUnavailable
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import Manifest
-from keyscope.contract.wire import Job, JobAnswer, JobOptions, JobsAnswer, WorkerJob
+from keyscope.contract.wire import Job, JobAnswer, JobOptions, JobsAnswer, WorkerInfo, WorkerJob
 
 
 class NoJobs(KeyscopeError, status=409):
@@ -15,13 +15,12 @@ class UnknownJob(NotFound):
     """No live worker knows the job."""
 
 
-async def may_start(workers: Workers, manifest: Manifest) -> bool:
-    """Whether a worker can compute analyses of a run now."""
+async def computing(workers: Workers, manifest: Manifest) -> WorkerInfo | None:
+    """The worker that can compute analyses of a run now; None if there is none."""
     try:
-        await _computing(workers, manifest)
+        return (await _computing(workers, manifest))[1]
     except KeyscopeError:
-        return False
-    return True
+        return None
 
 
 async def start_job(workers: Workers, manifest: Manifest, asked: JobOptions) -> Job:
@@ -31,7 +30,7 @@ async def start_job(workers: Workers, manifest: Manifest, asked: JobOptions) -> 
         NoJobs: workers answer, but none computes analyses of this run.
         WorkerUnavailable, WorkerRefused, WorkerFailed: nothing was started.
     """
-    worker = await _computing(workers, manifest)
+    worker, _ = await _computing(workers, manifest)
     wanted = WorkerJob(**asked.model_dump(), weights_sha256=manifest.model.weights_sha256)
     return (await worker.whole("jobs", wanted, JobAnswer)).job
 
@@ -84,12 +83,12 @@ async def _all_computing(workers: Workers) -> list[Worker]:
     return [worker for worker, info in found if info.jobs]
 
 
-async def _computing(workers: Workers, manifest: Manifest) -> Worker:
+async def _computing(workers: Workers, manifest: Manifest) -> tuple[Worker, WorkerInfo]:
     await workers.find(manifest)  # raises the better sentence if no worker fits at all
     found, _ = await workers.all()
     for worker, info in found:
         if info.jobs and info.weights_sha256 == manifest.model.weights_sha256:
-            return worker
+            return worker, info
     raise NoJobs(
         f"the live worker of {manifest.run_id} computes no analyses: start `keyscope worker` with --runs, or run "
         "`keyscope analyse`"

@@ -47,6 +47,14 @@ plain = texts.shortest
 duration = texts.duration
 
 
+def roughly(seconds: float) -> str:
+    """A time that is only estimated: `1 minute`, `7 minutes`, `2.5 hours`."""
+    minutes = max(1, round(seconds / 60))
+    if minutes < 90:
+        return "1 minute" if minutes == 1 else f"{minutes} minutes"
+    return f"{seconds / 3600:.1f} hours"
+
+
 def number(value: float | None) -> str:
     """Three significant digits, as short as they go: `7.92`, `1,250`, `3.1e-6`."""
     if value is None:

@@ -47,7 +47,8 @@ class OnTerminal:
     @contextmanager
     def stage(self, name: str, total: float | None, unit: str, before: float = 0.0) -> Iterator[Advance]:
         """Show a bar, which stays when the stage is done."""
-        task = self._bars.add_task(name, total=total, unit=unit, completed=before)
+        task = self._bars.add_task(name, total=total, unit=unit)
+        self._bars.update(task, completed=before)
         yield lambda done: self._bars.advance(task, done)
         done = self._bars.tasks[task].completed
         self._bars.update(task, total=done or 1, completed=done or 1)

@@ -444,6 +444,9 @@ class WorkerInfo(_Message):
     running: bool
     tokens_per_second: float | None = Field(description="Rate of the last generation, counting both branches")
     jobs: bool = Field(False, description="Whether it computes analyses of runs")
+    forward_tokens_per_second: float | None = Field(
+        None, description="Rate of a bare forward pass, in which costs of analyses are counted; null until it is timed"
+    )
 
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]

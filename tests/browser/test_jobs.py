@@ -38,6 +38,6 @@ def test_the_button_that_has_the_focus_keeps_it_while_progress_moves(
 def test_a_job_is_stopped_where_its_progress_is_shown(visit: Callable[..., Visitor], worker: FakeWorker) -> None:
     visitor = visit("/runs/alpha/concepts/loops/edits", person="Ada")
     visitor.page.get_by_role("button", name="stop").click()
-    expect(visitor.page.get_by_text("was stopped")).to_be_visible()
+    expect(visitor.page.get_by_text("progress kept")).to_be_visible()
     assert visitor.page.url.endswith("/runs/alpha/concepts/loops/edits")
     assert worker.jobs[0].state == "cancelled"

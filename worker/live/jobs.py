@@ -1,8 +1,12 @@
 """A worker's jobs: analyses of runs, one after another, with the model that also serves live requests."""
 
+import contextlib
 import threading
+import time
 from collections import deque
 from pathlib import Path
+
+import torch
 
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.tables import SUFFIX
@@ -25,6 +29,8 @@ from keyscope.worker.live.failures import release_memory, understand
 from keyscope.worker.live.job import RunningJob
 from keyscope.worker.model.code_model import CodeModel
 
+TIMED_WINDOW = 256
+"""Tokens in each window of the forward pass that is timed."""
 KEPT = 50
 """How many ended jobs are remembered."""
 _SECONDS_TO_WAIT = 60
@@ -52,6 +58,7 @@ class Jobs:
         self._waiting: deque[RunningJob] = deque()
         self._known: deque[RunningJob] = deque()
         self._stopping = False
+        self._forward_rate: float | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="keyscope-jobs", daemon=True)
 
@@ -59,6 +66,11 @@ class Jobs:
     def open(self) -> bool:
         """Whether jobs are accepted."""
         return self._runs is not None
+
+    @property
+    def forward_rate(self) -> float | None:
+        """Tokens per second of a bare forward pass, in which costs of analyses are counted; None until it is timed."""
+        return self._forward_rate
 
     def start(self) -> None:
         """Start the thread."""
@@ -162,12 +174,28 @@ class Jobs:
             self._known.remove(job)
 
     def _run(self) -> None:
+        if self.open:
+            with contextlib.suppress(Exception):  # without the rate there are no estimates, but there are jobs
+                self._time_forward()
         while (job := self._next()) is not None:
             failure = self._do(job)
             if isinstance(failure, OutOfMemory):
                 release_memory()
             if isinstance(failure, DeviceFailed):
                 self._engine.device_failed()
+
+    @torch.inference_mode()
+    def _time_forward(self) -> None:
+        """Time a forward pass without head, after one that does not count."""
+        length = min(TIMED_WINDOW, self._model.context_length)
+        windows = torch.zeros((self._model.default_batch, length), dtype=torch.long, device=self._model.device)
+        with self._engine.lend(lambda: not self._stopping) as give_way:
+            for _ in range(2):
+                give_way()
+                began = time.monotonic()
+                self._model.run_body(windows)
+                self._model.wait()
+                self._forward_rate = windows.numel() / (time.monotonic() - began)
 
     def _next(self) -> RunningJob | None:
         with self._changed:

@@ -203,6 +203,7 @@ async def info(service: ServiceOf) -> WorkerInfo:
         running=service.engine.running,
         tokens_per_second=service.engine.events_per_second,
         jobs=service.jobs.open,
+        forward_tokens_per_second=service.jobs.forward_rate,
     )
 
 

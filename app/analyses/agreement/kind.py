@@ -12,5 +12,7 @@ AGREEMENT = AnalysisKind(
     home="agreement_page",
     pages=(analysis_router("agreement", "Prediction by layer", "analyses/layer_agreement.html", CLAIMS, sections),),
     endpoints=api.router,
+    about="After which layer the model's next token is already the one it predicts in the end, and which keys' values promote it.",
+    passes=4.0,
     claims=CLAIMS,
 )

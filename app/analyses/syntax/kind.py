@@ -13,6 +13,8 @@ SYNTAX = AnalysisKind(
     home="syntax_page",
     pages=(analysis_router("syntax", "Syntax", "analyses/syntax.html", CLAIMS, sections),),
     endpoints=api.router,
+    about="What each key's triggers have in common in the syntax tree, how varied they are by layer, and whether one token or the context decides.",
+    passes=5.3,
     claims=CLAIMS,
     key_part=KeyPart("analyses/_key_syntax.html", syntax_of_key),
 )

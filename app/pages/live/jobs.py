@@ -7,6 +7,7 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from keyscope.app.accounts.identity import Labeler
+from keyscope.app.analyses import kinds
 from keyscope.app.live import jobs
 from keyscope.app.live.client import Workers
 from keyscope.app.runs import Run
@@ -22,6 +23,7 @@ from keyscope.contract.wire import ACTIVE_JOB, Job, JobOptions
 
 router = APIRouter()
 
+_KINDS = {kind.name: kind for kind in kinds.KINDS}
 BY_FORM = ("edit",)
 """Kinds started by their own form, because they need settings."""
 STATES = {
@@ -39,6 +41,8 @@ class JobsState(PageState):
     kind: str = ""
     about: str = ""
     """Concept the jobs are about."""
+    banner: bool = False
+    """Whether only one line is shown: what is being computed, and what is missing."""
     watching: str = ""
     """Ids of the jobs that were active when the page was drawn, separated by commas."""
 
@@ -67,10 +71,28 @@ class ShownJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Startable:
+    """An analysis that can be started."""
+
+    kind: str
+    about: str
+    """What it shows."""
+    takes: str | None
+    """How long it takes on this worker, about; None if that is not known."""
+    stopped: bool
+    """Whether an earlier attempt was stopped, so it is resumed."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobsPage(Page):
     jobs: Annotated[list[ShownJob], Help("Queued, running and recently ended jobs, latest first")]
     poll_href: Annotated[str | None, Help("Address to poll while a job is active; None otherwise")]
-    start: Annotated[list[str], Help("Missing kinds of analysis that can be started")]
+    start: Annotated[list[Startable], Help("Missing analyses that can be started")]
+    heading: Annotated[
+        str | None, Help("How far the one kind shown is; None if it is computed, or others are shown too")
+    ]
+    about: Annotated[str, Help("What the one kind shown is about")]
+    banner: Annotated[bool, Help("Whether only one line is shown")]
     start_href: Annotated[str, Help("Where the form that starts one is sent")]
     next: Annotated[str, Help("Page to return to after that form")]
     part: Annotated[bool, Help("Whether only some jobs are shown, inside another page")]
@@ -90,6 +112,9 @@ async def jobs_page(
         jobs=[_shown(job, links) for job in found],
         poll_href=links.page("jobs_page", run=run.run_id, **state.query(watching=",".join(active))) if active else None,
         start=await _startable(workers, run, state, found),
+        heading=_heading(run, state, found),
+        about=_KINDS[state.kind].about if state.kind in _KINDS else "",
+        banner=state.banner,
         start_href=links.to("start_job", run=run.run_id),
         next=_shown_on(request),
         part=bool(state.kind or state.about),
@@ -128,39 +153,77 @@ async def cancel_job(
 
 
 async def _found(workers: Workers, run: Run, state: JobsState) -> tuple[list[Job], str | None]:
+    """The jobs to show, without those that a later job has taken up again."""
     try:
         found = await jobs.list_jobs(workers, run.run_id)
     except KeyscopeError as error:
         return [], error.detail
-    chosen = [job for job in found if state.kind in ("", job.kind) and state.about in ("", job.settings.get("concept"))]
-    return chosen, None
+    latest: dict[str, Job] = {}
+    for job in found:
+        latest.setdefault(job.model_dump_json(include={"kind", "part", "settings"}), job)
+    chosen = [
+        job
+        for job in latest.values()
+        if state.kind in ("", job.kind) and state.about in ("", job.settings.get("concept"))
+    ]
+    return [job for job in chosen if job.state in ACTIVE_JOB] if state.banner else chosen, None
 
 
-async def _startable(workers: Workers, run: Run, state: JobsState, found: list[Job]) -> list[str]:
-    """Kinds that can be started: not computed, not in progress, and needing no settings."""
+async def _startable(workers: Workers, run: Run, state: JobsState, found: list[Job]) -> list[Startable]:
+    """What can be started: not computed, not in progress, and needing no settings."""
     under_way = {job.kind for job in found if job.state in ACTIVE_JOB}
     there = {kind for kind, _ in run.analyses}
     missing = [
         kind for kind in KINDS if kind not in under_way | there and kind not in BY_FORM and state.kind in ("", kind)
     ]
-    return missing if missing and await jobs.may_start(workers, run.manifest) else []
+    worker = await jobs.computing(workers, run.manifest) if missing else None
+    if worker is None:
+        return []
+    stopped = {job.kind for job in found if job.state == "cancelled"}
+    tokens = sum(counts.tokens for counts in run.manifest.corpus.languages)
+    return [_offered(kind, tokens, worker.forward_tokens_per_second, kind in stopped) for kind in missing]
+
+
+def _offered(kind: str, tokens: int, rate: float | None, stopped: bool) -> Startable:
+    known = _KINDS.get(kind)
+    passes = known.passes if known else None
+    takes = formats.roughly(passes * tokens / rate) if passes and rate else None
+    return Startable(kind, known.about if known else "", takes, stopped)
+
+
+def _heading(run: Run, state: JobsState, found: list[Job]) -> str | None:
+    if not state.kind or state.about or state.kind in {kind for kind, _ in run.analyses}:
+        return None
+    if any(job.state == "running" for job in found):
+        return "Being computed"
+    if any(job.state == "queued" for job in found):
+        return "Waiting for its turn"
+    return "Not computed yet"
 
 
 def _shown(job: Job, links: Links) -> ShownJob:
     progress = job.progress
-    said = STATES[job.state]
-    if job.state == "queued" and job.ahead > 1:
-        said = f"waits behind {job.ahead - 1} others"
+    share = progress.done / progress.total if progress and progress.total else 0.0
     about = job.settings.get("concept")
     return ShownJob(
         job=job,
         title=f"{job.kind} of {about}" if about else job.kind,
-        said=said,
+        said=_said(job, share),
         active=job.state in ACTIVE_JOB,
-        done=progress.done / progress.total if progress and progress.total else 0.0,
+        done=share,
         amount=_amount(job),
         cancel_href=links.to("cancel_job", run=job.run, job=job.id),
     )
+
+
+def _said(job: Job, share: float) -> str:
+    if job.stopping:
+        return "is stopping"
+    if job.state == "queued" and job.ahead > 1:
+        return f"waits behind {job.ahead - 1} others"
+    if job.state == "cancelled" and share:
+        return f"stopped at {formats.share(share)}, progress kept"
+    return STATES[job.state]
 
 
 def _amount(job: Job) -> str:

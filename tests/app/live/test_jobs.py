@@ -99,7 +99,11 @@ def test_the_page_starts_what_is_missing_and_leads_back(live: TestClient, worker
     page = live.get(
         "/runs/alpha/jobs?kind=syntax", headers={"HX-Request": "true", "HX-Current-URL": "http://x/here?a=1"}
     )
-    assert '<button id="start-syntax" name="kind" value="syntax">compute it now</button>' in page.text
+    assert re.search(
+        r'<button id="start-syntax" name="kind" value="syntax"\s+class="primary">compute syntax</button>', page.text
+    )
+    assert "Takes about 1 minute here." in page.text
+    assert "<h2>Not computed yet</h2>" in page.text
     assert '<input type="hidden" name="next" value="/here?a=1">' in page.text
     started = live.post("/runs/alpha/jobs", data={"kind": "syntax", "next": "/here?a=1"}, follow_redirects=False)
     assert (started.status_code, started.headers["location"]) == (303, "/here?a=1")
@@ -108,6 +112,7 @@ def test_the_page_starts_what_is_missing_and_leads_back(live: TestClient, worker
     page = live.get("/runs/alpha/jobs?kind=syntax")
     assert page.context["start"] == []
     assert page.context["jobs"][0].said == "waits for its turn"
+    assert page.context["heading"] == "Waiting for its turn"
 
 
 def test_a_job_that_runs_is_asked_for_again_until_its_page_is_loaded_anew(live: TestClient, worker: FakeWorker) -> None:
@@ -142,10 +147,53 @@ def test_a_job_is_stopped_by_a_form(live: TestClient, worker: FakeWorker) -> Non
     assert (stopped.status_code, stopped.headers["location"]) == (303, "/")
     assert worker.jobs[0].state == "cancelled"
     page = live.get("/runs/alpha/jobs")
-    assert "was stopped" in page.text
+    assert "progress kept" in page.text
 
 
 def test_without_a_worker_the_page_has_nothing_to_offer(reader: TestClient) -> None:
     page = reader.get("/runs/alpha/jobs")
     assert (page.context["jobs"], page.context["start"], page.context["problem"]) == ([], [], None)
     assert "No jobs are queued or running" in page.text
+
+
+def test_a_stopped_job_keeps_its_progress_and_is_resumed(live: TestClient, worker: FakeWorker) -> None:
+    asked = WorkerJob(run="alpha", kind="syntax")
+    running = made_job("one", asked, state="running", progress=HALF, stopping=True)
+    worker.jobs = [running]
+    stopping = live.get("/runs/alpha/jobs?kind=syntax")
+    assert stopping.context["jobs"][0].said == "is stopping"
+    assert 'id="stop-one"' not in stopping.text
+    worker.jobs = [running.model_copy(update={"state": "cancelled", "stopping": False})]
+    stopped = live.get("/runs/alpha/jobs?kind=syntax")
+    assert stopped.context["jobs"][0].said == "stopped at 50\N{NARROW NO-BREAK SPACE}%, progress kept"
+    assert "resume syntax</button>" in stopped.text
+    worker.jobs = [made_job("two", asked), *worker.jobs]
+    again = live.get("/runs/alpha/jobs?kind=syntax")
+    assert [shown.job.id for shown in again.context["jobs"]] == ["two"], "what was stopped goes on there"
+
+
+def test_a_banner_says_in_one_line_what_is_computed_and_what_is_missing(live: TestClient, worker: FakeWorker) -> None:
+    missing = live.get("/runs/alpha/jobs?banner=true")
+    assert "Not computed yet: syntax, firing, agreement, concepts." in missing.text
+    worker.jobs = [
+        made_job("two", WorkerJob(run="alpha", kind="firing")),
+        made_job("one", WorkerJob(run="alpha", kind="syntax"), state="running", progress=HALF),
+    ]
+    computing = " ".join(live.get("/runs/alpha/jobs?banner=true").text.split())
+    assert "Computing syntax (50\N{NARROW NO-BREAK SPACE}%), then firing." in computing
+
+
+def test_who_starts_a_job_without_a_name_is_asked_for_one_and_the_job_starts(
+    live: TestClient, worker: FakeWorker
+) -> None:
+    live.headers.pop("X-Keyscope-Person")
+    assert '<input name="visitor_name"' in live.get("/runs/alpha/jobs?kind=syntax").text
+    asked = live.post(
+        "/runs/alpha/jobs", data={"kind": "syntax", "next": "/runs/alpha"}, headers={"Accept": "text/html"}
+    )
+    assert "What is your name?" in asked.text
+    sent = {"kind": "syntax", "next": "/runs/alpha", "visitor_name": "Ada"}
+    started = live.post("/runs/alpha/jobs", data=sent, follow_redirects=False)
+    assert (started.status_code, started.headers["location"]) == (303, "/runs/alpha")
+    assert worker.jobs is not None
+    assert [job.kind for job in worker.jobs] == ["syntax"]
