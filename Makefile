@@ -20,8 +20,8 @@ help: ## List the targets
 
 install: .venv/installed static/vendor/installed ## Install app, worker and development tools into .venv, and the pages' scripts
 
-demo: install ## Compute a demo run and serve it [MODEL=nano|smollm2|ID] [PORT=8000] [FILES=per language]
-	exec $(BIN)/keyscope demo $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port $(PORT)) $(if $(FILES),--files-per-language $(FILES))
+demo: install ## Compute a demo run and serve it [MODEL=nano|smollm2|ID] [PORT=8000] [FILES=per language] [ANALYSES=no]
+	exec $(BIN)/keyscope demo $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port $(PORT)) $(if $(FILES),--files-per-language $(FILES)) $(if $(filter no,$(ANALYSES)),--no-analyses)
 
 test: install .venv/chromium ## Run the tests, including those in a headless Chromium [TESTS=tests/app]
 	$(BIN)/pytest --numprocesses auto --dist loadfile $(TESTS)

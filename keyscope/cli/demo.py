@@ -16,6 +16,7 @@ def demo(
     files_per_language: Annotated[
         int | None, typer.Option(min=1, help="Files of each language; otherwise as many as take a few minutes")
     ] = None,
+    analyses: Annotated[bool, typer.Option(help="Compute analyses in the background, while the pages are open")] = True,
 ) -> None:
     """Show real keys in the browser: compute a run over installed code, unless it exists, and serve it."""
     from keyscope.cli.console import show_progress
@@ -25,4 +26,4 @@ def demo(
     ports = choose_ports(port)
     with show_progress() as progress:
         prepared = prepare(model, runs, files_per_language, progress)
-        keep_open(prepared, ports, runs / ".demo", progress)
+        keep_open(prepared, ports, runs / ".demo", progress, analyses=analyses)

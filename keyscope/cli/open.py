@@ -40,22 +40,48 @@ def stop_by_interrupt() -> None:
         signal.signal(number, signal.default_int_handler)
 
 
-def keep_open(prepared: "Prepared", ports: tuple[int, int], logs: Path, progress: Progress, page: str = "") -> None:
-    """Run server and worker until Ctrl-C."""
+def keep_open(
+    prepared: "Prepared",
+    ports: tuple[int, int],
+    logs: Path,
+    progress: Progress,
+    page: str = "",
+    analyses: bool = False,
+) -> None:
+    """Run server and worker until Ctrl-C; with `analyses`, those the run does not have are computed meanwhile."""
     from keyscope.app.database.engine import upgrade
-    from keyscope.cli.demo_run import services
+    from keyscope.cli.demo_analyses import WorkerPlace, in_background
+    from keyscope.cli.demo_run import HOST, services
     from keyscope.cli.supervise import supervise
 
-    runs, site = prepared.run.parent, f"http://127.0.0.1:{ports[0]}"
-    upgrade(fill(ServerSettings, runs=runs).labels_url)
-    try:
-        supervise(
-            services(prepared, runs, logs, *ports),
-            ready=lambda: progress.note(
-                f"\nKeyscope is ready: {site}{page}   (Ctrl-C stops it)\n"
-                f"Edit the model:    {site}/demo?run={prepared.run.stem}\n"
-            ),
-            note=progress.note,
+    run, site = prepared.run, f"http://{HOST}:{ports[0]}"
+    upgrade(fill(ServerSettings, runs=run.parent).labels_url)
+    both = services(prepared, run.parent, logs, *ports)
+    secret = both[0].environment["KEYSCOPE_WORKER_TOKEN"]
+
+    def ready() -> None:
+        progress.note(
+            f"\nKeyscope is ready: {site}{page}   (Ctrl-C stops it)\n{_first_key(run, site)}"
+            f"Edit the model:    {site}/demo?run={run.stem}\n"
+            f"Label its keys:    {site}/labels/queue?run={run.stem}\n"
         )
+        if analyses:
+            in_background(run, WorkerPlace(f"http://{HOST}:{ports[1]}", secret), progress)
+
+    try:
+        supervise(both, ready, progress.note)
     except KeyboardInterrupt:
         progress.note("stopped")
+
+
+def _first_key(run: Path, site: str) -> str:
+    """A line with the address of a key that is easy to read; empty if the run has none."""
+    from keyscope.app.queries.first_keys import clear_keys
+    from keyscope.app.runs import Registry
+
+    registry = Registry(run.parent)
+    opened = registry.get(run.stem)
+    with opened.reading() as cursor:
+        found = clear_keys(cursor, opened.vocabulary, 1)
+    registry.close()
+    return "".join(f"Look at a key:     {site}/runs/{run.stem}/keys/{row.key}\n" for row in found)

@@ -1,0 +1,98 @@
+"""The analyses of a demo run, computed in the background by its worker and followed in one line of progress."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import ValidationError
+
+from keyscope.contract.analyses.files import analysis_files
+from keyscope.contract.wire import ACTIVE_JOB, ErrorAnswer, Job, JobAnswer, JobsAnswer, WorkerJob
+from keyscope.worker.progress import Progress
+
+POLL_SECONDS = 2.0
+STEP = 5
+"""Percent between two reports of an analysis's progress."""
+WANTED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("concepts", {}),
+    ("syntax", {}),
+    ("firing", {}),
+    ("edit", {"concept": "numpy", "picker": "causal"}),
+    ("agreement", {}),
+)
+"""Kinds of analysis with their settings, in the order in which visitors open their pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlace:
+    """Where a worker listens, and the secret it asks for."""
+
+    url: str
+    token: str
+
+
+def compute_analyses(
+    run: Path, worker: WorkerPlace, progress: Progress, wait: Callable[[float], None] = time.sleep
+) -> None:
+    """Have the worker compute those analyses of a run that it does not have, and report until the last one ends.
+
+    A worker that goes away ends the report with a note; what it has done is kept for the next start.
+    """
+    there = {kind for kind, _, _ in analysis_files(run)}
+    missing = [(kind, settings) for kind, settings in WANTED if kind not in there]
+    if not missing:
+        return
+    headers = {"Authorization": f"Bearer {worker.token}"}
+    try:
+        with httpx.Client(base_url=worker.url, headers=headers, timeout=30, trust_env=False) as client:
+            jobs = [job for kind, settings in missing if (job := _submit(client, run, kind, settings, progress))]
+            progress.note(f"analyses are being computed, live requests first: {', '.join(job.kind for job in jobs)}")
+            for number, job in enumerate(jobs, 1):
+                _follow(client, job, f"{job.kind} ({number} of {len(jobs)})", progress, wait)
+        progress.note("all pages are filled")
+    except (httpx.HTTPError, ValidationError) as error:
+        progress.note(f"the analyses are no longer followed, because the worker does not answer: {error}")
+
+
+def in_background(run: Path, worker: WorkerPlace, progress: Progress) -> None:
+    """`compute_analyses` in a thread of its own, which ends with the process."""
+    threading.Thread(target=compute_analyses, args=(run, worker, progress), name="analyses", daemon=True).start()
+
+
+def _submit(client: httpx.Client, run: Path, kind: str, settings: dict[str, Any], progress: Progress) -> Job | None:
+    response = client.post("jobs", json=WorkerJob(run=run.stem, kind=kind, settings=settings).model_dump(mode="json"))
+    if response.is_success:
+        return JobAnswer.model_validate_json(response.content).job
+    progress.note(f"{kind} is not computed: {ErrorAnswer.model_validate_json(response.content).detail}")
+    return None
+
+
+def _follow(client: httpx.Client, job: Job, title: str, progress: Progress, wait: Callable[[float], None]) -> None:
+    """Report a job until it ends, as percent of each of its stages."""
+    with ExitStack() as stages:
+        stage, done = "", 0
+        advance: Callable[[float], None] = lambda _percent: None  # noqa: E731
+        while (now := _state_of(client, job)) is not None and now.state in ACTIVE_JOB:
+            if now.progress is not None and now.progress.stage != stage:
+                stages.close()
+                stage, done = now.progress.stage, 0
+                advance = stages.enter_context(progress.stage(f"{title}, {stage}", 100, "%"))
+            if now.progress is not None and now.progress.total:
+                percent = int(100 * now.progress.done / now.progress.total)
+                if percent - done >= STEP:
+                    advance(percent - done)
+                    done = percent
+            wait(POLL_SECONDS)
+    if now is not None and now.state == "failed":
+        progress.note(f"{job.kind} failed: {now.detail}")
+
+
+def _state_of(client: httpx.Client, job: Job) -> Job | None:
+    """The job as it is now; None if the worker has forgotten it, for it was restarted."""
+    found = JobsAnswer.model_validate_json(client.get("jobs", params={"run": job.run}).raise_for_status().content)
+    return next((each for each in found.jobs if each.id == job.id), None)

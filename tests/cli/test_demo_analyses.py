@@ -1,0 +1,97 @@
+"""The analyses of the demo's run: what is asked of the worker, and what is reported."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from keyscope.cli.demo_analyses import WANTED, WorkerPlace, compute_analyses
+from keyscope.contract.analyses.files import analysis_folder
+from keyscope.worker.progress import Advance, Silent
+from tests.fake_worker import HALF, FakeWorker
+from tests.processes import free_port
+from tests.serving import serving
+
+
+class Heard(Silent):
+    """Keeps notes, stages and percents."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.stages: dict[str, list[float]] = {}
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    @contextmanager
+    def stage(self, name: str, total: float | None, unit: str, before: float = 0.0) -> Iterator[Advance]:
+        yield self.stages.setdefault(name, []).append
+
+
+@pytest.fixture
+def worker() -> FakeWorker:
+    """Its jobs begin when they are first looked at, and end when they are looked at again."""
+    worker = FakeWorker("", [2])
+    worker.weights_sha256 = None  # type: ignore[assignment]
+    worker.jobs = []
+    return worker
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    analysis_folder(tmp_path / "small.duckdb").mkdir()
+    return tmp_path / "small.duckdb"
+
+
+def turn(worker: FakeWorker) -> None:
+    """Let the oldest job that has not ended begin, or end."""
+    assert worker.jobs is not None
+    at = max(at for at, job in enumerate(worker.jobs) if job.state in ("queued", "running"))
+    job = worker.jobs[at]
+    change = {"state": "running", "progress": HALF} if job.state == "queued" else {"state": "done", "progress": None}
+    worker.jobs[at] = job.model_copy(update=change)
+
+
+def test_everything_missing_is_computed_in_order_and_reported(worker: FakeWorker, run: Path) -> None:
+    heard = Heard()
+    with serving(worker.app) as url:
+        compute_analyses(run, WorkerPlace(url, "secret"), heard, lambda _seconds: turn(worker))
+    assert worker.jobs is not None
+    assert [(job.kind, job.settings) for job in reversed(worker.jobs)] == list(WANTED)
+    assert [name.split(",")[0] for name in heard.stages] == [
+        f"{kind} ({number} of 5)" for number, (kind, _) in enumerate(WANTED, 1)
+    ]
+    assert all(advanced == [50] for advanced in heard.stages.values())
+    assert heard.notes[-1] == "all pages are filled"
+
+
+def test_what_is_there_is_not_computed_again(worker: FakeWorker, run: Path) -> None:
+    for name in ("concepts", "syntax", "firing", "edit.numpy-abc123"):
+        (analysis_folder(run) / f"{name}.duckdb").touch()
+    with serving(worker.app) as url:
+        compute_analyses(run, WorkerPlace(url, "secret"), Heard(), lambda _seconds: turn(worker))
+        assert worker.jobs is not None
+        assert [job.kind for job in worker.jobs] == ["agreement"]
+        (analysis_folder(run) / "agreement.duckdb").touch()
+        silent = Heard()
+        compute_analyses(run, WorkerPlace(url, "secret"), silent)
+    assert silent.notes == []
+
+
+def test_a_failure_is_said_and_the_others_go_on(worker: FakeWorker, run: Path) -> None:
+    def fail(_seconds: float) -> None:
+        assert worker.jobs is not None
+        worker.jobs = [job.model_copy(update={"state": "failed", "detail": "no disk"}) for job in worker.jobs]
+
+    heard = Heard()
+    with serving(worker.app) as url:
+        compute_analyses(run, WorkerPlace(url, "secret"), heard, fail)
+    assert [note for note in heard.notes if "failed" in note] == [f"{kind} failed: no disk" for kind, _ in WANTED]
+
+
+def test_a_worker_that_is_away_is_said_once(run: Path) -> None:
+    heard = Heard()
+    compute_analyses(run, WorkerPlace(f"http://127.0.0.1:{free_port()}", "secret"), heard)
+    assert len(heard.notes) == 1
+    assert "does not answer" in heard.notes[0]
