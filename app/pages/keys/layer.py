@@ -9,7 +9,8 @@ from fastapi.responses import HTMLResponse
 from pydantic import Field
 
 from keyscope.app import queries
-from keyscope.app.queries import LayerFilter, LayerSort, LayerSummary
+from keyscope.app.queries import KeyRow, LayerFilter, LayerSort, LayerSummary
+from keyscope.app.queries.first_keys import clear_keys, varied_keys
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.app.web.dependencies import Cursor, Layer, OpenRun
@@ -32,6 +33,8 @@ from keyscope.app.web.render import Frame, Help, Page, RunLinks, respond
 router = APIRouter()
 
 PAGE_SIZE = 50
+STARTS = 5
+"""Keys in each list of starting points."""
 Percent = Annotated[Annotated[float, Field(ge=0, le=100)] | None, BlankIsNone]
 
 
@@ -63,6 +66,8 @@ class LayerPage(Page):
     layer: Annotated[int, Help("The layer, from 0")]
     summary: Annotated[LayerSummary, Help("The layer in numbers")]
     state: Annotated[LayerState, Help("Sorting, filters and place, as in the address")]
+    clear: Annotated[list[KeyRow], Help("Keys to start with whose triggers are mostly on one word")]
+    varied: Annotated[list[KeyRow], Help("Keys to start with whose triggers are on many tokens")]
     views: Annotated[list[Choice], Help("Groups of columns to choose from")]
     columns: Annotated[list[Column], Help("Columns of the table")]
     rows: Annotated[list[Row], Help("Keys on this page of the table")]
@@ -102,6 +107,8 @@ def layer_page(
         layer=layer,
         summary=run.recall(queries.layer_summaries, cursor)[layer],
         state=state,
+        clear=run.recall(clear_keys, cursor, run.vocabulary, STARTS, layer),
+        varied=run.recall(varied_keys, cursor, run.vocabulary, STARTS, layer),
         views=view_choices(state.columns, href),
         columns=statistic_columns(shown, state.sort, state.order, href),
         rows=[Row(row, [each.show(row.statistics, run.vocabulary) for each in shown]) for row in found.rows],

@@ -8,7 +8,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from keyscope.app import queries
 from keyscope.app.queries import KeyRow, LayerSummary
+from keyscope.app.runs import Run
 from keyscope.app.web.dependencies import Cursor, OpenRun
+from keyscope.app.web.links import Links
 from keyscope.app.web.render import Crumb, Frame, Help, Page, RunLinks, respond
 
 router = APIRouter()
@@ -22,6 +24,9 @@ class OverviewPage(Page):
     layers: Annotated[list[LayerSummary], Help("Every layer in numbers")]
     specific: Annotated[list[KeyRow], Help("Keys of highest kurtosis, which fire on a few tokens only")]
     strongest: Annotated[list[KeyRow], Help("Keys that write most on average")]
+    claim_figure: Annotated[
+        str | None, Help("Address of the figure of the paper's claim; None until syntax is computed")
+    ]
     size: Annotated[int, Help("Bytes of the run file")]
 
 
@@ -33,9 +38,16 @@ def run_page(request: Request, run: OpenRun, cursor: Cursor, links: RunLinks) ->
         layers=run.recall(queries.layer_summaries, cursor),
         specific=run.recall(queries.specific_keys, cursor, run.vocabulary, STARTS),
         strongest=run.recall(queries.strongest_keys, cursor, run.vocabulary, STARTS),
+        claim_figure=_claim_figure(run, links),
         size=run.path.stat().st_size,
     )
     return respond(request, "keys/overview.html", page)
+
+
+def _claim_figure(run: Run, links: Links) -> str | None:
+    if ("syntax", None) not in run.analyses:
+        return None
+    return links.to("syntax_figure", run=run.run_id, figure="score")
 
 
 @router.get("/runs/{run}/random", name="random_key_page")

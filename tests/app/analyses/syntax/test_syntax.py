@@ -209,3 +209,9 @@ def test_scores_are_told_by_layer_and_by_key(runs: Path, tmp_path: Path) -> None
         assert scores(connection.cursor(), []) == {}
     with open_run(tmp_path / "runs" / "gated.duckdb") as connection:
         assert scores_by_layer(connection.cursor()) == {}
+
+
+def test_the_overview_begins_with_the_papers_claim(computed: TestClient) -> None:
+    figure = computed.get("/runs/alpha").context["claim_figure"]
+    assert figure == "/runs/alpha/syntax/figures/score"
+    assert computed.get(figure).json()["data"]
