@@ -220,7 +220,7 @@ def _said(job: Job, share: float) -> str:
     if job.stopping:
         return "is stopping"
     if job.state == "queued" and job.ahead > 1:
-        return f"waits behind {job.ahead - 1} others"
+        return "waits behind another" if job.ahead == 2 else f"waits behind {job.ahead - 1} others"
     if job.state == "cancelled" and share:
         return f"stopped at {formats.share(share)}, progress kept"
     return STATES[job.state]

@@ -10,7 +10,7 @@ import jinja2.meta
 import markupsafe
 import pytest
 from fastapi.testclient import TestClient
-from keyscope.app.pages.keys.runs import RunsPage
+from keyscope.app.pages.keys.home import HomePage
 
 from keyscope.app.analyses.concepts.list_page import ConceptsPage
 from keyscope.app.analyses.concepts.page import ConceptPage
@@ -43,7 +43,7 @@ from keyscope.app.web.error_pages import ErrorPage
 from keyscope.app.web.render import TEMPLATES, Help, Page, environment
 
 PAGES: list[tuple[str, str, type[Page]]] = [
-    ("/", "keys/runs.html", RunsPage),
+    ("/", "keys/home.html", HomePage),
     ("/runs/alpha", "keys/overview.html", OverviewPage),
     ("/runs/alpha/layers/1", "keys/layer.html", LayerPage),
     ("/runs/alpha/layers/1?fires_on=self&columns=weights&sort=bias", "keys/layer.html", LayerPage),
