@@ -9,6 +9,8 @@ class TestRuns(EveryPage):
     PAGES: ClassVar = {
         "runs": "/",
         "overview": "/runs/alpha",
+        "find": "/find?q=return&run=alpha",
+        "search by a missing analysis": "/runs/gated/search?shape=any",
         "search": "/runs/alpha/search?q=return&ranges=mean::5",
         "layer": "/runs/alpha/layers/1?fires_on=return",
         "key": "/runs/alpha/keys/L1.K3?language=python&mask=L1.K3:0",
