@@ -10,7 +10,6 @@ import jinja2.meta
 import markupsafe
 import pytest
 from fastapi.testclient import TestClient
-from keyscope.app.pages.keys.home import HomePage
 
 from keyscope.app.analyses.concepts.list_page import ConceptsPage
 from keyscope.app.analyses.concepts.page import ConceptPage
@@ -24,6 +23,8 @@ from keyscope.app.pages.accounts.names import NamePage
 from keyscope.app.pages.accounts.people import PeoplePage
 from keyscope.app.pages.accounts.provider import JoiningPage
 from keyscope.app.pages.accounts.sign_in import InvitationPage, SignInPage
+from keyscope.app.pages.keys.find import FindPage
+from keyscope.app.pages.keys.home import HomePage
 from keyscope.app.pages.keys.key import KeyPage
 from keyscope.app.pages.keys.label_changes import ConflictPage
 from keyscope.app.pages.keys.layer import LayerPage
@@ -44,6 +45,7 @@ from keyscope.app.web.render import TEMPLATES, Help, Page, environment
 
 PAGES: list[tuple[str, str, type[Page]]] = [
     ("/", "keys/home.html", HomePage),
+    ("/find?q=return&run=alpha", "keys/find.html", FindPage),
     ("/runs/alpha", "keys/overview.html", OverviewPage),
     ("/runs/alpha/layers/1", "keys/layer.html", LayerPage),
     ("/runs/alpha/layers/1?fires_on=self&columns=weights&sort=bias", "keys/layer.html", LayerPage),
