@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from keyscope.app.live.effects import Effect
 from keyscope.app.live.measurements import Measured
 from keyscope.app.live.prompts import Prompt
-from keyscope.app.web.code import shade
+from keyscope.app.web.code import Heat
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420, 150, 44, 84, 10, 24
 """Size of the curve and its margins, in units of its view box."""
@@ -91,6 +91,6 @@ def matrix_row(prompts: Sequence[Prompt], left: Mapping[tuple[str, str], float],
     cells = []
     for prompt in prompts:
         share = left.get((whose.name, prompt.name))
-        css = "" if share is None else shade(1 - share, 1)
+        css = "" if share is None else Heat(1).css(1 - share)
         cells.append(Cell(share, css, whose.name == prompt.name))
     return MatrixRow(whose, cells)
