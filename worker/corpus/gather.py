@@ -16,6 +16,7 @@ from pathlib import Path
 from keyscope.contract.cache import default_cache
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.texts import counted
+from keyscope.worker.corpus.boilerplate import repeated_lines
 from keyscope.worker.corpus.collector import Collector, KeptFile
 from keyscope.worker.corpus.files import Skip, Skipped, SourceFile
 from keyscope.worker.corpus.interface import Listed, Streamed
@@ -36,6 +37,7 @@ class GatherSettings:
     files_per_language: int
     keep_duplicates: bool = False
     keep_near_duplicates: bool = False
+    keep_boilerplate: bool = False
     seed: int = 0
     cache: Path = field(default_factory=default_cache)
 
@@ -57,7 +59,7 @@ class Gathered:
 
     `entries` are the files in their final order: by language as requested, then by source and path. `sources` are the
     names in the entries' `source`. `skipped` counts files by reason; files listed but not tried, because enough were
-    kept, are `over_limit`. `missing` explains why a language of the demo corpus is not available. `sha256` is over
+    kept, are `over_limit`. `repeated` are the hashes of each language's boilerplate lines, none if it is kept. `missing` explains why a language of the demo corpus is not available. `sha256` is over
     language, path and content hash of all entries in order.
     """
 
@@ -66,6 +68,7 @@ class Gathered:
     sources: tuple[str, ...]
     counts: dict[str, int]
     skipped: dict[str, int]
+    repeated: dict[str, frozenset[int]]
     missing: dict[str, str]
     sha256: str
 
@@ -113,6 +116,7 @@ def gather(
             if isinstance(source, Streamed):
                 reading.streamed(source)
         kept = {language: collector.finish() for language, collector in collectors.items()}
+        repeated = {} if settings.keep_boilerplate else _repeated(kept, spool, scratch)
     for collector in collectors.values():
         skipped.update(collector.skipped)
     entries = tuple(entry for files in kept.values() for entry in files)
@@ -124,6 +128,7 @@ def gather(
         sources=tuple(source.name for source in opened.sources),
         counts={language: len(files) for language, files in kept.items()},
         skipped={str(reason): skipped[reason] for reason in Skip if skipped[reason]},
+        repeated=repeated,
         missing={language: reason for language, reason in opened.missing.items() if not kept[language]},
         sha256=_fingerprint(entries),
     )
@@ -198,6 +203,13 @@ class _Reading:
             collector.skipped[skip.reason] += 1
         wanted = self.settings.files_per_language
         self.progress(GatherProgress(f"reading {source}", collector.language, collector.seen, collector.kept, wanted))
+
+
+def _repeated(kept: Mapping[str, Sequence[KeptFile]], spool: Spool, scratch: Path) -> dict[str, frozenset[int]]:
+    return {
+        language: repeated_lines((spool.read(file.extent).decode() for file in files), len(files), scratch)
+        for language, files in kept.items()
+    }
 
 
 def _fingerprint(entries: Iterable[KeptFile]) -> str:
