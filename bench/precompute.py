@@ -30,7 +30,7 @@ from keyscope.worker.model.taps import read_coefficients
 from keyscope.worker.precompute.collect import Collector, polarities
 from keyscope.worker.precompute.sampling import SLOTS
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens, write_tokens
-from keyscope.worker.precompute.windows import Batch, Window, batches
+from keyscope.worker.precompute.windows import Batch, Cut, Window, batches
 
 
 def main(
@@ -50,7 +50,7 @@ def main(
         store = _tokens(Path(folder), corpus or Path(typer.__file__).parents[3], loaded)
         full = [
             each
-            for each in batches(store, range(store.n_files), settings.window, batch, loaded.facts.bos, loaded.device)
+            for each in batches(store, range(store.n_files), Cut.of(settings), batch, loaded.facts.bos, loaded.device)
             if each.windows[0].length == settings.window and len(each.windows) == batch
         ][: 2 * rounds]
         typer.echo(

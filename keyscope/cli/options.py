@@ -17,10 +17,11 @@ INTERRUPTED = 130
 M = TypeVar("M", bound=BaseModel)
 
 
-def setting(model: type[BaseModel], name: str, **more: Any) -> Any:
-    """Return an option whose help and default are those of a model's field."""
+def setting(model: type[BaseModel], name: str, shown: str | bool = True, **more: Any) -> Any:
+    """Return an option whose help and default are those of a model's field; `shown` is another default's description."""
     field = model.model_fields[name]
-    shown = False if field.is_required() or field.default in (None, "") else str(field.default)
+    if shown is True:
+        shown = False if field.is_required() or field.default in (None, "") else str(field.default)
     return typer.Option(help=field.description or name.replace("_", " ").capitalize(), show_default=shown, **more)
 
 

@@ -21,7 +21,7 @@ from keyscope.cli.options import (
     setting,
 )
 from keyscope.contract.analyses.kinds import KINDS
-from keyscope.contract.manifest import Preset, RunSettings
+from keyscope.contract.manifest import BosPolicy, Preset, RunSettings
 from keyscope.worker.live.settings import WorkerSettings
 from keyscope.worker.model.source import ModelSource
 
@@ -43,7 +43,20 @@ def precompute(
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="Keep duplicate and near-duplicate files")
     ] = False,
-    preset: Annotated[Preset, typer.Option(help="Procedure the run follows")] = "strict",
+    keep_boilerplate: Annotated[
+        bool, typer.Option("--keep-boilerplate", help="Count lines that stand in many files, such as licences")
+    ] = False,
+    ungrouped: Annotated[
+        bool, typer.Option("--ungrouped", help="List triggers one by one that equal tokens lead up to")
+    ] = False,
+    burn_in: Annotated[
+        int | None, setting(RunSettings, "burn_in", min=0, shown="16, or a quarter of a short window")
+    ] = None,
+    bos: Annotated[BosPolicy | None, setting(RunSettings, "bos")] = None,
+    tokens_per_file: Annotated[int | None, setting(RunSettings, "tokens_per_file", min=1)] = None,
+    preset: Annotated[
+        Preset, typer.Option(help="Procedure the run follows; those of papers count and list everything")
+    ] = "strict",
     seed: Annotated[int | None, setting(RunSettings, "seed", min=0)] = None,
     revision: Annotated[str | None, setting(WorkerSettings, "revision")] = None,
     dtype: Annotated[str, setting(WorkerSettings, "dtype")] = "auto",
@@ -57,19 +70,26 @@ def precompute(
     """Compute a run: one model over one corpus, published as one file."""
     from keyscope.cli.console import show_progress
     from keyscope.worker.model.known import locate_model
-    from keyscope.worker.precompute.presets import PROCEDURES
+    from keyscope.worker.precompute.presets import PROCEDURES, default_burn_in
     from keyscope.worker.precompute.run import PrecomputeRequest
     from keyscope.worker.precompute.run import precompute as compute
 
+    procedure = PROCEDURES[preset]
+    size = window or procedure.window
+    skipped = default_burn_in(procedure, size) if burn_in is None else burn_in
     settings = fill(
         RunSettings,
         preset=preset,
-        window=window or PROCEDURES[preset].window,
-        stride=window or PROCEDURES[preset].window,
+        window=size,
+        burn_in=skipped,
+        bos=bos,
         top_k=top_k,
         context=context,
         files_per_language=files_per_language,
+        tokens_per_file=tokens_per_file,
         keep_duplicates=keep_duplicates,
+        keep_boilerplate=keep_boilerplate or procedure.plain,
+        ungrouped=ungrouped or procedure.plain,
         seed=seed,
     )
     with show_progress(as_json) as progress:

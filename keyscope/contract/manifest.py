@@ -1,8 +1,8 @@
 """The manifest of a run: model, corpus, settings, provenance and verification."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Preset = Literal["strict", "paper2023", "geva2021"]
 """Procedures. `strict`: true coefficients, one trigger per file, no duplicates. The others follow papers."""
@@ -11,6 +11,10 @@ MOST_LAYERS = 1024
 MOST_KEYS = 2**24
 """Bounds on a model, far above every known one, so that no file can make a page too large to draw."""
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+BosPolicy = Literal["auto", "none", "eos"]
+"""What stands in front of a window: what the tokenizer adds to a text, nothing, or the end-of-text token."""
 
 
 class _Record(BaseModel):
@@ -38,7 +42,9 @@ class ModelFacts(_Record):
     activation: str = Field(description="Activation function of the feed-forward block")
     gated: bool = Field(description="The coefficient is activation(gate) times up, so both signs can be large")
     parallel: bool = Field(description="Attention and feed-forward read the same input")
-    bos: list[int] = Field(description="Token ids the tokenizer adds in front of a text")
+    bos: list[int] = Field(
+        description="Token ids in front of every window: those the tokenizer adds, unless the run asks for others"
+    )
 
     @model_validator(mode="after")
     def _as_many_layers_as_counts(self) -> Self:
@@ -54,6 +60,9 @@ class LanguageCounts(_Record):
     files: Count
     windows: Count
     tokens: Count
+    boilerplate: Count | None = Field(
+        None, description="Tokens in lines of many files, read but not counted; empty if they count like others"
+    )
 
 
 class CorpusFacts(_Record):
@@ -70,18 +79,45 @@ class CorpusFacts(_Record):
 
 
 class RunSettings(_Record, frozen=True):
-    """Everything besides model and corpus that determines a run's rows."""
+    """Everything besides model and corpus that determines a run's rows; what an older run does not say, it did not do."""
 
     preset: Preset = "strict"
     window: int = Field(256, description="Tokens per window, without BOS")
-    stride: int = Field(256, description="Tokens from the start of one window to the next")
+    stride: int = Field(256, description="Tokens from the start of one window to the next: `window` less `burn_in`")
+    burn_in: int = Field(
+        0,
+        ge=0,
+        description="First tokens of a window that are read for context and not counted, except at a file's start",
+    )
+    bos: BosPolicy = Field(
+        "auto",
+        description="What stands in front of every window: what the tokenizer adds (auto), nothing (none) or the end-of-text token (eos)",
+    )
     top_k: int = Field(50, description="Triggers stored per key, language and polarity")
     context: int = Field(32, description="Tokens on either side of a trigger whose coefficients are stored")
     files_per_language: int = 5000
+    tokens_per_file: int | None = Field(None, ge=1, description="Files are cut after this many tokens; empty: never")
     keep_duplicates: bool = False
+    keep_boilerplate: bool = Field(True, description="Lines that stand in many files count like others")
+    ungrouped: bool = Field(True, description="Triggers with equal tokens before them are listed one by one")
     dtype: str = "float32"
     histogram_every: int = Field(8, description="One token in this many is sampled for the coefficient histogram")
     seed: int = Field(0, ge=0, lt=2**63)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stride(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "stride" in given:
+            return given
+        window, burn_in = (given.get(name, cls.model_fields[name].default) for name in ("window", "burn_in"))
+        return given | {"stride": window - burn_in} if isinstance(window, int) and isinstance(burn_in, int) else given
+
+    @field_validator("burn_in")
+    @classmethod
+    def _windows_advance(cls, burn_in: int, info: ValidationInfo) -> int:
+        if burn_in >= info.data.get("window", burn_in + 1):
+            raise ValueError(f"a burn-in of {burn_in} leaves nothing of a window of {info.data['window']} tokens")
+        return burn_in
 
 
 class Verification(_Record):

@@ -33,7 +33,7 @@ from keyscope.worker.locks import InUse, locked
 from keyscope.worker.precompute.disk import readable_disk_errors
 from keyscope.worker.precompute.leftovers import sweep_locks
 from keyscope.worker.precompute.provenance import LIBRARIES, device_name
-from keyscope.worker.precompute.windows import Batch, batches
+from keyscope.worker.precompute.windows import Batch, Cut, batches
 from keyscope.worker.progress import Advance
 
 _SECONDS = "_seconds"
@@ -227,14 +227,15 @@ def bare_forward_seconds(subject: Subject) -> float:
 
 
 def _some_batches(subject: Subject) -> list[Batch]:
-    store, facts, window = subject.store, subject.model.facts, subject.manifest.settings.window
+    store, facts, cut = subject.store, subject.model.facts, Cut.of(subject.manifest.settings)
+    some = np.flatnonzero(store.counted)
 
     def batch_at(start: int) -> Batch:
-        files = range(start, min(start + subject.batch, store.n_files))
-        return next(batches(store, files, window, subject.batch, facts.bos, subject.model.device))
+        files = (np.arange(subject.batch) + start) % len(some)
+        return next(batches(store, some[files].tolist(), cut, subject.batch, facts.bos, subject.model.device))
 
     count = min(max(TIMED_TOKENS // batch_at(0).n_tokens, min(TIMED_BATCHES)), max(TIMED_BATCHES))
-    return [batch_at(int(start)) for start in np.linspace(0, store.n_files, count, endpoint=False)]
+    return [batch_at(int(start)) for start in np.linspace(0, len(some), count, endpoint=False)]
 
 
 def _usable_settings(run: Path, analysis: Analysis) -> dict[str, Any] | None:

@@ -23,7 +23,6 @@ from keyscope.worker.precompute.corpus import (
     gather_settings,
     prepare_corpus,
     prepared_corpus,
-    procedure_of,
 )
 from keyscope.worker.precompute.disk import readable_disk_errors
 from keyscope.worker.precompute.errors import OtherModel
@@ -84,8 +83,9 @@ def open_subject(
         with readable_disk_errors(path.parent, DISK_REMEDY):
             store = _open_corpus(path, manifest, loaded, corpus, progress)
         size = batch or loaded.default_batch
+        reading = loaded.reading(manifest.settings.bos)
         with Matching() as matching:
-            yield Subject(path, manifest, connection, loaded, store, matching, size, progress)
+            yield Subject(path, manifest, connection, reading, store, matching, size, progress)
     finally:
         connection.close()
 
@@ -111,7 +111,7 @@ def _open_corpus(
                 asked,
                 gather_settings(manifest.settings, manifest.languages),
                 model.tokenizer,
-                procedure_of(manifest.settings),
+                manifest.settings,
                 manifest.corpus.name,
                 progress,
             )

@@ -1,6 +1,6 @@
 """Walking the corpus: one forward pass per batch, and which of its places hold which tokens."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +11,14 @@ from torch import Tensor
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.taps import read_coefficients
-from keyscope.worker.precompute.windows import Batch, batches
+from keyscope.worker.precompute.windows import Batch, Cut, batches, counted
 
 IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Places:
-    """The tokens of a batch in the order of its rows, without prefix and padding.
+    """Tokens of a batch, in the order of its rows.
 
     Each array is [n]: `numbers` counts tokens through the whole corpus and so indexes the arrays of the token store;
     `positions` counts from 0 within the window.
@@ -34,17 +34,33 @@ class Places:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    def shifted(self, steps: npt.NDArray[np.integer]) -> IntArray:
+        """For each token the index of the one so many steps on in its window, past the last one from the first again.
+
+        Args:
+            steps: [rows].
+        """
+        lengths = np.bincount(self.rows, minlength=len(steps))
+        first = (np.cumsum(lengths) - lengths)[self.rows]
+        length = lengths[self.rows]
+        further = (steps.astype(np.uint64)[self.rows] % length.astype(np.uint64)).astype(np.int64)
+        return first + (np.arange(len(self)) - first + further) % length
+
     def take(self, values: Tensor) -> Tensor:
         """Pick the tokens' values out of a batch, [rows, columns, …] → [n, …]."""
         return values.flatten(0, 1)[self.flat]
 
 
 def places(subject: Subject, batch: Batch) -> Places:
-    """Locate the tokens of a batch."""
+    """Locate the tokens of a batch that count."""
+    return places_at(subject, batch, [np.flatnonzero(counted(subject.store, window)) for window in batch.windows])
+
+
+def places_at(subject: Subject, batch: Batch, inside: Sequence[IntArray]) -> Places:
+    """Locate the tokens of a batch at some positions of each window."""
     prefix = len(subject.model.facts.bos)
-    lengths = np.array([window.length for window in batch.windows])
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    positions = np.concatenate([np.arange(length) for length in lengths])
+    rows = np.repeat(np.arange(len(inside)), [len(found) for found in inside])
+    positions = np.concatenate(inside)
     files = np.array([window.file for window in batch.windows])[rows]
     starts = np.array([window.start for window in batch.windows])[rows]
     flat = torch.from_numpy(rows * batch.token_ids.shape[1] + prefix + positions).to(subject.model.device)
@@ -52,9 +68,9 @@ def places(subject: Subject, batch: Batch) -> Places:
 
 
 def walk(subject: Subject, files: Iterable[int]) -> Iterator[tuple[Batch, Places]]:
-    """Iterate over all windows of some files, a batch at a time."""
-    window, facts = subject.manifest.settings.window, subject.model.facts
-    for batch in batches(subject.store, files, window, subject.batch, facts.bos, subject.model.device):
+    """Iterate over all windows of some files in which a token counts, a batch at a time."""
+    cut, model = Cut.of(subject.manifest.settings), subject.model
+    for batch in batches(subject.store, files, cut, subject.batch, model.facts.bos, model.device):
         yield batch, places(subject, batch)
 
 

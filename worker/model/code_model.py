@@ -1,6 +1,6 @@
 """A loaded code language model and its feed-forward layers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.pytorch_utils import Conv1D
 
-from keyscope.contract.manifest import ModelFacts
+from keyscope.contract.manifest import BosPolicy, ModelFacts
+from keyscope.worker.model.errors import NoEndOfText
 from keyscope.worker.model.families import Family
 
 
@@ -62,6 +63,21 @@ class CodeModel:
     final_norm: nn.Module
     family: Family
     facts: ModelFacts
+
+    def reading(self, bos: BosPolicy) -> "CodeModel":
+        """The same model with the tokens in front of a text that a run asks for.
+
+        Raises:
+            NoEndOfText: the tokenizer has no end-of-text token.
+        """
+        if bos == "auto":
+            return self
+        eos = self.tokenizer.eos_token_id
+        if bos == "eos" and not isinstance(eos, int):
+            raise NoEndOfText(
+                f"the tokenizer of {self.facts.model_id} has no end-of-text token: use --bos auto or --bos none"
+            )
+        return replace(self, facts=self.facts.model_copy(update={"bos": [eos] if bos == "eos" else []}))
 
     @property
     def device(self) -> torch.device:

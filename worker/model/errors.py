@@ -19,6 +19,10 @@ class ModelCheckFailed(KeyscopeError):
     """The model does not behave as its family's entry says, so no number read from it could be trusted."""
 
 
+class NoEndOfText(KeyscopeError, status=400):
+    """The tokenizer has no end-of-text token to put in front of a window."""
+
+
 class UnknownKey(KeyscopeError, status=422):
     """The model does not have a key's layer or index."""
 

@@ -20,7 +20,7 @@ from keyscope.worker.precompute.moments import HistogramAccumulator, MomentsAccu
 from keyscope.worker.precompute.presets import PROCEDURES
 from keyscope.worker.precompute.spool import ContextSpool
 from keyscope.worker.precompute.token_store import TokenStore
-from keyscope.worker.precompute.windows import Batch, token_noise, window_noise
+from keyscope.worker.precompute.windows import Batch, BoolArray, counted, token_noise, window_noise
 
 _BLOCK = 16
 """Tokens per block: locating a maximum by its block first is cheaper than an argmax over all tokens."""
@@ -44,6 +44,8 @@ class _Rows:
     noise: Tensor
     sampled: Tensor
     """Flat indices (row * tokens + token) of the tokens sampled for the histogram."""
+    mask: "_Mask | None"
+    """Which tokens count; None if all do."""
     spans: tuple[slice, ...]
     """Rows of each file; a file's windows are adjacent in a batch."""
 
@@ -52,6 +54,36 @@ class _Rows:
         best = [scores[span].max(dim=0) for span in self.spans]
         rows = [found.indices + span.start for found, span in zip(best, self.spans, strict=True)]
         return torch.stack([found.values for found in best]), torch.stack(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mask:
+    """Which tokens of some windows count, in the shapes the accumulators need; tensors on the device."""
+
+    counted: Tensor
+    """Flat indices (row * tokens + token) of the tokens that count."""
+    inside: Tensor
+    """[windows, tokens in whole blocks], whether each token counts; padding does not."""
+    closed: Tensor
+    """[windows, blocks], blocks without a token that counts."""
+    partial: tuple[Tensor, Tensor]
+    """Rows and blocks, [n] each, in which some tokens count and some do not."""
+
+    @classmethod
+    def of(cls, tokens: BoolArray, device: torch.device) -> "_Mask | None":
+        """The mask of windows given by which of their tokens count, [windows, tokens]."""
+        if tokens.all():
+            return None
+        inside = np.pad(tokens, ((0, 0), (0, -tokens.shape[1] % _BLOCK)))
+        each = inside.reshape(len(inside), -1, _BLOCK)
+        some, every = each.any(axis=2), each.all(axis=2)
+        row, block = np.nonzero(some & ~every)
+        return cls(
+            counted=torch.from_numpy(np.flatnonzero(tokens)).to(device),
+            inside=torch.from_numpy(inside).to(device),
+            closed=torch.from_numpy(~some).to(device),
+            partial=(torch.from_numpy(row).to(device), torch.from_numpy(block).to(device)),
+        )
 
 
 class Collector:
@@ -125,6 +157,10 @@ class Collector:
         noise = (window_noise(self._store, batch.windows, self._settings.seed) >> np.uint64(33)).astype(np.int64)
         every = np.uint64(self._settings.histogram_every)
         drawn = token_noise(self._store, batch.windows, longest, self._settings.seed) % every == 0
+        inside = np.zeros((len(batch.windows), longest), dtype=bool)
+        for row, window in enumerate(batch.windows):
+            inside[row, : window.length] = counted(self._store, window)
+        drawn &= inside
 
         def rows(chosen: slice, length: int) -> tuple[slice, int, _Rows]:
             return (
@@ -136,6 +172,7 @@ class Collector:
                     numbers=torch.from_numpy(numbers[chosen]).to(self._device),
                     noise=torch.from_numpy(noise[chosen]).to(self._device),
                     sampled=torch.from_numpy(np.flatnonzero(drawn[chosen, :length])).to(self._device),
+                    mask=_Mask.of(inside[chosen, :length], self._device),
                     spans=_spans(files[chosen]),
                 ),
             )
@@ -184,11 +221,11 @@ class LayerCollector:
         self._key_groups = torch.arange(keys, device=device) * sampling.N_GROUPS
 
     def add(self, coefficients: Tensor, rows: _Rows) -> None:
-        """Take in windows without padding, [windows, tokens, keys] float32."""
-        extremes = _Extremes(coefficients)
+        """Take in windows without padding, [windows, tokens, keys] float32; in each a token counts."""
+        extremes = _Extremes(coefficients, rows.mask)
         self._add_statistics(coefficients, rows, extremes.scores)
         for name, best in self.best.items():
-            signed = extremes if name == "max" else _Extremes(coefficients, sign=-1)
+            signed = extremes if name == "max" else _Extremes(coefficients, rows.mask, sign=-1)
             if self._every_token:
                 self._add_every_token(name, best, coefficients, signed, rows)
             else:
@@ -217,7 +254,9 @@ class LayerCollector:
         tokens = coefficients.reshape(-1, self.keys)
         # the moments read a chunk several times: in cache on a CPU, in one launch per operation on a GPU
         on_host = coefficients.device.type == "cpu"
-        for chunk in tokens.split(max(1, _CHUNK_BYTES // (4 * self.keys)) if on_host else len(tokens)):
+        size = max(1, _CHUNK_BYTES // (4 * self.keys)) if on_host else len(tokens)
+        chunks = tokens.split(size) if rows.mask is None else (tokens[at] for at in rows.mask.counted.split(size))
+        for chunk in chunks:
             self.moments.add(chunk)
         self.token_histogram.add(tokens[rows.sampled])
         self.window_histogram.add(largest)
@@ -243,9 +282,12 @@ class LayerCollector:
     ) -> None:
         """Offer the best tokens of each key; each token owns its entry, so none replaces another."""
         tokens, slots = coefficients.shape[1], best.scores.shape[1]
+        flat = coefficients.flatten(0, 1) if rows.mask is None else coefficients.flatten(0, 1)[rows.mask.counted]
         # stable: of equal scores the earlier token comes first
-        scores, order = (extremes.sign * coefficients.flatten(0, 1)).sort(dim=0, descending=True, stable=True)
+        scores, order = (extremes.sign * flat).sort(dim=0, descending=True, stable=True)
         scores, order = scores[:slots], order[:slots]
+        if rows.mask is not None:
+            order = rows.mask.counted[order]
         numbers = rows.numbers[order // tokens] + (order % tokens).int()
         turn, key = best.wants(scores, numbers).nonzero(as_tuple=True)
         if len(turn) == 0:
@@ -294,14 +336,15 @@ def _spans(files: npt.NDArray[np.int32]) -> tuple[slice, ...]:
 
 
 class _Extremes:
-    """The largest (sign 1) or smallest (sign -1) coefficient of every window and key, and where it is.
+    """The largest (sign 1) or smallest (sign -1) coefficient of every window and key among the tokens that count, and where.
 
     `scores` [windows, keys] are the extremes times the sign: higher is better. Places are located only on request, first
-    the block of tokens, then the token in it.
+    the block of tokens, then the token in it. Only blocks in which some tokens do not count cost more than the others.
     """
 
-    def __init__(self, coefficients: Tensor, sign: int = 1) -> None:
+    def __init__(self, coefficients: Tensor, mask: _Mask | None, sign: int = 1) -> None:
         self.sign = sign
+        self._mask = mask
         self._tokens = coefficients.shape[1]
         padding = -self._tokens % _BLOCK
         if padding:
@@ -310,6 +353,10 @@ class _Extremes:
         self._coefficients = coefficients.contiguous()
         blocks = self._coefficients.unflatten(1, (-1, _BLOCK))
         self._blocks = blocks.amax(dim=2) if sign > 0 else blocks.amin(dim=2).neg_()
+        if mask is not None:
+            self._blocks.masked_fill_(mask.closed[:, :, None], -torch.inf)
+            inside = mask.inside.unflatten(1, (-1, _BLOCK))[mask.partial][:, :, None]
+            self._blocks[mask.partial] = (sign * blocks[mask.partial]).masked_fill(~inside, -torch.inf).amax(dim=1)
         self.scores = self._blocks.amax(dim=1)
 
     def tokens(self, row: Tensor, key: Tensor) -> Tensor:
@@ -319,7 +366,10 @@ class _Extremes:
         """
         first = self._blocks[row, :, key].argmax(dim=1) * _BLOCK
         within = first[:, None] + torch.arange(_BLOCK, device=first.device)
-        found: Tensor = first + (self.sign * self._take(row, within, key)).argmax(dim=1)
+        values = self.sign * self._take(row, within, key)
+        if self._mask is not None:
+            values.masked_fill_(~self._mask.inside[row[:, None], within], -torch.inf)
+        found: Tensor = first + values.argmax(dim=1)
         return found
 
     def contexts(self, row: Tensor, token: Tensor, key: Tensor, offsets: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ from keyscope.contract.manifest import CorpusFacts, LanguageCounts, RunSettings
 from keyscope.contract.texts import counted
 from keyscope.contract.whole import write_whole
 from keyscope.worker.corpus.gather import GatherSettings, NoFiles, gather
-from keyscope.worker.precompute.presets import PROCEDURES, Procedure
+from keyscope.worker.precompute.presets import PROCEDURES
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens, write_tokens
+from keyscope.worker.precompute.windows import Cut
 from keyscope.worker.progress import Progress
 
 _FACTS = "corpus.json"
@@ -25,7 +26,7 @@ def prepare_corpus(
     sources: Sequence[str],
     settings: GatherSettings,
     tokenizer: PreTrainedTokenizerFast,
-    procedure: Procedure,
+    run: RunSettings,
     name: str | None,
     progress: Progress,
     request: str = "",
@@ -37,6 +38,7 @@ def prepare_corpus(
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    procedure = replace(PROCEDURES[run.preset], window=run.window, longest_file=run.tokens_per_file)
     with progress.stage("gathering the corpus", None, "files") as advance:
         gathered = gather(sources, settings, folder / "gathered", lambda step: advance(1 if step.language else 0))
     if gathered.skipped:
@@ -44,7 +46,7 @@ def prepare_corpus(
     for language, reason in gathered.missing.items():
         progress.note(f"going on without {language}: {reason}")
     with progress.stage("tokenising", len(gathered.entries), "files") as advance:
-        write_tokens(folder, gathered.files(), tokenizer, advance, procedure)
+        write_tokens(folder, gathered.files(), tokenizer, advance, procedure, gathered.repeated)
     shutil.rmtree(folder / "gathered", ignore_errors=True)
     if not open_tokens(folder).n_files:
         raise NoFiles(
@@ -55,17 +57,12 @@ def prepare_corpus(
         sources=list(gathered.sources),
         requested=list(sources),
         sha256=gathered.sha256,
-        languages=_count(open_tokens(folder), procedure.window),
+        languages=_count(open_tokens(folder), run),
         skipped=gathered.skipped,
     )
     write_whole(folder / _REQUEST, request)
     write_whole(folder / _FACTS, facts.model_dump_json())
     return facts
-
-
-def procedure_of(settings: RunSettings) -> Procedure:
-    """The procedure a run's settings ask for."""
-    return replace(PROCEDURES[settings.preset], window=settings.window)
 
 
 def gather_settings(settings: RunSettings, languages: Sequence[str]) -> GatherSettings:
@@ -75,6 +72,7 @@ def gather_settings(settings: RunSettings, languages: Sequence[str]) -> GatherSe
         files_per_language=settings.files_per_language,
         keep_duplicates=settings.keep_duplicates,
         keep_near_duplicates=PROCEDURES[settings.preset].near_duplicates,
+        keep_boilerplate=settings.keep_boilerplate,
         seed=settings.seed,
     )
 
@@ -107,10 +105,18 @@ def _short_name(source: str) -> str:
     return "demo" if source.partition(":")[0] == "demo" else source.rstrip("/").rpartition("/")[2]
 
 
-def _count(store: TokenStore, window: int) -> list[LanguageCounts]:
+def _count(store: TokenStore, run: RunSettings) -> list[LanguageCounts]:
     counts = []
     for code, language in enumerate(store.language_names):
-        lengths = store.lengths[store.languages == code]
-        windows = int((-(-lengths // window)).sum())
-        counts.append(LanguageCounts(language=language, files=len(lengths), windows=windows, tokens=int(lengths.sum())))
+        files = store.languages == code
+        lengths, marked = store.lengths[files], int((store.lengths - store.counted)[files].sum())
+        counts.append(
+            LanguageCounts(
+                language=language,
+                files=len(lengths),
+                windows=int(Cut.of(run).count(lengths).sum()),
+                tokens=int(lengths.sum()),
+                boilerplate=None if run.keep_boilerplate else marked,
+            )
+        )
     return counts

@@ -158,7 +158,8 @@ def _start(work: ShardWork, numbers: "multiprocessing.Queue[int]") -> None:
 @cache
 def _runner(work: ShardWork) -> ShardRunner:
     """Load the model, once per process."""
-    return ShardRunner(load_model(work.source), open_tokens(work.tokens), work)
+    model = load_model(work.source).reading(work.settings.bos)
+    return ShardRunner(model, open_tokens(work.tokens), work)
 
 
 def _run_here(work: ShardWork, shard: Shard, floors: Floors, tokens: int) -> int:

@@ -15,6 +15,9 @@ from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import Preset
 from keyscope.worker.model.code_model import CodeModel
 
+BURN_IN = 16
+"""Tokens after whose number a coefficient is close to what it would be with all of the file before it."""
+
 
 class PresetUnfit(KeyscopeError, status=422):
     """The preset does not apply to models of this kind."""
@@ -28,6 +31,8 @@ class Procedure:
     """Lines per window, one starting at every line of a file; None cuts files by tokens, without overlap."""
     window: int = 256
     """Default window in tokens; longer pieces of a file are cut there."""
+    longest_file: int | None = None
+    """Files are cut after this many tokens."""
     fewest_tokens: int = 0
     """Files with fewer tokens are skipped."""
     near_duplicates: bool = False
@@ -36,6 +41,8 @@ class Procedure:
     """Read max(0, pre-activation) instead of the coefficient."""
     every_token: bool = False
     """Every token competes for a place among the triggers, not only the best of each file."""
+    plain: bool = False
+    """Every token counts and every trigger is listed: no boilerplate, burn-in or groups."""
 
     def pieces(self, text: str) -> Iterator[tuple[int, str]]:
         """Yield the pieces that are tokenised and run separately: first line, from 1, and text."""
@@ -51,9 +58,16 @@ class Procedure:
 STRICT = Procedure()
 PROCEDURES: dict[Preset, Procedure] = {
     "strict": STRICT,
-    "paper2023": Procedure(lines=5, window=200, fewest_tokens=100, near_duplicates=True, before_activation=True),
-    "geva2021": Procedure(every_token=True),
+    "paper2023": Procedure(
+        lines=5, window=200, fewest_tokens=100, near_duplicates=True, before_activation=True, plain=True
+    ),
+    "geva2021": Procedure(every_token=True, plain=True),
 }
+
+
+def default_burn_in(procedure: Procedure, window: int) -> int:
+    """The burn-in of a run that asks for none: `BURN_IN`, less in short windows."""
+    return 0 if procedure.plain else min(BURN_IN, window // 4)
 
 
 def check_preset(model: CodeModel, preset: Preset) -> None:

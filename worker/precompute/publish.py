@@ -36,6 +36,7 @@ from keyscope.worker.precompute.plan import Shard
 from keyscope.worker.precompute.sampling import SLOTS
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.values import ValueReader, ValueTokens
+from keyscope.worker.precompute.windows import Cut
 from keyscope.worker.progress import Advance
 from keyscope.worker.rows import Array, Columns, insert
 
@@ -70,15 +71,14 @@ class Publisher:
         self._model = model
         self._store = store
         self._top_k = settings.top_k
-        self._window = window = settings.window
+        self._cut = Cut.of(settings)
         self._projection = "normed" if settings.preset == "strict" else "raw"
         self._first_keys = model.first_keys
         self._partials: dict[str, list[Partial]] = {}
         for shard in shards:
             self._partials.setdefault(shard.language, []).append(Partial(folder / partial_name(shard.number)))
         self._languages = sorted(self._partials)
-        windows_per_file = -(-store.lengths // window)
-        self._first_windows = np.concatenate([[0], np.cumsum(windows_per_file)])
+        self._first_windows = np.concatenate([[0], np.cumsum(self._cut.count(store.lengths))])
         self._won = np.zeros(self._first_windows[-1], dtype=bool)
 
     def write(self, advance: Advance) -> None:
@@ -171,14 +171,15 @@ class Publisher:
         return largest.best(self._top_k)
 
     def _example_columns(self, layer: int, entries: Entries) -> Columns:
-        windows = self._first_windows[entries.file] + entries.position // self._window
+        position = entries.position.astype(np.int64)
+        windows = self._first_windows[entries.file] + self._cut.number(position)
         self._won[windows] = True
         at = self._store.offsets[entries.file] + entries.position
         return {
             **self._key_columns(layer, entries.key),
             "coefficient": entries.value,
             "window_id": windows,
-            "position": len(self._model.facts.bos) + entries.position % self._window,
+            "position": len(self._model.facts.bos) + position - self._cut.start(position),
             "line": self._store.lines[at],
             "column": self._store.columns[at],
             "scale": entries.scale,
@@ -275,8 +276,8 @@ class Publisher:
         for start in range(0, len(won), 8192):
             ids = won[start : start + 8192]
             file = np.searchsorted(self._first_windows, ids, side="right") - 1
-            begin = (ids - self._first_windows[file]) * self._window
-            stop = np.minimum(begin + self._window, self._store.lengths[file])
+            begin = (ids - self._first_windows[file]) * self._cut.stride
+            stop = np.minimum(begin + self._cut.size, self._store.lengths[file])
             at = self._store.offsets[file]
             spans = [
                 np.concatenate([prefix, self._store.token_ids[low:high]])

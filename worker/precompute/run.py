@@ -23,7 +23,6 @@ from keyscope.worker.precompute.corpus import (
     gather_settings,
     prepare_corpus,
     prepared_corpus,
-    procedure_of,
 )
 from keyscope.worker.precompute.disk import readable_disk_errors
 from keyscope.worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
@@ -74,7 +73,7 @@ def precompute(request: PrecomputeRequest, progress: Progress) -> Path:
         VerificationFailed: recomputed coefficients differ; nothing is published.
         KeyscopeError: the model, the corpus or the device cannot be used.
     """
-    model = load_model(request.source)
+    model = load_model(request.source).reading(request.settings.bos)
     _check_window(model, request.settings.window)
     check_preset(model, request.settings.preset)
     with readable_disk_errors(request.out, "free space or choose another --out, then continue with --resume"):
@@ -153,7 +152,7 @@ class _Run:
             self.request.corpus,
             gather_settings(self.settings, self.request.languages),
             self.model.tokenizer,
-            procedure_of(self.settings),
+            self.settings,
             self.request.corpus_name,
             self.progress,
             key,
@@ -191,9 +190,12 @@ class _Run:
                 "version": self.request.corpus_version,
                 "languages": self.request.languages,
                 "files_per_language": self.settings.files_per_language,
+                "tokens_per_file": self.settings.tokens_per_file,
                 "keep_duplicates": self.settings.keep_duplicates,
+                "keep_boilerplate": self.settings.keep_boilerplate,
                 "preset": self.settings.preset,
                 "window": self.settings.window,
+                "burn_in": self.settings.burn_in,
                 "seed": self.settings.seed,
                 "tokenizer": self.model.facts.tokenizer_sha256,
             }

@@ -16,7 +16,7 @@ from keyscope.worker.precompute.partial import partial_name, write_partial
 from keyscope.worker.precompute.plan import Shard, ShardWork
 from keyscope.worker.precompute.presets import PROCEDURES
 from keyscope.worker.precompute.token_store import TokenStore
-from keyscope.worker.precompute.windows import batches
+from keyscope.worker.precompute.windows import Cut, batches
 from keyscope.worker.progress import Advance
 
 Floors = dict[str, npt.NDArray[np.float32]]
@@ -78,7 +78,7 @@ class ShardRunner:
             before = PROCEDURES[self._settings.preset].before_activation
             with (read_before_activation if before else read_coefficients)(self._model, collector.consume):
                 for each in batches(
-                    self._store, shard.files, self._settings.window, self._batch, prefix, self._model.device
+                    self._store, shard.files, Cut.of(self._settings), self._batch, prefix, self._model.device
                 ):
                     collector.start(each)
                     self._model.run_body(each.token_ids)

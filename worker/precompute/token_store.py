@@ -1,9 +1,11 @@
 """The tokenised corpus on disk: text and tokens of every kept file with their places, written once, read in slices."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from keyscope.worker.corpus.boilerplate import marked_lines
 from keyscope.worker.corpus.files import SourceFile
 from keyscope.worker.model.vocabulary import token_bytes
 from keyscope.worker.precompute.presets import STRICT, Procedure
@@ -30,6 +33,7 @@ _FILES = pa.schema(
         ("n_bytes", pa.uint32()),
     ]
 )
+_BOILERPLATE = "boilerplate.bin"
 _ROWS_AT_ONCE = 4096
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -48,6 +52,8 @@ class TokenStore:
     columns: npt.NDArray[np.uint32]
     starts: npt.NDArray[np.uint32]
     """Offset of each token in the UTF-8 of its file."""
+    boilerplate: npt.NDArray[np.bool_]
+    """Whether each token lies wholly in boilerplate lines: it is read for context and counts for nothing."""
     offsets: IntArray
     languages: npt.NDArray[np.int16]
     language_names: tuple[str, ...]
@@ -67,9 +73,21 @@ class TokenStore:
         """Tokens of each file."""
         return np.diff(self.offsets)
 
+    @cached_property
+    def counted(self) -> IntArray:
+        """Tokens of each file that count: those outside boilerplate."""
+        marked = np.concatenate([[0], np.cumsum(self.boilerplate, dtype=np.int64)])
+        return self.lengths - np.diff(marked[self.offsets])
+
     def tokens_of(self, file: int) -> slice:
         """Slice of a file's tokens in the arrays over all tokens."""
         return slice(int(self.offsets[file]), int(self.offsets[file + 1]))
+
+    def numbers(self, files: npt.ArrayLike) -> IntArray:
+        """Numbers of the tokens of some files that count, counted through the corpus, [tokens]."""
+        spans = [np.arange(self.offsets[file], self.offsets[file + 1]) for file in np.asarray(files)]
+        found: IntArray = np.concatenate(spans)
+        return found[~self.boilerplate[found]]
 
     def text(self, file: int) -> bytes:
         """A file's text as UTF-8."""
@@ -80,10 +98,11 @@ class TokenStore:
         return pq.read_table(self.folder / "files.parquet")
 
     def token_counts(self, vocabulary: int) -> IntArray:
-        """Occurrences of each token id, [vocabulary]."""
+        """Occurrences of each token id among the tokens that count, [vocabulary]."""
         counts = np.zeros(vocabulary, dtype=np.int64)
         for start in range(0, len(self.token_ids), 1 << 22):
-            counts += np.bincount(self.token_ids[start : start + (1 << 22)], minlength=vocabulary)[:vocabulary]
+            chunk = slice(start, start + (1 << 22))
+            counts += np.bincount(self.token_ids[chunk][~self.boilerplate[chunk]], minlength=vocabulary)[:vocabulary]
         return counts
 
 
@@ -93,8 +112,9 @@ def write_tokens(
     tokenizer: PreTrainedTokenizerFast,
     advance: Advance,
     procedure: Procedure = STRICT,
+    repeated: Mapping[str, frozenset[int]] = MappingProxyType({}),
 ) -> None:
-    """Tokenise files into `folder`, without special tokens.
+    """Tokenise files into `folder`, without special tokens, and mark the tokens of each language's `repeated` lines.
 
     If the procedure cuts files into pieces, each piece is a file of the store and keeps its line numbers. Text that
     spells a special token (`<|endoftext|>` in a string) is encoded as plain text.
@@ -111,6 +131,7 @@ def write_tokens(
         (folder / "lines.bin").open("wb") as lines_file,
         (folder / "columns.bin").open("wb") as columns_file,
         (folder / "starts.bin").open("wb") as starts_file,
+        (folder / _BOILERPLATE).open("wb") as boilerplate_file,
         (folder / "texts.bin").open("wb") as texts_file,
         pq.ParquetWriter(folder / "files.parquet", _FILES) as writer,
     ):
@@ -122,9 +143,13 @@ def write_tokens(
                 ids = np.array(encoding.ids, dtype=np.int32)
                 starts = _byte_starts(piece, ids, table, lengths_of, encoding.offsets)
                 text = piece.encode()
+                if procedure.longest_file and len(ids) > procedure.longest_file:
+                    ids, starts, text = _cut(ids, starts, text, procedure.longest_file)
+                    piece = text.decode()
                 lines, columns = _places(text, starts)
-                arrays = ids, lines + np.uint32(first_line - 1), columns, starts.astype(np.uint32)
-                streams = ids_file, lines_file, columns_file, starts_file
+                marked = _in_lines(text, starts, marked_lines(piece, repeated.get(file.language, frozenset())))
+                arrays = ids, lines + np.uint32(first_line - 1), columns, starts.astype(np.uint32), marked
+                streams = ids_file, lines_file, columns_file, starts_file, boilerplate_file
                 longest = procedure.window if procedure.lines else None
                 for stream, array in zip(streams, arrays, strict=True):
                     array[:longest].tofile(stream)
@@ -147,18 +172,21 @@ def write_tokens(
 
 
 def open_tokens(folder: Path) -> TokenStore:
-    """Open what `write_tokens` wrote; arrays are memory-mapped."""
+    """Open what `write_tokens` wrote; arrays are memory-mapped. A corpus kept by an older version has no boilerplate."""
     table = pq.read_table(folder / "files.parquet", columns=["language", "sha256", "n_tokens", "n_bytes"])
     names = table.column("language").to_pylist()
     order = tuple(dict.fromkeys(names))
     code = {name: number for number, name in enumerate(order)}
     seeds = [int(digest[:16], 16) for digest in table.column("sha256").to_pylist()]
+    token_ids = _map(folder / "token_ids.bin", np.int32)
+    marks = folder / _BOILERPLATE
     return TokenStore(
         folder=folder,
-        token_ids=_map(folder / "token_ids.bin", np.int32),
+        token_ids=token_ids,
         lines=_map(folder / "lines.bin", np.uint32),
         columns=_map(folder / "columns.bin", np.uint32),
         starts=_map(folder / "starts.bin", np.uint32),
+        boilerplate=_map(marks, np.bool_) if marks.exists() else np.zeros(len(token_ids), dtype=np.bool_),
         offsets=_ends(table, "n_tokens"),
         languages=np.array([code[name] for name in names], dtype=np.int16),
         language_names=order,
@@ -201,6 +229,16 @@ def _byte_starts(
     return byte_of_char[np.array([start for start, _end in offsets], dtype=np.int64)]
 
 
+def _cut(
+    ids: npt.NDArray[np.int32], starts: IntArray, text: bytes, longest: int
+) -> tuple[npt.NDArray[np.int32], IntArray, bytes]:
+    """The first `longest` tokens of a file and their text; some fewer if a character would be cut in two."""
+    stop = longest
+    while stop and text[starts[stop]] & 0xC0 == 0x80:
+        stop -= 1
+    return ids[:stop], starts[:stop], text[: starts[stop]]
+
+
 def _starts_character(data: bytes) -> npt.NDArray[np.bool_]:
     starts: npt.NDArray[np.bool_] = (np.frombuffer(data, dtype=np.uint8) & 0xC0) != 0x80
     return starts
@@ -217,3 +255,12 @@ def _places(data: bytes, starts: IntArray) -> tuple[npt.NDArray[np.uint32], npt.
     inside[within] = ~_starts_character(data)[starts[within]]
     columns = characters[starts] - characters[line_starts] - inside
     return (lines + 1).astype(np.uint32), columns.astype(np.uint32)
+
+
+def _in_lines(data: bytes, starts: IntArray, lines: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Whether each token, from its start to the next one's, lies wholly in the marked lines; a line feed ends its line."""
+    newlines = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
+    ends = np.append(starts[1:], len(data))
+    first, last = (np.searchsorted(newlines, at, side="left") for at in (starts, np.maximum(ends - 1, starts)))
+    unmarked = np.concatenate([[0], np.cumsum(~lines)])
+    return np.asarray(unmarked[last + 1] == unmarked[first])

@@ -8,16 +8,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from keyscope.contract.manifest import RunSettings
 from keyscope.worker.precompute.token_store import TokenStore
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Window:
-    """A span of one file's tokens."""
+    """A span of one file's tokens; its first `burn_in` tokens are read for context only and count in the window before."""
 
     file: int
     start: int
     length: int
+    burn_in: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +42,80 @@ class Batch:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of the windows, without prefix and padding."""
-        return sum(window.length for window in self.windows)
+        """Tokens of the windows, without prefix, burn-in and padding."""
+        return sum(window.length - window.burn_in for window in self.windows)
 
 
-def windows_of(file: int, n_tokens: int, size: int) -> list[Window]:
-    """Consecutive spans of `size` tokens from the start of a file; the last one may be shorter."""
-    return [Window(file, start, min(size, n_tokens - start)) for start in range(0, n_tokens, size)]
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How files are cut: windows of `size` tokens, each overlapping the one before it by `burn_in`.
+
+    Every token of a file counts in exactly one window: the first in which `burn_in` tokens stand before it, or in the
+    file's first.
+    """
+
+    size: int
+    burn_in: int = 0
+
+    @classmethod
+    def of(cls, settings: RunSettings) -> "Cut":
+        """The cut of a run."""
+        return cls(settings.window, settings.burn_in)
+
+    @property
+    def stride(self) -> int:
+        """Tokens from the start of one window to that of the next."""
+        return self.size - self.burn_in
+
+    def count(self, lengths: IntArray) -> IntArray:
+        """Number of windows of files with these numbers of tokens."""
+        return np.where(lengths > 0, 1 + np.maximum(0, -(-(lengths - self.size) // self.stride)), 0)
+
+    def number(self, positions: IntArray) -> IntArray:
+        """Number, from 0 in its file, of the window in which the token at each position of a file counts."""
+        return np.maximum(0, positions - self.burn_in) // self.stride
+
+    def start(self, positions: IntArray) -> IntArray:
+        """Position in its file of the first token of that window."""
+        return self.number(positions) * self.stride
+
+
+def windows_of(file: int, n_tokens: int, cut: Cut) -> list[Window]:
+    """The windows of a file with that many tokens, in order; the last one may be shorter."""
+    return [
+        Window(file, start, min(cut.size, n_tokens - start), cut.burn_in if start else 0)
+        for start in range(0, max(n_tokens - cut.burn_in, min(n_tokens, 1)), cut.stride)
+    ]
+
+
+def counted(store: TokenStore, window: Window) -> BoolArray:
+    """Which tokens of a window count: those after its burn-in and outside boilerplate, [length]."""
+    begin = int(store.offsets[window.file]) + window.start
+    found: BoolArray = ~store.boilerplate[begin : begin + window.length]
+    found[: window.burn_in] = False
+    return found
+
+
+def predicted(store: TokenStore, window: Window) -> BoolArray:
+    """Which tokens of a window count and have one before them that predicts them, [length]."""
+    found = counted(store, window)
+    found[0] = False
+    return found
 
 
 def batches(
-    store: TokenStore, files: Iterable[int], size: int, batch: int, prefix: list[int], device: torch.device
+    store: TokenStore, files: Iterable[int], cut: Cut, batch: int, prefix: list[int], device: torch.device
 ) -> Iterator[Batch]:
-    """All windows of some files: full ones in file order, then the files' tails, longest first to limit padding."""
-    windows = [window for file in files for window in windows_of(file, int(store.lengths[file]), size)]
-    full = [window for window in windows if window.length == size]
-    tails = sorted((window for window in windows if window.length < size), key=lambda each: (-each.length, each.file))
+    """All windows of some files in which a token counts: full ones in file order, then shorter ones, longest first.
+
+    That order limits padding.
+    """
+    everything = (window for file in files for window in windows_of(file, int(store.lengths[file]), cut))
+    windows = [window for window in everything if counted(store, window).any()]
+    full = [window for window in windows if window.length == cut.size]
+    tails = sorted(
+        (window for window in windows if window.length < cut.size), key=lambda each: (-each.length, each.file)
+    )
     for group in (full, tails):
         yield from in_batches(store, group, batch, prefix, device)
 

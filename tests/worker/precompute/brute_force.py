@@ -37,28 +37,57 @@ class Places:
         return list(pairwise(accumulate(counted, initial=0)))
 
 
-def read_everything(folder: Path, corpus: Path, suffix: str, window: int) -> Places:
-    """Run each window of each file alone through the plain model and keep every coefficient."""
+def read_everything(
+    folder: Path,
+    corpus: Path,
+    suffix: str,
+    window: int,
+    burn_in: int = 0,
+    headers: int = 0,
+    prefix: list[int] | None = None,
+) -> Places:
+    """Run each window of each file alone through the plain model and keep every coefficient that counts.
+
+    Args:
+        folder: the model's.
+        corpus: folder of the files.
+        suffix: of the files read.
+        window: tokens per window.
+        burn_in: first tokens of a window that do not count, except at a file's start.
+        headers: lines at the top of each file that do not count.
+        prefix: tokens in front of every window, otherwise those that the tokenizer adds.
+    """
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     plain, whole = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
-    prefix = whole[: len(whole) - len(plain)]
+    prefix = whole[: len(whole) - len(plain)] if prefix is None else prefix
     caught: dict[int, torch.Tensor] = {}
     for layer in range(model.config.num_hidden_layers):
         module = DOWN[model.config.model_type](model, layer)
         module.register_forward_pre_hook(lambda _module, args, layer=layer: caught.__setitem__(layer, args[0][0]))
     rows, paths, positions, tokens, windows = [], [], [], [], []
     for file in sorted(corpus.rglob(f"*{suffix}"), key=lambda file: file.relative_to(corpus).as_posix()):
-        ids = tokenizer(file.read_text("utf-8"), add_special_tokens=False)["input_ids"]
-        for start in range(0, len(ids), window):
+        text = file.read_text("utf-8")
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids = encoded["input_ids"]
+        header = len("".join(text.splitlines(keepends=True)[:headers]))
+        for start in range(0, len(ids), window - burn_in):
             part = ids[start : start + window]
+            counts = [
+                at
+                for at in range(burn_in if start else 0, len(part))
+                if encoded["offset_mapping"][start + at][1] > header
+            ]
+            if not counts:
+                continue
             with torch.no_grad():
                 model(torch.tensor([prefix + part]))
-            rows.append(torch.cat([caught[layer] for layer in sorted(caught)], dim=1)[len(prefix) :].numpy())
-            paths += [file.relative_to(corpus).as_posix()] * len(part)
-            positions += range(start, start + len(part))
-            windows += [len(rows)] * len(part)
-            tokens += part
+            found = torch.cat([caught[layer] for layer in sorted(caught)], dim=1)[len(prefix) :].numpy()
+            rows.append(found[counts])
+            paths += [file.relative_to(corpus).as_posix()] * len(counts)
+            positions += [start + at for at in counts]
+            windows += [len(rows)] * len(counts)
+            tokens += [part[at] for at in counts]
     return Places(np.concatenate(rows), paths, np.array(positions), np.array(tokens), np.array(windows))
 
 

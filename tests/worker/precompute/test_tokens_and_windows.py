@@ -11,7 +11,7 @@ import torch
 from keyscope.worker.corpus.files import SourceFile
 from keyscope.worker.model.vocabulary import token_bytes
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens, write_tokens
-from keyscope.worker.precompute.windows import batches, token_noise, window_noise, windows_of
+from keyscope.worker.precompute.windows import Cut, batches, token_noise, window_noise, windows_of
 from tests.worker.models import tiny_tokenizer
 
 TEXTS = [
@@ -79,14 +79,14 @@ def test_lines_and_columns_count_characters(store: TokenStore) -> None:
 
 def test_every_token_of_a_file_is_in_exactly_one_window(store: TokenStore) -> None:
     for length in (1, 15, 16, 17, 160):
-        covered = [w.start + i for w in windows_of(0, length, 16) for i in range(w.length)]
+        covered = [w.start + i for w in windows_of(0, length, Cut(16)) for i in range(w.length)]
         assert covered == list(range(length))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_batches_hold_every_window_once_with_its_tokens_behind_the_prefix(store: TokenStore, batch: int) -> None:
-    found = list(batches(store, range(store.n_files), 16, batch, prefix=[7], device=torch.device("cpu")))
-    expected = [w for file in range(store.n_files) for w in windows_of(file, int(store.lengths[file]), 16)]
+    found = list(batches(store, range(store.n_files), Cut(16), batch, prefix=[7], device=torch.device("cpu")))
+    expected = [w for file in range(store.n_files) for w in windows_of(file, int(store.lengths[file]), Cut(16))]
     assert sorted(window for each in found for window in each.windows) == sorted(expected)
     for each in found:
         assert len(each.windows) <= batch
@@ -97,13 +97,13 @@ def test_batches_hold_every_window_once_with_its_tokens_behind_the_prefix(store:
 
 
 def test_full_windows_share_no_batch_with_tails(store: TokenStore) -> None:
-    for each in batches(store, range(store.n_files), 16, 4, [], torch.device("cpu")):
+    for each in batches(store, range(store.n_files), Cut(16), 4, [], torch.device("cpu")):
         if any(window.length == 16 for window in each.windows):
             assert each.even
 
 
 def test_random_choices_do_not_depend_on_the_batch(store: TokenStore) -> None:
-    windows = [w for file in range(store.n_files) for w in windows_of(file, int(store.lengths[file]), 16)]
+    windows = [w for file in range(store.n_files) for w in windows_of(file, int(store.lengths[file]), Cut(16))]
     together = window_noise(store, tuple(windows), seed=0)
     alone = np.concatenate([window_noise(store, (window,), seed=0) for window in windows])
     assert (together == alone).all()
@@ -113,5 +113,5 @@ def test_random_choices_do_not_depend_on_the_batch(store: TokenStore) -> None:
 
 
 def test_a_batch_counts_tokens_without_prefix_and_padding(store: TokenStore) -> None:
-    total = sum(each.n_tokens for each in batches(store, range(store.n_files), 16, 4, [7], torch.device("cpu")))
+    total = sum(each.n_tokens for each in batches(store, range(store.n_files), Cut(16), 4, [7], torch.device("cpu")))
     assert total == store.offsets[-1]

@@ -69,18 +69,15 @@ def outcomes(reading: Reading, following: Tensor, elsewhere: Tensor) -> dict[tup
 
 
 def half_a_window_away(final: Tensor, at: Places) -> Tensor:
-    """The model's own token half a window further on, wrapping around its end; -1 in a window of one token.
+    """The model's own token half a window further on, wrapping around its end; -1 where only one counts.
 
     The control for agreement by chance: some tokens are predicted all over a file, so a layer that always names a
     common token agrees often. Staying in the window keeps file, language and style the same, and only the place
     changes.
     """
-    starts = np.flatnonzero(at.positions == 0)
-    lengths = np.diff(np.append(starts, len(at)))
-    length = np.repeat(lengths, lengths)
-    partner = np.repeat(starts, lengths) + (at.positions + length // 2) % length
-    other = final[torch.from_numpy(partner).to(final.device)]
-    return torch.where(torch.from_numpy(length == 1).to(final.device), -1, other)
+    lengths = np.bincount(at.rows)
+    other = final[torch.from_numpy(at.shifted(lengths // 2)).to(final.device)]
+    return torch.where(torch.from_numpy(lengths[at.rows] == 1).to(final.device), -1, other)
 
 
 class Sums:

@@ -11,7 +11,7 @@ from keyscope.worker.analysis.analysis import Seed, Settings
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute.token_store import TokenStore
-from keyscope.worker.precompute.windows import Window, window_noise, windows_of
+from keyscope.worker.precompute.windows import Cut, Window, counted, window_noise, windows_of
 
 READING_OPERATIONS = 30e12
 """Floating-point operations spent on windows by default: some minutes on two cores."""
@@ -58,9 +58,10 @@ class Targets:
 
 def chosen_windows(subject: Subject, settings: AgreementSettings) -> list[Window]:
     """Choose the windows to read; returned in the order of the corpus."""
-    store, size = subject.store, subject.manifest.settings.window
-    windows = [window for file in range(store.n_files) for window in windows_of(file, int(store.lengths[file]), size)]
-    lengths = np.array([window.length for window in windows])
+    store, cut = subject.store, Cut.of(subject.manifest.settings)
+    everything = [window for file in range(store.n_files) for window in windows_of(file, int(store.lengths[file]), cut)]
+    tokens = np.array([counted(store, window).sum() for window in everything])
+    windows, lengths = [everything[number] for number in np.flatnonzero(tokens)], tokens[tokens > 0]
     noise = window_noise(store, tuple(windows), settings.seed)
     order = _spread(np.array([window.file for window in windows]), noise)
     before = np.cumsum(lengths[order]) - lengths[order]
@@ -123,11 +124,12 @@ def _spread(files: npt.NDArray[np.int64], noise: npt.NDArray[np.uint64]) -> npt.
 def _places(store: TokenStore, file: int, longest: int, most: int, seed: int) -> npt.NDArray[np.int64]:
     random = np.random.default_rng([seed, int(store.seeds[file])])
     possible = np.arange(longest - 1, int(store.lengths[file]) - 1)
+    possible = possible[~store.boilerplate[store.offsets[file] + possible]]
     return random.permutation(possible)[:most]
 
 
 def _wanted_tokens(subject: Subject, settings: AgreementSettings) -> int:
-    everything = len(subject.store.token_ids)
+    everything = int(subject.store.counted.sum())
     if settings.tokens is None:
         affordable = int(READING_OPERATIONS / (_lens_operations(subject.model) * PROJECTIONS))
         return min(everything, max(FEWEST_TOKENS, affordable))

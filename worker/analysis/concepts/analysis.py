@@ -21,7 +21,7 @@ from keyscope.worker.analysis.features import FeatureCounts
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.analysis.walk import forward, places, walk
 from keyscope.worker.concepts.sites import split
-from keyscope.worker.precompute.windows import in_batches
+from keyscope.worker.precompute.windows import Cut, in_batches
 from keyscope.worker.progress import Advance
 
 CENSUS = "census"
@@ -100,14 +100,14 @@ class ConceptAnalysis(Analysis):
             for start in range(0, len(members), size):
                 files = members[start : start + size]
                 name = f"{language}-{start // size:03}"
-                steps.append(Step(name, files.tolist(), int(store.lengths[files].sum())))
+                steps.append(Step(name, files.tolist(), int(store.counted[files].sum())))
         return steps
 
     def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
         """Take the census, or count a step's files and run their chosen windows back."""
         concepts, store = self.concepts(subject), subject.store
         if step.name == CENSUS:
-            window, settings = subject.manifest.settings.window, self.settings
+            cut, settings = Cut.of(subject.manifest.settings), self.settings
             left_out = [each.name for each in settings.concepts if each not in concepts]
             if left_out:
                 subject.progress.note(f"leaving out {', '.join(left_out)}: the run has no file to pick their keys on")
@@ -116,7 +116,7 @@ class ConceptAnalysis(Analysis):
                 store,
                 concepts,
                 ~split(store),
-                window,
+                cut,
                 settings.causal_windows,
                 settings.seed,
                 advance,
@@ -161,13 +161,13 @@ class ConceptAnalysis(Analysis):
         self, subject: Subject, step: Step, taken: Arrays, table: census.BoolArray, base: int, advance: Advance
     ) -> Arrays:
         """What every key contributed to the sites in the step's chosen windows, [concepts, keys]; and the sites."""
-        size, facts, store = subject.manifest.settings.window, subject.model.facts, subject.store
+        cut, facts, store = Cut.of(subject.manifest.settings), subject.model.facts, subject.store
         n_concepts = table.shape[1] // 2
         sums = np.zeros((n_concepts, sum(facts.keys_per_layer)))
         sites = np.zeros(n_concepts, dtype=np.int64)
         for number in range(n_concepts):
             gifts = Gifts(subject.model)
-            windows = census.causal_windows(store, taken, number, step.files, size)
+            windows = census.causal_windows(store, taken, number, step.files, cut)
             at_once = max(1, subject.batch // BACKWARD_SHARE)
             for batch in in_batches(store, windows, at_once, facts.bos, subject.model.device):
                 at = places(subject, batch)

@@ -10,7 +10,7 @@ from keyscope.worker.analysis.analysis import Arrays
 from keyscope.worker.analysis.concepts.places import both, find, shuffle, token_table
 from keyscope.worker.concepts.matching import Matching
 from keyscope.worker.precompute.token_store import TokenStore
-from keyscope.worker.precompute.windows import Window, mix
+from keyscope.worker.precompute.windows import Cut, Window, mix
 from keyscope.worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
@@ -22,7 +22,7 @@ def take(
     store: TokenStore,
     concepts: Sequence[Concept],
     picking: BoolArray,
-    window: int,
+    cut: Cut,
     causal_windows: int,
     seed: int,
     advance: Advance,
@@ -34,7 +34,7 @@ def take(
         store: the corpus.
         concepts: what to look for; the shuffled copies are numbered after them.
         picking: files that keys are picked on, [files]; copies are shuffled within them.
-        window: tokens per window.
+        cut: how files are cut into windows.
         causal_windows: number of windows with sites to choose for each concept.
         seed: seed of the draws.
         advance: called now and then, so the caller can interrupt.
@@ -52,20 +52,24 @@ def take(
     for file in range(store.n_files):
         table = token_table(store, places, 2 * n, range(file, file + 1))
         tokens[:, file] = table.sum(axis=0)
-        table[::window] = False
+        positions = np.arange(len(table))
+        table[cut.start(positions) == positions] = False  # nothing before it predicts it
         sites[:, file] = table[:, :n].sum(axis=0)
         if picking[file]:
             at, number = np.nonzero(table[:, :n])
-            candidates.append(_distinct_windows(number, file, at - at % window))
+            candidates.append(_distinct_windows(number, file, cut.start(at)))
     chosen = _drawn(store, np.concatenate(candidates or [np.zeros((0, 3), np.int64)]), causal_windows, seed)
     return {**places.arrays(), "tokens": tokens, "sites": sites, "windows": chosen}
 
 
-def causal_windows(store: TokenStore, census: Arrays, concept: int, files: Sequence[int], size: int) -> list[Window]:
+def causal_windows(store: TokenStore, census: Arrays, concept: int, files: Sequence[int], cut: Cut) -> list[Window]:
     """The windows of some files to run back for a concept, longest first, so batches need little padding."""
     rows = census["windows"]
     mine = rows[(rows[:, 0] == concept) & np.isin(rows[:, 1], files)]
-    windows = [Window(file, start, min(size, int(store.lengths[file]) - start)) for file, start in mine[:, 1:].tolist()]
+    windows = [
+        Window(file, start, min(cut.size, int(store.lengths[file]) - start), cut.burn_in if start else 0)
+        for file, start in mine[:, 1:].tolist()
+    ]
     return sorted(windows, key=lambda window: (-window.length, window.file, window.start))
 
 

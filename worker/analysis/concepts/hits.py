@@ -62,7 +62,7 @@ def token_lines(store: TokenStore, lines: Lines) -> IntArray:
 
 
 def base_rates(store: TokenStore, lines_of_tokens: IntArray, near: BoolArray, files: BoolArray) -> Interval:
-    """Share of tokens near a match, by language, [languages]: the chance of a hit, with its interval.
+    """Share of the tokens that count near a match, by language, [languages]: the chance of a hit, with its interval.
 
     Over tokens, not lines: a trigger is a token, so long lines are hit more often by chance too.
 
@@ -72,8 +72,8 @@ def base_rates(store: TokenStore, lines_of_tokens: IntArray, near: BoolArray, fi
         near: which lines are near a match, [lines].
         files: the chosen files.
     """
-    before = np.concatenate([[0], np.cumsum(near[lines_of_tokens], dtype=np.int64)])
+    before = np.concatenate([[0], np.cumsum(near[lines_of_tokens] & ~store.boilerplate, dtype=np.int64)])
     by_file = np.diff(before[store.offsets])
     chosen = np.flatnonzero(files)
     of_language = store.languages[chosen][:, None] == np.arange(len(store.language_names))
-    return ratio_interval(by_file[chosen, None] * of_language, store.lengths[chosen, None] * of_language)
+    return ratio_interval(by_file[chosen, None] * of_language, store.counted[chosen, None] * of_language)

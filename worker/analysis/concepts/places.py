@@ -96,7 +96,7 @@ def both(found: Places, shuffled: Places, n_concepts: int) -> Places:
 
 
 def token_table(store: TokenStore, places: Places, n_concepts: int, files: range) -> BoolArray:
-    """Which tokens of some files belong to which concept, [tokens of the files, concepts]."""
+    """Which tokens of some files count and belong to which concept, [tokens of the files, concepts]."""
     base = int(store.offsets[files.start])
     table = np.zeros((int(store.offsets[files.stop]) - base, n_concepts), dtype=bool)
     for number in range(n_concepts):
@@ -104,7 +104,7 @@ def token_table(store: TokenStore, places: Places, n_concepts: int, files: range
         for file in np.unique(one.files[(one.files >= files.start) & (one.files < files.stop)]):
             tokens, length = store.tokens_of(file), int(np.diff(store.text_offsets[file : file + 2])[0])
             inside = tokens_in(one.in_file(file), store.starts[tokens], length)
-            table[tokens.start - base : tokens.stop - base, number] = inside
+            table[tokens.start - base : tokens.stop - base, number] = inside & ~store.boilerplate[tokens]
     return table
 
 

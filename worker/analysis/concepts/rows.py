@@ -122,7 +122,7 @@ class Found:
             of_concept=self.of_concepts[..., number],
             of_all=np.sum([self.of_all[name] for name in covered if name in self.of_all], axis=0),
             concept_tokens=int(self.census["tokens"][number, chosen].sum()),
-            tokens=int(self.store.lengths[chosen].sum()),
+            tokens=int(self.store.counted[chosen].sum()),
         )
 
     def trigger_scores(self) -> Iterator[tuple[FloatArray, TriggerScores]]:
@@ -228,7 +228,7 @@ def _language_rows(found: Found, number: int, rates: FloatArray) -> Columns:
         "files": sums(np.ones(store.n_files, dtype=np.int64)),
         "files_with": sums(matches > 0),
         "matches": sums(matches),
-        "tokens": sums(store.lengths),
+        "tokens": sums(store.counted),
         "concept_tokens": sums(tokens),
         "base_rate": rates[0, covered],
         "base_rate_low": rates[1, covered],

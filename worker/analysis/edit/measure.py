@@ -14,7 +14,7 @@ from keyscope.worker.analysis.edit.keys import IntArray
 from keyscope.worker.analysis.edit.places import CONCEPT, Cells
 from keyscope.worker.analysis.edit.scores import ACCURACY, LOSS, FloatArray, score
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.analysis.walk import forward, places
+from keyscope.worker.analysis.walk import forward, places_at
 from keyscope.worker.model.taps import Change, change_coefficients
 from keyscope.worker.precompute.windows import Batch, Window, in_batches
 from keyscope.worker.progress import Advance
@@ -146,24 +146,24 @@ def coefficients_on(
     total = 0
     longest_first = sorted(windows, key=lambda window: -window.length)
     for batch in in_batches(subject.store, longest_first, subject.batch, subject.model.facts.bos, subject.model.device):
-        at = places(subject, batch)
-        before = np.zeros(len(at), dtype=bool)
-        starts = np.cumsum([0, *(window.length for window in batch.windows)])
-        for start, window in zip(starts, batch.windows, strict=False):
-            for cell, positions in cells.of_window(subject, window, advance):
-                if cell == CONCEPT:
-                    before[start + positions - 1] = True
-        rows = torch.from_numpy(np.flatnonzero(before)).to(subject.model.device)
+        found = [_before_concept(subject, cells, window, advance) for window in batch.windows]
+        at = places_at(subject, batch, found)
 
-        def add(layer: int, found: Tensor, rows: Tensor = rows) -> None:
+        def add(layer: int, found: Tensor) -> None:
             here = np.flatnonzero(layers == layer)
             if len(here):
                 columns = torch.from_numpy(keys[here] - first[layer]).to(found.device)
-                values = found[rows][:, columns].double()
+                values = found[:, columns].double()
                 sums[:, here] += torch.stack([values.sum(dim=0), values.square().sum(dim=0)]).cpu().numpy()
 
         forward(subject.model, batch, at, add)
-        total += len(rows)
+        total += len(at)
         advance(batch.n_tokens)
     mean = sums[0] / total
     return mean, np.sqrt(np.maximum(sums[1] / total - mean**2, 0.0))
+
+
+def _before_concept(subject: Subject, cells: Cells, window: Window, advance: Advance) -> IntArray:
+    """The positions in a window that a token of the concept follows."""
+    found = (positions - 1 for cell, positions in cells.of_window(subject, window, advance) if cell == CONCEPT)
+    return next(found, np.zeros(0, dtype=np.int64))

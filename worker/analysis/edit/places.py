@@ -12,7 +12,7 @@ from keyscope.worker.analysis.edit.errors import NothingToMeasure
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.concepts.sites import split
 from keyscope.worker.precompute.token_store import TokenStore
-from keyscope.worker.precompute.windows import Window, mix, window_noise, windows_of
+from keyscope.worker.precompute.windows import Cut, Window, mix, predicted, window_noise, windows_of
 from keyscope.worker.progress import Advance
 
 BoolArray = npt.NDArray[np.bool_]
@@ -21,8 +21,6 @@ MOST_OF_A_FILE = 8
 """Most windows of one file, so no file weighs much more than the others."""
 CONCEPT, NEAR, GENERAL = 0, 1, 2
 """Cells: places of the concept, other places in the same windows, and places of windows without it in its languages."""
-_SHORTEST = 2
-"""Tokens of a window that predicts anything at all: the first has no context."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def choose(subject: Subject, concept: Concept, held_out: bool, tokens: int, seed
     Raises:
         NothingToMeasure: one of the halves is empty.
     """
-    store, size = subject.store, subject.manifest.settings.window
+    store, cut = subject.store, Cut.of(subject.manifest.settings)
     kept = split(store) == held_out
     found: list[Window] = []
     without: list[Window] = []
@@ -53,7 +51,7 @@ def choose(subject: Subject, concept: Concept, held_out: bool, tokens: int, seed
             others: list[list[Window]] = []
             for file in files:
                 (mask,) = subject.matching.token_masks([concept], store, file, advance)
-                having, lacking = _apart(store, file, size, mask, seed)
+                having, lacking = _apart(store, file, cut, mask, seed)
                 found += having
                 (others if mask.any() else clean).append(lacking)
                 advance(1)
@@ -83,17 +81,17 @@ def _shuffled(store: TokenStore, windows: Sequence[Window], seed: int) -> list[W
     return [windows[number] for number in order]
 
 
-def _apart(store: TokenStore, file: int, size: int, mask: BoolArray, seed: int) -> tuple[list[Window], list[Window]]:
+def _apart(store: TokenStore, file: int, cut: Cut, mask: BoolArray, seed: int) -> tuple[list[Window], list[Window]]:
     """Some windows of a file with a place of the concept, and some without a token of it.
 
-    A window whose only token of the concept is its first is in neither: that token is not predicted, but it is seen.
+    A window whose only tokens of the concept are not predicted or do not count is in neither: they are seen all the same.
     """
     having, lacking = [], []
-    for window in windows_of(file, len(mask), size):
-        inside = mask[window.start : window.start + window.length]
-        if inside[1:].any():
+    for window in windows_of(file, len(mask), cut):
+        inside, measured = mask[window.start : window.start + window.length], predicted(store, window)
+        if (inside & measured).any():
             having.append(window)
-        elif not inside.any() and window.length >= _SHORTEST:
+        elif not inside.any() and measured.any():
             lacking.append(window)
     return (
         _shuffled(store, having, seed)[:MOST_OF_A_FILE],
@@ -140,26 +138,24 @@ class Cells:
         ]
 
     def of_window(self, subject: Subject, window: Window, advance: Advance) -> Iterator[tuple[int, IntArray]]:
-        """The cells with places in a window, and these places as positions in the window, from 1."""
+        """The cells with places in a window, and these places as positions in the window: predicted tokens that count."""
         store = subject.store
         code = int(store.languages[window.file])
         language = store.language_names[code]
         inside = slice(window.start, window.start + window.length)
         concepts = (self.concept, *self.others)
         masks = subject.matching.token_masks(concepts, store, window.file, advance)
+        measured = predicted(store, window)
         mine, *others = (mask[inside] for mask in masks)
-        if mine[1:].any():
-            yield CONCEPT, _places(mine)
-            yield NEAR, _places(~mine)
+        elsewhere = np.flatnonzero(measured & ~mine)
+        if (mine & measured).any():
+            yield CONCEPT, np.flatnonzero(mine & measured)
+            yield NEAR, elsewhere
         else:
             if language in self.concept.patterns:
-                yield GENERAL, _places(~mine)
-            yield GENERAL + 1 + code, _places(~mine)
+                yield GENERAL, elsewhere
+            yield GENERAL + 1 + code, elsewhere
         for number, other in enumerate(others):
-            its = other & ~mine
-            if its[1:].any():
-                yield GENERAL + 1 + len(self.languages) + number, _places(its)
-
-
-def _places(mask: BoolArray) -> IntArray:
-    return np.flatnonzero(mask[1:]) + 1
+            its = other & ~mine & measured
+            if its.any():
+                yield GENERAL + 1 + len(self.languages) + number, np.flatnonzero(its)

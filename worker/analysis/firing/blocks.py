@@ -40,7 +40,7 @@ def block_steps(subject: Subject) -> list[Step]:
         dealt = files[np.argsort(store.seeds[files], kind="stable")]
         for number in range(min(each, len(files))):
             chosen = np.sort(dealt[number::each])
-            tokens = int(store.lengths[chosen].sum())
+            tokens = int(store.counted[chosen].sum())
             steps.append(Step(f"files-{len(steps):05}", chosen.tolist(), tokens))
     return steps
 
@@ -74,8 +74,8 @@ class Blocks:
 
     @cached_property
     def files(self) -> IntArray:
-        """Files with any token in each block, [blocks]."""
-        return np.bincount(self.of_file[self._subject.store.lengths > 0], minlength=len(self))
+        """Files with any token that counts in each block, [blocks]."""
+        return np.bincount(self.of_file[self._subject.store.counted > 0], minlength=len(self))
 
     @cached_property
     def tokens(self) -> IntArray:

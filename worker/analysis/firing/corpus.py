@@ -56,12 +56,12 @@ class Corpus:
 
     @cached_property
     def files(self) -> IntArray:
-        """Files with any token, [languages]."""
-        some = self.subject.store.lengths > 0
+        """Files with any token that counts, [languages]."""
+        some = self.subject.store.counted > 0
         return np.bincount(self.subject.store.languages[some], minlength=len(self.names))
 
     @cached_property
     def tokens(self) -> IntArray:
-        """Tokens, [languages]."""
+        """Tokens that count, [languages]."""
         store = self.subject.store
-        return np.bincount(store.languages, store.lengths, minlength=len(self.names)).astype(np.int64)
+        return np.bincount(store.languages, store.counted, minlength=len(self.names)).astype(np.int64)

@@ -34,7 +34,7 @@ class _Tokens:
     features: Tensor
     """[n, 2 * buckets], one-hot: the bucket of the position, then that of the position shifted within its window.
 
-    The shift is cyclic and random for each window. It breaks the link of firing to position and keeps everything else,
+    The shift is cyclic among the tokens that count, and random for each window. It breaks the link of firing to position and keeps everything else,
     runs of firing tokens included: what is positional after it is so by chance.
     """
     ids: Tensor
@@ -111,7 +111,7 @@ class StepCounts:
             forward(model, batch, at, consume)
             self._in_bucket += tokens.features.sum(dim=0).long()
             advance(batch.n_tokens)
-        lengths = store.lengths[np.asarray(files)]
+        lengths = store.counted[np.asarray(files)]
         some = np.flatnonzero(lengths)
         for layer in range(len(model.layers)):
             self._close(layer, np.asarray(files)[some], lengths[some], sums[layer][some], strongly[layer][some])
@@ -120,10 +120,8 @@ class StepCounts:
     def _describe(self, batch: Batch, at: Places, files: Sequence[int]) -> _Tokens:
         store, device = self._subject.store, self._subject.model.device
         noise = window_noise(store, batch.windows, self._seed)
-        lengths = np.array([window.length for window in batch.windows])
-        shifts = (noise % lengths.astype(np.uint64)).astype(np.int64)
         buckets = self._buckets[at.positions]
-        shifted = self._buckets[(at.positions + shifts[at.rows]) % lengths[at.rows]]
+        shifted = self._buckets[at.positions[at.shifted(noise)]]
         features = torch.zeros(len(at), 2 * self._width)
         features[torch.arange(len(at)), torch.from_numpy(buckets)] = 1
         features[torch.arange(len(at)), torch.from_numpy(shifted + self._width)] = 1

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from keyscope.contract.analyses.syntax import ASPECTS
 from keyscope.worker.analysis.syntax.places import PlaceMap
 from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.precompute.windows import Cut
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -73,19 +74,19 @@ class Alike:
         return Once(trigger, self.classes[np.searchsorted(self.codes, code)])
 
 
-def alike_units(store: TokenStore, places: PlaceMap, window: int) -> tuple[Alike, ...]:
-    """The units of every kind, with windows of `window` tokens.
+def alike_units(store: TokenStore, places: PlaceMap, cut: Cut) -> tuple[Alike, ...]:
+    """The units of every kind, among the tokens that count.
 
     The frequency of a unit is the number of files that have it. In the shares of a class all units weigh the same, and
     so do all files that have a unit: a key has few triggers per file, however often the unit occurs there.
     """
     parts: list[list[_Part]] = []
-    span = 2 + max(int(store.token_ids.max(initial=0)), window)
+    span = 2 + max(int(store.token_ids.max(initial=0)), cut.size)
     for language in range(len(store.language_names)):
         files = np.flatnonzero(store.languages == language)
-        token = np.concatenate([np.arange(store.offsets[file], store.offsets[file + 1]) for file in files])
-        file = np.repeat(files, store.lengths[files])
-        first = token - (token - store.offsets[file]) % window
+        token = store.numbers(files)
+        file = np.repeat(files, store.counted[files])
+        first = store.offsets[file] + cut.start(token - store.offsets[file])
         values = {aspect: places.of(aspect, token) for aspect in ASPECTS}
         sizes = {aspect: len(places.names[aspect]) for aspect in ASPECTS}
         parts.append([_part(unit, file, values, sizes) for unit in units(store, token, first)])

@@ -25,6 +25,7 @@ from keyscope.worker.analysis.syntax.rows import (
     write_profiles,
 )
 from keyscope.worker.analysis.syntax.triggers import Examples, mutated_triggers
+from keyscope.worker.precompute.windows import Cut
 from keyscope.worker.progress import Advance
 
 _CHOSEN = "chosen"
@@ -87,14 +88,15 @@ class Syntax(Analysis):
             places = merge_places(parts, store.language_names)
             random = np.random.default_rng(self.settings.seed)
             files = np.full(store.n_files, 1 / store.n_files)
+            cut = Cut.of(subject.manifest.settings)
             self._read = (
                 subject,
                 Corpus(
                     store=store,
                     places=places,
                     base=base_rates(store, places),
-                    alike=alike_units(store, places, subject.manifest.settings.window),
-                    chance=Chance(store, subject.manifest.settings.window, self.settings.seed),
+                    alike=alike_units(store, places, cut),
+                    chance=Chance(store, cut, self.settings.seed),
                     times=random.multinomial(store.n_files, files, size=self.settings.draws).astype(np.float64),
                     controls=self.settings.controls,
                     vocabulary=subject.model.facts.vocabulary,

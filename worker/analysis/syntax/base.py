@@ -26,6 +26,6 @@ def counts_by_file(store: TokenStore, places: PlaceMap, files: IntArray, aspect:
 
 
 def _counts(store: TokenStore, places: PlaceMap, files: IntArray, aspect: str) -> IntArray:
-    """Tokens with each value in some files together, [values]."""
-    tokens = np.concatenate([np.arange(store.offsets[file], store.offsets[file + 1]) for file in files])
+    """Tokens with each value that count in some files together, [values]."""
+    tokens = store.numbers(files)
     return np.bincount(places.of(aspect, tokens), minlength=len(places.names[aspect]))

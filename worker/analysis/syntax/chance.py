@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.precompute.windows import Cut
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -14,14 +15,13 @@ _ALIKE = 16
 class Chance:
     """Draws places of a corpus, each in the language of the place it replaces; equal seeds give equal draws."""
 
-    def __init__(self, store: TokenStore, window: int, seed: int) -> None:
+    def __init__(self, store: TokenStore, cut: Cut, seed: int) -> None:
         self._store = store
-        self._window = window
+        self._cut = cut
         self._seed = seed
         self._languages = range(len(store.language_names))
-        self._files = [np.flatnonzero(store.languages == language) for language in self._languages]
-        self._ends = [np.cumsum(store.lengths[files]) for files in self._files]
-        self._tokens = [_sorted_tokens(store, files) for files in self._files]
+        self._numbers = [store.numbers(np.flatnonzero(store.languages == language)) for language in self._languages]
+        self._tokens = [_sorted_tokens(store, numbers) for numbers in self._numbers]
 
     def random_tokens(self, language: IntArray, draw: int) -> tuple[IntArray, IntArray]:
         """A random token of the corpus for each example, and the first token of its window."""
@@ -31,12 +31,10 @@ class Chance:
             wanted = np.flatnonzero(language == each)
             if not len(wanted):
                 continue
-            place = random.integers(self._ends[each][-1], size=len(wanted))
-            number = np.searchsorted(self._ends[each], place, side="right")
-            file = self._files[each][number]
-            within = place - self._ends[each][number] + self._store.lengths[file]
-            token[wanted] = self._store.offsets[file] + within
-            first[wanted] = self._store.offsets[file] + within // self._window * self._window
+            found = self._numbers[each][random.integers(len(self._numbers[each]), size=len(wanted))]
+            begin = self._store.offsets[np.searchsorted(self._store.offsets, found, side="right") - 1]
+            token[wanted] = found
+            first[wanted] = begin + self._cut.start(found - begin)
         return token, first
 
     def other_tokens(self, language: IntArray, token: IntArray, draw: int) -> IntArray:
@@ -59,9 +57,8 @@ class Chance:
         return found
 
 
-def _sorted_tokens(store: TokenStore, files: IntArray) -> tuple[npt.NDArray[np.int32], IntArray, IntArray]:
-    """The distinct tokens of some files, where the places of each start in the third, and all places by token."""
-    numbers = np.concatenate([np.arange(store.offsets[file], store.offsets[file + 1]) for file in files])
+def _sorted_tokens(store: TokenStore, numbers: IntArray) -> tuple[npt.NDArray[np.int32], IntArray, IntArray]:
+    """The distinct tokens at some places, where the places of each start in the third, and all places by token."""
     ids = store.token_ids[numbers]
     order = np.argsort(ids, kind="stable")
     different, starts = np.unique(ids[order], return_index=True)

@@ -11,6 +11,7 @@ from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.analysis.syntax.alike import FEWEST, Alike, alike_units, log_tail_of_sum, units
 from keyscope.worker.analysis.syntax.places import PlaceMap, merge_places, read_places
 from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.precompute.windows import Cut
 from tests.worker.analysis.syntax.conftest import SETTINGS, OpenPlanted
 
 KINDS = ("token", "before", "position")
@@ -56,7 +57,7 @@ def test_shares_of_classes_are_those_of_plain_counts(subject: Subject) -> None:
     store = subject.store
     places = merge_places([read_places(store, [file]) for file in range(store.n_files)], store.language_names)
     window = subject.manifest.settings.window
-    for kind, found in zip(range(len(KINDS)), alike_units(store, places, window), strict=True):
+    for kind, found in zip(range(len(KINDS)), alike_units(store, places, Cut(window)), strict=True):
         shares: dict[int, list[npt.NDArray[np.float64]]] = {}
         known = 0
         for language in range(len(store.language_names)):
