@@ -106,7 +106,10 @@ def _histograms(_run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Ta
 
 def _triggers(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Table:
     found = queries.key_triggers(cursor, run.windows, key)
-    return {"polarity": "VARCHAR", **_EXAMPLE}, [[each.polarity, *_example(run, each)] for each in found]
+    columns = {"polarity": "VARCHAR", **_EXAMPLE, "files": "INTEGER", "places": "VARCHAR[]"}
+    return columns, [
+        [each.polarity, *_example(run, each), each.files, [str(place) for place in each.places]] for each in found
+    ]
 
 
 def _samples(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> _Table:

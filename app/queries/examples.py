@@ -1,7 +1,7 @@
 """Triggers and samples of a key: windows of real code with the coefficient at each token."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,16 +9,17 @@ import duckdb
 
 from keyscope.app.queries.tokens import Vocabulary
 from keyscope.app.queries.values import clean, rows
-from keyscope.app.queries.windows import Window, Windows
+from keyscope.app.queries.windows import File, Window, Windows
 from keyscope.contract.contexts import context_coefficients
 from keyscope.contract.keys import KeyId
 
 _PLACE = 'coefficient, window_id, position, line, "column", scale, context'
 _WHERE = 'WHERE layer = ? AND "index" = ? AND (? IS NULL OR language = ?)'
 _TRIGGERS = (
-    f"SELECT language, rank, polarity, NULL, NULL, {_PLACE} FROM triggers {_WHERE} AND (? IS NULL OR polarity = ?)"  # noqa: S608
+    f"SELECT language, rank, polarity, NULL, NULL, {_PLACE}, files, places FROM triggers {_WHERE} "  # noqa: S608
+    "AND (? IS NULL OR polarity = ?)"
 )
-_SAMPLES = f"SELECT language, rank, NULL, band, quantile, {_PLACE} FROM samples {_WHERE} AND (? IS NULL OR band = ?)"  # noqa: S608
+_SAMPLES = f"SELECT language, rank, NULL, band, quantile, {_PLACE}, NULL, NULL FROM samples {_WHERE} AND (? IS NULL OR band = ?)"  # noqa: S608
 _UP_TO = "AND rank <= ?"
 _COEFFICIENT, _WINDOW = 5, 6
 """Their columns."""
@@ -28,6 +29,20 @@ _TOKENS = """
 _KINDS = """
     SELECT language, polarity, count(*) FROM triggers WHERE layer = ? AND "index" = ? GROUP BY ALL
     UNION ALL SELECT language, band, count(*) FROM samples WHERE layer = ? AND "index" = ? GROUP BY ALL"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in a file of the corpus."""
+
+    file: File
+    line: int
+    """From 1."""
+    column: int
+    """From 0, in characters."""
+
+    def __str__(self) -> str:
+        return f"{self.file.path}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +70,10 @@ class Example:
     context: bytes
     scale: float
     """What the run file keeps of the coefficients; see `context_coefficients`."""
+    files: int | None = None
+    """Files in which the same tokens lead up to the trigger; None for a sample, and in a run older than the count."""
+    places: tuple[Place, ...] = ()
+    """Places in further ones of these files, the strongest first."""
 
     @property
     def coefficients(self) -> list[float | None]:
@@ -140,11 +159,27 @@ def example_counts(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> Counter[tup
 
 def _examples(cursor: duckdb.DuckDBPyConnection, windows: Windows, found: Sequence[tuple[Any, ...]]) -> list[Example]:
     read = windows.find(cursor, (row[_WINDOW] for row in found))
-    return [_example(row, read[row[_WINDOW]], windows.vocabulary) for row in found]
+    files = windows.files(cursor)
+    return [_example(row, read[row[_WINDOW]], windows.vocabulary, files) for row in found]
 
 
-def _example(row: tuple[Any, ...], window: Window, vocabulary: Vocabulary) -> Example:
-    language, rank, polarity, band, quantile, coefficient, _, position, line, column, scale, context = row
+def _example(row: tuple[Any, ...], window: Window, vocabulary: Vocabulary, files: Mapping[int, File]) -> Example:
+    (
+        language,
+        rank,
+        polarity,
+        band,
+        quantile,
+        coefficient,
+        _,
+        position,
+        line,
+        column,
+        scale,
+        context,
+        in_files,
+        places,
+    ) = row
     return Example(
         language=language,
         rank=rank,
@@ -159,4 +194,6 @@ def _example(row: tuple[Any, ...], window: Window, vocabulary: Vocabulary) -> Ex
         window=window,
         context=context,
         scale=scale,
+        files=in_files,
+        places=tuple(Place(files[each["file_id"]], each["line"], each["column"]) for each in places or ()),
     )

@@ -1,7 +1,7 @@
 """Windows of the corpus and the files they are from; the same windows are drawn on the pages of many keys."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -83,11 +83,16 @@ class Windows:
         """The part of code that one token of a window is in."""
         return self.parts(window, language, index + 1)[index]
 
-    def _read(self, cursor: duckdb.DuckDBPyConnection, window_ids: list[int]) -> dict[int, Window]:
+    def files(self, cursor: duckdb.DuckDBPyConnection) -> Mapping[int, File]:
+        """The files of the corpus by their ids, read once."""
         if self._files is None:
             self._files = {file_id: File(*rest) for file_id, *rest in rows(cursor, _FILES)}
+        return self._files
+
+    def _read(self, cursor: duckdb.DuckDBPyConnection, window_ids: list[int]) -> dict[int, Window]:
+        files = self.files(cursor)
         return {
             # As an array, because a list of numbers takes eight times the memory.
-            window_id: Window(window_id, self._files[file_id], start, line, column, array("I", token_ids))
+            window_id: Window(window_id, files[file_id], start, line, column, array("I", token_ids))
             for window_id, file_id, start, line, column, token_ids in rows(cursor, _WINDOWS, [window_ids])
         }

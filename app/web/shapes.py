@@ -221,10 +221,23 @@ class ExampleShape(Shape):
     coefficients: list[float | None] = Field(description="null outside the stored context")
 
 
+class PlaceShape(Shape):
+    """A place in a file of the corpus."""
+
+    source: str
+    path: str
+    line: int = Field(description="From 1")
+    column: int = Field(description="From 0, in characters")
+
+
 class TriggerShape(ExampleShape):
     """A window position where the key's coefficient is among its highest or lowest."""
 
     polarity: Literal["max", "min"]
+    files: int | None = Field(
+        description="Files in which the same tokens lead up to the trigger; null in a run that did not count them"
+    )
+    places: list[PlaceShape] = Field(description="Places in further ones of these files, the strongest first")
 
 
 class SampleShape(ExampleShape):

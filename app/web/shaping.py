@@ -38,7 +38,11 @@ def found_key(hit: Hit) -> shapes.FoundKey:
 
 def trigger(found: queries.Example, vocabulary: queries.Vocabulary) -> dict[str, Any]:
     """The fields of `shapes.TriggerShape`."""
-    return {"polarity": found.polarity, **_example(found, vocabulary)}
+    places = [
+        {"source": each.file.source, "path": each.file.path, "line": each.line, "column": each.column}
+        for each in found.places
+    ]
+    return {"polarity": found.polarity, "files": found.files, "places": places, **_example(found, vocabulary)}
 
 
 def sample(found: queries.Example, vocabulary: queries.Vocabulary) -> dict[str, Any]:

@@ -131,7 +131,23 @@ HISTOGRAMS = Table(
 )
 TRIGGERS = Table(
     "triggers",
-    (*KEY, Column("language", "VARCHAR"), Column("polarity", "VARCHAR"), Column("rank", "USMALLINT"), *_EXAMPLE),
+    (
+        *KEY,
+        Column("language", "VARCHAR"),
+        Column("polarity", "VARCHAR"),
+        Column("rank", "USMALLINT"),
+        *_EXAMPLE,
+        Column(
+            "files",
+            "UINTEGER",
+            "Files in which the same ten tokens end at the key, among those with its highest coefficients; the trigger is their strongest",
+        ),
+        Column(
+            "places",
+            'STRUCT(file_id UINTEGER, line UINTEGER, "column" UINTEGER)[]',
+            "The strongest places in further ones of these files, at most three",
+        ),
+    ),
     ("layer", "index", "language", "polarity", "rank"),
 )
 SAMPLES = Table(

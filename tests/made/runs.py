@@ -243,7 +243,10 @@ class _Builder:
             for polarity, positions in triggers.items():
                 for rank, at in enumerate(positions, start=1):
                     example = self._example(coefficients, at)
-                    self._insert(TRIGGERS, {**place, "polarity": polarity, "rank": rank, **example})
+                    # the first of a list stands for the next two as well, so pages have a group to show
+                    further = [self._place(coefficients, other) for other in positions[1:3]] if rank == 1 else []
+                    group = {"files": 1 + len(further), "places": further}
+                    self._insert(TRIGGERS, {**place, "polarity": polarity, "rank": rank, **example, **group})
             for band, examples in samples.items():
                 for rank, (at, quantile) in enumerate(examples, start=1):
                     example = self._example(coefficients, at)
@@ -290,6 +293,11 @@ class _Builder:
         bands = {name: [p for p in peaks if low <= p[1] < high][:2] for name, low, high in BANDS}
         silent = [(at, 0.0) for at in here.tolist() if coefficients[at] <= 0][:1]
         return {**bands, "random": peaks[1:2], "silent": silent}
+
+    def _place(self, coefficients: np.ndarray, at: int) -> Row:
+        example = self._example(coefficients, at)
+        file_id = self.windows[self.window_of[at]].file_id
+        return {"file_id": file_id, "line": example["line"], "column": example["column"]}
 
     def _example(self, coefficients: np.ndarray, at: int) -> Row:
         window = self.windows[self.window_of[at]]

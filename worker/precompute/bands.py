@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keyscope.contract import bins
-from keyscope.worker.precompute.entries import Entries
+from keyscope.worker.precompute.entries import Entries, first_of, rank_in
 from keyscope.worker.precompute.sampling import RANDOM_GROUPS
 
 BANDS = ("0-50", "50-80", "80-95", "random", "silent")
@@ -40,29 +40,12 @@ def cut_bands(
     # lexsort compares by its last key first. One sample per file and band, the one of highest priority …
     order = np.lexsort((-samples.score, samples.file, bands, samples.key))
     order = order[bands[order] != _NONE]
-    order = order[_first_of(samples.key[order], bands[order], samples.file[order])]
+    order = order[first_of(samples.key[order], bands[order], samples.file[order])]
     # … then per band the few of highest priority, a random choice, before they are sorted by coefficient for reading
     order = order[np.lexsort((-samples.score[order], bands[order], samples.key[order]))]
     order = order[rank_in(samples.key[order], bands[order]) < PER_BAND]
     order = order[np.lexsort((samples.file[order], -samples.value[order], bands[order], samples.key[order]))]
     return samples.take(order), bands[order], quantiles[order].astype(np.float32)
-
-
-def rank_in(*lists: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """Position of each row within its run of adjacent rows that are equal in all columns, from 0."""
-    n = len(lists[0])
-    starts = np.flatnonzero(_first_of(*lists))
-    return np.arange(n) - np.repeat(starts, np.diff(starts, append=n))
-
-
-def _first_of(*columns: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
-    """Whether each row differs from the one before in any column."""
-    differs = np.zeros(len(columns[0]), dtype=bool)
-    if len(differs):
-        differs[0] = True
-        for column in columns:
-            differs[1:] |= column[1:] != column[:-1]
-    return differs
 
 
 def _listed(samples: Entries, triggers: Entries) -> npt.NDArray[np.bool_]:

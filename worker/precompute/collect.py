@@ -16,6 +16,7 @@ from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute import sampling
 from keyscope.worker.precompute.best import NO_OWNER, BestEntries, Candidates
 from keyscope.worker.precompute.entries import Entries
+from keyscope.worker.precompute.groups import pool_size
 from keyscope.worker.precompute.moments import HistogramAccumulator, MomentsAccumulator
 from keyscope.worker.precompute.presets import PROCEDURES
 from keyscope.worker.precompute.spool import ContextSpool
@@ -96,6 +97,7 @@ class Collector:
         settings: RunSettings,
         floors: dict[str, list[Tensor]],
         scratch: Path,
+        files: int | None = None,
     ) -> None:
         """Start empty.
 
@@ -105,7 +107,11 @@ class Collector:
             settings: the run's.
             floors: per polarity and layer, [keys]: lower scores cannot reach the run's triggers.
             scratch: an empty folder for the contexts.
+            files: how many files are read, if known.
         """
+        slots = pool_size(settings)
+        if files is not None and not PROCEDURES[settings.preset].every_token:
+            slots = min(slots, files)  # a file has one entry per list
         self._prefix = len(model.facts.bos)
         self._first_keys = model.first_keys
         self._every_token = PROCEDURES[settings.preset].every_token
@@ -121,6 +127,7 @@ class Collector:
                 {name: floors[name][each.layer] for name in floors},
                 model.device,
                 scratch,
+                slots,
             )
             for each in model.layers
         ]
@@ -202,10 +209,11 @@ class LayerCollector:
         floors: dict[str, Tensor],
         device: torch.device,
         scratch: Path,
+        slots: int,
     ) -> None:
         width = 2 * settings.context + 1
         self.keys = keys
-        self.best = {name: BestEntries(keys, settings.top_k, device, floor) for name, floor in floors.items()}
+        self.best = {name: BestEntries(keys, slots, device, floor) for name, floor in floors.items()}
         self.samples = BestEntries(keys * sampling.N_GROUPS, sampling.SLOTS, device)
         self.lists = {**self.best, "samples": self.samples}
         self.spools = {

@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keyscope.worker.precompute.sampling import N_GROUPS
-
 
 @dataclass(frozen=True, slots=True)
 class Entries:
@@ -39,7 +37,21 @@ class Entries:
         # lexsort's last key is the first to compare by; the order is that of `BestEntries`, so merging shards gives
         # the entries one pass over the whole corpus would have kept
         order = np.lexsort((self.position, self.file, -self.score, self.group, self.key))
-        lists = self.key[order] * N_GROUPS + self.group[order]
-        new = np.flatnonzero(np.diff(lists, prepend=-1))
-        rank = np.arange(len(lists)) - np.repeat(new, np.diff(new, append=len(lists)))
-        return self.take(order[rank < slots])
+        return self.take(order[rank_in(self.key[order], self.group[order]) < slots])
+
+
+def rank_in(*lists: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Position of each row within its run of adjacent rows that are equal in all columns, from 0."""
+    n = len(lists[0])
+    starts = np.flatnonzero(first_of(*lists))
+    return np.arange(n) - np.repeat(starts, np.diff(starts, append=n))
+
+
+def first_of(*columns: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    """Whether each row differs from the one before in any column."""
+    differs = np.zeros(len(columns[0]), dtype=bool)
+    if len(differs):
+        differs[0] = True
+        for column in columns:
+            differs[1:] |= column[1:] != column[:-1]
+    return differs

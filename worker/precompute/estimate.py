@@ -11,6 +11,7 @@ from keyscope.contract.tables import WRITER_BYTES
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute import sampling
 from keyscope.worker.precompute.collect import polarities
+from keyscope.worker.precompute.groups import pool_size
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.values import LISTED
 
@@ -26,12 +27,12 @@ _VALUES_TIMED = 64
 def estimate(model: CodeModel, store: TokenStore, settings: RunSettings, batch: int) -> str:
     """Estimate memory, disk and time in one sentence."""
     keys = sum(model.facts.keys_per_layer)
-    slots = settings.top_k * len(polarities(model.facts.gated)) + sampling.N_GROUPS * sampling.SLOTS
+    slots = pool_size(settings) * len(polarities(model.facts.gated)) + sampling.N_GROUPS * sampling.SLOTS
     languages = len(store.language_names)
     reading = keys * (2 * slots * _BYTES_PER_ENTRY + 2 * bins.N_BINS * _BYTES_PER_BIN)
     writing = WRITER_BYTES + max(model.facts.keys_per_layer) * slots * languages * _BYTES_PER_ROW
     contexts = keys * slots * (4 + 2 * (2 * settings.context + 1))
-    tokens = int(store.offsets[-1])
+    tokens = round(int(store.offsets[-1]) * settings.window / settings.stride)
     rate = _tokens_per_second(model, store, settings, batch) / _COLLECTING
     seconds = tokens / rate + keys * _seconds_per_value(model)
     return (

@@ -16,6 +16,7 @@ from torch import Tensor
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
 from keyscope.worker.precompute.collect import polarities
+from keyscope.worker.precompute.groups import pool_size
 from keyscope.worker.precompute.partial import Partial, completed, partial_name, raise_floor
 from keyscope.worker.precompute.plan import Shard, ShardWork, tokens_in
 from keyscope.worker.precompute.runner import Floors, ShardRunner
@@ -78,12 +79,12 @@ class _BestScores:
         result = Partial(self._work.results / partial_name(shard.number))
         for name in self._names:
             kept = self._best.get(
-                (shard.language, name), torch.full((self._keys, self._work.settings.top_k), -torch.inf)
+                (shard.language, name), torch.full((self._keys, pool_size(self._work.settings)), -torch.inf)
             )
             self._best[shard.language, name] = raise_floor(kept, *result.scores(name, 0, self._keys))
 
     def floors(self, language: str) -> Floors:
-        """The lowest of each key's best scores; -inf while it has fewer than `top_k`."""
+        """The lowest of each key's best scores; -inf while its pool is not full."""
         none = torch.full((self._keys, 1), -torch.inf)
         return {name: self._best.get((language, name), none)[:, -1].numpy() for name in self._names}
 

@@ -27,9 +27,10 @@ from keyscope.contract.runfile import (
 from keyscope.contract.tables import Table
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.vocabulary import token_bytes
-from keyscope.worker.precompute.bands import BANDS, cut_bands, rank_in
+from keyscope.worker.precompute.bands import BANDS, cut_bands
 from keyscope.worker.precompute.collect import polarities
-from keyscope.worker.precompute.entries import Entries
+from keyscope.worker.precompute.entries import Entries, rank_in
+from keyscope.worker.precompute.groups import Triggers, pool_size
 from keyscope.worker.precompute.moments import Moments
 from keyscope.worker.precompute.partial import Partial, partial_name
 from keyscope.worker.precompute.plan import Shard
@@ -49,7 +50,7 @@ class _LanguageRows:
     """The rows of one language and layer, merged over its shards."""
 
     language: str
-    triggers: Mapping[str, Entries]
+    triggers: Mapping[str, Triggers]
     samples: Entries
     bands: npt.NDArray[np.int8]
     quantiles: npt.NDArray[np.float32]
@@ -70,7 +71,7 @@ class Publisher:
         self._connection = connection
         self._model = model
         self._store = store
-        self._top_k = settings.top_k
+        self._settings = settings
         self._cut = Cut.of(settings)
         self._projection = "normed" if settings.preset == "strict" else "raw"
         self._first_keys = model.first_keys
@@ -135,26 +136,28 @@ class Publisher:
     def _language_rows(self, language: str, windows: npt.NDArray[np.int64], first: int, last: int) -> _LanguageRows:
         """Merge the shards' entries of one language for a layer's keys, and cut its samples into bands."""
         partials = self._partials[language]
-        triggers = {
-            polarity: Entries.join([part.entries(polarity, first, last) for part in partials]).best(self._top_k)
+        pools = {
+            polarity: Entries.join([part.entries(polarity, first, last) for part in partials])
             for polarity in polarities(self._model.facts.gated)
         }
+        size = pool_size(self._settings)
+        triggers = {
+            polarity: Triggers.choose(pool.best(size), self._store, self._settings) for polarity, pool in pools.items()
+        }
         samples = Entries.join([part.entries("samples", first, last) for part in partials]).best(SLOTS)
-        return _LanguageRows(language, triggers, *cut_bands(samples, triggers["max"], windows, first))
+        return _LanguageRows(language, triggers, *cut_bands(samples, triggers["max"].entries, windows, first))
 
     def _write_examples(self, layer: int, rows: list[_LanguageRows]) -> Entries:
         """Write a layer's triggers, samples and fires-on tokens; return the strongest triggers over all languages."""
-        triggers = [
-            (name, polarity, entries)
-            for each in rows
-            for name in [each.language]
-            for polarity, entries in each.triggers.items()
-        ]
-        joined = Entries.join([entries for _, _, entries in triggers])
-        columns = self._example_columns(layer, joined)
-        columns["language"] = _labels([name for name, _, _ in triggers], [len(e.key) for _, _, e in triggers])
-        columns["polarity"] = _labels([polarity for _, polarity, _ in triggers], [len(e.key) for _, _, e in triggers])
-        columns["rank"] = np.concatenate([rank_in(entries.key) for _, _, entries in triggers]) + 1
+        triggers = [(each.language, polarity, found) for each in rows for polarity, found in each.triggers.items()]
+        sizes = [len(found.files) for _, _, found in triggers]
+        columns = self._example_columns(layer, Entries.join([found.entries for _, _, found in triggers]))
+        columns["language"] = _labels([name for name, _, _ in triggers], sizes)
+        columns["polarity"] = _labels([polarity for _, polarity, _ in triggers], sizes)
+        columns["rank"] = np.concatenate([rank_in(found.entries.key) for _, _, found in triggers]) + 1
+        columns["files"] = np.concatenate([found.files for _, _, found in triggers])
+        further = [np.concatenate([getattr(found, name) for _, _, found in triggers]) for name in ("file", "position")]
+        columns["places"] = self._places(*further)
         self._insert(TRIGGERS, columns, ordered=True)
 
         samples = Entries.join([each.samples for each in rows])
@@ -166,9 +169,22 @@ class Publisher:
         columns["quantile"] = np.concatenate([each.quantiles for each in rows])
         self._insert(SAMPLES, columns, ordered=True)
 
-        largest = Entries.join([entries for _, polarity, entries in triggers if polarity == "max"])
+        largest = Entries.join([found.entries for _, polarity, found in triggers if polarity == "max"])
         self._write_fires_on(layer, Entries.join([largest, samples]))
-        return largest.best(self._top_k)
+        return largest.best(self._settings.top_k)
+
+    def _places(self, file: npt.NDArray[np.int64], position: npt.NDArray[np.int64]) -> pa.Array:
+        """Places given by file and position, both [n, places], a file of -1 for none, as a list in each row."""
+        there = file >= 0
+        at = self._store.offsets[file[there]] + position[there]
+        columns = {
+            "file_id": pa.array(file[there], pa.uint32()),
+            "line": pa.array(self._store.lines[at], pa.uint32()),
+            "column": pa.array(self._store.columns[at], pa.uint32()),
+        }
+        offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32)
+        places = pa.StructArray.from_arrays(list(columns.values()), list(columns))
+        return pa.ListArray.from_arrays(pa.array(offsets), places)
 
     def _example_columns(self, layer: int, entries: Entries) -> Columns:
         position = entries.position.astype(np.int64)

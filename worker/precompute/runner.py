@@ -73,7 +73,7 @@ class ShardRunner:
             shutil.rmtree(leftover, ignore_errors=True)
         scratch.mkdir(parents=True)
         try:
-            collector = Collector(self._model, self._store, self._settings, floors, scratch)
+            collector = Collector(self._model, self._store, self._settings, floors, scratch, len(shard.files))
             prefix = self._model.facts.bos
             before = PROCEDURES[self._settings.preset].before_activation
             with (read_before_activation if before else read_coefficients)(self._model, collector.consume):

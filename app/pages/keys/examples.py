@@ -27,8 +27,8 @@ TITLES: dict[Show, str] = {
     "silent": "silent",
 }
 HELP: dict[Show, str] = {
-    "max": "Windows with the highest coefficients, at most one of each file.",
-    "min": "Windows with the lowest coefficients, at most one of each file.",
+    "max": "Windows with the highest coefficients, one for all files in which the same ten tokens lead up to the key.",
+    "min": "Windows with the lowest coefficients, one for all files in which the same ten tokens lead up to the key.",
     "80-95": "Windows whose largest coefficient lies between the 80 % and 95 % quantiles of all windows.",
     "50-80": "Windows whose largest coefficient lies between the 50 % and 80 % quantiles of all windows.",
     "0-50": "Windows whose largest coefficient lies in the lower half of all windows.",
@@ -69,6 +69,12 @@ class Card:
     """The trigger token in its file, for labels to rest on."""
     onward: list[tuple[str, str]]
     """Ways to continue its text: what is done to the key, and the address."""
+    files: int | None
+    """Files in which the same tokens lead up to the trigger; None where they are not counted."""
+    places: list[str]
+    """Places in further ones of these files, such as `src/a.py:12`."""
+    more_places: bool
+    """Whether there are still others."""
 
 
 def scale_of(statistics: Statistics) -> float:
@@ -132,6 +138,9 @@ def card(run: Run, example: Example, heat: Heat, whole: bool, href: str, onward:
         whole_href=href if code.more or whole else None,
         place=str(Evidence(file_sha256=example.window.file.sha256, offset=example.offset)),
         onward=[] if row else _onward(onward),
+        files=example.files,
+        places=[str(each) for each in example.places],
+        more_places=(example.files or 1) > 1 + len(example.places),
     )
 
 

@@ -99,6 +99,26 @@ def expected_triggers(places: Places, column: int, k: int, sign: int) -> list[tu
     return [(-coefficient * sign, path, position) for coefficient, path, position in ranked[:k]]
 
 
+def expected_groups(
+    places: Places, column: int, k: int, sign: int, tokens: int = 10, pool: int = 4
+) -> list[tuple[float, str, int, int, list[tuple[str, int]]]]:
+    """The k best groups of the best places of files, by a plain sort: best coefficient, path, position, files, more places.
+
+    Places are of one group if the last tokens of their windows, up to ten, are equal.
+    """
+    row_of = {place: row for row, place in enumerate(zip(places.paths, places.positions.tolist(), strict=True))}
+    groups: dict[tuple[int, ...], list[tuple[float, str, int]]] = {}
+    for coefficient, path, position in expected_triggers(places, column, pool * k, sign):
+        row = row_of[path, position]
+        inside = [
+            at for at in range(row - tokens + 1, row + 1) if at >= 0 and places.windows[at] == places.windows[row]
+        ]
+        groups.setdefault(tuple(places.token_ids[inside].tolist()), []).append((coefficient, path, position))
+    return [
+        (*members[0], len(members), [place for _coefficient, *place in members[1:4]]) for members in groups.values()
+    ][:k]
+
+
 def stored_triggers(run: Path) -> dict[tuple[int, int, str, str], list[tuple[float, str, int]]]:
     """(coefficient, path, position in the file) of the triggers of every key, language and polarity, by rank."""
     with duckdb.connect(str(run), read_only=True) as connection:

@@ -37,14 +37,14 @@ HEADERS = HEADER.count("\n")
 FILES = 12
 
 
-def write_headed(folder: Path) -> Path:
-    """Files of random code under one header, which has another year in each."""
+def write_headed(folder: Path, files: int = FILES, years: int = FILES) -> Path:
+    """Files of random code under one header with changing years."""
     draw = random.Random(0)
-    for number in range(FILES):
+    for number in range(files):
         lines = [" ".join(draw.choices(WORDS, k=draw.randrange(4, 9))) for _ in range(draw.randrange(1, 12))]
         path = folder / f"file{number:02}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(HEADER.format(year=2000 + number) + "\n".join(lines) + "\n", "utf-8")
+        path.write_text(HEADER.format(year=2000 + number % years) + "\n".join(lines) + "\n", "utf-8")
     return folder
 
 
