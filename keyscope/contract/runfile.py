@@ -158,7 +158,7 @@ SAMPLES = Table(
         Column(
             "band",
             "VARCHAR",
-            "80-95, 50-80 or 0-50 (percentile among the windows the key fires in), random (any window) or silent (a window in which it never fires)",
+            "90-100 to 0-10 (percentiles among the windows the key fires in), random (any window) or silent (a window in which it never fires)",
         ),
         Column("rank", "USMALLINT"),
         *_EXAMPLE,

@@ -106,7 +106,7 @@ FILES = [
     ("go", "cmd/total/main.go", GO),
 ]
 BOS = 0
-BANDS = (("80-95", 0.80, 0.95), ("50-80", 0.50, 0.80), ("0-50", 0.0, 0.50))
+BANDS = tuple((f"{low}-{low + 10}", low / 100, low / 100 + 0.1) for low in range(90, -10, -10))
 _TOKEN = re.compile(r" ?[A-Za-z_]{1,6}| ?[0-9]|\n+|[ \t]+(?=[^ \t])|.", re.DOTALL)
 
 

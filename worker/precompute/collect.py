@@ -311,11 +311,11 @@ class LayerCollector:
         # batches, so equal runs keep equal samples and those of shards merge by taking the best again
         priority = sampling.priorities(rows.noise, self._key_noise)
         best, best_rows = rows.best_per_file(priority)
-        anywhere = self._key_groups + sampling.random_groups(rows.files[best_rows[:, 0]], self._key_noise)
+        anywhere = (self._key_groups + sampling.RANDOM).expand_as(best)
         self._offer_samples(anywhere, best, best_rows, extremes, rows)
-        octaves = self._key_groups + sampling.groups_of(extremes.scores)
+        fires = torch.where(extremes.scores > 0, sampling.firing_lists(rows.noise)[:, None], sampling.SILENT)
         every_row = torch.arange(len(priority), device=priority.device)[:, None].expand_as(priority)
-        self._offer_samples(octaves, priority, every_row, extremes, rows)
+        self._offer_samples(self._key_groups + fires, priority, every_row, extremes, rows)
 
     def _offer_samples(
         self, lists: Tensor, priority: Tensor, from_rows: Tensor, extremes: "_Extremes", rows: _Rows

@@ -1,31 +1,29 @@
 """Choosing the windows kept as samples of a key's whole range, beside its strongest triggers.
 
-For each key every window has one number, its largest coefficient. Windows are grouped by that number in half octaves,
-and each group keeps the few with the highest random priority, one per file; further groups ignore the number and draw
-from all windows. Rank bands and a random band are cut from these at the end (`keyscope.worker.precompute.bands`):
-quantiles are known only then, and groups on a logarithmic scale hold enough of every band wherever its edges fall.
+For each key every window has one number, its largest coefficient. The windows with the highest pseudo-random priority are
+kept, one of each file in a list: some of all windows, some in which the key does not fire and, spread over several lists,
+more of those in which it does. The last are a fair draw, so their ranks tell where the deciles of all such windows are,
+and each tenth of them is a sample of its decile (`keyscope.worker.precompute.bands`). A priority depends on the window and
+the key alone: samples of shards merge by taking the best again, and no worker has to wait for another.
 """
 
 import torch
 from torch import Tensor
 
-from keyscope.contract import bins
-from keyscope.worker.precompute.moments import bin_of
+SLOTS = 8
+"""Samples kept per list."""
+RANDOM, SILENT, FIRST_FIRING = 0, 1, 2
+"""Lists of a key: any window; windows in which it never fires; the first of those in which it fires."""
+FIRING_LISTS = 8
+"""A window in which the key fires belongs to one of so many lists, drawn by its hash."""
+N_GROUPS = FIRST_FIRING + FIRING_LISTS
+_LIST_SALT = 0x5A17
+"""Makes the lists independent of the priorities."""
 
-RANDOM_GROUPS = 4
-SLOTS = 3
-"""Samples kept per group; `RANDOM_GROUPS * SLOTS` windows make the random band."""
-SILENT_GROUP = RANDOM_GROUPS
-_LOWEST, _HIGHEST = -3, 7
-"""Half octaves from 2^-3 to 2^7, the histogram's bins, are groups; so are all below, all above, and c ≤ 0."""
-N_GROUPS = RANDOM_GROUPS + 3 + 2 * (_HIGHEST - _LOWEST)
 
-
-def groups_of(largest: Tensor) -> Tensor:
-    """The group of each window by its largest coefficient; int64, shaped like `largest`."""
-    first = bins.HALF + 1 + 2 * (_LOWEST - bins.LOWEST_EXPONENT)
-    step = (bin_of(largest) - first + 1).clamp(0, 2 * (_HIGHEST - _LOWEST) + 1)
-    return torch.where(largest > 0, step + SILENT_GROUP + 1, SILENT_GROUP).long()
+def firing_lists(window_noise: Tensor) -> Tensor:
+    """The list of each window for the keys that fire in it, int64 [windows]; `window_noise` as for `priorities`."""
+    return FIRST_FIRING + _scramble(window_noise ^ _LIST_SALT) % FIRING_LISTS
 
 
 def key_noise(keys: int, layer: int, device: torch.device) -> Tensor:
@@ -45,11 +43,6 @@ def priorities(window_noise: Tensor, noise_of_key: Tensor) -> Tensor:
         Whole float32 numbers below 2^24, which float32 represents exactly, [windows, keys].
     """
     return (_scramble(window_noise[:, None] ^ noise_of_key) >> 7).float()
-
-
-def random_groups(files: Tensor, noise_of_key: Tensor) -> Tensor:
-    """For every file and key one of the groups that draw from all windows, int64 [files, keys]."""
-    return _scramble(files[:, None].long() ^ noise_of_key) % RANDOM_GROUPS
 
 
 def _scramble(numbers: Tensor) -> Tensor:

@@ -1,10 +1,12 @@
 """The tabs of a key's page: triggers of either polarity and samples of the bands, by language."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import Annotated
 
 import duckdb
+from pydantic import StringConstraints
 
 from keyscope.app import queries
 from keyscope.app.errors import NotFound
@@ -15,29 +17,38 @@ from keyscope.app.runs import Run
 from keyscope.app.web.code import Code, Heat, Line, draw
 from keyscope.contract.keys import KeyId
 
-Show = Literal["max", "min", "80-95", "50-80", "0-50", "random", "silent"]
-SHOWS: tuple[Show, ...] = get_args(Show)
-TITLES: dict[Show, str] = {
-    "max": "strongest",
-    "min": "most negative",
-    "80-95": "80\N{EN DASH}95 %",
-    "50-80": "50\N{EN DASH}80 %",
-    "0-50": "lower half",
-    "random": "random",
-    "silent": "silent",
-}
-HELP: dict[Show, str] = {
+Show = Annotated[str, StringConstraints(pattern=r"^(max|min|random|silent|\d{1,2}-\d{1,3})$")]
+"""A polarity or a band: random, silent, or per cent of the windows the key fires in, such as 90-100."""
+_TITLES = {"max": "strongest", "min": "most negative", "random": "random", "silent": "silent"}
+_HELP = {
     "max": "Windows with the highest coefficients, one for all files in which the same ten tokens lead up to the key.",
     "min": "Windows with the lowest coefficients, one for all files in which the same ten tokens lead up to the key.",
-    "80-95": "Windows whose largest coefficient lies between the 80 % and 95 % quantiles of all windows.",
-    "50-80": "Windows whose largest coefficient lies between the 50 % and 80 % quantiles of all windows.",
-    "0-50": "Windows whose largest coefficient lies in the lower half of all windows.",
     "random": "Windows drawn at random, whatever the coefficient.",
     "silent": "Windows in which the key does not fire.",
 }
 
 FACTORS = (5, 20)
 """Factors, beside 0, to continue the text of an example with."""
+
+
+def title_of(show: Show) -> str:
+    """The name of a kind of examples on its tab."""
+    return _TITLES.get(show) or show.replace("-", "\N{EN DASH}") + " %"
+
+
+def help_of(show: Show) -> str:
+    """Which examples these are."""
+    low, _, high = show.partition("-")
+    return _HELP.get(show) or (
+        f"Windows whose largest coefficient lies between the {low} % and {high} % quantiles of the windows the key fires in."
+    )
+
+
+def in_order(shows: Iterable[Show]) -> list[Show]:
+    """Kinds of examples as the tabs have them: triggers, bands from the top down, random, silent."""
+    bands = sorted(set(shows) - _TITLES.keys(), key=lambda band: -int(band.partition("-")[0]))
+    order = ["max", "min", *bands, "random", "silent"]
+    return sorted(set(shows), key=order.index)
 
 
 class UnknownExample(NotFound):

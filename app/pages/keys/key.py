@@ -18,7 +18,7 @@ from keyscope.app.pages.keys import automatic, bars, discussion_box, examples, h
 from keyscope.app.pages.keys.automatic import Clause
 from keyscope.app.pages.keys.bars import Bar
 from keyscope.app.pages.keys.discussion_box import Discussion
-from keyscope.app.pages.keys.examples import HELP, SHOWS, TITLES, Card, Show
+from keyscope.app.pages.keys.examples import Card, Show, help_of, in_order, title_of
 from keyscope.app.pages.keys.filters import WITHIN, WITHIN_HELP, Filter, TopToken, commonest, top_token
 from keyscope.app.pages.keys.label_box import LabelBox
 from keyscope.app.pages.keys.state import HeatFrom, KeyState, Projection, View
@@ -203,7 +203,7 @@ class KeyDrawing:
             languages=self._languages(),
             shows=self._shows(),
             views=[Tab(name, about, None, name == state.view, self._href(view=name)) for name, about in VIEWS.items()],
-            about=HELP[state.show],
+            about=help_of(state.show),
             cards=[self._card(each, heat) for each in found],
             n_examples=n_examples,
             all_href=self._href(all=True) if len(found) < n_examples else None,
@@ -347,11 +347,12 @@ class KeyDrawing:
 
     def _shows(self) -> list[Tab]:
         """The kinds of examples that there are, and the one shown."""
-        counts = {show: self._count(self.language, show) for show in SHOWS}
+        kinds = in_order({self.state.show, *(kind for _, kind in self.numbers.counts)})
+        counts = {show: self._count(self.language, show) for show in kinds}
         return [
             Tab(
-                title=TITLES[show],
-                help=HELP[show],
+                title=title_of(show),
+                help=help_of(show),
                 count=count,
                 current=show == self.state.show,
                 href=self._href(show=show, token="", all=False, whole=""),

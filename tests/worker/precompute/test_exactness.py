@@ -1,6 +1,7 @@
 """The streaming precompute stores what a plain sort of all coefficients gives."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -11,6 +12,7 @@ from scipy import stats
 from keyscope.contract import bins
 from keyscope.contract.manifest import RunSettings
 from keyscope.worker.corpus.generated import is_generated
+from keyscope.worker.precompute.bands import DECILES
 from tests.worker.models import KEYS, LAYERS, save_tiny
 from tests.worker.precompute.brute_force import (
     Places,
@@ -167,29 +169,27 @@ def test_samples_are_real_places_sorted_into_disjoint_bands(example: tuple[Path,
             'SELECT layer, "index", band, path, start + position - 1, coefficient, quantile FROM samples '
             "JOIN windows USING (window_id) JOIN files USING (file_id) WHERE files.language = 'python'"
         ).fetchall()
-        triggers = set(
-            connection.execute(
-                'SELECT layer, "index", path, start + position - 1 FROM triggers JOIN windows USING (window_id) JOIN files USING (file_id) '
-                "WHERE files.language = 'python' AND polarity = 'max'"
-            ).fetchall()
-        )
     where = {
         (path, position): row for row, (path, position) in enumerate(zip(places.paths, places.positions, strict=True))
     }
-    assert {row[2] for row in rows} >= {"random", "0-50"}
+    assert {row[2] for row in rows} >= {"random", "0-10", "90-100"}
     seen = set()
+    levels: dict[tuple[int, int], dict[int, list[float]]] = {}
     for layer, index, band, file, position, coefficient, quantile in rows:
         row, column = where[file, position], layer * KEYS + index
         in_window = places.coefficients[places.windows == places.windows[row], column]
         assert coefficient == pytest.approx(in_window.max(), rel=1e-4, abs=1e-4)
-        if band in ("0-50", "50-80", "80-95"):
-            low, high = map(int, band.split("-"))
-            assert low / 100 <= quantile < high / 100
-            assert (layer, index, file, position) not in triggers
+        if band in DECILES:
+            assert coefficient > 0
+            assert 0 <= quantile < 1
+            levels.setdefault((layer, index), {}).setdefault(DECILES.index(band), []).append(coefficient)
         if band == "silent":
             assert coefficient <= 0
         assert (layer, index, band, file) not in seen
         seen.add((layer, index, band, file))
+    for bands in levels.values():
+        ordered = [bands[band] for band in sorted(bands)]
+        assert all(max(lower) <= min(higher) for lower, higher in pairwise(ordered))
 
 
 def test_fires_on_counts_tokens_of_stored_places_once(example: tuple[Path, Places]) -> None:

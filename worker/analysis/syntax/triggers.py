@@ -18,6 +18,9 @@ _STRONGEST = """
     QUALIFY row_number() OVER (PARTITION BY layer, "index" ORDER BY coefficient DESC, language, rank) <= $limit"""
 _BY_KEY = 'layer, "index", coefficient DESC, language, rank'
 _BY_PLACE = 'file_id, start, position, layer, "index"'
+_OTHER_SAMPLES = """
+    samples ANTI JOIN (SELECT layer, "index", window_id, position FROM triggers WHERE polarity = 'max')
+    USING (layer, "index", window_id, position)"""
 _FIRING_BANDS = "band NOT IN ('random', 'silent')"
 _COLUMNS = {
     "layer": "layer",
@@ -72,8 +75,8 @@ def mutated_triggers(subject: Subject, limit: int) -> Examples:
 
 
 def firing_samples(subject: Subject, layer: int) -> Examples:
-    """Samples of a layer's keys from bands below their triggers in which they still fire."""
-    return _read(subject, "samples", f"{_FIRING_BANDS} AND layer = $layer", _BY_PLACE, layer=layer)
+    """Samples of a layer's keys, triggers left out, from the deciles of the windows in which they fire."""
+    return _read(subject, _OTHER_SAMPLES, f"{_FIRING_BANDS} AND layer = $layer", _BY_PLACE, layer=layer)
 
 
 def stored_examples(subject: Subject, layer: int) -> tuple[IntArray, IntArray, IntArray]:

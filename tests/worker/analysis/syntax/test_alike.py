@@ -27,7 +27,7 @@ def corpus(open_planted: OpenPlanted) -> tuple[TokenStore, PlaceMap]:
 
 @pytest.fixture(scope="module")
 def alike(corpus: tuple[TokenStore, PlaceMap]) -> tuple[Alike, ...]:
-    return alike_units(*corpus, SETTINGS.window)
+    return alike_units(*corpus, Cut(SETTINGS.window))
 
 
 def test_the_tail_equals_the_sum_over_all_outcomes() -> None:

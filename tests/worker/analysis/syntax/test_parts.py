@@ -15,6 +15,7 @@ from keyscope.worker.analysis.syntax.mutation import relative_changes
 from keyscope.worker.analysis.syntax.profiles import log_tail
 from keyscope.worker.analysis.syntax.triggers import mutated_triggers, strongest_triggers
 from keyscope.worker.model.taps import read_coefficients
+from keyscope.worker.precompute.windows import Cut
 
 KEY = np.repeat([0, 2, 3], [10, 1, 40])
 CODE = np.concatenate([[7] * 6 + [1] * 3 + [9], [5], np.arange(40)])
@@ -123,7 +124,7 @@ def test_the_strongest_triggers_are_those_of_all_languages_together(subject: Sub
 
 def test_chance_keeps_languages_and_gives_equal_tokens_the_same_other(subject: Subject) -> None:
     store = subject.store
-    chance = Chance(store, subject.manifest.settings.window, 0)
+    chance = Chance(store, Cut(subject.manifest.settings.window), 0)
     token = np.arange(len(store.token_ids))
     language = store.languages[np.searchsorted(store.offsets, token, side="right") - 1].astype(np.int64)
     drawn, first = chance.random_tokens(language, 0)
