@@ -13,6 +13,7 @@ from keyscope.contract.tables import Column
 _COLUMNS = {column.name: column for column in (*MOMENTS, *KEY_STATISTICS, *WEIGHT_STATISTICS)}
 _SHARES = {
     "firing_rate",
+    "sink_share",
     "distinct_tokens",
     "top_token_share",
     "kv_precision",
@@ -37,6 +38,7 @@ _TITLES = {
     "vocab_kurtosis": "vocabulary kurtosis",
     "max_probability": "largest probability",
     "null_share": "null-space share",
+    "sink_share": "largest on sinks",
 }
 
 
@@ -115,6 +117,7 @@ GROUPS = (
         "kurtosis",
         "contribution",
         "dead",
+        "sink_share",
         "n",
     ),
     _group(

@@ -88,6 +88,11 @@ KEY_STATISTICS = (
         "Entropy of the firing rates over languages, in nats: 0 if the key fires in one language only",
     ),
     Column(
+        "sink_share",
+        "FLOAT",
+        "Share of windows in which the key's largest |coefficient| lies on an attention sink, a token whose residual is over ten times as long as the median; of a sample, and with the tokens that do not count",
+    ),
+    Column(
         "distinct_tokens", "FLOAT", "Number of different trigger tokens divided by the number of strongest triggers"
     ),
     Column("top_token_id", "INTEGER", "Most common trigger token"),

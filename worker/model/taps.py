@@ -51,6 +51,19 @@ def read_before_activation(model: CodeModel, consume: Consume) -> Iterator[None]
         yield
 
 
+@contextmanager
+def read_residuals(model: CodeModel, consume: Consume) -> Iterator[None]:
+    """Call `consume(layer, residual)` with the residual after each block, [rows, tokens, width], in every forward pass."""
+
+    def tap(layer: int) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
+        return lambda _module, _inputs, output: consume(layer, output[0] if isinstance(output, tuple) else output)
+
+    with ExitStack() as hooks:
+        for feed_forward in model.layers:
+            hooks.callback(feed_forward.block.register_forward_hook(tap(feed_forward.layer)).remove)
+        yield
+
+
 @dataclass
 class MaskReport:
     """What changes of coefficients really did."""

@@ -19,6 +19,7 @@ from keyscope.worker.precompute.entries import Entries
 from keyscope.worker.precompute.groups import pool_size
 from keyscope.worker.precompute.moments import HistogramAccumulator, MomentsAccumulator
 from keyscope.worker.precompute.presets import PROCEDURES
+from keyscope.worker.precompute.sinks import SinkCounter
 from keyscope.worker.precompute.spool import ContextSpool
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Batch, BoolArray, counted, token_noise, window_noise
@@ -119,6 +120,7 @@ class Collector:
         self._settings = settings
         self._device = model.device
         self._rows: list[tuple[slice, int, _Rows]] = []
+        self.sinks = SinkCounter(model)
         self.layers = [
             LayerCollector(
                 each.layer,
@@ -163,6 +165,7 @@ class Collector:
         # 31 bits: sampling.priorities hashes in int64 without overflow
         noise = (window_noise(self._store, batch.windows, self._settings.seed) >> np.uint64(33)).astype(np.int64)
         every = np.uint64(self._settings.histogram_every)
+        self.sinks.start(batch, noise % self._settings.histogram_every == 0)
         drawn = token_noise(self._store, batch.windows, longest, self._settings.seed) % every == 0
         inside = np.zeros((len(batch.windows), longest), dtype=bool)
         for row, window in enumerate(batch.windows):
@@ -192,6 +195,7 @@ class Collector:
 
     def consume(self, layer: int, coefficients: Tensor) -> None:
         """Reduce one layer's coefficients, [windows, prefix + longest, keys], without padding and prefix."""
+        self.sinks.coefficients(layer, coefficients)
         for chosen, length, rows in self._rows:
             part = coefficients[chosen, self._prefix : self._prefix + length]
             # float32 is exact for half precision, and scores of all dtypes then compare and tie alike

@@ -23,6 +23,7 @@ def write_partial(folder: Path, collector: Collector) -> None:
     part.mkdir(parents=True)
     for name in collector.names:
         _write_entries(part, name, collector.count(name), collector.entries(name))
+    np.save(part / "sinks.npy", collector.sinks.result())
     moments = _join_moments([layer.moments.result() for layer in collector.layers])
     np.save(part / "moments.npy", np.stack([getattr(moments, each.name) for each in fields(moments)]))
     for number, layer in enumerate(collector.layers):
@@ -52,6 +53,11 @@ class Partial:
     def moments(self) -> Moments:
         """Moments of all keys."""
         return Moments(*np.load(self._folder / "moments.npy"))
+
+    def sinks(self) -> npt.NDArray[np.int64]:
+        """Windows in which a key's largest coefficient lies on a sink, and windows looked at, [2, all keys]."""
+        counts: npt.NDArray[np.int64] = np.load(self._folder / "sinks.npy")
+        return counts
 
     def histogram(self, name: str, layer: int) -> npt.NDArray[np.uint32]:
         """The histogram of `tokens` or `windows` of a layer, [keys, N_BINS]."""

@@ -79,6 +79,7 @@ class Publisher:
         for shard in shards:
             self._partials.setdefault(shard.language, []).append(Partial(folder / partial_name(shard.number)))
         self._languages = sorted(self._partials)
+        self._sinks = reduce(np.add, (each.sinks() for partials in self._partials.values() for each in partials))
         self._first_windows = np.concatenate([[0], np.cumsum(self._cut.count(store.lengths))])
         self._won = np.zeros(self._first_windows[-1], dtype=bool)
 
@@ -111,6 +112,8 @@ class Publisher:
         columns |= statistics | total
         columns |= _summaries(statistics, total, per_language)
         columns |= self._trigger_summaries(strongest, value_tokens, first, last)
+        with np.errstate(invalid="ignore"):  # 0/0 where no window was looked at: NaN, which insert() turns into NULL
+            columns["sink_share"] = np.divide(*self._sinks[:, first:last])
         self._insert(KEYS, columns)
         self._write_value_tokens(layer, value_tokens, first, last)
         self._write_language_statistics(layer, per_language, first, last)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from keyscope.worker.model.code_model import CodeModel
-from keyscope.worker.model.taps import read_before_activation, read_coefficients
+from keyscope.worker.model.taps import read_before_activation, read_coefficients, read_residuals
 from keyscope.worker.precompute.collect import Collector
 from keyscope.worker.precompute.errors import OutOfDeviceMemory
 from keyscope.worker.precompute.partial import partial_name, write_partial
@@ -76,12 +76,16 @@ class ShardRunner:
             collector = Collector(self._model, self._store, self._settings, floors, scratch, len(shard.files))
             prefix = self._model.facts.bos
             before = PROCEDURES[self._settings.preset].before_activation
-            with (read_before_activation if before else read_coefficients)(self._model, collector.consume):
+            with (
+                (read_before_activation if before else read_coefficients)(self._model, collector.consume),
+                read_residuals(self._model, collector.sinks.residual),
+            ):
                 for each in batches(
                     self._store, shard.files, Cut.of(self._settings), self._batch, prefix, self._model.device
                 ):
                     collector.start(each)
                     self._model.run_body(each.token_ids)
+                    collector.sinks.finish()
                     advance(each.n_tokens)
             write_partial(folder, collector)
         finally:

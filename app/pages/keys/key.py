@@ -42,6 +42,8 @@ NEGATIVE_SHARE = 0.1
 
 SHOWN = 15
 """Examples drawn at first."""
+SINK_KEY = 0.5
+"""Share of windows with the largest coefficient on a sink from which a key's page says so."""
 VIEWS: dict[View, str] = {
     "code": "Each example as code, with the lines around its trigger token.",
     "stacked": "Each example on one line, with the trigger tokens below each other.",
@@ -203,7 +205,7 @@ class KeyDrawing:
             languages=self._languages(),
             shows=self._shows(),
             views=[Tab(name, about, None, name == state.view, self._href(view=name)) for name, about in VIEWS.items()],
-            about=help_of(state.show),
+            about=f"{help_of(state.show)} {self._sink_note()}".strip(),
             cards=[self._card(each, heat) for each in found],
             n_examples=n_examples,
             all_href=self._href(all=True) if len(found) < n_examples else None,
@@ -321,6 +323,13 @@ class KeyDrawing:
             Step(arrow, pressed, f"{title}: {key}", self._href(key=key)) if key else Step(arrow, pressed, title, None)
             for arrow, pressed, title, key in arrows
         ]
+
+    def _sink_note(self) -> str:
+        """What to know about a key that makes attention sinks; nothing about others."""
+        share = self.statistics.get("sink_share")
+        if not isinstance(share, float) or share < SINK_KEY:
+            return ""
+        return f"In {formats.share(share)} of windows its largest coefficient lies on an attention sink, not on code."
 
     def _count(self, language: str | None, show: Show) -> int:
         """The number of examples of a language, or of all."""
