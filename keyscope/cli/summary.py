@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from keyscope.contract.manifest import Manifest
+from keyscope.contract.manifest import LanguageCounts, Manifest
 from keyscope.contract.texts import counted, duration
 
 
@@ -27,7 +27,15 @@ def _summary(manifest: Manifest, rows: Mapping[str, int]) -> Iterator[tuple[str,
     yield "keys", f"{manifest.n_keys:,} (layers × keys: {keys}), {model.activation}{', gated' if model.gated else ''}"
     yield "corpus", f"{corpus.name} from {', '.join(corpus.sources)}, sha256 {corpus.sha256[:12]}"
     for counts in corpus.languages:
-        yield "", f"{counts.language}: {counts.files:,} files, {counts.windows:,} windows, {counts.tokens:,} tokens"
+        yield (
+            "",
+            f"{counts.language}: {counts.files:,} files, {counts.windows:,} windows, {counts.tokens:,} tokens{_more(counts)}",
+        )
+        if counts.largest_projects:
+            yield (
+                "",
+                f"  {', '.join(f'{name} {n / max(counts.tokens, 1):.0%}' for name, n in counts.largest_projects.items())}",
+            )
     if corpus.skipped:
         yield "left out", counted(corpus.skipped)
     yield "settings", ", ".join(f"{name} {value}" for name, value in settings)
@@ -39,3 +47,8 @@ def _summary(manifest: Manifest, rows: Mapping[str, int]) -> Iterator[tuple[str,
             f"{checked.keys} keys, largest error {checked.largest_error:.2g} of {checked.tolerance:.2g} allowed",
         )
     yield "rows", ", ".join(f"{name} {n:,}" for name, n in rows.items())
+
+
+def _more(counts: LanguageCounts) -> str:
+    boilerplate = "" if counts.boilerplate_share is None else f", {counts.boilerplate_share:.1%} boilerplate"
+    return boilerplate + ("" if counts.projects is None else f", projects: {counts.projects:,}")

@@ -63,6 +63,19 @@ class LanguageCounts(_Record):
     boilerplate: Count | None = Field(
         None, description="Tokens in lines of many files, read but not counted; empty if they count like others"
     )
+    projects: Count | None = Field(None, description="Number of projects; empty in a run older than the count")
+    largest_projects: dict[str, int] = Field(default_factory=dict, description="Tokens of the largest projects")
+
+    @property
+    def boilerplate_share(self) -> float | None:
+        """Share of the tokens that are boilerplate; None if it counts like other code."""
+        return None if self.boilerplate is None else self.boilerplate / max(self.tokens, 1)
+
+    @property
+    def largest_project(self) -> tuple[str, float] | None:
+        """The project with most tokens and its share of them; None in a run older than the count."""
+        found = max(self.largest_projects.items(), key=lambda each: each[1], default=None)
+        return None if found is None else (found[0], found[1] / max(self.tokens, 1))
 
 
 class CorpusFacts(_Record):

@@ -218,6 +218,7 @@ FILES = Table(
         Column("path", "VARCHAR"),
         Column("sha256", "VARCHAR"),
         Column("n_tokens", "UINTEGER"),
+        Column("project", "VARCHAR", "Repository, archive, package, module or folder the file belongs to"),
     ),
     ("file_id",),
 )

@@ -22,8 +22,8 @@ HashArray = npt.NDArray[np.uint64]
 _ABOVE = 80
 """Characters, its own included, by which a shorter line is judged."""
 _NUMBER = re.compile(r"[0-9]+")
-_BUCKETS = 1 << 22
-_CHUNK = 1 << 23
+_BUCKETS = 1 << 18
+_CHUNK = 1 << 20
 """Bytes of hashes read back at once."""
 
 

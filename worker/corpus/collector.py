@@ -18,6 +18,7 @@ class KeptFile:
     path: str
     sha256: str
     extent: Extent
+    project: str
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -54,7 +55,7 @@ class Collector:
         """Whether enough files are kept."""
         return self.kept >= self._limit
 
-    def offer(self, source: str, path: str, data: bytes) -> None:
+    def offer(self, source: str, path: str, data: bytes, project: str) -> None:
         """Add a file.
 
         Raises:
@@ -64,13 +65,13 @@ class Collector:
         path = self._numbered(source, path)
         sha256 = hashlib.sha256(data).hexdigest()
         if self._by_content is not None and sha256 in self._by_content:
-            self._rename(self._by_content[sha256], source, path)
+            self._rename(self._by_content[sha256], source, path, project)
             raise Skipped(Skip.DUPLICATE)
         if self._by_content is not None:
             self._by_content[sha256] = len(self._files)
         if self._clusters is not None:
             self._clusters.add(data)
-        self._files.append(KeptFile(self.language, source, path, sha256, self._spool.append(data)))
+        self._files.append(KeptFile(self.language, source, path, sha256, self._spool.append(data), project))
 
     def finish(self) -> list[KeptFile]:
         """The files kept, sorted by source and path; the others are counted as near duplicates."""
@@ -87,6 +88,7 @@ class Collector:
         number = self._numbers[source, path]
         return path if number == 1 else f"{path}#{number}"
 
-    def _rename(self, file: int, source: str, path: str) -> None:
+    def _rename(self, file: int, source: str, path: str, project: str) -> None:
         same = self._files[file]
-        self._files[file] = min(same, replace(same, source=source, path=path), key=lambda kept: kept.identity)
+        other = replace(same, source=source, path=path, project=project)
+        self._files[file] = min(same, other, key=lambda kept: kept.identity)

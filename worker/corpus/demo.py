@@ -43,6 +43,8 @@ class DemoSource:
     language: str
     path: Path
     identity: str
+    project: Callable[[str], str]
+    """The project of a path in it: its package or module."""
     left_out: tuple[str, ...] = ()
 
 
@@ -87,23 +89,43 @@ def _python() -> list[DemoSource]:
     interpreter = f"{platform.python_implementation()} {platform.python_version()}"
     library = Path(sysconfig.get_path("stdlib"))
     # packages may be below the standard library, but are a source of their own
-    sources = [DemoSource(version, "python", library, interpreter, ("site-packages", "dist-packages"))]
+    sources = [DemoSource(version, "python", library, interpreter, _first_part, ("site-packages", "dist-packages"))]
     for folder in dict.fromkeys(Path(sysconfig.get_path(key)).resolve() for key in ("purelib", "platlib")):
         if folder.is_dir():
             # the names include the metadata folders, which have each package's version
             installed = "\n".join(sorted(name for name in os.listdir(folder) if name != "__pycache__"))
-            sources.append(DemoSource("site-packages", "python", folder, installed))
+            sources.append(DemoSource("site-packages", "python", folder, installed, _first_part))
     return sources
 
 
+def _first_part(path: str) -> str:
+    """The first folder of a path, or the name of a file without one: a package, module or module of the JDK."""
+    return path.partition("/")[0].removesuffix(".py")
+
+
+def _go_package(path: str) -> str:
+    """The package of Go's standard library, the command or the vendored module of a path in the toolchain's wheel."""
+    parts = path.removeprefix("go/").removeprefix("src/").split("/")[:-1]
+    if "vendor" in parts:
+        return "/".join(parts[parts.index("vendor") + 1 :][:3])
+    return "/".join(parts[: 2 if parts[:1] == ["cmd"] else 1])
+
+
+def _java_package(path: str) -> str:
+    """The first four names of a path's Java package, such as `com.facebook.react.bridge`."""
+    parts = path.split("/")[:-1]
+    package = parts[parts.index("java") + 1 :] if "java" in parts else parts
+    return ".".join(package[:4])
+
+
 def _go(cache: Path, announce: Announce) -> list[DemoSource]:
-    return [DemoSource(GO.name, "go", fetch(GO, cache, announce), GO.sha256)]
+    return [DemoSource(GO.name, "go", fetch(GO, cache, announce), GO.sha256, _go_package)]
 
 
 def _java(cache: Path, announce: Announce) -> list[DemoSource]:
     jdk = _jdk()
     try:
-        return [DemoSource(JAVA.name, "java", fetch(JAVA, cache, announce), JAVA.sha256), *jdk]
+        return [DemoSource(JAVA.name, "java", fetch(JAVA, cache, announce), JAVA.sha256, _java_package), *jdk]
     except DownloadFailed as error:
         if not jdk:
             raise
@@ -118,7 +140,10 @@ def _jdk() -> list[DemoSource]:
     if not found:
         archives = (path for path in sorted(JDKS.glob("*/lib/src.zip")) if path.is_file())
         found = sorted(archives, key=_java_version, reverse=True)
-    return [DemoSource(f"jdk-{_java_version(path)}", "java", path, str(path.stat().st_size)) for path in found[:1]]
+    return [
+        DemoSource(f"jdk-{_java_version(path)}", "java", path, str(path.stat().st_size), _first_part)
+        for path in found[:1]
+    ]
 
 
 def _java_version(archive: Path) -> int:

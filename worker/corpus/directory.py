@@ -5,7 +5,7 @@ import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from keyscope.worker.corpus.files import MAX_BYTES, Skip, Skipped, printable
+from keyscope.worker.corpus.files import MAX_BYTES, Skip, Skipped, first_folder, printable
 from keyscope.worker.corpus.interface import Listed
 from keyscope.worker.corpus.languages import language_of
 
@@ -22,6 +22,7 @@ class Directory(Listed):
 
     def __init__(self, root: Path, name: str, left_out: Collection[str] = ()) -> None:
         super().__init__(name)
+        self.project_of = lambda path: first_folder(path, self.name)
         self._root = str(root)
         self._left_out = LEFT_OUT.union(left_out)
         self._escaped: dict[str, str] = {}

@@ -54,6 +54,8 @@ class SourceFile:
     path: str
     text: str
     sha256: str
+    project: str
+    """What it belongs to: a repository, archive, package, module or folder. Files of one project are not independent."""
 
 
 def read_text(data: bytes) -> str:
@@ -77,6 +79,12 @@ def read_text(data: bytes) -> str:
     if is_generated(text):
         raise Skipped(Skip.GENERATED)
     return text
+
+
+def first_folder(path: str, otherwise: str) -> str:
+    """The first folder of a path, by which files of a tree are told apart into projects."""
+    folder, slash, _ = path.partition("/")
+    return folder if slash else otherwise
 
 
 def printable(path: str) -> str:

@@ -1,8 +1,8 @@
 """Gathering a corpus: reading its sources and keeping clean files without duplicates, in a fixed order.
 
 If there are more files than the limit, those of directories and archives are tried in the order of a hash of their
-source and path, which is the same on every machine and favours no part of the alphabet or the tree; streams follow, in
-their own order. Reading stops when enough files are kept.
+source and path, which is the same on every machine and favours no part of the alphabet or the tree; in the demo corpus
+projects take turns, so none dominates. Streams follow, in their own order. Reading stops when enough files are kept.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.texts import counted
 from keyscope.worker.corpus.boilerplate import repeated_lines
 from keyscope.worker.corpus.collector import Collector, KeptFile
-from keyscope.worker.corpus.files import Skip, Skipped, SourceFile
+from keyscope.worker.corpus.files import Skip, Skipped, SourceFile, first_folder
 from keyscope.worker.corpus.interface import Listed, Streamed
 from keyscope.worker.corpus.languages import SUFFIXES, check_languages, language_of
 from keyscope.worker.corpus.sources import open_sources
@@ -78,7 +78,7 @@ class Gathered:
             for entry in islice(self.entries, start, stop):
                 texts.seek(entry.extent.offset)
                 text = texts.read(entry.extent.size).decode("utf-8")
-                yield SourceFile(entry.language, entry.source, entry.path, text, entry.sha256)
+                yield SourceFile(entry.language, entry.source, entry.path, text, entry.sha256, entry.project)
 
 
 Report = Callable[[GatherProgress], None]
@@ -147,7 +147,7 @@ class _Reading:
         """Read the files of all directories and archives, in one common order."""
         pool = self._pool(sources)
         for language, collector in self.collectors.items():
-            candidates = sorted(pool[language], key=self._priority)
+            candidates = self._in_turn(sorted(pool[language], key=self._priority))
             for done, (source, path) in enumerate(candidates):
                 if collector.full:
                     self.skipped[Skip.OVER_LIMIT] += len(candidates) - done
@@ -156,7 +156,7 @@ class _Reading:
                     data = source.read(path)
                     if len(data) > source.largest:
                         raise Skipped(Skip.TOO_LARGE)
-                    collector.offer(source.name, path, data)
+                    collector.offer(source.name, path, data, source.project(path))
 
     def streamed(self, source: Streamed) -> None:
         """Read a stream until every language has enough."""
@@ -171,7 +171,8 @@ class _Reading:
                 self.skipped[Skip.OVER_LIMIT] += 1
                 continue
             with self._counting(collector, source.name):
-                collector.offer(source.name, record.path, record.data)
+                project = record.project or first_folder(record.path, source.name)
+                collector.offer(source.name, record.path, record.data, project)
             if self._enough():
                 return
 
@@ -185,6 +186,21 @@ class _Reading:
                 elif language := language_of(path):
                     pool[language].append((source, path))
         return pool
+
+    def _in_turn(self, candidates: list[tuple[Listed, str]]) -> list[tuple[Listed, str]]:
+        """Let the projects of each source that wants it take turns, then these sources."""
+        of_project, of_source = Counter[tuple[str, str]](), Counter[str]()
+        turns = []
+        for source, path in candidates:
+            project = source.name, source.project(path) if source.in_turn else path
+            turns.append(of_project[project])
+            of_project[project] += 1
+        by_project = [candidates[at] for at in sorted(range(len(candidates)), key=turns.__getitem__)]
+        turns = []
+        for source, _path in by_project:
+            turns.append(of_source[source.name] if source.in_turn else 0)
+            of_source[source.name] += 1
+        return [by_project[at] for at in sorted(range(len(by_project)), key=turns.__getitem__)]
 
     def _priority(self, candidate: tuple[Listed, str]) -> bytes:
         source, path = candidate

@@ -1,7 +1,7 @@
 """The interface of sources, and their errors."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from keyscope.contract.errors import KeyscopeError
@@ -29,11 +29,12 @@ class SourceUnreadable(KeyscopeError, status=400):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One file from a stream."""
+    """One file from a stream; without a project it belongs to its first folder."""
 
     language: str
     path: str
     data: bytes
+    project: str | None = None
 
 
 class Listed(ABC):
@@ -45,6 +46,15 @@ class Listed(ABC):
         """Languages taken from this source; None for all."""
         self.largest = MAX_BYTES
         """Largest size of its files in bytes."""
+
+        self.project_of: Callable[[str], str] | None = None
+        """The project of a path; None if the source is one."""
+        self.in_turn = False
+        """Whether its projects, and sources like it, take turns, where there are more files than wanted."""
+
+    def project(self, path: str) -> str:
+        """The project of a file."""
+        return self.project_of(path) if self.project_of else self.name
 
     @abstractmethod
     def paths(self, languages: Collection[str]) -> Iterator[str | Skip]:

@@ -112,8 +112,10 @@ def _largest_file(text: str) -> int:
 def _open_demo(part: DemoSource, scratch: Path, largest: int) -> Listed:
     source = _open_listed(part.path, part.name, scratch, part.left_out)
     assert source is not None, f"{part.path} is neither a directory nor an archive"
+    source.project_of = part.project
     source.only = frozenset([part.language])
     source.largest = largest
+    source.in_turn = True
     return source
 
 

@@ -87,8 +87,9 @@ class Columns:
             content = content.encode("utf-8", "surrogatepass")
         if not isinstance(content, bytes):
             return Skip.UNREADABLE
-        parts = [part.strip("/") for part in (repo, path or f"row-{number}{SUFFIXES[language]}")]
-        return Record(language, printable("/".join(filter(None, parts))), content)
+        repo = repo.strip("/")
+        parts = [repo, (path or f"row-{number}{SUFFIXES[language]}").strip("/")]
+        return Record(language, printable("/".join(filter(None, parts))), content, printable(repo) or None)
 
 
 class JsonLines(Streamed):

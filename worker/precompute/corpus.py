@@ -1,10 +1,13 @@
 """Preparing a corpus for a model: gathered and tokenised once into a folder, and found there again."""
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from transformers import PreTrainedTokenizerFast
 
 from keyscope.contract.analyses.files import analysis_folder
@@ -19,6 +22,8 @@ from keyscope.worker.progress import Progress
 
 _FACTS = "corpus.json"
 _REQUEST = "request"
+_LISTED = 20
+"""Projects named in the manifest, by language."""
 
 
 def prepare_corpus(
@@ -105,10 +110,20 @@ def _short_name(source: str) -> str:
     return "demo" if source.partition(":")[0] == "demo" else source.rstrip("/").rpartition("/")[2]
 
 
+def _projects(store: TokenStore, files: npt.NDArray[np.bool_]) -> Counter[str]:
+    """Tokens of each project in some files."""
+    names = store.files().column("project").to_pylist()
+    found: Counter[str] = Counter()
+    for file in np.flatnonzero(files):
+        found[names[file]] += int(store.lengths[file])
+    return found
+
+
 def _count(store: TokenStore, run: RunSettings) -> list[LanguageCounts]:
     counts = []
     for code, language in enumerate(store.language_names):
         files = store.languages == code
+        projects = _projects(store, files)
         lengths, marked = store.lengths[files], int((store.lengths - store.counted)[files].sum())
         counts.append(
             LanguageCounts(
@@ -117,6 +132,8 @@ def _count(store: TokenStore, run: RunSettings) -> list[LanguageCounts]:
                 windows=int(Cut.of(run).count(lengths).sum()),
                 tokens=int(lengths.sum()),
                 boilerplate=None if run.keep_boilerplate else marked,
+                projects=len(projects),
+                largest_projects=dict(projects.most_common(_LISTED)),
             )
         )
     return counts

@@ -29,6 +29,7 @@ _FILES = pa.schema(
         ("source", pa.string()),
         ("path", pa.string()),
         ("sha256", pa.string()),
+        ("project", pa.string()),
         ("n_tokens", pa.uint32()),
         ("n_bytes", pa.uint32()),
     ]
@@ -94,7 +95,7 @@ class TokenStore:
         return self.texts[self.text_offsets[file] : self.text_offsets[file + 1]].tobytes()
 
     def files(self) -> pa.Table:
-        """language, source, path, sha256, n_tokens and n_bytes of every file, in order."""
+        """language, source, path, sha256, project, n_tokens and n_bytes of every file, in order."""
         return pq.read_table(self.folder / "files.parquet")
 
     def token_counts(self, vocabulary: int) -> IntArray:
@@ -160,6 +161,7 @@ def write_tokens(
                         "source": file.source,
                         "path": file.path,
                         "sha256": file.sha256 if procedure.lines is None else hashlib.sha256(text).hexdigest(),
+                        "project": file.project,
                         "n_tokens": len(ids[:longest]),
                         "n_bytes": len(text),
                     }

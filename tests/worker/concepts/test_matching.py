@@ -54,7 +54,7 @@ def texts(given: Concept, text: str, language: str = "python") -> list[str]:
 
 def store(folder: Path, *contents: str, language: str = "python") -> TokenStore:
     files = [
-        SourceFile(language, "made", f"{n}.py", text, hashlib.sha256(text.encode()).hexdigest())
+        SourceFile(language, "made", f"{n}.py", text, hashlib.sha256(text.encode()).hexdigest(), "made")
         for n, text in enumerate(contents)
     ]
     write_tokens(folder, files, tiny_tokenizer(), lambda _n: None)

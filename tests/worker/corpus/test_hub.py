@@ -24,7 +24,7 @@ def folder(tmp_path):
 def test_a_local_folder_is_read_like_a_data_set_of_the_hub(folder):
     source = HubDataset(str(folder), None)
     assert source.name == "small-stack"
-    assert list(source.records(LANGUAGES)) == [Record("python", "me/one/a.py", b"a = 1\n")]
+    assert list(source.records(LANGUAGES)) == [Record("python", "me/one/a.py", b"a = 1\n", "me/one")]
 
 
 def test_a_configuration_that_does_not_exist_is_an_error_with_its_name(folder):

@@ -19,8 +19,8 @@ ROWS = [
     {"content": "package d", "path": "/d.go", "repo": "", "lang": "Go", "size": 9},
 ]
 RECORDS = [
-    Record("python", "me/one/src/a.py", b"a = 1\r\n"),
-    Record("java", "me/two/B.java", b"class B {}"),
+    Record("python", "me/one/src/a.py", b"a = 1\r\n", "me/one"),
+    Record("java", "me/two/B.java", b"class B {}", "me/two"),
     Record("go", "d.go", b"package d"),
 ]
 COMPRESS = {
@@ -53,7 +53,7 @@ def test_a_parquet_file_is_read_in_order(tmp_path):
 
 def test_the_longer_names_of_the_stack_are_known(tmp_path):
     row = {"content": "x", "max_stars_repo_path": "a.go", "max_stars_repo_name": "me/one", "hexsha": "0"}
-    assert records(write_lines(tmp_path / "t.jsonl", row)) == [Record("go", "me/one/a.go", b"x")]
+    assert records(write_lines(tmp_path / "t.jsonl", row)) == [Record("go", "me/one/a.go", b"x", "me/one")]
 
 
 def test_the_suffix_tells_the_language_where_no_column_does(tmp_path):

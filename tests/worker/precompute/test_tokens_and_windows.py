@@ -24,7 +24,7 @@ TEXTS = [
 
 
 def _file(number: int, text: str) -> SourceFile:
-    return SourceFile("python", "made", f"{number}.py", text, hashlib.sha256(text.encode()).hexdigest())
+    return SourceFile("python", "made", f"{number}.py", text, hashlib.sha256(text.encode()).hexdigest(), "made")
 
 
 @pytest.fixture
