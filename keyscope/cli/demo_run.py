@@ -12,7 +12,7 @@ from pathlib import Path
 
 from keyscope.cli.supervise import Service
 from keyscope.contract.errors import KeyscopeError
-from keyscope.contract.manifest import RunSettings
+from keyscope.contract.manifest import BURN_IN, BosPolicy, RunSettings
 from keyscope.contract.runfile import SCHEMA_VERSION
 from keyscope.contract.whole import write_whole
 from keyscope.worker.corpus.demo import DemoSources, demo_sources
@@ -30,17 +30,30 @@ class PortTaken(KeyscopeError, status=409):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How much of the demo corpus to read: small files, so the strongest triggers come from many of them."""
+    """How much of the demo corpus a model reads: files of all sizes, long ones cut, so triggers come from many of them."""
 
     files_per_language: int
-    largest_file: int
-    """In bytes."""
+    tokens_per_file: int
+    bos: BosPolicy = "auto"
+    """What stood in front of a file when the model was trained."""
+
+    def settings(self, files_per_language: int | None) -> RunSettings:
+        """The settings of the run."""
+        return RunSettings(
+            files_per_language=files_per_language or self.files_per_language,
+            tokens_per_file=self.tokens_per_file,
+            burn_in=BURN_IN,
+            bos=self.bos,
+            keep_boilerplate=False,
+            ungrouped=False,
+        )
 
 
-SHARES = {"nano": Share(150, 6_000)}
-"""What two cores read in about two minutes."""
-SMALL_SHARE = Share(60, 3_000)
+SHARES = {"nano": Share(100, 6_000, bos="eos")}
+"""What two cores read in some three minutes."""
+SMALL_SHARE = Share(40, 1_200)
 """What two cores read in about ten minutes with a model of over a hundred million parameters."""
+SOURCE = "demo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +72,12 @@ def prepare(model: str, runs: Path, files_per_language: int | None, progress: Pr
         KeyscopeError: from model, corpus, precompute or disk.
     """
     place = locate_model(model, progress)
-    share = SHARES.get(model, SMALL_SHARE)
-    settings = RunSettings(files_per_language=files_per_language or share.files_per_language)
+    settings = SHARES.get(model, SMALL_SHARE).settings(files_per_language)
     corpus = demo_sources(DEFAULT_CACHE, announce=progress.note)
     for language, reason in corpus.missing.items():
         progress.note(f"continuing without {language}: {reason}")
-    source = f"demo:{share.largest_file}"
     index = _Index(runs / ".demo" / "index.json")
-    key = _key(place, corpus, source, settings)
+    key = _key(place, corpus, settings)
     found = index.get(key)
     if found is not None and (runs / found).is_file():
         progress.note(f"the run exists already: {runs / found}")
@@ -77,7 +88,7 @@ def prepare(model: str, runs: Path, files_per_language: int | None, progress: Pr
     run = precompute(
         PrecomputeRequest(
             source=ModelSource(place),
-            corpus=(source,),
+            corpus=(SOURCE,),
             out=runs,
             settings=settings,
             languages=tuple(dict.fromkeys(each.language for each in corpus.sources)),
@@ -151,8 +162,8 @@ class _Index:
             return {}
 
 
-def _key(model: str, corpus: DemoSources, source: str, settings: RunSettings) -> str:
-    content = [SCHEMA_VERSION, _model_content(Path(model)), source, corpus.fingerprint, settings.model_dump()]
+def _key(model: str, corpus: DemoSources, settings: RunSettings) -> str:
+    content = [SCHEMA_VERSION, _model_content(Path(model)), SOURCE, corpus.fingerprint, settings.model_dump()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

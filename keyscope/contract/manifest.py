@@ -13,6 +13,8 @@ MOST_KEYS = 2**24
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
+BURN_IN = 16
+"""Default burn-in in tokens: with so many before it, a coefficient is close to what it is with the whole file."""
 BosPolicy = Literal["auto", "none", "eos"]
 """What stands in front of a window: what the tokenizer adds to a text, nothing, or the end-of-text token."""
 

@@ -12,7 +12,6 @@ import pytest
 
 from keyscope.cli import demo_run as demo
 from keyscope.cli.demo_run import PortTaken, Prepared, choose_ports, prepare, services
-from keyscope.contract.manifest import RunSettings
 from keyscope.worker.corpus.demo import DemoSource, DemoSources
 from keyscope.worker.progress import Silent
 from tests.processes import KEYSCOPE, answers, children, free_port, is_alive, wait_until
@@ -43,7 +42,7 @@ def model(tmp_path):
 @pytest.fixture
 def corpus(monkeypatch, tmp_path):
     """A demo corpus of one source, whose identity the test may change."""
-    found = DemoSources([DemoSource("python-3", "python", tmp_path, "first")], {"go": "no network"})
+    found = DemoSources([DemoSource("python-3", "python", tmp_path, "first", str)], {"go": "no network"})
     monkeypatch.setattr(demo, "demo_sources", lambda *_args, **_more: found)
     return found
 
@@ -79,7 +78,7 @@ def test_other_content_is_computed_anew(model, corpus, requests, tmp_path, chang
     if change == "weights":
         (model / "model.safetensors").write_bytes(b"others!")
     if change == "corpus":
-        corpus.sources[0] = DemoSource("python-3", "python", tmp_path, "second")
+        corpus.sources[0] = DemoSource("python-3", "python", tmp_path, "second", str)
     if change == "run":
         first.run.unlink()
     prepare(str(model), runs, 21 if change == "settings" else 20, Silent())
@@ -95,12 +94,12 @@ def test_a_damaged_index_only_costs_time(model, corpus, requests, tmp_path):
     assert len(requests) == 2
 
 
-def test_the_demo_reads_small_files_and_goes_on_where_it_was_interrupted(model, corpus, requests, tmp_path):
+def test_the_demo_reads_a_share_and_goes_on_where_it_was_interrupted(model, corpus, requests, tmp_path):
     notes = Notes()
     prepare(str(model), tmp_path / "runs", None, notes)
     request = requests[0]
-    assert request.corpus == (f"demo:{demo.SMALL_SHARE.largest_file}",)
-    assert request.settings == RunSettings(files_per_language=demo.SMALL_SHARE.files_per_language)
+    assert request.corpus == ("demo",)
+    assert request.settings == demo.SMALL_SHARE.settings(None)
     assert request.languages == ("python",)
     assert request.resume
     assert notes.said == ["continuing without go: no network"]
@@ -118,8 +117,8 @@ from keyscope.worker.corpus.demo import DemoSources
 from keyscope.worker.progress import Silent
 demo.demo_sources = lambda *_args, **_more: DemoSources([], {{}})
 runs = Path({str(tmp_path)!r})
-settings = demo.RunSettings(files_per_language=20)
-key = demo._key(str(NANO), DemoSources([], {{}}), f"demo:{{demo.SHARES['nano'].largest_file}}", settings)
+settings = demo.SHARES["nano"].settings(20)
+key = demo._key(str(NANO), DemoSources([], {{}}), settings)
 demo._Index(runs / ".demo" / "index.json").put(key, "run.duckdb")
 (runs / "run.duckdb").touch()
 assert demo.prepare("nano", runs, 20, Silent()).run == runs / "run.duckdb"

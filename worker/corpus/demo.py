@@ -108,7 +108,7 @@ def _go_package(path: str) -> str:
     parts = path.removeprefix("go/").removeprefix("src/").split("/")[:-1]
     if "vendor" in parts:
         return "/".join(parts[parts.index("vendor") + 1 :][:3])
-    return "/".join(parts[: 2 if parts[:1] == ["cmd"] else 1])
+    return "/".join(parts[: 2 if parts[:1] == ["cmd"] else 1]) or "go"
 
 
 def _java_package(path: str) -> str:

@@ -12,11 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from keyscope.contract.errors import KeyscopeError
-from keyscope.contract.manifest import Preset
+from keyscope.contract.manifest import BURN_IN, Preset
 from keyscope.worker.model.code_model import CodeModel
-
-BURN_IN = 16
-"""Tokens after whose number a coefficient is close to what it would be with all of the file before it."""
 
 
 class PresetUnfit(KeyscopeError, status=422):

@@ -1,4 +1,5 @@
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,42 @@ def test_the_fingerprint_tells_whether_packages_or_archives_changed(machine):
     second = fingerprint()
     add_jdk(machine / "jvm/temurin-25-jdk")
     assert len({first, second, fingerprint()}) == 3
+
+
+def test_projects_are_packages_and_modules(machine):
+    gathered = gather_from("demo", scratch=machine / "scratch", cache=machine / "cache")
+    assert {file.path: file.project for file in gathered.files()} == {
+        "os.py": "os",
+        "pkg/a.py": "pkg",
+        "java.base/java/lang/B.java": "java.base",
+        "package/A.java": "package",
+        "go/src/a.go": "go",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "project"),
+    [
+        ("go/src/net/http/client.go", "net"),
+        ("go/src/cmd/go/internal/load/pkg.go", "cmd/go"),
+        ("go/src/cmd/vendor/golang.org/x/mod/modfile/read.go", "golang.org/x/mod"),
+        ("go/misc/wasm/main.go", "misc"),
+    ],
+)
+def test_a_go_file_belongs_to_its_package_command_or_vendored_module(path, project):
+    assert demo._go_package(path) == project
+
+
+def test_projects_take_turns_so_none_dominates(machine):
+    library = machine / "lib/python"
+    write_tree(library, {f"big/{number}.py": code(100 + number) for number in range(50)})
+    write_tree(
+        library,
+        {f"p{project}/{number}.py": code(200 + 9 * project + number) for project in range(8) for number in range(3)},
+    )
+    gathered = gather_from(
+        "demo", scratch=machine / "scratch", cache=machine / "cache", limit=22, languages=("python",)
+    )
+    counts = Counter(file.project for file in gathered.files())
+    assert max(counts.values()) <= 3
+    assert len(counts) == 11

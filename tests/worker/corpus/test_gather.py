@@ -218,3 +218,20 @@ def test_a_source_that_is_not_there_leaves_no_texts(tmp_path, scratch):
     with pytest.raises(SourceNotFound):
         gather_from(tmp_path / "nowhere", scratch=scratch)
     assert sum(file.stat().st_size for file in scratch.iterdir()) == 0
+
+
+def test_a_file_belongs_to_its_first_folder_archive_or_repository(tmp_path, scratch):
+    tree = write_tree(tmp_path / "tree", {"one/a.py": code(1), "top.py": code(2)})
+    archive = write_zip(tmp_path / "thing.whl", {"two/b.py": code(3)})
+    rows = write_lines(
+        tmp_path / "rows.jsonl",
+        [{"content": code(4), "path": "src/c.py", "repo": "me/it"}, {"content": code(5), "path": "lib/d.py"}],
+    )
+    found = {file.path: file.project for file in gather_from(tree, archive, rows, scratch=scratch).files()}
+    assert found == {
+        "one/a.py": "one",
+        "top.py": "tree",
+        "two/b.py": "thing.whl",
+        "me/it/src/c.py": "me/it",
+        "lib/d.py": "lib",
+    }
