@@ -27,14 +27,13 @@ from keyscope.contract.runfile import (
 from keyscope.contract.tables import Table
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.vocabulary import token_bytes
-from keyscope.worker.precompute.bands import BANDS, cut_bands
 from keyscope.worker.precompute.collect import polarities
 from keyscope.worker.precompute.entries import Entries, rank_in
 from keyscope.worker.precompute.groups import Triggers, pool_size
 from keyscope.worker.precompute.moments import Moments
 from keyscope.worker.precompute.partial import Partial, partial_name
 from keyscope.worker.precompute.plan import Shard
-from keyscope.worker.precompute.sampling import SLOTS
+from keyscope.worker.precompute.sampling import BANDS, SLOTS, cut_bands
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.values import ValueReader, ValueTokens
 from keyscope.worker.precompute.windows import Cut

@@ -12,7 +12,7 @@ from scipy import stats
 from keyscope.contract import bins
 from keyscope.contract.manifest import RunSettings
 from keyscope.worker.corpus.generated import is_generated
-from keyscope.worker.precompute.bands import DECILES
+from keyscope.worker.precompute.sampling import DECILES
 from tests.worker.models import KEYS, LAYERS, save_tiny
 from tests.worker.precompute.brute_force import (
     Places,

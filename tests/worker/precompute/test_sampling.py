@@ -4,14 +4,18 @@ import numpy as np
 import torch
 
 from keyscope.contract import bins
-from keyscope.worker.precompute.bands import BANDS, DECILES, PER_BAND, PER_DECILE, cut_bands
 from keyscope.worker.precompute.entries import Entries
 from keyscope.worker.precompute.sampling import (
+    BANDS,
+    DECILES,
     FIRING_LISTS,
     FIRST_FIRING,
+    PER_BAND,
+    PER_DECILE,
     RANDOM,
     SILENT,
     SLOTS,
+    cut_bands,
     firing_lists,
     key_noise,
     priorities,
