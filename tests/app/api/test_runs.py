@@ -83,6 +83,13 @@ def test_a_key_has_the_documented_fields(client: TestClient):
         assert trigger["rank"] >= 1
 
 
+def test_a_trigger_names_further_files_with_the_same_code(client: TestClient):
+    triggers = client.get(f"{V1}/runs/alpha/keys/L1.K2").json()["triggers"]
+    assert {trigger["files"] - len(trigger["places"]) for trigger in triggers} == {1}
+    place = next(trigger for trigger in triggers if trigger["places"])["places"][0]
+    assert set(place) == {"source", "path", "line", "column"}
+
+
 def test_the_name_of_a_key_may_be_typed_in_lower_case(client: TestClient):
     assert client.get(f"{V1}/runs/alpha/keys/l1.k2").json()["key"] == "L1.K2"
 

@@ -202,6 +202,28 @@ def test_a_key_shows_the_triggers_of_the_tab(reader: TestClient, gated: Run) -> 
     assert [tab.title for tab in page.context["shows"] if tab.current] == ["most negative"]
 
 
+def test_a_trigger_of_several_files_names_the_others(reader: TestClient, alpha: Run) -> None:
+    with alpha.reading() as cursor:
+        first = key_triggers(cursor, alpha.windows, KeyId(0, 0), "python")[0]
+    assert first.files is not None
+    assert first.files == 1 + len(first.places) > 1
+    page = reader.get("/runs/alpha/keys/L0.K0?language=python")
+    assert f"in {first.files} files: {', '.join(map(str, first.places))}" in html.unescape(page.text)
+    assert page.context["cards"][0].places == [str(place) for place in first.places]
+
+
+def test_a_key_whose_coefficients_lie_on_sinks_says_so(reader: TestClient) -> None:
+    assert "attention sink" in reader.get("/runs/alpha/keys/L0.K1").context["about"]
+    assert "attention sink" not in reader.get("/runs/alpha/keys/L0.K0").context["about"]
+
+
+def test_deciles_are_tabs_from_the_top_down(reader: TestClient) -> None:
+    titles = [tab.title for tab in reader.get("/runs/alpha/keys/L0.K0").context["shows"]]
+    deciles = [title for title in titles if title.endswith(" %")]
+    assert deciles == sorted(deciles, key=lambda title: -int(title.partition("\N{EN DASH}")[0]))
+    assert titles[0] == "strongest"
+
+
 def test_a_run_without_negative_triggers_has_no_tab_for_them(reader: TestClient) -> None:
     titles = [tab.title for tab in reader.get("/runs/alpha/keys/L0.K0").context["shows"]]
     assert "most negative" not in titles
