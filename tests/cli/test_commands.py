@@ -182,6 +182,33 @@ def test_precompute_publishes_a_run_that_verify_confirms(precompute):
     assert re.search(r"verified: 5 keys, \d+ triggers, largest error \S+, allowed \S+", verified.stdout)
 
 
+@pytest.mark.parametrize(
+    ("options", "burn_in", "keep_boilerplate", "ungrouped"),
+    [
+        ((), 16, False, False),
+        (("--window", 32), 8, False, False),
+        (("--burn-in", 0, "--keep-boilerplate", "--ungrouped"), 0, True, True),
+        (("--preset", "paper2023"), 0, True, True),
+        (("--preset", "geva2021"), 0, True, True),
+    ],
+)
+def test_what_counts_by_default_is_up_to_the_preset(
+    model, corpus, monkeypatch, options, burn_in, keep_boilerplate, ungrouped
+):
+    asked = []
+    monkeypatch.setattr("keyscope.worker.precompute.run.precompute", lambda request, _: asked.append(request))
+    assert run("precompute", "--model", model, "--corpus", corpus, *options, "--bos", "eos").exit_code == 0
+    (settings,) = (request.settings for request in asked)
+    assert (settings.burn_in, settings.keep_boilerplate, settings.ungrouped) == (burn_in, keep_boilerplate, ungrouped)
+    assert (settings.stride, settings.bos) == (settings.window - burn_in, "eos")
+
+
+def test_a_burn_in_as_long_as_a_window_is_refused_by_its_option(model, corpus):
+    result = run("precompute", "--model", model, "--corpus", corpus, "--window", 32, "--burn-in", 32)
+    assert result.exit_code == 2
+    assert "--burn-in" in result.stderr
+
+
 def test_precompute_tells_what_was_left_out(precompute, corpus):
     (corpus / "empty.py").write_text("")
     (corpus / "link.py").symlink_to(corpus / "file0.py")
