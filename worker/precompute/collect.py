@@ -15,12 +15,11 @@ from keyscope.contract.manifest import RunSettings
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute import sampling
 from keyscope.worker.precompute.best import NO_OWNER, BestEntries, Candidates
-from keyscope.worker.precompute.entries import Entries
+from keyscope.worker.precompute.entries import ContextSpool, Entries
 from keyscope.worker.precompute.groups import pool_size
 from keyscope.worker.precompute.moments import HistogramAccumulator, MomentsAccumulator
 from keyscope.worker.precompute.presets import PROCEDURES
 from keyscope.worker.precompute.sinks import SinkCounter
-from keyscope.worker.precompute.spool import ContextSpool
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Batch, BoolArray, counted, token_noise, window_noise
 

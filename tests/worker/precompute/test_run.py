@@ -19,6 +19,7 @@ from keyscope.worker.locks import InUse, lock_of, locked
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute import leftovers, publish
 from keyscope.worker.precompute.corpus import corpus_folder, prepared_corpus
+from keyscope.worker.precompute.entries import ContextSpool
 from keyscope.worker.precompute.errors import (
     OutOfDeviceMemory,
     OutputUnwritable,
@@ -27,7 +28,6 @@ from keyscope.worker.precompute.errors import (
     WindowTooLong,
 )
 from keyscope.worker.precompute.run import precompute
-from keyscope.worker.precompute.spool import ContextSpool
 from keyscope.worker.progress import Silent
 from tests.worker.models import save_tiny
 from tests.worker.precompute.corpora import SETTINGS, request, run, write_corpus
