@@ -1,16 +1,20 @@
 """Triggers that equal tokens lead up to are one row, the same as a plain computation groups them."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from keyscope.contract.manifest import RunSettings
 from keyscope.contract.runfile import open_run
 from tests.worker.models import KEYS, LAYERS, save_tiny
 from tests.worker.precompute.brute_force import expected_groups, read_everything
 from tests.worker.precompute.corpora import run, write_corpus
+from tests.worker.precompute.rows import all_rows
 from tests.worker.precompute.test_counted import HEADER, write_headed
+from tests.worker.precompute.test_counted import SETTINGS as COUNTED
 
 SETTINGS = RunSettings(window=32, top_k=5, context=4, keep_duplicates=True, ungrouped=False)
 _ROWS = """
@@ -91,3 +95,17 @@ def test_ungrouped_every_file_has_a_row(tmp_path: Path, model: Path, corpus: Pat
             'SELECT min(n) FROM (SELECT count(*) n FROM triggers GROUP BY layer, "index", language, polarity)'
         ).fetchall()[0]
     assert least == SETTINGS.top_k
+
+
+@pytest.mark.slow
+def test_two_processes_store_the_same_rows(tmp_path: Path, model: Path) -> None:
+    corpus = write_headed(tmp_path / "corpus", files=30)
+    settings = COUNTED.model_copy(update={"ungrouped": False})
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))  # as each of two processes has
+    try:
+        one = run(model, corpus, tmp_path / "one", settings, files_per_shard=4)
+    finally:
+        torch.set_num_threads(threads)
+    two = run(model, corpus, tmp_path / "two", settings, files_per_shard=4, workers=2)
+    assert all_rows(one) == all_rows(two)
