@@ -32,8 +32,9 @@ from keyscope.app.pages.keys.overview import OverviewPage
 from keyscope.app.pages.keys.search import SearchPage
 from keyscope.app.pages.labels.activity import ActivityPage
 from keyscope.app.pages.labels.label_import import ImportPage
+from keyscope.app.pages.labels.codebook import CodebookPage
 from keyscope.app.pages.labels.lists import ListPage, ListsPage
-from keyscope.app.pages.labels.page import LabelsPage
+from keyscope.app.pages.labels.page import DecidedPage, LabelsPage
 from keyscope.app.pages.labels.queue_page import LastPage, QueuePage, StartPage
 from keyscope.app.pages.live.activations import ActivationsPage
 from keyscope.app.pages.live.jobs import JobsPage
@@ -75,6 +76,7 @@ PAGES: list[tuple[str, str, type[Page]]] = [
     ("/labels?run=gated&mask=L0.K1:0.5", "labels/labels.html", LabelsPage),
     ("/lists?run=alpha&mask=L0.K1:0.5", "labels/lists.html", ListsPage),
     ("/activity?run=alpha", "labels/activity.html", ActivityPage),
+    ("/labels/codebook?run=alpha", "labels/codebook.html", CodebookPage),
     ("/labels/queue", "labels/queue_start.html", StartPage),
     ("/labels/queue?run=alpha&strategy=sample&blind=true&key=L1.K3&mask=L0.K1:0.5", "labels/queue.html", QueuePage),
 ]
@@ -85,6 +87,7 @@ AFTER_A_FORM: list[tuple[str, type[Page]]] = [
     ("keys/label_conflict.html", ConflictPage),
     ("labels/list.html", ListPage),
     ("labels/queue_last.html", LastPage),
+    ("labels/decided.html", DecidedPage),
 ]
 """Pages that need a form sent or an analysis computed, drawn by the tests of their rooms."""
 UNDER_A_NAME = ("labels/import.html", "labels/queue.html")
