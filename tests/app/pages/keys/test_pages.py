@@ -31,8 +31,8 @@ from keyscope.app.pages.keys.layer import LayerPage
 from keyscope.app.pages.keys.overview import OverviewPage
 from keyscope.app.pages.keys.search import SearchPage
 from keyscope.app.pages.labels.activity import ActivityPage
-from keyscope.app.pages.labels.label_import import ImportPage
 from keyscope.app.pages.labels.codebook import CodebookPage
+from keyscope.app.pages.labels.label_import import ImportPage
 from keyscope.app.pages.labels.lists import ListPage, ListsPage
 from keyscope.app.pages.labels.page import DecidedPage, LabelsPage
 from keyscope.app.pages.labels.queue_page import LastPage, QueuePage, StartPage
