@@ -4,7 +4,6 @@ import math
 from dataclasses import asdict
 
 from fastapi import APIRouter, Response
-from pydantic_core import to_json
 
 from keyscope.app import queries
 from keyscope.app.database.engine import DatabaseUnavailable
@@ -27,7 +26,7 @@ def show_key(run: OpenRun, cursor: Cursor, key: Key, database: LabelsDatabase) -
         labels = database.read(lambda session: current_labels(session, target))
     except DatabaseUnavailable as error:
         problem = error.detail
-    numbers = run.numbers(cursor, key)
+    numbers, windows = run.numbers(cursor, key), run.windows
     answer = {
         "ok": True,
         "key": str(key),
@@ -35,8 +34,6 @@ def show_key(run: OpenRun, cursor: Cursor, key: Key, database: LabelsDatabase) -
         "index": key.index,
         "stats": numbers.statistics,
         "stats_by_language": {each.language: each.statistics for each in numbers.by_language},
-        "triggers": [shaping.trigger(each, run.vocabulary) for each in queries.key_triggers(cursor, run.windows, key)],
-        "samples": [shaping.sample(each, run.vocabulary) for each in queries.key_samples(cursor, run.windows, key)],
         "fires_on": shaping.counts(numbers.fires_on),
         "value_tokens": shaping.value_tokens(numbers.value["normed"]),
         "value_tokens_raw": shaping.value_tokens(numbers.value["raw"]),
@@ -47,4 +44,7 @@ def show_key(run: OpenRun, cursor: Cursor, key: Key, database: LabelsDatabase) -
         "labels_problem": problem,
     }
     # Written without validation: it holds a hundred thousand values, nearly all as they are in the run file.
-    return Response(to_json(answer), media_type="application/json")
+    triggers = b",".join(shaping.trigger(each, windows) for each in queries.key_triggers(cursor, windows, key))
+    samples = b",".join(shaping.sample(each, windows) for each in queries.key_samples(cursor, windows, key))
+    written = shaping.with_fields(answer, b'"triggers":[' + triggers + b'],"samples":[' + samples + b"]")
+    return Response(written, media_type="application/json")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
+from pydantic_core import to_json
 
 from keyscope.app.queries.parts import parts
 from keyscope.app.queries.recent import Recent
@@ -13,6 +14,8 @@ from keyscope.app.queries.values import rows
 
 KEPT = 8_192
 """Windows kept in memory; with 256 tokens each about 10 MB."""
+KEPT_WRITTEN = 2_048
+"""Windows kept as they are written in JSON, also about 10 MB."""
 _WINDOWS = """
     SELECT window_id, file_id, start, line, "column", token_ids FROM windows
     WHERE window_id IN (SELECT unnest(?::UINTEGER[]))"""
@@ -52,6 +55,7 @@ class Windows:
         self._files: dict[int, File] | None = None
         self._recent: Recent[int, Window] = Recent(KEPT)
         self._parts: Recent[int, bytes] = Recent(KEPT)
+        self._written: Recent[int, bytes] = Recent(KEPT_WRITTEN)
 
     def find(self, cursor: duckdb.DuckDBPyConnection, window_ids: Iterable[int]) -> dict[int, Window]:
         """The windows with these ids."""
@@ -82,6 +86,22 @@ class Windows:
     def part(self, window: Window, language: str, index: int) -> int:
         """The part of code that one token of a window is in."""
         return self.parts(window, language, index + 1)[index]
+
+    def written(self, window: Window) -> bytes:
+        """The fields `token_ids`, `tokens` and `token_hex` of a window in JSON, without braces around them.
+
+        An answer about a key has a hundred thousand of these values, and other keys have the same windows.
+        """
+        return self._written.get(window.window_id, lambda _: self._write(window))
+
+    def _write(self, window: Window) -> bytes:
+        ids = window.token_ids
+        fields = {
+            "token_ids": list(ids),
+            "tokens": self.vocabulary.texts(ids),
+            "token_hex": self.vocabulary.hexes(ids),
+        }
+        return to_json(fields)[1:-1]
 
     def files(self, cursor: duckdb.DuckDBPyConnection) -> Mapping[int, File]:
         """The files of the corpus by their ids, read once."""

@@ -80,7 +80,9 @@ def fixed(value: float, digits: int) -> str:
 
 
 def exponent(value: float, digits: int = 0) -> str:
-    """A number in scientific notation: `3e-6`."""
+    """A number in scientific notation: `3e-6`; zero is `0`."""
+    if value == 0:
+        return "0"
     mantissa, _, power = f"{value:.{digits}e}".partition("e")
     return f"{mantissa}e{int(power)}"
 

@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from typing import Any
 
+from pydantic_core import to_json
+
 from keyscope.app import queries
 from keyscope.app.queries.search import Hit
 from keyscope.app.web import shapes
@@ -36,21 +38,28 @@ def found_key(hit: Hit) -> shapes.FoundKey:
     return shapes.FoundKey(**key_in_table(hit.row).model_dump(), measures=hit.measures)
 
 
-def trigger(found: queries.Example, vocabulary: queries.Vocabulary) -> dict[str, Any]:
-    """The fields of `shapes.TriggerShape`."""
+def trigger(found: queries.Example, windows: queries.Windows) -> bytes:
+    """A `shapes.TriggerShape` in JSON."""
     places = [
         {"source": each.file.source, "path": each.file.path, "line": each.line, "column": each.column}
         for each in found.places
     ]
-    return {"polarity": found.polarity, "files": found.files, "places": places, **_example(found, vocabulary)}
+    own = {"polarity": found.polarity, "files": found.files, "places": places, **_example(found)}
+    return with_fields(own, windows.written(found.window))
 
 
-def sample(found: queries.Example, vocabulary: queries.Vocabulary) -> dict[str, Any]:
-    """The fields of `shapes.SampleShape`."""
-    return {"band": found.band, "quantile": found.quantile, **_example(found, vocabulary)}
+def sample(found: queries.Example, windows: queries.Windows) -> bytes:
+    """A `shapes.SampleShape` in JSON."""
+    own = {"band": found.band, "quantile": found.quantile, **_example(found)}
+    return with_fields(own, windows.written(found.window))
 
 
-def _example(found: queries.Example, vocabulary: queries.Vocabulary) -> dict[str, Any]:
+def with_fields(own: dict[str, Any], written: bytes) -> bytes:
+    """An object in JSON with fields of its own and others that are written already."""
+    return to_json(own)[:-1] + b"," + written + b"}"
+
+
+def _example(found: queries.Example) -> dict[str, Any]:
     window = found.window
     return {
         "language": found.language,
@@ -63,9 +72,6 @@ def _example(found: queries.Example, vocabulary: queries.Vocabulary) -> dict[str
         "column": found.column,
         "start": window.start,
         "trigger_index": found.trigger_index,
-        "token_ids": list(window.token_ids),
-        "tokens": vocabulary.texts(window.token_ids),
-        "token_hex": vocabulary.hexes(window.token_ids),
         "coefficients": found.coefficients,
     }
 
