@@ -266,7 +266,9 @@ class LayerCollector:
         # the moments read a chunk several times: in cache on a CPU, in one launch per operation on a GPU
         on_host = coefficients.device.type == "cpu"
         size = max(1, _CHUNK_BYTES // (4 * self.keys)) if on_host else len(tokens)
-        chunks = tokens.split(size) if rows.mask is None else (tokens[at] for at in rows.mask.counted.split(size))
+        # index_select copies whole rows of memory, which an index does not
+        inside = None if rows.mask is None else rows.mask.counted.split(size)
+        chunks = tokens.split(size) if inside is None else (tokens.index_select(0, at) for at in inside)
         for chunk in chunks:
             self.moments.add(chunk)
         self.token_histogram.add(tokens[rows.sampled])

@@ -61,7 +61,7 @@ def test_an_edit_measures_predicted_tokens_outside_boilerplate(subject: Subject,
     cells = Cells(concept, (), subject.store.language_names)
     measured: set[tuple[int, int]] = set()
     for window in (*chosen.with_concept, *chosen.without):
-        for _cell, positions in cells.of_window(subject.store, window):
+        for _cell, positions in cells.of_window(subject, window, lambda _done: None):
             assert positions.min() > 0
             here = {(window.file, window.start + int(position)) for position in positions}
             assert not any(subject.store.boilerplate[subject.store.offsets[file] + at] for file, at in here)
