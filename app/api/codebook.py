@@ -92,7 +92,7 @@ class EntryBody(shapes.Shape):
     version: int = Field(ge=0, description="The version you have seen; if there is a later one, nothing changes")
 
 
-@router.get("/codebook", responses=shapes.failures(404, 503))
+@router.get("/codebook", responses=shapes.failures(404, 422, 503))
 def show_codebook(runs: Runs, database: LabelsDatabase, run: OfRun = None) -> CodebookAnswer:
     """What each kind means, with the example keys of a run's model."""
     return _codebook(runs, database, run)

@@ -41,7 +41,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         with serving(app) as url:
             hashed = hash_password(PASSWORD)
             app.state.database.write(lambda session: people.add(session, "Ada", Role.ADMIN, hashed))
-            yield Site(url, FakeWorker("", []))
+            yield Site(url, FakeWorker("", []), directory)
 
 
 def sign_in(page: Page, name: str = "Ada", password: str = PASSWORD) -> None:

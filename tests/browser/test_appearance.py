@@ -57,14 +57,14 @@ def test_a_chart_says_that_it_is_loading_until_it_is_drawn(visit: Callable[..., 
     page = visitor.page
     page.route("**/figures/*", lambda _held: None)
     visitor.open("/runs/alpha")
-    chart = page.locator("[data-figure]").first
+    chart = page.locator("[data-figure*=firing_rate]")
     expect(chart).to_have_text("Loading chart …", use_inner_text=True)
     page.unroute_all()  # what was held goes on
     expect(chart.locator(".bars path").first).to_be_attached()
 
 
 def test_without_scripts_a_chart_says_where_its_numbers_are(visit: Callable[..., Visitor]) -> None:
-    chart = visit("/runs/alpha", script=False).page.locator("[data-figure]").first
+    chart = visit("/runs/alpha", script=False).page.locator("[data-figure*=firing_rate]")
     expect(chart).to_have_text("Charts need JavaScript; the table below has these numbers.", use_inner_text=True)
 
 

@@ -11,7 +11,7 @@ from tests.browser.conftest import Visitor
 
 def test_a_bar_of_the_overview_opens_its_layer(visit: Callable[..., Visitor]) -> None:
     page = visit("/runs/alpha?mask=L0.K1:0").page
-    bars = page.locator(".js-plotly-plot").first.locator(".bars path")
+    bars = page.locator("[data-figure*=firing_rate] .bars path")
     expect(bars).to_have_count(2)
     box = bars.nth(1).bounding_box()
     assert box
@@ -87,18 +87,21 @@ def test_tabs_change_the_examples_without_a_reload(visit: Callable[..., Visitor]
     page.get_by_role("navigation", name="Languages").get_by_role("link", name="Go").click()
     expect(page.locator(".trigger .path").first).to_contain_text("main.go")
     expect(page).to_have_url(re.compile("language=go"))
-    page.get_by_role("navigation", name="Which examples").get_by_role("link", name="random").click()
-    expect(page).to_have_url(re.compile("show=random"))
+    page.get_by_role("navigation", name="Which examples").get_by_role("link", name="silent").click()
+    expect(page).to_have_url(re.compile("show=silent"))
     assert page.evaluate("window.stayed")
 
 
-def test_a_window_opens_whole(visit: Callable[..., Visitor]) -> None:
+def test_a_window_opens_whole_and_closes_again(visit: Callable[..., Visitor]) -> None:
     page = visit("/runs/alpha/keys/L0.K1?language=java").page
     card = page.locator(".trigger").first
-    far = card.locator(".far").first
-    expect(far).to_be_hidden()
+    lines = card.locator(".code .ln")
+    few = lines.count()
     card.get_by_text("whole window").click()
-    expect(far).to_be_visible()
+    expect(card.get_by_text("fewer lines")).to_be_visible()
+    assert lines.count() > few
+    card.get_by_text("fewer lines").click()
+    expect(lines).to_have_count(few)
 
 
 def test_statistics_explain_themselves(visit: Callable[..., Visitor]) -> None:
@@ -162,14 +165,14 @@ def test_a_label_is_given_by_key_and_form(visit: Callable[..., Visitor]) -> None
 
 def test_everything_can_be_read_without_a_script(visit: Callable[..., Visitor]) -> None:
     page = visit("/", script=False).page
-    page.get_by_role("link", name="alpha").click()
+    page.get_by_role("region", name="Runs").get_by_role("link", name="alpha").click()
     page.get_by_role("link", name="layer 1").click()
     page.locator("select[name=language]").select_option("go")
     page.get_by_role("button", name="apply").click()
     page.get_by_role("row").nth(1).get_by_role("link").first.click()
     expect(page.locator(".trigger").first).to_be_visible()
     page.get_by_text("whole window").first.click()
-    expect(page.locator(".far").first).to_be_visible()
+    expect(page.get_by_text("fewer lines")).to_be_visible()
 
 
 def test_a_link_to_a_key_shows_its_card_on_hover_and_focus_until_escape(visit: Callable[..., Visitor]) -> None:

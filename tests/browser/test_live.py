@@ -15,7 +15,7 @@ MASKED = "/live?run=alpha&prompt=x%20%3D%20&mask=L0.K1:0"
 
 def test_from_the_list_of_runs_to_a_different_generation(visit: Callable[..., Visitor]) -> None:
     page = visit("/").page
-    page.get_by_role("link", name="alpha").click()
+    page.get_by_role("region", name="Runs").get_by_role("link", name="alpha").click()
     page.get_by_role("table", name="Most specific keys").get_by_role("link").first.click()
     page.get_by_role("link", name="mask this key").click()
     page.locator("#basket").click()

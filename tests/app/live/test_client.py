@@ -291,7 +291,7 @@ def test_a_client_that_leaves_a_stream_stops_the_worker(served: httpx.Client, wo
 def test_a_client_that_leaves_while_it_waits_stops_the_worker(served: httpx.Client, worker: ScriptedWorker):
     worker.steps = asyncio.Semaphore(0)
     with pytest.raises(httpx.ReadTimeout):
-        served.post(URL, json=BODY, timeout=0.5)
+        served.post(URL, json=BODY, timeout=2.0)
     wait_until(lambda: worker.left_early)
 
 

@@ -70,7 +70,7 @@ def test_a_name_given_leads_back_to_the_runs_with_the_basket(client: TestClient)
 
 
 @pytest.mark.parametrize(
-    "address", ["/activity?run=alpha", "/labels?run=alpha", "/labels/queue?run=alpha", "/runs/alpha/concepts/loops",
+    "address", ["/activity?run=alpha", "/labels?run=alpha", "/runs/alpha/concepts/loops",
                 "/runs/alpha/concepts", "/lens?run=alpha", "/activations?run=alpha"],
 )  # fmt: skip
 def test_forms_that_ask_for_a_page_carry_the_basket(client: TestClient, address: str) -> None:

@@ -179,4 +179,4 @@ def test_without_a_run_the_page_leads_to_the_list(tmp_path: Path) -> None:
 
 
 def test_the_list_of_runs_leads_to_the_demo(reader: TestClient) -> None:
-    assert re.search(r'href="/demo[^"]*">edit the model live<', reader.get("/").text)
+    assert re.search(r'href="/demo[^"]*"><strong>Edit the model live', reader.get("/").text)

@@ -23,6 +23,7 @@ from keyscope.app.pages.accounts.names import NamePage
 from keyscope.app.pages.accounts.people import PeoplePage
 from keyscope.app.pages.accounts.provider import JoiningPage
 from keyscope.app.pages.accounts.sign_in import InvitationPage, SignInPage
+from keyscope.app.pages.demo.page import DemoPage
 from keyscope.app.pages.keys.find import FindPage
 from keyscope.app.pages.keys.home import HomePage
 from keyscope.app.pages.keys.key import KeyPage
@@ -54,6 +55,7 @@ PAGES: list[tuple[str, str, type[Page]]] = [
     ("/runs/gated/search", "keys/search.html", SearchPage),
     ("/runs/alpha/keys/L1.K3", "keys/key.html", KeyPage),
     ("/runs/gated/keys/L2.K0?language=go&show=min&projection=raw&mask=L0.K1:0.5", "keys/key.html", KeyPage),
+    ("/demo?run=alpha", "demo/demo.html", DemoPage),
     ("/live?run=alpha&prompt=def&mask=L0.K1:0", "live/live.html", LivePage),
     ("/lens?run=alpha&mask=L0.K1:0", "live/lens.html", LensPage),
     ("/activations?run=alpha&mask=L0.K1:0", "live/activations.html", ActivationsPage),
@@ -168,6 +170,7 @@ def test_a_page_has_no_inline_style_script_or_handler(
 def test_every_template_is_a_page_or_is_included_by_one() -> None:
     sources = {str(path.relative_to(TEMPLATES)): path.read_text() for path in Path(TEMPLATES).rglob("*.html")}
     drawn = {page[-2] for page in [*PAGES, *AFTER_A_FORM]} | {"base.html", "docs.html", "live/outcome.html"}
+    drawn |= {"demo/presenter.html", "demo/measured.html"}
     drawn |= {f"keys/{part}.html" for part in ("card", "prediction", "tried", "similar")}
     drawn |= {kind.key_part.template for kind in KINDS if kind.key_part}
     for name in sources:
