@@ -47,8 +47,11 @@ def is_alive(pid: int) -> bool:
 
 def children(pid: int) -> list[int]:
     """The ids of a process's direct children."""
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the thread has ended since
+            found += map(int, (thread / "children").read_text().split())
+    return found
 
 
 def with_few_descriptors(command: Sequence[str]) -> list[str]:
