@@ -118,12 +118,7 @@ def _search(
 def _windows(run: Run, language: str) -> list[_Window]:
     with run.reading() as cursor:
         found = rows(cursor, _WINDOWS, [language, MOST_WINDOWS])
-    return [
-        _Window(
-            path, line, b"".join(token.bytes for token in map(run.vocabulary.__getitem__, ids) if not token.special)
-        )
-        for ids, line, path in found
-    ]
+    return [_Window(path, line, run.vocabulary.content(ids)) for ids, line, path in found]
 
 
 def _shown(window: _Window, first: int, end: int) -> Shown:
