@@ -187,12 +187,14 @@ class FakeWorker:
             status, answer = self.refusal
             return JSONResponse(answer.model_dump(), status)
         branches = []
+        listed = [Alternative(token="<own>", token_id=4, logprob=-0.25), OTHER]
         for masks in body.masks:
             behind = sum(mask.key.index < 3 for mask in masks)
             left = math.log(0.9**behind * 0.8)
             branches.append(
                 NextBranch(
-                    top=[], tokens=[Alternative(token="<t>", token_id=each, logprob=left) for each in body.tokens]
+                    top=listed[: body.top],
+                    tokens=[Alternative(token="<t>", token_id=each, logprob=left) for each in body.tokens],
                 )
             )
         return Response(NextAnswer(branches=branches).model_dump_json(), media_type="application/json")

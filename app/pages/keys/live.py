@@ -3,7 +3,6 @@
 Each is a part of the page, fetched when asked for. What a worker cannot answer is a sentence in its place.
 """
 
-import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from starlette.concurrency import run_in_threadpool
 
 from keyscope.app import queries
 from keyscope.app.accounts.identity import needs
-from keyscope.app.live.client import Workers
 from keyscope.app.pages.keys import examples
 from keyscope.app.queries.similar import Sharing, sharing_promoted, sharing_triggers
 from keyscope.app.roles import Role
@@ -26,15 +24,14 @@ from keyscope.app.web.delivery.revalidation import RunRoute
 from keyscope.app.web.dependencies import Cursor, Key, LiveWorkers, OpenRun
 from keyscope.app.web.render import RunLinks, templates
 from keyscope.contract.errors import KeyscopeError
-from keyscope.contract.keys import REMOVE, KeyId, Mask, Operation, Scale
+from keyscope.contract.keys import KeyId, Mask, Scale
 from keyscope.contract.wire import (
     Alternative,
     CoefficientsAnswer,
     CoefficientsRequest,
-    GenerateAnswer,
-    GenerateRequest,
     Neighbour,
     NeighboursRequest,
+    NextRequest,
 )
 from keyscope.serving.clients import unless_gone
 
@@ -103,18 +100,13 @@ async def example_prediction(request: Request, run: OpenRun, key: Key, workers: 
 
     text = await run_in_threadpool(read)
 
-    async def predictions() -> list[GenerateAnswer]:
-        return await asyncio.gather(*(_next_token(run, workers, key, text, each) for each in (REMOVE, Scale(LOUD))))
-
+    ways = {"as it is": [], f"without {key}": [Mask(key)], f"× {LOUD:g}": [Mask(key, Scale(LOUD))]}
+    asked = NextRequest(run=run.run_id, text=text, masks=list(ways.values()), top=LISTED)
     try:
-        removed, loud = await unless_gone(request, predictions())
+        answer = await unless_gone(request, workers.next_token(run.manifest, asked))
     except KeyscopeError as error:
         return _part("prediction", columns=[], problem=error.detail)
-    columns = [
-        _column(run, "as it is", removed.baseline.tokens[0].top),
-        _column(run, f"without {key}", removed.masked.tokens[0].top),
-        _column(run, f"× {LOUD:g}", loud.masked.tokens[0].top),
-    ]
+    columns = [_column(run, title, branch.top) for title, branch in zip(ways, answer.branches, strict=True)]
     return _part("prediction", columns=columns, problem=None)
 
 
@@ -171,13 +163,6 @@ async def neighbouring_keys(
         Sort("downstream: read what it writes", "value times key vector", near(answer.downstream)),
     ]
     return _part("similar", sorts=sorts, problem=None)
-
-
-async def _next_token(run: Run, workers: Workers, key: KeyId, text: str, operation: Operation) -> GenerateAnswer:
-    asked = GenerateRequest(
-        run=run.run_id, prompt=text, masks=[Mask(key, operation)], max_new_tokens=1, top_logprobs=LISTED
-    )
-    return await workers.generate(run.manifest, asked)
 
 
 def _column(run: Run, title: str, top: Sequence[Alternative]) -> Column:

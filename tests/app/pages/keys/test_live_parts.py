@@ -22,11 +22,10 @@ def test_what_the_model_says_at_a_trigger_stands_beside_what_it_says_without_the
     with alpha.reading() as cursor:
         (trigger, *_) = key_triggers(cursor, alpha.windows, KeyId(0, 1), "go", "max")
     text = "".join(alpha.vocabulary.decode(trigger.window.token_ids[: trigger.trigger_index + 1]))
-    assert [asked.masks for asked in worker.asked] == [
-        [Mask(KeyId(0, 1), Scale(0.0))],
-        [Mask(KeyId(0, 1), Scale(20.0))],
-    ]
-    assert {(asked.prompt, asked.max_new_tokens) for asked in worker.asked} == {(text, 1)}
+    [asked] = worker.next_asked
+    assert asked.masks == [[], [Mask(KeyId(0, 1), Scale(0.0))], [Mask(KeyId(0, 1), Scale(20.0))]]
+    assert asked.text == text
+    assert ">as it is<" in part
     assert ">without L0.K1<" in part
     assert ">× 20<" in part
     assert "78" in part, "exp(-0.25)"
