@@ -14,8 +14,8 @@ from keyscope.app.accounts.identity import Visitor
 from keyscope.app.concepts.lookup import all_concepts
 from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.errors import NotFound
+from keyscope.app.labels.finding import search_labels
 from keyscope.app.labels.lists import visible_lists
-from keyscope.app.labels.wording import labels_saying
 from keyscope.app.queries.criteria import About
 from keyscope.app.queries.key_rows import KeyRow
 from keyscope.app.queries.search import Search, search
@@ -34,6 +34,8 @@ LONGEST = 200
 """Characters of a text that are looked for."""
 SHOWN = 8
 """Hits shown of each kind."""
+COUNTED = 1000
+"""Keys counted whose labels or decisions contain the text; further ones are not looked for."""
 _LAYER = re.compile(r"\s*(?:layer\s*|L)([0-9]{1,6})\s*", re.ASCII | re.IGNORECASE)
 _BLANK = str.maketrans({"·": " "})
 
@@ -202,7 +204,7 @@ def _said(
     ]
     visible = database.read(lambda session: visible_lists(session, person, weights))
     lists = [each for each in visible if wanted in each.list.name.casefold()]
-    labels = database.read(lambda session: labels_saying(session, weights, typed, SHOWN))
+    labels = database.read(lambda session: search_labels(session, weights, typed, COUNTED))
     return (
         Group(
             "Concepts",
@@ -214,15 +216,16 @@ def _said(
         ),
         Group(
             "Labels",
-            labels.total,
+            len(labels),
             [
                 Hit(
-                    str(label.key),
-                    f"{label.kind} by {label.person}: {', '.join([label.description, *label.tags])}",
-                    links.key(run.run_id, label.key),
+                    str(each.key),
+                    f"{each.kind} {'decided ' if each.decided else ''}by {each.person}: "
+                    f"{', '.join([each.description, *each.tags])}",
+                    links.key(run.run_id, each.key),
                     mono=True,
                 )
-                for label in labels.labels
+                for each in labels[:SHOWN]
             ],
         ),
         Group(

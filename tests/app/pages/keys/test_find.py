@@ -63,6 +63,16 @@ def test_labels_are_found_by_their_words_and_tags_and_lists_by_their_name(client
     assert "Labels" not in found(client, "opens")
 
 
+def test_decisions_are_found_by_their_words(client: TestClient) -> None:
+    decided = {"kind": "mixed", "description": "braces, whatever they hold", "seen": 0}
+    client.post("/api/v1/runs/alpha/keys/L1.K2/adjudications", json=decided, headers=ADA)
+    page = client.get("/find", params={"q": "braces", "run": "alpha"})
+    [labels] = [group for group in page.context["groups"] if group.title == "Labels"]
+    assert [(hit.title, hit.about) for hit in labels.hits] == [
+        ("L1.K2", "mixed decided by Ada: braces, whatever they hold")
+    ]
+
+
 def test_runs_are_found_by_name_and_model(reader: TestClient) -> None:
     assert found(reader, "gate")["Runs"] == ["gated"]
 
