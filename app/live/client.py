@@ -46,6 +46,7 @@ PASSED_ON = {400, 404, 409, 413, 422, 429, 503}
 """Statuses of a worker's refusals that are passed on to the client unchanged."""
 NOT_CONFIGURED = "no live worker is configured: start `keyscope worker` and set KEYSCOPE_WORKER_URLS"
 A = TypeVar("A", bound=BaseModel)
+W = TypeVar("W", bound=BaseModel)
 Method = Literal["GET", "POST", "DELETE"]
 State = Literal["up", "busy", "down", "other_weights", "not_configured"]
 
@@ -224,7 +225,7 @@ class Workers:
 
     async def activations(self, manifest: Manifest, body: ActivationsRequest) -> ActivationsAnswer:
         """Read the keys behind a token of a text; raises what `lens` does."""
-        wanted = WorkerActivations(**body.model_dump(exclude={"run"}), weights_sha256=manifest.model.weights_sha256)
+        wanted = _of_weights(WorkerActivations, manifest, body)
         return await self._whole(manifest, "activations", wanted, ActivationsAnswer)
 
     async def next_token(self, manifest: Manifest, body: NextRequest) -> NextAnswer:
@@ -239,8 +240,7 @@ class Workers:
         masks = body.baskets()
         for mask in chain.from_iterable(masks):
             check_key(manifest, mask.key)
-        options = body.model_dump(exclude={"run", "masks"})
-        wanted = WorkerNext(**options, masks=masks, weights_sha256=manifest.model.weights_sha256)
+        wanted = _of_weights(WorkerNext, manifest, body, masks=masks)
         return await self._whole(manifest, "next", wanted, NextAnswer)
 
     async def lens(self, manifest: Manifest, body: LensRequest) -> LensAnswer:
@@ -250,20 +250,20 @@ class Workers:
             WorkerUnavailable, WorkerOtherWeights, WorkerRefused: nothing was read.
             WorkerFailed: the answer cannot be read.
         """
-        wanted = WorkerLens(**body.model_dump(exclude={"run"}), weights_sha256=manifest.model.weights_sha256)
+        wanted = _of_weights(WorkerLens, manifest, body)
         return await self._whole(manifest, "lens", wanted, LensAnswer)
 
     async def coefficients(self, manifest: Manifest, body: CoefficientsRequest) -> CoefficientsAnswer:
         """Read keys along a text; raises what `lens` does, and UnknownLayer or UnknownKey if the run lacks one."""
         for key in body.keys:
             check_key(manifest, KeyId.parse(key))
-        wanted = WorkerCoefficients(**body.model_dump(exclude={"run"}), weights_sha256=manifest.model.weights_sha256)
+        wanted = _of_weights(WorkerCoefficients, manifest, body)
         return await self._whole(manifest, "coefficients", wanted, CoefficientsAnswer)
 
     async def neighbours(self, manifest: Manifest, body: NeighboursRequest) -> NeighboursAnswer:
         """Find the keys nearest to one by the weights; raises what `coefficients` does."""
         check_key(manifest, KeyId.parse(body.key))
-        wanted = WorkerNeighbours(**body.model_dump(exclude={"run"}), weights_sha256=manifest.model.weights_sha256)
+        wanted = _of_weights(WorkerNeighbours, manifest, body)
         return await self._whole(manifest, "keys/neighbours", wanted, NeighboursAnswer)
 
     async def _whole(self, manifest: Manifest, path: str, wanted: BaseModel, expected: type[A]) -> A:
@@ -312,5 +312,10 @@ def for_worker(manifest: Manifest, body: GenerateRequest) -> WorkerGenerate:
     masks, control = body.basket(), body.control_basket()
     for mask in (*masks, *(control or ())):
         check_key(manifest, mask.key)
-    options = body.model_dump(exclude={"run", "masks", "control"})
-    return WorkerGenerate(**options, masks=masks, control=control, weights_sha256=manifest.model.weights_sha256)
+    return _of_weights(WorkerGenerate, manifest, body, masks=masks, control=control)
+
+
+def _of_weights(kind: type[W], manifest: Manifest, body: BaseModel, **checked: object) -> W:
+    """A client's request as a worker takes it: about the run's weights, with what was checked in place of what was sent."""
+    options = body.model_dump(exclude={"run", *checked})
+    return kind(**options, **checked, weights_sha256=manifest.model.weights_sha256)

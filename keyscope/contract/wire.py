@@ -19,6 +19,12 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
+class _ForWeights(_Message):
+    """A request that only a worker with the right weights may answer."""
+
+    weights_sha256: str | None = Field(None, description="Weights the request is for; a worker with others refuses")
+
+
 class Span(_Message):
     """Consecutive tokens of a text."""
 
@@ -71,10 +77,8 @@ class GenerateOptions(_Message):
         return None if self.control is None else unique_masks(self.control)
 
 
-class WorkerGenerate(GenerateOptions):
+class WorkerGenerate(_ForWeights, GenerateOptions):
     """The app's request to a worker."""
-
-    weights_sha256: str | None = Field(None, description="Weights the request is for; a worker with others refuses")
 
 
 class GenerateRequest(GenerateOptions):
@@ -191,10 +195,8 @@ class ActivationsOptions(_Message):
         return self
 
 
-class WorkerActivations(ActivationsOptions):
+class WorkerActivations(_ForWeights, ActivationsOptions):
     """The app's request to a worker."""
-
-    weights_sha256: str | None = Field(None, description="Weights the request is for; a worker with others refuses")
 
 
 class ActivationsRequest(ActivationsOptions):
@@ -282,10 +284,8 @@ class NextOptions(_Message):
         return [unique_masks(masks) for masks in self.masks]
 
 
-class WorkerNext(NextOptions):
+class WorkerNext(_ForWeights, NextOptions):
     """The app's request to a worker."""
-
-    weights_sha256: str | None = Field(None, description="Weights the request is for; a worker with others refuses")
 
 
 class NextRequest(NextOptions):
@@ -316,10 +316,8 @@ class LensOptions(_Message):
     last: int = Field(48, ge=1, le=256, description="How many of the last tokens to read")
 
 
-class WorkerLens(LensOptions):
+class WorkerLens(_ForWeights, LensOptions):
     """The app's request to a worker."""
-
-    weights_sha256: str | None = Field(None, description="Weights the request is for; a worker with others refuses")
 
 
 class LensRequest(LensOptions):
@@ -352,10 +350,8 @@ class CoefficientsOptions(_Message):
     keys: list[KeyName] = Field(min_length=1, max_length=100)
 
 
-class WorkerCoefficients(CoefficientsOptions):
+class WorkerCoefficients(_ForWeights, CoefficientsOptions):
     """The app's request to a worker."""
-
-    weights_sha256: str | None = Field(None, description="Weights the request is for; a worker with others refuses")
 
 
 class CoefficientsRequest(CoefficientsOptions):
@@ -386,10 +382,8 @@ class NeighboursOptions(_Message):
     limit: int = Field(10, ge=1, le=100, description="How many keys to list of each sort")
 
 
-class WorkerNeighbours(NeighboursOptions):
+class WorkerNeighbours(_ForWeights, NeighboursOptions):
     """The app's request to a worker."""
-
-    weights_sha256: str | None = Field(None, description="Weights the request is for; a worker with others refuses")
 
 
 class NeighboursRequest(NeighboursOptions):
