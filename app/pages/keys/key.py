@@ -1,5 +1,6 @@
 """`/runs/{run}/keys/{key}`: one key, its triggers as real code, its statistics and what its value writes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
@@ -216,7 +217,7 @@ class KeyDrawing:
             fires_on=bars.of_counts(self.numbers.fires_on, self._layer_firing_on),
             automatic=automatic.line(
                 strongest,
-                [run.windows.part(each.window, each.language, each.trigger_index) for each in found],
+                self._parts(found),
                 self.numbers.value["normed"].promoted,
                 run.vocabulary,
             ),
@@ -270,6 +271,12 @@ class KeyDrawing:
             return found, count
         kept = narrowed.of(found, windows)
         return kept if state.all else kept[: self.shown], len(kept)
+
+    def _parts(self, found: Sequence[Example]) -> list[int]:
+        """The parts of the code that the first triggers are in; none if samples or chosen triggers are shown."""
+        if self.state.show not in ("max", "min") or Filter(self.state.token, self.state.within):
+            return []
+        return [self.run.windows.part(each.window, each.language, each.trigger_index) for each in found]
 
     @cached_property
     def _triggers(self) -> list[TriggerToken]:

@@ -1,5 +1,7 @@
 """The line that rules make about a key."""
 
+from collections.abc import Sequence
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -77,3 +79,14 @@ def test_the_line_is_marked_and_hidden_in_blind_labelling(client: TestClient, mo
     blind = client.get(f"{queue}&blind=true").text
     assert "help-automatic" not in blind
     assert "always" not in blind
+
+
+@pytest.mark.parametrize(("narrowed", "told"), [("", True), ("?show=random", False), ("?within=code", False)])
+def test_where_a_key_fires_is_told_by_its_strongest_triggers_alone(
+    reader: TestClient, monkeypatch: pytest.MonkeyPatch, narrowed: str, told: bool
+) -> None:
+    given: list[Sequence[int]] = []
+    monkeypatch.setattr(automatic, "line", lambda _triggers, parts, *_: given.append(parts) or [])
+    reader.get(f"/runs/alpha/keys/L0.K1{narrowed}")
+    [parts] = given
+    assert bool(parts) is told
