@@ -348,14 +348,14 @@ class KeyDrawing:
 
     def _languages(self) -> list[Tab]:
         """All languages together, if there are several, then each."""
-        languages = self.run.manifest.languages
-        tabs = [("", "all languages"), *((each, formats.language(each)) for each in languages)]
+        each = [(language, formats.language(language)) for language in self.run.manifest.languages]
+        tabs = [("", "all languages"), *each] if len(each) > 1 else [("", title) for _, title in each]
         return [
             Tab(
                 title=title,
                 help="",
                 count=self._count(language or None, self.state.show),
-                current=language == (self.language or ""),
+                current=language == (self.language or "") or len(tabs) == 1,
                 href=self._href(language=language, token="", all=False, whole=""),
             )
             for language, title in tabs

@@ -17,6 +17,7 @@ from keyscope.app.settings import Settings
 from keyscope.app.web import formats
 from keyscope.app.web.key_table import pager
 from keyscope.contract.keys import KeyId
+from keyscope.contract.manifest import Manifest
 
 KEY_LINK = re.compile(r'<th scope="row"><a class="mono" href="[^"]*/keys/(L\d+\.K\d+)')
 
@@ -167,6 +168,15 @@ def test_a_key_starts_with_its_strongest_examples_of_all_languages(reader: TestC
     assert [(tab.title, tab.count) for tab in page.context["languages"] if tab.current] == [
         ("all languages", len(wanted))
     ]
+
+
+@pytest.mark.parametrize("address", ["/runs/alpha/keys/L0.K1", "/runs/alpha/keys/L0.K1?language=python"])
+def test_a_run_of_one_language_has_one_tab_for_it(
+    reader: TestClient, alpha: Run, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setattr(Manifest, "languages", property(lambda _: ["python"]))
+    tabs = reader.get(address).context["languages"]
+    assert [(tab.title, tab.current, tab.href) for tab in tabs] == [("Python", True, "/runs/alpha/keys/L0.K1")]
 
 
 def test_a_key_shows_its_first_examples_and_the_others_on_request(
