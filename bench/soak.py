@@ -41,6 +41,7 @@ HELD = 1050
 PROMPT = 1.0
 """Seconds in which a health check has to be answered whatever goes on."""
 ENDLESS_REGEX = "(?s)" + "(?:(?:.?){100}){9}" * 24 + "zz@"
+PERSON = {"X-Keyscope-Person": "Soak"}
 ENDLESS_QUERY = "(module " + "(_)? @a (_)* @b " * 200 + ")"
 
 
@@ -160,19 +161,10 @@ def patterns(scene: Scene) -> str:
 
 def tree_query(scene: Scene) -> str:
     """A syntax-tree query that never ends, as a job, which is then cancelled."""
-    people = {"X-Keyscope-Person": "Soak"}
-    definition = {"name": "endless", "title": "endless", "patterns": {"python": {"query": ENDLESS_QUERY}}}
-    job = httpx.post(
-        f"{scene.server.url}/api/v1/jobs",
-        json={"run": scene.run, "kind": "concepts", "settings": {"definition": definition}},
-        headers=people,
-        timeout=30,
-    )
-    if not job.is_success:
-        raise Fell(f"the job was not taken: {job.text[:200]}")
+    job = _endless_job(scene)
     with Watch(scene.worker.url) as watch:
         time.sleep(8)
-        cancelled = httpx.delete(f"{scene.server.url}/api/v1/jobs/{job.json()['job']['id']}", headers=people)
+        cancelled = httpx.delete(f"{scene.server.url}/api/v1/jobs/{job}", headers=PERSON)
         _expect(cancelled.is_success, cancelled.text)
     return watch.said()
 
@@ -257,7 +249,7 @@ def small_file(scene: Scene) -> str:
         params={"format": "parquet", "dry_run": "true"},
         content=bomb.read_bytes(),
         timeout=60,
-        headers={"X-Keyscope-Person": "Soak"},
+        headers=PERSON,
     )
     grown = scene.server.megabytes - before
     _expect(answer.status_code in (413, 422), f"{answer.status_code}: {answer.text[:200]}")
@@ -297,7 +289,9 @@ def mixed(scene: Scene) -> str:
 
 
 def stopped_in_a_query(scene: Scene) -> str:
-    """The worker told to end while it matches."""
+    """The worker told to end while a job of its matches for ever."""
+    _endless_job(scene)
+    time.sleep(3)
     seconds = scene.worker.end()
     _expect(seconds < 10, f"the worker took {seconds:.1f} s to end")
     return f"the worker ended in {seconds:.1f} s"
@@ -348,6 +342,16 @@ def _scene(folder: Path) -> Iterator[Scene]:
         for process in (server.process, worker.process):
             process.kill()
             process.wait()
+
+
+def _endless_job(scene: Scene) -> str:
+    """Start a job whose query never ends; returns its id."""
+    definition = {"name": "endless", "title": "endless", "patterns": {"python": {"query": ENDLESS_QUERY}}}
+    asked = {"run": scene.run, "kind": "concepts", "settings": {"definition": definition}}
+    job = httpx.post(f"{scene.server.url}/api/v1/jobs", json=asked, headers=PERSON, timeout=30)
+    _expect(job.is_success, f"the job was not taken: {job.text[:200]}")
+    started: str = job.json()["job"]["id"]
+    return started
 
 
 @contextlib.contextmanager
