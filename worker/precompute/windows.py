@@ -75,6 +75,10 @@ class Cut:
         """Number, from 0 in its file, of the window in which the token at each position of a file counts."""
         return np.maximum(0, positions - self.burn_in) // self.stride
 
+    def window(self, file: int, start: int, n_tokens: int) -> Window:
+        """The window of a file with that many tokens that starts at a token; the last one may be shorter."""
+        return Window(file, start, min(self.size, n_tokens - start), self.burn_in if start else 0)
+
     def start(self, positions: IntArray) -> IntArray:
         """Position in its file of the first token of that window."""
         return self.number(positions) * self.stride
@@ -83,7 +87,7 @@ class Cut:
 def windows_of(file: int, n_tokens: int, cut: Cut) -> list[Window]:
     """The windows of a file with that many tokens, in order; the last one may be shorter."""
     return [
-        Window(file, start, min(cut.size, n_tokens - start), cut.burn_in if start else 0)
+        cut.window(file, start, n_tokens)
         for start in range(0, max(n_tokens - cut.burn_in, min(n_tokens, 1)), cut.stride)
     ]
 

@@ -66,10 +66,7 @@ def causal_windows(store: TokenStore, census: Arrays, concept: int, files: Seque
     """The windows of some files to run back for a concept, longest first, so batches need little padding."""
     rows = census["windows"]
     mine = rows[(rows[:, 0] == concept) & np.isin(rows[:, 1], files)]
-    windows = [
-        Window(file, start, min(cut.size, int(store.lengths[file]) - start), cut.burn_in if start else 0)
-        for file, start in mine[:, 1:].tolist()
-    ]
+    windows = [cut.window(file, start, int(store.lengths[file])) for file, start in mine[:, 1:].tolist()]
     return sorted(windows, key=lambda window: (-window.length, window.file, window.start))
 
 
