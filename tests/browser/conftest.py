@@ -99,7 +99,7 @@ class Visitor:
     def turn(self, theme: Literal["light", "dark"]) -> None:
         """Switch to a theme and wait for its colour transitions."""
         self.page.emulate_media(color_scheme=theme)
-        self.page.evaluate("() => Promise.all(document.getAnimations().map((animation) => animation.finished))")
+        self.page.evaluate("() => Promise.allSettled(document.getAnimations().map((animation) => animation.finished))")
 
     def barriers(self) -> list[str]:
         """Violations of WCAG 2.2 AA that axe finds on the page now; in the dark theme, where only colours differ, of contrast."""
