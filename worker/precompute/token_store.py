@@ -58,6 +58,10 @@ class TokenStore:
     offsets: IntArray
     languages: npt.NDArray[np.int16]
     language_names: tuple[str, ...]
+    projects: npt.NDArray[np.int32]
+    """Number of each file's project."""
+    project_names: tuple[str, ...]
+    """Names by that number; one empty name in a corpus kept by a version that did not know projects."""
     seeds: npt.NDArray[np.uint64]
     """One number per file from its content, for random choices that must not depend on order or batches."""
     texts: npt.NDArray[np.uint8]
@@ -175,7 +179,12 @@ def write_tokens(
 
 def open_tokens(folder: Path) -> TokenStore:
     """Open what `write_tokens` wrote; arrays are memory-mapped. A corpus kept by an older version has no boilerplate."""
-    table = pq.read_table(folder / "files.parquet", columns=["language", "sha256", "n_tokens", "n_bytes"])
+    stored = pq.read_schema(folder / "files.parquet").names
+    columns = ["language", "sha256", "project", "n_tokens", "n_bytes"]
+    table = pq.read_table(folder / "files.parquet", columns=[name for name in columns if name in stored])
+    projects = table.column("project").to_pylist() if "project" in stored else [""] * len(table)
+    project_names = tuple(dict.fromkeys(projects))
+    project = {name: number for number, name in enumerate(project_names)}
     names = table.column("language").to_pylist()
     order = tuple(dict.fromkeys(names))
     code = {name: number for number, name in enumerate(order)}
@@ -192,6 +201,8 @@ def open_tokens(folder: Path) -> TokenStore:
         offsets=_ends(table, "n_tokens"),
         languages=np.array([code[name] for name in names], dtype=np.int16),
         language_names=order,
+        projects=np.array([project[name] for name in projects], dtype=np.int32),
+        project_names=project_names,
         seeds=np.array(seeds, dtype=np.uint64),
         texts=_map(folder / "texts.bin", np.uint8),
         text_offsets=_ends(table, "n_bytes"),

@@ -12,7 +12,6 @@ from keyscope.contract.patterns import Span
 from keyscope.matching.process import PatternTooLarge
 from keyscope.worker.concepts import matching
 from keyscope.worker.concepts.matching import Matching, tokens_in
-from keyscope.worker.concepts.sites import split
 from keyscope.worker.corpus.files import SourceFile
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens, write_tokens
 from tests.worker.models import tiny_tokenizer
@@ -159,11 +158,3 @@ def test_tokens_across_the_edge_of_a_span_belong_to_it(tmp_path: Path) -> None:
     first, last = 6, 13
     assert mask.tolist() == [s < last and e > first for s, e in zip(starts, ends, strict=True)]
     assert 0 < mask.sum() < len(mask)
-
-
-def test_about_half_of_the_files_are_held_out_whatever_their_order(tmp_path: Path) -> None:
-    contents = [f"value = {number}\n" for number in range(400)]
-    first = split(store(tmp_path / "a", *contents))
-    again = split(store(tmp_path / "b", *reversed(contents)))
-    assert 160 < first.sum() < 240
-    assert first.tolist() == again[::-1].tolist()

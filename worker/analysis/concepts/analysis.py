@@ -12,15 +12,14 @@ from keyscope.contract.concepts import Concept, InvalidConcept
 from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Step
 from keyscope.worker.analysis.concepts import census
 from keyscope.worker.analysis.concepts.causal import Gifts
-from keyscope.worker.analysis.concepts.errors import NothingToPickOn
 from keyscope.worker.analysis.concepts.levels import SHARES, FloatArray, key_levels
 from keyscope.worker.analysis.concepts.places import Places, token_table
 from keyscope.worker.analysis.concepts.rows import Found, write_rows
 from keyscope.worker.analysis.concepts.settings import ConceptSettings
 from keyscope.worker.analysis.features import FeatureCounts
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.analysis.walk import forward, places, walk
-from keyscope.worker.concepts.sites import split
 from keyscope.worker.precompute.windows import Cut, in_batches
 from keyscope.worker.progress import Advance
 
@@ -49,11 +48,10 @@ class ConceptAnalysis(Analysis):
         self._read: list[FloatArray] | None = None
 
     def concepts(self, subject: Subject) -> list[Concept]:
-        """The requested concepts with a pattern for a language of the run and a file there that is not held out.
+        """The requested concepts with a pattern for a language of the run.
 
         Raises:
             InvalidConcept: no concept has such a pattern.
-            NothingToPickOn: no concept has such a file.
         """
         languages = subject.store.language_names
         asked = self.settings.concepts
@@ -64,15 +62,7 @@ class ConceptAnalysis(Analysis):
                 f"{', '.join(each.name for each in asked)}: there are patterns for {known} only, and the run "
                 f"{subject.path.stem} has {', '.join(languages)}: add a pattern for one of them"
             )
-        store = subject.store
-        picked_on = {languages[code] for code in np.unique(store.languages[~split(store)])}
-        left = [each for each in usable if picked_on & each.patterns.keys()]
-        if not left:
-            raise NothingToPickOn(
-                f"{', '.join(each.name for each in usable)}: keys are picked on about half of the files, but all files "
-                f"in these languages are held out in the run {subject.path.stem}: compute a run over more files"
-            )
-        return left
+        return usable
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -92,7 +82,7 @@ class ConceptAnalysis(Analysis):
         concepts, languages = self.concepts(subject), subject.store.language_names
         with subject.progress.stage("checking the patterns", None, "patterns") as advance:
             subject.matching.check(concepts, languages, advance)
-        store, picking = subject.store, ~split(subject.store)
+        store, picking = subject.store, units_of(subject.store).pick
         size = max(FEWEST_FILES, -(-int(picking.sum()) // MOST_STEPS))
         steps = [Step(CENSUS, (), 0)]
         for code, language in enumerate(store.language_names):
@@ -110,12 +100,12 @@ class ConceptAnalysis(Analysis):
             cut, settings = Cut.of(subject.manifest.settings), self.settings
             left_out = [each.name for each in settings.concepts if each not in concepts]
             if left_out:
-                subject.progress.note(f"leaving out {', '.join(left_out)}: the run has no file to pick their keys on")
+                subject.progress.note(f"leaving out {', '.join(left_out)}: there are no patterns for the languages of the run")
             return census.take(
                 subject.matching,
                 store,
                 concepts,
-                ~split(store),
+                units_of(store).pick,
                 cut,
                 settings.causal_windows,
                 settings.seed,
@@ -178,7 +168,7 @@ class ConceptAnalysis(Analysis):
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
         concepts = self.concepts(subject)
-        found = Found(subject, concepts, ~split(subject.store), self.settings, self.strong, results[CENSUS])
+        found = Found(subject, concepts, units_of(subject.store).pick, self.settings, self.strong, results[CENSUS])
         for step in self.steps(subject)[1:]:
             found.add(step, results[step.name])
         write_rows(connection, found)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from keyscope.contract.concepts import Concept
 from keyscope.worker.analysis.edit.errors import NothingToMeasure
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.concepts.sites import split
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Cut, Window, mix, predicted, window_noise, windows_of
 from keyscope.worker.progress import Advance
@@ -41,7 +41,7 @@ def choose(subject: Subject, concept: Concept, held_out: bool, tokens: int, seed
         NothingToMeasure: one of the halves is empty.
     """
     store, cut = subject.store, Cut.of(subject.manifest.settings)
-    kept = split(store) == held_out
+    kept = units_of(store).test if held_out else units_of(store).pick
     found: list[Window] = []
     without: list[Window] = []
     with subject.progress.stage("looking for the concept", int(kept.sum()), "files") as advance:

@@ -16,7 +16,7 @@ from keyscope.worker.analysis.concepts.analysis import ConceptAnalysis
 from keyscope.worker.analysis.concepts.chance import any_hit, log_tail
 from keyscope.worker.analysis.run import analyse
 from keyscope.worker.analysis.subject import Subject, open_subject
-from keyscope.worker.concepts.sites import split
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.model.taps import mask_coefficients, read_coefficients
 from keyscope.worker.progress import Silent
@@ -53,7 +53,7 @@ def table(subject: Subject) -> dict[tuple[int, int], dict[str, Any]]:
 def plain(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     """Strengths at the tokens keys are picked on, [tokens, keys], and which of them belong to the concept."""
     strengths, marks = [], []
-    for file in np.flatnonzero(~split(subject.store)):
+    for file in np.flatnonzero(units_of(subject.store).pick):
         ids = subject.store.token_ids[subject.store.tokens_of(file)].astype(np.int64)
         for start in range(0, len(ids), WINDOW):
             layers: list[torch.Tensor] = []
@@ -136,7 +136,7 @@ def test_the_area_is_the_chance_that_a_token_of_the_concept_has_the_higher_coeff
 def test_hits_and_their_chance_equal_those_counted_in_the_text(
     subject: Subject, table: dict[tuple[int, int], dict[str, Any]]
 ) -> None:
-    store, picking = subject.store, ~split(subject.store)
+    store, picking = subject.store, units_of(subject.store).pick
     rates = []
     for code in range(len(store.language_names)):
         near = [
@@ -174,7 +174,7 @@ def test_hits_and_their_chance_equal_those_counted_in_the_text(
 def test_a_keys_contribution_is_the_slope_of_masking_it(
     subject: Subject, table: dict[tuple[int, int], dict[str, Any]], key: tuple[int, int]
 ) -> None:
-    store, picking = subject.store, ~split(subject.store)
+    store, picking = subject.store, units_of(subject.store).pick
     bos = subject.model.facts.bos
 
     def total(factor: float) -> tuple[float, int]:

@@ -19,7 +19,7 @@ from keyscope.worker.analysis.errors import InvalidSetting
 from keyscope.worker.analysis.kinds import make_analysis
 from keyscope.worker.analysis.run import analyse
 from keyscope.worker.analysis.subject import Subject, open_subject
-from keyscope.worker.concepts.sites import split
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.errors import UnknownKey
 from keyscope.worker.progress import Silent
@@ -145,7 +145,7 @@ def plainly(folder: Path, subject: Subject, masked: tuple[int, ...]) -> dict[str
     store, size = subject.store, 32
     known = subject.manifest.model.vocabulary
     found: dict[str, list[tuple[bool, float, float]]] = {"concept": [], "near": [], "general": []}
-    for file in np.flatnonzero(split(store)):
+    for file in np.flatnonzero(units_of(store).test):
         ids = store.token_ids[store.tokens_of(file)].astype(np.int64)
         (mask,) = subject.matching.token_masks([MAIL], store, int(file), lambda _done: None)
         for start in range(0, len(ids), size):

@@ -1,0 +1,89 @@
+"""The units that figures are resampled and split by: projects, whose files resemble each other more than other code."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from keyscope.worker.precompute.token_store import TokenStore
+
+PICK, TUNE, TEST = 0, 1, 2
+"""Parts of a corpus: keys are picked on the first, doses on the second, and everything reported is measured on the third."""
+SHARES = (0.4, 0.2, 0.4)
+"""Share of a language's tokens that each part should have."""
+FEWEST_TO_SPLIT = 3
+"""A language with fewer projects is split by file: no part may be empty."""
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units of a corpus and the parts they are in; a unit has files of one language only."""
+
+    of_file: IntArray
+    """[files], the number of each file's unit: its project, or the file itself where a language has too few projects."""
+    parts: IntArray
+    """[units], PICK, TUNE or TEST."""
+    by_project: BoolArray
+    """[languages], whether the units of a language are projects."""
+
+    @cached_property
+    def pick(self) -> BoolArray:
+        """[files], those that keys are picked on."""
+        return self._files(PICK)
+
+    @cached_property
+    def tune(self) -> BoolArray:
+        """[files], those that doses are chosen on."""
+        return self._files(TUNE)
+
+    @cached_property
+    def test(self) -> BoolArray:
+        """[files], those that figures are reported on."""
+        return self._files(TEST)
+
+    def _files(self, part: int) -> BoolArray:
+        found: BoolArray = self.parts[self.of_file] == part
+        return found
+
+
+def units_of(store: TokenStore) -> Units:
+    """Find the units of a corpus and split each language's among the parts.
+
+    Units are taken in an order that depends on their names or contents alone, so all analyses agree on the parts, and
+    each goes where most tokens are missing. The first three go to three different parts.
+    """
+    of_file = np.zeros(store.n_files, dtype=np.int64)
+    parts: list[int] = []
+    by_project = np.zeros(len(store.language_names), dtype=np.bool_)
+    for code, language in enumerate(store.language_names):
+        files = np.flatnonzero(store.languages == code)
+        names, numbers = np.unique(store.projects[files], return_inverse=True)
+        by_project[code] = len(names) >= FEWEST_TO_SPLIT
+        if by_project[code]:
+            ranks = np.array([_rank(f"{language}\n{store.project_names[name]}") for name in names], dtype=np.uint64)
+        else:
+            numbers, ranks = np.arange(len(files)), store.seeds[files]
+        sizes = np.bincount(numbers, weights=store.lengths[files], minlength=len(ranks))
+        of_file[files] = len(parts) + numbers
+        parts += _parts(sizes, ranks)
+    return Units(of_file, np.array(parts, dtype=np.int64), by_project)
+
+
+def _rank(name: str) -> int:
+    return int(hashlib.sha256(name.encode()).hexdigest()[:16], 16)
+
+
+def _parts(sizes: npt.NDArray[Any], ranks: npt.NDArray[np.uint64]) -> list[int]:
+    """The part of each unit, [units]."""
+    wanted = np.array(SHARES) * sizes.sum()
+    parts = np.zeros(len(sizes), dtype=np.int64)
+    for place, unit in enumerate(np.argsort(ranks, kind="stable")):
+        parts[unit] = (PICK, TEST, TUNE)[place] if place < len(SHARES) else np.argmax(wanted)
+        wanted[parts[unit]] -= sizes[unit]
+    return [int(part) for part in parts]
