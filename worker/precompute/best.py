@@ -123,5 +123,6 @@ def _turns(lists: Tensor) -> list[Tensor]:
         return [torch.zeros(0, dtype=torch.int64, device=lists.device)]
     ordered, order = torch.sort(lists, stable=True)
     first = torch.searchsorted(ordered, ordered)
-    turn = torch.arange(len(lists), device=lists.device) - first
-    return [order[turn == number] for number in range(int(turn.max()) + 1)]
+    turn, by_turn = torch.sort(torch.arange(len(lists), device=lists.device) - first, stable=True)
+    # the sizes come to the host at once: a comparison per turn would wait for a GPU as often
+    return list(order[by_turn].split(torch.bincount(turn).tolist()))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,7 @@ def polarities(gated: bool) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """What the accumulators need to know about the windows of a batch or of one of its rows; tensors on the device."""
+    """What the accumulators need to know about the windows of a batch; tensors on the device."""
 
     files: Tensor
     starts: Tensor
@@ -45,16 +44,17 @@ class _Rows:
     noise: Tensor
     sampled: Tensor
     """Flat indices (row * tokens + token) of the tokens sampled for the histogram."""
+    lengths: Tensor
+    """Tokens of each window; those after them are padding."""
     mask: "_Mask | None"
     """Which tokens count; None if all do."""
-    spans: tuple[slice, ...]
-    """Rows of each file; a file's windows are adjacent in a batch."""
+    by_file: Tensor
+    """[files, most windows of one], the rows of each file's windows; the last is repeated where a file has fewer."""
 
     def best_per_file(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """The highest score of each file and the first row with it, both [files, keys], from [rows, keys]."""
-        best = [scores[span].max(dim=0) for span in self.spans]
-        rows = [found.indices + span.start for found, span in zip(best, self.spans, strict=True)]
-        return torch.stack([found.values for found in best]), torch.stack(rows)
+        best = scores[self.by_file].max(dim=1)
+        return best.values, self.by_file.gather(1, best.indices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +72,15 @@ class _Mask:
 
     @classmethod
     def of(cls, tokens: BoolArray, device: torch.device) -> "_Mask | None":
-        """The mask of windows given by which of their tokens count, [windows, tokens]."""
+        """The mask of windows given by which of their tokens count, [windows, tokens in whole blocks]."""
         if tokens.all():
             return None
-        inside = np.pad(tokens, ((0, 0), (0, -tokens.shape[1] % _BLOCK)))
-        each = inside.reshape(len(inside), -1, _BLOCK)
+        each = tokens.reshape(len(tokens), -1, _BLOCK)
         some, every = each.any(axis=2), each.all(axis=2)
         row, block = np.nonzero(some & ~every)
         return cls(
             counted=torch.from_numpy(np.flatnonzero(tokens)).to(device),
-            inside=torch.from_numpy(inside).to(device),
+            inside=torch.from_numpy(tokens).to(device),
             closed=torch.from_numpy(~some).to(device),
             partial=(torch.from_numpy(row).to(device), torch.from_numpy(block).to(device)),
         )
@@ -118,7 +117,7 @@ class Collector:
         self._store = store
         self._settings = settings
         self._device = model.device
-        self._rows: list[tuple[slice, int, _Rows]] = []
+        self._rows: _Rows | None = None
         self.sinks = SinkCounter(model)
         self.layers = [
             LayerCollector(
@@ -165,40 +164,30 @@ class Collector:
         noise = (window_noise(self._store, batch.windows, self._settings.seed) >> np.uint64(33)).astype(np.int64)
         every = np.uint64(self._settings.histogram_every)
         self.sinks.start(batch, noise % self._settings.histogram_every == 0)
-        drawn = token_noise(self._store, batch.windows, longest, self._settings.seed) % every == 0
-        inside = np.zeros((len(batch.windows), longest), dtype=bool)
+        inside = np.zeros((len(batch.windows), -(-longest // _BLOCK) * _BLOCK), dtype=bool)
         for row, window in enumerate(batch.windows):
             inside[row, : window.length] = counted(self._store, window)
-        drawn &= inside
+        drawn = inside & (token_noise(self._store, batch.windows, inside.shape[1], self._settings.seed) % every == 0)
 
-        def rows(chosen: slice, length: int) -> tuple[slice, int, _Rows]:
-            return (
-                chosen,
-                length,
-                _Rows(
-                    files=torch.from_numpy(files[chosen]).to(self._device),
-                    starts=torch.from_numpy(starts[chosen]).to(self._device),
-                    numbers=torch.from_numpy(numbers[chosen]).to(self._device),
-                    noise=torch.from_numpy(noise[chosen]).to(self._device),
-                    sampled=torch.from_numpy(np.flatnonzero(drawn[chosen, :length])).to(self._device),
-                    mask=_Mask.of(inside[chosen, :length], self._device),
-                    spans=_spans(files[chosen]),
-                ),
-            )
-
-        # padding must never count, so a batch with padding is reduced row by row; all but the tails of files are even
-        if batch.even:
-            self._rows = [rows(slice(0, len(batch.windows)), longest)]
-        else:
-            self._rows = [rows(slice(row, row + 1), window.length) for row, window in enumerate(batch.windows)]
+        self._rows = _Rows(
+            files=torch.from_numpy(files).to(self._device),
+            starts=torch.from_numpy(starts).to(self._device),
+            numbers=torch.from_numpy(numbers).to(self._device),
+            noise=torch.from_numpy(noise).to(self._device),
+            sampled=torch.from_numpy(np.flatnonzero(drawn)).to(self._device),
+            lengths=torch.tensor([window.length for window in batch.windows], device=self._device),
+            mask=_Mask.of(inside, self._device),
+            by_file=torch.from_numpy(_by_file(files)).to(self._device),
+        )
 
     def consume(self, layer: int, coefficients: Tensor) -> None:
-        """Reduce one layer's coefficients, [windows, prefix + longest, keys], without padding and prefix."""
+        """Reduce one layer's coefficients, [windows, prefix + longest, keys]; prefix and padding do not count."""
+        assert self._rows is not None
         self.sinks.coefficients(layer, coefficients)
-        for chosen, length, rows in self._rows:
-            part = coefficients[chosen, self._prefix : self._prefix + length]
-            # float32 is exact for half precision, and scores of all dtypes then compare and tie alike
-            self.layers[layer].add(part.float(), rows)
+        # float32 is exact for half precision, and scores of all dtypes then compare and tie alike
+        tokens = coefficients[:, self._prefix :].float().contiguous()
+        padding = -tokens.shape[1] % _BLOCK
+        self.layers[layer].add(functional.pad(tokens, (0, 0, 0, padding)) if padding else tokens, self._rows)
 
 
 class LayerCollector:
@@ -232,16 +221,17 @@ class LayerCollector:
         self._key_groups = torch.arange(keys, device=device) * sampling.N_GROUPS
 
     def add(self, coefficients: Tensor, rows: _Rows) -> None:
-        """Take in windows without padding, [windows, tokens, keys] float32; in each a token counts."""
-        extremes = _Extremes(coefficients, rows.mask)
-        self._add_statistics(coefficients, rows, extremes.scores)
+        """Take in windows, [windows, tokens in whole blocks, keys] float32; in each a token counts."""
+        extremes = {"max": _Extremes(coefficients, rows), "min": _Extremes(coefficients, rows, sign=-1)}
+        self.moments.widen(-extremes["min"].scores, extremes["max"].scores)
+        self.window_histogram.add(extremes["max"].scores)
+        self._add_tokens(coefficients, rows)
         for name, best in self.best.items():
-            signed = extremes if name == "max" else _Extremes(coefficients, rows.mask, sign=-1)
             if self._every_token:
-                self._add_every_token(name, best, coefficients, signed, rows)
+                self._add_every_token(name, best, coefficients, extremes[name], rows)
             else:
-                self._add_entries(name, best, signed, rows)
-        self._add_samples(extremes, rows)
+                self._add_entries(name, best, extremes[name], rows)
+        self._add_samples(extremes["max"], rows)
 
     def entries(self, name: str, first_key: int) -> Entries:
         """The entries collected under `name`, with the layer's keys counted from `first_key`."""
@@ -261,7 +251,7 @@ class LayerCollector:
             contexts=contexts,
         )
 
-    def _add_statistics(self, coefficients: Tensor, rows: _Rows, largest: Tensor) -> None:
+    def _add_tokens(self, coefficients: Tensor, rows: _Rows) -> None:
         tokens = coefficients.reshape(-1, self.keys)
         # the moments read a chunk several times: in cache on a CPU, in one launch per operation on a GPU
         on_host = coefficients.device.type == "cpu"
@@ -272,7 +262,6 @@ class LayerCollector:
         for chunk in chunks:
             self.moments.add(chunk)
         self.token_histogram.add(tokens[rows.sampled])
-        self.window_histogram.add(largest)
 
     def _add_entries(self, name: str, best: BestEntries, extremes: "_Extremes", rows: _Rows) -> None:
         # a file has one entry per key, so only its best window is offered: one comparison per file instead of per window
@@ -317,23 +306,18 @@ class LayerCollector:
         priority = sampling.priorities(rows.noise, self._key_noise)
         best, best_rows = rows.best_per_file(priority)
         anywhere = (self._key_groups + sampling.RANDOM).expand_as(best)
-        self._offer_samples(anywhere, best, best_rows, extremes, rows)
         fires = torch.where(extremes.scores > 0, sampling.firing_lists(rows.noise)[:, None], sampling.SILENT)
         every_row = torch.arange(len(priority), device=priority.device)[:, None].expand_as(priority)
-        self._offer_samples(self._key_groups + fires, priority, every_row, extremes, rows)
-
-    def _offer_samples(
-        self, lists: Tensor, priority: Tensor, from_rows: Tensor, extremes: "_Extremes", rows: _Rows
-    ) -> None:
-        """Offer candidates [n, keys], each from the row given in `from_rows`."""
-        place, key = self.samples.wants(priority, rows.files[from_rows], lists).nonzero(as_tuple=True)
+        lists = torch.cat([anywhere, self._key_groups + fires])
+        scores, from_rows = torch.cat([best, priority]), torch.cat([best_rows, every_row])
+        place, key = self.samples.wants(scores, rows.files[from_rows], lists).nonzero(as_tuple=True)
         if len(place) == 0:
             return
         row = from_rows[place, key]
         token = extremes.tokens(row, key)
         candidates = Candidates(
             lists[place, key],
-            priority[place, key],
+            scores[place, key],
             rows.files[row],
             rows.starts[row] + token.int(),
             extremes.scores[row, key],
@@ -343,9 +327,12 @@ class LayerCollector:
         self.spools["samples"].write(slots, contexts)
 
 
-def _spans(files: npt.NDArray[np.int32]) -> tuple[slice, ...]:
-    starts = [0, *(np.flatnonzero(np.diff(files)) + 1).tolist(), len(files)]
-    return tuple(slice(first, last) for first, last in pairwise(starts))
+def _by_file(files: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """The rows of each file, [files, most]; a file's windows are adjacent in a batch."""
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(files)) + 1])
+    sizes = np.diff(np.append(starts, len(files)))
+    rows: npt.NDArray[np.int64] = starts[:, None] + np.minimum(np.arange(sizes.max()), sizes[:, None] - 1)
+    return rows
 
 
 class _Extremes:
@@ -355,16 +342,12 @@ class _Extremes:
     the block of tokens, then the token in it. Only blocks in which some tokens do not count cost more than the others.
     """
 
-    def __init__(self, coefficients: Tensor, mask: _Mask | None, sign: int = 1) -> None:
+    def __init__(self, coefficients: Tensor, rows: _Rows, sign: int = 1) -> None:
         self.sign = sign
-        self._mask = mask
-        self._tokens = coefficients.shape[1]
-        padding = -self._tokens % _BLOCK
-        if padding:
-            # infinitely bad, so no padding is ever an extreme
-            coefficients = functional.pad(coefficients, (0, 0, 0, padding), value=-sign * torch.inf)
-        self._coefficients = coefficients.contiguous()
-        blocks = self._coefficients.unflatten(1, (-1, _BLOCK))
+        self._mask = mask = rows.mask
+        self._lengths = rows.lengths
+        self._coefficients = coefficients
+        blocks = coefficients.unflatten(1, (-1, _BLOCK))
         self._blocks = blocks.amax(dim=2) if sign > 0 else blocks.amin(dim=2).neg_()
         if mask is not None:
             self._blocks.masked_fill_(mask.closed[:, :, None], -torch.inf)
@@ -388,8 +371,8 @@ class _Extremes:
     def contexts(self, row: Tensor, token: Tensor, key: Tensor, offsets: Tensor) -> Tensor:
         """Coefficients around tokens, [n, offsets], NaN outside the window."""
         places = token[:, None] + offsets
-        values = self._take(row, places.clamp(0, self._tokens - 1), key)
-        return values.masked_fill_((places < 0) | (places >= self._tokens), torch.nan)
+        values = self._take(row, places.clamp(0, self._coefficients.shape[1] - 1), key)
+        return values.masked_fill_((places < 0) | (places >= self._lengths[row][:, None]), torch.nan)
 
     def _take(self, row: Tensor, places: Tensor, key: Tensor) -> Tensor:
         """Coefficients at places [n, m] of rows and keys [n], by one flat index."""

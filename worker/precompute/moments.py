@@ -95,7 +95,7 @@ class MomentsAccumulator:
         self._maximum = torch.full((keys,), -torch.inf, device=device)
 
     def add(self, chunk: Tensor) -> None:
-        """Add a chunk of float32 coefficients, [tokens, keys]."""
+        """Add a chunk of float32 coefficients, [tokens, keys]; their extremes go to `widen`."""
         n = chunk.shape[0]
         mean = chunk.mean(dim=0)
         # in place from here: this is memory-bound, and each new [tokens, keys] tensor would cost a pass over memory
@@ -104,9 +104,12 @@ class MomentsAccumulator:
         sums = [power.sum(dim=0), (distance.mul_(power)).sum(dim=0), (power.mul_(power)).sum(dim=0)]
         absolute = torch.abs(chunk, out=power).sum(dim=0)
         firing = torch.gt(chunk, 0, out=distance).sum(dim=0)
-        torch.minimum(self._minimum, chunk.amin(dim=0), out=self._minimum)
-        torch.maximum(self._maximum, chunk.amax(dim=0), out=self._maximum)
         self._merge(n, torch.stack([mean, *sums, absolute, firing]).to(torch.float64))
+
+    def widen(self, smallest: Tensor, largest: Tensor) -> None:
+        """Take in extremes of the tokens added, each [n, keys]: the search for triggers has them already."""
+        torch.minimum(self._minimum, smallest.amin(dim=0), out=self._minimum)
+        torch.maximum(self._maximum, largest.amax(dim=0), out=self._maximum)
 
     def _merge(self, b: int, other: Tensor) -> None:
         """Merge a chunk of `b` tokens; the same formula as `Moments.merge`, on the device and in place."""

@@ -36,11 +36,6 @@ class Batch:
     token_ids: Tensor
 
     @property
-    def even(self) -> bool:
-        """Whether all windows have the same length, so there is no padding."""
-        return len({window.length for window in self.windows}) == 1
-
-    @property
     def n_tokens(self) -> int:
         """Tokens of the windows, without prefix, burn-in and padding."""
         return sum(window.length - window.burn_in for window in self.windows)

@@ -16,6 +16,7 @@ def _moments(data: torch.Tensor, pieces: list[int]) -> Moments:
     accumulator = MomentsAccumulator(data.shape[1], CPU)
     for piece in data.split(pieces):
         accumulator.add(piece)
+        accumulator.widen(piece, piece)
     return accumulator.result()
 
 

@@ -100,7 +100,9 @@ class ConceptAnalysis(Analysis):
             cut, settings = Cut.of(subject.manifest.settings), self.settings
             left_out = [each.name for each in settings.concepts if each not in concepts]
             if left_out:
-                subject.progress.note(f"leaving out {', '.join(left_out)}: there are no patterns for the languages of the run")
+                subject.progress.note(
+                    f"leaving out {', '.join(left_out)}: there are no patterns for the languages of the run"
+                )
             return census.take(
                 subject.matching,
                 store,
