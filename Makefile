@@ -13,7 +13,7 @@ BIN := .venv/bin
 NPM ?= $(shell command -v npm)
 CHROMIUM := $(shell command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: help install demo test fuzz lint bench bench-precompute bench-live bench-search bench-scale bench-labels bench-queue bench-pages soak openapi clean
+.PHONY: help install demo test fuzz lint bench bench-precompute bench-live bench-search bench-scale bench-labels bench-queue bench-pages soak check-cuda openapi clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,8 +37,11 @@ lint: install ## Check style, types and import rules
 
 bench: bench-precompute bench-live bench-search bench-scale bench-labels bench-queue bench-pages ## Run every benchmark
 
-bench-precompute: install ## Compare the precompute with the bare forward pass [MODEL=models/codegen-nano]
-	$(BIN)/python -m bench.precompute $(if $(MODEL),--model '$(MODEL)')
+bench-precompute: install ## Compare the precompute with the bare forward pass [MODEL=models/codegen-nano SHAPE=codegen-2b]
+	$(BIN)/python -m bench.precompute $(if $(MODEL),--model '$(MODEL)') $(if $(SHAPE),--shape $(SHAPE) --rounds 4 --batch 2)
+
+check-cuda: install ## On a machine with a GPU: its tests, rows compared with the CPU, and what the precompute costs
+	$(BIN)/python -m bench.cuda
 
 bench-live: install ## Compare masked generation with a plain generate
 	$(BIN)/python -m bench.live

@@ -20,6 +20,7 @@ from typing import Annotated
 import torch
 import typer
 
+from bench.shapes import SHAPES, save_random
 from keyscope.contract.manifest import RunSettings
 from keyscope.worker.corpus.files import SourceFile
 from keyscope.worker.corpus.gather import GatherSettings, gather
@@ -32,6 +33,9 @@ from keyscope.worker.precompute.sampling import SLOTS
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens, write_tokens
 from keyscope.worker.precompute.windows import Batch, Cut, Window, batches
 
+LAYERS = 2
+"""Layers of a random model: the ratio is that of a layer, whose cost grows with the number of layers as the forward's."""
+
 
 def main(
     model: Annotated[str, typer.Option(help="Folder, GGUF file or hub name")] = "models/codegen-nano",
@@ -40,13 +44,21 @@ def main(
     rounds: Annotated[int, typer.Option(help="Batches measured in each phase")] = 12,
     warm: Annotated[int, typer.Option(help="Files seen before the steady phase")] = 100,
     threads: Annotated[int, typer.Option(help="torch threads")] = 1,
+    shape: Annotated[
+        str | None, typer.Option(help=f"Measure two random layers of a published shape: {', '.join(SHAPES)}")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "auto",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or auto")] = "auto",
 ) -> None:
     """Print the ratio in both phases."""
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
-    loaded = load_model(ModelSource(model))
     settings = RunSettings()
     with tempfile.TemporaryDirectory() as folder:
+        if shape is not None:
+            model = str(Path(folder) / shape)
+            save_random(Path(model), shape, LAYERS)
+        loaded = load_model(ModelSource(model, dtype=dtype, device=device))
         store = _tokens(Path(folder), corpus or Path(typer.__file__).parents[3], loaded)
         full = [
             each
@@ -54,7 +66,8 @@ def main(
             if each.windows[0].length == settings.window and len(each.windows) == batch
         ][: 2 * rounds]
         typer.echo(
-            f"{loaded.facts.model_id}, {loaded.device}, {threads} threads, batches of {batch} × {settings.window} tokens"
+            f"{loaded.facts.model_id}, {loaded.device}, {str(loaded.dtype).removeprefix('torch.')}, {threads} threads, "
+            f"batches of {batch} × {settings.window} tokens"
         )
         keys = sum(loaded.facts.keys_per_layer)
         first = _collector(loaded, store, settings, Path(folder) / "first", floors=None)
@@ -157,7 +170,8 @@ def _report(phase: str, keys: int, bare: list[float], collecting: list[float], r
         f"{phase:>12}: (a) bare forward {statistics.median(bare) * 1e6:.1f} µs/token, "
         f"(b) precompute loop {statistics.median(collecting) * 1e6:.1f} µs/token, "
         f"b/a {statistics.median(ratios):.3f} (range {ratios[0]:.3f}–{ratios[-1]:.3f}, total {sum(collecting) / sum(bare):.3f}, "
-        f"{rounds} batches); {cost * 1e9:.1f} ms per million coefficients"
+        f"{rounds} batches); {cost * 1e9:.1f} ms per million coefficients; "
+        f"{1 / statistics.median(collecting):,.0f} tokens/s"
     )
 
 

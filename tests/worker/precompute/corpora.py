@@ -58,9 +58,9 @@ def request(
     model: Path, corpus: Path, out: Path, settings: RunSettings = SETTINGS, **more: object
 ) -> PrecomputeRequest:
     """A request on the CPU with shards of three files."""
-    options: dict[str, object] = {"files_per_shard": 3, "batch": 4, **more}
+    source = ModelSource(str(model), device="cpu")
+    options: dict[str, object] = {"source": source, "files_per_shard": 3, "batch": 4, **more}
     return PrecomputeRequest(
-        source=ModelSource(str(model), device="cpu"),
         corpus=(str(corpus),),
         out=out,
         settings=settings,
