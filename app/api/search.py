@@ -23,11 +23,14 @@ def search_keys(
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> shapes.SearchAnswer:
     """A page of the keys that match all criteria, sorted."""
+    row = wanted.row
     found = search(cursor, run.vocabulary, wanted, limit, offset)
     return shapes.SearchAnswer(
         total=found.total,
         by_layer=found.by_layer(run.manifest.model.n_layers),
         unknown_tokens=unknown,
+        sequence_checked=row.checked if row else None,
+        sequence_candidates=row.candidates if row else None,
         sort=found.sort,
         order=found.order,
         limit=limit,

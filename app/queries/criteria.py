@@ -85,6 +85,27 @@ class FiresOn:
 
 
 @dataclass(frozen=True, slots=True)
+class InARow:
+    """The key has triggers within several tokens in a row, as `search.in_a_row` finds them."""
+
+    needs: ClassVar[str | None] = None
+    text: bytes
+    """The tokens, joined."""
+    keys: Mapping[KeyId, int]
+    """How many triggers of each key are there."""
+    checked: int
+    """Keys whose triggers were read: those that fire most on these tokens."""
+    candidates: int
+    """All keys that fire on one of these tokens."""
+
+    def clause(self, vocabulary: Vocabulary) -> Clause:
+        """Measures the number of triggers, as `in_a_row`."""
+        sql = 'SELECT unnest(?::INTEGER[]) AS layer, unnest(?::INTEGER[]) AS "index", unnest(?::BIGINT[]) AS in_a_row'
+        values = [key.layer for key in self.keys], [key.index for key in self.keys], list(self.keys.values())
+        return Clause(sql, values, {"in_a_row": "desc"})
+
+
+@dataclass(frozen=True, slots=True)
 class About:
     """The key fires on a token, or its value promotes it."""
 

@@ -1,5 +1,6 @@
 """Exact search over all keys of a run: those that meet every criterion, sorted, by one SELECT."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keyscope.app.errors import InvalidParameter
-from keyscope.app.queries.criteria import Criterion
+from keyscope.app.queries.criteria import Criterion, InARow
 from keyscope.app.queries.key_rows import KeyRow, rows_of
 from keyscope.app.queries.keys import STATISTICS
 from keyscope.app.queries.layers import SORT_COLUMNS, Order
@@ -17,6 +18,20 @@ from keyscope.app.queries.tokens import Vocabulary
 from keyscope.app.queries.values import clean, rows, select, without_nan
 from keyscope.contract.keys import KeyId
 
+CHECKED = 500
+"""Keys whose triggers are read for tokens in a row."""
+REACH = 32
+"""Tokens read before and after a trigger, for a row that it is in."""
+_FIRE_ON = """
+    SELECT layer, "index", sum(amount) AS hits FROM token_keys
+    WHERE relation = 'fires_on' AND token_id IN (SELECT unnest($tokens::INTEGER[])) GROUP BY ALL"""
+_AROUND = f"""
+    WITH checked AS (SELECT layer, "index" FROM ({_FIRE_ON}) ORDER BY hits DESC, layer, "index" LIMIT $checked),
+        around AS (SELECT layer, "index", window_id, position::INTEGER + 1 AS place
+            FROM triggers SEMI JOIN checked USING (layer, "index") WHERE polarity = 'max')
+    SELECT layer, "index", w.token_ids[greatest(place - $reach, 1) : place + $reach], least(place - 1, $reach), count(*)
+    FROM around JOIN windows w USING (window_id)
+    WHERE w.token_ids[place] IN (SELECT unnest($tokens::INTEGER[])) GROUP BY ALL"""  # noqa: S608 - constants only
 Measure = float | int | None
 _FLOATS = {column.name for column in STATISTICS if column.type == "FLOAT"}
 
@@ -28,6 +43,11 @@ class Search:
     criteria: tuple[Criterion, ...] = ()
     sort: str | None = None
     order: Order | None = None
+
+    @property
+    def row(self) -> InARow | None:
+        """The criterion of tokens in a row, if it is among them."""
+        return next((each for each in self.criteria if isinstance(each, InARow)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +165,21 @@ def found_statistics(
         FROM (SELECT {plan.columns}, {select(STATISTICS, "k")}, {plan.by} AS by_value FROM {plan.tables})
         ORDER BY {plan.ordered}"""  # noqa: S608 - our own names
     return list(plan.measures), rows(cursor, sql, plan.values)
+
+
+def in_a_row(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, text: bytes) -> InARow:
+    """The keys with triggers within several tokens in a row, whose bytes together are `text`, or a blank and `text`.
+
+    Rows have no index: the triggers of the keys that fire most on these tokens are read, at most `CHECKED` keys.
+    """
+    asked = {"tokens": vocabulary.likely(text)}
+    candidates = cursor.execute(f"SELECT count(*) FROM ({_FIRE_ON})", asked).fetchall()[0][0]  # noqa: S608 - a constant
+    found: Counter[KeyId] = Counter()
+    around = cursor.execute(_AROUND, asked | {"checked": CHECKED, "reach": min(len(text), REACH)})
+    for layer, index, ids, at, count in around.fetchall():
+        if vocabulary.is_within(ids, at, text):
+            found[KeyId(layer, index)] += count
+    return InARow(text, found, min(candidates, CHECKED), candidates)
 
 
 def known_concepts(cursor: duckdb.DuckDBPyConnection) -> list[str]:

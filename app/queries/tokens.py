@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import TypeVar
 
 import duckdb
@@ -119,6 +120,23 @@ class Vocabulary:
             found.append(self[self._ids_by_bytes[text[at:end]][0]])
             at = end
         return found
+
+    def likely(self, text: bytes) -> list[int]:
+        """Ids of the tokens that a text probably consists of, after a blank or without one."""
+        return sorted({token.token_id for each in (text, b" " + text) for token in self.split(each)})
+
+    def is_within(self, token_ids: Sequence[int], at: int, text: bytes) -> bool:
+        """Whether the token at index `at` is one of those that together are exactly a text, or the text after a blank."""
+        contents = list(map(self._contents.__getitem__, token_ids))
+        whole = b"".join(contents)
+        if text not in whole:
+            return False
+        ends = list(accumulate(map(len, contents), initial=0))
+        for first in range(at + 1):
+            begin = ends[first] + (whole[ends[first] : ends[first] + 1] == b" " != text[:1])
+            if whole.startswith(text, begin) and begin + len(text) in ends[at + 1 :]:
+                return True
+        return False
 
     @cached_property
     def _longest(self) -> int:

@@ -24,7 +24,7 @@ from keyscope.app.queries.criteria import (
     Prefers,
     Writes,
 )
-from keyscope.app.queries.search import Search
+from keyscope.app.queries.search import CHECKED, Search, in_a_row
 from keyscope.app.queries.tokens import parse_token
 from keyscope.app.web.dependencies import LabelsDatabase, OpenRun
 from keyscope.app.web.forms import BlankIsNone, FormModel
@@ -74,6 +74,12 @@ class SearchParameters(FormModel):
     suppresses_logit: Number = Field(None, description="How far below 0 its logit has to be, as a positive number")
     fires_on: str = Field("", description=f"A token the key fires on: {_NOTATION}")
     fires_on_count: Count = Field(None, description="On how many stored triggers and samples")
+    sequence: str = Field(
+        "",
+        max_length=200,
+        description="Several tokens in a row, with or without a blank in front, one of them a trigger; "
+        f"of the {CHECKED:,} keys that fire most on these tokens. {_NOTATION.capitalize()}",
+    )
     detects: str = Field("", description=f"A token the key detects, by the analysis firing: {_NOTATION}")
     role: str = Field("", description="Role of the triggers in their code, by the analysis syntax, such as keyword")
     role_share: Share = Field(None, description="Share of the triggers that has to have it; a half by default")
@@ -144,6 +150,11 @@ class SearchParameters(FormModel):
         return [*found, *self.between()]
 
 
+def sequence_of(typed: str) -> bytes:
+    """The bytes of tokens in a row; a blank before or after them does not count."""
+    return parse_token(typed).removeprefix(b" ").rstrip(b" ")
+
+
 def format_ranges(ranges: list[Between]) -> str:
     """Ranges in an address's notation."""
     return ",".join(f"{each.statistic}:{_end(each.low)}:{_end(each.high)}" for each in ranges)
@@ -161,6 +172,9 @@ def build_search(parameters: SearchParameters, run: OpenRun, database: LabelsDat
     computed = {kind for kind, _ in run.analyses}
     if missing := {each.needs: None for each in criteria if each.needs and each.needs not in computed}:
         raise AnalysisMissing(run.run_id, list(missing))
+    if parameters.sequence:
+        with run.reading() as cursor:
+            criteria.insert(0, in_a_row(cursor, run.vocabulary, sequence_of(parameters.sequence)))
     if parameters.label:
         weights, kind = run.manifest.model.weights_sha256, Kind(parameters.label)
         with database.transaction() as session:

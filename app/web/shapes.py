@@ -195,6 +195,12 @@ class SearchAnswer(Shape, Answer):
     total: int = Field(description="Keys found, on all pages")
     by_layer: list[int] = Field(description="Number of keys found per layer, from layer 0")
     unknown_tokens: list[str] = Field(description="Tokens asked for that the tokenizer does not have")
+    sequence_checked: int | None = Field(
+        None, description="With `sequence`, the keys whose triggers were read: those that fire most on its tokens"
+    )
+    sequence_candidates: int | None = Field(
+        None, description="With `sequence`, all keys that fire on one of its tokens"
+    )
     sort: str
     order: Literal["asc", "desc"]
     limit: int

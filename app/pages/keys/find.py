@@ -16,9 +16,10 @@ from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.errors import NotFound
 from keyscope.app.labels.finding import search_labels
 from keyscope.app.labels.lists import visible_lists
-from keyscope.app.queries.criteria import About
+from keyscope.app.queries.criteria import About, InARow
 from keyscope.app.queries.key_rows import KeyRow
-from keyscope.app.queries.search import Search, search
+from keyscope.app.queries.search import Hit as KeyHit
+from keyscope.app.queries.search import Search, in_a_row, search
 from keyscope.app.queries.tokens import Token, Vocabulary, keys_about, parse_token
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
@@ -26,6 +27,7 @@ from keyscope.app.web.dependencies import LabelsDatabase, Runs
 from keyscope.app.web.forms import see_other
 from keyscope.app.web.links import Links
 from keyscope.app.web.render import Crumb, Frame, Help, MaskText, Page, links_of, respond
+from keyscope.app.web.search_query import sequence_of
 from keyscope.contract.keys import InvalidKey, KeyId
 
 router = APIRouter()
@@ -65,6 +67,9 @@ class FindPage(Page):
     problem: Annotated[
         str | None, Help("Why it is no key or layer, if it looks like one, or what could not be searched")
     ]
+    row: Annotated[InARow | None, Help("Triggers within what was typed, if it is several tokens")]
+    row_keys: Annotated[list[KeyHit], Help("The keys with most of these triggers")]
+    row_href: Annotated[str, Help("Address of all of them")]
     groups: Annotated[list[Group], Help("What was found, by kind; kinds without hits are left out")]
     keys: Annotated[list[KeyRow], Help("The first keys that fire on the first token found or promote it")]
     keys_title: Annotated[str, Help("That token")]
@@ -111,8 +116,12 @@ def _results(
     visitor: Visitor,
 ) -> HTMLResponse:
     groups, keys, first = [runs], list[KeyRow](), ""
+    row, row_keys, meant = None, list[KeyHit](), typed.translate(_BLANK)
     if run is not None and typed.strip():
         with run.reading() as cursor:
+            row = _row(run.vocabulary, cursor, meant)
+            if row and row.keys:
+                row_keys = search(cursor, run.vocabulary, Search((row,)), limit=SHOWN).hits
             tokens, first = _tokens(run, cursor, links, typed)
             if first:
                 keys = _first_keys(run, cursor, first)
@@ -125,6 +134,9 @@ def _results(
         frame=Frame(typed or "Search", links, run.manifest if run else None, (Crumb("runs", links.runs()),)),
         typed=typed,
         problem=problem,
+        row=row,
+        row_keys=row_keys,
+        row_href=links.page("search_page", run=run.run_id, sequence=meant) if run and row_keys else "",
         groups=[group for group in groups if group.hits],
         keys=keys,
         keys_title=first,
@@ -180,6 +192,13 @@ def candidates(vocabulary: Vocabulary, typed: str) -> list[Token]:
     parts = [*vocabulary.split(b" " + bare), *vocabulary.split(bare)]
     found = {token.token_id: token for token in (*whole, *vocabulary.alike(plain)[:SHOWN], *parts)}
     return [token for token in found.values() if token.bytes.strip() or token.bytes == plain][: 2 * SHOWN]
+
+
+def _row(vocabulary: Vocabulary, cursor: duckdb.DuckDBPyConnection, typed: str) -> InARow | None:
+    """Triggers within a text; None unless it is several tokens, with a blank in front and without."""
+    text = sequence_of(typed)
+    several = all(len(vocabulary.split(each)) > 1 for each in (text, b" " + text))
+    return in_a_row(cursor, vocabulary, text) if several else None
 
 
 def _first_keys(run: Run, cursor: duckdb.DuckDBPyConnection, token: str) -> list[KeyRow]:

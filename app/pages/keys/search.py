@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from keyscope.app.labels.models import Kind
-from keyscope.app.queries.criteria import ANY_SHAPE, NUMERIC, Between
+from keyscope.app.queries.criteria import ANY_SHAPE, NUMERIC, Between, InARow
 from keyscope.app.queries.search import NOTHING, Found, Hit, known_concepts, search
 from keyscope.app.queries.tokens import Vocabulary, parse_token
 from keyscope.app.runs import Run
@@ -56,6 +56,7 @@ TOKENS = {
 }
 """Token fields and what keys do with the token."""
 MEASURES = {
+    "in_a_row": ("triggers", "Triggers of the key within these tokens in a row"),
     "fires_on": ("hits", "Stored triggers and samples of the key on the token"),
     "promoted_logit": ("logit", "Added to the token's logit per unit of coefficient"),
     "promoted_rank": ("rank", "Rank of the token among those the value promotes"),
@@ -129,6 +130,7 @@ class LayerBar:
 class SearchPage(Page):
     state: Annotated[SearchState, Help("Criteria, order and place, as in the address")]
     asked: Annotated[bool, Help("Whether there is any criterion")]
+    row: Annotated[InARow | None, Help("The tokens in a row asked for, and how many keys were checked for them")]
     notes: Annotated[list[TokenNote], Help("The tokens asked for")]
     ranges: Annotated[list[RangeChip], Help("Active ranges of statistics")]
     statistics: Annotated[list[Statistic], Help("Statistics a range can be set for")]
@@ -174,11 +176,17 @@ def search_page(
     except AnalysisMissing as needed:
         return respond(request, "keys/search.html", _page(run, links, settled, NOTHING, concepts, needed.kinds))
     found = search(cursor, run.vocabulary, wanted, limit=PAGE_SIZE, offset=settled.offset, named=max(MASKED, LISTED))
-    return respond(request, "keys/search.html", _page(run, links, settled, found, concepts))
+    return respond(request, "keys/search.html", _page(run, links, settled, found, concepts, row=wanted.row))
 
 
 def _page(
-    run: Run, links: Links, state: SearchState, found: Found, concepts: list[str], missing: Sequence[str] = ()
+    run: Run,
+    links: Links,
+    state: SearchState,
+    found: Found,
+    concepts: list[str],
+    missing: Sequence[str] = (),
+    row: InARow | None = None,
 ) -> SearchPage:
     def href(**changes: object) -> str:
         return links.page("search_page", run=run.run_id, **state.query(**changes))
@@ -189,7 +197,8 @@ def _page(
     return SearchPage(
         frame=Frame.of_run("Search", links, run.manifest),
         state=state,
-        asked=bool(state.criteria(run.manifest.model.n_layers) or state.label),
+        asked=bool(state.criteria(run.manifest.model.n_layers) or state.label or state.sequence),
+        row=row,
         notes=_notes(state, run.vocabulary, href),
         ranges=_chips(state, href),
         statistics=[Statistic(column) for column in NUMERIC.values()],

@@ -3,8 +3,10 @@
 import csv
 import html
 import io
+import itertools
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from keyscope.app.errors import InvalidParameter
+from keyscope.app.queries import search as search_module
 from keyscope.app.queries.criteria import (
     About,
     Among,
@@ -27,7 +30,7 @@ from keyscope.app.queries.criteria import (
     Prefers,
     Writes,
 )
-from keyscope.app.queries.search import Search, known_concepts, search
+from keyscope.app.queries.search import Search, in_a_row, known_concepts, search
 from keyscope.app.queries.tokens import load_vocabulary, parse_token
 from keyscope.app.runs import Run
 from keyscope.app.web.search_query import SearchParameters, format_ranges
@@ -107,6 +110,37 @@ def test_case_and_white_space_are_the_tokens_own(alpha: Run, cursor: duckdb.Duck
     expected |= {key for token_id in ids for key in brute_force(cursor, "value_tokens", written(token_id, "promoted"))}
     assert set(keys_found(cursor, alpha, About(parse_token(typed)))) == expected
     assert bool(ids) == (typed != "Return")
+
+
+@pytest.mark.parametrize("text", [b"return self", b"in range", b"static void", b"amp;", b"in rang", b"n range"])
+def test_tokens_in_a_row_are_found_in_every_trigger_that_is_one_of_them(
+    alpha: Run, cursor: duckdb.DuckDBPyConnection, text: bytes
+) -> None:
+    expected: Counter[KeyId] = Counter()
+    sql = "SELECT layer, \"index\", position, token_ids FROM triggers JOIN windows USING (window_id) WHERE polarity = 'max'"
+    for layer, index, position, ids in cursor.execute(sql).fetchall():
+        tokens = [alpha.vocabulary[token_id].bytes for token_id in ids]
+        spans = itertools.product(range(position + 1), range(position + 1, len(tokens) + 1))
+        if any(b"".join(tokens[first:end]) in (text, b" " + text) for first, end in spans):
+            expected[KeyId(layer, index)] += 1
+    assert bool(expected) == (text not in (b"in rang", b"n range"))
+    found = in_a_row(cursor, alpha.vocabulary, text)
+    assert found.keys == expected
+    assert found.checked == found.candidates
+    assert set(keys_found(cursor, alpha, found)) == set(expected)
+
+
+def test_only_the_keys_that_fire_most_on_the_tokens_are_checked_and_this_is_said(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = {"sequence": "in range"}
+    everything = client.get("/api/v1/runs/alpha/search", params=query).json()
+    monkeypatch.setattr(search_module, "CHECKED", 1)
+    some = client.get("/api/v1/runs/alpha/search", params=query).json()
+    assert some["total"] <= some["sequence_checked"] == 1 < some["sequence_candidates"]
+    assert everything["sequence_checked"] == everything["sequence_candidates"] == some["sequence_candidates"]
+    page = html.unescape(client.get("/runs/alpha/search", params=query).text)
+    assert f"of the first 1 of {some['sequence_candidates']} keys that fire on one of its tokens" in page
 
 
 def test_ranges_layers_languages_and_dead_keys_are_found_exactly(alpha: Run, cursor: duckdb.DuckDBPyConnection) -> None:

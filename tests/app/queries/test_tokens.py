@@ -85,3 +85,22 @@ def test_an_id_outside_the_vocabulary_shows_as_a_control_token():
     token = Vocabulary([])[7]
     assert token.special
     assert token.text == "<7>"
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "within"),
+    [
+        ("for i in", 1, True),
+        ("for i in", 3, True),
+        ("for i in", 0, False),
+        ("for i in", 4, False),
+        ("or i in", 2, False),
+        ("for i i", 2, False),
+        ("\n for i", 0, True),
+        ("in range", 4, True),
+    ],
+)
+def test_tokens_in_a_row_begin_and_end_where_tokens_do_after_a_blank_or_not(text: str, at: int, within: bool):
+    tokens = (b"\n", b" for", b" i", b" in", b" range")
+    words = Vocabulary([Token(number, token) for number, token in enumerate(tokens)])
+    assert words.is_within(range(5), at, text.encode()) is within

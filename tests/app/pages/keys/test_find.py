@@ -5,6 +5,7 @@ from fastapi.testclient import TestClient
 
 from keyscope.app.pages.keys.find import candidates
 from keyscope.app.queries.tokens import Token, Vocabulary
+from keyscope.contract.keys import KeyId
 
 ADA = {"X-Keyscope-Person": "Ada"}
 WORDS = Vocabulary(
@@ -44,6 +45,29 @@ def test_tokens_are_offered_with_the_number_of_their_keys_and_the_first_of_them(
     assert found["·values"].about == f"{total} keys fire on it or promote it"
     assert page.context["keys_title"] == "values", "the text as typed goes first"
     assert page.context["keys"]
+
+
+@pytest.mark.parametrize("typed", ["return self", " return self", "\u00b7return self "])
+def test_several_tokens_find_the_keys_that_fire_within_them(reader: TestClient, typed: str) -> None:
+    page = reader.get("/find", params={"q": typed, "run": "alpha"})
+    row, hits = page.context["row"], page.context["row_keys"]
+    assert hits
+    assert [hit.measures["in_a_row"] for hit in hits] == sorted(row.keys.values(), reverse=True)[: len(hits)]
+    assert set(row.keys) == {KeyId.parse(key) for key in found_by(reader, page.context["row_href"])}
+
+
+def found_by(client: TestClient, href: str) -> list[str]:
+    """The keys that the search of an address finds."""
+    answer = client.get(f"/api/v1{href}")
+    return [each["key"] for each in answer.json()["keys"]]
+
+
+def test_tokens_that_no_trigger_has_in_a_row_are_offered_one_by_one(reader: TestClient) -> None:
+    page = reader.get("/find", params={"q": "values self", "run": "alpha"})
+    assert not page.context["row_keys"]
+    assert "No trigger is within" in page.text
+    [tokens] = [group for group in page.context["groups"] if group.title == "Tokens"]
+    assert {"values", "self"} <= {hit.title.strip("\u00b7") for hit in tokens.hits}
 
 
 def test_concepts_are_found_by_their_title(reader: TestClient) -> None:
