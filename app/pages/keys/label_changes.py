@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Form, Query, Request, Response
 from pydantic import BeforeValidator, Field
 
-from keyscope.app.accounts.identity import Person, Visitor, require
-from keyscope.app.accounts.names import person_name
+from keyscope.app.accounts.identity import Labeler, Person
 from keyscope.app.database.engine import Database
 from keyscope.app.errors import InvalidParameter
 from keyscope.app.labels import repository
@@ -15,9 +14,7 @@ from keyscope.app.labels.fields import MOST_EVIDENCE, MOST_TAGS, Description, Ta
 from keyscope.app.labels.models import Evidence, Kind, Label
 from keyscope.app.labels.repository import Judgement, LabelChanged, Target
 from keyscope.app.pages.keys.state import KeyState
-from keyscope.app.roles import Role
 from keyscope.app.runs import Run
-from keyscope.app.web.by_word import remember
 from keyscope.app.web.dependencies import Key, LabelsDatabase, OpenRun
 from keyscope.app.web.forms import BlankIsNone, FormModel, see_other
 from keyscope.app.web.links import Links
@@ -40,7 +37,6 @@ class LabelForm(FormModel):
     """A label as the form sends it."""
 
     action: Literal["save", "retract", "undo", "skip"] = "save"
-    person: str = ""
     kind: Kind | None = None
     description: Description = ""
     tags: Annotated[list[Tag], BeforeValidator(_split), Field(max_length=MOST_TAGS)] = Field(default_factory=list)
@@ -65,19 +61,6 @@ class LabelForm(FormModel):
         places = [each for each in self.kept if each not in self.shown] + self.evidence
         evidence = [Evidence.parse(each) for each in dict.fromkeys(places)]
         return Judgement(self.kind, self.description.strip(), self.confidence, self.tags, evidence)
-
-
-def sender(visitor: Person | None, name: str) -> Person:
-    """Who labels: the visitor, or where nobody signs in and they have not said who they are, the name in a form.
-
-    Raises:
-        Forbidden: the visitor may not label.
-        InvalidParameter: the name is none.
-    """
-    if visitor is None:
-        return Person(person_name(name), Role.ADMIN)
-    require(visitor, Role.LABELER)
-    return visitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +129,7 @@ def give_label(
     request: Request,
     run: OpenRun,
     key: Key,
-    visitor: Visitor,
+    person: Labeler,
     database: LabelsDatabase,
     state: Annotated[KeyState, Query()],
     form: Annotated[LabelForm, Form()],
@@ -155,11 +138,11 @@ def give_label(
     """Save or remove a label, or undo the last change, and show the key again.
 
     Raises:
-        InvalidParameter: the name is invalid, or no kind is chosen.
+        InvalidParameter: no kind is chosen.
         NoLabel: there is nothing to remove or undo.
         LabelChanged: the label to remove or undo has changed meanwhile.
     """
-    change = Change(run, key, form, sender(visitor, form.person))
+    change = Change(run, key, form, person)
     page = links.key(run.run_id, key, **state.query()) + "#labels"
     try:
         change.apply(database)
@@ -168,7 +151,4 @@ def give_label(
             raise
         save = links.page("give_label", run=run.run_id, key=key, **state.query())
         return respond(request, "keys/label_conflict.html", change.conflict(links, database, save, page), 409)
-    response = see_other(page)
-    if visitor is None:
-        remember(response, change.person.name)
-    return response
+    return see_other(page)

@@ -15,7 +15,7 @@ from keyscope.app.labels.models import Label
 from keyscope.app.labels.queue import Offer, Strategy, next_key
 from keyscope.app.labels.repository import LabelChanged, Target
 from keyscope.app.pages.keys.label_box import box
-from keyscope.app.pages.keys.label_changes import Change, LabelForm, sender
+from keyscope.app.pages.keys.label_changes import Change, LabelForm
 from keyscope.app.pages.labels.queue_page import (
     ACTIONS,
     STRATEGIES,
@@ -25,14 +25,12 @@ from keyscope.app.pages.labels.queue_page import (
     Progress,
     QueueDrawing,
     QueueState,
-    StartForm,
     StartPage,
     load_last,
     load_progress,
 )
 from keyscope.app.roles import Role
 from keyscope.app.runs import Registry, Run
-from keyscope.app.web.by_word import remember
 from keyscope.app.web.dependencies import LabelsDatabase, Runs
 from keyscope.app.web.forms import see_other
 from keyscope.app.web.links import Basket, Links
@@ -71,19 +69,10 @@ def queue_page(request: Request, registry: Runs, visitor: Visitor, database: Lab
 
 
 @router.post("/labels/queue/start", name="queue_start")
-def queue_start(request: Request, visitor: Visitor, form: Annotated[StartForm, Form()]) -> RedirectResponse:
-    """Go to the first key; a name given in the form is remembered.
-
-    Raises:
-        Forbidden: the visitor cannot label.
-        InvalidParameter: the name is invalid.
-    """
-    person = sender(visitor, form.person)
+def queue_start(request: Request, person: Labeler, form: Annotated[QueueState, Form()]) -> RedirectResponse:
+    """Go to the first key."""
     links = Links(request, Basket(form.run or None), form.mask)
-    response = see_other(links.page("queue_page", **form.query(person="")))
-    if visitor is None:
-        remember(response, person.name)
-    return response
+    return see_other(links.page("queue_page", **form.query()))
 
 
 @router.post("/labels/queue", name="queue_answer")
@@ -214,7 +203,6 @@ def _start(
         ],
         lists=database.read(lambda session: lists.visible_lists(session, visitor.name if visitor else None)),
         state=state,
-        asks_name=visitor is None,
         offer=offer,
         last=last,
         again=links.page("queue_page", **state.rest()),

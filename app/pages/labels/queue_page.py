@@ -92,12 +92,6 @@ class QueueState(KeyState):
         return self.query(**{**of_a_key, **changes})
 
 
-class StartForm(QueueState):
-    """The form that starts the queue; where nobody signs in, with the name of whoever has not given one."""
-
-    person: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class Last:
     """The previous label, and others' labels of that key."""
@@ -140,7 +134,6 @@ class StartPage(Page):
     strategies: Annotated[list[Choice], Help("What to label next")]
     lists: Annotated[list[Summary], Help("Saved lists that the visitor may see")]
     state: Annotated[QueueState, Help("What is chosen so far")]
-    asks_name: Annotated[bool, Help("Whether the form asks for the visitor's name")]
     offer: Annotated[Offer | None, Help("What is left, at the end of the queue")]
     last: Annotated[Last | None, Help("The label just given")]
     again: Annotated[str, Help("Address of the queue, to try again")]

@@ -19,7 +19,7 @@ def give(client: TestClient, address: str = ADDRESS, **fields: object) -> int:
     """Send the form as the page has it, with some fields filled in; answers the status."""
     start = box(client, address)
     based_on = start.mine.id if start.mine else 0
-    form = {"based_on": based_on, "kept": start.ticked, "kind": "mixed", "person": "Ada", **fields}
+    form = {"based_on": based_on, "kept": start.ticked, "kind": "mixed", "visitor_name": "Ada", **fields}
     status: int = client.post(start.href, data=form, follow_redirects=False).status_code
     return status
 
@@ -33,7 +33,7 @@ def ben(client: TestClient) -> TestClient:
 def test_a_label_is_given_and_its_persons_name_remembered(client: TestClient):
     start = box(client, f"{ADDRESS}?language=go&mask=L0.K1:0")
     form = {
-        "person": " Ada  L ",
+        "visitor_name": " Ada  L ",
         "kind": "syntactic",
         "description": "loops <b>",
         "tags": "a, <i>,, a",
@@ -52,10 +52,10 @@ def test_a_label_is_given_and_its_persons_name_remembered(client: TestClient):
 
 
 def test_a_known_person_is_not_asked_for_a_name(client: TestClient):
-    assert 'name="person"' in client.get(ADDRESS).text
+    assert 'name="visitor_name"' in client.get(ADDRESS).text
     give(client)
-    assert 'name="person"' not in client.get(ADDRESS).text
-    give(client, person="Ben", kind="semantic")
+    assert 'name="visitor_name"' not in client.get(ADDRESS).text
+    give(client, visitor_name="Ben", kind="semantic")
     assert [label.person for label in box(client).labels] == ["Ada"]
 
 
@@ -74,11 +74,11 @@ def test_a_label_is_taken_back_and_the_change_undone(client: TestClient):
 @pytest.mark.parametrize(
     ("fields", "shown"),
     [
-        ({"kind": "mixed", "person": ""}, "enter yours"),
-        ({"person": "Ada"}, "choose syntactic"),
-        ({"kind": "mixed", "person": "Ada", "confidence": "2"}, "confidence"),
-        ({"kind": "mixed", "person": "Ada", "evidence": "nothing"}, "evidence"),
-        ({"kind": "mixed", "person": "Ada", "tags": "x" * 51}, "tags"),
+        ({"kind": "mixed", "visitor_name": ""}, "enter yours"),
+        ({"visitor_name": "Ada"}, "choose syntactic"),
+        ({"kind": "mixed", "visitor_name": "Ada", "confidence": "2"}, "confidence"),
+        ({"kind": "mixed", "visitor_name": "Ada", "evidence": "nothing"}, "evidence"),
+        ({"kind": "mixed", "visitor_name": "Ada", "tags": "x" * 51}, "tags"),
     ],
 )
 def test_a_form_that_makes_no_sense_is_refused(client: TestClient, fields: dict[str, str], shown: str):

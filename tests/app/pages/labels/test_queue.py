@@ -62,21 +62,21 @@ def test_who_has_no_name_gives_it_in_the_form_and_gets_the_first_key(client: Tes
     browser = TestClient(client.app, headers={"Accept": "text/html"})
     page = browser.get(f"{SAMPLE}&people=3&mask=L0.K0:0")
     assert page.status_code == 200
-    assert 'name="person"' in page.text
+    assert 'name="visitor_name"' in page.text
     assert '<option value="alpha" selected' in page.text
-    form = {"run": "alpha", "strategy": "sample", "people": "3", "mask": "L0.K0:0", "list": "", "person": " Ada "}
+    form = {"run": "alpha", "strategy": "sample", "people": "3", "mask": "L0.K0:0", "list": "", "visitor_name": " Ada "}
     key = browser.post("/labels/queue/start", data=form)
     assert key.status_code == 200
     assert query_of(key)["key"] == [key_of(key)]
     assert (query_of(key)["people"], query_of(key)["mask"]) == (["3"], ["L0.K0:0"])
-    assert "person" not in query_of(key)
+    assert "visitor_name" not in query_of(key)
     send(browser, key)
     [label] = browser.get(f"{KEYS}/{key_of(key)}/labels").json()["labels"]
     assert label["person"] == "Ada"
 
 
 def test_who_has_a_name_is_not_asked_again(ada: TestClient):
-    assert 'name="person"' not in ada.get(QUEUE).text
+    assert 'name="visitor_name"' not in ada.get(QUEUE).text
     started = ada.post("/labels/queue/start", data={"run": "alpha", "strategy": "sample", "blind": "true"})
     assert (query_of(started)["blind"], query_of(started)["key"]) == (["True"], [key_of(started)])
 
