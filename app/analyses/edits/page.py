@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from keyscope.app.accounts.identity import Labeler
 from keyscope.app.analyses.edits.judging import judge
 from keyscope.app.analyses.edits.sections import MEASURES, Headline, headline, sections
+from keyscope.app.analyses.state import analysis_state
 from keyscope.app.concepts.lookup import find_concept
 from keyscope.app.live import jobs
 from keyscope.app.queries import edits as queries
@@ -91,6 +92,7 @@ class ConceptEditsPage(Page):
 @dataclass(frozen=True, slots=True)
 class EditsPage(Page):
     edits: Annotated[list[ShownEdit], Help("Every edit that has been measured")]
+    command: Annotated[str, Help("The command that measures one")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ def edits_page(request: Request, run: OpenRun, cursor: Cursor, links: RunLinks) 
     page = EditsPage(
         frame=Frame.of_run("Edits", links, run.manifest),
         edits=_shown(cursor, links, run.run_id, queries.list_edits(cursor)),
+        command=f"{analysis_state(run, 'edit').command} --set concept=numpy --set picker=causal",
     )
     return respond(request, "analyses/edits.html", page)
 
