@@ -36,6 +36,18 @@ class Measured:
     verdict: Verdict
     parts: tuple[str, ...] = ()
     """The same for each thing the text sums up, such as each edit."""
+    twin: str = ""
+    """What the same figures are on the run's twin, in one line; empty if it has none."""
+
+    @property
+    def headline(self) -> str:
+        """The first of the figures, in one line: the text up to its first semicolon."""
+        return self.text.partition("; ")[0]
+
+    @property
+    def rest(self) -> str:
+        """The figures after the headline; empty if it says all."""
+        return self.text.partition("; ")[2]
 
     @property
     def whole(self) -> str:
@@ -90,8 +102,10 @@ def tried(claims: Sequence[Claim], cursor: Cursor, manifest: Manifest) -> list[F
 
 def _with_minus(measured: Measured) -> Measured:
     """Negative numbers with a real minus sign."""
-    text, *parts = (_NEGATIVE.sub("\N{MINUS SIGN}", each) for each in (measured.text, *measured.parts))
-    return replace(measured, text=text, parts=tuple(parts))
+    text, twin, *parts = (
+        _NEGATIVE.sub("\N{MINUS SIGN}", each) for each in (measured.text, measured.twin, *measured.parts)
+    )
+    return replace(measured, text=text, twin=twin, parts=tuple(parts))
 
 
 def judged(expected: bool, contrary: bool) -> Verdict:

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from keyscope.app.analyses.claim import Finding, Verdict
-from keyscope.app.analyses.state import analysis_state
 from keyscope.app.findings.report import findings
 from keyscope.app.web.dependencies import Cursor, OpenRun
 from keyscope.app.web.render import Frame, Help, Page, RunLinks, respond
@@ -17,12 +16,14 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A finding, with the page that draws its figures and the command that computes them."""
+    """A finding and the page that draws its figures."""
 
     finding: Finding
     href: str
-    command: str | None
-    """Computes the figures; None if they exist."""
+    missing: str | None
+    """The kind of analysis that has the figures; None if they exist."""
+    numbered: bool
+    """Whether it is the first claim of its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class FindingsPage(Page):
     """Every claim with its rule, figures and verdict."""
 
     findings: Annotated[list[Shown], Help("Every claim, tried if its figures exist")]
+    twins: Annotated[bool, Help("Whether figures of the run's twin are known for any claim")]
     counts: Annotated[dict[Verdict, int], Help("How many claims have each verdict")]
 
 
@@ -39,14 +41,14 @@ def findings_page(request: Request, run: OpenRun, cursor: Cursor, links: RunLink
     found = findings(cursor, run.manifest)
 
     def shown(finding: Finding) -> Shown:
-        kind = finding.claim.kind
-        missing = finding.measured.verdict is Verdict.MISSING and kind is not None
-        command = analysis_state(run, kind).command if missing and kind else None
-        return Shown(finding, links.page(finding.claim.page, run=run.run_id), command)
+        claim, missing = finding.claim, finding.measured.verdict is Verdict.MISSING
+        first = next(each for each in found if each.claim.number == claim.number)
+        return Shown(finding, links.page(claim.page, run=run.run_id), claim.kind if missing else None, first is finding)
 
     page = FindingsPage(
         frame=Frame.of_run("Findings", links, run.manifest),
         findings=[shown(finding) for finding in found],
+        twins=any(each.measured.twin for each in found),
         counts={verdict: sum(each.measured.verdict is verdict for each in found) for verdict in Verdict},
     )
     return respond(request, "analyses/findings.html", page)

@@ -36,8 +36,8 @@ def harvest(cursor: Cursor, manifest: Manifest) -> Measured | None:
     every = max(1, manifest.model.n_layers // _SAMPLED_LAYERS)
     distinct = _mean(*rows(cursor, _FILES, [every])[0])
     return Measured(
-        f"{total:,} keys, {total - alive:,} of them dead; the strongest trigger is {number(median)} standard deviations "
-        f"above the mean for the median key, {number(tenth)} for the lowest tenth; {percent(distinct)} of a key's triggers "
+        f"the strongest trigger is {number(median)} standard deviations above the mean for the median key, {number(tenth)} for "
+        f"the lowest tenth; {total:,} keys, {total - alive:,} of them dead; {percent(distinct)} of a key's triggers "
         "come from different files; intervals over keys",
         judged(
             total == manifest.n_keys and median.at_least(5) and distinct.at_least(0.5),

@@ -1,4 +1,4 @@
-"""Reads the analysis of syntax: layers from shallow to semantic, what their triggers are on, and one key."""
+"""Reads the analysis of syntax: how varied the triggers of each layer are, what their triggers are on, and one key."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -150,7 +150,7 @@ def key_syntax(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> KeySyntax | Non
 
 
 def scores_by_layer(cursor: duckdb.DuckDBPyConnection) -> dict[int, float]:
-    """The mean score of each layer, from shallow (0) to semantic (1); empty if the analysis is missing."""
+    """The mean variety of triggers of each layer, from 0 to 1; empty if the analysis is missing."""
     return {layer: measure.value for layer, measure in layer_measures(cursor).get("score", {}).items()}
 
 
@@ -161,10 +161,10 @@ def scores(cursor: duckdb.DuckDBPyConnection, keys: Sequence[KeyId]) -> dict[Key
 
 
 def extreme_keys(
-    cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, limit: int, semantic: bool
+    cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, limit: int, highest: bool
 ) -> list[ScoredKey]:
     """The keys with the highest scores, or the lowest."""
-    found = rows(cursor, _EXTREMES.format(order="DESC" if semantic else "ASC"), [limit])
+    found = rows(cursor, _EXTREMES.format(order="DESC" if highest else "ASC"), [limit])
     return [
         ScoredKey(KeyId(layer, index), score, None if token is None else vocabulary[token], clean(share), clean(last))
         for layer, index, score, token, share, last in found

@@ -149,7 +149,7 @@ def roles(cursor: Cursor, manifest: Manifest) -> Measured | None:
     fixed, chosen = _named(depths, FIXED), _named(depths, CHOSEN)
     if not fixed or not chosen:
         return None
-    text = "; ".join(f"{name.replace('_', ' ')} {number(rate)}" for name, rate in (fixed | chosen).items())
+    text = ", ".join(f"{name.replace('_', ' ')} {number(rate)}" for name, rate in (fixed | chosen).items())
     pairs = [(late, early) for late in chosen.values() for early in fixed.values()]
     as_claimed = sum(late.above(early) for late, early in pairs)
     contrary = sum(early.above(late) for late, early in pairs)

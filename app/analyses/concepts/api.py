@@ -129,7 +129,7 @@ class LayerCounts(models.Shape):
     expected: float = Field(description="Keys with any hit by chance")
     expected_low: float
     expected_high: float
-    significant: int = Field(description="Keys with more hits than chance gives, false discovery rate controlled")
+    significant: int = Field(description="Keys with more hits than random tokens have, false discovery rate controlled")
     auroc: dict[int, int] = Field(description="Keys with an AUROC above each level, in per cent")
     hit_share: float | None
     hit_share_low: float | None

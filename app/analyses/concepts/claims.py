@@ -17,10 +17,10 @@ _SHUFFLED = "SELECT sum(significant) FROM concept_layers WHERE control"
 
 @_claim(
     4,
-    "Concepts have keys in every layer, more with depth",
+    "Keys with hits above random tokens in every layer, more with depth",
     "Keys whose triggers hit a concept are in all layers, with somewhat more in upper ones (the first author's result "
     "files for two concepts of Java)",
-    "Expected: significant keys in every layer for most concepts that have any, and more with depth for the median "
+    "Expected: keys with more hits than random tokens in every layer for most concepts that have any, and more with depth for the median "
     "concept (rank correlation over 0.3). Contrary: fewer with depth (under −0.3), or none at all.",
 )
 def concept_map(cursor: Cursor, manifest: Manifest) -> Measured | None:
@@ -32,13 +32,13 @@ def concept_map(cursor: Cursor, manifest: Manifest) -> Measured | None:
     everywhere = [row for row in carried if all(row[1])]
     rise = median([rank_correlation([float(n) for n in row[1]]) for row in carried] or [0.0])
     parts = tuple(
-        f"{name}: {significant:,} significant keys, {100 * hit / keys:.1f} % with any hit, by chance "
+        f"{name}: {significant:,} keys with hits above random tokens, {100 * hit / keys:.1f} % with any hit, by chance "
         f"{percent(Estimate(*(keys_by_chance / keys for keys_by_chance in chance)))}"
         for name, _layers, significant, keys, hit, *chance in found
     )
     return Measured(
-        f"significant keys in every layer for {len(everywhere)} of {len(carried)} concepts that have any, with a median rank "
-        f"correlation with depth of {rise:.2f}; {shuffled} significant keys in shuffled copies",
+        f"keys with hits above random tokens in every layer for {len(everywhere)} of {len(carried)} concepts that have any, "
+        f"with a median rank correlation with depth of {rise:.2f}; {shuffled} such keys for shuffled copies of the concepts",
         judged(len(everywhere) > len(carried) / 2 and rise > 0.3, not carried or rise < -0.3),
         parts,
     )

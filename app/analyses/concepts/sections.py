@@ -36,7 +36,7 @@ def _text(found: ConceptSummary) -> str:
     return (
         f"{formats.count(found.any_hit)} of {formats.count(found.keys)} keys have a match within two lines of one of their "
         f"triggers; by chance {formats.number(found.expected)} would ({by_chance}). {formats.count(found.significant)} "
-        f"have more matches than chance gives, at a false discovery rate of {formats.share(found.alpha)}; for a shuffled "
+        f"have more matches than random tokens, at a false discovery rate of {formats.share(found.alpha)}; for a shuffled "
         f"copy of the concept {formats.count(found.control_significant)} do. Shares have 95 % intervals by bootstrap over "
         "files. Counts of keys have none: compare them with chance and with the shuffled copy. The range of chance is "
         "the interval of its rate, widened by 1.96 standard deviations of as many independent keys."
@@ -48,7 +48,12 @@ def _columns(layers: Sequence[ConceptLayer], shuffled: Sequence[ConceptLayer]) -
         _counts("keys", "All keys of the layer; the next columns count some of them", layers, "keys"),
         _counts("any hit", "", layers, "any_hit"),
         measured("by chance", "", {each.layer: each.expected for each in layers}, formats.number),
-        _counts("significant", "", layers, "significant"),
+        _counts(
+            "above random tokens",
+            "More matches than random tokens have; random networks have such keys, too",
+            layers,
+            "significant",
+        ),
         _counts("shuffled", "", shuffled, "significant"),
         *(
             Column(

@@ -107,7 +107,7 @@ def positions(cursor: Cursor, manifest: Manifest) -> Measured | None:
     19,
     "Single keys tell the language",
     "One key's mean over a file tells its language with an F1 of at least 0.85 (Gurnee et al. 2023)",
-    "Expected: at least 0.85 for some language on held-out files, the whole interval above file means dealt at random. "
+    "Expected: at least 0.85 for some language on held-out files of the same projects, the whole interval above file means dealt at random. "
     "Contrary: not above these.",
 )
 def languages(cursor: Cursor, manifest: Manifest) -> Measured | None:
@@ -118,7 +118,7 @@ def languages(cursor: Cursor, manifest: Manifest) -> Measured | None:
     rates = {f"{language} (L{layer}.K{index})": Estimate(*rate) for language, layer, index, *rate in best}
     highest = max(rates.values(), key=lambda rate: rate.value)
     return Measured(
-        f"best F1 of a single key's mean over a file, on held-out files: "
+        f"best F1 of a single key's mean over a file, on held-out files of the same projects: "
         f"{', '.join(f'{key} {number(rate)}' for key, rate in rates.items())}; with file means dealt at random, at most "
         f"{chance.value:.2f}; specific keys: {percent(specific[0])} in the lowest third of layers, {percent(specific[1])} "
         "in the highest",

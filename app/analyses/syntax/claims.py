@@ -28,12 +28,13 @@ def _trend(cursor: Cursor, measure: str, sign: int, what: str) -> tuple[str, boo
 
 @_claim(
     2,
-    "From shallow to semantic",
-    "Lower layers hold keywords and n-grams, higher ones more abstract patterns (Haider et al. 2024; Geva et al. 2021)",
+    "Trigger tokens less concentrated with depth",
+    "Lower layers hold keywords and n-grams, higher ones more abstract patterns (Haider et al. 2024; Geva et al. 2021); "
+    "tested is how concentrated trigger tokens are, which says nothing about meaning",
     "Expected: in the upper half of layers a smaller share of triggers on one token, and a higher entropy, both "
     "beyond the control's range. Contrary: both the other way.",
 )
-def shallow(cursor: Cursor, manifest: Manifest) -> Measured | None:
+def concentration(cursor: Cursor, manifest: Manifest) -> Measured | None:
     share = _trend(cursor, "token_share", -1, "share of a key's triggers on its commonest token")
     entropy = _trend(cursor, "entropy", 1, "relative entropy of its trigger tokens")
     if share is None or entropy is None:
@@ -86,4 +87,4 @@ def families(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
-CLAIMS = (shallow, locality, families)
+CLAIMS = (concentration, locality, families)

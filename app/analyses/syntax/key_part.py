@@ -1,4 +1,4 @@
-"""The section of a key's page on syntax: what its triggers have in common, and how shallow the key is."""
+"""The section of a key's page on syntax: what its triggers have in common, and how varied they are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from keyscope.contract.keys import KeyId
 SURE = 0.05
 """Largest q at which a value counts as more than a few repeated tokens."""
 _TITLES = {
-    "score": "score",
+    "score": "variety",
     "token_share": "on its commonest token",
     "bigram_share": "on its commonest two",
     "tokens_to_cover": "tokens for 95 %",

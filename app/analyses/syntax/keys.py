@@ -20,7 +20,7 @@ LISTED = 12
 
 
 def people(cursor: duckdb.DuckDBPyConnection, labelled: Mapping[Kind, Sequence[KeyId]]) -> list[Block]:
-    """The scores of labelled keys by label; no section without any."""
+    """The variety of labelled keys' triggers by label; no section without any."""
     of_kind = {kind: [*scores(cursor, keys).values()] for kind, keys in labelled.items() if keys}
     of_kind = {kind: found for kind, found in of_kind.items() if found}
     if not of_kind:
@@ -39,7 +39,7 @@ def people(cursor: duckdb.DuckDBPyConnection, labelled: Mapping[Kind, Sequence[K
         Block(
             "people",
             "Compared with people's labels",
-            f"The scores of the keys that people labelled, by kind of label.{_apart(of_kind)} People chose these keys; they "
+            f"The variety of the triggers of keys that people labelled, by kind of label.{_apart(of_kind)} People chose these keys; they "
             "are no random sample of the run's keys, so there are no intervals.",
             "Scores by label",
             [
@@ -82,14 +82,16 @@ def described(cursor: duckdb.DuckDBPyConnection) -> Block:
     )
 
 
-def extremes(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, semantic: bool) -> Block:
-    """The keys with the highest scores, or the lowest."""
+def extremes(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, highest: bool) -> Block:
+    """The keys with the most varied triggers, or the least varied."""
     return key_table(
-        "highest" if semantic else "lowest",
-        "Highest scores" if semantic else "Lowest scores",
-        "The keys with the most varied triggers." if semantic else "The shallowest keys.",
+        "highest" if highest else "lowest",
+        "Most varied triggers" if highest else "Least varied triggers",
+        "The keys whose triggers are most varied."
+        if highest
+        else "The keys that one token, or the same few tokens, decide.",
         {
-            "score": LAYER_MEASURES["score"],
+            "variety": LAYER_MEASURES["score"],
             "commonest token": "",
             "share": "Share of the triggers on it",
             "without it": LAYER_MEASURES["drop_last"],
@@ -102,20 +104,20 @@ def extremes(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, semantic
                 formats.share(each.token_share),
                 formats.NOTHING if each.drop_last is None else percent(each.drop_last),
             )
-            for each in extreme_keys(cursor, vocabulary, LISTED, semantic)
+            for each in extreme_keys(cursor, vocabulary, LISTED, highest)
         ),
         "syntax_keys",
-        "Keys by score",
+        "Keys by variety",
     )
 
 
 def _apart(of_kind: Mapping[Kind, Sequence[float]]) -> str:
-    """How well the score tells semantic from syntactic keys; empty unless there are both."""
+    """How well variety tells semantic from syntactic keys; empty unless there are both."""
     semantic, syntactic = of_kind.get(Kind.SEMANTIC), of_kind.get(Kind.SYNTACTIC)
     if not semantic or not syntactic:
         return ""
     return (
-        f" A key labelled semantic has a higher score than one labelled syntactic in "
+        f" A key labelled semantic has more varied triggers than one labelled syntactic in "
         f"{formats.share(_auroc(semantic, syntactic))} of pairs; by chance in half."
     )
 

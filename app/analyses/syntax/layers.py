@@ -1,4 +1,4 @@
-"""The sections of the page of syntax with a measure of every layer: score, locality, concentration, families."""
+"""The sections of the page of syntax with a measure of every layer: variety, locality, concentration, families."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -11,12 +11,12 @@ from keyscope.app.web.sections import Block, Cell, Column, Figure, Format, count
 from keyscope.contract.analyses.syntax import LAYER_MEASURES
 
 _TREND = "upper minus lower half"
-_ON_SCORE = (
-    "The score runs from 0, shallow, to 1, semantic. It is the mean of three parts, each from 0 to 1: spread, the share "
+_ON_VARIETY = (
+    "How varied a key's triggers are, from 0, one token decides, to 1. It is the mean of three parts, each from 0 to 1: spread, the share "
     "of a key's strongest triggers that are not on its commonest token or two tokens; entropy, that of its trigger "
     "tokens over the largest possible; and locality, what remains of the coefficient without the trigger token. By "
-    "chance: with random places as triggers, and a random token dropped instead of the last. A key that fires "
-    "everywhere is far from shallow, too."
+    "chance: with random places as triggers, and a random token dropped instead of the last. Random places are the most "
+    "varied of all: variety says nothing about meaning."
 )
 _ON_KEYS = (
     "Means are over the layer's keys. Intervals are the spread over draws of files, computed on at most as many keys of a "
@@ -37,15 +37,15 @@ class Measures(NamedTuple):
 
 
 def score(found: Measures) -> Block:
-    """The score, and the entropy that is a part of it."""
+    """The variety of triggers, and the entropy that is a part of it."""
     block_figures = [
-        Figure("score", "Score of the layer's keys", lambda: figures.score(found.layers)),
+        Figure("score", "Variety of the triggers of the layer's keys", lambda: figures.score(found.layers)),
         Figure(
             "entropy", "Entropy of trigger tokens, over the largest possible", lambda: figures.entropy(found.layers)
         ),
     ]
     measures = {"score": two, "entropy": two}
-    return _by_layer("score", "From shallow to semantic", _ON_SCORE, block_figures, measures, found, spread="score")
+    return _by_layer("score", "Variety of triggers", _ON_VARIETY, block_figures, measures, found, spread="score")
 
 
 def locality(found: Measures) -> Block:

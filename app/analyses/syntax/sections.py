@@ -25,8 +25,8 @@ def sections(run: Run, cursor: duckdb.DuckDBPyConnection, database: Database) ->
     yield layers.families(found)
     yield values.nodes(cursor)
     yield keys.described(cursor)
-    yield keys.extremes(cursor, run.vocabulary, semantic=False)
-    yield keys.extremes(cursor, run.vocabulary, semantic=True)
+    yield keys.extremes(cursor, run.vocabulary, highest=False)
+    yield keys.extremes(cursor, run.vocabulary, highest=True)
     yield values.base(cursor, run.manifest.languages)
 
 

@@ -214,7 +214,7 @@ def kinds_figure(registry: Runs, database: LabelsDatabase, run: str) -> Response
 
 
 def kinds_by_layer(layers: Sequence[LayerKinds], scores: Mapping[int, float] | None = None) -> go.Figure:
-    """Share of each kind among the labels of every layer; where known, beside it the layers' score between syntactic,
+    """Share of each kind among the labels of every layer; where known, beside it the layers' variety of triggers, from
     0, and semantic, 1, that follows from the triggers alone."""
     numbers = [layer.layer for layer in layers]
     totals = [sum(layer.counts.values()) for layer in layers]
@@ -239,8 +239,8 @@ def kinds_by_layer(layers: Sequence[LayerKinds], scores: Mapping[int, float] | N
             y=list(scores.values()),
             customdata=list(scores),
             mode="lines+markers",
-            name="automatic score",
-            hovertemplate="layer %{x}<br>automatic score %{y:.2f}<extra></extra>",
+            name="variety of triggers",
+            hovertemplate="layer %{x}<br>variety of triggers %{y:.2f}<extra></extra>",
         )
     figure.update_yaxes(tickformat=".0%", range=[0, 1])
     return by_layer(figure, barmode="stack", showlegend=True, bargap=0.25)

@@ -1,4 +1,4 @@
-"""Syntax of the triggers: what kinds of code a key fires on, and how shallow or semantic it is."""
+"""Syntax of the triggers: what kinds of code a key fires on, and how varied its triggers are."""
 
 from keyscope.contract.tables import KEY, Column, Table
 
@@ -48,7 +48,7 @@ FAMILIES = {
 
 KEY_MEASURES = (
     Column(
-        "score", "FLOAT", "From 0, shallow (one token decides), to 1, semantic: mean of spread, entropy and locality"
+        "score", "FLOAT", "Variety of triggers, from 0 (one token decides) to 1: mean of spread, entropy and locality"
     ),
     Column(
         "triggers",
@@ -79,7 +79,7 @@ KEY_MEASURES = (
 )
 """Measured for every key from its triggers."""
 LAYER_MEASURES = {
-    "score": "Mean score of the layer's keys, from shallow (0) to semantic (1)",
+    "score": "Mean variety of the triggers of the layer's keys, from 0 (one token decides) to 1",
     "token_share": "Mean share of a key's triggers on its most common trigger token",
     "bigram_share": "Mean share on its most common pair of tokens",
     "trigram_share": "Mean share on its most common sequence of three tokens",

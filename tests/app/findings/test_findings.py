@@ -1,5 +1,7 @@
 """Findings: rules applied to made figures, told on a page, in JSON and as a table."""
 
+import html
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from keyscope.app.analyses.agreement import claims as agreement
 from keyscope.app.analyses.claim import (
+    Finding,
     Measured,
     Verdict,
     among,
@@ -142,7 +145,7 @@ def test_depth_has_to_grow_with_context(
     ("share", "entropy", "verdict"),
     [(-0.1, 0.1, Verdict.EXPECTED), (0.1, -0.1, Verdict.NOT), (-0.1, -0.1, Verdict.INCONCLUSIVE)],
 )
-def test_shallow_keys_have_to_lie_below(
+def test_trigger_tokens_have_to_be_more_concentrated_below(
     made: duckdb.DuckDBPyConnection, manifest: Manifest, share: float, entropy: float, verdict: Verdict
 ) -> None:
     for measure, difference in (("token_share", share), ("entropy", entropy)):
@@ -150,7 +153,7 @@ def test_shallow_keys_have_to_lie_below(
             "INSERT INTO syntax_trends VALUES (?, 100, ?, ?, ?, 0, -0.01, 0.01)",
             [measure, difference, difference - 0.02, difference + 0.02],
         )
-    assert _told(syntax.shallow.measure(made, manifest)).verdict is verdict
+    assert _told(syntax.concentration.measure(made, manifest)).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -392,12 +395,35 @@ def test_the_rank_correlation_is_spearmans(values: list[float]) -> None:
     assert rank_correlation(values) == pytest.approx(stats.spearmanr(range(len(values)), values).statistic)
 
 
-def test_the_page_says_what_is_claimed_and_what_computes_it(reader: TestClient) -> None:
+def test_the_page_lists_every_claim_under_its_number_once_and_says_what_it_needs(reader: TestClient) -> None:
     page = reader.get("/runs/alpha/findings")
     assert page.status_code == 200
     for claim in claims():
         assert claim.title in page.text.replace("&#39;", "'")
-    assert "keyscope analyse runs/alpha.duckdb agreement" in page.text
+    numbers = re.findall(r'<td class="n">(\d+)</td>', page.text)
+    assert numbers == sorted({str(claim.number) for claim in claims()}, key=int)
+    assert 'needs <a\n      href="/runs/alpha/agreement">agreement</a>' in page.text
+
+
+def test_the_page_says_every_figure_once(reader: TestClient) -> None:
+    page = html.unescape(reader.get("/runs/alpha/findings").text)
+    [measured] = [
+        each["measured"] for each in reader.get("/api/v1/runs/alpha/findings").json()["findings"] if each["number"] == 1
+    ]
+    headline, _, rest = measured.partition("; ")
+    assert page.count(headline) == page.count(rest) == 1
+    assert measured not in page
+
+
+@pytest.mark.parametrize("twin", ["", "4.6 deviations"])
+def test_a_column_for_the_twin_is_there_once_it_has_figures(
+    reader: TestClient, monkeypatch: pytest.MonkeyPatch, twin: str
+) -> None:
+    found = [Finding(claim, Measured("1; 2", Verdict.EXPECTED, twin=twin)) for claim in claims()]
+    monkeypatch.setattr("keyscope.app.findings.page.findings", lambda *_: found)
+    page = reader.get("/runs/alpha/findings").text
+    assert ("its twin" in page) == bool(twin)
+    assert page.count("<td>4.6 deviations</td>") == (len(found) if twin else 0)
 
 
 def test_the_api_has_every_claim(reader: TestClient) -> None:

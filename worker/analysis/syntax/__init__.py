@@ -1,4 +1,4 @@
-"""Syntax: the kinds of code keys fire on, and how far from shallow to semantic they are, by layer."""
+"""Syntax: the kinds of code keys fire on, and how varied their triggers are, by layer."""
 
 from collections.abc import Mapping
 from typing import Any

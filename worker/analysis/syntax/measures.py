@@ -1,4 +1,4 @@
-"""The measures of a layer's keys: how concentrated their triggers are, how local, how far from shallow to semantic."""
+"""The measures of a layer's keys: how concentrated their triggers are, how local, how varied."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -90,7 +90,7 @@ class Measured:
 
 
 def score(token_share: FloatArray, bigram_share: FloatArray, entropy: FloatArray, drop_last: FloatArray) -> FloatArray:
-    """Place keys between shallow (0) and semantic (1): the mean of three parts, each from 0 to 1.
+    """How varied the triggers of keys are, from 0 to 1: the mean of three parts, each from 0 to 1.
 
     Spread: the share of triggers not on the commonest token, averaged with that not on the commonest bigram. Entropy:
     of the trigger tokens, over its maximum. Locality: the part of the coefficient that remains without the trigger
