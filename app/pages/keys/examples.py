@@ -31,9 +31,14 @@ FACTORS = (5, 20)
 """Factors, beside 0, to continue the text of an example with."""
 
 
+def is_band(show: Show) -> bool:
+    """Whether examples are from a part of the key's range, in per cent of the windows it fires in."""
+    return show not in _TITLES
+
+
 def title_of(show: Show) -> str:
-    """The name of a kind of examples on its tab."""
-    return _TITLES.get(show) or show.replace("-", "\N{EN DASH}") + " %"
+    """The name of a kind of examples on its tab; of a band, its percentiles."""
+    return _TITLES.get(show) or show.replace("-", "\N{EN DASH}")
 
 
 def help_of(show: Show) -> str:

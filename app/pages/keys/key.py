@@ -19,7 +19,7 @@ from keyscope.app.pages.keys import automatic, bars, discussion_box, examples, h
 from keyscope.app.pages.keys.automatic import Clause
 from keyscope.app.pages.keys.bars import Bar
 from keyscope.app.pages.keys.discussion_box import Discussion
-from keyscope.app.pages.keys.examples import Card, Show, help_of, in_order, title_of
+from keyscope.app.pages.keys.examples import Card, Show, help_of, in_order, is_band, title_of
 from keyscope.app.pages.keys.filters import WITHIN, WITHIN_HELP, Filter, TopToken, commonest, top_token
 from keyscope.app.pages.keys.label_box import LabelBox
 from keyscope.app.pages.keys.state import HeatFrom, KeyState, Projection, View
@@ -47,7 +47,7 @@ SINK_KEY = 0.5
 """Share of windows with the largest coefficient on a sink from which a key's page says so."""
 VIEWS: dict[View, str] = {
     "code": "Each example as code, with the lines around its trigger token.",
-    "stacked": "Each example on one line, with the trigger tokens below each other.",
+    "stacked": "The first example as code, the others one a line, with the trigger tokens below each other.",
 }
 STRONG = 0.8
 """Quantile of the coefficients above 0 from which tokens are shaded."""
@@ -192,6 +192,7 @@ class KeyDrawing:
         scale = examples.scale_of(self.statistics)
         heat = Heat(scale, self._floor())
         found, n_examples = self._found()
+        stack = self.state.view == "stacked"
         strongest = self._triggers[: run.manifest.settings.top_k]
         promoted, suppressed = bars.of_value(self.numbers.value[state.projection], self._layer_firing_on)
         layer = Crumb(f"layer {key.layer}", links.layer(run.run_id, key.layer))
@@ -207,7 +208,7 @@ class KeyDrawing:
             shows=self._shows(),
             views=[Tab(name, about, None, name == state.view, self._href(view=name)) for name, about in VIEWS.items()],
             about=f"{help_of(state.show)} {self._sink_note()}".strip(),
-            cards=[self._card(each, heat) for each in found],
+            cards=[self._card(each, heat, as_row=stack and place > 0) for place, each in enumerate(found)],
             n_examples=n_examples,
             all_href=self._href(all=True) if len(found) < n_examples else None,
             scale=scale,
@@ -253,12 +254,12 @@ class KeyDrawing:
         by_language = [each.tokens for each in self.numbers.histograms]
         return [sum(counts) for counts in zip(*by_language, strict=True)]
 
-    def _card(self, example: Example, heat: Heat) -> Card:
+    def _card(self, example: Example, heat: Heat, as_row: bool) -> Card:
         name = examples.name_of(example)
         whole = name == self.state.whole
         href = self._href(whole="" if whole else name)
         onward = self.links.page("mask_at_example", run=self.run.run_id, key=self.key, name=name)
-        return examples.card(self.run, example, heat, whole, href, onward, as_row=self.state.view == "stacked")
+        return examples.card(self.run, example, heat, whole, href, onward, as_row)
 
     def _found(self) -> tuple[list[Example], int]:
         """The examples to draw, and how many there are."""
@@ -369,7 +370,7 @@ class KeyDrawing:
             Tab(
                 title=title_of(show),
                 help=help_of(show),
-                count=count,
+                count=None if is_band(show) else count,
                 current=show == self.state.show,
                 href=self._href(show=show, token="", all=False, whole=""),
             )

@@ -68,6 +68,9 @@ MEASURES = {
     "concept_precision": ("precision", "Share of the tokens the key fires strongly on that match the concept"),
 }
 """Column title and explanation of what each criterion measures."""
+SHAPES_OFFERED = {ANY_SHAPE: "Sensitive to position, wherever it fires more", **SHAPES}
+Option = tuple[str, str]
+"""A value of a field, and what it is called."""
 SHARES = {"role_share", "concept_precision"}
 SIGNED = {"promoted_logit", "suppressed_logit", "own_logit"}
 
@@ -134,11 +137,11 @@ class SearchPage(Page):
     notes: Annotated[list[TokenNote], Help("The tokens asked for")]
     ranges: Annotated[list[RangeChip], Help("Active ranges of statistics")]
     statistics: Annotated[list[Statistic], Help("Statistics a range can be set for")]
-    roles: Annotated[tuple[str, ...], Help("Roles in code that triggers can have, by the analysis of syntax")]
-    concepts: Annotated[list[str], Help("Concepts whose keys are analysed")]
+    options: Annotated[
+        Mapping[str, list[Option]], Help("What fields that are chosen from a list offer, beside anything")
+    ]
     shapes: Annotated[Mapping[str, str], Help("Position profiles and what they mean")]
     classes: Annotated[Mapping[str, str], Help("Classes of keys by their weights, and what they mean")]
-    kinds: Annotated[tuple[Kind, ...], Help("Kinds of labels")]
     missing: Annotated[
         dict[str, str],
         Help("Kinds of analysis that the criteria need and that are not computed, with the address of their jobs"),
@@ -202,11 +205,9 @@ def _page(
         notes=_notes(state, run.vocabulary, href),
         ranges=_chips(state, href),
         statistics=[Statistic(column) for column in NUMERIC.values()],
-        roles=ROLES,
-        concepts=concepts,
-        shapes={ANY_SHAPE: "Sensitive to position, wherever it fires more", **SHAPES},
+        options=_options(run, concepts),
+        shapes=SHAPES_OFFERED,
         classes=CLASSES,
-        kinds=tuple(Kind),
         missing={kind: links.page("jobs_page", run=run.run_id, kind=kind) for kind in missing},
         needs=NEEDS,
         unavailable={field for field, kind in NEEDS.items() if kind not in {kind for kind, _ in run.analyses}},
@@ -223,6 +224,18 @@ def _page(
         to_list=found.names(0, LISTED),
         exports=links.exports("export_search", run=run.run_id, **state.query(columns="overview", offset=0)),
     )
+
+
+def _options(run: Run, concepts: list[str]) -> dict[str, list[Option]]:
+    return {
+        "language": [(each, formats.language(each)) for each in run.manifest.languages],
+        "role": [(each, each.replace("_", " ")) for each in ROLES],
+        "concept": [(each, each) for each in concepts],
+        "shape": [(each, "anywhere" if each == ANY_SHAPE else each) for each in SHAPES_OFFERED],
+        "weight_class": [(each, f"{each} keys") for each in CLASSES],
+        "dead": [("yes", "only these"), ("no", "none of these")],
+        "label": [(each.value, each.value) for each in Kind],
+    }
 
 
 def _notes(state: SearchState, vocabulary: Vocabulary, href: Href) -> list[TokenNote]:

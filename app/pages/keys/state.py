@@ -20,7 +20,7 @@ class KeyState(PageState):
     """The trigger token that examples must be on, as `Token.notation` writes it; empty for any."""
     within: Within = ""
     """The part of the code that trigger tokens must be in."""
-    view: View = "code"
+    view: View = "stacked"
     """Whether examples are drawn as code or one a line."""
     heat: HeatFrom = "strong"
     """From which coefficient on tokens are shaded."""

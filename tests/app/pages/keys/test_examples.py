@@ -41,16 +41,19 @@ def test_a_run_that_ends_triggers_at_their_token_stacks_nothing_after_it() -> No
     assert (row.next, row.after) == ("", "")
 
 
-def test_the_stacked_view_shows_the_same_examples_and_opens_one_at_a_time(reader: TestClient) -> None:
-    as_code = reader.get("/runs/alpha/keys/L0.K1")
-    stack = reader.get(next(tab.href for tab in as_code.context["views"] if tab.title == "stacked"))
+def test_the_first_example_is_code_and_the_others_a_line_each_that_opens(reader: TestClient) -> None:
+    stack = reader.get("/runs/alpha/keys/L0.K1")
+    as_code = reader.get(next(tab.href for tab in stack.context["views"] if tab.title == "code"))
+    first, *others = stack.context["cards"]
     assert [card.anchor for card in stack.context["cards"]] == [card.anchor for card in as_code.context["cards"]]
-    assert all(card.row and not card.lines for card in stack.context["cards"])
-    assert stack.text.count('<a class="stack"') == len(stack.context["cards"])
-    wanted = stack.context["cards"][1]
+    assert all(card.lines for card in as_code.context["cards"])
+    assert first.lines
+    assert all(card.row and not card.lines for card in others)
+    assert stack.text.count('<a class="stack"') == len(others)
+    wanted = others[1]
     opened = reader.get(wanted.whole_href).context["cards"]
-    assert [bool(card.lines) for card in opened] == [card.anchor == wanted.anchor for card in opened]
-    assert reader.get(opened[1].whole_href).context["cards"][1].row, "and closes again"
+    assert [card.anchor for card in opened if card.lines] == [first.anchor, wanted.anchor]
+    assert reader.get(opened[2].whole_href).context["cards"][2].row, "and closes again"
 
 
 def test_the_commonest_trigger_tokens_narrow_the_examples(reader: TestClient, alpha: Run) -> None:

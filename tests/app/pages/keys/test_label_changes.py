@@ -142,7 +142,7 @@ def test_evidence_is_the_trigger_token_in_its_file(client: TestClient):
 
 
 def test_evidence_is_marked_beside_its_trigger_with_the_peoples_names(client: TestClient, ben: TestClient):
-    address = f"{ADDRESS}?language=python"
+    address = f"{ADDRESS}?language=python&view=code"
     places = [card.place for card in client.get(address).context["cards"]]
     give(client, address, evidence=places[:2])
     give(ben, address, evidence=places[:1])

@@ -173,6 +173,7 @@ def test_every_template_is_a_page_or_is_included_by_one() -> None:
     drawn |= {"demo/presenter.html", "demo/measured.html"}
     drawn |= {f"keys/{part}.html" for part in ("card", "prediction", "tried", "similar")}
     drawn |= {kind.key_part.template for kind in KINDS if kind.key_part}
+    drawn |= {f"analyses/sketches/{kind.name}.html" for kind in KINDS}
     for name in sources:
         included = any(f'"{name}"' in source for source in sources.values())
         assert name in drawn or (Path(name).name.startswith("_") and included), f"nothing draws {name}"
