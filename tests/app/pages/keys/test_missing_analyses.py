@@ -38,6 +38,6 @@ def test_several_missing_analyses_are_named_together(reader: TestClient):
 def test_fields_of_missing_analyses_cannot_be_filled(reader: TestClient):
     page = reader.get("/runs/alpha/search")
     assert page.context["unavailable"] == {"detects", "shape", "weight_class", "role", "concept"}
-    assert '<fieldset class="criterion" disabled><legend>are by their weights' in page.text
+    assert '<fieldset class="criterion" disabled><legend>are in a class by weights' in page.text
     used = reader.get("/runs/alpha/search", params={"weight_class": "entropy"})
-    assert '<select name="weight_class" >' in used.text, "a field in use has to go with the form"
+    assert '<fieldset class="criterion" ><legend>are in a class by weights' in used.text, "a field in use has to go with the form"
