@@ -124,7 +124,7 @@ def test_edits_stand_on_their_concepts_page_and_in_a_list(edited: TestClient) ->
         [False, False],
         [False, False],
     ]
-    assert "None measured yet" in edited.get("/runs/gated/edits").text
+    assert "Not computed yet" in edited.get("/runs/gated/edits").text
     assert edited.get("/runs/alpha/concepts/nothing/edits").status_code == 404
 
 
