@@ -40,4 +40,6 @@ def test_fields_of_missing_analyses_cannot_be_filled(reader: TestClient):
     assert page.context["unavailable"] == {"detects", "shape", "weight_class", "role", "concept"}
     assert '<fieldset class="criterion" disabled><legend>are in a class by weights' in page.text
     used = reader.get("/runs/alpha/search", params={"weight_class": "entropy"})
-    assert '<fieldset class="criterion" ><legend>are in a class by weights' in used.text, "a field in use has to go with the form"
+    assert '<fieldset class="criterion" ><legend>are in a class by weights' in used.text, (
+        "a field in use has to go with the form"
+    )
