@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import duckdb
 
 from keyscope.app.errors import UnknownRun
-from keyscope.app.queries.examples import TriggerToken, trigger_tokens
 from keyscope.app.queries.keys import KeyNumbers, key_numbers
 from keyscope.app.queries.recent import Recent
 from keyscope.app.queries.tokens import Vocabulary, load_vocabulary
@@ -51,7 +50,6 @@ class Run:
         self.analysis_problems = read_problems(self._connection)
         self._windows: Windows | None = None
         self._numbers: Recent[KeyId, KeyNumbers] = Recent(KEPT_KEYS)
-        self._trigger_tokens: Recent[KeyId, list[TriggerToken]] = Recent(KEPT_KEYS)
         self._tables: Recent[Hashable, Any] = Recent(KEPT_TABLES)
 
     def reading(self) -> duckdb.DuckDBPyConnection:
@@ -74,10 +72,6 @@ class Run:
     def numbers(self, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> KeyNumbers:
         """All numbers of a key; each tab of its page shows them again."""
         return self._numbers.get(key, lambda key: key_numbers(cursor, self.vocabulary, key))
-
-    def trigger_tokens(self, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> list[TriggerToken]:
-        """The trigger tokens of a key in all languages, the strongest first."""
-        return self._trigger_tokens.get(key, lambda key: trigger_tokens(cursor, key))
 
     def recall(self, query: Callable[..., T], cursor: duckdb.DuckDBPyConnection, *args: Hashable) -> T:
         """The result of a query on the run, which is asked once for equal arguments; not to be changed."""

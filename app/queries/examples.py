@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -24,8 +24,9 @@ _UP_TO = "AND rank <= ?"
 _COEFFICIENT, _WINDOW = 5, 6
 """Their columns."""
 _TOKENS = """
-    SELECT t.language, t.polarity, t.coefficient, w.token_ids[t.position + 1], w.token_ids[t.position + 2]
-    FROM triggers t JOIN windows w USING (window_id) WHERE t.layer = ? AND t."index" = ?"""
+    SELECT language, polarity, token_ids[position + 1] AS token_id, token_ids[position + 2]
+    FROM triggers t JOIN windows USING (window_id) WHERE layer = ? AND "index" = ?
+    ORDER BY abs(coefficient) DESC, language, token_id, polarity, rank"""
 _KINDS = """
     SELECT language, polarity, count(*) FROM triggers WHERE layer = ? AND "index" = ? GROUP BY ALL
     UNION ALL SELECT language, band, count(*) FROM samples WHERE layer = ? AND "index" = ? GROUP BY ALL"""
@@ -86,13 +87,11 @@ class Example:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class TriggerToken:
+class TriggerToken(NamedTuple):
     """The token of a trigger, and the one that follows it."""
 
     language: str
     polarity: str
-    coefficient: float
     token_id: int
     next_id: int | None
     """None at the end of a window."""
@@ -100,8 +99,7 @@ class TriggerToken:
 
 def trigger_tokens(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> list[TriggerToken]:
     """The trigger tokens of a key in all languages, the strongest first."""
-    found = [TriggerToken(*row) for row in rows(cursor, _TOKENS, [key.layer, key.index])]
-    return sorted(found, key=lambda each: (-abs(each.coefficient), each.language, each.token_id))
+    return [TriggerToken(*row) for row in rows(cursor, _TOKENS, [key.layer, key.index])]
 
 
 def key_triggers(

@@ -1,18 +1,23 @@
 """Numbers of one key: statistics, histograms, the tokens it fires on and those its value promotes or suppresses."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import duckdb
 
-from keyscope.app.queries.examples import example_counts
+from keyscope.app.queries.examples import TriggerToken, example_counts, trigger_tokens
 from keyscope.app.queries.tokens import Token, Vocabulary
 from keyscope.app.queries.values import Statistics, named, rows, select
+from keyscope.contract.key_documents import BadDocument, KeyDocument
 from keyscope.contract.keys import KeyId
 from keyscope.contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
+from keyscope.contract.tables import Column
 
 STATISTICS = WEIGHT_STATISTICS + MOMENTS + KEY_STATISTICS
 _OF_KEY = 'WHERE layer = ? AND "index" = ?'
+_DOCUMENT = f"SELECT document FROM key_documents {_OF_KEY}"  # noqa: S608 - constants only
 _STATISTICS = f"SELECT {select(STATISTICS)} FROM keys {_OF_KEY}"  # noqa: S608 - constants only
 _LANGUAGES = f"SELECT language, {select(MOMENTS)} FROM language_statistics {_OF_KEY} ORDER BY language"  # noqa: S608
 _HISTOGRAMS = f"SELECT language, tokens, windows FROM histograms {_OF_KEY} ORDER BY language"  # noqa: S608
@@ -77,10 +82,21 @@ class KeyNumbers:
     """By projection."""
     counts: Counter[tuple[str, str]]
     """Number of examples, by language and polarity or band."""
+    trigger_tokens: list[TriggerToken]
+    """Of all languages and polarities, the strongest first."""
 
 
 def key_numbers(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: KeyId) -> KeyNumbers:
-    """All numbers of a key."""
+    """All numbers of a key: by one lookup in a run that has documents of its keys, else by one for each table."""
+    stored = rows(cursor, _DOCUMENT, [key.layer, key.index])
+    try:
+        return _of_document(KeyDocument.unpack(stored[0][0]), vocabulary)
+    except (IndexError, BadDocument):
+        return numbers_of_tables(cursor, vocabulary, key)
+
+
+def numbers_of_tables(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: KeyId) -> KeyNumbers:
+    """All numbers of a key, each from the table that has it."""
     return KeyNumbers(
         statistics=key_statistics(cursor, key),
         by_language=language_statistics(cursor, key),
@@ -88,7 +104,32 @@ def key_numbers(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: 
         fires_on=fires_on(cursor, vocabulary, key),
         value=value_tokens(cursor, vocabulary, key),
         counts=example_counts(cursor, key),
+        trigger_tokens=trigger_tokens(cursor, key),
     )
+
+
+def _of_document(document: KeyDocument, vocabulary: Vocabulary) -> KeyNumbers:
+    return KeyNumbers(
+        statistics=_declared(STATISTICS, document.statistics),
+        by_language=[LanguageStatistics(name, _declared(MOMENTS, each)) for name, each in document.by_language],
+        histograms=[Histogram(*each) for each in document.histograms],
+        fires_on=[TokenCount(vocabulary[token_id], count) for token_id, count in document.fires_on],
+        value=_value_tokens(
+            vocabulary,
+            (
+                (projection, direction, *each)
+                for projection, direction, listed in document.value_tokens
+                for each in listed
+            ),
+        ),
+        counts=Counter({(language, kind): count for language, kind, count in document.examples}),
+        trigger_tokens=[TriggerToken(*each) for each in document.trigger_tokens],
+    )
+
+
+def _declared(columns: Iterable[Column], stored: Statistics) -> Statistics:
+    """The statistics of today's contract; None for one that a document is older than."""
+    return {column.name: stored.get(column.name) for column in columns}
 
 
 def key_statistics(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> Statistics:
@@ -114,8 +155,12 @@ def fires_on(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: Key
 
 def value_tokens(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: KeyId) -> dict[str, ValueTokens]:
     """What the value of a key promotes and suppresses, by projection: `normed` (through the final norm's gain) and `raw`."""
+    return _value_tokens(vocabulary, rows(cursor, _VALUE_TOKENS, [key.layer, key.index]))
+
+
+def _value_tokens(vocabulary: Vocabulary, found: Iterable[tuple[Any, ...]]) -> dict[str, ValueTokens]:
     projections = {"normed": ValueTokens(), "raw": ValueTokens()}
-    for projection, direction, token_id, logit in rows(cursor, _VALUE_TOKENS, [key.layer, key.index]):
+    for projection, direction, token_id, logit in found:
         side = projections[projection].promoted if direction == "promoted" else projections[projection].suppressed
         side.append(TokenLogit(vocabulary[token_id], logit))
     return projections

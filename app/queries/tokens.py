@@ -34,7 +34,7 @@ class Token:
     @cached_property
     def hex(self) -> str | None:
         """The bytes in hexadecimal, unless they are valid UTF-8 on their own."""
-        return None if _is_utf8(self.bytes) else self.bytes.hex()
+        return self.bytes.hex() if _decoded(self.bytes) is None else None
 
     @cached_property
     def notation(self) -> str:
@@ -65,6 +65,7 @@ class Vocabulary:
         self._texts = _Known(lambda token_id: self[token_id].text)
         self._hexes = _Known(lambda token_id: self[token_id].hex)
         self._contents = _Known(lambda token_id: _content(self[token_id]))
+        self._whole = _Known(lambda token_id: _decoded(_content(self[token_id])))
         self._breaks = _Known(lambda token_id: _content(self[token_id]).count(b"\n"))
         self._ids_by_bytes: dict[bytes, list[int]] = {}
         for token in tokens:
@@ -85,8 +86,12 @@ class Vocabulary:
         """The bytes of each token in hexadecimal, unless they are valid UTF-8 on their own."""
         return list(map(self._hexes.__getitem__, token_ids))
 
-    def decode(self, token_ids: Iterable[int]) -> list[str]:
+    def decode(self, token_ids: Sequence[int]) -> list[str]:
         """The part of each token in the text of a sequence, as `token_text.decode`; control tokens have none."""
+        texts = [text for text in map(self._whole.__getitem__, token_ids) if text is not None]
+        if len(texts) == len(token_ids):
+            return texts
+        # some character is split over several tokens
         return decode(list(map(self._contents.__getitem__, token_ids)))
 
     def content(self, token_ids: Iterable[int]) -> bytes:
@@ -190,9 +195,9 @@ def _write(match: re.Match[str]) -> str:
     return _WRITTEN.get(match[0]) or "".join(f"\\x{byte:02x}" for byte in data)
 
 
-def _is_utf8(token: bytes) -> bool:
+def _decoded(token: bytes) -> str | None:
+    """The text of bytes that are UTF-8 on their own."""
     try:
-        token.decode()
+        return token.decode()
     except UnicodeDecodeError:
-        return False
-    return True
+        return None

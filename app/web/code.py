@@ -93,26 +93,26 @@ def draw(
     size = trigger + 1 if cut else len(window.token_ids)
     first, end, number = (0, size, window.line) if whole else _around(example, vocabulary, size)
     more = end < size or vocabulary.n_special(window.token_ids[:first]) < first
-    lines: dict[int, list[str]] = {}
+    line: list[str] = []
+    lines = {number: line}
     texts = vocabulary.decode(window.token_ids[first:end])
     found = _characters(texts, example.coefficients[first:end], parts(end)[first:end], trigger - first)
     for text, coefficient, part, mark in found:
-        tag = _tag(text, coefficient, part, mark, heat)
-        *broken, last = text.split("\n") if "\n" in text else (text,)
-        for line in broken:
-            # A line break has no width to shade, so the stronger ones are drawn as ⏎.
-            drawn = coefficient is not None and (mark or abs(coefficient) >= max(BREAK_SHARE * heat.scale, heat.floor))
-            breaking = tag.replace('class="', 'class="break ') if tag and drawn else tag
-            lines.setdefault(number, []).append(_html(line, breaking))
+        if coefficient is None or (not mark and abs(coefficient) < heat.floor):
+            *broken, last = _unshaded(text, part, mark)
+        else:
+            *broken, last = _shaded(text, coefficient, part, mark, heat)
+        for piece in broken:
+            line.append(piece)
             number += 1
+            line = lines[number] = []
         if last:
-            lines.setdefault(number, []).append(_html(last, tag))
-    far = [] if whole else [each for each in lines if abs(each - example.line) > NEAR]
-    for each in far:
-        del lines[each]
+            line.append(last)
+    drawn = {at: html for at, html in lines.items() if html}
+    near = drawn if whole else {at: html for at, html in drawn.items() if abs(at - example.line) <= NEAR}
     return Code(
-        [Line(each, _css(each, example), Markup("".join(html))) for each, html in lines.items()],  # noqa: S704 - escaped
-        more=more or bool(far),
+        [Line(at, _css(at, example), Markup("".join(html))) for at, html in near.items()],  # noqa: S704 - escaped
+        more=more or len(near) < len(drawn),
     )
 
 
@@ -153,13 +153,29 @@ def _characters(
         yield drawn, shaded, within, mark
 
 
-def _tag(text: str, coefficient: float | None, part: int, mark: Mark, heat: Heat) -> str | None:
-    """The opening tag of a token; None if there is nothing to show of it. Coefficients below the floor have no title."""
-    if coefficient is None or (not mark and abs(coefficient) < heat.floor):
-        css = _classes(0, part, mark)
-        return f'<span class="{css[1:]}">' if css else None
+@lru_cache(maxsize=1 << 16)
+def _unshaded(text: str, part: int, mark: Mark) -> tuple[str, ...]:
+    """A token as HTML, in pieces between line breaks; without a title, which would tell its coefficient."""
+    css = _classes(0, part, mark)
+    tag = f'<span class="{css[1:]}">' if css else None
+    return _in_pieces(text, tag, tag)
+
+
+def _shaded(text: str, coefficient: float, part: int, mark: Mark, heat: Heat) -> tuple[str, ...]:
+    """A token as HTML with its coefficient, in pieces between line breaks."""
     css = _classes(heat.level(coefficient), part, mark)
-    return f'<span class="t{css}" title="{_visible(text)}  {formats.number(coefficient)}">'
+    tag = f't{css}" title="{_visible(text)}  {formats.number(coefficient)}">'
+    # A line break has no width to shade, so the stronger ones are drawn as ⏎.
+    broken = mark or abs(coefficient) >= max(BREAK_SHARE * heat.scale, heat.floor)
+    return _in_pieces(text, f'<span class="{tag}', f'<span class="{"break " if broken else ""}{tag}')
+
+
+def _in_pieces(text: str, tag: str | None, breaking: str | None) -> tuple[str, ...]:
+    """A text as HTML in pieces between line breaks, the last one empty after a break; `breaking` opens all others."""
+    if "\n" not in text:
+        return (_html(text, tag),)
+    *broken, last = text.split("\n")
+    return (*(_html(each, breaking) for each in broken), _html(last, tag) if last else "")
 
 
 @cache

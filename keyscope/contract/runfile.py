@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from keyscope.contract.analyses.files import analysis_files, attach_analyses
 from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.key_documents import KEY_DOCUMENTS, write_documents
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.reading import Unusable, attach, connect_to, read_document, stored_columns, time_limit
 from keyscope.contract.tables import KEY, MANIFEST, Column, Table, publish
@@ -304,6 +305,7 @@ _OF_KEYS = f"""
     ) v USING (layer, "index")"""  # noqa: S608 - a constant
 DERIVED = ((TOKEN_KEYS, _OF_VALUES_AND_TRIGGERS), (KEY_SUMMARIES, _OF_KEYS))
 """Tables derived from the others for fast reading, each with the SELECT that computes it."""
+_ALL = (*TABLES, *(table for table, _ in DERIVED), KEY_DOCUMENTS)
 
 
 _FILE = "run_file"
@@ -317,7 +319,7 @@ def create(path: Path) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
     Raises:
         FileExists: a run file of that name exists; they are never overwritten.
     """
-    return publish(path, (*TABLES, *(table for table, _ in DERIVED)))
+    return publish(path, _ALL)
 
 
 def write_derived(connection: duckdb.DuckDBPyConnection) -> None:
@@ -325,6 +327,7 @@ def write_derived(connection: duckdb.DuckDBPyConnection) -> None:
     for table, select in DERIVED:
         order = ", ".join(f'"{column}"' for column in table.sorted_by)
         connection.execute(f"INSERT INTO {table.name} BY NAME SELECT * FROM ({select}) ORDER BY {order}")  # noqa: S608
+    write_documents(connection)
 
 
 def write_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
@@ -355,7 +358,7 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     try:
         connection = connect_to([path, *(file for _, _, file in analyses)], threads)
         with time_limit(connection):
-            attach(connection, path, _FILE, (*TABLES, *(table for table, _ in DERIVED)))
+            attach(connection, path, _FILE, _ALL)
             _check_version(connection, path)
             _lay_views(connection)
             manifest = _check_manifest(connection)
@@ -373,7 +376,7 @@ def _lay_views(connection: duckdb.DuckDBPyConnection) -> None:
     """Lay the contract's tables over what the file has: `run.NAME` with `rowid`, and `NAME` without."""
     stored = stored_columns(connection, _FILE)
     connection.execute("CREATE SCHEMA run")
-    for each in TABLES:
+    for each in (*TABLES, KEY_DOCUMENTS):
         with_rowid = replace(each, columns=(_ROWID, *each.columns))
         connection.execute(f"CREATE VIEW run.{each.name} AS {with_rowid.select_from(_FILE, stored)}")
         connection.execute(f"CREATE VIEW {each.name} AS {each.select_from(_FILE, stored)}")

@@ -38,7 +38,7 @@ def key_card(run: OpenRun, key: Key, cursor: Cursor) -> HTMLResponse:
     """The card alone: it shows the run's file and no labels, so it can be kept."""
     numbers = run.numbers(cursor, key)
     heat = Heat(examples.scale_of(numbers.statistics))
-    triggers = [each for each in run.trigger_tokens(cursor, key) if each.polarity == "max"]
+    triggers = [each for each in numbers.trigger_tokens if each.polarity == "max"]
     value = numbers.value["normed"]
     glance = Glance(
         key=key,

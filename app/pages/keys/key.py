@@ -285,7 +285,7 @@ class KeyDrawing:
         polarity = "min" if self.state.show == "min" else "max"
         return [
             each
-            for each in self.run.trigger_tokens(self.cursor, self.key)
+            for each in self.numbers.trigger_tokens
             if each.polarity == polarity and self.language in (None, each.language)
         ]
 

@@ -1,24 +1,40 @@
+import json
 import math
 import random
+import shutil
+import zlib
+from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 
 from keyscope.app import queries
 from keyscope.app.errors import InvalidParameter, UnknownKey, UnknownLayer
-from keyscope.app.queries.examples import TriggerToken, trigger_tokens
+from keyscope.app.queries.examples import trigger_tokens
 from keyscope.app.queries.key_rows import _code_line
+from keyscope.app.queries.keys import numbers_of_tables
 from keyscope.app.queries.tokens import Token, Vocabulary
 from keyscope.app.runs import Run
 from keyscope.contract import bins
 from keyscope.contract.bins import N_BINS
 from keyscope.contract.contexts import context_coefficients
+from keyscope.contract.key_documents import LONGEST
 from keyscope.contract.keys import KeyId
-from keyscope.contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
+from keyscope.contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS, open_run
 from tests.made.runs import FILES
 
 KEY = KeyId(1, 2)
 SOURCES = {path: text for _, path, text in FILES}
+OF_DOCUMENTS = 'SELECT document FROM key_documents WHERE layer = ? AND "index" = ?'
+BROKEN = (
+    "NULL",
+    "'not compressed'::BLOB",
+    *(
+        f"unhex('{zlib.compress(text.encode()).hex()}')"
+        for text in ("no JSON", "[]", json.dumps({"statistics": {"mean": []}}), " " * (LONGEST + 1))
+    ),
+)
 
 
 def all_examples(run: Run) -> list[queries.Example]:
@@ -359,17 +375,38 @@ def test_a_share_of_the_coefficients_above_zero_lies_below_their_quantile() -> N
     assert queries.quantile_above_zero(counts, 0.8) == 2.0**bins.HIGHEST_EXPONENT
 
 
-def test_the_trigger_tokens_of_a_key_are_those_of_its_triggers(alpha: Run) -> None:
+def test_the_trigger_tokens_of_a_key_are_those_of_its_triggers_the_strongest_first(alpha: Run) -> None:
     key = KeyId(0, 1)
     with alpha.reading() as cursor:
         found = trigger_tokens(cursor, key)
         triggers = queries.key_triggers(cursor, alpha.windows, key)
     expected = []
-    for each in triggers:
+    for each in sorted(triggers, key=lambda each: (-abs(each.coefficient), each.language, each.polarity, each.rank)):
         ids = each.window.token_ids
         after = ids[each.trigger_index + 1] if each.trigger_index + 1 < len(ids) else None
-        expected.append((each.language, each.polarity, each.coefficient, ids[each.trigger_index], after))
-    assert found
-    assert sorted(found, key=repr) == sorted((TriggerToken(*each) for each in expected), key=repr)
-    sizes = [abs(each.coefficient) for each in found]
-    assert sizes == sorted(sizes, reverse=True)
+        expected.append((each.language, each.polarity, ids[each.trigger_index], after))
+    assert found == expected != []
+
+
+@pytest.mark.parametrize("name", ["alpha", "gated"])
+def test_the_document_of_a_key_has_the_numbers_of_all_tables(name: str, request: pytest.FixtureRequest) -> None:
+    run: Run = request.getfixturevalue(name)
+    with run.reading() as cursor:
+        for layer, size in enumerate(run.manifest.model.keys_per_layer):
+            for index in range(size):
+                key = KeyId(layer, index)
+                assert len(cursor.execute(OF_DOCUMENTS, [layer, index]).fetchall()) == 1
+                found = queries.key_numbers(cursor, run.vocabulary, key)
+                assert found == numbers_of_tables(cursor, run.vocabulary, key)
+
+
+def test_a_run_without_documents_or_with_broken_ones_shows_the_same_numbers(alpha: Run, tmp_path: Path) -> None:
+    broken = {"DROP TABLE key_documents", *(f"UPDATE key_documents SET document = {each}" for each in BROKEN)}
+    with alpha.reading() as cursor:
+        expected = queries.key_numbers(cursor, alpha.vocabulary, KEY)
+    for number, change in enumerate(broken):
+        path = Path(shutil.copy(alpha.path, tmp_path / f"{number}.duckdb"))
+        with duckdb.connect(str(path)) as connection:
+            connection.execute(change)
+        with open_run(path) as connection:
+            assert queries.key_numbers(connection, alpha.vocabulary, KEY) == expected, change

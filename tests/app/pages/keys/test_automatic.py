@@ -16,7 +16,7 @@ VOCABULARY = Vocabulary([Token(at, token) for at, token in enumerate(TOKENS)])
 
 
 def triggers(*tokens: bytes, language: str = "go", next_: bytes | None = None) -> list[TriggerToken]:
-    return [TriggerToken(language, "max", 1.0, IDS[token], None if next_ is None else IDS[next_]) for token in tokens]
+    return [TriggerToken(language, "max", IDS[token], None if next_ is None else IDS[next_]) for token in tokens]
 
 
 def said(found: list[TriggerToken], parts: list[int] | None = None, promoted: tuple[bytes, ...] = ()) -> list[str]:
