@@ -66,6 +66,7 @@ def environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,  # a page uses dozens of templates, and would look at the file of each
     )
     env.filters.update(FILTERS)
     return env

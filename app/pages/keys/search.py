@@ -178,7 +178,7 @@ def search_page(
         wanted = build_search(settled, run, database)
     except AnalysisMissing as needed:
         return respond(request, "keys/search.html", _page(run, links, settled, NOTHING, concepts, needed.kinds))
-    found = search(cursor, run.vocabulary, wanted, limit=PAGE_SIZE, offset=settled.offset, named=max(MASKED, LISTED))
+    found = run.recall(search, cursor, run.vocabulary, wanted, PAGE_SIZE, settled.offset, max(MASKED, LISTED))
     return respond(request, "keys/search.html", _page(run, links, settled, found, concepts, row=wanted.row))
 
 
