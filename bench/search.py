@@ -19,6 +19,7 @@ import typer
 from keyscope.app.queries.criteria import About, Between, Criterion, Dead, FiresOn, InLayers, Prefers, Writes
 from keyscope.app.queries.search import Search, search
 from keyscope.app.queries.tokens import Vocabulary, load_vocabulary
+from keyscope.contract.key_documents import KEY_DOCUMENTS
 from keyscope.contract.runfile import DERIVED, KEYS, create, open_run, write_derived, write_manifest
 from tests.contract.test_runfile import MANIFEST
 
@@ -167,7 +168,7 @@ def _drop_derived(path: Path, plain: Path) -> None:
         connection.execute(f"ATTACH '{path}' AS whole (READ_ONLY)")
         connection.execute("SET threads = 1")  # keeps the order of the rows
         find = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'whole'"
-        derived = {each.name for each, _ in DERIVED}
+        derived = {KEY_DOCUMENTS.name, *(each.name for each, _ in DERIVED)}
         for (name,) in connection.execute(find).fetchall():
             if name not in derived:
                 connection.execute(f"CREATE TABLE {name} AS SELECT * FROM whole.{name}")

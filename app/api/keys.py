@@ -43,8 +43,6 @@ def show_key(run: OpenRun, cursor: Cursor, key: Key, database: LabelsDatabase) -
         "labels": [shapes.LabelShape.model_validate(each) for each in labels],
         "labels_problem": problem,
     }
-    # Written without validation: it holds a hundred thousand values, nearly all as they are in the run file.
-    triggers = b",".join(shaping.trigger(each, windows) for each in queries.key_triggers(cursor, windows, key))
-    samples = b",".join(shaping.sample(each, windows) for each in queries.key_samples(cursor, windows, key))
-    written = shaping.with_fields(answer, b'"triggers":[' + triggers + b'],"samples":[' + samples + b"]")
+    triggers, samples = queries.key_examples(cursor, windows, key)
+    written = shaping.with_examples(answer, triggers, samples, windows)
     return Response(written, media_type="application/json")

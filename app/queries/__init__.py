@@ -5,7 +5,14 @@ language without tokens) are None, never NaN.
 """
 
 from keyscope.app.queries.addresses import check_key, check_layer, neighbours, random_key
-from keyscope.app.queries.examples import Example, example_counts, first_examples, key_samples, key_triggers
+from keyscope.app.queries.examples import (
+    Example,
+    example_counts,
+    first_examples,
+    key_examples,
+    key_samples,
+    key_triggers,
+)
 from keyscope.app.queries.key_rows import KeyRow
 from keyscope.app.queries.keys import (
     KeyNumbers,
@@ -59,6 +66,7 @@ __all__ = [
     "fires_on",
     "first_examples",
     "histograms",
+    "key_examples",
     "key_numbers",
     "key_samples",
     "key_statistics",

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from keyscope.app.queries.tokens import Vocabulary
 from keyscope.app.queries.values import clean, rows
 from keyscope.app.queries.windows import File, Window, Windows
 from keyscope.contract.contexts import context_coefficients
@@ -102,6 +101,19 @@ def trigger_tokens(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> list[Trigge
     return [TriggerToken(*row) for row in rows(cursor, _TOKENS, [key.layer, key.index])]
 
 
+def key_examples(
+    cursor: duckdb.DuckDBPyConnection, windows: Windows, key: KeyId
+) -> tuple[list[Example], list[Example]]:
+    """All triggers by language, polarity and rank, and all samples by language, band and rank, by one lookup."""
+    found = rows(cursor, f"{_TRIGGERS} UNION ALL {_SAMPLES}", [key.layer, key.index, *[None] * 4] * 2)
+    examples = _examples(cursor, windows, found)
+    triggers = sorted(
+        (each for each in examples if each.polarity), key=lambda each: (each.language, each.polarity, each.rank)
+    )
+    samples = sorted((each for each in examples if each.band), key=lambda each: (each.language, each.band, each.rank))
+    return triggers, samples
+
+
 def key_triggers(
     cursor: duckdb.DuckDBPyConnection,
     windows: Windows,
@@ -158,10 +170,10 @@ def example_counts(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> Counter[tup
 def _examples(cursor: duckdb.DuckDBPyConnection, windows: Windows, found: Sequence[tuple[Any, ...]]) -> list[Example]:
     read = windows.find(cursor, (row[_WINDOW] for row in found))
     files = windows.files(cursor)
-    return [_example(row, read[row[_WINDOW]], windows.vocabulary, files) for row in found]
+    return [_example(row, read[row[_WINDOW]], files) for row in found]
 
 
-def _example(row: tuple[Any, ...], window: Window, vocabulary: Vocabulary, files: Mapping[int, File]) -> Example:
+def _example(row: tuple[Any, ...], window: Window, files: Mapping[int, File]) -> Example:
     (
         language,
         rank,
@@ -187,7 +199,7 @@ def _example(row: tuple[Any, ...], window: Window, vocabulary: Vocabulary, files
         coefficient=coefficient,
         line=line,
         column=column,
-        offset=window.start + position - vocabulary.n_special(window.token_ids[:position]),
+        offset=window.offset(position),
         trigger_index=position,
         window=window,
         context=context,

@@ -17,6 +17,7 @@ T = TypeVar("T")
 _ESCAPES = {"\\": b"\\", "n": b"\n", "r": b"\r", "t": b"\t"}
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|[\\nrt])")
 _WRITTEN = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+VOCABULARY = 'SELECT token_id, "bytes", special FROM tokens'
 _TO_WRITE = re.compile(rf"\\|{HIDDEN.pattern}")
 
 
@@ -106,6 +107,12 @@ class Vocabulary:
         """How many of the tokens are control tokens, which are no part of a file."""
         return sum(map(self._special.__contains__, token_ids))
 
+    def special_in(self, token_ids: Sequence[int]) -> list[int]:
+        """The indices of the control tokens among these."""
+        if self._special.isdisjoint(token_ids):
+            return []
+        return [at for at, token_id in enumerate(token_ids) if token_id in self._special]
+
     def ids(self, token: bytes) -> list[int]:
         """Ids of the tokens with exactly these bytes; never control tokens, which have no bytes in a file."""
         return self._ids_by_bytes.get(token, [])
@@ -169,7 +176,7 @@ def keys_about(cursor: duckdb.DuckDBPyConnection, token_ids: Sequence[int]) -> d
 
 
 def load_vocabulary(cursor: duckdb.DuckDBPyConnection) -> Vocabulary:
-    return Vocabulary([Token(*row) for row in rows(cursor, 'SELECT token_id, "bytes", special FROM tokens')])
+    return Vocabulary([Token(*row) for row in rows(cursor, VOCABULARY)])
 
 
 def parse_token(text: str) -> bytes:

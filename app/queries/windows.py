@@ -1,6 +1,7 @@
 """Windows of the corpus and the files they are from; the same windows are drawn on the pages of many keys."""
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,12 +15,12 @@ from keyscope.app.queries.values import rows
 
 KEPT = 8_192
 """Windows kept in memory; with 256 tokens each about 10 MB."""
-KEPT_WRITTEN = 2_048
-"""Windows kept as they are written in JSON, also about 10 MB."""
+KEPT_WRITTEN = 4_096
+"""Windows kept as they are written in JSON; with 256 tokens each about 25 MB."""
 _WINDOWS = """
     SELECT window_id, file_id, start, line, "column", token_ids FROM windows
     WHERE window_id IN (SELECT unnest(?::UINTEGER[]))"""
-_FILES = "SELECT file_id, source, path, sha256 FROM files"
+FILES = "SELECT file_id, source, path, sha256 FROM files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,12 @@ class Window:
     """Column of that character, from 0."""
     token_ids: Sequence[int]
     """All tokens, including a leading BOS."""
+    special: Sequence[int] = ()
+    """Indices of the control tokens, which are no part of the file."""
+
+    def offset(self, index: int) -> int:
+        """The index of one of its tokens among those of the file."""
+        return self.start + index - bisect_left(self.special, index)
 
 
 class Windows:
@@ -106,13 +113,21 @@ class Windows:
     def files(self, cursor: duckdb.DuckDBPyConnection) -> Mapping[int, File]:
         """The files of the corpus by their ids, read once."""
         if self._files is None:
-            self._files = {file_id: File(*rest) for file_id, *rest in rows(cursor, _FILES)}
+            self._files = {file_id: File(*rest) for file_id, *rest in rows(cursor, FILES)}
         return self._files
 
     def _read(self, cursor: duckdb.DuckDBPyConnection, window_ids: list[int]) -> dict[int, Window]:
         files = self.files(cursor)
         return {
             # As an array, because a list of numbers takes eight times the memory.
-            window_id: Window(window_id, files[file_id], start, line, column, array("I", token_ids))
+            window_id: Window(
+                window_id,
+                files[file_id],
+                start,
+                line,
+                column,
+                array("I", token_ids),
+                self.vocabulary.special_in(token_ids),
+            )
             for window_id, file_id, start, line, column, token_ids in rows(cursor, _WINDOWS, [window_ids])
         }

@@ -1,8 +1,10 @@
 """Turn query results into the JSON shapes of the API."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from pydantic_core import to_json
 
 from keyscope.app import queries
@@ -38,25 +40,76 @@ def found_key(hit: Hit) -> shapes.FoundKey:
     return shapes.FoundKey(**key_in_table(hit.row).model_dump(), measures=hit.measures)
 
 
-def trigger(found: queries.Example, windows: queries.Windows) -> bytes:
-    """A `shapes.TriggerShape` in JSON."""
-    places = [
+def with_examples(
+    own: dict[str, Any],
+    triggers: Sequence[queries.Example],
+    samples: Sequence[queries.Example],
+    windows: queries.Windows,
+) -> bytes:
+    """An object in JSON with fields of its own, `triggers` (`shapes.TriggerShape`) and `samples` (`shapes.SampleShape`).
+
+    It has a hundred thousand values, nearly all as they are in the run file, so they are put together as bytes, once.
+    """
+    of_triggers = [{"polarity": each.polarity, "files": each.files, "places": _places(each)} for each in triggers]
+    of_samples = [{"band": each.band, "quantile": each.quantile} for each in samples]
+    return b"".join(
+        [
+            to_json(own)[:-1],
+            b',"triggers":[',
+            *_examples(triggers, of_triggers, windows),
+            b'],"samples":[',
+            *_examples(samples, of_samples, windows),
+            b"]}",
+        ]
+    )
+
+
+def _examples(
+    found: Sequence[queries.Example], own: Sequence[dict[str, Any]], windows: queries.Windows
+) -> Iterator[bytes]:
+    """The pieces of a list of examples in JSON, each with fields of its own."""
+    separator = b""
+    for each, fields, coefficients in zip(found, own, _coefficients(found), strict=True):
+        yield separator
+        yield to_json(fields | _example(each))[:-1]
+        yield b',"coefficients":'
+        yield coefficients
+        yield b","
+        yield windows.written(each.window)
+        yield b"}"
+        separator = b","
+
+
+def _coefficients(found: Sequence[queries.Example]) -> list[bytes]:
+    """The coefficients of each example in JSON, as `Example.coefficients` has them."""
+    sizes = {len(each.context) for each in found}
+    if len(sizes) != 1 or (size := sizes.pop() // 2) % 2 == 0:
+        return [to_json(each.coefficients) for each in found]
+    stored = np.frombuffer(b"".join(each.context for each in found), "<f2").reshape(len(found), size)
+    scales = np.array([each.scale for each in found], np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        around = (stored.astype(np.float32) * scales[:, None]).tolist()
+    side = size // 2
+    spans = []
+    for each, values in zip(found, around, strict=True):
+        at, n_tokens = each.trigger_index, len(each.window.token_ids)
+        values[side] = each.coefficient
+        spans.append(values[max(0, side - at) : side + n_tokens - at])
+    # numbers that are not finite become null
+    numbers = to_json(spans, inf_nan_mode="null")[2:-2].split(b"],[")
+    written = []
+    for each, span, text in zip(found, spans, numbers, strict=True):
+        before = max(0, each.trigger_index - side)
+        after = len(each.window.token_ids) - before - len(span)
+        written.append(b"[" + b"null," * before + text + b",null" * after + b"]")
+    return written
+
+
+def _places(found: queries.Example) -> list[dict[str, Any]]:
+    return [
         {"source": each.file.source, "path": each.file.path, "line": each.line, "column": each.column}
         for each in found.places
     ]
-    own = {"polarity": found.polarity, "files": found.files, "places": places, **_example(found)}
-    return with_fields(own, windows.written(found.window))
-
-
-def sample(found: queries.Example, windows: queries.Windows) -> bytes:
-    """A `shapes.SampleShape` in JSON."""
-    own = {"band": found.band, "quantile": found.quantile, **_example(found)}
-    return with_fields(own, windows.written(found.window))
-
-
-def with_fields(own: dict[str, Any], written: bytes) -> bytes:
-    """An object in JSON with fields of its own and others that are written already."""
-    return to_json(own)[:-1] + b"," + written + b"}"
 
 
 def _example(found: queries.Example) -> dict[str, Any]:
@@ -72,7 +125,6 @@ def _example(found: queries.Example) -> dict[str, Any]:
         "column": found.column,
         "start": window.start,
         "trigger_index": found.trigger_index,
-        "coefficients": found.coefficients,
     }
 
 
