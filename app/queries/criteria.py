@@ -91,8 +91,8 @@ class InARow:
     needs: ClassVar[str | None] = None
     text: bytes
     """The tokens, joined."""
-    keys: Mapping[KeyId, int]
-    """How many triggers of each key are there."""
+    keys: tuple[tuple[KeyId, int], ...]
+    """The keys, each with the number of such triggers."""
     checked: int
     """Keys whose triggers were read: those that fire most on these tokens."""
     candidates: int
@@ -101,7 +101,7 @@ class InARow:
     def clause(self, vocabulary: Vocabulary) -> Clause:
         """Measures the number of triggers, as `in_a_row`."""
         sql = 'SELECT unnest(?::INTEGER[]) AS layer, unnest(?::INTEGER[]) AS "index", unnest(?::BIGINT[]) AS in_a_row'
-        values = [key.layer for key in self.keys], [key.index for key in self.keys], list(self.keys.values())
+        values = [key.layer for key, _ in self.keys], [key.index for key, _ in self.keys], [n for _, n in self.keys]
         return Clause(sql, values, {"in_a_row": "desc"})
 
 

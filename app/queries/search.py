@@ -167,19 +167,19 @@ def found_statistics(
     return list(plan.measures), rows(cursor, sql, plan.values)
 
 
-def in_a_row(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, text: bytes) -> InARow:
+def in_a_row(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, text: bytes, most: int = CHECKED) -> InARow:
     """The keys with triggers within several tokens in a row, whose bytes together are `text`, or a blank and `text`.
 
-    Rows have no index: the triggers of the keys that fire most on these tokens are read, at most `CHECKED` keys.
+    Rows have no index: the triggers of the keys that fire most on these tokens are read, of `most` keys.
     """
     asked = {"tokens": vocabulary.likely(text)}
     candidates = cursor.execute(f"SELECT count(*) FROM ({_FIRE_ON})", asked).fetchall()[0][0]  # noqa: S608 - a constant
     found: Counter[KeyId] = Counter()
-    around = cursor.execute(_AROUND, asked | {"checked": CHECKED, "reach": min(len(text), REACH)})
+    around = cursor.execute(_AROUND, asked | {"checked": most, "reach": min(len(text), REACH)})
     for layer, index, ids, at, count in around.fetchall():
         if vocabulary.is_within(ids, at, text):
             found[KeyId(layer, index)] += count
-    return InARow(text, found, min(candidates, CHECKED), candidates)
+    return InARow(text, tuple(found.items()), min(candidates, most), candidates)
 
 
 def known_concepts(cursor: duckdb.DuckDBPyConnection) -> list[str]:

@@ -174,7 +174,7 @@ def build_search(parameters: SearchParameters, run: OpenRun, database: LabelsDat
         raise AnalysisMissing(run.run_id, list(missing))
     if parameters.sequence:
         with run.reading() as cursor:
-            criteria.insert(0, in_a_row(cursor, run.vocabulary, sequence_of(parameters.sequence)))
+            criteria.insert(0, run.recall(in_a_row, cursor, run.vocabulary, sequence_of(parameters.sequence), CHECKED))
     if parameters.label:
         weights, kind = run.manifest.model.weights_sha256, Kind(parameters.label)
         with database.transaction() as session:

@@ -16,7 +16,6 @@ import pytest
 from fastapi.testclient import TestClient
 
 from keyscope.app.errors import InvalidParameter
-from keyscope.app.queries import search as search_module
 from keyscope.app.queries.criteria import (
     About,
     Among,
@@ -33,6 +32,7 @@ from keyscope.app.queries.criteria import (
 from keyscope.app.queries.search import Search, in_a_row, known_concepts, search
 from keyscope.app.queries.tokens import load_vocabulary, parse_token
 from keyscope.app.runs import Run
+from keyscope.app.web import search_query
 from keyscope.app.web.search_query import SearchParameters, format_ranges
 from keyscope.contract.keys import KeyId
 from keyscope.contract.runfile import open_run
@@ -125,7 +125,7 @@ def test_tokens_in_a_row_are_found_in_every_trigger_that_is_one_of_them(
             expected[KeyId(layer, index)] += 1
     assert bool(expected) == (text not in (b"in rang", b"n range"))
     found = in_a_row(cursor, alpha.vocabulary, text)
-    assert found.keys == expected
+    assert dict(found.keys) == expected
     assert found.checked == found.candidates
     assert set(keys_found(cursor, alpha, found)) == set(expected)
 
@@ -135,7 +135,7 @@ def test_only_the_keys_that_fire_most_on_the_tokens_are_checked_and_this_is_said
 ) -> None:
     query = {"sequence": "in range"}
     everything = client.get("/api/v1/runs/alpha/search", params=query).json()
-    monkeypatch.setattr(search_module, "CHECKED", 1)
+    monkeypatch.setattr(search_query, "CHECKED", 1)
     some = client.get("/api/v1/runs/alpha/search", params=query).json()
     assert some["total"] <= some["sequence_checked"] == 1 < some["sequence_candidates"]
     assert everything["sequence_checked"] == everything["sequence_candidates"] == some["sequence_candidates"]

@@ -52,8 +52,8 @@ def test_several_tokens_find_the_keys_that_fire_within_them(reader: TestClient, 
     page = reader.get("/find", params={"q": typed, "run": "alpha"})
     row, hits = page.context["row"], page.context["row_keys"]
     assert hits
-    assert [hit.measures["in_a_row"] for hit in hits] == sorted(row.keys.values(), reverse=True)[: len(hits)]
-    assert set(row.keys) == {KeyId.parse(key) for key in found_by(reader, page.context["row_href"])}
+    assert [hit.measures["in_a_row"] for hit in hits] == sorted(dict(row.keys).values(), reverse=True)[: len(hits)]
+    assert set(dict(row.keys)) == {KeyId.parse(key) for key in found_by(reader, page.context["row_href"])}
 
 
 def found_by(client: TestClient, href: str) -> list[str]:

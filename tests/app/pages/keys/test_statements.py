@@ -1,5 +1,7 @@
 """How often a request asks the run file: what a page costs on any machine."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -8,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from keyscope.app.queries import tokens, windows
 from keyscope.app.runs import Run
+from tests.app.copies import app_on_copies
 
 ONCE_A_RUN = (tokens.VOCABULARY, windows.FILES)
 """Asked by the first request alone."""
@@ -28,6 +31,13 @@ class Counting:
 
     def __exit__(self, *_error: object) -> None:
         self._cursor.close()
+
+
+@pytest.fixture(scope="module")
+def reader(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """An app of this module's own, which remembers nothing of other tests' keys."""
+    with app_on_copies(runs_dir, tmp_path_factory.mktemp("reader")) as client:
+        yield client
 
 
 @pytest.fixture
