@@ -19,6 +19,25 @@ FEWEST_TO_SPLIT = 3
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Members:
+    """The units that the rows of an array belong to: one row a file, or one row a thing in a file."""
+
+    of_row: IntArray
+    """[rows], which of the units below each row belongs to."""
+    are_projects: BoolArray
+    """[units], whether each unit is a project; else it is a file."""
+
+    def sums(self, values: npt.NDArray[Any]) -> FloatArray:
+        """Sums by unit, [rows, …] → [units, …]."""
+        if not len(values):
+            return np.zeros((0, *values.shape[1:]))
+        order = np.argsort(self.of_row, kind="stable")
+        starts = np.searchsorted(self.of_row[order], np.arange(len(self.are_projects)))
+        return np.asarray(np.add.reduceat(values[order], starts), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -29,8 +48,20 @@ class Units:
     """[files], the number of each file's unit: its project, or the file itself where a language has too few projects."""
     parts: IntArray
     """[units], PICK, TUNE or TEST."""
-    by_project: BoolArray
-    """[languages], whether the units of a language are projects."""
+    are_projects: BoolArray
+    """[units], whether each is a project; else it is a file."""
+
+    def members(self, files: IntArray | None = None) -> Members:
+        """The units of some files, which may be named more than once; of all files if none are named."""
+        of_row = self.of_file if files is None else self.of_file[files]
+        found, numbers = np.unique(of_row, return_inverse=True)
+        return Members(numbers, self.are_projects[found])
+
+    def languages(self, store: TokenStore) -> IntArray:
+        """The language of each unit, [units]."""
+        found = np.zeros(len(self.parts), dtype=np.int64)
+        found[self.of_file] = store.languages
+        return found
 
     @cached_property
     def pick(self) -> BoolArray:
@@ -60,19 +91,20 @@ def units_of(store: TokenStore) -> Units:
     """
     of_file = np.zeros(store.n_files, dtype=np.int64)
     parts: list[int] = []
-    by_project = np.zeros(len(store.language_names), dtype=np.bool_)
+    are_projects: list[bool] = []
     for code, language in enumerate(store.language_names):
         files = np.flatnonzero(store.languages == code)
         names, numbers = np.unique(store.projects[files], return_inverse=True)
-        by_project[code] = len(names) >= FEWEST_TO_SPLIT
-        if by_project[code]:
+        enough = len(names) >= FEWEST_TO_SPLIT
+        if enough:
             ranks = np.array([_rank(f"{language}\n{store.project_names[name]}") for name in names], dtype=np.uint64)
         else:
             numbers, ranks = np.arange(len(files)), store.seeds[files]
         sizes = np.bincount(numbers, weights=store.lengths[files], minlength=len(ranks))
         of_file[files] = len(parts) + numbers
         parts += _parts(sizes, ranks)
-    return Units(of_file, np.array(parts, dtype=np.int64), by_project)
+        are_projects += [enough] * len(ranks)
+    return Units(of_file, np.array(parts, dtype=np.int64), np.array(are_projects, dtype=np.bool_))
 
 
 def _rank(name: str) -> int:

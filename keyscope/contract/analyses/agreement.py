@@ -1,5 +1,6 @@
 """Layer agreement: how often each layer already predicts what the whole model predicts, also by context size."""
 
+from keyscope.contract.analyses.intervals import PROJECTS
 from keyscope.contract.tables import Column, Table
 
 LAYER_MEASURES = {
@@ -62,7 +63,7 @@ KEY_MEASURES = {
 
 _RATE = (
     Column("estimate", "DOUBLE"),
-    Column("low", "DOUBLE", "Lower end of the 95 % interval, by bootstrap over files"),
+    Column("low", "DOUBLE", "Lower end of the 95 % interval, over projects"),
     Column("high", "DOUBLE", "Upper end of that interval"),
 )
 
@@ -77,6 +78,7 @@ AGREEMENT = Table(
         *_RATE,
         Column("n", "UBIGINT", "Tokens"),
         Column("files", "UINTEGER", "Files they are in"),
+        PROJECTS,
     ),
     ("measure", "control", "split", "part", "layer"),
 )
@@ -89,6 +91,7 @@ AGREEMENT_CONTEXTS = Table(
         *_RATE,
         Column("n", "UBIGINT", "Tokens, the same for every size"),
         Column("files", "UINTEGER", "Files they are in"),
+        PROJECTS,
     ),
     ("size", "measure", "layer"),
 )
@@ -103,6 +106,7 @@ AGREEMENT_KEYS = Table(
         *_RATE,
         Column("n", "UBIGINT", "Keys that fire"),
         Column("files", "UINTEGER", "Files with their strongest triggers"),
+        PROJECTS,
     ),
     ("measure", "control", "projection", "layer", "tenth"),
 )

@@ -1,8 +1,9 @@
 """Concepts: where they occur in the corpus and which keys detect them.
 
-Keys are picked on one half of the files; the other half is held out to measure on.
+Keys are picked on one part of the projects; another is held out to measure on.
 """
 
+from keyscope.contract.analyses.intervals import PROJECTS
 from keyscope.contract.tables import KEY, Column, Table
 
 PICKERS = ("any_hit", "fdr", "auroc", "causal")
@@ -75,8 +76,9 @@ CONCEPT_LANGUAGES = Table(
         Column("tokens", "UBIGINT", "Tokens of these files"),
         Column("concept_tokens", "UBIGINT", "Tokens that overlap a match"),
         Column("base_rate", "DOUBLE", "Share of tokens with a match within two lines: the chance of a hit"),
-        Column("base_rate_low", "DOUBLE", "Lower end of its 95 % interval, by bootstrap over files"),
+        Column("base_rate_low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
         Column("base_rate_high", "DOUBLE", "Upper end of that interval"),
+        PROJECTS,
     ),
     ("concept", "language"),
 )
@@ -100,15 +102,17 @@ CONCEPT_LAYERS = Table(
         *(Column(f"auroc_{level}", "UINTEGER", f"Keys with an AUROC above 0.{level}") for level in AUROC_LEVELS),
         Column("triggers", "UBIGINT", "Stored triggers of all keys in files not held out"),
         Column("hit_share", "DOUBLE", "Share of these triggers with a hit"),
-        Column("hit_share_low", "DOUBLE", "Lower end of its 95 % interval, by bootstrap over files"),
+        Column("hit_share_low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
         Column("hit_share_high", "DOUBLE", "Upper end of that interval"),
         Column(
             "chance_share",
             "DOUBLE",
             "Share with a hit by chance: the base rates weighted by the triggers' languages",
         ),
-        Column("chance_share_low", "DOUBLE", "Lower end of its 95 % interval, by bootstrap over files"),
+        Column("chance_share_low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
         Column("chance_share_high", "DOUBLE", "Upper end of that interval"),
+        Column("files", "UINTEGER", "Files with such triggers"),
+        PROJECTS,
     ),
     ("concept", "control", "layer"),
 )

@@ -3,6 +3,7 @@
 All on held-out files. A place is a token the model predicts from the tokens before it in its window.
 """
 
+from keyscope.contract.analyses.intervals import PROJECTS
 from keyscope.contract.tables import KEY, Column, Table
 
 BASKET = "basket"
@@ -28,6 +29,7 @@ _GROUP = (
         "General: the language, empty for all languages of the concept; collateral: the other concept; otherwise empty",
     ),
 )
+_FILES = Column("files", "UINTEGER", "Files that the interval rests on")
 _CONDITION = Column("condition", "USMALLINT", "0 masks nothing")
 
 
@@ -35,7 +37,7 @@ def _measured(name: str, kind: str, about: str, change: str) -> tuple[Column, ..
     return (
         Column(name, kind, about),
         Column(f"{name}_change", kind, change),
-        Column(f"{name}_low", kind, "Lower end of the change's 95 % interval, by bootstrap over files"),
+        Column(f"{name}_low", kind, "Lower end of the change's 95 % interval, over projects"),
         Column(f"{name}_high", kind, "Upper end of that interval"),
     )
 
@@ -96,6 +98,7 @@ EDIT_EFFECTS = Table(
         *_GROUP,
         Column("places", "UBIGINT", "Tokens predicted"),
         Column("files", "UINTEGER", "Files they are in"),
+        PROJECTS,
         *_measured(
             "accuracy",
             "DOUBLE",
@@ -127,8 +130,10 @@ EDIT_CONTROLS = Table(
         Column("z", "DOUBLE", "The edit's change minus the mean, in standard deviations"),
         Column("p", "DOUBLE", "Share of the draws, the edit included, that do at least as much harm as the edit"),
         Column("excess", "DOUBLE", "The edit's change minus the mean change of the controls"),
-        Column("excess_low", "DOUBLE", "Lower end of its 95 % interval, by bootstrap over files"),
+        Column("excess_low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
         Column("excess_high", "DOUBLE", "Upper end of that interval"),
+        _FILES,
+        PROJECTS,
     ),
     ("edit", "group", "name", "control", "measure"),
 )
@@ -140,8 +145,10 @@ EDIT_CONTRASTS = Table(
         Column("against", "VARCHAR", "near or general: the places the concept's places are compared with"),
         Column("measure", "VARCHAR", "accuracy, loss or rank; changes of rank are logarithms of the ratio here"),
         Column("difference", "DOUBLE", "Change at the concept's places minus the change at the others"),
-        Column("low", "DOUBLE", "Lower end of its 95 % interval, by bootstrap over files"),
+        Column("low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
         Column("high", "DOUBLE", "Upper end of that interval"),
+        _FILES,
+        PROJECTS,
     ),
     ("edit", "condition", "against", "measure"),
 )

@@ -1,5 +1,6 @@
 """When keys fire: position, language, token detectors, dead keys; and classes of keys by their weights."""
 
+from keyscope.contract.analyses.intervals import PROJECTS
 from keyscope.contract.tables import KEY, Column, Table
 
 LEVELS = {
@@ -93,11 +94,13 @@ _ESTIMATED = (
     Column(
         "low",
         "DOUBLE",
-        "Lower end of the 95 % interval, by bootstrap over files; empty for measures of weights alone, for the "
-        "controls drawn and gaussian, and for too few files",
+        "Lower end of the 95 % interval, over projects; empty for measures of weights alone, for the "
+        "controls drawn and gaussian, and for too few projects",
     ),
     Column("high", "DOUBLE", "Upper end of that interval"),
     Column("n", "UBIGINT", "Number of keys, or of what COUNTED names"),
+    Column("files", "UINTEGER", "Files that the interval rests on; empty where there is none"),
+    PROJECTS,
 )
 
 FIRING_KEYS = Table(

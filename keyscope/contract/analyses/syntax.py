@@ -1,5 +1,6 @@
 """Syntax of the triggers: what kinds of code a key fires on, and how varied its triggers are."""
 
+from keyscope.contract.analyses.intervals import PROJECTS
 from keyscope.contract.tables import KEY, Column, Table
 
 ASPECTS = {
@@ -94,7 +95,7 @@ LAYER_MEASURES = {
 }
 """Measured for every layer."""
 _INTERVAL = (
-    Column("low", "DOUBLE", "Lower end of its 95 % interval, by bootstrap over files"),
+    Column("low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
     Column("high", "DOUBLE", "Upper end of that interval"),
     Column(
         "control",
@@ -103,6 +104,8 @@ _INTERVAL = (
     ),
     Column("control_low", "DOUBLE", "Lower end of the range that holds 95 % of the control's draws"),
     Column("control_high", "DOUBLE", "Upper end of that range"),
+    Column("files", "UINTEGER", "Files that the interval rests on"),
+    PROJECTS,
 )
 SYNTAX_KEYS = Table("syntax_keys", KEY + KEY_MEASURES, ("layer", "index"))
 SYNTAX_PROFILES = Table(
@@ -179,8 +182,10 @@ SYNTAX_BASE = Table(
         Column("language", "VARCHAR"),
         Column("tokens", "UBIGINT"),
         Column("share", "DOUBLE", "Share of the language's tokens"),
-        Column("low", "DOUBLE", "Lower end of its 95 % interval, by bootstrap over files"),
+        Column("low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
         Column("high", "DOUBLE", "Upper end of that interval"),
+        Column("files", "UINTEGER", "Files of the language"),
+        PROJECTS,
     ),
     ("aspect", "value", "language"),
 )

@@ -18,9 +18,10 @@ from keyscope.contract.analyses.agreement import CONTEXT_MEASURES, LAYER_MEASURE
 from keyscope.contract.runfile import open_run, read_manifest
 from keyscope.worker.analysis.agreement.analysis import Agreement
 from keyscope.worker.analysis.agreement.plan import AgreementSettings, chosen_targets, chosen_windows, context_sizes
-from keyscope.worker.analysis.bootstrap import FEWEST_FILES
+from keyscope.worker.analysis.intervals import FEWEST_UNITS
 from keyscope.worker.analysis.run import analyse
 from keyscope.worker.analysis.subject import Subject, open_subject
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.progress import Silent
@@ -241,10 +242,12 @@ def test_the_control_compares_with_the_token_half_a_window_away(shared: Any) -> 
 
 def test_intervals_contain_their_estimates_and_counts_are_stated(shared: Any) -> None:
     subject, found, _ = shared
-    rows = found.execute("SELECT measure, estimate, low, high, n, files FROM agreement").fetchall()
+    rows = found.execute("SELECT measure, estimate, low, high, n, files, projects FROM agreement").fetchall()
     assert {row[0] for row in rows} == {*LAYER_MEASURES, *TOKEN_MEASURES}
-    for measure, estimate, low, high, n, files in rows:
-        if files < FEWEST_FILES:
+    units = units_of(subject.store)
+    for measure, estimate, low, high, n, files, projects in rows:
+        assert projects is None if not units.are_projects.any() else 0 < projects <= len(units.parts)
+        if (projects or files) < FEWEST_UNITS:
             assert (low, high) == (None, None), measure
         else:
             assert low - 1e-9 <= estimate <= high + 1e-9, measure

@@ -35,7 +35,7 @@ def shares(store: TokenStore, units: Units) -> list[float]:
 def test_a_project_is_one_unit_and_lies_in_one_part(tmp_path: Path) -> None:
     found = store(tmp_path, files_of(12))
     units = units_of(found)
-    assert units.by_project.tolist() == [True]
+    assert units.are_projects.all()
     assert len(units.parts) == 12
     for project in range(12):
         inside = found.projects == project
@@ -72,7 +72,7 @@ def test_parts_do_not_depend_on_the_order_of_files_or_on_other_languages(tmp_pat
 def test_where_there_are_too_few_projects_each_file_is_a_unit(tmp_path: Path, projects: int) -> None:
     found = store(tmp_path, files_of(projects, each=60))
     units = units_of(found)
-    assert units.by_project.tolist() == [False]
+    assert not units.are_projects.any()
     assert len(units.parts) == found.n_files
     assert shares(found, units) == pytest.approx(SHARES, abs=0.05)
 

@@ -25,6 +25,7 @@ from keyscope.worker.analysis.agreement.rows import write_contexts, write_keys, 
 from keyscope.worker.analysis.agreement.values import ValueTops, read_values, value_tops
 from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Step
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.analysis.walk import IntArray, Places, places
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Window, in_batches
@@ -58,10 +59,12 @@ class Agreement(Analysis):
             for kind in ("values", "windows", "contexts")
         }
         languages = np.array(subject.store.language_names)[subject.store.languages]
-        write_layers(connection, of["windows"], languages)
+        units = units_of(subject.store)
+        write_layers(connection, of["windows"], languages, units)
         sizes = context_sizes(subject, self.settings.longest_context)
-        write_contexts(connection, of["contexts"], sizes, subject.store.token_counts(subject.model.facts.vocabulary))
-        write_keys(connection, of["values"])
+        token_counts = subject.store.token_counts(subject.model.facts.vocabulary)
+        write_contexts(connection, of["contexts"], sizes, token_counts, units)
+        write_keys(connection, of["values"], units)
 
     def _plan(self, subject: Subject) -> dict[Step, Work]:
         if self._planned is None or self._planned[0] is not subject:

@@ -1,4 +1,4 @@
-"""From the steps' results to rows: every estimate with its interval, by bootstrap over files."""
+"""From the steps' results to rows: every estimate with its interval, over projects."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,13 @@ from keyscope.worker.analysis.agreement.outcomes import MEASURES, SPLIT_MEASURES
 from keyscope.worker.analysis.agreement.parts import PARTS
 from keyscope.worker.analysis.agreement.values import PROJECTIONS
 from keyscope.worker.analysis.analysis import Arrays
-from keyscope.worker.analysis.bootstrap import Interval, ratio_interval
+from keyscope.worker.analysis.intervals import Interval, ratio_interval
+from keyscope.worker.analysis.units import Members, Units
 from keyscope.worker.rows import insert
 
 TENTHS = 10
+_NO_SHARES = {"depth", "log_frequency"}
+"""Measures by size of context that are no shares of tokens."""
 _FROM_SECOND = {"lost", "eliminated"}
 """Measures of a change since the layer below, which the first layer does not have."""
 FloatArray = npt.NDArray[np.float64]
@@ -48,7 +51,9 @@ class _Rows:
             insert(connection, self._table, columns, order=self._table.sorted_by)
 
 
-def write_layers(connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays], languages: npt.NDArray[Any]) -> None:
+def write_layers(
+    connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays], languages: npt.NDArray[Any], units: Units
+) -> None:
     """Write every measure by layer, over all tokens and by split; `languages` names each file's language."""
     rows = _Rows(AGREEMENT)
     if results:
@@ -56,41 +61,56 @@ def write_layers(connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays
             np.concatenate([arrays[name] for arrays in results])
             for name in ("files", "n", "sums", "part_n", "part_sums")
         )
-        _add_layers(rows, sums, n, MEASURES, split="all", part="all")
+        _add_layers(rows, sums, n, units.members(files), MEASURES, split="all", part="all")
         for language in dict.fromkeys(languages.tolist()):
             of_it = languages[files] == language
-            _add_layers(rows, sums[of_it], n[of_it], MEASURES, split="language", part=language)
+            _add_layers(
+                rows, sums[of_it], n[of_it], units.members(files[of_it]), MEASURES, split="language", part=language
+            )
         for number, (split, part) in enumerate(PARTS):
-            _add_layers(rows, part_sums[:, number], part_n[:, number], SPLIT_MEASURES, split=split, part=part)
+            _add_layers(
+                rows,
+                part_sums[:, number],
+                part_n[:, number],
+                units.members(files),
+                SPLIT_MEASURES,
+                split=split,
+                part=part,
+            )
     rows.write(connection)
 
 
-def _add_layers(rows: _Rows, sums: FloatArray, n: IntArray, names: Names, **which: str) -> None:
+def _add_layers(rows: _Rows, sums: FloatArray, n: IntArray, units: Members, names: Names, **which: str) -> None:
     """Add rows of measures summed by file: `sums` [files, layers, measures] and `n` [files]."""
     counted = {"n": int(n.sum()), "files": int((n > 0).sum())} | which
     if not counted["n"]:
         return
-    found = ratio_interval(sums, n)
+    found = ratio_interval(sums, n, units)
     layers = sums.shape[1]
     for number, (measure, control) in enumerate(names):
         column = _part(found, number)
         for layer in range(1 if measure in _FROM_SECOND else 0, layers):
-            # exp of a mean of logarithms is the geometric mean; exp is monotone, so its ends are those of the interval
-            value = Interval(*map(np.exp, column)) if measure == "rank" else column
+            # exp of a mean of logarithms is the geometric mean
+            value = column.exp().within(1, np.inf) if measure == "rank" else column.within(0, 1)
             rows.add(value, layer, measure=measure, control=control, layer=layer, **counted)
     shared = [name for name in names if name[0] in SHARED_OUT]
     if shared:
-        over_layers = ratio_interval(sums[:, :, [names.index(name) for name in shared]].mean(axis=1), n)
+        over_layers = ratio_interval(sums[:, :, [names.index(name) for name in shared]].mean(axis=1), n, units)
         for number, (measure, control) in enumerate(shared):
-            rows.add(over_layers, number, measure=measure, control=control, layer=None, **counted)
+            rows.add(over_layers.within(0, 1), number, measure=measure, control=control, layer=None, **counted)
     settled = sums[:, :, names.index(("settled", ""))]
     of_tokens = np.stack([settled @ np.arange(layers), settled[:, :-1].sum(axis=1)], axis=1)
-    for number, measure in enumerate(("depth", "saturated")):
-        rows.add(ratio_interval(of_tokens, n), number, measure=measure, control="", layer=None, **counted)
+    found = ratio_interval(of_tokens, n, units)
+    for number, (measure, most) in enumerate((("depth", layers - 1), ("saturated", 1))):
+        rows.add(found.within(0, most), number, measure=measure, control="", layer=None, **counted)
 
 
 def write_contexts(
-    connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays], sizes: Sequence[int], token_counts: IntArray
+    connection: duckdb.DuckDBPyConnection,
+    results: Sequence[Arrays],
+    sizes: Sequence[int],
+    token_counts: IntArray,
+    units: Units,
 ) -> None:
     """Write the rows by size of context; `token_counts` are of the whole corpus, by token id."""
     rows = _Rows(AGREEMENT_CONTEXTS)
@@ -102,13 +122,14 @@ def write_contexts(
         # a token the model predicts may never occur in the corpus: one more keeps its logarithm finite
         frequency = np.log((token_counts + 1) / token_counts.sum())
         for size, top, own in zip(sizes, tops, final, strict=True):
-            _add_context(rows, files, top, own, {"full": final[-1], "following": following}, frequency, size)
+            _add_context(rows, files, units, top, own, {"full": final[-1], "following": following}, frequency, size)
     rows.write(connection)
 
 
 def _add_context(
     rows: _Rows,
     files: IntArray,
+    units: Units,
     top: IntArray,
     own: IntArray,
     others: dict[str, IntArray],
@@ -128,13 +149,15 @@ def _add_context(
     }
     counted = {"size": size, "n": len(files), "files": len(np.unique(files))}
     for measure, values in measures.items():
-        found = _over_files(files, np.atleast_2d(values))
+        found = _means(files, units, np.atleast_2d(values))
+        if measure not in _NO_SHARES:
+            found = found.within(0, 1)
         by_layer = values.ndim == 2
         for layer in range(len(found.estimate)):
             rows.add(found, layer, measure=measure, layer=layer if by_layer else None, **counted)
 
 
-def write_keys(connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays]) -> None:
+def write_keys(connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays], units: Units) -> None:
     """Write how often the token after a key's strongest trigger is the one its value promotes.
 
     The agreement rate of Geva et al. 2021, section 4, by layer, and by tenths of the value's largest probability:
@@ -154,17 +177,17 @@ def write_keys(connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays])
             ranks = np.concatenate([arrays[f"{projection}_{name}"] for arrays in results])
             for layer, tenth, chosen in groups:
                 which = {"control": control, "projection": projection, "layer": layer, "tenth": tenth}
-                _add_keys(rows, files[chosen], ranks[chosen], which)
+                _add_keys(rows, files[chosen], units, ranks[chosen], which)
     rows.write(connection)
 
 
-def _add_keys(rows: _Rows, files: IntArray, ranks: IntArray, which: Mapping[str, object]) -> None:
+def _add_keys(rows: _Rows, files: IntArray, units: Units, ranks: IntArray, which: Mapping[str, object]) -> None:
     if not len(files):
         return
     counted = {"n": len(files), "files": len(np.unique(files)), **which}
-    rows.add(_over_files(files, (ranks == 1)[None]), 0, measure="agreement", **counted)
-    logs = _over_files(files, np.log(ranks)[None])
-    rows.add(Interval(*map(np.exp, logs)), 0, measure="rank", **counted)
+    rows.add(_means(files, units, (ranks == 1)[None]).within(0, 1), 0, measure="agreement", **counted)
+    logs = _means(files, units, np.log(ranks)[None])
+    rows.add(logs.exp().within(1, np.inf), 0, measure="rank", **counted)
 
 
 def _tenths(numbers: FloatArray, chosen: npt.NDArray[np.bool_]) -> list[tuple[int, npt.NDArray[np.bool_]]]:
@@ -178,12 +201,9 @@ def _tenths(numbers: FloatArray, chosen: npt.NDArray[np.bool_]) -> list[tuple[in
     return tenths
 
 
-def _over_files(files: IntArray, values: npt.NDArray[Any]) -> Interval:
-    """Means of values [cells, n] with their intervals over files, [cells]."""
-    numbers, place = np.unique(files, return_inverse=True)
-    above = np.zeros((len(numbers), len(values)))
-    np.add.at(above, place, values.T.astype(np.float64))
-    return ratio_interval(above, np.bincount(place))
+def _means(files: IntArray, units: Units, values: npt.NDArray[Any]) -> Interval:
+    """Means of values [cells, n] at tokens of some files [n], with their intervals, [cells]."""
+    return ratio_interval(values.T, np.ones(len(files)), units.members(files))
 
 
 def _part(found: Interval, number: int) -> Interval:

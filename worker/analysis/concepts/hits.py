@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from keyscope.contract.manifest import Manifest
-from keyscope.worker.analysis.bootstrap import Interval, ratio_interval
 from keyscope.worker.analysis.concepts.lines import Lines
+from keyscope.worker.analysis.intervals import Interval, ratio_interval
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.precompute.token_store import TokenStore
 
 IntArray = npt.NDArray[np.int64]
@@ -76,4 +77,5 @@ def base_rates(store: TokenStore, lines_of_tokens: IntArray, near: BoolArray, fi
     by_file = np.diff(before[store.offsets])
     chosen = np.flatnonzero(files)
     of_language = store.languages[chosen][:, None] == np.arange(len(store.language_names))
-    return ratio_interval(by_file[chosen, None] * of_language, store.counted[chosen, None] * of_language)
+    near_of, all_of = (each[chosen, None] * of_language for each in (by_file, store.counted))
+    return ratio_interval(near_of, all_of, units_of(store).members(chosen)).within(0, 1)

@@ -19,7 +19,6 @@ from keyscope.contract.analyses.concepts import (
 )
 from keyscope.contract.concepts import Concept
 from keyscope.worker.analysis.analysis import Arrays, Step
-from keyscope.worker.analysis.bootstrap import ratio_interval
 from keyscope.worker.analysis.concepts.chance import any_hit, benjamini_hochberg, log_tail
 from keyscope.worker.analysis.concepts.examples import examples
 from keyscope.worker.analysis.concepts.hits import base_rates, read_triggers, token_lines
@@ -27,7 +26,9 @@ from keyscope.worker.analysis.concepts.lines import Lines, lines_of, near
 from keyscope.worker.analysis.concepts.places import Places
 from keyscope.worker.analysis.concepts.scores import Counts, auroc, detection, lots, rank
 from keyscope.worker.analysis.concepts.settings import ConceptSettings
+from keyscope.worker.analysis.intervals import Interval, ratio_interval
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.rows import Columns, insert
 
 IntArray = npt.NDArray[np.int64]
@@ -125,17 +126,18 @@ class Found:
             tokens=int(self.store.counted[chosen].sum()),
         )
 
-    def trigger_scores(self) -> Iterator[tuple[FloatArray, TriggerScores]]:
-        """Base rates [estimate and ends, languages] and trigger scores of every concept, then of every copy."""
+    def trigger_scores(self) -> Iterator[tuple[Interval, TriggerScores]]:
+        """Base rates [languages] and trigger scores of every concept, then of every copy."""
         lines = lines_of(self.store)
         close = [near(lines, self.places.concept(number)) for number in range(2 * self.n)]
         counted = self._count_hits(lines, close)
         on_lines = token_lines(self.store, lines)
         for number in range(2 * self.n):
-            rates = np.stack(base_rates(self.store, on_lines, close[number], self.picking))
-            # a language with too few files for an interval contributes its estimate alone
+            found = base_rates(self.store, on_lines, close[number], self.picking)
+            rates = np.stack(found[:3])
+            # a language with too few projects for an interval contributes its estimate alone
             rates = np.where(np.isnan(rates), rates[0], rates)
-            yield rates, self._against_chance(number, counted, rates)
+            yield found, self._against_chance(number, counted, rates)
 
     def _count_hits(self, lines: Lines, close: list[BoolArray]) -> HitCounts:
         """One pass over the stored triggers, a layer at a time."""
@@ -213,7 +215,7 @@ def _concept_row(found: Found, number: int) -> Columns:
     return {name: np.array([value]) for name, value in values.items()}
 
 
-def _language_rows(found: Found, number: int, rates: FloatArray) -> Columns:
+def _language_rows(found: Found, number: int, rates: Interval) -> Columns:
     store, covered = found.store, np.flatnonzero(found.covered(number))
     mine = found.places.concept(number)
     matches = np.bincount(mine.files, minlength=store.n_files)
@@ -230,9 +232,10 @@ def _language_rows(found: Found, number: int, rates: FloatArray) -> Columns:
         "matches": sums(matches),
         "tokens": sums(store.counted),
         "concept_tokens": sums(tokens),
-        "base_rate": rates[0, covered],
-        "base_rate_low": rates[1, covered],
-        "base_rate_high": rates[2, covered],
+        "base_rate": rates.estimate[covered],
+        "base_rate_low": rates.low[covered],
+        "base_rate_high": rates.high[covered],
+        "projects": rates.projects[covered],
     }
 
 
@@ -281,7 +284,9 @@ def _layer_rows(found: Found, number: int, scores: TriggerScores, areas: FloatAr
     spread = _DEVIATIONS * np.sqrt(by_layer(scores.chance * (1 - scores.chance)))
     with np.errstate(invalid="ignore"):
         chance_share = np.stack([by_layer(hits) for hits in scores.expected_hits]) / by_layer(scores.trials)
-    share = ratio_interval(scores.hits_by_file[found.picking], scores.trials_by_file[found.picking])
+    hits, trials = (each[found.picking] for each in (scores.hits_by_file, scores.trials_by_file))
+    units = units_of(found.store).members(np.flatnonzero(found.picking))
+    share = ratio_interval(hits, trials, units).within(0, 1)
     return {
         "concept": np.array([found.concepts[number % found.n].part] * n_layers),
         "control": np.full(n_layers, number >= found.n),
@@ -300,6 +305,8 @@ def _layer_rows(found: Found, number: int, scores: TriggerScores, areas: FloatAr
         "chance_share": chance_share[0],
         "chance_share_low": chance_share[1],
         "chance_share_high": chance_share[2],
+        "files": (trials > 0).sum(axis=0),
+        "projects": share.projects,
     }
 
 

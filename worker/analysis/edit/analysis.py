@@ -15,6 +15,7 @@ from keyscope.worker.analysis.edit.places import Cells, Chosen, choose
 from keyscope.worker.analysis.edit.rows import Measured, write_rows
 from keyscope.worker.analysis.edit.settings import EditSettings
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.precompute.windows import Window
 from keyscope.worker.progress import Advance
 
@@ -77,6 +78,7 @@ class EditAnalysis(Analysis):
             centre=results[RANGE]["centre"],
             spread=results[RANGE]["spread"],
             parts=[results[name] for name in sorted(names)],
+            all_units=units_of(subject.store),
         )
         write_rows(subject, connection, measured)
 

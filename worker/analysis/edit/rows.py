@@ -21,13 +21,14 @@ from keyscope.contract.analyses.edit import (
     MEASURES,
 )
 from keyscope.worker.analysis.analysis import Arrays
-from keyscope.worker.analysis.bootstrap import difference_interval, ratio_interval
 from keyscope.worker.analysis.edit.conditions import Condition
 from keyscope.worker.analysis.edit.keys import IntArray, KeyTable
 from keyscope.worker.analysis.edit.places import CONCEPT, GENERAL, NEAR, Cells
 from keyscope.worker.analysis.edit.scores import RANK, FloatArray
 from keyscope.worker.analysis.edit.settings import EditSettings
+from keyscope.worker.analysis.intervals import difference_interval, ratio_interval
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.units import Members, Units
 from keyscope.worker.rows import Columns, insert
 
 PROMPTS = 5
@@ -51,11 +52,17 @@ class Measured:
     centre: FloatArray
     spread: FloatArray
     parts: Sequence[Arrays]
+    all_units: Units
 
     @cached_property
     def files(self) -> IntArray:
         """Every file that was measured."""
         return np.unique(np.concatenate([part["files"] for part in self.parts]))
+
+    @cached_property
+    def units(self) -> Members:
+        """The units of these files."""
+        return self.all_units.members(self.files)
 
     @cached_property
     def counts(self) -> FloatArray:
@@ -162,12 +169,13 @@ def _effects(measured: Measured) -> Iterator[dict[str, Any]]:
     files = (measured.counts > 0).sum(axis=0)
     for number in range(len(measured.conditions)):
         levels = _by_place(measured.sums[number].sum(axis=0), places)
-        change, low, high = ratio_interval(measured.changes[number], measured.counts)
+        change, low, high, projects = ratio_interval(measured.changes[number], measured.counts, measured.units)
         for table in (levels, change, low, high):  # log ranks: levels as geometric means, changes as ratios
             table[:, RANK] = np.exp(table[:, RANK])
         for cell, (group, name) in enumerate(measured.cells.names):
             row = {"condition": number, "group": group, "name": name}
             row |= {"places": int(places[cell]), "files": int(files[cell])}
+            row["projects"] = _or_none(projects[cell, 0])
             for which, measure in enumerate(MEASURES):
                 row[measure] = _or_none(levels[cell, which])
                 row[f"{measure}_change"] = _or_none(change[cell, which])
@@ -178,12 +186,13 @@ def _effects(measured: Measured) -> Iterator[dict[str, Any]]:
 
 def _controls(measured: Measured) -> Iterator[dict[str, Any]]:
     places = measured.counts.sum(axis=0)
+    files = (measured.counts > 0).sum(axis=0)
     edit = measured.changes[measured.main]
     for control in CONTROLS:
         others = measured.changes[measured.of_role(control)]
         drawn = _by_place(others.sum(axis=1), places)  # [draws, cells, measures]
         mine = _by_place(edit.sum(axis=0), places)
-        excess, low, high = ratio_interval(edit - others.mean(axis=0), measured.counts)
+        excess, low, high, projects = ratio_interval(edit - others.mean(axis=0), measured.counts, measured.units)
         mean, deviation = drawn.mean(axis=0), drawn.std(axis=0, ddof=1)
         # controls that harm at least as much; with one more above and below, p is never 0 (Phipson and Smyth 2010)
         as_bad = (drawn * _HARM >= mine * _HARM).sum(axis=0)
@@ -207,6 +216,8 @@ def _controls(measured: Measured) -> Iterator[dict[str, Any]]:
                     "excess": float(excess[at]),
                     "excess_low": _or_none(low[at]),
                     "excess_high": _or_none(high[at]),
+                    "files": int(files[cell]),
+                    "projects": _or_none(projects[at]),
                 }
 
 
@@ -216,8 +227,9 @@ def _contrasts(measured: Measured) -> Iterator[dict[str, Any]]:
         pair = [CONCEPT, cell]
         if not measured.counts[:, cell].any():
             continue
+        files = int((measured.counts[:, pair] > 0).all(axis=1).sum())
         for number in numbers:
-            found = difference_interval(measured.changes[number][:, pair], measured.counts[:, pair])
+            found = difference_interval(measured.changes[number][:, pair], measured.counts[:, pair], measured.units)
             for which, measure in enumerate(MEASURES):
                 yield {
                     "condition": number,
@@ -226,6 +238,8 @@ def _contrasts(measured: Measured) -> Iterator[dict[str, Any]]:
                     "difference": _or_none(found.estimate[which]),
                     "low": _or_none(found.low[which]),
                     "high": _or_none(found.high[which]),
+                    "files": files,
+                    "projects": _or_none(found.projects[which]),
                 }
 
 

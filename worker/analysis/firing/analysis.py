@@ -9,16 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Step
-from keyscope.worker.analysis.bootstrap import FEWEST_FILES
 from keyscope.worker.analysis.firing.blocks import Blocks, block_steps
 from keyscope.worker.analysis.firing.corpus import Corpus, Counted
 from keyscope.worker.analysis.firing.counting import StepCounts, of_layer
-from keyscope.worker.analysis.firing.draws import Drawn, draw_languages, draw_layer, draw_tokens, read_draws
+from keyscope.worker.analysis.firing.draws import Draws, draw_languages, draw_layer, draw_tokens, read_draws
 from keyscope.worker.analysis.firing.levels import Levels, read_levels
 from keyscope.worker.analysis.firing.own_tokens import listed_tokens, read_own_tokens
 from keyscope.worker.analysis.firing.rows import write_rows
 from keyscope.worker.analysis.firing.settings import FiringSettings
+from keyscope.worker.analysis.intervals import FEWEST_UNITS
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
@@ -85,9 +86,9 @@ def _draws(subject: Subject) -> list[Step]:
     layers = [Step(f"draws-{layer:03}", (), 0) for layer in range(subject.manifest.model.n_layers)]
     languages = [step.files[0] for step in block_steps(subject)]
     of_each = np.unique(subject.store.languages[languages], return_counts=True)[1]
-    if of_each.sum() < FEWEST_FILES:
+    if of_each.sum() < FEWEST_UNITS:
         return []
-    if len(of_each) == 1 or of_each.min() < FEWEST_FILES:
+    if len(of_each) == 1 or of_each.min() < FEWEST_UNITS:
         return layers
     return [*layers, Step(_LANGUAGES, (), 0)]
 
@@ -119,15 +120,19 @@ def _wide(part: str) -> npt.DTypeLike:
     return {"rates": np.float64, "means": np.uint32}.get(part, np.int64)
 
 
-def _drawn(subject: Subject, results: Results, draws: int) -> Drawn:
-    """Every measure over the draws, [2, layers, draws]: numerator and denominator."""
+def _drawn(subject: Subject, results: Results, draws: int) -> Draws:
+    """Every measure over the draws."""
     names = [step.name for step in _draws(subject)]
     of_layers = [results[name] for name in names if name != _LANGUAGES]
-    if not of_layers:
-        return {}
     by_layer = [read_draws(arrays) for arrays in of_layers]
-    return {
-        **{which: np.stack([drawn[which] for drawn in by_layer], axis=1) for which in by_layer[0]},
+    drawn = {
+        **{
+            which: np.stack([drawn[which] for drawn in by_layer], axis=1) for which in (by_layer[0] if by_layer else ())
+        },
         **draw_tokens(of_layers, draws, subject.model.facts.vocabulary),
         **(read_draws(results[_LANGUAGES]) if _LANGUAGES in names else {}),
     }
+    store = subject.store
+    tokens = np.array([step.tokens for step in block_steps(subject)])
+    units = units_of(store)
+    return Draws(drawn, tokens, int((store.counted > 0).sum()), int(units.are_projects.sum()) or None)

@@ -1,8 +1,8 @@
-"""Blocks of files, the units the bootstrap draws: each is counted by a step of its own.
+"""Blocks of projects, the units the bootstrap draws: each is counted by a step of its own.
 
-Counts of every key by token, position and file mean are far too large to keep for single files, so files are dealt at
-random to a few blocks and blocks are drawn in their place. Each block is a random sample of the files, so the spread
-between sums of blocks is the spread between sums of files.
+Counts of every key by token, position and file mean are far too large to keep for single projects, so projects are dealt
+at random to a few blocks and blocks are drawn in their place. Each block is a random sample of the projects, so the
+spread between sums of blocks is the spread between sums of projects.
 """
 
 from collections.abc import Iterator
@@ -13,36 +13,50 @@ import numpy as np
 import numpy.typing as npt
 
 from keyscope.worker.analysis.analysis import Results, Step
-from keyscope.worker.analysis.bootstrap import FEWEST_FILES
 from keyscope.worker.analysis.draws import drawn_within
+from keyscope.worker.analysis.intervals import FEWEST_UNITS
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.units import units_of
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BLOCKS = 48
 """Blocks over all languages, roughly: each keeps counts of every key on disk."""
 LEAST = 8
-"""Fewest blocks of a language, if it has that many files."""
+"""Fewest blocks of a language, if it has that many projects."""
 _CELLS = 1 << 22
 """Numbers held at a time over all draws, which bounds memory."""
 
 
 def block_steps(subject: Subject) -> list[Step]:
-    """Deal all files to blocks of one language, by content alone; with few files each is a block of its own.
+    """Deal all projects to blocks of one language; with few projects each is a block of its own.
 
-    Dealt in the order of hashes of their contents: neighbouring files of one project end up in different blocks.
+    The largest are dealt first, each to the block with the fewest tokens, so that blocks are as equal as they can be. The
+    files of a language with too few projects are dealt in their place.
     """
-    store = subject.store
+    store, units = subject.store, units_of(subject.store)
     each = max(LEAST, BLOCKS // len(store.language_names))
     steps: list[Step] = []
     for language in range(len(store.language_names)):
         files = np.flatnonzero(store.languages == language)
-        dealt = files[np.argsort(store.seeds[files], kind="stable")]
-        for number in range(min(each, len(files))):
-            chosen = np.sort(dealt[number::each])
+        members, of_file = np.unique(units.of_file[files], return_inverse=True)
+        block = _dealt(np.bincount(of_file, store.counted[files]), min(each, len(members)))[of_file]
+        for number in range(min(each, len(members))):
+            chosen = files[block == number]
             tokens = int(store.counted[chosen].sum())
             steps.append(Step(f"files-{len(steps):05}", chosen.tolist(), tokens))
     return steps
+
+
+def _dealt(sizes: npt.NDArray[Any], blocks: int) -> IntArray:
+    """The block of each unit, [units]."""
+    held = np.zeros(blocks)
+    block = np.zeros(len(sizes), dtype=np.int64)
+    for unit in np.argsort(-sizes, kind="stable"):
+        block[unit] = held.argmin()
+        # a unit without tokens weighs something too, or it would leave its block empty and the next would join it
+        held[block[unit]] += sizes[unit] + 1
+    return block
 
 
 class Blocks:
@@ -62,7 +76,7 @@ class Blocks:
     def tell_languages(self) -> bool:
         """Whether there are several languages with enough blocks each to be drawn."""
         of_each = np.unique(self.languages, return_counts=True)[1]
-        return len(of_each) > 1 and of_each.min() >= FEWEST_FILES
+        return len(of_each) > 1 and of_each.min() >= FEWEST_UNITS
 
     @cached_property
     def of_file(self) -> IntArray:

@@ -6,12 +6,14 @@ Numerator and denominator are kept apart, because groups of layers add them up b
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from keyscope.worker.analysis.analysis import Arrays
-from keyscope.worker.analysis.draws import spread_about
+from keyscope.worker.analysis.draws import spread_about, widening
 from keyscope.worker.analysis.firing import languages
 from keyscope.worker.analysis.firing.blocks import Blocks
 from keyscope.worker.analysis.firing.counting import LEVELS, of_layer
@@ -25,6 +27,18 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 Which = tuple[str, str, str]
 """Measure, control and part, as in the table by layer."""
+
+
+class Ends(NamedTuple):
+    """An interval as the columns of a row; NaN without one."""
+
+    low: float
+    high: float
+    files: float
+    projects: float
+
+
+NO_ENDS = Ends(np.nan, np.nan, np.nan, np.nan)
 Drawn = Mapping[Which, FloatArray]
 """Numerator and denominator of each measure in every draw: [2, draws] of one layer, [2, layers, draws] of all."""
 POSITIONAL = ("positional", "positional_strong")
@@ -101,14 +115,30 @@ def draw_tokens(by_layer: Sequence[Arrays], draws: int, vocabulary: int) -> Draw
     return {("tokens", "", ""): _of(1, tokens), ("new_tokens", "", ""): np.stack([new, tokens])}
 
 
-def ends_about(measure: str, estimate: float, drawn: FloatArray | None) -> tuple[float, float]:
-    """The interval of a measure from its draws, [draws], cut to the range it can take; NaN without draws."""
-    if drawn is None:
-        return np.nan, np.nan
-    found = spread_about(estimate, drawn)
-    # laid around the estimate, an interval may reach beyond what a share can be
-    highest = np.inf if measure == "tokens" else 1
-    return float(np.maximum(found.low, 0)), float(np.minimum(found.high, highest))
+@dataclass(frozen=True)
+class Draws:
+    """Every measure over the draws of a corpus, and what was drawn from."""
+
+    drawn: Drawn
+    tokens: IntArray
+    """[blocks], tokens of each block."""
+    files: int
+    projects: int | None
+    """None if files were drawn."""
+
+    def of(self, measure: str, control: str, part: str) -> FloatArray | None:
+        """Numerator and denominator of a measure, [2, layers, draws]; None if it was not drawn."""
+        return self.drawn.get((measure, control, part))
+
+    def ends(self, measure: str, estimate: float, drawn: FloatArray | None) -> Ends:
+        """The interval of a measure from its draws, [draws], cut to the range it can take; NaN without draws."""
+        if drawn is None:
+            return NO_ENDS
+        projects = np.nan if self.projects is None else self.projects
+        # laid around the estimate, an interval may reach beyond what a share can be
+        highest = np.inf if measure == "tokens" else 1
+        found = spread_about(estimate, drawn, widening(self.tokens), projects).within(0, highest)
+        return Ends(float(found.low), float(found.high), self.files, projects)
 
 
 def _of(denominator: int, numerators: FloatArray) -> FloatArray:

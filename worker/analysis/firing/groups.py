@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from keyscope.contract.analyses.firing import HIGHEST, UNGROUPED
-from keyscope.worker.analysis.bootstrap import ratio
-from keyscope.worker.analysis.firing.draws import Drawn, Which, ends_about
+from keyscope.worker.analysis.firing.draws import Draws, Which
+from keyscope.worker.analysis.intervals import ratio
 
 FloatArray = npt.NDArray[np.float64]
 Row = dict[str, Any]
@@ -35,7 +35,7 @@ def together(measure: str, counted: FloatArray) -> FloatArray:
     return ratio(*counted.sum(axis=1))
 
 
-def grouped(rows: Iterable[Row], drawn: Drawn, n_layers: int) -> list[Row]:
+def grouped(rows: Iterable[Row], drawn: Draws, n_layers: int) -> list[Row]:
     """The rows of groups of layers, except for `active`, whose denominator is tokens.
 
     A draw takes the same files in every layer, so the layers of a draw are joined first and the spread is taken of the
@@ -53,15 +53,13 @@ def grouped(rows: Iterable[Row], drawn: Drawn, n_layers: int) -> list[Row]:
             by_measure[which][:, row["layer"]] = row["estimate"] * row["n"], row["n"]
     found = []
     for (measure, control, part), counted in by_measure.items():
-        draws = drawn.get((measure, control, part))
+        draws = drawn.of(measure, control, part)
         for name, layers in groups_of(n_layers).items():
             estimate = float(together(measure, counted[:, layers]))
             if np.isnan(estimate):
                 continue
             of_draws = None if draws is None else together(measure, draws[:, layers])
-            low, high = ends_about(measure, estimate, of_draws)
+            ends = drawn.ends(measure, estimate, of_draws)
             which_row = {"measure": measure, "control": control, "part": part, "layers": name}
-            found.append(
-                which_row | {"estimate": estimate, "low": low, "high": high, "n": int(counted[1, layers].sum())}
-            )
+            found.append(which_row | {"estimate": estimate, "n": int(counted[1, layers].sum())} | ends._asdict())
     return found

@@ -5,18 +5,19 @@ import numpy as np
 import numpy.typing as npt
 
 from keyscope.contract.analyses.firing import FIRING_GROUPS, FIRING_LAYERS
-from keyscope.worker.analysis.bootstrap import Interval, ratio, ratio_interval
 from keyscope.worker.analysis.firing.corpus import Corpus, Counted
 from keyscope.worker.analysis.firing.detectors import new_tokens
-from keyscope.worker.analysis.firing.draws import Drawn, ends_about
+from keyscope.worker.analysis.firing.draws import Draws, Ends
 from keyscope.worker.analysis.firing.groups import Row, grouped, groups_of
 from keyscope.worker.analysis.firing.keys import Keys
+from keyscope.worker.analysis.intervals import ratio, ratio_interval
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.rows import Columns, insert
 
 BoolArray = npt.NDArray[np.bool_]
 
 
-def write_layers(connection: duckdb.DuckDBPyConnection, keys: Keys, drawn: Drawn) -> None:
+def write_layers(connection: duckdb.DuckDBPyConnection, keys: Keys, drawn: Draws) -> None:
     """Write the rows of every layer and group of layers, with intervals from the draws."""
     layers = _Layers(connection, drawn)
     for layer, part in enumerate(keys.parts()):
@@ -29,7 +30,7 @@ def write_layers(connection: duckdb.DuckDBPyConnection, keys: Keys, drawn: Drawn
 class _Layers:
     """Collected rows by layer, and the rows of groups that follow from them."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, drawn: Drawn) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, drawn: Draws) -> None:
         self._connection, self._drawn = connection, drawn
         self._rows: list[Row] = []
         self._groups: list[Row] = []
@@ -42,23 +43,23 @@ class _Layers:
         n: int,
         control: str = "",
         part: str = "",
-        ends: tuple[float, float] | None = None,
+        ends: Ends | None = None,
     ) -> None:
         """Add an estimate with the given interval, else with that of its draws; skip NaN."""
         if np.isnan(estimate):
             return
-        low, high = ends or self._ends(measure, layer, estimate, control, part)
-        values = (measure, control, part, layer, estimate, low, high, n)
-        self._rows.append(dict(zip(FIRING_LAYERS.names, values, strict=True)))
+        ends = ends or self._ends(measure, layer, estimate, control, part)
+        row: Row = {"measure": measure, "control": control, "part": part, "layer": layer}
+        self._rows.append(row | {"estimate": estimate, "n": n} | ends._asdict())
 
     def share(self, measure: str, layer: int, found: BoolArray, control: str = "") -> None:
         """Add the share of keys that are marked."""
         self.add(measure, layer, float(found.mean()) if len(found) else np.nan, len(found), control)
 
-    def add_active(self, layers: str, found: Interval, n: int, part: str) -> None:
+    def add_active(self, layers: str, estimate: float, n: int, part: str, ends: Ends) -> None:
         """Add the mean share of firing keys over a group of layers."""
-        values = ("active", "", part, layers, *map(float, found), n)
-        self._groups.append(dict(zip(FIRING_GROUPS.names, values, strict=True)))
+        row: Row = {"measure": "active", "control": "", "part": part, "layers": layers}
+        self._groups.append(row | {"estimate": estimate, "n": n} | ends._asdict())
 
     def write(self, n_layers: int) -> None:
         """Write both tables, each in its order."""
@@ -67,9 +68,9 @@ class _Layers:
             columns: Columns = {name: np.array([row[name] for row in rows]) for name in table.names}
             insert(self._connection, table, columns, order=table.sorted_by)
 
-    def _ends(self, measure: str, layer: int, estimate: float, control: str, part: str) -> tuple[float, float]:
-        drawn = self._drawn.get((measure, control, part))
-        return ends_about(measure, estimate, None if drawn is None else ratio(*drawn[:, layer]))
+    def _ends(self, measure: str, layer: int, estimate: float, control: str, part: str) -> Ends:
+        drawn = self._drawn.of(measure, control, part)
+        return self._drawn.ends(measure, estimate, None if drawn is None else ratio(*drawn[:, layer]))
 
 
 def _summarise(layers: _Layers, keys: Keys, layer: int, part: slice) -> None:
@@ -121,17 +122,21 @@ def _summarise_tokens(layers: _Layers, keys: Keys) -> None:
 
 
 def _summarise_activity(layers: _Layers, corpus: Corpus, counted: Counted) -> None:
+    units = units_of(corpus.subject.store)
     sizes = np.array(corpus.subject.manifest.model.keys_per_layer)
     of_file = corpus.subject.store.languages[counted.files]
     chosen = [("", np.ones(len(of_file), dtype=bool))]
     if len(corpus.names) > 1:
         chosen += [(name, of_file == number) for number, name in enumerate(corpus.names)]
     for name, files in chosen:
-        tokens = counted.file_tokens[files]
-        found = ratio_interval(counted.file_fires[files] / sizes, tokens)
+        tokens, members = counted.file_tokens[files], units.members(counted.files[files])
+        n, rests_on = int(tokens.sum()), int((tokens > 0).sum())
+        found = ratio_interval(counted.file_fires[files] / sizes, tokens, members).within(0, 1)
         for layer in range(len(sizes)):
-            estimate, low, high = (float(end[layer]) for end in found)
-            layers.add("active", layer, estimate, int(tokens.sum()), part=name, ends=(low, high))
+            estimate, low, high, projects = (float(each[layer]) for each in found)
+            layers.add("active", layer, estimate, n, part=name, ends=Ends(low, high, rests_on, projects))
         for group, chosen_layers in groups_of(len(sizes)).items():
             fires = counted.file_fires[files][:, chosen_layers].sum(axis=1) / sizes[chosen_layers].sum()
-            layers.add_active(group, ratio_interval(fires, tokens), int(tokens.sum()), name)
+            of_group = ratio_interval(fires, tokens, members).within(0, 1)
+            estimate, low, high, projects = map(float, of_group)
+            layers.add_active(group, estimate, n, name, Ends(low, high, rests_on, projects))

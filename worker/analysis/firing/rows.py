@@ -6,7 +6,7 @@ import numpy as np
 from keyscope.contract.analyses.firing import FIRING_BUCKETS
 from keyscope.worker.analysis.firing import positions
 from keyscope.worker.analysis.firing.corpus import Corpus, Counted
-from keyscope.worker.analysis.firing.draws import Drawn
+from keyscope.worker.analysis.firing.draws import Draws
 from keyscope.worker.analysis.firing.key_rows import write_keys
 from keyscope.worker.analysis.firing.keys import Keys
 from keyscope.worker.analysis.firing.layer_rows import write_layers
@@ -15,7 +15,7 @@ from keyscope.worker.rows import insert
 
 
 def write_rows(
-    connection: duckdb.DuckDBPyConnection, corpus: Corpus, counted: Counted, drawn: Drawn, settings: FiringSettings
+    connection: duckdb.DuckDBPyConnection, corpus: Corpus, counted: Counted, drawn: Draws, settings: FiringSettings
 ) -> None:
     """Write all tables; `drawn` has the measures of layers in every draw."""
     keys = Keys(corpus, counted, settings)

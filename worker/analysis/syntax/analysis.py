@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Seed, Settings, Step, file_steps
+from keyscope.worker.analysis.draws import drawn_within
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.analysis.syntax.alike import alike_units
 from keyscope.worker.analysis.syntax.base import base_rates
@@ -25,6 +26,7 @@ from keyscope.worker.analysis.syntax.rows import (
     write_profiles,
 )
 from keyscope.worker.analysis.syntax.triggers import Examples, mutated_triggers
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.precompute.windows import Cut
 from keyscope.worker.progress import Advance
 
@@ -77,7 +79,7 @@ class Syntax(Analysis):
         layers = [LayerFound.of_arrays(results[step.name]) for step in _of_layers(subject)]
         write_keys(connection, layers)
         once = write_profiles(connection, layers, corpus.places.names)
-        write_layers(connection, layers)
+        write_layers(connection, layers, corpus.units)
         write_layer_values(connection, layers, corpus, once)
         write_base(connection, corpus)
 
@@ -86,8 +88,8 @@ class Syntax(Analysis):
             store = subject.store
             parts = [done[step.name] for step in _of_files(subject)]
             places = merge_places(parts, store.language_names)
-            random = np.random.default_rng(self.settings.seed)
-            files = np.full(store.n_files, 1 / store.n_files)
+            units = units_of(store)
+            times = drawn_within(units.languages(store), self.settings.draws, self.settings.seed)
             cut = Cut.of(subject.manifest.settings)
             self._read = (
                 subject,
@@ -97,7 +99,8 @@ class Syntax(Analysis):
                     base=base_rates(store, places),
                     alike=alike_units(store, places, cut),
                     chance=Chance(store, cut, self.settings.seed),
-                    times=random.multinomial(store.n_files, files, size=self.settings.draws).astype(np.float64),
+                    units=units,
+                    times=times[:, units.of_file],
                     controls=self.settings.controls,
                     vocabulary=subject.model.facts.vocabulary,
                 ),

@@ -16,6 +16,7 @@ from keyscope.worker.analysis.syntax.measures import MEASURES, Measured, Mutated
 from keyscope.worker.analysis.syntax.places import PlaceMap
 from keyscope.worker.analysis.syntax.profiles import Profiles, profile
 from keyscope.worker.analysis.syntax.triggers import Examples, firing_samples, strongest_triggers
+from keyscope.worker.analysis.units import Units
 from keyscope.worker.precompute.token_store import TokenStore
 
 IntArray = npt.NDArray[np.int64]
@@ -34,8 +35,9 @@ class Corpus:
     alike: Sequence[Alike]
     """What keys could go by without syntax, one for each kind of unit."""
     chance: Chance
+    units: Units
     times: FloatArray
-    """[draws, files], how often each bootstrap draw has each file."""
+    """[draws, files], how often each bootstrap draw has each file: as often as its unit."""
     controls: int
     """Number of draws of the controls."""
     vocabulary: int

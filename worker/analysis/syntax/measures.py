@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keyscope.contract.analyses.syntax import FAMILIES, LAYER_MEASURES, ROLES
-from keyscope.worker.analysis.bootstrap import ratio
+from keyscope.worker.analysis.intervals import ratio
 from keyscope.worker.analysis.syntax.concentration import Groups
 
 IntArray = npt.NDArray[np.int64]

@@ -18,14 +18,15 @@ from keyscope.contract.analyses.syntax import (
     SYNTAX_PROFILES,
     SYNTAX_TRENDS,
 )
-from keyscope.worker.analysis.bootstrap import LEVEL, ratio_interval
 from keyscope.worker.analysis.concepts.chance import benjamini_hochberg
-from keyscope.worker.analysis.draws import spread_about
+from keyscope.worker.analysis.draws import spread_about, widening
+from keyscope.worker.analysis.intervals import LEVEL, ratio_interval
 from keyscope.worker.analysis.syntax.base import counts_by_file
 from keyscope.worker.analysis.syntax.found import LayerFound, ValueCounts
 from keyscope.worker.analysis.syntax.layer import Corpus
 from keyscope.worker.analysis.syntax.measures import MEASURES
 from keyscope.worker.analysis.syntax.profiles import Profiles
+from keyscope.worker.analysis.units import Units
 from keyscope.worker.rows import Columns, insert
 
 IntArray = npt.NDArray[np.int64]
@@ -84,7 +85,7 @@ def write_profiles(
     return once
 
 
-def write_layers(connection: duckdb.DuckDBPyConnection, layers: Sequence[LayerFound]) -> None:
+def write_layers(connection: duckdb.DuckDBPyConnection, layers: Sequence[LayerFound], units: Units) -> None:
     """Write every measure by layer, and its trend from the lower to the upper half of the layers."""
     parts: list[Columns] = []
     summaries = [found.summary for found in layers]
@@ -96,7 +97,7 @@ def write_layers(connection: duckdb.DuckDBPyConnection, layers: Sequence[LayerFo
                 "layer": np.full(len(MEASURES), layer),
                 "keys": found.keys,
                 "mean": found.mean,
-                **_ends(found.mean, found.draws, found.control),
+                **_ends(found.mean, found.draws, found.control, layers[layer].file_triggers, units),
                 **dict(zip(("lower_quartile", "median", "upper_quartile"), quartiles, strict=True)),
             }
         )
@@ -108,7 +109,7 @@ def write_layers(connection: duckdb.DuckDBPyConnection, layers: Sequence[LayerFo
             "measure": pa.array(MEASURES),
             "keys": np.sum([found.keys for found in summaries], axis=0),
             "difference": mean,
-            **_ends(mean, draws, control),
+            **_ends(mean, draws, control, np.sum([found.file_triggers for found in layers], axis=0), units),
         }
         insert(connection, SYNTAX_TRENDS, trends, order=SYNTAX_TRENDS.sorted_by)
 
@@ -124,7 +125,7 @@ def write_layer_values(
         chosen = _worth_rows(aspect, layers, corpus)
         for layer, found in enumerate(layers):
             if len(chosen) and found.file_triggers.any():
-                shares = _shares(chosen, found.values[aspect], found.file_triggers)
+                shares = _shares(chosen, found.values[aspect], found.file_triggers, corpus.units)
                 tops = _tops(chosen, found.profiles[aspect], once[aspect][layer])
                 value = _named(corpus.places.names[aspect], chosen)
                 place: Columns = {"aspect": _repeated(aspect, len(chosen)), "value": value}
@@ -142,7 +143,8 @@ def write_base(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> None:
             files = np.flatnonzero(store.languages == number)
             counts = counts_by_file(store, corpus.places, files, aspect)
             there = np.flatnonzero(counts.sum(axis=0))
-            share = ratio_interval(counts[:, there], counts.sum(axis=1))
+            members = corpus.units.members(files)
+            share = ratio_interval(counts[:, there], counts.sum(axis=1), members).within(0, 1)
             parts.append(
                 {
                     "aspect": _repeated(aspect, len(there)),
@@ -152,19 +154,21 @@ def write_base(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> None:
                     "share": share.estimate,
                     "low": share.low,
                     "high": share.high,
+                    "files": np.full(len(there), len(files)),
+                    "projects": share.projects,
                 }
             )
     insert(connection, SYNTAX_BASE, *parts, order=SYNTAX_BASE.sorted_by)
 
 
-def _shares(chosen: IntArray, found: ValueCounts, file_triggers: IntArray) -> Columns:
+def _shares(chosen: IntArray, found: ValueCounts, file_triggers: IntArray, units: Units) -> Columns:
     """How common the chosen values are among the triggers of a layer, with interval, control and base rate."""
     place = np.full(found.control.shape[1], -1)
     place[chosen] = np.arange(len(chosen))
     kept = place[found.of_value] >= 0
     by_file = np.zeros((len(file_triggers), len(chosen)))
     by_file[found.of_file[kept], place[found.of_value[kept]]] = found.counts[kept]
-    share = ratio_interval(by_file, file_triggers)
+    share = ratio_interval(by_file, file_triggers, units.members()).within(0, 1)
     control, base = found.control[:, chosen], found.expected[chosen]
     low, high = np.quantile(control, _ENDS, axis=0)
     return {
@@ -172,6 +176,8 @@ def _shares(chosen: IntArray, found: ValueCounts, file_triggers: IntArray) -> Co
         "share": share.estimate,
         "low": share.low,
         "high": share.high,
+        "files": np.full(len(chosen), (file_triggers > 0).sum()),
+        "projects": share.projects,
         "control": control.mean(axis=0),
         "control_low": low,
         "control_high": high,
@@ -205,18 +211,23 @@ def _worth_rows(aspect: str, layers: Sequence[LayerFound], corpus: Corpus) -> In
     return np.flatnonzero(common | (keys >= WORTH_A_ROW * max(int(np.sum(keys)), 1)))
 
 
-def _ends(mean: FloatArray, draws: FloatArray, control: FloatArray) -> Columns:
+def _ends(mean: FloatArray, draws: FloatArray, control: FloatArray, file_triggers: IntArray, units: Units) -> Columns:
     """Interval and control of estimates [measures], from draws [draws, measures] and controls [controls, measures].
 
-    Resampling files duplicates triggers, which makes them look more alike than they are: all draws are biased. So the
+    Resampling projects duplicates triggers, which makes them look more alike than they are: all draws are biased. So the
     interval is the spread of the draws about their mean, laid around the estimate.
     """
-    found = spread_about(mean, draws)
+    members = units.members()
+    triggers = members.sums(file_triggers)
+    projects = int((triggers[members.are_projects] > 0).sum()) or np.nan
+    found = spread_about(mean, draws, widening(triggers), projects)
     without = np.array([name in _NO_CONTROL for name in MEASURES])
     chance = np.where(without, np.nan, np.stack([control.mean(axis=0), *np.quantile(control, _ENDS, axis=0)]))
     return {
         "low": found.low,
         "high": found.high,
+        "files": np.full(len(mean), (file_triggers > 0).sum()),
+        "projects": found.projects,
         **dict(zip(("control", "control_low", "control_high"), chance, strict=True)),
     }
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from keyscope.worker.analysis.analysis import Arrays
-from keyscope.worker.analysis.bootstrap import ratio
 from keyscope.worker.analysis.draws import drawn_within, spread_about
 from keyscope.worker.analysis.firing.analysis import candidates
 from keyscope.worker.analysis.firing.blocks import BLOCKS, Blocks, block_steps
@@ -19,7 +18,9 @@ from keyscope.worker.analysis.firing.draws import Drawn, draw_languages, draw_la
 from keyscope.worker.analysis.firing.levels import read_levels
 from keyscope.worker.analysis.firing.own_tokens import LISTED, listed_tokens, read_own_tokens
 from keyscope.worker.analysis.firing.settings import FiringSettings
+from keyscope.worker.analysis.intervals import ratio
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.units import units_of
 
 DRAWS, BUCKETS = 6, 4
 SETTINGS = FiringSettings(
@@ -301,7 +302,10 @@ def test_every_file_is_in_one_block_of_its_language(subject: Subject) -> None:
     for step in steps:
         assert len({int(subject.store.languages[file]) for file in step.files}) == 1
         assert step.tokens == sum(int(subject.store.lengths[file]) for file in step.files)
-    assert len(steps) == min(subject.store.n_files, BLOCKS)
+    units = units_of(subject.store)
+    assert len(steps) == min(len(units.parts), BLOCKS)
+    blocks = [{int(unit) for unit in units.of_file[list(step.files)]} for step in steps]
+    assert sum(map(len, blocks)) == len(units.parts), "no project is in two blocks"
 
 
 def test_as_many_of_each_stratum_are_drawn_as_there_are() -> None:
@@ -317,10 +321,11 @@ def test_as_many_of_each_stratum_are_drawn_as_there_are() -> None:
 def test_an_interval_is_the_spread_of_the_draws_laid_around_the_estimate() -> None:
     drawn = np.random.default_rng(0).normal(5, 2, (4000, 2))
     drawn[::2, 1] = np.nan
-    found = spread_about([1.0, 3.0], drawn)
+    found = spread_about([1.0, 3.0], drawn, 1, 12)
     assert found.low == pytest.approx([1 - 3.92, 3 - 3.92], abs=0.3)
     assert found.high == pytest.approx([1 + 3.92, 3 + 3.92], abs=0.3)
-    assert np.isnan(spread_about([1.0], np.full((20, 1), np.nan)).low).all()
+    assert np.isnan(spread_about([1.0], np.full((20, 1), np.nan), 1, 12).low).all()
     rare = np.zeros((200, 1))
     rare[:2] = 1
-    assert (spread_about([0.5], rare).low, spread_about([0.5], rare).high) == (0.49, 0.5)
+    assert spread_about([0.5], rare, 1, 12) == (0.5, 0.49, 0.5, 12)
+    assert spread_about([0.5], rare, 2, 12).low == 0.48
