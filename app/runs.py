@@ -22,6 +22,7 @@ from keyscope.contract.manifest import Manifest
 from keyscope.contract.runfile import RunFileError, open_run, read_manifest
 from keyscope.contract.tables import SUFFIX
 from keyscope.contract.texts import escaped
+from keyscope.contract.twin import twin_path
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -211,8 +212,10 @@ def _has_address(run_id: str) -> bool:
 
 
 def _signature(path: Path) -> Signature:
-    files = [path, *(file for _, _, file in analysis_files(path))]
-    return tuple((file.name, *_content(file.stat())) for file in files)
+    twin = twin_path(path)
+    of_twin = [twin, *(file for _, _, file in analysis_files(twin))] if twin.is_file() else []
+    files = [path, *(file for _, _, file in analysis_files(path)), *of_twin]
+    return tuple((str(file), *_content(file.stat())) for file in files)
 
 
 def _content(stat: os.stat_result) -> tuple[int, int, int]:

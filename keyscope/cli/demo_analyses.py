@@ -12,6 +12,7 @@ import httpx
 from pydantic import ValidationError
 
 from keyscope.contract.analyses.files import analysis_files
+from keyscope.contract.twin import TWIN, TWIN_KINDS, twin_path
 from keyscope.contract.wire import ACTIVE_JOB, ErrorAnswer, Job, JobAnswer, JobsAnswer, WorkerJob
 from keyscope.worker.progress import Progress
 
@@ -19,13 +20,14 @@ POLL_SECONDS = 2.0
 STEP = 5
 """Percent between two reports of an analysis's progress."""
 WANTED: tuple[tuple[str, dict[str, Any]], ...] = (
+    (TWIN, {}),
     ("concepts", {}),
     ("syntax", {}),
     ("firing", {}),
     ("edit", {"concept": "numpy", "picker": "causal"}),
     ("agreement", {}),
 )
-"""Kinds of analysis with their settings, in the order in which visitors open their pages."""
+"""Kinds of analysis with their settings, in the order in which visitors open their pages; after the twin, to have it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,10 @@ def compute_analyses(
 
     A worker that goes away ends the report with a note; what it has done is kept for the next start.
     """
-    there = {kind for kind, _, _ in analysis_files(run)}
+    twin = twin_path(run)
+    there = {kind for kind, _, _ in analysis_files(run)} | ({TWIN} if twin.is_file() else set())
+    of_twin = {kind for kind, _, _ in analysis_files(twin)}
+    there -= set(TWIN_KINDS) - of_twin
     missing = [(kind, settings) for kind, settings in WANTED if kind not in there]
     if not missing:
         return

@@ -40,6 +40,7 @@ for command in (
     runs.verify,
     runs.inspect,
     runs.analyse,
+    runs.twin,
     runs.report,
     serve.serve,
     serve.worker,

@@ -1,4 +1,4 @@
-"""`keyscope precompute`, `verify`, `inspect`, `analyse` and `report`: computing runs and reading them."""
+"""`keyscope precompute`, `verify`, `inspect`, `analyse`, `twin` and `report`: computing runs and reading them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -170,15 +170,17 @@ def analyse(
     device: Device = "auto",
     batch: Batch = None,
     replace: Annotated[bool, typer.Option("--replace", help="Recompute an analysis that exists")] = False,
+    no_twin: Annotated[bool, typer.Option("--no-twin", help="Leave out the run's twin")] = False,
     database_url: DatabaseUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Analyse a run into a file beside it, which the pages show. The same command continues an interrupted analysis."""
+    """Analyse a run, and its twin if it has one, into files beside it. The same command continues what was interrupted."""
     from keyscope.cli.console import show_progress
     from keyscope.contract.runfile import open_run, read_manifest
     from keyscope.worker.analysis.kinds import make_analysis
     from keyscope.worker.analysis.run import analyse as compute
     from keyscope.worker.analysis.subject import open_subject
+    from keyscope.worker.analysis.twin import analyse_twin
     from keyscope.worker.model.local import place_of_model
 
     given = _assignments(settings or [])
@@ -193,10 +195,46 @@ def analyse(
         try:
             with open_subject(run, source, tuple(corpus or ()), progress, batch) as subject:
                 path = compute(subject, analysis, replace)
+            twin = None
+            if not no_twin:
+                # a new analysis, for this one has read the run; the model is not needed any more
+                analysis = make_analysis(kind, given)
+                twin = analyse_twin(run, subject.model, analysis, progress, batch, replace, in_place=True)
         except KeyboardInterrupt as interrupt:
             raise interrupted("continue with the same command") from interrupt
     if as_json:
-        print_json(analysis=str(path))
+        print_json(analysis=str(path), twin=twin and str(twin))
+
+
+def twin(
+    run: RunFile,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the shuffling")] = 0,
+    model: ModelPlace = None,
+    corpus: Annotated[
+        list[str] | None, typer.Option(metavar="SRC", help="Where the corpus is; otherwise where the run read it")
+    ] = None,
+    device: Device = "auto",
+    batch: Batch = None,
+    as_json: Json = False,
+) -> None:
+    """Compute what chance gives: the run of the same model with shuffled blocks, kept beside this one."""
+    from keyscope.cli.console import show_progress
+    from keyscope.contract.runfile import open_run, read_manifest
+    from keyscope.worker.analysis.twin import precompute_twin
+    from keyscope.worker.model.load import load_model
+    from keyscope.worker.model.local import place_of_model
+
+    with open_run(run) as connection:
+        manifest = read_manifest(connection)
+    with show_progress(as_json) as progress:
+        place = place_of_model(model, run, manifest.model, progress)
+        loaded = load_model(ModelSource(place, manifest.model.revision, manifest.settings.dtype, device))
+        try:
+            path = precompute_twin(run, loaded, tuple(corpus or ()), progress, batch, seed, in_place=True)
+        except KeyboardInterrupt as interrupt:
+            raise interrupted("continue with the same command") from interrupt
+    if as_json:
+        print_json(twin=str(path))
 
 
 def report(run: RunFile, as_json: Json = False) -> None:

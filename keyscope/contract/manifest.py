@@ -1,5 +1,6 @@
 """The manifest of a run: model, corpus, settings, provenance and verification."""
 
+import hashlib
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -44,6 +45,9 @@ class ModelFacts(_Record):
     activation: str = Field(description="Activation function of the feed-forward block")
     gated: bool = Field(description="The coefficient is activation(gate) times up, so both signs can be large")
     parallel: bool = Field(description="Attention and feed-forward read the same input")
+    shuffled: int | None = Field(
+        None, description="Seed with which the matrices of its blocks were shuffled; empty for the model itself"
+    )
     bos: list[int] = Field(
         description="Token ids in front of every window: those the tokenizer adds, unless the run asks for others"
     )
@@ -53,6 +57,11 @@ class ModelFacts(_Record):
         if len(self.keys_per_layer) != self.n_layers:
             raise ValueError(f"there are {self.n_layers} layers, but {len(self.keys_per_layer)} counts of keys")
         return self
+
+
+def shuffled_sha256(weights_sha256: str, seed: int) -> str:
+    """What stands for the sha256 of a model's weights with shuffled blocks, which are nowhere on disk."""
+    return hashlib.sha256(f"{weights_sha256} with shuffled blocks, seed {seed}".encode()).hexdigest()
 
 
 class LanguageCounts(_Record):
@@ -171,6 +180,15 @@ class Manifest(_Record):
     settings: RunSettings
     provenance: Provenance
     verification: Verification | None = None
+
+    def is_twin_of(self, run: "Manifest") -> bool:
+        """Whether this is the twin of another run: of its model with shuffled blocks, over the same corpus."""
+        seed = self.model.shuffled
+        return (
+            seed is not None
+            and self.model.weights_sha256 == shuffled_sha256(run.model.weights_sha256, seed)
+            and (self.corpus.sha256, self.settings) == (run.corpus.sha256, run.settings)
+        )
 
     @property
     def languages(self) -> list[str]:

@@ -14,6 +14,7 @@ from keyscope.contract.manifest import Manifest
 from keyscope.contract.reading import Unusable, attach, connect_to, read_document, stored_columns, time_limit
 from keyscope.contract.tables import KEY, MANIFEST, Column, Table, publish
 from keyscope.contract.texts import first_line
+from keyscope.contract.twin import TWIN, twin_path
 from keyscope.contract.validation import sentence
 
 SCHEMA_VERSION = 1
@@ -310,6 +311,7 @@ _ALL = (*TABLES, *(table for table, _ in DERIVED), KEY_DOCUMENTS)
 
 _FILE = "run_file"
 """The name a run file is attached under."""
+_TWIN_FILE = "twin_file"
 _ROWID = Column("rowid", "BIGINT")
 
 
@@ -342,6 +344,7 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     Every table of the run and of each kind of analysis is there under its name with all columns of the contract: NULL
     where a file is older than the column, empty where it is older than the table or the analysis is not computed. The
     table `analyses` lists the analyses found. The run's own tables are in the schema `run` as well, with their `rowid`.
+    The same tables of the run's twin, its analyses included, are in the schema `twin`, empty where there is none.
     One connection serves a process; take a `.cursor()` for each request.
 
     The file is not trusted: whatever is wrong with it is a RunFileError, and nothing in it is executed.
@@ -353,16 +356,19 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     """
     if not path.is_file():
         raise FileNotFoundError(path)
-    analyses = analysis_files(path)
+    twin = twin_path(path)
+    analyses, of_twin = analysis_files(path), analysis_files(twin)
     connection = None
     try:
-        connection = connect_to([path, *(file for _, _, file in analyses)], threads)
+        connection = connect_to([path, twin, *(file for _, _, file in (*analyses, *of_twin))], threads)
         with time_limit(connection):
             attach(connection, path, _FILE, _ALL)
             _check_version(connection, path)
             _lay_views(connection)
             manifest = _check_manifest(connection)
         attach_analyses(connection, manifest, analyses)
+        twin_manifest = _lay_twin(connection, manifest, twin)
+        attach_analyses(connection, twin_manifest or manifest, of_twin if twin_manifest else (), TWIN)
     except BaseException as error:
         if connection is not None:
             connection.close()
@@ -386,6 +392,44 @@ def _lay_views(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"CREATE VIEW {each.name} AS {each.select_from(_FILE, stored) if complete else select}")
 
 
+def _lay_twin(connection: duckdb.DuckDBPyConnection, run: Manifest, path: Path) -> Manifest | None:
+    """Lay the contract's tables over a run's twin, in a schema of its own; return the twin's manifest.
+
+    A twin that cannot be used is listed with the reason among the analyses, and its tables are empty.
+    """
+    manifest, stored = None, {}
+    try:
+        if path.is_file():
+            with time_limit(connection):
+                attach(connection, path, _TWIN_FILE, (*TABLES, *(table for table, _ in DERIVED)))
+                manifest = _belonging(connection, run)
+                stored = stored_columns(connection, _TWIN_FILE)
+    except Exception as error:  # whatever is in the file, only the twin is lost
+        problem = f"{path.name} cannot be used: {first_line(error)}"
+        connection.execute("INSERT INTO analyses VALUES (?, NULL, NULL, ?)", [TWIN, problem])
+    connection.execute(f"CREATE SCHEMA {TWIN}")
+    for each in (*TABLES, *(table for table, _ in DERIVED)):
+        connection.execute(f"CREATE VIEW {TWIN}.{each.name} AS {each.select_from(_TWIN_FILE, stored)}")
+    return manifest
+
+
+def _belonging(connection: duckdb.DuckDBPyConnection, run: Manifest) -> Manifest:
+    """The manifest of the attached twin.
+
+    Raises:
+        Unusable: it is not the twin of this run, or has another schema version.
+    """
+    version, document = read_document(connection, _TWIN_FILE)
+    if version != SCHEMA_VERSION:
+        raise Unusable(
+            f"it has schema version {version}, this Keyscope reads version {SCHEMA_VERSION}: compute it again"
+        )
+    twin = Manifest.model_validate_json(document)
+    if not twin.is_twin_of(run):
+        raise Unusable(f"it is not the twin of {run.run_id}")
+    return twin
+
+
 def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     version, _ = read_document(connection, _FILE)
     if version != SCHEMA_VERSION:
@@ -405,3 +449,10 @@ def _check_manifest(connection: duckdb.DuckDBPyConnection) -> Manifest:
 def read_manifest(connection: duckdb.DuckDBPyConnection) -> Manifest:
     """The manifest of an open run file."""
     return Manifest.model_validate_json(read_document(connection, "run")[1])
+
+
+def read_twin(connection: duckdb.DuckDBPyConnection) -> Manifest | None:
+    """The manifest of an open run's twin; None if it has none."""
+    query = f"SELECT document FROM {TWIN}.{MANIFEST.name}"  # noqa: S608 - our own names
+    found = connection.execute(query).fetchone()
+    return Manifest.model_validate_json(found[0]) if found else None

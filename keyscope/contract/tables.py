@@ -40,9 +40,9 @@ class Table:
     def names(self) -> list[str]:
         return [column.name for column in self.columns]
 
-    def ddl(self) -> str:
+    def ddl(self, schema: str = "main") -> str:
         columns = ", ".join(f'"{column.name}" {column.type}' for column in self.columns)
-        return f"CREATE TABLE {self.name} ({columns})"
+        return f"CREATE TABLE {schema}.{self.name} ({columns})"
 
     def select_from(self, database: str, stored: Mapping[str, Set[str]]) -> str:
         """A SELECT of exactly these columns from a file that may be older than some of them.

@@ -11,9 +11,5 @@ class InvalidSetting(KeyscopeError, ValueError, status=422):
     """An analysis does not have a setting it was given, or cannot use its value."""
 
 
-class OtherCorpus(KeyscopeError, status=409):
-    """The corpus is not the one the run was computed on."""
-
-
 class AnalysisCancelled(KeyscopeError, code="cancelled", status=409):
     """The analysis was cancelled; its finished steps are kept for the next attempt."""

@@ -4,7 +4,8 @@ The one list of kinds is `KINDS` in `keyscope.contract.analyses.kinds`. Each has
 builds the analysis from its settings; a room is imported only when its kind is asked for.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -26,8 +27,19 @@ def make_analysis(kind: str, settings: Mapping[str, Any]) -> Analysis:
     if kind not in KINDS:
         raise UnknownAnalysis(f"there is no analysis {kind!r}: choose one of {', '.join(KINDS)}")
     make: Callable[[Mapping[str, Any]], Analysis] = import_module(f"keyscope.worker.analysis.{kind}").make
-    try:
+    with checked(kind):
         return make(settings)
+
+
+@contextmanager
+def checked(kind: str) -> Iterator[None]:
+    """Turn what is wrong with the settings of a kind into a sentence.
+
+    Raises:
+        InvalidSetting: the kind has no such setting, or cannot use its value.
+    """
+    try:
+        yield
     except ValidationError as error:
         raise InvalidSetting(_sentence(kind, error)) from error
 

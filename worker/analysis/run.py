@@ -195,7 +195,8 @@ def _run_steps(subject: Subject, analysis: Analysis, steps: Sequence[Step], unit
         return len(some) if by_step else sum(step.tokens for step in some)
 
     total = size(steps)
-    with subject.progress.stage(f"analysing {analysis.kind}", total, unit, total - size(todo)) as advance:
+    of_twin = "" if subject.manifest.model.shuffled is None else " of the twin"
+    with subject.progress.stage(f"analysing {analysis.kind}{of_twin}", total, unit, total - size(todo)) as advance:
         for step in todo:
             clock = _Clock(advance)
             arrays = analysis.run_step(subject, step, done, clock.advance)

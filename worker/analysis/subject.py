@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+from transformers import PreTrainedTokenizerFast
 
 from keyscope.contract.analyses.files import analysis_folder
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.runfile import open_run, read_manifest
-from keyscope.worker.analysis.errors import OtherCorpus
 from keyscope.worker.concepts.matching import Matching
 from keyscope.worker.locks import locked
 from keyscope.worker.model.code_model import CodeModel
@@ -25,7 +25,7 @@ from keyscope.worker.precompute.corpus import (
     prepared_corpus,
 )
 from keyscope.worker.precompute.disk import readable_disk_errors
-from keyscope.worker.precompute.errors import OtherModel
+from keyscope.worker.precompute.errors import OtherCorpus, check_weights
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
 from keyscope.worker.progress import Progress
 
@@ -75,13 +75,9 @@ def open_subject(
     try:
         manifest = read_manifest(connection)
         loaded = load_model(model) if isinstance(model, ModelSource) else model
-        if loaded.facts.weights_sha256 != manifest.model.weights_sha256:
-            raise OtherModel(
-                f"{loaded.facts.model_id} has weights {loaded.facts.weights_sha256[:12]}, but the run {path.stem} was "
-                f"computed with {manifest.model.weights_sha256[:12]}: name the right model with --model"
-            )
+        check_weights(loaded.facts, manifest)
         with readable_disk_errors(path.parent, DISK_REMEDY):
-            store = _open_corpus(path, manifest, loaded, corpus, progress)
+            store = open_corpus(path, manifest, loaded.tokenizer, corpus, progress)
         size = batch or loaded.default_batch
         reading = loaded.reading(manifest.settings.bos)
         with Matching() as matching:
@@ -90,10 +86,14 @@ def open_subject(
         connection.close()
 
 
-def _open_corpus(
-    path: Path, manifest: Manifest, model: CodeModel, sources: tuple[str, ...], progress: Progress
+def open_corpus(
+    path: Path, manifest: Manifest, tokenizer: PreTrainedTokenizerFast, sources: tuple[str, ...], progress: Progress
 ) -> TokenStore:
-    """The run's tokenised corpus: the copy kept beside it, or gathered anew."""
+    """The tokenised corpus of a run: the copy kept beside it, or gathered anew.
+
+    Raises:
+        OtherCorpus: what was gathered is not the corpus of the run.
+    """
     leftovers.sweep(path.parent)
     folder = corpus_folder(path)
     analysis_folder(path).mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def _open_corpus(
                 folder,
                 asked,
                 gather_settings(manifest.settings, manifest.languages),
-                model.tokenizer,
+                tokenizer,
                 manifest.settings,
                 manifest.corpus.name,
                 progress,

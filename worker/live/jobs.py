@@ -1,4 +1,4 @@
-"""A worker's jobs: analyses of runs, one after another, with the model that also serves live requests."""
+"""A worker's jobs: analyses of runs and their twins, one after another, with the model that also serves live requests."""
 
 import contextlib
 import threading
@@ -10,11 +10,13 @@ import torch
 
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.tables import SUFFIX
+from keyscope.contract.twin import TWIN
 from keyscope.contract.wire import Job, WorkerJob
 from keyscope.worker.analysis.errors import AnalysisCancelled
 from keyscope.worker.analysis.kinds import make_analysis
 from keyscope.worker.analysis.run import analyse
 from keyscope.worker.analysis.subject import open_subject
+from keyscope.worker.analysis.twin import TwinOfRun, analyse_twin, precompute_twin
 from keyscope.worker.live.engine import Engine
 from keyscope.worker.live.errors import (
     DeviceFailed,
@@ -97,7 +99,8 @@ class Jobs:
             JobsFull: the queue is full.
         """
         run = self._find(asked)
-        job = RunningJob(asked, run, make_analysis(asked.kind, asked.settings), self._engine.lend)
+        analysis = TwinOfRun.asked(asked.settings) if asked.kind == TWIN else make_analysis(asked.kind, asked.settings)
+        job = RunningJob(asked, run, analysis, self._engine.lend)
         with self._changed:
             same = next((each for each in self._known if each.active and each.same(job)), None)
             if same is not None:
@@ -206,12 +209,22 @@ class Jobs:
             job.begin()
             return job
 
+    def _compute(self, job: RunningJob) -> Path:
+        """Compute what a job asks for, on the run and on its twin, and return its file."""
+        if isinstance(job.analysis, TwinOfRun):
+            return precompute_twin(job.run, self._model, (), job, seed=job.analysis.settings.seed)
+        with open_subject(job.run, self._model, (), job) as subject:
+            path = analyse(subject, job.analysis, job.asked.replace)
+        # made anew: the job's own has read the run
+        of_twin = make_analysis(job.asked.kind, job.asked.settings)
+        analyse_twin(job.run, self._model, of_twin, job, replace=job.asked.replace)
+        return path
+
     def _do(self, job: RunningJob) -> KeyscopeError | None:
         """Run a job to its end; return the error if it failed."""
         failure: KeyscopeError | None = None
         try:
-            with open_subject(job.run, self._model, (), job) as subject:
-                job.done(analyse(subject, job.analysis, job.asked.replace))
+            job.done(self._compute(job))
         except AnalysisCancelled:
             job.cancelled()
         except Exception as error:

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from keyscope.contract.analyses.files import analysis_folder
 from keyscope.contract.manifest import CorpusFacts, LanguageCounts, RunSettings
 from keyscope.contract.texts import counted
+from keyscope.contract.twin import trained_run
 from keyscope.contract.whole import write_whole
 from keyscope.worker.corpus.gather import GatherSettings, NoFiles, gather
 from keyscope.worker.precompute.presets import PROCEDURES
@@ -101,8 +102,8 @@ def keep_corpus(folder: Path, run: Path) -> None:
 
 
 def corpus_folder(run: Path) -> Path:
-    """Folder of a run's prepared corpus; it may be deleted, and is gathered again when needed."""
-    return analysis_folder(run) / "corpus"
+    """Folder of the prepared corpus of a run and of its twin; it may be deleted, and is gathered again when needed."""
+    return analysis_folder(trained_run(run)) / "corpus"
 
 
 def _short_name(source: str) -> str:

@@ -1,6 +1,7 @@
 """Errors of a precompute."""
 
 from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.manifest import Manifest, ModelFacts
 
 
 class OutputUnwritable(KeyscopeError):
@@ -23,5 +24,22 @@ class OtherModel(KeyscopeError, status=409):
     """The model's weights differ from the run's."""
 
 
+class OtherCorpus(KeyscopeError, status=409):
+    """The corpus is not the one the run was computed on."""
+
+
 class WindowTooLong(KeyscopeError, status=400):
     """The window does not fit into the model's context."""
+
+
+def check_weights(facts: ModelFacts, run: Manifest) -> None:
+    """Check that a model is that of a run.
+
+    Raises:
+        OtherModel: its weights are others.
+    """
+    if facts.weights_sha256 != run.model.weights_sha256:
+        raise OtherModel(
+            f"{facts.model_id} has weights {facts.weights_sha256[:12]}, but the run {run.run_id} was computed with "
+            f"{run.model.weights_sha256[:12]}: name the right model with --model"
+        )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,7 @@ from keyscope.worker.progress import Progress
 
 VERIFIED_KEYS = 50
 """Keys recomputed before a run is published, one trigger each."""
+FILES_PER_SHARD = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class PrecomputeRequest:
     """Tells versions of sources apart that are requested alike; a resumed run reads no other version."""
     batch: int | None = None
     workers: int = 1
-    files_per_shard: int = 64
+    files_per_shard: int = FILES_PER_SHARD
     resume: bool = False
 
 
@@ -80,6 +82,72 @@ def precompute(request: PrecomputeRequest, progress: Progress) -> Path:
         path = _Run(request, model, progress).compute()
         note_model(path, request.source.model_id, model.facts.weights_sha256)
     return path
+
+
+@dataclass(frozen=True)
+class Computation:
+    """What to compute a run from."""
+
+    model: CodeModel
+    source: ModelSource
+    """Where further processes load the model from."""
+    settings: RunSettings
+    store: TokenStore
+    batch: int
+    progress: Progress
+    workers: int = 1
+    files_per_shard: int = FILES_PER_SHARD
+
+    def publish(self, path: Path, state: Path, resume: bool, manifest: Callable[[], Manifest]) -> None:
+        """Compute the run and publish it at `path`.
+
+        Args:
+            path: the run file.
+            state: folder of what is unfinished; this process has locked it.
+            resume: whether to go on with what is there.
+            manifest: makes the manifest, without its verification, when everything is computed.
+
+        Raises:
+            UnfinishedRun: an earlier attempt was interrupted and `resume` is not set.
+            VerificationFailed: recomputed coefficients differ; nothing is published.
+        """
+        folder = leftovers.shards_folder(state)
+        shards = self._plan(state, resume)
+        self.progress.note(estimate(self.model, self.store, self.settings, self.batch))
+        work = ShardWork(self.source, self.settings, self.batch, self.workers, self.store.folder, folder)
+        run_shards(self.model, work, self.store, shards, self.progress)
+        with create(path) as connection:
+            publisher = Publisher(connection, self.model, self.store, shards, folder, self.settings)
+            with self.progress.stage("writing the run file", len(self.model.layers), "layers") as advance:
+                publisher.write(advance)
+            made = manifest()
+            verification = self._verify(connection, made)
+            write_manifest(connection, made.model_copy(update={"verification": verification}))
+        self.progress.note(f"published {path}")
+
+    def _plan(self, state: Path, resume: bool) -> list[Shard]:
+        """Plan the shards; a resumed run cuts them where the interrupted attempt did."""
+        planned = leftovers.is_planned(state)
+        if planned and not resume:
+            raise UnfinishedRun(
+                f"an earlier precompute of this run was interrupted: continue with --resume, or remove {state} to start over"
+            )
+        if not planned:
+            leftovers.write_plan(state, self.files_per_shard, self.store.folder)
+        shards = plan_shards(self.store, leftovers.read_plan(state))
+        done = len(list(completed(leftovers.shards_folder(state), len(shards))))
+        if done:
+            self.progress.note(f"continuing after {done} of {len(shards)} shards")
+        return shards
+
+    def _verify(self, connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> Verification:
+        result = verify(connection, manifest, self.model.model, VERIFIED_KEYS, 1, self.settings.seed, self.progress)
+        if not result.passed:
+            raise VerificationFailed(
+                f"{result.keys} random keys recomputed by plain transformers differ by up to {result.largest_error:.3g}, more than "
+                f"the {result.tolerance:.3g} allowed for {self.settings.dtype}: the run is not published"
+            )
+        return result
 
 
 class _Run:
@@ -114,7 +182,19 @@ class _Run:
                 self.progress.note(f"{path} is complete")
                 return path
             with locked(leftovers.run_state(out, run_id)):
-                self._run(run_id, path, corpus, open_tokens(state))
+                computation = Computation(
+                    model=self.model,
+                    source=self.request.source,
+                    settings=self.settings,
+                    store=open_tokens(state),
+                    batch=self.batch,
+                    progress=self.progress,
+                    workers=self.request.workers,
+                    files_per_shard=self.request.files_per_shard,
+                )
+                computation.publish(
+                    path, leftovers.run_state(out, run_id), self.request.resume, lambda: self._manifest(run_id, corpus)
+                )
                 leftovers.clear(out, run_id, state)
         return path
 
@@ -125,22 +205,6 @@ class _Run:
             if kept is not None and self._run_id(kept) == path.name.removesuffix(SUFFIX):
                 return path
         return None
-
-    def _run(self, run_id: str, path: Path, corpus: CorpusFacts, store: TokenStore) -> None:
-        state = leftovers.run_state(self.request.out, run_id)
-        folder = leftovers.shards_folder(state)
-        shards = self._plan(state, store)
-        self.progress.note(estimate(self.model, store, self.settings, self.batch))
-        work = ShardWork(self.request.source, self.settings, self.batch, self.request.workers, store.folder, folder)
-        run_shards(self.model, work, store, shards, self.progress)
-        with create(path) as connection:
-            publisher = Publisher(connection, self.model, store, shards, folder, self.settings)
-            with self.progress.stage("writing the run file", len(self.model.layers), "layers") as advance:
-                publisher.write(advance)
-            manifest = self._manifest(run_id, corpus)
-            verification = self._verify(connection, manifest)
-            write_manifest(connection, manifest.model_copy(update={"verification": verification}))
-        self.progress.note(f"published {path}")
 
     def _prepare_corpus(self, folder: Path, key: str) -> CorpusFacts:
         """Gather and tokenise once; a resumed run reads what the interrupted one gathered."""
@@ -157,30 +221,6 @@ class _Run:
             self.progress,
             key,
         )
-
-    def _plan(self, state: Path, store: TokenStore) -> list[Shard]:
-        """Plan the shards; a resumed run cuts them where the interrupted attempt did."""
-        planned = leftovers.is_planned(state)
-        if planned and not self.request.resume:
-            raise UnfinishedRun(
-                f"an earlier precompute of this run was interrupted: continue with --resume, or remove {state} to start over"
-            )
-        if not planned:
-            leftovers.write_plan(state, self.request.files_per_shard, store.folder)
-        shards = plan_shards(store, leftovers.read_plan(state))
-        done = len(list(completed(leftovers.shards_folder(state), len(shards))))
-        if done:
-            self.progress.note(f"continuing after {done} of {len(shards)} shards")
-        return shards
-
-    def _verify(self, connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> Verification:
-        result = verify(connection, manifest, self.model.model, VERIFIED_KEYS, 1, self.settings.seed, self.progress)
-        if not result.passed:
-            raise VerificationFailed(
-                f"{result.keys} random keys recomputed by plain transformers differ by up to {result.largest_error:.3g}, more than "
-                f"the {result.tolerance:.3g} allowed for {self.settings.dtype}: the run is not published"
-            )
-        return result
 
     def _corpus_key(self) -> str:
         """A name for the gathered corpus before its content is known, by which a resumed run finds it."""

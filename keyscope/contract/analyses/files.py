@@ -16,6 +16,8 @@ from keyscope.contract.tables import MANIFEST, SUFFIX, Column, Table, publish
 from keyscope.contract.texts import first_line
 from keyscope.contract.validation import sentence
 
+FOLDER = ".analysis"
+"""What a run's folder of analyses ends with."""
 _NAME = re.compile(rf"([a-z]+)(?:\.([a-z0-9-]+))?{re.escape(SUFFIX)}")
 ANALYSES = Table(
     "analyses",
@@ -32,7 +34,7 @@ ANALYSES = Table(
 
 def analysis_folder(run: Path) -> Path:
     """Folder of a run's analyses."""
-    return run.with_suffix(".analysis")
+    return run.with_suffix(FOLDER)
 
 
 def analysis_path(run: Path, kind: str, part: str | None = None) -> Path:
@@ -68,17 +70,20 @@ def write_analysis_manifest(connection: duckdb.DuckDBPyConnection, manifest: Ana
 
 
 def attach_analyses(
-    connection: duckdb.DuckDBPyConnection, run: Manifest, files: Sequence[tuple[str, str | None, Path]]
+    connection: duckdb.DuckDBPyConnection,
+    run: Manifest,
+    files: Sequence[tuple[str, str | None, Path]],
+    schema: str = "main",
 ) -> None:
-    """Lay the tables of every kind over the analysis files that belong to a run.
+    """Lay the tables of every kind, in a schema, over the analysis files that belong to a run.
 
     `connection` may reach `files`, which are what `analysis_files` found. A file that cannot be used is listed with the
     reason in the table `analyses` and left alone.
     """
-    connection.execute(ANALYSES.ddl())
+    connection.execute(ANALYSES.ddl(schema))
     attached: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for number, (kind, part, path) in enumerate(files):
-        name = f"analysis{number}"
+        name = f"{schema}_analysis{number}"
         document = problem = None
         try:
             with time_limit(connection):
@@ -88,10 +93,10 @@ def attach_analyses(
             problem = f"{path.name} cannot be used: {first_line(error)}"
         else:
             attached[kind].append(name)
-        connection.execute("INSERT INTO analyses VALUES (?, ?, ?, ?)", [kind, part, document, problem])
+        connection.execute(f"INSERT INTO {schema}.analyses VALUES (?, ?, ?, ?)", [kind, part, document, problem])  # noqa: S608 - our own name
     for kind, tables in KINDS.items():
         for table in tables:
-            connection.execute(_view(connection, table, attached[kind]))
+            connection.execute(_view(connection, table, attached[kind], schema))
 
 
 def read_analyses(connection: duckdb.DuckDBPyConnection) -> list[AnalysisManifest]:
@@ -128,8 +133,8 @@ def _usable(connection: duckdb.DuckDBPyConnection, name: str, kind: str, run: Ma
     return document
 
 
-def _view(connection: duckdb.DuckDBPyConnection, table: Table, files: Sequence[str]) -> str:
+def _view(connection: duckdb.DuckDBPyConnection, table: Table, files: Sequence[str], schema: str) -> str:
     if not files:
-        return table.ddl()
+        return table.ddl(schema)
     selects = (table.select_from(name, stored_columns(connection, name)) for name in files)
-    return f"CREATE VIEW {table.name} AS {' UNION ALL '.join(selects)}"
+    return f"CREATE VIEW {schema}.{table.name} AS {' UNION ALL '.join(selects)}"

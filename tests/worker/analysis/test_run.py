@@ -18,7 +18,7 @@ from keyscope.contract.analyses.files import analysis_folder, analysis_path, rea
 from keyscope.contract.runfile import open_run
 from keyscope.contract.tables import KEY, Column, FileExists, Table
 from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Settings, Step, file_steps
-from keyscope.worker.analysis.errors import InvalidSetting, OtherCorpus, UnknownAnalysis
+from keyscope.worker.analysis.errors import InvalidSetting, UnknownAnalysis
 from keyscope.worker.analysis.features import FeatureCounts
 from keyscope.worker.analysis.kinds import make_analysis
 from keyscope.worker.analysis.run import analyse
@@ -29,7 +29,7 @@ from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.model.taps import read_coefficients
 from keyscope.worker.precompute.corpus import corpus_folder
-from keyscope.worker.precompute.errors import OtherModel, OutputUnwritable
+from keyscope.worker.precompute.errors import OtherCorpus, OtherModel, OutputUnwritable
 from keyscope.worker.progress import Advance, Silent
 from keyscope.worker.rows import insert
 from tests.worker.models import save_tiny

@@ -39,11 +39,10 @@ SETTINGS = FiringSettings(
 
 @pytest.fixture(scope="module")
 def counted(subject: Subject) -> Mapping[str, Arrays]:
-    """The counts of every block, each of one file."""
+    """The counts of every block."""
     levels = read_levels(subject.connection, subject.manifest, SETTINGS.strong_share)
     found = {}
     for step in block_steps(subject):
-        assert len(step.files) == 1
         counts = StepCounts(subject, levels, candidates(subject, SETTINGS.candidates), BUCKETS, SETTINGS.seed)
         counts.add(step.files, lambda _: None)
         found[step.name] = counts.arrays()
@@ -56,7 +55,7 @@ class Plain:
     def __init__(self, subject: Subject, counted: Mapping[str, Arrays], times: np.ndarray) -> None:
         self.subject = subject
         self.blocks = [
-            (counted[step.name], step.files[0])
+            (counted[step.name], list(step.files))
             for step, often in zip(block_steps(subject), times, strict=True)
             for _ in range(int(often))
         ]
@@ -65,14 +64,16 @@ class Plain:
         languages = self.subject.store.languages
         return sum(
             arrays[name].astype(np.float64)
-            for arrays, file in self.blocks
-            if language is None or languages[file] == language
+            for arrays, files in self.blocks
+            if language is None or languages[files[0]] == language
         )
 
     @cached_property
     def occurrences(self) -> Counter[int]:
         store = self.subject.store
-        return Counter(int(token) for _, file in self.blocks for token in store.token_ids[store.tokens_of(file)])
+        return Counter(
+            int(token) for _, files in self.blocks for file in files for token in store.token_ids[store.tokens_of(file)]
+        )
 
     def dead(self, layer: int) -> float:
         return float(np.mean(self.summed(of_layer("totals", layer))[0] == 0))
@@ -113,7 +114,7 @@ class Plain:
             "FROM samples) JOIN windows USING (window_id) WHERE layer = ? AND coefficient > 0",
             [layer],
         ).fetchall()
-        often = Counter(file for _, file in self.blocks)
+        often = Counter(file for _, files in self.blocks for file in files)
         counts: dict[int, Counter[int]] = {}
         for key, file, place in examples:
             token = int(store.token_ids[store.offsets[file] + place])

@@ -241,7 +241,7 @@ def test_layers_together_are_counted_over_all_their_keys(planted: Path) -> None:
 
 
 def test_one_language_and_few_files_are_analysed_too(tmp_path: Path) -> None:
-    for files, intervals in ((3, False), (6, True)):
+    for files, intervals in ((2, False), (6, True)):
         folder = tmp_path / str(files)
         corpus = write_files(folder / "corpus", {"py": WORDS["py"]}, files)
         saved = save(folder / "model", plant(quiet()))

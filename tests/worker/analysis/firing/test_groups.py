@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 
 from keyscope.contract.analyses.firing import GROUPS
+from keyscope.worker.analysis.firing.draws import Drawn, Draws
 from keyscope.worker.analysis.firing.groups import grouped, groups_of, together
 
 
 def _row(measure: str, layer: int, estimate: float, n: int, control: str = "") -> dict[str, object]:
     return {"measure": measure, "control": control, "part": "", "layer": layer, "estimate": estimate, "n": n}
+
+
+def _draws(drawn: Drawn) -> Draws:
+    return Draws(drawn, np.full(12, 100), 40, 12)
 
 
 def test_halves_and_thirds_are_of_whole_layers() -> None:
@@ -43,7 +48,7 @@ def test_layers_that_offset_each_other_in_every_draw_have_a_narrow_interval_toge
     drawn = np.random.default_rng(0).integers(0, 11, 200).astype(float)
     draws = np.stack([[drawn, 10 - drawn], np.full((2, 200), 10.0)])
     rows = [_row("dead", layer, 0.5, 10) for layer in range(2)]
-    found = {row["layers"]: row for row in grouped(rows, {("dead", "", ""): draws}, 2)}
+    found = {row["layers"]: row for row in grouped(rows, _draws({("dead", "", ""): draws}), 2)}
     assert (
         found["all layers"]["estimate"],
         found["all layers"]["low"],

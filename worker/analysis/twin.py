@@ -1,0 +1,150 @@
+"""The twin of a run: computed over the same corpus with the same settings, and kept beside the run."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from keyscope.contract.analyses.files import analysis_folder
+from keyscope.contract.manifest import Manifest
+from keyscope.contract.runfile import SCHEMA_VERSION, open_run, read_manifest, read_twin
+from keyscope.contract.twin import TWIN, TWIN_KINDS, twin_path
+from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Seed, Settings, Step
+from keyscope.worker.analysis.kinds import checked
+from keyscope.worker.analysis.run import analyse
+from keyscope.worker.analysis.subject import DISK_REMEDY, Subject, open_corpus, open_subject
+from keyscope.worker.locks import locked
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.source import ModelSource
+from keyscope.worker.model.twin import twin_of
+from keyscope.worker.precompute.disk import readable_disk_errors
+from keyscope.worker.precompute.errors import check_weights
+from keyscope.worker.precompute.leftovers import run_state
+from keyscope.worker.precompute.provenance import provenance
+from keyscope.worker.precompute.run import Computation
+from keyscope.worker.progress import Advance, Progress
+
+
+class TwinSettings(Settings):
+    """Everything that determines a twin besides its run."""
+
+    seed: Seed = 0
+
+
+class TwinOfRun(Analysis):
+    """A run's twin, where an analysis is asked for: it has no steps, because it is a run of its own."""
+
+    kind = TWIN
+    settings: TwinSettings
+
+    @classmethod
+    def asked(cls, settings: Mapping[str, Any]) -> "TwinOfRun":
+        """The twin with some settings.
+
+        Raises:
+            InvalidSetting: there is no such setting, or it cannot have this value.
+        """
+        with checked(TWIN):
+            return cls(TwinSettings.model_validate(settings))
+
+    def steps(self, subject: Subject) -> Sequence[Step]:
+        return ()
+
+    def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
+        return {}
+
+    def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
+        pass
+
+
+def precompute_twin(
+    run: Path,
+    model: CodeModel,
+    corpus: tuple[str, ...],
+    progress: Progress,
+    batch: int | None = None,
+    seed: int = 0,
+    in_place: bool = False,
+) -> Path:
+    """Compute the twin of a run, going on where an interrupted attempt stopped; return its file.
+
+    Args:
+        run: the run file.
+        model: the run's model.
+        corpus: sources of the corpus; empty for those named in the run.
+        progress: listener.
+        batch: windows in one forward pass.
+        seed: seed of the shuffling.
+        in_place: shuffle the model itself.
+
+    Raises:
+        OtherModel: the model's weights are not those of the run.
+        OtherCorpus: the corpus is not that of the run.
+        KeyscopeError: from corpus, device or disk.
+    """
+    path, started = twin_path(run), datetime.now(UTC)
+    if path.is_file():
+        progress.note(f"{path} is complete")
+        return path
+    with open_run(run) as connection:
+        manifest = read_manifest(connection)
+    check_weights(model.facts, manifest)
+    with readable_disk_errors(run.parent, DISK_REMEDY):
+        store = open_corpus(run, manifest, model.tokenizer, corpus, progress)
+        twin = twin_of(model, seed, in_place).reading(manifest.settings.bos)
+        size = batch or twin.default_batch
+        state = run_state(analysis_folder(run), TWIN)
+
+        def made() -> Manifest:
+            return Manifest(
+                schema_version=SCHEMA_VERSION,
+                run_id=f"{manifest.run_id}.{TWIN}",
+                model=twin.facts,
+                corpus=manifest.corpus,
+                settings=manifest.settings,
+                provenance=provenance(twin.device, size, 1, started),
+            )
+
+        source = ModelSource(manifest.model.model_id, manifest.model.revision, manifest.settings.dtype)
+        computation = Computation(twin, source, manifest.settings, store, size, progress)
+        state.mkdir(parents=True, exist_ok=True)
+        with locked(state):
+            computation.publish(path, state, True, made)
+            shutil.rmtree(state, ignore_errors=True)
+    return path
+
+
+def analyse_twin(
+    run: Path,
+    model: CodeModel,
+    analysis: Analysis,
+    progress: Progress,
+    batch: int | None = None,
+    replace: bool = False,
+    in_place: bool = False,
+) -> Path | None:
+    """Compute an analysis on a run's twin; return its file, or None if the run has no twin or twins have no such kind.
+
+    Args:
+        run: the run file, not that of the twin.
+        model: the run's model.
+        analysis: one that has not been used on the run itself.
+        progress: listener.
+        batch: windows in one forward pass.
+        replace: compute it anew if it exists with other settings.
+        in_place: shuffle the model itself.
+
+    Raises:
+        KeyscopeError: as `analyse` does.
+    """
+    with open_run(run) as connection:
+        manifest = read_twin(connection)
+    if manifest is None or analysis.kind not in TWIN_KINDS:
+        return None
+    seed = manifest.model.shuffled
+    assert seed is not None, "a twin says how it was shuffled"
+    with open_subject(twin_path(run), twin_of(model, seed, in_place), (), progress, batch) as subject:
+        return analyse(subject, analysis, replace)

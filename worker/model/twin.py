@@ -1,0 +1,41 @@
+"""The twin of a model: the matrices of its blocks shuffled, so that nothing is left of what they have learned.
+
+What a twin shows is what an untrained network of this size shows on this corpus through these embeddings: chance.
+"""
+
+from copy import deepcopy
+from dataclasses import replace
+from operator import attrgetter
+
+import torch
+from torch import nn
+
+from keyscope.contract.manifest import shuffled_sha256
+from keyscope.worker.model.code_model import CodeModel
+
+
+def twin_of(model: CodeModel, seed: int, in_place: bool = False) -> CodeModel:
+    """Shuffle every matrix of the blocks; embeddings, norms, biases and head stay.
+
+    Each matrix keeps its numbers, and so their mean, their spread and its Frobenius norm.
+
+    Args:
+        model: the trained model.
+        seed: seed of the shuffling.
+        in_place: shuffle the model itself, which saves the memory of a copy.
+    """
+    twin = model if in_place else deepcopy(model)
+    shuffle(attrgetter(twin.family.layers)(twin.model), seed)
+    sha256 = shuffled_sha256(model.facts.weights_sha256, seed)
+    return replace(twin, facts=model.facts.model_copy(update={"shuffled": seed, "weights_sha256": sha256}))
+
+
+@torch.no_grad()
+def shuffle(blocks: nn.Module, seed: int) -> None:
+    """Shuffle the entries of every matrix in some modules."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in blocks.parameters():
+        if parameter.ndim > 1:
+            # drawn on the CPU: a generator of another device draws other numbers
+            order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+            parameter.copy_(parameter.flatten()[order].view_as(parameter))
