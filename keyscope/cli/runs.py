@@ -193,13 +193,10 @@ def analyse(
         place = place_of_model(model, run, manifest.model, progress)
         source = ModelSource(place, manifest.model.revision, manifest.settings.dtype, device)
         try:
+            # the twin first: the run's own figures are held against it
+            twin = None if no_twin else analyse_twin(run, source, analysis, progress, batch, replace)
             with open_subject(run, source, tuple(corpus or ()), progress, batch) as subject:
-                path = compute(subject, analysis, replace)
-            twin = None
-            if not no_twin:
-                # a new analysis, for this one has read the run; the model is not needed any more
-                analysis = make_analysis(kind, given)
-                twin = analyse_twin(run, subject.model, analysis, progress, batch, replace, in_place=True)
+                path = compute(subject, make_analysis(kind, given), replace)
         except KeyboardInterrupt as interrupt:
             raise interrupted("continue with the same command") from interrupt
     if as_json:
@@ -239,6 +236,7 @@ def twin(
 
 def report(run: RunFile, as_json: Json = False) -> None:
     """Test the literature's claims on a run and its analyses; prints a Markdown table."""
+    from keyscope.app.analyses.claim import beyond_chance
     from keyscope.app.findings.report import findings, markdown
     from keyscope.contract.runfile import open_run, read_manifest
 
@@ -252,10 +250,11 @@ def report(run: RunFile, as_json: Json = False) -> None:
                 "measured": each.measured.text,
                 "parts": each.measured.parts,
                 "verdict": each.measured.verdict,
+                "twin": each.twin and each.twin.verdict,
             }
             for each in found
         ]
-        print_json(run=str(run), findings=shown)
+        print_json(run=str(run), findings=shown, beyond_chance=beyond_chance(found))
     else:
         typer.echo(markdown(found))
 

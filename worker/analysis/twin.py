@@ -18,6 +18,7 @@ from keyscope.worker.analysis.run import analyse
 from keyscope.worker.analysis.subject import DISK_REMEDY, Subject, open_corpus, open_subject
 from keyscope.worker.locks import locked
 from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.model.twin import twin_of
 from keyscope.worker.precompute.disk import readable_disk_errors
@@ -119,23 +120,21 @@ def precompute_twin(
 
 def analyse_twin(
     run: Path,
-    model: CodeModel,
+    model: CodeModel | ModelSource,
     analysis: Analysis,
     progress: Progress,
     batch: int | None = None,
     replace: bool = False,
-    in_place: bool = False,
 ) -> Path | None:
     """Compute an analysis on a run's twin; return its file, or None if the run has no twin or twins have no such kind.
 
     Args:
         run: the run file, not that of the twin.
-        model: the run's model.
-        analysis: one that has not been used on the run itself.
+        model: the run's model, of which a copy is shuffled, or where to load one.
+        analysis: one that is not used on the run itself.
         progress: listener.
         batch: windows in one forward pass.
         replace: compute it anew if it exists with other settings.
-        in_place: shuffle the model itself.
 
     Raises:
         KeyscopeError: as `analyse` does.
@@ -146,5 +145,7 @@ def analyse_twin(
         return None
     seed = manifest.model.shuffled
     assert seed is not None, "a twin says how it was shuffled"
-    with open_subject(twin_path(run), twin_of(model, seed, in_place), (), progress, batch) as subject:
+    of_source = isinstance(model, ModelSource)
+    twin = twin_of(load_model(model) if isinstance(model, ModelSource) else model, seed, in_place=of_source)
+    with open_subject(twin_path(run), twin, (), progress, batch) as subject:
         return analyse(subject, analysis, replace)

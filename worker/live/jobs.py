@@ -213,12 +213,11 @@ class Jobs:
         """Compute what a job asks for, on the run and on its twin, and return its file."""
         if isinstance(job.analysis, TwinOfRun):
             return precompute_twin(job.run, self._model, (), job, seed=job.analysis.settings.seed)
-        with open_subject(job.run, self._model, (), job) as subject:
-            path = analyse(subject, job.analysis, job.asked.replace)
-        # made anew: the job's own has read the run
+        # the twin first: the run's own figures are held against it; by an analysis of its own, for they remember what they read
         of_twin = make_analysis(job.asked.kind, job.asked.settings)
         analyse_twin(job.run, self._model, of_twin, job, replace=job.asked.replace)
-        return path
+        with open_subject(job.run, self._model, (), job) as subject:
+            return analyse(subject, job.analysis, job.asked.replace)
 
     def _do(self, job: RunningJob) -> KeyscopeError | None:
         """Run a job to its end; return the error if it failed."""

@@ -10,12 +10,14 @@ PICKERS = ("any_hit", "fdr", "auroc", "causal")
 """Ways to pick the keys of a concept, each with a column `rank_PICKER`."""
 AUROC_LEVELS = (70, 80, 90)
 """In percent; keys above each level are counted per layer."""
+DISTINCT = "distinct"
+"""What significant keys are held against where there is no twin: places of other tokens about as common."""
 _CONCEPT = Column("concept", "VARCHAR", "Name and the first 8 digits of the definition's sha256")
 RANKS = (
     Column(
         "rank_any_hit", "UINTEGER", "Place among the keys with any hit; random, because this picker does not order them"
     ),
-    Column("rank_fdr", "UINTEGER", "Place among the significant keys by p-value"),
+    Column("rank_fdr", "UINTEGER", "Place among the significant keys by p"),
     Column("rank_auroc", "UINTEGER", "Place by AUROC"),
     Column("rank_causal", "UINTEGER", "Place by the key's effect on the concept's tokens (`causal`)"),
 )
@@ -35,8 +37,23 @@ KEY_SCORES = (
     Column("triggers", "USMALLINT", "Stored triggers in files not held out"),
     Column("hits", "USMALLINT", "Triggers with a match of the concept within two lines"),
     Column("chance", "FLOAT", "Probability of any hit if the triggers were unrelated to the concept"),
-    Column("p", "DOUBLE", "Probability of at least as many hits by chance"),
-    Column("q", "DOUBLE", "p corrected for the number of keys (Benjamini and Hochberg 1995)"),
+    Column("p", "DOUBLE", "Probability of at least as many hits if the triggers were random tokens"),
+    Column(
+        "q",
+        "DOUBLE",
+        "Hits above random tokens: p corrected for the number of keys (Benjamini and Hochberg 1995). Random weights prefer "
+        "tokens too, so a small q is not yet knowledge of the concept",
+    ),
+    Column(
+        "distinct_q",
+        "DOUBLE",
+        "The same with equal trigger tokens, equal preceding tokens and equal positions counted once and compared with "
+        "others about as common; the largest of the three",
+    ),
+    Column(
+        "twin_q", "DOUBLE", "False discovery rate of its p against the twin's keys of its layer; empty without a twin"
+    ),
+    Column("significant", "BOOLEAN", "Beyond chance: by q and twin_q, or without a twin by distinct_q"),
     Column(
         "causal",
         "FLOAT",
@@ -52,7 +69,8 @@ CONCEPTS = Table(
         Column("title", "VARCHAR"),
         Column("sha256", "VARCHAR", "sha256 of the definition"),
         Column("definition", "VARCHAR", "The concept as JSON"),
-        Column("alpha", "DOUBLE", "Keys with q up to this count as significant"),
+        Column("alpha", "DOUBLE", "False discovery rate up to which keys count as significant"),
+        Column("against", "VARCHAR", "What significant keys are held against: twin or distinct tokens"),
         Column(
             "sites",
             "UBIGINT",
@@ -98,7 +116,8 @@ CONCEPT_LAYERS = Table(
         Column("expected", "DOUBLE", "Expected number of such keys by chance: the sum of 1 − (1 − p)^N over the keys"),
         Column("expected_low", "DOUBLE", "Lower end of the range that holds 95 % of such numbers by chance"),
         Column("expected_high", "DOUBLE", "Upper end of that interval"),
-        Column("significant", "UINTEGER", "Keys with more hits than by chance, controlling the false discovery rate"),
+        Column("above_random", "UINTEGER", "Keys with more hits than random tokens have, by q"),
+        Column("significant", "UINTEGER", "Keys with more hits than chance gives: by the twin, or by distinct tokens"),
         *(Column(f"auroc_{level}", "UINTEGER", f"Keys with an AUROC above 0.{level}") for level in AUROC_LEVELS),
         Column("triggers", "UBIGINT", "Stored triggers of all keys in files not held out"),
         Column("hit_share", "DOUBLE", "Share of these triggers with a hit"),

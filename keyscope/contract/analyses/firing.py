@@ -41,7 +41,7 @@ MEASURES = {
     "suppressing": "The same share among all keys that fire, for the tokens they fire on most",
     "language": "Share of keys specific to a language (LAPE)",
     "language_id": "Share of keys whose mean over a file identifies a language with an F1 of at least 0.8",
-    "best_f1": "Highest F1 of any key",
+    "best_f1": "F1 of the best key: picked on the files that thresholds are chosen on, measured on held-out projects",
     "prediction": "Share of prediction keys",
     "suppression": "Share of suppression keys",
     "entropy": "Share of entropy keys",
@@ -121,7 +121,7 @@ FIRING_KEYS = Table(
         Column(
             "language_f1",
             "FLOAT",
-            "F1 of identifying a language by its mean over a file, on held-out files",
+            "F1 of identifying a language by its mean over a file, on held-out projects",
         ),
         Column("identified_language", "VARCHAR", "Language it identifies with that F1"),
         Column("own_logit", "FLOAT", "L(v) of the tokens it fires on most, less that of the mean token"),
@@ -139,13 +139,14 @@ FIRING_LANGUAGES = Table(
         *KEY,
         Column("language", "VARCHAR"),
         Column("strong_rate", "FLOAT", "Share of the language's tokens on which it fires strongly"),
-        Column("f1", "FLOAT", "F1 of identifying the language by the key's mean over a file, on held-out files"),
+        Column("f1", "FLOAT", "F1 of identifying the language by the key's mean over a file, on held-out projects"),
         Column(
             "threshold",
             "FLOAT",
             "Mean over a file that separates the language from the others, fitted on the files not held out",
         ),
         Column("above", "BOOLEAN", "Means at or above the threshold predict the language; if false, those below do"),
+        Column("fitted_f1", "FLOAT", "F1 on the files not held out, by which keys are picked"),
     ),
     ("layer", "index", "language"),
 )

@@ -104,9 +104,8 @@ _INTERVAL = (
     ),
     Column("control_low", "DOUBLE", "Lower end of the range that holds 95 % of the control's draws"),
     Column("control_high", "DOUBLE", "Upper end of that range"),
-    Column("files", "UINTEGER", "Files that the interval rests on"),
-    PROJECTS,
 )
+_RESTS_ON = (Column("files", "UINTEGER", "Files that the interval rests on"), PROJECTS)
 SYNTAX_KEYS = Table("syntax_keys", KEY + KEY_MEASURES, ("layer", "index"))
 SYNTAX_PROFILES = Table(
     "syntax_profiles",
@@ -145,6 +144,7 @@ SYNTAX_LAYERS = Table(
         Column("lower_quartile", "DOUBLE", "A quarter of the keys are below it; empty for shares of keys"),
         Column("median", "DOUBLE"),
         Column("upper_quartile", "DOUBLE", "A quarter of the keys are above"),
+        *_RESTS_ON,
     ),
     ("measure", "layer"),
 )
@@ -155,6 +155,7 @@ SYNTAX_TRENDS = Table(
         Column("keys", "UINTEGER", "Number of keys measured"),
         Column("difference", "DOUBLE", "Mean of the upper half of the layers minus that of the lower half"),
         *_INTERVAL,
+        *_RESTS_ON,
     ),
     ("measure",),
 )
@@ -171,6 +172,7 @@ SYNTAX_LAYER_VALUES = Table(
         Column("lift", "DOUBLE", "Share over base: 1 is chance"),
         Column("keys", "UINTEGER", "Keys whose most common value it is"),
         Column("significant", "UINTEGER", "Those with distinct_q up to 0.05"),
+        *_RESTS_ON,
     ),
     ("aspect", "value", "layer"),
 )

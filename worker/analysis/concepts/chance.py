@@ -57,6 +57,24 @@ def benjamini_hochberg(log_p: npt.ArrayLike) -> FloatArray:
     return log_q
 
 
+def tail_rates(p: FloatArray, null: FloatArray) -> FloatArray:
+    """The false discovery rate among keys with a p as small or smaller, from keys that have nothing to find.
+
+    Args:
+        p: [keys].
+        null: [other keys], as many as there are keys, or the smallest of them.
+
+    Returns:
+        [keys], monotone in p, up to 1.
+    """
+    order = np.argsort(p, kind="stable")
+    ours = np.searchsorted(p[order], p[order], side="right")
+    theirs = np.searchsorted(np.sort(null), p[order], side="right")
+    found = np.empty(len(p))
+    found[order] = np.minimum.accumulate((theirs / ours)[::-1])[::-1]
+    return np.minimum(found, 1.0)
+
+
 def _log_binomial(trials: npt.NDArray[np.int64], rate: float) -> FloatArray:
     """log P(X = k) for every cell's trials, [cells] → [cells, 1 + most trials]."""
     n, successes = trials[:, None], np.arange(trials.max(initial=0) + 1)[None]

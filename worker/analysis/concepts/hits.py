@@ -17,13 +17,13 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 _TRIGGERS = """
-    SELECT t."index", w.file_id, t.line FROM triggers t JOIN windows w USING (window_id)
-    WHERE t.layer = ? AND (t.polarity = 'max' OR ?)"""
+    SELECT t."index", w.file_id, t.line, w.start, t.position FROM triggers t JOIN windows w USING (window_id)
+    WHERE t.layer = ? AND (t.polarity = 'max' OR ?) ORDER BY t."index", abs(t.coefficient) DESC, t.language, t.rank"""
 
 
 @dataclass(frozen=True)
 class LayerTriggers:
-    """Triggers of a layer's keys in the chosen files; each array is [triggers]."""
+    """Triggers of a layer's keys in the chosen files, by key and strength; each array is [triggers]."""
 
     keys: int
     indices: IntArray
@@ -32,6 +32,10 @@ class LayerTriggers:
     """Numbers of their lines, counted through the corpus."""
     languages: IntArray
     """Index of the language of each."""
+    firsts: IntArray
+    """Number of the first token of each trigger's window in the corpus."""
+    tokens: IntArray
+    """Number of each trigger's token."""
 
     def trials(self, n_languages: int) -> IntArray:
         """Triggers of each key by language, [keys, languages]."""
@@ -48,12 +52,15 @@ def read_triggers(
         file = found["file_id"].astype(np.int64)
         kept = files[file]
         file = file[kept]
+        firsts = store.offsets[file] + found["start"][kept].astype(np.int64)
         yield LayerTriggers(
             keys=keys,
             indices=found["index"][kept].astype(np.int64),
             files=file,
             lines=lines.called(file, found["line"][kept]),
             languages=store.languages[file].astype(np.int64),
+            firsts=firsts,
+            tokens=firsts + found["position"][kept].astype(np.int64) - len(manifest.model.bos),
         )
 
 

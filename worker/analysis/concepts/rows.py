@@ -15,11 +15,14 @@ from keyscope.contract.analyses.concepts import (
     CONCEPT_LANGUAGES,
     CONCEPT_LAYERS,
     CONCEPTS,
+    DISTINCT,
     PICKERS,
 )
 from keyscope.contract.concepts import Concept
+from keyscope.contract.twin import TWIN
 from keyscope.worker.analysis.analysis import Arrays, Step
-from keyscope.worker.analysis.concepts.chance import any_hit, benjamini_hochberg, log_tail
+from keyscope.worker.analysis.concepts.chance import any_hit, benjamini_hochberg, log_tail, tail_rates
+from keyscope.worker.analysis.concepts.distinct import DistinctHits
 from keyscope.worker.analysis.concepts.examples import examples
 from keyscope.worker.analysis.concepts.hits import base_rates, read_triggers, token_lines
 from keyscope.worker.analysis.concepts.lines import Lines, lines_of, near
@@ -29,6 +32,7 @@ from keyscope.worker.analysis.concepts.settings import ConceptSettings
 from keyscope.worker.analysis.intervals import Interval, ratio_interval
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.analysis.units import units_of
+from keyscope.worker.precompute.windows import Cut
 from keyscope.worker.rows import Columns, insert
 
 IntArray = npt.NDArray[np.int64]
@@ -52,6 +56,10 @@ class TriggerScores:
     """[estimate and ends, keys]"""
     log_p: FloatArray
     log_q: FloatArray
+    log_distinct_q: FloatArray
+    twin_q: FloatArray | None
+    """None without a twin."""
+    above_random: BoolArray
     significant: BoolArray
     hits_by_file: npt.NDArray[np.int32]
     """[files, layers]"""
@@ -63,6 +71,8 @@ class HitCounts(NamedTuple):
 
     hits: IntArray
     """Near a match, [concepts and copies, keys]; never in a language without a pattern."""
+    log_distinct_p: FloatArray
+    """log of the chance of as many among their distinct tokens, same shape."""
     trials: IntArray
     """All of them, [keys, languages]."""
     hits_by_file: npt.NDArray[np.int32]
@@ -130,8 +140,10 @@ class Found:
         """Base rates [languages] and trigger scores of every concept, then of every copy."""
         lines = lines_of(self.store)
         close = [near(lines, self.places.concept(number)) for number in range(2 * self.n)]
-        counted = self._count_hits(lines, close)
         on_lines = token_lines(self.store, lines)
+        covered, cut = [self.covered(number) for number in range(2 * self.n)], Cut.of(self.subject.manifest.settings)
+        distinct = DistinctHits(self.store, on_lines, close, covered, cut, self.picking)
+        counted = self._count_hits(lines, close, distinct)
         for number in range(2 * self.n):
             found = base_rates(self.store, on_lines, close[number], self.picking)
             rates = np.stack(found[:3])
@@ -139,11 +151,12 @@ class Found:
             rates = np.where(np.isnan(rates), rates[0], rates)
             yield found, self._against_chance(number, counted, rates)
 
-    def _count_hits(self, lines: Lines, close: list[BoolArray]) -> HitCounts:
+    def _count_hits(self, lines: Lines, close: list[BoolArray], distinct: DistinctHits) -> HitCounts:
         """One pass over the stored triggers, a layer at a time."""
         store, model = self.store, self.subject.manifest.model
         shape = (2 * self.n, store.n_files, model.n_layers)
         hits = np.zeros((2 * self.n, int(self.first_keys[-1])), dtype=np.int64)
+        log_distinct_p = np.zeros(hits.shape)
         trials = np.zeros((hits.shape[1], len(store.language_names)), dtype=np.int64)
         hits_by_file, trials_by_file = np.zeros(shape, dtype=np.int32), np.zeros(shape[1:], dtype=np.int32)
         found = read_triggers(self.subject.connection, self.subject.manifest, store, lines, self.picking)
@@ -155,7 +168,8 @@ class Found:
                 hit = close[number][triggers.lines]
                 hits[number, keys] = np.bincount(triggers.indices[hit], minlength=triggers.keys)
                 hits_by_file[number, :, layer] = np.bincount(triggers.files[hit], minlength=store.n_files)
-        return HitCounts(hits, trials, hits_by_file, trials_by_file)
+                log_distinct_p[number, keys] = distinct.log_p(number, triggers)
+        return HitCounts(hits, log_distinct_p, trials, hits_by_file, trials_by_file)
 
     def _against_chance(self, number: int, counted: HitCounts, rates: FloatArray) -> TriggerScores:
         covered, hits = self.covered(number), counted.hits[number]
@@ -165,6 +179,10 @@ class Found:
         cases, which = np.unique(trials, axis=0, return_inverse=True)
         log_p = log_tail(cases, estimate)[which.ravel(), hits]
         log_q = benjamini_hochberg(log_p)
+        log_distinct_q = benjamini_hochberg(counted.log_distinct_p[number])
+        twin_q = None if number >= self.n else self._against_twin(self.concepts[number].part, log_p)
+        alpha = np.log(self.settings.alpha)
+        beyond = log_distinct_q <= alpha if twin_q is None else (log_q <= alpha) & (twin_q <= self.settings.alpha)
         return TriggerScores(
             trials=trials.sum(axis=1),
             hits=hits,
@@ -173,11 +191,29 @@ class Found:
             chance_high=any_hit(trials, high),
             expected_hits=np.nan_to_num(rates[:, covered]) @ trials.T,
             log_p=log_p,
-            significant=(log_q <= np.log(self.settings.alpha)) & (hits > 0),
+            significant=beyond & (hits > 0),
+            above_random=(log_q <= alpha) & (hits > 0),
             log_q=log_q,
+            log_distinct_q=log_distinct_q,
+            twin_q=twin_q,
             hits_by_file=counted.hits_by_file[number],
             trials_by_file=counted.trials_by_file * self.files(number)[:, None],
         )
+
+    def _against_twin(self, part: str, log_p: FloatArray) -> FloatArray | None:
+        """The false discovery rate of every key, from the twin's keys of its layer; None if the twin lacks the concept.
+
+        In each layer, the twin's keys with a p as small over the run's (Efron 2010, chapter 2): what random weights give.
+        """
+        cursor = self.subject.connection.cursor()
+        found = cursor.execute("SELECT layer, p FROM twin.concept_keys WHERE concept = ?", [part]).fetchnumpy()
+        if not len(found["layer"]):
+            return None
+        rates = np.empty(len(log_p))
+        for layer in range(len(self.first_keys) - 1):
+            keys = slice(self.first_keys[layer], self.first_keys[layer + 1])
+            rates[keys] = tail_rates(np.exp(log_p[keys]), found["p"][found["layer"] == layer])
+        return rates
 
 
 def write_rows(connection: duckdb.DuckDBPyConnection, found: Found) -> None:
@@ -187,14 +223,14 @@ def write_rows(connection: duckdb.DuckDBPyConnection, found: Found) -> None:
         areas = auroc(counts)
         insert(connection, CONCEPT_LAYERS, _layer_rows(found, number, scores, areas))
         if number < found.n:
-            insert(connection, CONCEPTS, _concept_row(found, number))
+            insert(connection, CONCEPTS, _concept_row(found, number, scores))
             insert(connection, CONCEPT_LANGUAGES, _language_rows(found, number, rates))
             keys = _key_rows(found, number, scores, counts, areas)
             insert(connection, CONCEPT_KEYS, _kept(keys, found.settings.keep))
             _insert_examples(connection, found, number)
 
 
-def _concept_row(found: Found, number: int) -> Columns:
+def _concept_row(found: Found, number: int, scores: TriggerScores) -> Columns:
     concept, store = found.concepts[number], found.store
     covered, sites = found.files(number), found.census["sites"][number]
     windows = found.census["windows"]
@@ -205,6 +241,7 @@ def _concept_row(found: Found, number: int) -> Columns:
         "sha256": concept.sha256,
         "definition": concept.model_dump_json(exclude_none=True),
         "alpha": found.settings.alpha,
+        "against": DISTINCT if scores.twin_q is None else TWIN,
         "sites": int(sites[found.picking].sum()),
         "held_out_files": int((covered & ~found.picking).sum()),
         "held_out_sites": int(sites[~found.picking].sum()),
@@ -257,6 +294,9 @@ def _key_rows(found: Found, number: int, scores: TriggerScores, counts: Counts, 
         "chance": scores.chance,
         "p": np.exp(scores.log_p),
         "q": np.exp(scores.log_q),
+        "distinct_q": np.exp(scores.log_distinct_q),
+        "twin_q": np.full(keys, np.nan) if scores.twin_q is None else scores.twin_q,
+        "significant": scores.significant,
         "causal": causal,
         "rank_any_hit": rank(np.zeros(keys), scores.hits > 0, lot),
         "rank_fdr": rank(-scores.log_p, scores.significant, lot),
@@ -266,9 +306,10 @@ def _key_rows(found: Found, number: int, scores: TriggerScores, counts: Counts, 
 
 
 def _kept(rows: Columns, keep: int) -> Columns:
-    """The keys that at least one picker ranks among its first."""
+    """The keys that at least one picker ranks among its first, and those of smallest p, which a twin is asked for."""
     ranks = np.stack([rows[f"rank_{picker}"] for picker in PICKERS])
     chosen = (np.nan_to_num(ranks, nan=np.inf) <= keep).any(axis=0)
+    chosen[np.argsort(rows["p"], kind="stable")[:keep]] = True
     return {name: column[chosen] for name, column in rows.items()}
 
 
@@ -296,6 +337,7 @@ def _layer_rows(found: Found, number: int, scores: TriggerScores, areas: FloatAr
         "expected": by_layer(scores.chance),
         "expected_low": np.maximum(by_layer(scores.chance_low) - spread, 0),
         "expected_high": np.minimum(by_layer(scores.chance_high) + spread, sizes),
+        "above_random": by_layer(scores.above_random).astype(np.int64),
         "significant": by_layer(scores.significant).astype(np.int64),
         **{f"auroc_{level}": by_layer(areas > level / 100).astype(np.int64) for level in AUROC_LEVELS},
         "triggers": by_layer(scores.trials).astype(np.int64),

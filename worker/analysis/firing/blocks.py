@@ -29,7 +29,7 @@ _CELLS = 1 << 22
 
 
 def block_steps(subject: Subject) -> list[Step]:
-    """Deal all projects to blocks of one language; with few projects each is a block of its own.
+    """Deal all projects to blocks of one language and one part, test or not; with few projects each is a block of its own.
 
     The largest are dealt first, each to the block with the fewest tokens, so that blocks are as equal as they can be. The
     files of a language with too few projects are dealt in their place.
@@ -38,13 +38,14 @@ def block_steps(subject: Subject) -> list[Step]:
     each = max(LEAST, BLOCKS // len(store.language_names))
     steps: list[Step] = []
     for language in range(len(store.language_names)):
-        files = np.flatnonzero(store.languages == language)
-        members, of_file = np.unique(units.of_file[files], return_inverse=True)
-        block = _dealt(np.bincount(of_file, store.counted[files]), min(each, len(members)))[of_file]
-        for number in range(min(each, len(members))):
-            chosen = files[block == number]
-            tokens = int(store.counted[chosen].sum())
-            steps.append(Step(f"files-{len(steps):05}", chosen.tolist(), tokens))
+        for of_part in (~units.test, units.test):
+            files = np.flatnonzero((store.languages == language) & of_part)
+            members, of_file = np.unique(units.of_file[files], return_inverse=True)
+            number = min(each // 2, len(members))
+            block = _dealt(np.bincount(of_file, store.counted[files]), number)[of_file]
+            for chosen in (files[block == one] for one in range(number)):
+                tokens = int(store.counted[chosen].sum())
+                steps.append(Step(f"files-{len(steps):05}", chosen.tolist(), tokens))
     return steps
 
 
@@ -66,8 +67,9 @@ class Blocks:
         self._subject, self._done = subject, done
         self._steps = block_steps(subject)
         self.languages: IntArray = np.array([subject.store.languages[step.files[0]] for step in self._steps])
-        self.times = drawn_within(self.languages, draws, seed)
-        """[draws, blocks]; every draw has as many blocks of each language as the corpus."""
+        held_out = units_of(subject.store).test[[step.files[0] for step in self._steps]]
+        self.times = drawn_within(2 * self.languages + held_out, draws, seed)
+        """[draws, blocks]; every draw has as many blocks of each language and part as the corpus."""
 
     def __len__(self) -> int:
         return len(self._steps)

@@ -15,6 +15,7 @@ from keyscope.worker.analysis.features import FeatureCounts
 from keyscope.worker.analysis.firing.levels import Levels
 from keyscope.worker.analysis.firing.positions import bucket_of
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.analysis.walk import Places, forward, walk
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute.moments import bin_of
@@ -54,6 +55,7 @@ class StepCounts:
         """Start at zero; `candidates` has token ids per layer, [keys, candidates], -1 for none."""
         model = subject.model
         self._subject, self._seed = subject, seed
+        self._test = units_of(subject.store).test
         self._levels = levels.on(model)
         self._buckets = bucket_of(subject.manifest.settings.window, buckets)
         self._width = int(self._buckets.max()) + 1
@@ -154,8 +156,8 @@ class StepCounts:
         n = torch.from_numpy(lengths).to(sums)[:, None]
         rates = (strongly / n).double()
         self._rates[layer] += torch.stack([rates.sum(dim=0), rates.square().sum(dim=0)])
-        # hashes of their content split the files in halves: one to choose thresholds on, one to test them
-        halves = torch.from_numpy((self._subject.store.seeds[files] % np.uint64(2)).astype(np.int64)).to(sums.device)
+        # two parts of the projects: thresholds are chosen on one, and tested on the other
+        halves = torch.from_numpy(self._test[files].astype(np.int64)).to(sums.device)
         keys = torch.arange(sums.shape[1], device=sums.device)
         places = (halves[:, None] * len(keys) + keys) * bins.N_BINS + bin_of(sums / n)
         self._means[layer].view(-1).index_add_(0, places.flatten(), torch.ones_like(places).flatten())

@@ -40,7 +40,9 @@ class Ends(NamedTuple):
 
 NO_ENDS = Ends(np.nan, np.nan, np.nan, np.nan)
 Drawn = Mapping[Which, FloatArray]
-"""Numerator and denominator of each measure in every draw: [2, draws] of one layer, [2, layers, draws] of all."""
+"""Numerator and denominator of each measure in every draw: [2, draws] of one layer, [2, layers, draws] of all.
+
+The denominator of a measure in HIGHEST is the fit, which decides among layers."""
 POSITIONAL = ("positional", "positional_strong")
 DETECTORS = ("detectors", "detectors_strong", "detectors_peak")
 _NAMES, _DRAWN, _TOKENS = "names", "drawn", "detected"
@@ -208,15 +210,22 @@ def _telling(blocks: Blocks, layer: int, names: Sequence[str], settings: FiringS
     # a bin without any file gives the same threshold as its neighbour, so dropping it changes nothing but the cost
     counts = counts[..., counts.any(axis=(0, 1, 2))]
     keys, draws = counts.shape[2], len(blocks.times)
-    telling, best = np.zeros(draws), np.zeros((draws, len(names)))
+    telling, best = np.zeros(draws), np.zeros((2, draws, len(names)))
     for part in blocks.parts(keys, 4 * len(names) * counts.shape[3]):
         drawn = blocks.draw_languages(counts[:, :, part])
         files = drawn.transpose(2, 0, 3, 1, 4).reshape(2, -1, len(names), counts.shape[3])
-        f1 = languages.identify(files).f1.reshape(draws, -1, len(names))
-        telling += (f1.max(axis=2) >= settings.identifying_f1).sum(axis=1)
-        best = np.maximum(best, f1.max(axis=1))
-    highest = {"": best.max(axis=1), **{name: best[:, number] for number, name in enumerate(names)}}
+        found = languages.identify(files)
+        both = np.stack([found.fitted, found.f1]).reshape(2, draws, -1, len(names))
+        telling += (both[1].max(axis=2) >= settings.identifying_f1).sum(axis=1)
+        best = _fittest(np.concatenate([best[:, :, None], both], axis=2), 2)
+    highest = {"": _fittest(best, 2), **{name: best[..., number] for number, name in enumerate(names)}}
     return {
         ("language_id", "", ""): _of(keys, telling),
-        **{("best_f1", "", part): _of(1, f1_of) for part, f1_of in highest.items()},
+        **{("best_f1", "", part): np.stack([fit * f1, fit]) for part, (fit, f1) in highest.items()},
     }
+
+
+def _fittest(both: FloatArray, axis: int) -> FloatArray:
+    """Fit and F1 of what fits best along an axis."""
+    chosen = np.expand_dims(both[0].argmax(axis=axis - 1), (0, axis))
+    return np.take_along_axis(both, chosen, axis).squeeze(axis)

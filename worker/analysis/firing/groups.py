@@ -29,9 +29,13 @@ def groups_of(n_layers: int) -> dict[str, slice]:
 
 
 def together(measure: str, counted: FloatArray) -> FloatArray:
-    """A measure over several layers, numerators and denominators [2, layers, …] → […]; NaN if nothing was counted."""
+    """A measure over several layers, numerators and denominators [2, layers, …] → […]; NaN if nothing was counted.
+
+    The highest is that of the layer with the largest denominator, which is its fit.
+    """
     if measure in HIGHEST:
-        return np.asarray(ratio(*counted).max(axis=0))
+        fittest = counted[1].argmax(axis=0)[None]
+        return np.asarray(np.take_along_axis(ratio(*counted), fittest, 0)[0])
     return ratio(*counted.sum(axis=1))
 
 
@@ -47,10 +51,13 @@ def grouped(rows: Iterable[Row], drawn: Draws, n_layers: int) -> list[Row]:
         n_layers: number of layers.
     """
     by_measure: dict[Which, FloatArray] = defaultdict(lambda: np.zeros((2, n_layers)))
+    sizes: dict[Which, FloatArray] = defaultdict(lambda: np.zeros(n_layers))
     for row in rows:
         if row["measure"] not in (*UNGROUPED, "active"):
             which = row["measure"], row["control"], row["part"]
-            by_measure[which][:, row["layer"]] = row["estimate"] * row["n"], row["n"]
+            weight = row["n"] if row.get("fit") is None else row["fit"]
+            by_measure[which][:, row["layer"]] = row["estimate"] * weight, weight
+            sizes[which][row["layer"]] = row["n"]
     found = []
     for (measure, control, part), counted in by_measure.items():
         draws = drawn.of(measure, control, part)
@@ -61,5 +68,9 @@ def grouped(rows: Iterable[Row], drawn: Draws, n_layers: int) -> list[Row]:
             of_draws = None if draws is None else together(measure, draws[:, layers])
             ends = drawn.ends(measure, estimate, of_draws)
             which_row = {"measure": measure, "control": control, "part": part, "layers": name}
-            found.append(which_row | {"estimate": estimate, "n": int(counted[1, layers].sum())} | ends._asdict())
+            found.append(
+                which_row
+                | {"estimate": estimate, "n": int(sizes[measure, control, part][layers].sum())}
+                | ends._asdict()
+            )
     return found

@@ -44,7 +44,7 @@ def write_keys(connection: duckdb.DuckDBPyConnection, keys: Keys, layer: int, pa
     }
     found = keys.identification(part) if keys.several else None
     if found is not None:
-        best = languages.best_language(found.f1)
+        best = languages.best_language(found.fitted)
         columns["language_f1"] = found.f1[np.arange(n), best]
         columns["identified_language"] = _named(keys.corpus.names, best)
     insert(connection, FIRING_KEYS, columns)
@@ -62,6 +62,7 @@ def _of_language(keys: Keys, part: slice, number: int, found: languages.Identifi
     }
     if found is not None:
         columns["f1"] = found.f1[:, number]
+        columns["fitted_f1"] = found.fitted[:, number]
         columns["threshold"] = _finite(_EDGES[found.threshold[:, number]])
         columns["above"] = found.above[:, number]
     return columns

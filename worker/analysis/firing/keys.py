@@ -79,10 +79,10 @@ class Keys:
         """How well keys identify languages."""
         return languages.identify(self._means(part))
 
-    def chance_f1(self, part: slice, layer: int) -> FloatArray:
-        """F1 by chance, [keys, languages]: each key's file means dealt to the files at random."""
+    def by_chance(self, part: slice, layer: int) -> languages.Identification:
+        """The same by chance: each key's file means dealt to the files at random."""
         random = np.random.default_rng([self.settings.seed, layer])
-        return languages.identify(languages.dealt_anew(self._means(part), random)).f1
+        return languages.identify(languages.dealt_anew(self._means(part), random))
 
     def _means(self, part: slice) -> IntArray:
         return self.counted.means[:, :, part].astype(np.int64).transpose(1, 2, 0, 3)

@@ -100,34 +100,44 @@ def specific(
 class Identification:
     """How well each key identifies each language; each [keys, languages]."""
 
+    fitted: FloatArray
+    """F1 on the files that the threshold was chosen on: by it keys are picked."""
     f1: FloatArray
+    """F1 on the others: it is reported."""
     threshold: IntArray
     """Bin from which, or below which, a file is taken to be in the language."""
     above: BoolArray
 
 
 def identify(files: npt.NDArray[Any]) -> Identification:
-    """Choose the threshold of best F1 for every key and language on one half of the files, and score it on the other.
+    """Choose the threshold of best F1 for every key and language on one part of the files, and score it on the other.
 
     The best of hundreds of thresholds over thousands of keys looks good on the files it was chosen on by luck alone.
 
     Args:
-        files: [2, keys, languages, bins], files of both halves by the bin of the key's mean over the file.
+        files: [2, keys, languages, bins], files of both parts by the bin of the key's mean over the file.
     """
     train, test = (_f1(half) for half in files)
     flat = train.reshape(*train.shape[:2], -1)
-    best = flat.argmax(axis=-1)
+    at = flat.argmax(axis=-1)
     return Identification(
-        f1=np.take_along_axis(test.reshape(flat.shape), best[..., None], axis=-1)[..., 0],
-        threshold=best % train.shape[-1],
-        above=best < train.shape[-1],
+        fitted=flat.max(axis=-1),
+        f1=np.take_along_axis(test.reshape(flat.shape), at[..., None], axis=-1)[..., 0],
+        threshold=at % train.shape[-1],
+        above=at < train.shape[-1],
     )
 
 
+def best(found: Identification) -> tuple[FloatArray, FloatArray]:
+    """The key of best fit for each language: its fit and its F1, [languages] each."""
+    key = found.fitted.argmax(axis=0)[None]
+    return np.take_along_axis(found.fitted, key, 0)[0], np.take_along_axis(found.f1, key, 0)[0]
+
+
 def best_language(f1: FloatArray) -> IntArray:
-    """The language each key identifies best, [keys]."""
-    best: IntArray = f1.argmax(axis=1)
-    return best
+    """The language each key identifies best, by its F1 in `f1`, [keys]."""
+    language: IntArray = f1.argmax(axis=1)
+    return language
 
 
 def dealt_anew(files: IntArray, random: np.random.Generator) -> IntArray:

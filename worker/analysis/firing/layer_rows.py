@@ -5,6 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keyscope.contract.analyses.firing import FIRING_GROUPS, FIRING_LAYERS
+from keyscope.worker.analysis.firing import languages
 from keyscope.worker.analysis.firing.corpus import Corpus, Counted
 from keyscope.worker.analysis.firing.detectors import new_tokens
 from keyscope.worker.analysis.firing.draws import Draws, Ends
@@ -44,13 +45,17 @@ class _Layers:
         control: str = "",
         part: str = "",
         ends: Ends | None = None,
+        fit: float | None = None,
     ) -> None:
-        """Add an estimate with the given interval, else with that of its draws; skip NaN."""
+        """Add an estimate with the given interval, else with that of its draws; skip NaN.
+
+        `fit` is what decides among layers in a group, where it is not the estimate.
+        """
         if np.isnan(estimate):
             return
         ends = ends or self._ends(measure, layer, estimate, control, part)
         row: Row = {"measure": measure, "control": control, "part": part, "layer": layer}
-        self._rows.append(row | {"estimate": estimate, "n": n} | ends._asdict())
+        self._rows.append(row | {"estimate": estimate, "n": n, "fit": fit} | ends._asdict())
 
     def share(self, measure: str, layer: int, found: BoolArray, control: str = "") -> None:
         """Add the share of keys that are marked."""
@@ -105,11 +110,11 @@ def _summarise_languages(layers: _Layers, keys: Keys, layer: int, part: slice) -
     layers.share("language", layer, specific >= 0)
     for number, name in enumerate(names):
         layers.add("language", layer, float((specific == number).mean()), len(specific), part=name)
-    for control, f1 in (("", keys.identification(part).f1), ("drawn", keys.chance_f1(part, layer))):
-        layers.share("language_id", layer, f1.max(axis=1) >= keys.settings.identifying_f1, control)
-        layers.add("best_f1", layer, float(f1.max()), len(f1), control)
-        for number, name in enumerate(names):
-            layers.add("best_f1", layer, float(f1[:, number].max()), len(f1), control, part=name)
+    for control, found in (("", keys.identification(part)), ("drawn", keys.by_chance(part, layer))):
+        layers.share("language_id", layer, found.f1.max(axis=1) >= keys.settings.identifying_f1, control)
+        fits, f1 = languages.best(found)
+        for name, number in (("", int(fits.argmax())), *((name, number) for number, name in enumerate(names))):
+            layers.add("best_f1", layer, float(f1[number]), len(found.f1), control, name, fit=float(fits[number]))
 
 
 def _summarise_tokens(layers: _Layers, keys: Keys) -> None:

@@ -7,10 +7,10 @@ import duckdb
 import numpy as np
 from pydantic import Field
 
+from keyscope.worker.analysis.alike import alike_units
 from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Seed, Settings, Step, file_steps
 from keyscope.worker.analysis.draws import drawn_within
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.analysis.syntax.alike import alike_units
 from keyscope.worker.analysis.syntax.base import base_rates
 from keyscope.worker.analysis.syntax.chance import Chance
 from keyscope.worker.analysis.syntax.found import LayerFound
@@ -97,7 +97,7 @@ class Syntax(Analysis):
                     store=store,
                     places=places,
                     base=base_rates(store, places),
-                    alike=alike_units(store, places, cut),
+                    alike=alike_units(store, places.aspects, cut),
                     chance=Chance(store, cut, self.settings.seed),
                     units=units,
                     times=times[:, units.of_file],

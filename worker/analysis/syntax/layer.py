@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from keyscope.contract.analyses.syntax import ASPECTS
+from keyscope.worker.analysis.alike import Alike, units
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.analysis.syntax.alike import Alike, units
 from keyscope.worker.analysis.syntax.chance import Chance
 from keyscope.worker.analysis.syntax.concentration import Groups, ngrams
 from keyscope.worker.analysis.syntax.found import KeyMeasures, LayerFound, Summary, ValueCounts

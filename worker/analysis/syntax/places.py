@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
 
 from keyscope.contract.analyses.syntax import ASPECTS, NOWHERE
+from keyscope.worker.analysis.alike import Aspect
 from keyscope.worker.analysis.analysis import Arrays
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.syntax.grammars import grammar
@@ -35,6 +36,11 @@ class PlaceMap:
     def roles(self) -> IntArray:
         """Index into ROLES of every value of the aspect role."""
         return np.array([ROLES.index(Role(name)) for name in self.names["role"]])
+
+    @property
+    def aspects(self) -> dict[str, Aspect]:
+        """Every aspect as what can be compared between tokens about as common."""
+        return {name: Aspect(len(values), partial(self.of, name)) for name, values in self.names.items()}
 
     def of(self, aspect: str, tokens: npt.ArrayLike) -> IntArray:
         """Values of one aspect at some tokens of the corpus, as indices into its `names`."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from keyscope.worker.analysis.syntax.alike import Once, log_tail_of_sum
+from keyscope.worker.analysis.alike import Once, log_tail_of_sum
 from keyscope.worker.analysis.syntax.concentration import Groups
 
 IntArray = npt.NDArray[np.int64]

@@ -131,18 +131,19 @@ class Plain:
             found.append(bool(np.mean([logits[key, token] for token in first]) < 0) if first else None)
         return found
 
-    def f1(self, layer: int) -> np.ndarray:
-        """How well each key identifies each language, [keys, languages]."""
+    def f1(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
+        """How well each key identifies each language on the files it is picked on and on others, [keys, languages]."""
         of_language = [self.summed(of_layer("means", layer), language) for language in range(2)]
         keys, bins = of_language[0].shape[1:]
-        found = np.zeros((keys, 2))
+        fits, found = np.zeros((2, keys, 2))
         for key in range(keys):
             for language in range(2):
                 right, wrong = (of_language[each][:, key] for each in (language, 1 - language))
                 rules = [(above, edge) for above in (True, False) for edge in range(bins)]
                 tried = [f1_of(right[0], wrong[0], *rule) for rule in rules]
+                fits[key, language] = max(tried)
                 found[key, language] = f1_of(right[1], wrong[1], *rules[int(np.argmax(tried))])
-        return found
+        return fits, found
 
 
 def information(fired: np.ndarray, tokens: np.ndarray) -> float:
@@ -212,11 +213,12 @@ def test_every_measure_of_a_draw_equals_that_of_its_files(
                 found["suppressing_detectors", control, ""] = float(np.mean(of_detectors)) if of_detectors else np.nan
                 detectors["suppressing", control][layer, draw] = len(of_all)
                 detectors["suppressing_detectors", control][layer, draw] = len(of_detectors)
-            f1 = files.f1(layer)
+            fits, f1 = files.f1(layer)
             found["language_id", "", ""] = float((f1.max(axis=1) >= SETTINGS.identifying_f1).mean())
-            found["best_f1", "", ""] = float(f1.max())
-            for number, language in enumerate(subject.store.language_names):
-                found["best_f1", "", language] = float(f1[:, number].max())
+            language = int(fits.max(axis=0).argmax())
+            found["best_f1", "", ""] = float(f1[fits[:, language].argmax(), language])
+            for number, name in enumerate(subject.store.language_names):
+                found["best_f1", "", name] = float(f1[fits[:, number].argmax(), number])
             for which, value in found.items():
                 expected.setdefault(which, [[], [], []])[layer].append(value)
     drawn = {which: np.stack([each[which] for each, _ in by_layer], axis=1) for which in by_layer[0][0]} | dict(tokens)
@@ -241,39 +243,43 @@ def test_keys_specific_to_a_language_are_chosen_anew_in_every_draw(
     for draw in range(DRAWS):
         files, languages = plain(draw), subject.store.languages
         strong = [[], []]  # type: ignore[var-annotated]
-        rates: list[list[np.ndarray]] = [[], []]
+        rates: list[tuple[int, np.ndarray]] = []
         for number in range(2):
-            tokens = sum(int(subject.store.lengths[file]) for _, file in files.blocks if languages[file] == number)
+            tokens = sum(
+                int(subject.store.lengths[file])
+                for _, of_block in files.blocks
+                for file in of_block
+                if languages[file] == number
+            )
             strong[number] = np.concatenate(
                 [files.summed(of_layer("totals", layer), number)[1] / tokens for layer in range(3)]
             )
-            rates[number] = [
-                np.concatenate([arrays[of_layer("rates", layer)][0] for layer in range(3)])
-                for arrays, file in files.blocks
-                if languages[file] == number
-            ]
+            of_it = sum(languages[file] == number for _, of_block in files.blocks for file in of_block)
+            both = [files.summed(of_layer("rates", layer), number) for layer in range(3)]
+            rates.append((int(of_it), np.concatenate(both, axis=1)))
         share = np.array(strong) / np.maximum(np.array(strong).sum(axis=0), 1e-30)
         entropy = -(share * np.log(np.where(share > 0, share, 1))).sum(axis=0)
         allowed = np.array(strong).max(axis=0) > np.quantile(np.array(strong), SETTINGS.language_rate)
         order = [key for key in np.argsort(np.where(allowed, entropy, np.inf), kind="stable") if allowed[key]]
         chosen = set(order[: round(SETTINGS.language_share * len(entropy))])
-        p = np.array([welch(np.array(rates[0])[:, key], np.array(rates[1])[:, key]) for key in range(len(entropy))])
+        p = np.array([welch(*((n, *sums[:, key]) for n, sums in rates)) for key in range(len(entropy))])
         chosen &= set(np.flatnonzero(corrected(p) <= SETTINGS.language_q))
         first = np.cumsum([0, *sizes])
         for layer, size in enumerate(sizes):
             here = [key for key in chosen if first[layer] <= key < first[layer + 1]]
             assert drawn["language", "", ""][:, layer, draw].tolist() == [len(here), size]
             for number, name in enumerate(names):
-                of_it = sum(int(np.array(strong)[:, key].argmax()) == number for key in here)
-                assert drawn["language", "", name][:, layer, draw].tolist() == [of_it, size]
+                belong = sum(int(np.array(strong)[:, key].argmax()) == number for key in here)
+                assert drawn["language", "", name][:, layer, draw].tolist() == [belong, size]
 
 
-def welch(one: np.ndarray, other: np.ndarray) -> float:
-    """Analysis of variance of two groups against the χ² distribution of one degree."""
-    grand = np.concatenate([one, other]).mean()
-    between = sum(len(each) * (each.mean() - grand) ** 2 for each in (one, other))
-    within = sum(((each - each.mean()) ** 2).sum() for each in (one, other)) / (len(one) + len(other) - 2)
-    return erfc(sqrt(between / within / 2)) if within > 0 else 1.0
+def welch(*groups: tuple[int, float, float]) -> float:
+    """Analysis of variance of two groups, each of n files with a sum and a sum of squares, against χ² of one degree."""
+    n, sums, squares = (np.array(each) for each in zip(*groups, strict=True))
+    means = sums / n
+    between = (n * (means - sums.sum() / n.sum()) ** 2).sum()
+    within = (squares - n * means**2).sum() / (n.sum() - 2)
+    return erfc(sqrt(between / within / 2)) if within > 1e-12 * max(squares.sum(), 1e-30) else 1.0
 
 
 def corrected(p: np.ndarray) -> np.ndarray:

@@ -40,8 +40,9 @@ def test_layers_are_weighted_by_their_denominators() -> None:
     assert np.isnan(together("suppressing", np.zeros((2, 2))))
 
 
-def test_the_best_layer_represents_its_group() -> None:
-    assert together("best_f1", np.array([[0.5, 0.9, 0.7], [1.0, 1.0, 1.0]])) == 0.9
+def test_the_layer_of_best_fit_represents_its_group() -> None:
+    fits = np.array([0.8, 0.6, 0.7])
+    assert together("best_f1", np.array([[0.5, 0.9, 0.7] * fits, fits])) == pytest.approx(0.5)
 
 
 def test_layers_that_offset_each_other_in_every_draw_have_a_narrow_interval_together() -> None:
@@ -65,7 +66,7 @@ def test_layers_that_offset_each_other_in_every_draw_have_a_narrow_interval_toge
 
 def test_an_empty_layer_has_no_weight_and_a_measure_without_draws_no_interval() -> None:
     rows = [_row("suppressing_detectors", 1, 0.25, 4), _row("active", 0, 0.5, 1000), _row("active", 1, 0.5, 1000)]
-    found = {row["layers"]: row for row in grouped(rows, {}, 2)}
+    found = {row["layers"]: row for row in grouped(rows, _draws({}), 2)}
     assert set(found) == {"all layers", "upper half", "highest third"}
     assert (found["all layers"]["measure"], found["all layers"]["estimate"], found["all layers"]["n"]) == (
         "suppressing_detectors",

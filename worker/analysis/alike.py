@@ -1,24 +1,25 @@
-"""The null model for syntax: keys that go by a token, the token before it, or a position, and know no syntax.
+"""The null model for what triggers have in common: keys that go by a token, the token before it, or a position.
 
-A key that fires on one rare token has the same node at all its triggers, because that token only occurs there. Compared
-with random places of the corpus this looks like syntax. So each distinct unit of a key (token, previous token,
+A key that fires on one rare token has the same node at all its triggers, because that token only occurs there, and is
+near the same concepts. Compared with random places of the corpus this looks like knowledge, and keys with random weights
+prefer tokens too. So each distinct unit of a key (token, previous token,
 position) is counted once, and compared with other units about as common: how often does a random one of those have the
 value?
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from keyscope.contract.analyses.syntax import ASPECTS
-from keyscope.worker.analysis.syntax.places import PlaceMap
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Cut
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 FEWEST = 32
 """Fewest units of a class, if the language has that many: fewer would give poor estimates of its shares."""
 _LEAST = 1e-300
@@ -26,7 +27,7 @@ _LEAST = 1e-300
 
 
 def units(store: TokenStore, token: IntArray, first: IntArray) -> IntArray:
-    """What a key could go by without any syntax: the token, the token before it, the position in the window.
+    """What a key could go by without any knowledge: the token, the token before it, the position in the window.
 
     Args:
         store: the corpus.
@@ -39,6 +40,15 @@ def units(store: TokenStore, token: IntArray, first: IntArray) -> IntArray:
     position = token - first
     before = np.where(position > 0, store.token_ids[np.maximum(token - 1, 0)], -1)
     return np.stack([store.token_ids[token].astype(np.int64), before, position])
+
+
+class Aspect(NamedTuple):
+    """Something that tokens have one value of."""
+
+    size: int
+    """Number of values."""
+    of: Callable[[IntArray], IntArray]
+    """Values of some tokens, given by their numbers in the corpus, from 0 to `size` - 1."""
 
 
 @dataclass(frozen=True)
@@ -74,22 +84,24 @@ class Alike:
         return Once(trigger, self.classes[np.searchsorted(self.codes, code)])
 
 
-def alike_units(store: TokenStore, places: PlaceMap, cut: Cut) -> tuple[Alike, ...]:
-    """The units of every kind, among the tokens that count.
+def alike_units(
+    store: TokenStore, aspects: Mapping[str, Aspect], cut: Cut, chosen: BoolArray | None = None
+) -> tuple[Alike, ...]:
+    """The units of every kind, among the tokens that count in the chosen files, or in all.
 
     The frequency of a unit is the number of files that have it. In the shares of a class all units weigh the same, and
     so do all files that have a unit: a key has few triggers per file, however often the unit occurs there.
     """
-    parts: list[list[_Part]] = []
+    parts: list[list[tuple[int, _Part]]] = []
     span = 2 + max(int(store.token_ids.max(initial=0)), cut.size)
     for language in range(len(store.language_names)):
-        files = np.flatnonzero(store.languages == language)
+        files = np.flatnonzero((store.languages == language) & (True if chosen is None else chosen))
         token = store.numbers(files)
+        if not len(token):
+            continue
         file = np.repeat(files, store.counted[files])
         first = store.offsets[file] + cut.start(token - store.offsets[file])
-        values = {aspect: places.of(aspect, token) for aspect in ASPECTS}
-        sizes = {aspect: len(places.names[aspect]) for aspect in ASPECTS}
-        parts.append([_part(unit, file, values, sizes) for unit in units(store, token, first)])
+        parts.append([(language, _part(unit, file, token, aspects)) for unit in units(store, token, first)])
     return tuple(_joined(each, span) for each in zip(*parts, strict=True))
 
 
@@ -134,7 +146,7 @@ class _Part:
     shares: dict[str, FloatArray]
 
 
-def _part(unit: IntArray, file: IntArray, values: Mapping[str, IntArray], sizes: Mapping[str, int]) -> _Part:
+def _part(unit: IntArray, file: IntArray, token: IntArray, aspects: Mapping[str, Aspect]) -> _Part:
     """Classes and shares of the units of one language, from its tokens."""
     known, which = np.unique(unit, return_inverse=True)
     pairs, pair, times = np.unique(which * (file.max() + 1) + file, return_inverse=True, return_counts=True)
@@ -144,9 +156,10 @@ def _part(unit: IntArray, file: IntArray, values: Mapping[str, IntArray], sizes:
     # a place's weight: its share of the file's places of the unit, of the unit's files, of the class's units
     weight = 1.0 / (times[pair] * in_files[which] * np.bincount(classes)[classes[which]])
     shares = {}
-    for aspect, value in values.items():
-        found = np.bincount(classes[which] * sizes[aspect] + value, weight, number * sizes[aspect])
-        shares[aspect] = found.reshape(number, sizes[aspect]).astype(np.float64)
+    # one aspect at a time: the values of all would take as much memory as the corpus has tokens and concepts
+    for name, aspect in aspects.items():
+        found = np.bincount(classes[which] * aspect.size + aspect.of(token), weight, number * aspect.size)
+        shares[name] = found.reshape(number, aspect.size).astype(np.float64)
     return _Part(known, classes, shares)
 
 
@@ -165,13 +178,13 @@ def _classes(in_files: IntArray) -> IntArray:
     return np.where((classes == number) & (number > 0), number - 1, classes)
 
 
-def _joined(parts: Sequence[_Part], span: int) -> Alike:
+def _joined(parts: Sequence[tuple[int, _Part]], span: int) -> Alike:
     """Join the languages; classes are numbered through."""
-    counts = [int(part.classes.max()) + 1 for part in parts]
+    counts = [int(part.classes.max()) + 1 for _, part in parts]
     offsets = np.cumsum([0, *counts[:-1]])
     return Alike(
         span=span,
-        codes=np.concatenate([language * span + part.known + 1 for language, part in enumerate(parts)]),
-        classes=np.concatenate([part.classes + offset for part, offset in zip(parts, offsets, strict=True)]),
-        shares={aspect: np.concatenate([part.shares[aspect] for part in parts]) for aspect in ASPECTS},
+        codes=np.concatenate([language * span + part.known + 1 for language, part in parts]),
+        classes=np.concatenate([part.classes + offset for (_, part), offset in zip(parts, offsets, strict=True)]),
+        shares={name: np.concatenate([part.shares[name] for _, part in parts]) for name in parts[0][1].shares},
     )

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from keyscope.contract.analyses.syntax import ASPECTS
+from keyscope.worker.analysis.alike import FEWEST, Alike, alike_units, log_tail_of_sum, units
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.analysis.syntax.alike import FEWEST, Alike, alike_units, log_tail_of_sum, units
 from keyscope.worker.analysis.syntax.places import PlaceMap, merge_places, read_places
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Cut
@@ -27,7 +27,7 @@ def corpus(open_planted: OpenPlanted) -> tuple[TokenStore, PlaceMap]:
 
 @pytest.fixture(scope="module")
 def alike(corpus: tuple[TokenStore, PlaceMap]) -> tuple[Alike, ...]:
-    return alike_units(*corpus, Cut(SETTINGS.window))
+    return alike_units(corpus[0], corpus[1].aspects, Cut(SETTINGS.window))
 
 
 def test_the_tail_equals_the_sum_over_all_outcomes() -> None:
@@ -57,7 +57,7 @@ def test_shares_of_classes_are_those_of_plain_counts(subject: Subject) -> None:
     store = subject.store
     places = merge_places([read_places(store, [file]) for file in range(store.n_files)], store.language_names)
     window = subject.manifest.settings.window
-    for kind, found in zip(range(len(KINDS)), alike_units(store, places, Cut(window)), strict=True):
+    for kind, found in zip(range(len(KINDS)), alike_units(store, places.aspects, Cut(window)), strict=True):
         shares: dict[int, list[npt.NDArray[np.float64]]] = {}
         known = 0
         for language in range(len(store.language_names)):
