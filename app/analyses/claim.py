@@ -10,6 +10,7 @@ from statistics import NormalDist
 import duckdb
 
 from keyscope.app.queries.estimate import Estimate
+from keyscope.app.queries.twin import twin_of
 from keyscope.contract.manifest import Manifest
 
 Cursor = duckdb.DuckDBPyConnection
@@ -82,6 +83,13 @@ class Finding:
 
     claim: Claim
     measured: Measured
+    twin: Measured | None = None
+    """The same tried on the run's twin; None without a twin, or where twins have no such figures."""
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether the claim can tell the model from its twin: the twin fails it."""
+        return self.twin is not None and self.twin.verdict is not Verdict.EXPECTED
 
 
 def claims_about(kind: str | None, page: str) -> Callable[[int, str, str, str], Callable[[Measure], Claim]]:
@@ -94,10 +102,22 @@ def claims_about(kind: str | None, page: str) -> Callable[[int, str, str, str], 
 
 
 def tried(claims: Sequence[Claim], cursor: Cursor, manifest: Manifest) -> list[Finding]:
-    """Try claims on a run; claims whose figures are missing have the verdict `MISSING`."""
+    """Try claims on a run and on its twin; claims whose figures are missing have the verdict `MISSING`."""
     missing = Measured("", Verdict.MISSING)
-    found = [(claim, claim.measure(cursor, manifest) or missing) for claim in claims]
-    return [Finding(claim, _with_minus(measured)) for claim, measured in found]
+    found = [Finding(claim, _with_minus(claim.measure(cursor, manifest) or missing)) for claim in claims]
+    with twin_of(cursor) as twin:
+        if twin is None:
+            return found
+        measured = [each.claim.measure(*twin) for each in found]
+    return [replace(each, twin=on_twin and _with_minus(on_twin)) for each, on_twin in zip(found, measured, strict=True)]
+
+
+def beyond_chance(found: Sequence[Finding]) -> tuple[int, int] | None:
+    """How many claims hold of those that the twin fails, and how many it fails; None without a twin."""
+    if all(each.twin is None for each in found):
+        return None
+    failed = [each for each in found if each.beyond_chance]
+    return sum(each.measured.verdict is Verdict.EXPECTED for each in failed), len(failed)
 
 
 def _with_minus(measured: Measured) -> Measured:
@@ -143,8 +163,9 @@ def change(found: Estimate, digits: int, unit: str = "", scale: float = 1) -> st
 
 def _ends(found: Estimate, how: str, between: str = " to ", scale: float = 1) -> str:
     if found.low is None or found.high is None:
-        return "too few files for an interval"
-    return f"{_rounded(scale * found.low, how)}{between}{_rounded(scale * found.high, how)}"
+        return "too few projects for an interval"
+    few = ", few projects" if found.few else ""
+    return f"{_rounded(scale * found.low, how)}{between}{_rounded(scale * found.high, how)}{few}"
 
 
 def _rounded(value: float, how: str) -> str:

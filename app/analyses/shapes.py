@@ -7,14 +7,18 @@ from keyscope.app.web.shapes import Shape
 
 
 class EstimateShape(Shape):
-    """A number with its 95 % interval by bootstrap over files."""
+    """A number with its 95 % interval over projects."""
 
     value: float
     low: float | None = Field(
-        description="null, as the other end, if there is no interval: too few files, or no sample"
+        description="null, as the other end, if there is no interval: too few projects, or no sample"
     )
     high: float | None
     n: int = Field(description="Tokens, keys or whatever else it rests on")
+    projects: int | None = Field(
+        None, description="Projects it rests on; null if the interval is over files or nothing was sampled"
+    )
+    few: bool = Field(False, description="It rests on too few projects or files for a verdict")
 
 
 def numbers(found: Estimate | None, *names: str) -> dict[str, float | None]:

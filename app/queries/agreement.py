@@ -9,7 +9,7 @@ import duckdb
 from keyscope.app.queries.estimate import Estimate, grouped
 from keyscope.app.queries.values import rows
 
-_ESTIMATE = "estimate, low, high, n, files"
+_ESTIMATE = "estimate, low, high, n, files, projects"
 _LAYERS = f"""
     SELECT measure, control, layer, {_ESTIMATE} FROM agreement
     WHERE split = 'all' AND layer IS NOT NULL ORDER BY measure, control, layer"""  # noqa: S608 - our own columns

@@ -23,24 +23,25 @@ _SUMMARIES = """
     ), found AS (
         SELECT concept, control, sum(keys) AS keys, sum(any_hit) AS any_hit, sum(expected) AS expected,
             sum(expected_low) AS expected_low, sum(expected_high) AS expected_high, sum(significant) AS significant,
+            sum(above_random) AS above_random,
             sum(auroc_80) AS auroc_80, sum(layer * significant) / nullif(sum(significant), 0) AS depth
         FROM concept_layers GROUP BY concept, control
     )
     SELECT c.concept AS part, c.name, c.title, p.matches, p.files, p.files_with, p.tokens, p.concept_tokens,
         c.sites, c.held_out_files, c.held_out_sites, c.causal_windows, c.causal_sites, c.alpha,
-        f.keys, f.any_hit, f.expected, f.expected_low, f.expected_high, f.significant, f.auroc_80, f.depth,
+        f.keys, f.any_hit, f.expected, f.expected_low, f.expected_high, f.significant, f.above_random, f.auroc_80, f.depth, c.against,
         s.any_hit AS control_any_hit, s.significant AS control_significant, s.auroc_80 AS control_auroc_80
     FROM concepts c JOIN places p USING (concept)
         JOIN found f ON f.concept = c.concept AND NOT f.control
         JOIN found s ON s.concept = c.concept AND s.control
     ORDER BY c.concept"""
 _LANGUAGES = """
-    SELECT language, files, files_with, matches, tokens, concept_tokens, base_rate, base_rate_low, base_rate_high
+    SELECT language, files, files_with, matches, tokens, concept_tokens, base_rate, base_rate_low, base_rate_high, projects
     FROM concept_languages WHERE concept = ? ORDER BY language"""
 _LAYERS = f"""
-    SELECT control, layer, keys, any_hit, expected, expected_low, expected_high, significant,
+    SELECT control, layer, keys, any_hit, expected, expected_low, expected_high, significant, above_random,
         {", ".join(f"auroc_{level}" for level in AUROC_LEVELS)}, triggers, hit_share, hit_share_low, hit_share_high,
-        chance_share, chance_share_low, chance_share_high
+        chance_share, chance_share_low, chance_share_high, files, projects
     FROM concept_layers WHERE concept = ? ORDER BY control, layer"""  # noqa: S608 - constants only
 _EXAMPLES = """
     SELECT language, source, path, line, before, match, after FROM concept_examples
@@ -48,10 +49,10 @@ _EXAMPLES = """
 _FLOATS = {column.name for column in KEY_SCORES if column.type in ("FLOAT", "DOUBLE")}
 _OF_KEY = f"""
     SELECT c.concept, c.name, c.title, {select(KEY_SCORES, "k")} FROM concept_keys k JOIN concepts c USING (concept)
-    WHERE k.layer = ? AND k."index" = ? AND (k.q <= c.alpha OR k.auroc >= ?) ORDER BY k.q, k.auroc DESC"""  # noqa: S608
+    WHERE k.layer = ? AND k."index" = ? AND (k.significant OR k.auroc >= ?) ORDER BY k.q, k.auroc DESC"""  # noqa: S608
 SORTS = tuple(column.name for column in KEY_SCORES)
 """What the keys of a concept can be sorted by."""
-ASCENDING = {"p", "q", *(f"rank_{picker}" for picker in PICKERS)}
+ASCENDING = {"p", "q", "distinct_q", "twin_q", *(f"rank_{picker}" for picker in PICKERS)}
 """Those where less is better."""
 WORTH_SAYING = 0.9
 """AUROC from which a key's page names a concept even if its triggers do not show it."""
@@ -82,9 +83,13 @@ class ConceptSummary:
     expected_low: float
     expected_high: float
     significant: int
+    above_random: int | None
+    """Keys with more hits than random tokens have; None in older files."""
     auroc_80: int
     depth: float | None
     """Mean layer of the significant keys; None without any."""
+    against: str | None
+    """What significant keys are held against: twin or distinct tokens; None in older files, which took random tokens."""
     control_any_hit: int
     """The same for a shuffled copy of the concept."""
     control_significant: int
@@ -111,6 +116,7 @@ class ConceptLayer:
     expected: Estimate
     """Keys with any hit by chance, and the range of that."""
     significant: int
+    above_random: int | None
     auroc: Mapping[int, int]
     """Keys above each level, in per cent."""
     triggers: int
@@ -170,10 +176,11 @@ def concept_layers(cursor: duckdb.DuckDBPyConnection, part: str) -> tuple[list[C
     split: dict[bool, list[ConceptLayer]] = {False: [], True: []}
     for record in _records(cursor, _LAYERS, [part]):
         auroc = {level: record.pop(f"auroc_{level}") for level in AUROC_LEVELS}
+        rests_on = record.pop("files"), record.pop("projects")
         estimates: dict[str, Any] = {
             "expected": _taken(record, "expected", record["keys"]),
-            "hit_share": _taken(record, "hit_share", record["triggers"]),
-            "chance_share": _taken(record, "chance_share", record["triggers"]),
+            "hit_share": _taken(record, "hit_share", record["triggers"], *rests_on),
+            "chance_share": _taken(record, "chance_share", record["triggers"], *rests_on),
         }
         split[record.pop("control")].append(ConceptLayer(**record, **estimates, auroc=auroc))
     return split[False], split[True]
@@ -228,14 +235,16 @@ def concepts_of_key(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> list[KeyCo
 
 
 def _language(record: dict[str, Any]) -> ConceptLanguage:
-    base_rate = _taken(record, "base_rate", record["tokens"])
+    base_rate = _taken(record, "base_rate", record["tokens"], record["files"], record.pop("projects"))
     return ConceptLanguage(**record, base_rate=base_rate)
 
 
-def _taken(record: dict[str, Any], name: str, n: int) -> Estimate | None:
+def _taken(
+    record: dict[str, Any], name: str, n: int, files: int | None = None, projects: int | None = None
+) -> Estimate | None:
     """Take the three columns of an estimate out of a record; None if it has no value."""
     value, low, high = (record.pop(column) for column in (name, f"{name}_low", f"{name}_high"))
-    return None if value is None else Estimate(value, low, high, n)
+    return None if value is None else Estimate(value, low, high, n, files, projects)
 
 
 def _records(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:

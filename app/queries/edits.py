@@ -53,6 +53,8 @@ class Effect:
     name: str
     places: int
     files: int
+    projects: int | None
+    """None if its intervals are over files."""
     levels: dict[str, float | None]
     """Each measure under the mask; None without places."""
     changes: dict[str, Estimate]
@@ -133,7 +135,7 @@ def get_edit(cursor: duckdb.DuckDBPyConnection, name: str) -> Edit:
 def effects(cursor: duckdb.DuckDBPyConnection, edit: str, *roles: str) -> list[Effect]:
     """Every group of places under the conditions with these roles, in the order of the conditions."""
     query = f"""
-        SELECT condition, role, main, draw, keys, "group", name, places, files, {_CHANGES}
+        SELECT condition, role, main, draw, keys, "group", name, places, files, projects, {_CHANGES}
         FROM edit_effects JOIN edit_conditions USING (edit, condition)
         WHERE edit = ? AND list_contains(?, role) ORDER BY condition, "group", name"""  # noqa: S608 - our own columns
     return [_effect(row) for row in rows(cursor, query, [edit, list(roles)])]
@@ -143,20 +145,24 @@ def controls(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Control]:
     """An edit compared with its controls, for every group of places and every measure."""
     query = """
         SELECT "group", name, control, measure, draws, mean, deviation, smallest, largest, z, p, excess, excess_low,
-               excess_high
+               excess_high, files, projects
         FROM edit_controls WHERE edit = ? ORDER BY "group", name, measure, control"""
-    found = [(*about, Estimate(value, low, high)) for *about, value, low, high in rows(cursor, query, [edit])]
+    split = [(*row[:11], row[11:]) for row in rows(cursor, query, [edit])]
+    found = [
+        (*about, Estimate(value, low, high, 0, files, projects))
+        for *about, (value, low, high, files, projects) in split
+    ]
     return [Control(*each) for each in found]
 
 
 def contrasts(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Contrast]:
     """The concept's places compared with others, at every dose."""
     query = """
-        SELECT condition, against, measure, difference, low, high
+        SELECT condition, against, measure, difference, low, high, files, projects
         FROM edit_contrasts WHERE edit = ? ORDER BY condition, against, measure"""
     return [
-        Contrast(condition, against, measure, None if value is None else Estimate(value, low, high))
-        for condition, against, measure, value, low, high in rows(cursor, query, [edit])
+        Contrast(condition, against, measure, None if value is None else Estimate(value, low, high, 0, *rests_on))
+        for condition, against, measure, value, low, high, *rests_on in rows(cursor, query, [edit])
     ]
 
 
@@ -185,13 +191,13 @@ def masks(cursor: duckdb.DuckDBPyConnection, edit: Edit) -> list[Mask]:
 
 
 def _effect(row: Sequence[Any]) -> Effect:
-    condition, role, main, draw, keys, group, name, places, files, *numbers = row
+    condition, role, main, draw, keys, group, name, places, files, projects, *numbers = row
     # four numbers a measure: level, change and both ends of the change's interval
     measured = {measure: numbers[4 * at : 4 * at + 4] for at, measure in enumerate(MEASURES)}
     levels = {measure: level for measure, (level, *_) in measured.items()}
     changes = {
-        measure: Estimate(change, low, high, places, files)
+        measure: Estimate(change, low, high, places, files, projects)
         for measure, (_, change, low, high) in measured.items()
         if change is not None
     }
-    return Effect(condition, role, main, draw, keys, group, name, places, files, levels, changes)
+    return Effect(condition, role, main, draw, keys, group, name, places, files, projects, levels, changes)

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from keyscope.contract.analyses.intervals import few
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -18,22 +20,32 @@ class Estimate:
     high: float | None = None
     n: int = 0
     """Tokens, keys or whatever else was counted; 0 if unknown."""
-    files: int = 0
-    """Files those are in; 0 if unknown."""
+    files: int | None = 0
+    """Files those are in; 0 or None if unknown, or nothing was sampled."""
+    projects: int | None = None
+    """Projects those are in; None if the interval is over files, or the file is older than the count."""
+
+    @property
+    def few(self) -> bool:
+        """Whether it rests on too few projects for a verdict."""
+        return few(self.projects, self.files or 0)
 
     def above(self, bound: "Estimate | float") -> bool:
-        """Whether the whole interval is above a number, or above another interval."""
+        """Whether the whole interval is above a number, or above another interval; never said of few projects."""
         end = bound.high if isinstance(bound, Estimate) else bound
-        return self.low is not None and end is not None and self.low > end
+        return not self._either_few(bound) and self.low is not None and end is not None and self.low > end
 
     def below(self, bound: "Estimate | float") -> bool:
-        """Whether the whole interval is below a number, or below another interval."""
+        """Whether the whole interval is below a number, or below another interval; never said of few projects."""
         end = bound.low if isinstance(bound, Estimate) else bound
-        return self.high is not None and end is not None and self.high < end
+        return not self._either_few(bound) and self.high is not None and end is not None and self.high < end
 
     def at_least(self, bound: float) -> bool:
-        """Whether the whole interval is at a number or above it."""
-        return self.low is not None and self.low >= bound
+        """Whether the whole interval is at a number or above it; never said of few projects."""
+        return not self.few and self.low is not None and self.low >= bound
+
+    def _either_few(self, bound: "Estimate | float") -> bool:
+        return self.few or (isinstance(bound, Estimate) and bound.few)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ KEY_COLUMNS = tuple(column for column in FIRING_KEYS.columns if column not in KE
 RANGES = {column.name: column for column in KEY_COLUMNS if column.type in ("FLOAT", "DOUBLE", "UTINYINT")}
 """Those that can be searched by range."""
 _LAYERS = """
-    SELECT measure, control, part, layer, estimate, low, high, n FROM firing_layers
+    SELECT measure, control, part, layer, estimate, low, high, n, files, projects FROM firing_layers
     ORDER BY measure, control, part, layer"""
 _GROUPS = """
-    SELECT measure, control, part, layers, estimate, low, high, n FROM firing_groups
+    SELECT measure, control, part, layers, estimate, low, high, n, files, projects FROM firing_groups
     ORDER BY measure, control, part, layers"""
 _KEY = f'SELECT {select(KEY_COLUMNS)} FROM firing_keys WHERE layer = ? AND "index" = ?'  # noqa: S608 - our own names
 _KEY_LANGUAGES = """

@@ -1,7 +1,7 @@
 """Sections of a page about an analysis: figures, and under them the table with the same numbers."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import plotly.graph_objects as go
@@ -38,6 +38,11 @@ class Cell:
 
     text: str
     interval: str = ""
+    twin: str = ""
+    """The same of the run's twin, and what is beyond it; empty without a twin."""
+    value: float | None = field(default=None, compare=False)
+    """What the text says; None where it is no number to compare."""
+    show: Format = field(default=formats.number, compare=False)
 
 
 EMPTY = Cell(formats.NOTHING)
@@ -93,6 +98,34 @@ def find_figure(blocks: Iterable[Block], name: str) -> go.Figure:
                 return figure.draw()
             known.append(figure.name)
     raise InvalidParameter(f"this page has no figure {name!r}: it has {', '.join(known) or 'none'}")
+
+
+def beside(block: Block, twin: Block) -> Block:
+    """A section with the numbers of the twin's beside its own: row by row, column by column."""
+    of_twin = {
+        (row.head, column.title): cell
+        for row in twin.rows
+        for column, cell in zip(twin.head[1:], row.cells, strict=True)
+        if row.key is None
+    }
+    rows = [
+        replace(
+            row,
+            cells=[
+                _beside(cell, of_twin.get((row.head, column.title), EMPTY))
+                for column, cell in zip(block.head[1:], row.cells, strict=True)
+            ],
+        )
+        for row in block.rows
+    ]
+    return replace(block, rows=rows)
+
+
+def _beside(cell: Cell, twin: Cell) -> Cell:
+    if cell.value is None or twin.value is None:
+        return cell
+    excess = cell.value - twin.value
+    return replace(cell, twin=f"twin {twin.text}, excess {'+' if excess > 0 else ''}{cell.show(excess)}")
 
 
 def measured(title: str, about: str, found: ByPlace, show: Format) -> Column:
@@ -165,5 +198,6 @@ def with_interval(found: Estimate | None, show: Format) -> Cell:
     if found is None:
         return EMPTY
     if found.low is None or found.high is None:
-        return Cell(show(found.value))
-    return Cell(show(found.value), f"{show(found.low)} to {show(found.high)}")
+        return Cell(show(found.value), value=found.value, show=show)
+    few = ", few projects" if found.few else ""
+    return Cell(show(found.value), f"{show(found.low)} to {show(found.high)}{few}", value=found.value, show=show)

@@ -9,7 +9,7 @@ import duckdb
 
 from keyscope.contract.analyses.agreement import CONTEXT_MEASURES, KEY_MEASURES, LAYER_MEASURES
 from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
-from keyscope.contract.analyses.kinds import SCHEMA_VERSION
+from keyscope.contract.analyses.kinds import KINDS, SCHEMA_VERSION
 from keyscope.contract.analyses.manifest import AnalysisManifest
 from keyscope.contract.runfile import open_run, read_manifest
 
@@ -47,9 +47,16 @@ def analysis_manifest(run: Path, kind: str, **settings: object) -> AnalysisManif
     )
 
 
-def estimate(number: float) -> tuple[float, float, float, int, int]:
-    """An estimate, its interval, n and files."""
-    return number, 0.9 * number, min(1.1 * number, max(number, 1.0)), 400, 4
+def estimate(number: float) -> tuple[float, float, float, int, int, int]:
+    """An estimate, its interval, n, files and projects."""
+    return number, 0.9 * number, min(1.1 * number, max(number, 1.0)), 400, 4, 12
+
+
+def insert(connection: duckdb.DuckDBPyConnection, table: str, row: Sequence[Any]) -> None:
+    """Insert a row that has the first columns of a table of any kind of analysis."""
+    names = next(each.names for tables in KINDS.values() for each in tables if each.name == table)[: len(row)]
+    columns, marks = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(row))
+    connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", list(row))
 
 
 def agreement_of(layer: int, layers: int, measure: str, control: str = "") -> float:
@@ -93,4 +100,4 @@ def write_agreement(run: Path, layers: int) -> Path:
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
     for row in rows:
-        connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", list(row))
+        insert(connection, table, row)

@@ -31,6 +31,8 @@ def score(number: int, keys: int) -> dict[str, Any]:
         "chance": 0.5,
         "p": q / keys,
         "q": q,
+        "distinct_q": q,
+        "significant": q <= 0.05,
         "causal": 1.0 - number,
         "rank_any_hit": number or None,
         "rank_fdr": keys - number if q <= 0.05 else None,
@@ -54,6 +56,7 @@ def write_concepts(
             "sha256": concept.sha256,
             "definition": concept.model_dump_json(exclude_none=True),
             "alpha": 0.05,
+            "against": "distinct",
             "sites": 30,
             "held_out_files": 2,
             "held_out_sites": 20,
@@ -85,7 +88,12 @@ def write_concepts(
                 chance = {"expected": 2.5, "expected_low": 1.0, "expected_high": 4.0}
                 share = {"triggers": 50, "hit_share": 0.2, "hit_share_low": 0.1, "hit_share_high": 0.3}
                 share |= {"chance_share": 0.1, "chance_share_low": 0.05, "chance_share_high": 0.15}
-                counts = {"keys": keys_per_layer, "any_hit": keys_per_layer - 1, "significant": significant}
+                counts = {
+                    "keys": keys_per_layer,
+                    "any_hit": keys_per_layer - 1,
+                    "significant": significant,
+                    "above_random": 2 * significant,
+                }
                 levels = {f"auroc_{level}": 0 if control else 1 for level in AUROC_LEVELS}
                 rows["concept_layers"].append(
                     {"concept": concept.part, "control": control, "layer": layer} | counts | levels | chance | share

@@ -70,7 +70,8 @@ def write_edit(run: Path, made: MadeEdit = MadeEdit()) -> str:
             for against in ("near", "general"):
                 difference = _fall(made, role, keys, "concept") - _fall(made, role, keys, against)
                 rows["edit_contrasts"] += [
-                    {"condition": number, "against": against, "measure": measure, **_around(difference, measure)}
+                    {"condition": number, "against": against, "measure": measure, "projects": 12}
+                    | _around(difference, measure)
                     for measure in MEASURES
                 ]
     for group, name in _places():
@@ -116,7 +117,14 @@ def _around(change: float, measure: str) -> dict[str, float]:
 
 
 def _effect(condition: int, group: str, name: str, change: float) -> dict[str, Any]:
-    row: dict[str, Any] = {"condition": condition, "group": group, "name": name, "places": 200, "files": 12}
+    row: dict[str, Any] = {
+        "condition": condition,
+        "group": group,
+        "name": name,
+        "places": 200,
+        "files": 12,
+        "projects": 12,
+    }
     for measure, level in (("accuracy", 0.6), ("loss", 1.5), ("rank", 2.0)):
         told = _around(change, measure)
         row[measure] = level + told["difference"]
@@ -143,4 +151,6 @@ def _control(group: str, name: str, control: str, measure: str, fall: float) -> 
         "excess": told["difference"],
         "excess_low": told["low"],
         "excess_high": told["high"],
+        "files": 12,
+        "projects": 12,
     }

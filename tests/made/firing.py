@@ -1,14 +1,13 @@
 """Firing analyses for the small runs, with numbers from known formulas."""
 
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
 from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
 from keyscope.contract.analyses.firing import CENSUS, GROUPS, MEASURES, UNGROUPED
 from keyscope.contract.runfile import open_run
-from tests.made.agreement import analysis_manifest
+from tests.made.agreement import analysis_manifest, insert
 
 CONTROLLED = {
     "positional": "shifted",
@@ -60,7 +59,7 @@ def write_firing(run: Path) -> Path:
         for layer, index, token_id, dead in keys:
             _write_key(connection, layer, index, token_id, dead, languages)
         for bucket in range(BUCKETS):
-            _insert(connection, "firing_buckets", bucket, 8 * bucket, 8 * bucket + 7, 100)
+            insert(connection, "firing_buckets", [bucket, 8 * bucket, 8 * bucket + 7, 100])
         _write_layers(connection, sorted({row[0] for row in keys}), languages)
         write_analysis_manifest(connection, analysis_manifest(run, "firing", strong_share=0.01, seed=0))
     return run
@@ -71,9 +70,7 @@ def _write_key(
 ) -> None:
     detects = f"L{layer}.K{index}" == DETECTOR
     information = position_information(layer, index)
-    _insert(
-        connection,
-        "firing_keys",
+    row = [
         layer,
         index,
         1.5,
@@ -91,13 +88,14 @@ def _write_key(
         int(detects),
         "strong" if detects else None,
         "suppression" if index == 3 else None,
-    )
+    ]
+    insert(connection, "firing_keys", row)
     for number, language in enumerate(languages):
-        _insert(connection, "firing_languages", layer, index, language, 0.01, language_f1(index, number), 0.5, True)
+        insert(connection, "firing_languages", [layer, index, language, 0.01, language_f1(index, number), 0.5, True])
     for level in ("fires", "strong"):
-        _insert(connection, "firing_positions", layer, index, level, [0.1 * bucket for bucket in range(BUCKETS)])
+        insert(connection, "firing_positions", [layer, index, level, [0.1 * bucket for bucket in range(BUCKETS)]])
     if detects:
-        _insert(connection, "firing_detectors", layer, index, "strong", token_id, 20, 19, 0.96)
+        insert(connection, "firing_detectors", [layer, index, "strong", token_id, 20, 19, 0.96])
 
 
 def _write_layers(connection: duckdb.DuckDBPyConnection, layers: list[int], languages: list[str]) -> None:
@@ -109,12 +107,8 @@ def _write_layers(connection: duckdb.DuckDBPyConnection, layers: list[int], lang
                 for layer in layers:
                     number = layer_number(measure, layer, control)
                     ends = (0.9 * number, 1.1 * number) if drawn else (None, None)
-                    _insert(connection, "firing_layers", *which, layer, number, *ends, 6)
+                    insert(connection, "firing_layers", [*which, layer, number, *ends, 6, 40, 12])
                 for place, group in enumerate(() if measure in UNGROUPED else GROUPS):
                     number = group_number(measure, place, control)
                     ends = (0.95 * number, 1.05 * number) if drawn else (None, None)
-                    _insert(connection, "firing_groups", *which, group, number, *ends, 12)
-
-
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, *values: Any) -> None:
-    connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", list(values))
+                    insert(connection, "firing_groups", [*which, group, number, *ends, 12, 40, 12])

@@ -7,7 +7,7 @@ import duckdb
 from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
 from keyscope.contract.analyses.syntax import ASPECTS, KEY_MEASURES, LAYER_MEASURES, ROLES
 from keyscope.contract.runfile import open_run
-from tests.made.agreement import analysis_manifest
+from tests.made.agreement import analysis_manifest, insert
 
 VALUES = {
     "role": ROLES,
@@ -46,14 +46,14 @@ def write_syntax(run: Path) -> Path:
         for measure in LAYER_MEASURES:
             for layer in layers:
                 _write_layer(connection, measure, layer)
-            _insert(connection, "syntax_trends", [measure, len(keys), *_estimate(measure, 0.3)])
+            insert(connection, "syntax_trends", [measure, len(keys), *_estimate(measure, 0.3)])
         for aspect, values in VALUES.items():
             for value in values:
                 for layer in layers:
                     share = SHARE_BASE * (layer + 1)
                     row = [aspect, value, layer, 12, share, 0.9 * share, 1.1 * share, SHARE_BASE, 0.1, 0.15]
-                    _insert(connection, "syntax_layer_values", [*row, SHARE_BASE, share / SHARE_BASE, 3, 1])
-                _insert(connection, "syntax_base", [aspect, value, "python", 100, SHARE_BASE, 0.1, 0.15])
+                    insert(connection, "syntax_layer_values", [*row, SHARE_BASE, share / SHARE_BASE, 3, 1])
+                insert(connection, "syntax_base", [aspect, value, "python", 100, SHARE_BASE, 0.1, 0.15])
         write_analysis_manifest(connection, manifest)
     return run
 
@@ -61,14 +61,14 @@ def write_syntax(run: Path) -> Path:
 def _write_key(connection: duckdb.DuckDBPyConnection, layer: int, index: int, token: int | None) -> None:
     numbers = {column.name: 0.5 if column.type == "FLOAT" else 9 for column in KEY_MEASURES}
     numbers |= {"score": key_score(index), "token_id": token, "drop_last": -0.8, "drop_first": -0.01}
-    _insert(connection, "syntax_keys", [layer, index, *numbers.values()])
+    insert(connection, "syntax_keys", [layer, index, *numbers.values()])
     for aspect in ASPECTS:
         values = VALUES[aspect]
         for rank, value in enumerate((values[index % len(values)], values[0])[: len(values)], start=1):
             share = TOP_SHARE if rank == 1 else 1 - TOP_SHARE
             q = (KEY_Q, KEY_DISTINCT_Q) if rank == 1 else (None, None)
             row = [layer, index, aspect, rank, value, int(8 * share), share, SHARE_BASE, share / SHARE_BASE, 0.6]
-            _insert(connection, "syntax_profiles", [*row, *q])
+            insert(connection, "syntax_profiles", [*row, *q])
 
 
 def _write_layer(connection: duckdb.DuckDBPyConnection, measure: str, layer: int) -> None:
@@ -76,14 +76,10 @@ def _write_layer(connection: duckdb.DuckDBPyConnection, measure: str, layer: int
     spread = [0.5 * mean, mean, 1.5 * mean]
     if not measure.startswith(("score", "token", "bigram", "trigram", "entropy", "drop")):
         spread = [None, None, None]
-    _insert(connection, "syntax_layers", [measure, layer, 6, *_estimate(measure, mean), *spread])
+    insert(connection, "syntax_layers", [measure, layer, 6, *_estimate(measure, mean), *spread])
 
 
 def _estimate(measure: str, value: float) -> list[float | None]:
     """An estimate, its interval and its control."""
     control = [None] * 3 if measure in NO_CONTROL else [0.5 * value, 0.45 * value, 0.55 * value]
     return [value, *sorted((0.9 * value, 1.1 * value)), *control]
-
-
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, row: list[object]) -> None:
-    connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)

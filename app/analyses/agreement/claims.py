@@ -10,19 +10,19 @@ from keyscope.contract.manifest import Manifest
 
 _claim = claims_about("agreement", "agreement_page")
 _LAYERS = """
-    SELECT estimate, low, high, n FROM agreement
+    SELECT estimate, low, high, n, files, projects FROM agreement
     WHERE measure = ? AND split = 'all' AND coalesce(control, '') = '' AND layer IS NOT NULL ORDER BY layer"""
 _OVER_LAYERS = """
-    SELECT measure, estimate, low, high, n FROM agreement
+    SELECT measure, estimate, low, high, n, files, projects FROM agreement
     WHERE starts_with(measure, 'split_') AND split = 'all' AND layer IS NULL"""
 _DEPTHS = """
-    SELECT part, estimate, low, high FROM agreement
+    SELECT part, estimate, low, high, n, files, projects FROM agreement
     WHERE measure = 'depth' AND split = ? AND coalesce(control, '') = '' AND estimate IS NOT NULL"""
 _CONTEXTS = """
-    SELECT size, estimate, low, high, n FROM agreement_contexts
+    SELECT size, estimate, low, high, n, files, projects FROM agreement_contexts
     WHERE measure = ? AND layer IS NULL AND estimate IS NOT NULL ORDER BY size"""
 _KEYS = """
-    SELECT estimate, low, high, n FROM agreement_keys
+    SELECT estimate, low, high, n, files, projects FROM agreement_keys
     WHERE measure = 'agreement' AND coalesce(control, '') = '' AND projection = 'normed' AND {} ORDER BY layer, tenth"""
 
 FIXED = ("keyword", "operator", "punctuation")

@@ -123,13 +123,14 @@ class ConceptLanguageShape(models.Shape):
 
 
 class LayerCounts(models.Shape):
-    """Counts of keys in a layer, and shares of triggers with their 95 % interval by bootstrap over files."""
+    """Counts of keys in a layer, and shares of triggers with their 95 % interval over projects."""
 
     any_hit: int
     expected: float = Field(description="Keys with any hit by chance")
     expected_low: float
     expected_high: float
-    significant: int = Field(description="Keys with more hits than random tokens have, false discovery rate controlled")
+    above_random: int | None = Field(description="Keys with more hits than random tokens have; null in older files")
+    significant: int = Field(description="Keys with more hits than chance gives: the twin's keys, or distinct tokens")
     auroc: dict[int, int] = Field(description="Keys with an AUROC above each level, in per cent")
     hit_share: float | None
     hit_share_low: float | None

@@ -17,10 +17,11 @@ _SHUFFLED = "SELECT sum(significant) FROM concept_layers WHERE control"
 
 @_claim(
     4,
-    "Keys with hits above random tokens in every layer, more with depth",
+    "Concepts have keys in every layer, more with depth",
     "Keys whose triggers hit a concept are in all layers, with somewhat more in upper ones (the first author's result "
     "files for two concepts of Java)",
-    "Expected: keys with more hits than random tokens in every layer for most concepts that have any, and more with depth for the median "
+    "Significant: more hits than the twin's keys of the layer have, or without a twin by distinct trigger tokens. Expected: "
+    "significant keys in every layer for most concepts that have any, and more with depth for the median "
     "concept (rank correlation over 0.3). Contrary: fewer with depth (under −0.3), or none at all.",
 )
 def concept_map(cursor: Cursor, manifest: Manifest) -> Measured | None:

@@ -36,6 +36,7 @@ from keyscope.app.queries.concepts import (
 )
 from keyscope.app.queries.key_rows import rows_of
 from keyscope.app.queries.layers import Order
+from keyscope.app.queries.twin import twin_of
 from keyscope.app.roles import Role
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
@@ -45,7 +46,7 @@ from keyscope.app.web.drawing import as_json
 from keyscope.app.web.key_table import Column, Pager, Row, pager, sorting
 from keyscope.app.web.links import Basket, Links
 from keyscope.app.web.render import Crumb, Frame, Help, Page, RunLinks, respond
-from keyscope.app.web.sections import Block, find_figure
+from keyscope.app.web.sections import Block, beside, find_figure
 from keyscope.contract.analyses.concepts import KEY_SCORES
 from keyscope.contract.keys import Mask
 
@@ -64,6 +65,9 @@ PICKERS: dict[Picker, tuple[str, str]] = {
 """Pickers by name, each with its title and explanation."""
 TITLES = {
     "rank_fdr": "by p",
+    "q": "q, above random tokens",
+    "distinct_q": "q, distinct",
+    "twin_q": "q, against the twin",
     "rank_auroc": "by AUROC",
     "rank_causal": "by causal",
     "log_odds_z": "log odds z",
@@ -73,6 +77,8 @@ COLUMNS = (
     "hits",
     "triggers",
     "q",
+    "distinct_q",
+    "twin_q",
     "precision",
     "recall",
     "lift",
@@ -179,7 +185,7 @@ def concept_page(
         analysis=state_of(run, known.concept),
         found=found,
         languages=concept_languages(cursor, part),
-        blocks=list(sections(cursor, found)) if found else [],
+        blocks=_blocks(cursor, found) if found else [],
         figures=links.to("concept_page", run=run.run_id, concept=concept) + "/figures",
         examples=concept_examples(cursor, part),
         pickers=[
@@ -220,6 +226,15 @@ def try_concept(
 def concept_figure(run: OpenRun, concept: str, cursor: Cursor, database: LabelsDatabase, figure: str) -> Response:
     found = concept_summaries(cursor).get(find_concept(cursor, database, concept).concept.part)
     return as_json(find_figure(sections(cursor, found) if found else (), figure))
+
+
+def _blocks(cursor: duckdb.DuckDBPyConnection, found: ConceptSummary) -> list[Block]:
+    """The sections, with the numbers of the run's twin beside its own."""
+    blocks = list(sections(cursor, found))
+    with twin_of(cursor) as twin:
+        summary = concept_summaries(twin[0]).get(found.part) if twin else None
+        of_twin = {each.name: each for each in sections(twin[0], summary)} if twin and summary else {}
+    return [beside(each, of_twin[each.name]) if each.name in of_twin else each for each in blocks]
 
 
 def _versions(database: Database, known: KnownConcept) -> list[KnownConcept]:

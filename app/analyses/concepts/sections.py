@@ -33,12 +33,16 @@ def sections(cursor: duckdb.DuckDBPyConnection, found: ConceptSummary) -> Iterat
 
 def _text(found: ConceptSummary) -> str:
     by_chance = f"{formats.number(found.expected_low)} to {formats.number(found.expected_high)}"
+    chance = {
+        "twin": "than the twin's keys of their layers have, the same model with shuffled blocks",
+        "distinct": "than chance gives, their distinct trigger tokens counted once and compared with others about as common",
+    }.get(found.against or "", "than random tokens have, which random weights reach too")
     return (
         f"{formats.count(found.any_hit)} of {formats.count(found.keys)} keys have a match within two lines of one of their "
         f"triggers; by chance {formats.number(found.expected)} would ({by_chance}). {formats.count(found.significant)} "
-        f"have more matches than random tokens, at a false discovery rate of {formats.share(found.alpha)}; for a shuffled "
-        f"copy of the concept {formats.count(found.control_significant)} do. Shares have 95 % intervals by bootstrap over "
-        "files. Counts of keys have none: compare them with chance and with the shuffled copy. The range of chance is "
+        f"have more matches {chance}, at a false discovery rate of {formats.share(found.alpha)}; for a shuffled "
+        f"copy of the concept {formats.count(found.control_significant)} do. Shares have 95 % intervals over "
+        "projects. Counts of keys have none: compare them with chance and with the shuffled copy. The range of chance is "
         "the interval of its rate, widened by 1.96 standard deviations of as many independent keys."
     )
 
@@ -48,12 +52,8 @@ def _columns(layers: Sequence[ConceptLayer], shuffled: Sequence[ConceptLayer]) -
         _counts("keys", "All keys of the layer; the next columns count some of them", layers, "keys"),
         _counts("any hit", "", layers, "any_hit"),
         measured("by chance", "", {each.layer: each.expected for each in layers}, formats.number),
-        _counts(
-            "above random tokens",
-            "More matches than random tokens have; random networks have such keys, too",
-            layers,
-            "significant",
-        ),
+        _counts("above random tokens", "Keys with more hits than random tokens have", layers, "above_random"),
+        _counts("significant", "Keys with more hits than chance gives", layers, "significant"),
         _counts("shuffled", "", shuffled, "significant"),
         *(
             Column(
@@ -76,7 +76,11 @@ def _columns(layers: Sequence[ConceptLayer], shuffled: Sequence[ConceptLayer]) -
 
 def _counts(title: str, about: str, layers: Sequence[ConceptLayer], name: str) -> Column:
     counts: dict[int, Any] = {each.layer: getattr(each, name) for each in layers}
-    return Column(title, about, {layer: Cell(formats.count(n)) for layer, n in counts.items()})
+    return Column(title, about, {layer: Cell(formats.count(n), value=n, show=_count) for layer, n in counts.items()})
+
+
+def _count(n: float) -> str:
+    return formats.count(int(n))
 
 
 def _known(found: Mapping[int, Estimate | None]) -> dict[int, Estimate]:

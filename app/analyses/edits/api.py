@@ -24,7 +24,7 @@ class ChangeShape(models.Shape):
 
     level: float | None
     change: float | None = Field(description="Minus the baseline; for rank, divided by it")
-    low: float | None = Field(description="Lower end of the change's 95 % interval, by bootstrap over files")
+    low: float | None = Field(description="Lower end of the change's 95 % interval, over projects")
     high: float | None
 
 

@@ -1,29 +1,32 @@
 """Claims about edits, tried on the analysis `edit`."""
 
 from keyscope.app.analyses.claim import Cursor, Measured, change, claims_about, judged
+from keyscope.app.analyses.edits.judging import judge
+from keyscope.app.queries import edits as queries
 from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.manifest import Manifest
 
 _claim = claims_about("edit", "concepts_page")
 _EDITS = """
-    SELECT e.edit, e.title, e.picker, e.keys, f.accuracy_change, f.accuracy_low, f.accuracy_high, f.places
+    SELECT e.edit, e.title, e.picker, e.keys, f.accuracy_change, f.accuracy_low, f.accuracy_high, f.places, f.files, f.projects
     FROM edits e JOIN edit_conditions c USING (edit)
     JOIN edit_effects f ON f.edit = e.edit AND f.condition = c.condition AND f."group" = 'concept'
     WHERE c.role = 'dose' AND c.main ORDER BY e.title, e.picker, e.edit"""
 _EXCESS = """
-    SELECT excess, excess_low, excess_high FROM edit_controls
+    SELECT excess, excess_low, excess_high, 0, files, projects FROM edit_controls
     WHERE edit = ? AND "group" = 'concept' AND control = 'matched' AND measure = 'accuracy'"""
 _CONTRAST = """
-    SELECT t.difference, t.low, t.high FROM edit_contrasts t JOIN edit_conditions c USING (edit, condition)
+    SELECT t.difference, t.low, t.high, 0, t.files, t.projects FROM edit_contrasts t JOIN edit_conditions c USING (edit, condition)
     WHERE t.edit = ? AND c.role = 'dose' AND c.main AND t.against = 'general' AND t.measure = 'accuracy'"""
 _DOSES = """
-    SELECT c.keys, f.accuracy_change, f.accuracy_low, f.accuracy_high, t.difference, t.low, t.high FROM edit_conditions c
+    SELECT c.keys, f.accuracy_change, f.accuracy_low, f.accuracy_high, f.places, f.files, f.projects, t.difference, t.low, t.high,
+        0, t.files, t.projects FROM edit_conditions c
     JOIN edit_effects f ON f.edit = c.edit AND f.condition = c.condition AND f."group" = 'concept'
     JOIN edit_contrasts t ON t.edit = c.edit AND t.condition = c.condition AND t.against = 'general' AND t.measure = 'accuracy'
     WHERE c.edit = ? AND c.role = 'dose' AND f.accuracy_change IS NOT NULL AND t.difference IS NOT NULL ORDER BY c.keys"""
 _RANGE = """
-    SELECT c.role, f."group", f.accuracy_change, f.accuracy_low, f.accuracy_high FROM edit_conditions c
+    SELECT c.role, f."group", f.accuracy_change, f.accuracy_low, f.accuracy_high, f.places, f.files, f.projects FROM edit_conditions c
     JOIN edit_effects f ON f.edit = c.edit AND f.condition = c.condition
     WHERE c.edit = ? AND c.main AND c.role IN ('dose', 'range') AND f."group" IN ('concept', 'near')"""
 
@@ -32,24 +35,26 @@ _RANGE = """
     6,
     "A concept can be edited by masking its keys",
     "Masking the keys of a concept such as numpy changes that concept and little else (Haider et al. 2024)",
-    "Expected: for most edits accuracy at the concept's places falls more than with matched keys masked, and more than "
-    "in general code, with both intervals below 0. Contrary: for no edit.",
+    "Expected: most edits are selective: accuracy at the concept's places falls more than with random and with matched keys "
+    "masked, in hardly any of whose draws it falls as much, and more than in general code, with all intervals below 0. "
+    "Contrary: no edit is.",
 )
 def edit(cursor: Cursor, manifest: Manifest) -> Measured | None:
+    edits = {each.edit: each for each in queries.list_edits(cursor)}
     found = [(row, _one(cursor, _EXCESS, row[0]), _one(cursor, _CONTRAST, row[0])) for row in rows(cursor, _EDITS, [])]
     if not found:
         return None
-    compared = [(excess, contrast) for _, excess, contrast in found if excess and contrast]
-    tried = [pair for pair in compared if all(each.high is not None for each in pair)]
-    selective = sum(excess.below(0) and contrast.below(0) for excess, contrast in tried)
+    judgements = [judge(cursor, edits[row[0]], "accuracy") for row, *_ in found]
+    tried = [each for each in judgements if each.decided]
+    selective = sum(each.selective for each in judgements)
     parts = tuple(
-        f"{row[1]} ({row[2]}, {row[3]:,} keys): accuracy {_points(Estimate(*row[4:7]))} at {row[7]:,} places of the concept, "
+        f"{row[1]} ({row[2]}, {row[3]:,} keys): accuracy {_points(Estimate(*row[4:10]))} at {row[7]:,} places of the concept, "
         f"{_points(excess)} beyond matched keys, {_points(contrast)} beyond general code"
         for row, excess, contrast in found
         if excess and contrast and row[4] is not None
     )
     return Measured(
-        f"{selective} of {len(found)} edits are selective by both comparisons",
+        f"{selective} of {len(found)} edits are selective",
         judged(selective > len(found) / 2, bool(tried) and not selective),
         parts,
     )
@@ -66,7 +71,7 @@ def doses(cursor: Cursor, manifest: Manifest) -> Measured | None:
     parts, ahead, behind, edits = [], 0, 0, rows(cursor, _EDITS, [])
     for name, title, picker, *_ in edits:
         doses = [
-            (keys, Estimate(*figures[:3]), Estimate(*figures[3:])) for keys, *figures in rows(cursor, _DOSES, [name])
+            (keys, Estimate(*figures[:6]), Estimate(*figures[6:])) for keys, *figures in rows(cursor, _DOSES, [name])
         ]
         parts.append(
             f"{title} ({picker}): " + ", ".join(f"{_points(dose)} at {keys:,} keys" for keys, dose, _ in doses)
@@ -94,7 +99,7 @@ def doses(cursor: Cursor, manifest: Manifest) -> Measured | None:
 )
 def pickers(cursor: Cursor, manifest: Manifest) -> Measured | None:
     by_concept: dict[tuple[str, int], dict[str, Estimate]] = {}
-    for _, title, picker, keys, *rate, _places in rows(cursor, _EDITS, []):
+    for _, title, picker, keys, *rate in rows(cursor, _EDITS, []):
         if rate[0] is not None:
             by_concept.setdefault((title, keys), {})[picker] = Estimate(*rate)
     pairs = [

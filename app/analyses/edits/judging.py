@@ -31,6 +31,12 @@ class Judgement:
     """Worse than in code without the concept: the interval of the difference excludes 0."""
 
     @property
+    def decided(self) -> bool:
+        """Whether all it rests on has intervals over enough projects for a verdict."""
+        rests_on = [*(each.excess for each in self.controls), self.contrast and self.contrast.difference]
+        return bool(self.controls) and all(each and each.high is not None and not each.few for each in rests_on)
+
+    @property
     def selective(self) -> bool:
         """Whether the edit harms the concept more than either comparison does."""
         return self.beats_controls and self.beats_general

@@ -79,7 +79,7 @@ def _doses(edit: Edit, effects: Sequence[Effect], controls: Sequence[Control]) -
         "Dose and response",
         "More and more keys are masked, in the order of the ranking. “Within their range” means that a coefficient is "
         f"masked only if it is within {formats.plain(edit.tau)} standard deviations of its mean on the concept. "
-        f"{_rests_on(of, groups)} Changes have 95 % intervals by bootstrap over files, all on the same windows.",
+        f"{_rests_on(of, groups)} Changes have 95 % intervals over projects, all on the same windows.",
         "Changes at every dose",
         [
             Column("masked", "Keys of the ranking, the first ones first"),

@@ -8,13 +8,13 @@ from keyscope.contract.manifest import Manifest
 
 _claim = claims_about("firing", "firing_page")
 _GROUP = """
-    SELECT estimate, low, high, n FROM firing_groups
+    SELECT estimate, low, high, n, files, projects FROM firing_groups
     WHERE measure = ? AND control = ? AND part = '' AND layers = ?"""
 _BEST = """
-    SELECT f.language, f.layer, f."index", g.estimate, g.low, g.high FROM firing_languages f
+    SELECT f.language, f.layer, f."index", g.estimate, g.low, g.high, g.n, g.files, g.projects FROM firing_languages f
     JOIN firing_groups g ON g.measure = 'best_f1' AND g.control = '' AND g.part = f.language AND g.layers = 'all layers'
     WHERE f.f1 IS NOT NULL AND NOT isnan(f.f1)
-    QUALIFY row_number() OVER (PARTITION BY f.language ORDER BY f.f1 DESC, f.layer, f."index") = 1 ORDER BY f.language"""
+    QUALIFY row_number() OVER (PARTITION BY f.language ORDER BY coalesce(f.fitted_f1, f.f1) DESC, f.layer, f."index") = 1 ORDER BY f.language"""
 ALL, LOWER, UPPER, LOWEST, HIGHEST = GROUPS
 LEVELS = {
     "": "firing at all",
@@ -107,7 +107,7 @@ def positions(cursor: Cursor, manifest: Manifest) -> Measured | None:
     19,
     "Single keys tell the language",
     "One key's mean over a file tells its language with an F1 of at least 0.85 (Gurnee et al. 2023)",
-    "Expected: at least 0.85 for some language on held-out files of the same projects, the whole interval above file means dealt at random. "
+    "Expected: at least 0.85 for some language on held-out projects, the whole interval above file means dealt at random. "
     "Contrary: not above these.",
 )
 def languages(cursor: Cursor, manifest: Manifest) -> Measured | None:
@@ -118,7 +118,7 @@ def languages(cursor: Cursor, manifest: Manifest) -> Measured | None:
     rates = {f"{language} (L{layer}.K{index})": Estimate(*rate) for language, layer, index, *rate in best}
     highest = max(rates.values(), key=lambda rate: rate.value)
     return Measured(
-        f"best F1 of a single key's mean over a file, on held-out files of the same projects: "
+        f"best F1 of a single key's mean over a file, on held-out projects: "
         f"{', '.join(f'{key} {number(rate)}' for key, rate in rates.items())}; with file means dealt at random, at most "
         f"{chance.value:.2f}; specific keys: {percent(specific[0])} in the lowest third of layers, {percent(specific[1])} "
         "in the highest",

@@ -40,7 +40,7 @@ LISTED = 20
 """Keys in a list of those that stand out."""
 LEVEL_TITLES = {"fires": "firing", "strong": "firing strongly", "peak": "over half its largest"}
 _DRAWN = (
-    "Intervals are by bootstrap over files: the whole rule is applied to each draw of files, and the interval is the "
+    "Intervals are by bootstrap over projects: the whole rule is applied to each draw of projects, and the interval is the "
     "spread of the draws around the number."
 )
 _CENSUS = (

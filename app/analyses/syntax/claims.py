@@ -7,9 +7,9 @@ from keyscope.contract.manifest import Manifest
 
 _claim = claims_about("syntax", "syntax_page")
 _TREND = """
-    SELECT keys, difference, low, high, control_low, control_high FROM syntax_trends
+    SELECT keys, files, projects, difference, low, high, control_low, control_high FROM syntax_trends
     WHERE measure = ? AND difference IS NOT NULL AND low IS NOT NULL"""
-_LAYERS = "SELECT mean, low, high FROM syntax_layers WHERE measure = ? AND mean IS NOT NULL AND low IS NOT NULL ORDER BY layer"
+_LAYERS = "SELECT mean, low, high, keys, files, projects FROM syntax_layers WHERE measure = ? AND mean IS NOT NULL AND low IS NOT NULL ORDER BY layer"
 
 
 def _trend(cursor: Cursor, measure: str, sign: int, what: str) -> tuple[str, bool, bool] | None:
@@ -18,8 +18,8 @@ def _trend(cursor: Cursor, measure: str, sign: int, what: str) -> tuple[str, boo
     found = rows(cursor, _TREND, [measure])
     if not found:
         return None
-    keys, value, low, high, *chance = found[0]
-    trend = Estimate(value, low, high, keys)
+    keys, files, projects, value, low, high, *chance = found[0]
+    trend = Estimate(value, low, high, keys, files, projects)
     lower, upper = (0.0, 0.0) if None in chance else chance
     rises, falls = trend.above(max(0, upper)), trend.below(min(0, lower))
     text = f"{what} {change(trend, 3)}, by chance {lower:+.3f} to {upper:+.3f}; n = {keys:,} keys"

@@ -57,7 +57,7 @@ def _agree(connection: duckdb.DuckDBPyConnection, measure: str, rates: list[floa
     for layer, rate in enumerate(rates):
         connection.execute(
             "INSERT INTO agreement (measure, split, part, layer, estimate, low, high, n, files) "
-            "VALUES (?, 'all', 'all', ?, ?, ?, ?, 1000, 10)",
+            "VALUES (?, 'all', 'all', ?, ?, ?, ?, 1000, 40)",
             [measure, layer, rate, max(0, rate - margin), min(1, rate + margin)],
         )
 
@@ -77,15 +77,27 @@ def test_claims_without_figures_are_not_computed(runs_dir: Path) -> None:
         assert each.measured.verdict is Verdict.MISSING or each.claim.kind is None
 
 
-def test_negative_numbers_have_a_minus_and_words_their_hyphens(manifest: Manifest) -> None:
+def test_negative_numbers_have_a_minus_and_words_their_hyphens(runs_dir: Path, manifest: Manifest) -> None:
     measured = Measured(
         "feed-forward at top-1: -0.5 points (-1.0 to +0.2), 3-4 of 5", Verdict.EXPECTED, ("one: -2", "two: 3")
     )
     claim = replace(claims()[0], measure=lambda _cursor, _manifest: measured)
-    with duckdb.connect() as cursor:
+    with open_run(runs_dir / "alpha.duckdb") as cursor:
         (found,) = tried([claim], cursor, manifest)
     assert found.measured.text == "feed-forward at top-1: −0.5 points (−1.0 to +0.2), 3-4 of 5"
     assert found.measured.whole == f"{found.measured.text}: one: −2; two: 3"
+
+
+def test_no_verdict_rests_on_few_projects(made: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
+    _agree(made, "residual", [0.05, 0.2, 0.6, 1.0])
+    assert _told(agreement.residual.measure(made, manifest)).verdict is Verdict.EXPECTED
+    for column, enough, too_few in (("files", 20, 19), ("projects", 10, 9)):
+        made.execute(f"UPDATE agreement SET {column} = {enough}")
+        assert _told(agreement.residual.measure(made, manifest)).verdict is Verdict.EXPECTED
+        made.execute(f"UPDATE agreement SET {column} = {too_few}")
+        measured = _told(agreement.residual.measure(made, manifest))
+        assert measured.verdict is Verdict.INCONCLUSIVE
+        assert "few projects" in measured.text
 
 
 @pytest.mark.parametrize(
@@ -118,7 +130,7 @@ def test_the_residual_has_to_decide_most(
     for name, share in zip(("residual", "agreement", "ffn", "composition"), shares, strict=True):
         made.execute(
             "INSERT INTO agreement (measure, split, part, estimate, low, high, n, files) "
-            "VALUES (?, 'all', 'all', ?, ?, ?, 1000, 10)",
+            "VALUES (?, 'all', 'all', ?, ?, ?, 1000, 40)",
             [f"split_{name}", share, share - 0.01, share + 0.01],
         )
     measured = _told(agreement.split.measure(made, manifest))
@@ -135,7 +147,7 @@ def test_depth_has_to_grow_with_context(
 ) -> None:
     for size, depth in ((2, first), (256, last)):
         made.execute(
-            "INSERT INTO agreement_contexts VALUES (?, 'depth', NULL, ?, ?, ?, 100, 10)",
+            "INSERT INTO agreement_contexts (size, measure, estimate, low, high, n, files) VALUES (?, 'depth', ?, ?, ?, 100, 40)",
             [size, depth, depth - 0.1, depth + 0.1],
         )
     assert _told(agreement.context.measure(made, manifest)).verdict is verdict
@@ -150,7 +162,8 @@ def test_trigger_tokens_have_to_be_more_concentrated_below(
 ) -> None:
     for measure, difference in (("token_share", share), ("entropy", entropy)):
         made.execute(
-            "INSERT INTO syntax_trends VALUES (?, 100, ?, ?, ?, 0, -0.01, 0.01)",
+            "INSERT INTO syntax_trends (measure, keys, difference, low, high, control, control_low, control_high) "
+            "VALUES (?, 100, ?, ?, ?, 0, -0.01, 0.01)",
             [measure, difference, difference - 0.02, difference + 0.02],
         )
     assert _told(syntax.concentration.measure(made, manifest)).verdict is verdict
@@ -160,7 +173,7 @@ def test_trigger_tokens_have_to_be_more_concentrated_below(
     ("change", "excess", "contrast", "verdict"),
     [(-0.3, -0.2, -0.2, Verdict.EXPECTED), (-0.3, 0.0, -0.2, Verdict.NOT), (0.0, 0.1, 0.1, Verdict.NOT)],
 )
-def test_an_edit_has_to_be_selective_by_both_comparisons(
+def test_an_edit_has_to_be_selective_by_all_comparisons(
     made: duckdb.DuckDBPyConnection,
     manifest: Manifest,
     change: float,
@@ -171,17 +184,18 @@ def test_an_edit_has_to_be_selective_by_both_comparisons(
     made.execute("INSERT INTO edits (edit, title, picker, keys) VALUES ('e', 'Loops', 'fdr', 5)")
     made.execute("INSERT INTO edit_conditions (edit, condition, role, main, keys) VALUES ('e', 1, 'dose', true, 5)")
     made.execute(
-        'INSERT INTO edit_effects (edit, condition, "group", places, accuracy_change, accuracy_low, accuracy_high) '
-        "VALUES ('e', 1, 'concept', 50, ?, ?, ?)",
+        'INSERT INTO edit_effects (edit, condition, "group", name, places, accuracy_change, accuracy_low, accuracy_high) '
+        "VALUES ('e', 1, 'concept', '', 50, ?, ?, ?)",
         [change, change - 0.1, change + 0.1],
     )
     made.execute(
-        'INSERT INTO edit_controls (edit, "group", control, measure, excess, excess_low, excess_high) '
-        "VALUES ('e', 'concept', 'matched', 'accuracy', ?, ?, ?)",
+        'INSERT INTO edit_controls (edit, "group", name, control, measure, draws, p, excess, excess_low, excess_high) '
+        "VALUES ('e', 'concept', '', 'matched', 'accuracy', 20, 0.04, ?, ?, ?)",
         [excess, excess - 0.1, excess + 0.1],
     )
     made.execute(
-        "INSERT INTO edit_contrasts VALUES ('e', 1, 'general', 'accuracy', ?, ?, ?)",
+        "INSERT INTO edit_contrasts (edit, condition, against, measure, difference, low, high) "
+        "VALUES ('e', 1, 'general', 'accuracy', ?, ?, ?)",
         [contrast, contrast - 0.1, contrast + 0.1],
     )
     assert _told(edits.edit.measure(made, manifest)).verdict is verdict
@@ -201,7 +215,8 @@ def _group(
 ) -> None:
     ends = (None, None) if margin is None else (max(0, rate - margin), min(1, rate + margin))
     connection.execute(
-        "INSERT INTO firing_groups VALUES (?, ?, '', ?, ?, ?, ?, ?)", [measure, control, layers, rate, *ends, n]
+        "INSERT INTO firing_groups (measure, control, part, layers, estimate, low, high, n) VALUES (?, ?, '', ?, ?, ?, ?, ?)",
+        [measure, control, layers, rate, *ends, n],
     )
 
 
@@ -280,8 +295,12 @@ def test_a_key_has_to_tell_a_language_above_chance(
     made: duckdb.DuckDBPyConnection, manifest: Manifest, f1: float, low: float, chance: float, verdict: Verdict
 ) -> None:
     for index, of_key in ((4, f1 - 0.1), (7, f1)):
-        made.execute("INSERT INTO firing_languages VALUES (1, ?, 'go', 0.01, ?, 0, true)", [index, of_key])
-    made.execute("INSERT INTO firing_groups VALUES ('best_f1', '', 'go', 'all layers', ?, ?, 1, 100)", [f1, low])
+        made.execute("INSERT INTO firing_languages VALUES (1, ?, 'go', 0.01, ?, 0, true, ?)", [index, of_key, of_key])
+    made.execute(
+        "INSERT INTO firing_groups (measure, control, part, layers, estimate, low, high, n) "
+        "VALUES ('best_f1', '', 'go', 'all layers', ?, ?, 1, 100)",
+        [f1, low],
+    )
     _group(made, "best_f1", "all layers", chance, None, "drawn")
     for third in ("lowest third", "highest third"):
         _group(made, "language", third, 0.05)
@@ -350,20 +369,22 @@ def test_an_edit_measured_in_too_few_files_shows_nothing(made: duckdb.DuckDBPyCo
             [condition, role],
         )
         made.execute(
-            'INSERT INTO edit_effects (edit, condition, "group", places, accuracy_change) '
-            "VALUES ('e', ?, 'concept', 28, -0.6), ('e', ?, 'near', 90, -0.2)",
+            'INSERT INTO edit_effects (edit, condition, "group", name, places, accuracy_change) '
+            "VALUES ('e', ?, 'concept', '', 28, -0.6), ('e', ?, 'near', '', 90, -0.2)",
             [condition, condition],
         )
     made.execute(
-        'INSERT INTO edit_controls (edit, "group", control, measure, excess) '
-        "VALUES ('e', 'concept', 'matched', 'accuracy', -0.6)"
+        'INSERT INTO edit_controls (edit, "group", name, control, measure, draws, p, excess) '
+        "VALUES ('e', 'concept', '', 'matched', 'accuracy', 20, 0.04, -0.6)"
     )
-    made.execute("INSERT INTO edit_contrasts VALUES ('e', 1, 'general', 'accuracy', -0.5, NULL, NULL)")
+    made.execute(
+        "INSERT INTO edit_contrasts (edit, condition, against, measure, difference) VALUES ('e', 1, 'general', 'accuracy', -0.5)"
+    )
     for claim in (edits.edit, edits.doses, edits.ranges):
         measured = _told(claim.measure(made, manifest))
         assert measured.verdict is Verdict.INCONCLUSIVE
         (part,) = measured.parts
-        assert "-60.0 points (too few files for an interval)" in part
+        assert "-60.0 points (too few projects for an interval)" in part
         assert "nan" not in measured.whole
 
 
@@ -375,7 +396,7 @@ def test_what_rounds_to_zero_has_no_minus() -> None:
 def test_a_share_of_all_has_no_decimal_places_unless_its_interval_needs_them() -> None:
     assert percent(Estimate(1.0, 1.0, 1.0)) == percent(Estimate(0.9999, 0.9999, 1.0)) == "100 % (100–100)"
     assert percent(Estimate(0.997, 0.98, 1.0)) == "99.7 % (98.0–100.0)"
-    assert percent(Estimate(1.0)) == "100 % (too few files for an interval)"
+    assert percent(Estimate(1.0)) == "100 % (too few projects for an interval)"
 
 
 def test_intervals_have_to_be_apart() -> None:

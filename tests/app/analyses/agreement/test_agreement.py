@@ -32,9 +32,9 @@ def test_the_api_has_every_layer_with_intervals_and_controls(computed: TestClien
         for measure in ("residual", "ff", "value"):
             assert layer[measure] == pytest.approx(agreement_of(layer["layer"], LAYERS, measure))
         assert set(layer["measures"]) == set(LAYER_MEASURES)
-        value, low, high, n, files = estimate(agreement_of(layer["layer"], LAYERS, "ff"))
+        value, low, high, n, files, projects = estimate(agreement_of(layer["layer"], LAYERS, "ff"))
         assert layer["measures"]["ff"] == pytest.approx(
-            {"value": value, "low": low, "high": high, "n": n, "files": files}
+            {"value": value, "low": low, "high": high, "n": n, "files": files, "projects": projects, "few": False}
         )
         chance = layer["controls"]["other_position"]["residual"]["value"]
         assert chance == pytest.approx(agreement_of(layer["layer"], LAYERS, "residual", "other_position"))
@@ -127,7 +127,7 @@ def test_tables_are_exported_whole(computed: TestClient) -> None:
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert len(rows) == len(SIZES) * (2 * LAYERS + 4)
     assert rows[0]["size"] == "2"
-    assert list(rows[0]) == ["size", "measure", "layer", "estimate", "low", "high", "n", "files"]
+    assert list(rows[0]) == ["size", "measure", "layer", "estimate", "low", "high", "n", "files", "projects"]
     parquet = computed.get("/api/v1/runs/alpha/export/analyses/agreement?format=parquet")
     assert parquet.content.startswith(b"PAR1")
     unknown = computed.get("/api/v1/runs/alpha/export/analyses/keys")

@@ -126,6 +126,7 @@ def test_a_share_in_too_few_files_is_drawn_without_an_interval() -> None:
         any_hit=2,
         expected=Estimate(1, 0.5, 2),
         significant=1,
+        above_random=2,
         auroc={80: 1},
         triggers=9,
         hit_share=Estimate(0.25, n=9),

@@ -48,7 +48,7 @@ def test_the_api_has_every_layer_with_intervals_and_controls(computed: TestClien
         assert set(layer["measures"]) == set(MEASURES)
         number = layer_number("active", layer["layer"])
         assert layer["measures"]["active"] == pytest.approx(
-            {"value": number, "low": 0.9 * number, "high": 1.1 * number, "n": 6}
+            {"value": number, "low": 0.9 * number, "high": 1.1 * number, "n": 6, "projects": 12, "few": False}
         )
         without = {measure for measure, number in layer["measures"].items() if number["low"] is None}
         assert without == set(answer["census"]) == set(CENSUS)
@@ -123,7 +123,7 @@ def test_every_number_by_layer_has_its_interval_or_the_reason_for_none(computed:
                 assert len(bare) == len(block.head) - 2
                 assert "a census" in block.text
             else:
-                assert "bootstrap over files" in block.text
+                assert "bootstrap over projects" in block.text
                 assert bare <= {"chance: files dealt anew", "best F1 by chance"}
     assert [column.title for column in blocks["suppression"].head] == [
         *("layer", "token detectors", "n", "all keys", "n", "chance: tokens of other keys", "n", "keys"),
