@@ -8,6 +8,7 @@ import pytest
 
 from keyscope.cli.demo_analyses import WANTED, WorkerPlace, compute_analyses
 from keyscope.contract.analyses.files import analysis_folder
+from keyscope.contract.twin import TWIN_KINDS, twin_path
 from keyscope.worker.progress import Advance, Silent
 from tests.fake_worker import HALF, FakeWorker
 from tests.processes import free_port
@@ -60,7 +61,7 @@ def test_everything_missing_is_computed_in_order_and_reported(worker: FakeWorker
     assert worker.jobs is not None
     assert [(job.kind, job.settings) for job in reversed(worker.jobs)] == list(WANTED)
     assert [name.split(",")[0] for name in heard.stages] == [
-        f"{kind} ({number} of 5)" for number, (kind, _) in enumerate(WANTED, 1)
+        f"{kind} ({number} of {len(WANTED)})" for number, (kind, _) in enumerate(WANTED, 1)
     ]
     assert all(advanced == [50] for advanced in heard.stages.values())
     assert heard.notes[-1] == "all pages are filled"
@@ -69,6 +70,10 @@ def test_everything_missing_is_computed_in_order_and_reported(worker: FakeWorker
 def test_what_is_there_is_not_computed_again(worker: FakeWorker, run: Path) -> None:
     for name in ("concepts", "syntax", "firing", "edit.numpy-abc123"):
         (analysis_folder(run) / f"{name}.duckdb").touch()
+    twin_path(run).touch()
+    analysis_folder(twin_path(run)).mkdir()
+    for name in TWIN_KINDS:
+        (analysis_folder(twin_path(run)) / f"{name}.duckdb").touch()
     with serving(worker.app) as url:
         compute_analyses(run, WorkerPlace(url, "secret"), Heard(), lambda _seconds: turn(worker))
         assert worker.jobs is not None

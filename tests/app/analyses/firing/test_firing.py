@@ -63,7 +63,7 @@ def test_the_api_has_every_layer_with_intervals_and_controls(computed: TestClien
         assert set(group["measures"]) == set(MEASURES) - set(UNGROUPED)
         number = group_number("dead", place)
         assert group["measures"]["dead"] == pytest.approx(
-            {"value": number, "low": 0.95 * number, "high": 1.05 * number, "n": 12}
+            {"value": number, "low": 0.95 * number, "high": 1.05 * number, "n": 12, "projects": 12, "few": False}
         )
         assert answer["help"][group["layers"]] == GROUPS[group["layers"]]
 
