@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.together import Reader
 from keyscope.worker.precompute.plan import plan_shards
 from keyscope.worker.progress import Advance
 
@@ -43,6 +44,8 @@ class Step:
     """Numbers of the files it covers."""
     tokens: int
     """Tokens it runs through the model; 0 for other work."""
+    shared: bool = False
+    """Whether a `Reader` computes it. Steps of one name of several analyses then share their forward passes."""
 
     @property
     def unit(self) -> str:
@@ -65,7 +68,8 @@ class Analysis(ABC):
 
     @abstractmethod
     def steps(self, subject: Subject) -> Sequence[Step]:
-        """The steps in order. Equal settings and runs must give equal steps: resuming matches them by name."""
+        """The steps in order, shared ones in one row. Equal settings and runs must give equal steps: resuming matches
+        them by name."""
 
     @abstractmethod
     def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
@@ -74,6 +78,10 @@ class Analysis(ABC):
         Call `advance` with the tokens just done, 0 included. It may block, to let another user of the model go first,
         and it may raise, to cancel; so leave no hook on the model while calling it.
         """
+
+    def reader(self, subject: Subject, step: Step, done: Results) -> Reader:
+        """The reader that computes a shared step, which `run_step` is not asked for."""
+        raise NotImplementedError
 
     @abstractmethod
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:

@@ -1,14 +1,14 @@
-"""Running one analysis from request to published file: steps kept on disk, cost measured, rows written."""
+"""Running analyses from request to published file: steps kept on disk, cost measured, rows written."""
 
 import hashlib
 import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from importlib import metadata
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from keyscope.contract.runfile import open_run
 from keyscope.contract.tables import FileExists
 from keyscope.worker.analysis.analysis import STEPS, Analysis, Arrays, Step
 from keyscope.worker.analysis.subject import DISK_REMEDY, Subject
+from keyscope.worker.analysis.together import read_together
 from keyscope.worker.locks import InUse, locked
 from keyscope.worker.precompute.disk import readable_disk_errors
 from keyscope.worker.precompute.leftovers import sweep_locks
@@ -49,42 +50,94 @@ def analyse(subject: Subject, analysis: Analysis, replace: bool = False) -> Path
         FileExists: one with other settings is there, and `replace` is not set.
         KeyscopeError: the analysis or the disk failed.
     """
-    path = analysis_path(subject.path, analysis.kind, analysis.part)
+    return analyse_together(subject, [analysis], replace)[0]
+
+
+def analyse_together(subject: Subject, analyses: Sequence[Analysis], replace: bool = False) -> list[Path]:
+    """The same for several analyses, whose shared steps take their coefficients from one forward pass.
+
+    Raises:
+        FileExists: one with other settings is there, and `replace` is not set.
+        KeyscopeError: an analysis or the disk failed.
+    """
     with readable_disk_errors(subject.path.parent, DISK_REMEDY):
         _sweep(subject.path)
-    settings = analysis.settings.model_dump(mode="json")
-    if path.is_file() and not replace:
-        if _usable_settings(subject.path, analysis) == settings:
-            subject.progress.note(f"{path} is complete")
-            return path
-        raise FileExists(
-            f"{path} exists with other settings, or cannot be used: add --replace to compute it anew, or move it away"
-        )
-    with readable_disk_errors(subject.path.parent, DISK_REMEDY):
-        work = _work(subject.path) / _work_name(analysis.kind, analysis.part, settings)
-        work.mkdir(parents=True, exist_ok=True)
-        with locked(work):
-            _compute(subject, analysis, work, replace)
-            shutil.rmtree(work, ignore_errors=True)
-    subject.progress.note(f"published {path}")
-    return path
+    missing = [each for each in analyses if replace or not _is_published(subject, each)]
+    with readable_disk_errors(subject.path.parent, DISK_REMEDY), ExitStack() as locks:
+        works = []
+        for analysis in missing:
+            folder = _work(subject.path) / _work_name(analysis)
+            folder.mkdir(parents=True, exist_ok=True)
+            locks.enter_context(locked(folder))
+            works.append(_Work(subject, analysis, folder))
+        for work in works:
+            _run_own_steps(subject, work, before=True)
+        _run_shared_steps(subject, works)
+        for work in works:
+            _run_own_steps(subject, work, before=False)
+            _publish(subject, work, [other.analysis.kind for other in works if other is not work], replace)
+            shutil.rmtree(work.folder, ignore_errors=True)
+    return [_path(subject, each) for each in analyses]
 
 
-def _compute(subject: Subject, analysis: Analysis, work: Path, replace: bool) -> None:
-    started = datetime.now(UTC)
-    steps = analysis.steps(subject)
-    done = StepFiles(work, [step.name for step in steps])
-    todo = [step for step in steps if step.name not in done]
-    if len(todo) < len(steps):
-        subject.progress.note(f"going on after {len(steps) - len(todo)} of {len(steps)} steps")
-    for unit, alike in groupby(steps, lambda step: step.unit):
-        _run_steps(subject, analysis, list(alike), unit, done)
+class _Work:
+    """An analysis under way: its steps, and the folder with the results of those that are done."""
+
+    def __init__(self, subject: Subject, analysis: Analysis, folder: Path) -> None:
+        self.analysis = analysis
+        self.folder = folder
+        self.started = datetime.now(UTC)
+        self.steps = analysis.steps(subject)
+        self.done = StepFiles(folder, [step.name for step in self.steps])
+        if len(self.done):
+            subject.progress.note(f"going on after {len(self.done)} of {len(self.steps)} steps of {analysis.kind}")
+
+    @property
+    def shared(self) -> list[Step]:
+        """The steps that readers compute."""
+        return [step for step in self.steps if step.shared]
+
+    def own(self, before: bool) -> list[Step]:
+        """The other steps, those before the shared ones or those after them."""
+        ahead = list(takewhile(lambda step: not step.shared, self.steps))
+        return ahead if before else [step for step in self.steps[len(ahead) :] if not step.shared]
+
+
+def _run_own_steps(subject: Subject, work: _Work, before: bool) -> None:
+    for unit, alike in groupby(work.own(before), lambda step: step.unit):
+        _run_steps(subject, work.analysis, list(alike), unit, work.done)
+
+
+def _run_shared_steps(subject: Subject, works: Sequence[_Work]) -> None:
+    """Run the shared steps that are not done, those of one name together."""
+    names = dict.fromkeys(step.name for work in works for step in work.shared)
+    steps = {name: [(work, step) for work in works for step in work.shared if step.name == name] for name in names}
+    todo = {name: [(work, step) for work, step in of_it if name not in work.done] for name, of_it in steps.items()}
+    kinds = ", ".join(work.analysis.kind for work in works if work.shared)
+
+    def size(some: Mapping[str, Sequence[tuple[_Work, Step]]]) -> int:
+        files = [sorted({file for _, step in of_it for file in step.files}) for of_it in some.values()]
+        return int(sum(subject.store.counted[of_it].sum() for of_it in files if of_it))
+
+    if not any(todo.values()):
+        return
+    total = size(steps)
+    with subject.progress.stage(f"analysing {kinds}", total, "tokens", total - size(todo)) as advance:
+        for taking in todo.values():
+            readers = [work.analysis.reader(subject, step, work.done) for work, step in taking]
+            seconds = read_together(subject, readers, [step.files for _, step in taking], advance)
+            for (work, step), reader, of_reader in zip(taking, readers, seconds, strict=True):
+                work.done.keep(step, reader.arrays(), of_reader)
+
+
+def _publish(subject: Subject, work: _Work, others: Sequence[str], replace: bool) -> None:
+    analysis, steps = work.analysis, work.steps
+    shared_with = list(others) if work.shared else []
     tokens = sum(step.tokens for step in steps)
     forward_seconds = bare_forward_seconds(subject) * tokens
     began = time.monotonic()
     with publish_analysis(subject.path, analysis.kind, analysis.part, replace) as connection:
-        analysis.write(subject, connection, done)
-        seconds = done.seconds + time.monotonic() - began
+        analysis.write(subject, connection, work.done)
         manifest = AnalysisManifest(
             schema_version=SCHEMA_VERSION,
             kind=analysis.kind,
@@ -95,17 +148,22 @@ def _compute(subject: Subject, analysis: Analysis, work: Path, replace: bool) ->
             settings=analysis.settings.model_dump(mode="json"),
             files=len({file for step in steps for file in step.files}),
             tokens=tokens,
-            seconds=seconds,
+            seconds=work.done.seconds + time.monotonic() - began,
             forward_seconds=forward_seconds,
+            shared_with=shared_with,
             device=device_name(subject.model.device),
-            started=started,
+            started=work.started,
             finished=datetime.now(UTC),
             code_version=metadata.version("keyscope"),
             versions={name: metadata.version(name) for name in LIBRARIES},
         )
         write_analysis_manifest(connection, manifest)
     if manifest.cost is not None:
-        subject.progress.note(f"cost: {manifest.cost:.1f} times one bare forward pass over {tokens:,} tokens")
+        shared = f", forward passes shared with {', '.join(shared_with)}" if shared_with else ""
+        subject.progress.note(
+            f"cost of {analysis.kind}: {manifest.cost:.1f} times one bare forward pass over {tokens:,} tokens{shared}"
+        )
+    subject.progress.note(f"published {_path(subject, analysis)}")
 
 
 class _Clock:
@@ -239,6 +297,27 @@ def _some_batches(subject: Subject) -> list[Batch]:
     return [batch_at(int(start)) for start in np.linspace(0, len(some), count, endpoint=False)]
 
 
+def _is_published(subject: Subject, analysis: Analysis) -> bool:
+    """Whether the analysis is there with these settings.
+
+    Raises:
+        FileExists: it is there with others, or cannot be used.
+    """
+    path = _path(subject, analysis)
+    if not path.is_file():
+        return False
+    if _usable_settings(subject.path, analysis) == analysis.settings.model_dump(mode="json"):
+        subject.progress.note(f"{path} is complete")
+        return True
+    raise FileExists(
+        f"{path} exists with other settings, or cannot be used: add --replace to compute it anew, or move it away"
+    )
+
+
+def _path(subject: Subject, analysis: Analysis) -> Path:
+    return analysis_path(subject.path, analysis.kind, analysis.part)
+
+
 def _usable_settings(run: Path, analysis: Analysis) -> dict[str, Any] | None:
     """The settings of the published analysis; None if pages cannot use it."""
     with open_run(run) as connection:
@@ -251,7 +330,11 @@ def _work(run: Path) -> Path:
     return analysis_folder(run) / ".work"
 
 
-def _work_name(kind: str, part: str | None, settings: object) -> str:
+def _work_name(analysis: Analysis) -> str:
+    return _name_of(analysis.kind, analysis.part, analysis.settings.model_dump(mode="json"))
+
+
+def _name_of(kind: str, part: str | None, settings: object) -> str:
     identity = json.dumps([SCHEMA_VERSION, part, settings], sort_keys=True)
     return f"{kind}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
 
@@ -261,7 +344,7 @@ def _sweep(run: Path) -> None:
     with open_run(run) as connection:
         published = read_analyses(connection)
     for each in published:
-        work = _work(run) / _work_name(each.kind, each.part, each.settings)
+        work = _work(run) / _name_of(each.kind, each.part, each.settings)
         # one that is being replaced has newer steps
         if work.is_dir() and work.stat().st_mtime <= analysis_path(run, each.kind, each.part).stat().st_mtime:
             with suppress(InUse), locked(work):

@@ -12,6 +12,7 @@ from keyscope.worker.precompute.token_store import TokenStore
 
 PICK, TUNE, TEST = 0, 1, 2
 """Parts of a corpus: keys are picked on the first, doses on the second, and everything reported is measured on the third."""
+PARTS = (PICK, TUNE, TEST)
 SHARES = (0.4, 0.2, 0.4)
 """Share of a language's tokens that each part should have."""
 FEWEST_TO_SPLIT = 3
@@ -78,8 +79,14 @@ class Units:
         """[files], those that figures are reported on."""
         return self._files(TEST)
 
+    @cached_property
+    def part_of_files(self) -> IntArray:
+        """[files], the part each is in."""
+        found: IntArray = self.parts[self.of_file]
+        return found
+
     def _files(self, part: int) -> BoolArray:
-        found: BoolArray = self.parts[self.of_file] == part
+        found: BoolArray = self.part_of_files == part
         return found
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.pytorch_utils import Conv1D
 
+from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import BosPolicy, ModelFacts
 from keyscope.worker.model.errors import NoEndOfText
 from keyscope.worker.model.families import Family
@@ -104,6 +105,11 @@ class CodeModel:
     def first_keys(self) -> npt.NDArray[np.int64]:
         """Number of each layer's first key, counted through all layers, and last the number of all keys."""
         return np.concatenate([[0], np.cumsum(self.facts.keys_per_layer)])
+
+    def key_at(self, number: int) -> KeyId:
+        """The key with that number, counted through all layers."""
+        layer = int(np.searchsorted(self.first_keys, number, side="right")) - 1
+        return KeyId(layer, number - int(self.first_keys[layer]))
 
     @cached_property
     def head(self) -> nn.Module:

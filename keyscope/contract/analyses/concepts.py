@@ -19,7 +19,11 @@ RANKS = (
     ),
     Column("rank_fdr", "UINTEGER", "Place among the significant keys by p"),
     Column("rank_auroc", "UINTEGER", "Place by AUROC"),
-    Column("rank_causal", "UINTEGER", "Place by the key's effect on the concept's tokens (`causal`)"),
+    Column(
+        "rank_causal",
+        "UINTEGER",
+        "Place by the key's effect on the concept's tokens: `masked` if it was tried, else `causal`",
+    ),
 )
 KEY_SCORES = (
     Column("strong", "UBIGINT", "Tokens on which the key fires strongly: above the quantile given in the settings"),
@@ -59,6 +63,16 @@ KEY_SCORES = (
         "FLOAT",
         "Coefficient times the gradient of the log-probability of the concept's tokens, summed over a window; mean per token",
     ),
+    Column(
+        "predicted",
+        "FLOAT",
+        "The same in the windows in which the key was masked: what masking it should cost; empty for keys that were not",
+    ),
+    Column(
+        "masked",
+        "FLOAT",
+        "Log-probability that the concept's tokens really lose when the key alone is masked; mean per token",
+    ),
     *RANKS,
 )
 CONCEPTS = Table(
@@ -80,6 +94,7 @@ CONCEPTS = Table(
         Column("held_out_sites", "UBIGINT", "Such tokens in the held-out files"),
         Column("causal_windows", "UINTEGER", "Windows over which `causal` was computed"),
         Column("causal_sites", "UINTEGER", "Tokens of the concept in these windows"),
+        Column("masked_sites", "UINTEGER", "Tokens of the concept in those of them in which keys were masked"),
     ),
     ("concept",),
 )

@@ -24,6 +24,9 @@ class AnalysisManifest(BaseModel):
         None,
         description="Time of one plain forward pass over the same tokens, measured alongside; empty if no model ran",
     )
+    shared_with: list[str] = Field(
+        [], description="Kinds computed in the same forward passes, whose time counts in equal parts for each"
+    )
     device: str | None = Field(None, description="Where the model ran; empty if no model ran")
     started: AwareDatetime
     finished: AwareDatetime

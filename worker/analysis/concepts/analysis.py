@@ -1,32 +1,32 @@
-"""The kind `concepts`: a census of the concepts' places, one pass over the files keys are picked on, the tables."""
+"""The kind `concepts`: a census of the concepts' places, a pass over the files keys are picked on, causal effects, tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
 from keyscope.contract.concepts import Concept, InvalidConcept
+from keyscope.worker.analysis import walk
 from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Step
+from keyscope.worker.analysis.blocks import block_steps
 from keyscope.worker.analysis.concepts import census
 from keyscope.worker.analysis.concepts.causal import Gifts
+from keyscope.worker.analysis.concepts.counting import StrengthCounts
 from keyscope.worker.analysis.concepts.levels import SHARES, FloatArray, key_levels
-from keyscope.worker.analysis.concepts.places import Places, token_table
-from keyscope.worker.analysis.concepts.rows import Found, write_rows
+from keyscope.worker.analysis.concepts.masking import masked_losses, to_mask
+from keyscope.worker.analysis.concepts.places import Places, tokens_inside
+from keyscope.worker.analysis.concepts.rows import Causes, Found, write_rows
 from keyscope.worker.analysis.concepts.settings import ConceptSettings
-from keyscope.worker.analysis.features import FeatureCounts
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.together import Reader
 from keyscope.worker.analysis.units import units_of
-from keyscope.worker.analysis.walk import forward, places, walk
-from keyscope.worker.precompute.windows import Cut, in_batches
+from keyscope.worker.precompute.windows import Batch, Cut, Window, in_batches
 from keyscope.worker.progress import Advance
 
+BoolArray = npt.NDArray[np.bool_]
 CENSUS = "census"
-MOST_STEPS = 16
-FEWEST_FILES = 32
-"""Fewest files per step: every step keeps its counts on disk, so there should not be many."""
 BACKWARD_SHARE = 8
 """Factor by which the batch is smaller for backward passes, which keep all activations of the forward pass."""
 
@@ -83,42 +83,40 @@ class ConceptAnalysis(Analysis):
         with subject.progress.stage("checking the patterns", None, "patterns") as advance:
             subject.matching.check(concepts, languages, advance)
         store, picking = subject.store, units_of(subject.store).pick
-        size = max(FEWEST_FILES, -(-int(picking.sum()) // MOST_STEPS))
         steps = [Step(CENSUS, (), 0)]
-        for code, language in enumerate(store.language_names):
-            members = np.flatnonzero(picking & (store.languages == code))
-            for start in range(0, len(members), size):
-                files = members[start : start + size]
-                name = f"{language}-{start // size:03}"
-                steps.append(Step(name, files.tolist(), int(store.counted[files].sum())))
-        return steps
+        for block in block_steps(subject):
+            files = [file for file in block.files if picking[file]]
+            if files:
+                steps.append(Step(block.name, files, int(store.counted[files].sum()), shared=True))
+        return [*steps, *(Step(_causal(number), (), 0) for number in range(len(concepts)))]
 
     def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
-        """Take the census, or count a step's files and run their chosen windows back."""
+        """Take the census, or run a concept's chosen windows back."""
         concepts, store = self.concepts(subject), subject.store
-        if step.name == CENSUS:
-            cut, settings = Cut.of(subject.manifest.settings), self.settings
-            left_out = [each.name for each in settings.concepts if each not in concepts]
-            if left_out:
-                subject.progress.note(
-                    f"leaving out {', '.join(left_out)}: there are no patterns for the languages of the run"
-                )
-            return census.take(
-                subject.matching,
-                store,
-                concepts,
-                units_of(store).pick,
-                cut,
-                settings.causal_windows,
-                settings.seed,
-                advance,
+        if step.name != CENSUS:
+            return self._causes(subject, done[CENSUS], int(step.name.rpartition("-")[2]), advance)
+        cut, settings = Cut.of(subject.manifest.settings), self.settings
+        left_out = [each.name for each in settings.concepts if each not in concepts]
+        if left_out:
+            subject.progress.note(
+                f"leaving out {', '.join(left_out)}: there are no patterns for the languages of the run"
             )
-        taken = done[CENSUS]
-        files = range(min(step.files), max(step.files) + 1)
-        table = token_table(store, Places.of(taken), 2 * len(concepts), files)
-        base = int(store.offsets[files.start])
-        counts = self._count(subject, step, table, base, advance)
-        return {"counts": counts, **self._run_back(subject, step, taken, table, base, advance)}
+        return census.take(
+            subject.matching,
+            store,
+            concepts,
+            units_of(store).pick,
+            cut,
+            settings.causal_windows,
+            settings.seed,
+            advance,
+        )
+
+    def reader(self, subject: Subject, step: Step, done: Results) -> Reader:
+        """Count the tokens of a block's files above every level."""
+        by_layer = self._levels(subject)
+        levels = [[each[number] for each in by_layer] for number in range(len(self.shares))]
+        return StrengthCounts(subject, Places.of(done[CENSUS]), 2 * len(self.concepts(subject)), levels)
 
     def _levels(self, subject: Subject) -> list[FloatArray]:
         """The levels of every layer, [levels, keys], read once."""
@@ -129,48 +127,63 @@ class ConceptAnalysis(Analysis):
                 np.maximum(levels[self.strong :], 0.0, out=levels[self.strong :])
         return self._read
 
-    def _count(
-        self, subject: Subject, step: Step, table: census.BoolArray, base: int, advance: Advance
-    ) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Tokens above every level, [levels, keys, features]: concepts, their copies, and all tokens last."""
-        folded, device = subject.manifest.model.gated, subject.model.device
-        by_layer = self._levels(subject)
-        by_level = [[levels[number] for levels in by_layer] for number in range(len(self.shares))]
-        counts = FeatureCounts(subject.model, table.shape[1] + 1, by_level)
-        for batch, at in walk(subject, step.files):
-            marked = np.ones((len(at), table.shape[1] + 1), dtype=np.float32)
-            marked[:, :-1] = table[at.numbers - base]
-            features = torch.from_numpy(marked).to(device)
+    def _causes(self, subject: Subject, taken: Arrays, number: int, advance: Advance) -> Arrays:
+        """What every key contributed to a concept's sites in its chosen windows, and what masking some of them costs.
 
-            def add(layer: int, found: Tensor, features: Tensor = features) -> None:
-                counts.add(layer, found.abs() if folded else found, features)
-
-            forward(subject.model, batch, at, add)
-            advance(batch.n_tokens)
-        return counts.arrays().astype(np.int32)
-
-    def _run_back(
-        self, subject: Subject, step: Step, taken: Arrays, table: census.BoolArray, base: int, advance: Advance
-    ) -> Arrays:
-        """What every key contributed to the sites in the step's chosen windows, [concepts, keys]; and the sites."""
-        cut, facts, store = Cut.of(subject.manifest.settings), subject.model.facts, subject.store
-        n_concepts = table.shape[1] // 2
-        sums = np.zeros((n_concepts, sum(facts.keys_per_layer)))
-        sites = np.zeros(n_concepts, dtype=np.int64)
-        for number in range(n_concepts):
-            gifts = Gifts(subject.model)
-            windows = census.causal_windows(store, taken, number, step.files, cut)
-            at_once = max(1, subject.batch // BACKWARD_SHARE)
-            for batch in in_batches(store, windows, at_once, facts.bos, subject.model.device):
-                at = places(subject, batch)
-                gifts.add(batch, at, table[at.numbers - base, number] & (at.positions > 0))
+        Returns:
+            `gifts` [keys], of all windows, and `predicted` [keys], of those in which keys are masked; `masked` [keys],
+            what that costs, NaN for keys that are not masked; and the sites, `gift_sites` and `masked_sites`.
+        """
+        settings = self.settings
+        windows = census.causal_windows(subject.store, taken, number, Cut.of(subject.manifest.settings))
+        masking = windows[: settings.masked_windows]
+        mine = Places.of(taken).concept(number)
+        at_once = max(1, subject.batch // BACKWARD_SHARE)
+        there, elsewhere = Gifts(subject.model), Gifts(subject.model)
+        for gifts, some in ((there, masking), (elsewhere, windows[len(masking) :])):
+            for batch, at, sites in _with_sites(subject, mine, some, at_once):
                 advance(0)
-            sums[number], sites[number] = gifts.array(), gifts.sites
-        return {"gifts": sums, "gift_sites": sites}
+                gifts.add(batch, at, sites)
+        every = there.array() + elsewhere.array()
+        masked = np.full(len(every), np.nan)
+        if there.sites:
+            writes = np.maximum(there.largest_writes(), elsewhere.largest_writes())
+            chosen = to_mask(every, writes, settings.masked_keys, settings.masked_keys // 2)
+            keys = [subject.model.key_at(number) for number in chosen.tolist()]
+            lost = [masked_losses(subject, *each, keys, advance) for each in _with_sites(subject, mine, masking, 1)]
+            masked[chosen] = np.sum(lost, axis=0)
+        return {
+            "gifts": every,
+            "predicted": there.array(),
+            "masked": masked,
+            "gift_sites": np.array(there.sites + elsewhere.sites),
+            "masked_sites": np.array(there.sites),
+        }
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
         concepts = self.concepts(subject)
         found = Found(subject, concepts, units_of(subject.store).pick, self.settings, self.strong, results[CENSUS])
-        for step in self.steps(subject)[1:]:
-            found.add(step, results[step.name])
+        for step in self.steps(subject):
+            if step.shared:
+                found.add(step, results[step.name])
+        found.causes = [Causes.of(results[_causal(number)]) for number in range(len(concepts))]
         write_rows(connection, found)
+
+
+def _causal(number: int) -> str:
+    """Name of the step that runs the windows of a concept back."""
+    return f"causal-{number:03}"
+
+
+def _with_sites(
+    subject: Subject, places: Places, windows: Sequence[Window], at_once: int
+) -> Iterator[tuple[Batch, walk.Places, BoolArray]]:
+    """The windows in batches, with their tokens and which of these are sites of the concept with those places."""
+    model = subject.model
+    longest_first = sorted(windows, key=lambda window: (-window.length, window))
+    for batch in in_batches(subject.store, longest_first, at_once, model.facts.bos, model.device):
+        at = walk.places(subject, batch)
+        inside = [tokens_inside(subject.store, places, window.file) for window in batch.windows]
+        numbers = at.numbers - subject.store.offsets[at.files]
+        sites = np.array([inside[row][number] for row, number in zip(at.rows, numbers, strict=True)], dtype=bool)
+        yield batch, at, sites & (at.positions > 0)

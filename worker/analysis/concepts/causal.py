@@ -1,8 +1,7 @@
 """What each key contributes to a concept's tokens: coefficient times gradient of their log-probability.
 
-To first order, c · ∂ log p / ∂c is what masking the key would cost: the attribution of Dai et al. 2022 with one
-step of the integral instead of many, which takes one backward pass for all keys instead of many per key. The gradient
-goes through everything above the key, later attention and later keys included, at every position of a window.
+To first order, c · ∂ log p / ∂c is what masking the key would cost, and one backward pass gives it for all keys. The
+gradient goes through everything above the key, later attention and later keys included, at every position of a window.
 """
 
 from collections.abc import Iterator
@@ -26,6 +25,8 @@ class Gifts:
         self._model = model
         sizes = model.facts.keys_per_layer
         self._sums = [torch.zeros(keys, dtype=torch.float64, device=model.device) for keys in sizes]
+        self._lengths = [layer.values.float().norm(dim=1) for layer in model.layers]
+        self._writes = [torch.zeros(keys, device=model.device) for keys in sizes]
         self.sites = 0
 
     def add(self, batch: Batch, at: Places, sites: npt.NDArray[np.bool_]) -> None:
@@ -51,14 +52,22 @@ class Gifts:
             total = logits.log_softmax(dim=-1).gather(1, targets[:, None]).sum()
             found = [coefficients[layer.layer] for layer in model.layers]
             gradients = torch.autograd.grad(total, found)
-        for sums, coefficient, gradient in zip(self._sums, found, gradients, strict=True):
+        rows_and_tokens = (0, 1)
+        for layer, (coefficient, gradient) in enumerate(zip(found, gradients, strict=True)):
             # padding is to the right of every site, so its gradient is 0; float64 for sums over the whole corpus
-            sums += (coefficient.detach().float() * gradient.float()).sum(dim=(0, 1)).double()
+            there = coefficient.detach().float()
+            self._sums[layer] += (there * gradient.float()).sum(dim=rows_and_tokens).double()
+            written = there.abs().amax(dim=rows_and_tokens) * self._lengths[layer]
+            self._writes[layer] = torch.maximum(self._writes[layer], written)
         self.sites += int(sites.sum())
 
     def array(self) -> npt.NDArray[np.float64]:
         """The sums, [keys of all layers]."""
         return torch.cat(self._sums).cpu().numpy()
+
+    def largest_writes(self) -> npt.NDArray[np.float64]:
+        """The largest |coefficient| times length of the value in these windows, [keys of all layers]."""
+        return torch.cat(self._writes).double().cpu().numpy()
 
 
 @contextmanager

@@ -62,12 +62,11 @@ def take(
     return {**places.arrays(), "tokens": tokens, "sites": sites, "windows": chosen}
 
 
-def causal_windows(store: TokenStore, census: Arrays, concept: int, files: Sequence[int], cut: Cut) -> list[Window]:
-    """The windows of some files to run back for a concept, longest first, so batches need little padding."""
+def causal_windows(store: TokenStore, census: Arrays, concept: int, cut: Cut) -> list[Window]:
+    """The windows to run back for a concept, in random order."""
     rows = census["windows"]
-    mine = rows[(rows[:, 0] == concept) & np.isin(rows[:, 1], files)]
-    windows = [cut.window(file, start, int(store.lengths[file])) for file, start in mine[:, 1:].tolist()]
-    return sorted(windows, key=lambda window: (-window.length, window.file, window.start))
+    mine = rows[rows[:, 0] == concept]
+    return [cut.window(file, start, int(store.lengths[file])) for file, start in mine[:, 1:].tolist()]
 
 
 def _distinct_windows(numbers: IntArray, file: int, starts: IntArray) -> IntArray:

@@ -102,10 +102,16 @@ def token_table(store: TokenStore, places: Places, n_concepts: int, files: range
     for number in range(n_concepts):
         one = places.concept(number)
         for file in np.unique(one.files[(one.files >= files.start) & (one.files < files.stop)]):
-            tokens, length = store.tokens_of(file), int(np.diff(store.text_offsets[file : file + 2])[0])
-            inside = tokens_in(one.in_file(file), store.starts[tokens], length)
-            table[tokens.start - base : tokens.stop - base, number] = inside & ~store.boilerplate[tokens]
+            tokens = store.tokens_of(file)
+            table[tokens.start - base : tokens.stop - base, number] = tokens_inside(store, one, file)
     return table
+
+
+def tokens_inside(store: TokenStore, places: Places, file: int) -> BoolArray:
+    """Which tokens of a file count and belong to the concept with those places, [tokens of the file]."""
+    tokens, length = store.tokens_of(file), int(np.diff(store.text_offsets[file : file + 2])[0])
+    inside: BoolArray = tokens_in(places.in_file(file), store.starts[tokens], length) & ~store.boilerplate[tokens]
+    return inside
 
 
 def _scattered(

@@ -66,6 +66,33 @@ class TriggerScores:
     trials_by_file: npt.NDArray[np.int32]
 
 
+class Causes(NamedTuple):
+    """What the keys do to the tokens of a concept, summed over those of the windows that were run back."""
+
+    gifts: FloatArray
+    """[keys], coefficient times gradient."""
+    gift_sites: int
+    predicted: FloatArray
+    """[keys], the same in the windows in which keys were masked."""
+    masked: FloatArray
+    """[keys], log-probability lost by masking the key; NaN for keys that were not masked."""
+    masked_sites: int
+
+    @classmethod
+    def of(cls, arrays: Arrays) -> "Causes":
+        """Read what a step kept."""
+        sites = {name: int(arrays[name]) for name in ("gift_sites", "masked_sites")}
+        return cls(**{name: arrays[name] for name in ("gifts", "predicted", "masked")}, **sites)
+
+    def columns(self) -> dict[str, FloatArray]:
+        """The columns `causal`, `predicted` and `masked`: means per token of the concept."""
+        return {
+            "causal": _mean(self.gifts, self.gift_sites),
+            "predicted": np.where(np.isnan(self.masked), np.nan, _mean(self.predicted, self.masked_sites)),
+            "masked": _mean(self.masked, self.masked_sites),
+        }
+
+
 class HitCounts(NamedTuple):
     """Counts of triggers in the files that keys are picked on."""
 
@@ -103,16 +130,13 @@ class Found:
         """[levels, keys, concepts and copies]"""
         self.of_all: dict[str, IntArray] = {}
         """By language, [levels, keys]."""
-        self.gifts = np.zeros((self.n, int(self.first_keys[-1])))
-        self.gift_sites = np.zeros(self.n, dtype=np.int64)
+        self.causes: list[Causes] = []
 
     def add(self, step: Step, result: Arrays) -> None:
         counts = np.asarray(result["counts"], dtype=np.int64)
         language = self.store.language_names[self.store.languages[step.files[0]]]
         self.of_concepts = counts[..., :-1] + (0 if self.of_concepts is None else self.of_concepts)
         self.of_all[language] = counts[..., -1] + self.of_all.get(language, 0)
-        self.gifts += result["gifts"]
-        self.gift_sites += result["gift_sites"]
 
     def covered(self, number: int) -> BoolArray:
         """Languages for which a concept, or the original of a copy, has a pattern, [languages]."""
@@ -246,7 +270,8 @@ def _concept_row(found: Found, number: int, scores: TriggerScores) -> Columns:
         "held_out_files": int((covered & ~found.picking).sum()),
         "held_out_sites": int(sites[~found.picking].sum()),
         "causal_windows": int((windows[:, 0] == number).sum()),
-        "causal_sites": int(found.gift_sites[number]),
+        "causal_sites": found.causes[number].gift_sites,
+        "masked_sites": found.causes[number].masked_sites,
     }
     assert len(sites) == store.n_files
     return {name: np.array([value]) for name, value in values.items()}
@@ -279,8 +304,9 @@ def _language_rows(found: Found, number: int, rates: Interval) -> Columns:
 def _key_rows(found: Found, number: int, scores: TriggerScores, counts: Counts, areas: FloatArray) -> Columns:
     keys = len(scores.hits)
     lot = lots(keys, found.settings.seed)
-    sites = found.gift_sites[number]
-    causal = found.gifts[number] / sites if sites else np.full(keys, np.nan)
+    causes = found.causes[number].columns()
+    # where masking was tried, what it cost counts
+    causal = np.where(np.isnan(causes["masked"]), causes["causal"], causes["masked"])
     everything = np.ones(keys, dtype=bool)
     layers = np.searchsorted(found.first_keys, np.arange(keys), side="right") - 1
     return {
@@ -297,12 +323,16 @@ def _key_rows(found: Found, number: int, scores: TriggerScores, counts: Counts, 
         "distinct_q": np.exp(scores.log_distinct_q),
         "twin_q": np.full(keys, np.nan) if scores.twin_q is None else scores.twin_q,
         "significant": scores.significant,
-        "causal": causal,
+        **causes,
         "rank_any_hit": rank(np.zeros(keys), scores.hits > 0, lot),
         "rank_fdr": rank(-scores.log_p, scores.significant, lot),
         "rank_auroc": rank(areas, everything, lot),
         "rank_causal": rank(causal, everything, lot),
     }
+
+
+def _mean(sums: FloatArray, sites: int) -> FloatArray:
+    return sums / sites if sites else np.full(len(sums), np.nan)
 
 
 def _kept(rows: Columns, keep: int) -> Columns:

@@ -37,6 +37,10 @@ class ConceptSettings(Settings):
     """False discovery rate up to which keys count as significant."""
     causal_windows: int = Field(32, ge=0)
     """Windows per concept to run back for the causal scores."""
+    masked_windows: int = Field(8, ge=0)
+    """Of these, windows in which the first keys are also masked, one at a time."""
+    masked_keys: int = Field(16, ge=0)
+    """Keys with the highest causal scores to mask; half as many that write most are masked as well."""
     keep: int = Field(2000, ge=1)
     """Keys kept per picker."""
     seed: Seed = 0

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Step
-from keyscope.worker.analysis.firing.blocks import Blocks, block_steps
+from keyscope.worker.analysis.blocks import block_steps
+from keyscope.worker.analysis.firing.blocks import Blocks
 from keyscope.worker.analysis.firing.corpus import Corpus, Counted
 from keyscope.worker.analysis.firing.counting import StepCounts, of_layer
 from keyscope.worker.analysis.firing.draws import Draws, draw_languages, draw_layer, draw_tokens, read_draws
@@ -19,6 +20,7 @@ from keyscope.worker.analysis.firing.rows import write_rows
 from keyscope.worker.analysis.firing.settings import FiringSettings
 from keyscope.worker.analysis.intervals import FEWEST_UNITS
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.together import Reader
 from keyscope.worker.analysis.units import units_of
 from keyscope.worker.progress import Advance
 
@@ -50,18 +52,19 @@ class Firing(Analysis):
         return [*block_steps(subject), *_draws(subject)]
 
     def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
-        """Count the files of a block, or recompute the measures of a layer over draws of blocks."""
+        """Recompute the measures of a layer over draws of blocks."""
         known, settings = self._known(subject), self.settings
-        if step.files:
-            counts = StepCounts(subject, known.levels, known.candidates, settings.position_buckets, settings.seed)
-            counts.add(step.files, advance)
-            return counts.arrays()
         blocks, names = Blocks(subject, done, settings.draws, settings.seed), subject.store.language_names
         if step.name == _LANGUAGES:
             return draw_languages(blocks, subject.manifest.model.keys_per_layer, names, settings)
         layer = int(step.name.partition("-")[2])
         own = read_own_tokens(subject, blocks, layer)
         return draw_layer(blocks, layer, known.candidates[layer], own, names, settings)
+
+    def reader(self, subject: Subject, step: Step, done: Results) -> Reader:
+        """Count the files of a block."""
+        known, settings = self._known(subject), self.settings
+        return StepCounts(subject, known.levels, known.candidates, settings.position_buckets, settings.seed)
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
         known = self._known(subject)

@@ -15,16 +15,14 @@ from keyscope.worker.analysis.features import FeatureCounts
 from keyscope.worker.analysis.firing.levels import Levels
 from keyscope.worker.analysis.firing.positions import bucket_of
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.together import LayerRead, Reader, ReadLayer
 from keyscope.worker.analysis.units import units_of
-from keyscope.worker.analysis.walk import Places, forward, walk
+from keyscope.worker.analysis.walk import Places
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute.moments import bin_of
 from keyscope.worker.precompute.windows import Batch, window_noise
-from keyscope.worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
-FILES_AT_ONCE = 32
-"""Files whose sums are held on the device at a time."""
 LEVELS = ("fires", "strong", "peak")
 
 
@@ -43,10 +41,30 @@ class _Tokens:
     columns: Tensor
     """[vocabulary + 1], that index for every token id; the number of distinct tokens for absent ids and for -1."""
     files: Tensor
-    """[files at once, n], 1 for the tokens of each file."""
+    """[files being read, n], 1 for the tokens of each file."""
 
 
-class StepCounts:
+@dataclass(frozen=True)
+class _Files:
+    """The files that are being read, and their sums so far."""
+
+    numbers: IntArray
+    sums: list[Tensor]
+    """Per layer [files, keys], of coefficients."""
+    strongly: list[Tensor]
+    """Per layer [files, keys], tokens on which each key fires strongly."""
+    fires: Tensor
+    """[files, layers], firing keys summed over tokens."""
+
+    @classmethod
+    def none(cls, model: CodeModel, files: Sequence[int]) -> "_Files":
+        """Nothing read yet."""
+        sums = [torch.zeros(len(files), each.n_keys, device=model.device) for each in model.layers]
+        fires = torch.zeros(len(files), len(model.layers), dtype=torch.int64, device=model.device)
+        return cls(np.array(files, dtype=np.int64), sums, [torch.zeros_like(each) for each in sums], fires)
+
+
+class StepCounts(Reader):
     """Counts over the files of one step, all in one language."""
 
     def __init__(
@@ -69,10 +87,34 @@ class StepCounts:
         self._means = [_zeros(model, 2, each.n_keys, bins.N_BINS) for each in model.layers]
         self._rates = [_zeros(model, 2, each.n_keys).double() for each in model.layers]
         self._files: list[tuple[int, int, list[int]]] = []
+        self._reading = _Files.none(model, ())
 
-    def add(self, files: Sequence[int], advance: Advance) -> None:
-        for start in range(0, len(files), FILES_AT_ONCE):
-            self._add(files[start : start + FILES_AT_ONCE], advance)
+    def begin(self, files: Sequence[int]) -> None:
+        self._reading = _Files.none(self._subject.model, files)
+
+    def batch(self, batch: Batch, at: Places) -> ReadLayer:
+        reading, tokens = self._reading, self._describe(batch, at)
+        self._in_bucket += tokens.features.sum(dim=0).long()
+
+        def read(found: LayerRead) -> None:
+            layer, coefficients = found.layer, found.counted
+            over = self._levels.over(layer, coefficients)
+            for counts, level in zip(self._positions, over, strict=False):
+                counts.add(layer, level, tokens.features)
+            self._count_tokens(layer, over, tokens)
+            reading.sums[layer] += tokens.files @ coefficients
+            reading.strongly[layer] += tokens.files @ over[1]
+            reading.fires[:, layer] += (tokens.files @ over[0].sum(dim=1)).long()
+
+        return read
+
+    def end(self) -> None:
+        reading, lengths = self._reading, self._subject.store.counted[self._reading.numbers]
+        some = np.flatnonzero(lengths)
+        for layer in range(len(self._subject.model.layers)):
+            sums, strongly = reading.sums[layer][some], reading.strongly[layer][some]
+            self._close(layer, reading.numbers[some], lengths[some], sums, strongly)
+        self._files += zip(reading.numbers.tolist(), lengths.tolist(), reading.fires.tolist(), strict=True)
 
     def arrays(self) -> Arrays:
         """The counts, those by key separately for each layer, so a layer's draws need not read the others."""
@@ -93,33 +135,7 @@ class StepCounts:
             "file_fires": np.array([fires for _, _, fires in self._files], dtype=np.int64),
         }
 
-    def _add(self, files: Sequence[int], advance: Advance) -> None:
-        model, store = self._subject.model, self._subject.store
-        sums = [torch.zeros(len(files), each.n_keys, device=model.device) for each in model.layers]
-        strongly = [torch.zeros_like(each) for each in sums]
-        fires = torch.zeros(len(files), len(model.layers), dtype=torch.int64, device=model.device)
-        for batch, at in walk(self._subject, files):
-            tokens = self._describe(batch, at, files)
-
-            def consume(layer: int, coefficients: Tensor, tokens: _Tokens = tokens) -> None:
-                over = self._levels.over(layer, coefficients)
-                for counts, level in zip(self._positions, over, strict=False):
-                    counts.add(layer, level, tokens.features)
-                self._count_tokens(layer, over, tokens)
-                sums[layer] += tokens.files @ coefficients
-                strongly[layer] += tokens.files @ over[1]
-                fires[:, layer] += (tokens.files @ over[0].sum(dim=1)).long()
-
-            forward(model, batch, at, consume)
-            self._in_bucket += tokens.features.sum(dim=0).long()
-            advance(batch.n_tokens)
-        lengths = store.counted[np.asarray(files)]
-        some = np.flatnonzero(lengths)
-        for layer in range(len(model.layers)):
-            self._close(layer, np.asarray(files)[some], lengths[some], sums[layer][some], strongly[layer][some])
-        self._files += zip(files, lengths.tolist(), fires.tolist(), strict=True)
-
-    def _describe(self, batch: Batch, at: Places, files: Sequence[int]) -> _Tokens:
+    def _describe(self, batch: Batch, at: Places) -> _Tokens:
         store, device = self._subject.store, self._subject.model.device
         noise = window_noise(store, batch.windows, self._seed)
         buckets = self._buckets[at.positions]
@@ -130,7 +146,7 @@ class StepCounts:
         different, ids = np.unique(store.token_ids[at.numbers], return_inverse=True)
         columns = np.full(self._subject.model.facts.vocabulary + 1, len(different))
         columns[different] = np.arange(len(different))
-        of_file = torch.from_numpy(np.asarray(files)[:, None] == at.files[None]).float()
+        of_file = torch.from_numpy(self._reading.numbers[:, None] == at.files[None]).float()
         return _Tokens(
             features.to(device),
             torch.from_numpy(ids.reshape(-1)).to(device),

@@ -9,6 +9,7 @@ from keyscope.worker.analysis.firing.counting import StepCounts, of_layer
 from keyscope.worker.analysis.firing.levels import read_levels
 from keyscope.worker.analysis.firing.positions import bucket_of
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.together import read_together
 from keyscope.worker.model.taps import read_coefficients
 from keyscope.worker.precompute.windows import Window, window_noise
 
@@ -41,7 +42,7 @@ def test_counts_are_those_of_plain_loops(subject: Subject) -> None:
     files = list(range(5))
     counts = StepCounts(subject, levels, chosen, BUCKETS, seed=0)
     told: list[float] = []
-    counts.add(files, told.append)
+    read_together(subject, [counts], [files], told.append)
     arrays = counts.arrays()
     found = {
         name: np.concatenate([arrays[of_layer(name, layer)] for layer in range(len(chosen))], axis=1)

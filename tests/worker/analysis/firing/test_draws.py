@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from keyscope.worker.analysis.analysis import Arrays
+from keyscope.worker.analysis.blocks import BLOCKS, block_steps
 from keyscope.worker.analysis.draws import drawn_within, spread_about
 from keyscope.worker.analysis.firing.analysis import candidates
-from keyscope.worker.analysis.firing.blocks import BLOCKS, Blocks, block_steps
+from keyscope.worker.analysis.firing.blocks import Blocks
 from keyscope.worker.analysis.firing.counting import StepCounts, of_layer
 from keyscope.worker.analysis.firing.draws import Drawn, draw_languages, draw_layer, draw_tokens, read_draws
 from keyscope.worker.analysis.firing.levels import read_levels
