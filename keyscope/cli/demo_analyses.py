@@ -21,13 +21,15 @@ STEP = 5
 """Percent between two reports of an analysis's progress."""
 WANTED: tuple[tuple[str, dict[str, Any]], ...] = (
     (TWIN, {}),
-    ("concepts", {}),
+    ("concepts,firing", {}),
     ("syntax", {}),
-    ("firing", {}),
     ("edit", {"concept": "numpy", "picker": "causal"}),
     ("agreement", {}),
 )
-"""Kinds of analysis with their settings, in the order in which visitors open their pages; after the twin, to have it too."""
+"""Kinds of analysis with their settings, in the order in which visitors open their pages; after the twin, to have it too.
+
+Some share forward passes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ def compute_analyses(
     there = {kind for kind, _, _ in analysis_files(run)} | ({TWIN} if twin.is_file() else set())
     of_twin = {kind for kind, _, _ in analysis_files(twin)}
     there -= set(TWIN_KINDS) - of_twin
-    missing = [(kind, settings) for kind, settings in WANTED if kind not in there]
+    wanted = [([kind for kind in kinds.split(",") if kind not in there], settings) for kinds, settings in WANTED]
+    missing = [(",".join(kinds), settings) for kinds, settings in wanted if kinds]
     if not missing:
         return
     headers = {"Authorization": f"Bearer {worker.token}"}

@@ -159,7 +159,10 @@ def inspect(run: RunFile, as_json: Json = False) -> None:
 
 def analyse(
     run: RunFile,
-    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}")],
+    kind: Annotated[
+        str,
+        typer.Argument(help=f"One of {', '.join(KINDS)}; several with commas between them, or all, are read together"),
+    ],
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the analysis; repeatable")
     ] = None,
@@ -177,8 +180,8 @@ def analyse(
     """Analyse a run, and its twin if it has one, into files beside it. The same command continues what was interrupted."""
     from keyscope.cli.console import show_progress
     from keyscope.contract.runfile import open_run, read_manifest
-    from keyscope.worker.analysis.kinds import make_analysis
-    from keyscope.worker.analysis.run import analyse as compute
+    from keyscope.worker.analysis.kinds import make_analyses
+    from keyscope.worker.analysis.run import analyse_together
     from keyscope.worker.analysis.subject import open_subject
     from keyscope.worker.analysis.twin import analyse_twin
     from keyscope.worker.model.local import place_of_model
@@ -186,7 +189,7 @@ def analyse(
     given = _assignments(settings or [])
     if kind == "concepts":
         given = _with_definition(given, fill(ServerSettings, runs=run.parent, database_url=database_url))
-    analysis = make_analysis(kind, given)
+    analyses = make_analyses(kind, given)
     with open_run(run) as connection:
         manifest = read_manifest(connection)
     with show_progress(as_json) as progress:
@@ -194,13 +197,14 @@ def analyse(
         source = ModelSource(place, manifest.model.revision, manifest.settings.dtype, device)
         try:
             # the twin first: the run's own figures are held against it
-            twin = None if no_twin else analyse_twin(run, source, analysis, progress, batch, replace)
+            twins = [] if no_twin else analyse_twin(run, source, analyses, progress, batch, replace)
             with open_subject(run, source, tuple(corpus or ()), progress, batch) as subject:
-                path = compute(subject, make_analysis(kind, given), replace)
+                paths = analyse_together(subject, make_analyses(kind, given), replace)
         except KeyboardInterrupt as interrupt:
             raise interrupted("continue with the same command") from interrupt
     if as_json:
-        print_json(analysis=str(path), twin=twin and str(twin))
+        files, of_twin = ([str(path) for path in found] for found in (paths, twins))
+        print_json(analysis=files[0], analyses=files, twin=of_twin[0] if of_twin else None, twins=of_twin)
 
 
 def twin(

@@ -451,7 +451,9 @@ class JobOptions(_Message):
     """An analysis to compute for a run."""
 
     run: str = Field(description="Name of the run's file without .duckdb")
-    kind: str = Field(description="Kind of analysis, such as syntax or edit")
+    kind: str = Field(
+        description="Kind of analysis, such as syntax or edit; several with commas between them are computed together"
+    )
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Settings of the analysis; those left out have defaults"
     )
@@ -462,6 +464,12 @@ class JobOptions(_Message):
     def _check(cls, value: Any) -> Any:
         check_json(value)
         return value
+
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of analysis."""
+        return self.kind.split(",")
 
 
 class WorkerJob(JobOptions):
@@ -495,7 +503,9 @@ class Job(JobOptions):
     notes: list[str] = Field(description="Messages of the analysis, the latest last")
     error: str | None = Field(description="Code of the error, in snake_case")
     detail: str | None = Field(description="The error in a sentence")
-    result: str | None = Field(description="File that it wrote, relative to the directory of runs")
+    result: str | None = Field(
+        description="File that it wrote, relative to the directory of runs; the last of several"
+    )
     submitted: datetime
     started: datetime | None
     finished: datetime | None

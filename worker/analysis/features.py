@@ -13,7 +13,8 @@ from keyscope.worker.model.code_model import CodeModel
 class FeatureCounts:
     """Counts of tokens that have a feature and on which a key's coefficient is above a level.
 
-    Several levels can be counted at once, such as 0 for firing at all and a high quantile for firing strongly.
+    Several levels can be counted at once, such as 0 for firing at all and a high quantile for firing strongly. The last
+    feature counted is that of being a token at all.
     """
 
     def __init__(self, model: CodeModel, features: int, levels: Sequence[Sequence[npt.ArrayLike]]) -> None:
@@ -33,15 +34,20 @@ class FeatureCounts:
             for layers in levels
         ]
         sizes = model.facts.keys_per_layer
-        self._counts = [torch.zeros(len(levels), keys, features, dtype=torch.int64, device=device) for keys in sizes]
+        self._counts = [
+            torch.zeros(len(levels), keys, features + 1, dtype=torch.int64, device=device) for keys in sizes
+        ]
 
     def add(self, layer: int, coefficients: Tensor, features: Tensor) -> None:
         """Count tokens: coefficients [n, keys], features [n, features] of 0 and 1; both float32 on the device."""
+        some = features.any(dim=1).nonzero()[:, 0]
+        every, of_some = features.new_ones(len(features)), features[some]
         for number, levels in enumerate(self._levels):
             over = (coefficients > levels[layer]).to(features.dtype)
-            # float32 adds up zeros and ones exactly to 2**24, far beyond any batch; the running sums are int64
-            self._counts[layer][number] += (over.T @ features).to(torch.int64)
+            # few tokens have any feature; float32 adds up zeros and ones exactly to 2**24, far beyond any batch
+            self._counts[layer][number, :, :-1] += (over[some].T @ of_some).to(torch.int64)
+            self._counts[layer][number, :, -1] += (every @ over).to(torch.int64)
 
     def arrays(self) -> npt.NDArray[np.int64]:
-        """The counts so far, [levels, keys of all layers, features]."""
+        """The counts so far, [levels, keys of all layers, features + 1]."""
         return torch.cat(self._counts, dim=1).cpu().numpy()

@@ -17,6 +17,11 @@ from keyscope.worker.analysis.analysis import Analysis, Settings
 from keyscope.worker.analysis.errors import InvalidSetting, UnknownAnalysis
 
 
+ALL = "all"
+WITHOUT_SETTINGS = ("concepts", "firing", "syntax", "agreement")
+"""Kinds that need no settings, in the order in which people look at them; those that share a forward pass first."""
+
+
 def make_analysis(kind: str, settings: Mapping[str, Any]) -> Analysis:
     """Build the analysis of a kind; settings left out take their defaults.
 
@@ -42,6 +47,21 @@ def checked(kind: str) -> Iterator[None]:
         yield
     except ValidationError as error:
         raise InvalidSetting(_sentence(kind, error)) from error
+
+
+def make_analyses(kinds: str, settings: Mapping[str, Any]) -> list[Analysis]:
+    """Build the analyses of several kinds, with commas between their names; `all` are those that need no settings.
+
+    Raises:
+        UnknownAnalysis: one of the kinds does not exist.
+        InvalidSetting: the kind has no such setting, or cannot use its value; or there are settings for several kinds.
+    """
+    names = list(dict.fromkeys(WITHOUT_SETTINGS if kinds == ALL else (name.strip() for name in kinds.split(","))))
+    if settings and len(names) > 1:
+        raise InvalidSetting(
+            f"{', '.join(names)} have different settings: leave out {', '.join(settings)}, or ask for one kind at a time"
+        )
+    return [make_analysis(name, settings) for name in names]
 
 
 def _sentence(kind: str, error: ValidationError) -> str:

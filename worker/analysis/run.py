@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from numpy.lib.npyio import NpzFile
 
 from keyscope.contract.analyses.files import (
     analysis_folder,
@@ -70,12 +71,14 @@ def analyse_together(subject: Subject, analyses: Sequence[Analysis], replace: bo
             folder.mkdir(parents=True, exist_ok=True)
             locks.enter_context(locked(folder))
             works.append(_Work(subject, analysis, folder))
+            locks.callback(works[-1].done.close)
         for work in works:
             _run_own_steps(subject, work, before=True)
         _run_shared_steps(subject, works)
         for work in works:
             _run_own_steps(subject, work, before=False)
             _publish(subject, work, [other.analysis.kind for other in works if other is not work], replace)
+            work.done.close()
             shutil.rmtree(work.folder, ignore_errors=True)
     return [_path(subject, each) for each in analyses]
 
@@ -190,6 +193,7 @@ class StepFiles(Mapping[str, Arrays]):
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self._folder = folder
         self._done = [name for name in names if (folder / f"{name}.npz").is_file()]
+        self._open: dict[str, NpzFile] = {}
 
     def keep(self, step: Step, arrays: Arrays, seconds: float) -> None:
         """Store the result of a step and the seconds it took."""
@@ -203,10 +207,10 @@ class StepFiles(Mapping[str, Arrays]):
     @property
     def seconds(self) -> float:
         """Seconds all steps took together, earlier attempts included."""
-        return sum(float(_StepArrays(self._file(name))[_SECONDS]) for name in self._done)
+        return sum(float(self._archive(name)[_SECONDS]) for name in self._done)
 
     def __getitem__(self, name: str) -> Arrays:
-        return _StepArrays(self._file(name))
+        return _StepArrays(self._archive(name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._done)
@@ -214,25 +218,32 @@ class StepFiles(Mapping[str, Arrays]):
     def __len__(self) -> int:
         return len(self._done)
 
-    def _file(self, name: str) -> Path:
+    def _archive(self, name: str) -> NpzFile:
+        """The file of a step, kept open: finding out what is in it takes longer than reading a small array."""
         if name not in self._done:
             raise KeyError(name)
-        return self._folder / f"{name}.npz"
+        if name not in self._open:
+            self._open[name] = np.load(self._folder / f"{name}.npz")
+        return self._open[name]
+
+    def close(self) -> None:
+        """Close the files."""
+        for each in self._open.values():
+            each.close()
+        self._open.clear()
 
 
 class _StepArrays(Mapping[str, npt.NDArray[Any]]):
     """The arrays of a step's file, each read on first access."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, archive: NpzFile) -> None:
+        self._archive = archive
         self._read: dict[str, npt.NDArray[Any]] = {}
-        with np.load(path) as arrays:
-            self._names = [name for name in arrays if name != _SECONDS]
+        self._names = [name for name in archive.files if name != _SECONDS]
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         if name not in self._read:
-            with np.load(self._path) as arrays:
-                self._read[name] = arrays[name]
+            self._read[name] = self._archive[name]
         return self._read[name]
 
     def __iter__(self) -> Iterator[str]:

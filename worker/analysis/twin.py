@@ -14,7 +14,7 @@ from keyscope.contract.runfile import SCHEMA_VERSION, open_run, read_manifest, r
 from keyscope.contract.twin import TWIN, TWIN_KINDS, twin_path
 from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Seed, Settings, Step
 from keyscope.worker.analysis.kinds import checked
-from keyscope.worker.analysis.run import analyse
+from keyscope.worker.analysis.run import analyse_together
 from keyscope.worker.analysis.subject import DISK_REMEDY, Subject, open_corpus, open_subject
 from keyscope.worker.locks import locked
 from keyscope.worker.model.code_model import CodeModel
@@ -121,31 +121,32 @@ def precompute_twin(
 def analyse_twin(
     run: Path,
     model: CodeModel | ModelSource,
-    analysis: Analysis,
+    analyses: Sequence[Analysis],
     progress: Progress,
     batch: int | None = None,
     replace: bool = False,
-) -> Path | None:
-    """Compute an analysis on a run's twin; return its file, or None if the run has no twin or twins have no such kind.
+) -> list[Path]:
+    """Compute analyses on a run's twin; return the files of those that twins have, none if the run has no twin.
 
     Args:
         run: the run file, not that of the twin.
         model: the run's model, of which a copy is shuffled, or where to load one.
-        analysis: one that is not used on the run itself.
+        analyses: those that are not used on the run itself.
         progress: listener.
         batch: windows in one forward pass.
         replace: compute it anew if it exists with other settings.
 
     Raises:
-        KeyscopeError: as `analyse` does.
+        KeyscopeError: as `analyse_together` does.
     """
     with open_run(run) as connection:
         manifest = read_twin(connection)
-    if manifest is None or analysis.kind not in TWIN_KINDS:
-        return None
+    of_twin = [each for each in analyses if each.kind in TWIN_KINDS]
+    if manifest is None or not of_twin:
+        return []
     seed = manifest.model.shuffled
     assert seed is not None, "a twin says how it was shuffled"
     of_source = isinstance(model, ModelSource)
     twin = twin_of(load_model(model) if isinstance(model, ModelSource) else model, seed, in_place=of_source)
     with open_subject(twin_path(run), twin, (), progress, batch) as subject:
-        return analyse(subject, analysis, replace)
+        return analyse_together(subject, of_twin, replace)

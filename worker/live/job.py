@@ -1,9 +1,9 @@
-"""One requested analysis: its settings, progress and outcome."""
+"""One requested analysis, or several computed together: settings, progress and outcome."""
 
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,11 +23,11 @@ Lend = Callable[[Callable[[], bool]], AbstractContextManager[Callable[[], None]]
 class RunningJob:
     """A job, which is also the listener of its progress; one thread runs it, others read it and may stop it."""
 
-    def __init__(self, asked: JobOptions, run: Path, analysis: Analysis, lend: Lend) -> None:
+    def __init__(self, asked: JobOptions, run: Path, analyses: Sequence[Analysis], lend: Lend) -> None:
         self.id = secrets.token_hex(6)
         self.asked = asked
         self.run = run
-        self.analysis = analysis
+        self.analyses = tuple(analyses)
         self.state: JobState = "queued"
         self._lend = lend
         self._unwanted = threading.Event()
@@ -45,9 +45,12 @@ class RunningJob:
         return self.state in ACTIVE_JOB
 
     def same(self, other: "RunningJob") -> bool:
-        """Whether both jobs would write the same file."""
-        mine, its = self.analysis, other.analysis
-        return (self.run, mine.kind, mine.part, mine.settings) == (other.run, its.kind, its.part, its.settings)
+        """Whether both jobs would write the same files."""
+
+        def files(job: RunningJob) -> list[tuple[object, ...]]:
+            return [(job.run, each.kind, each.part, each.settings) for each in job.analyses]
+
+        return files(self) == files(other)
 
     def begin(self) -> None:
         """Mark the job as running."""
@@ -99,7 +102,7 @@ class RunningJob:
         return Job(
             **self.asked.model_dump(include=set(JobOptions.model_fields)),
             id=self.id,
-            part=self.analysis.part,
+            part=self.analyses[0].part,
             state=self.state,
             ahead=ahead,
             stopping=self.state == "running" and self._unwanted.is_set(),

@@ -13,8 +13,8 @@ from keyscope.contract.tables import SUFFIX
 from keyscope.contract.twin import TWIN
 from keyscope.contract.wire import Job, WorkerJob
 from keyscope.worker.analysis.errors import AnalysisCancelled
-from keyscope.worker.analysis.kinds import make_analysis
-from keyscope.worker.analysis.run import analyse
+from keyscope.worker.analysis.kinds import make_analyses
+from keyscope.worker.analysis.run import analyse_together
 from keyscope.worker.analysis.subject import open_subject
 from keyscope.worker.analysis.twin import TwinOfRun, analyse_twin, precompute_twin
 from keyscope.worker.live.engine import Engine
@@ -99,8 +99,9 @@ class Jobs:
             JobsFull: the queue is full.
         """
         run = self._find(asked)
-        analysis = TwinOfRun.asked(asked.settings) if asked.kind == TWIN else make_analysis(asked.kind, asked.settings)
-        job = RunningJob(asked, run, analysis, self._engine.lend)
+        twin = asked.kind == TWIN
+        analyses = [TwinOfRun.asked(asked.settings)] if twin else make_analyses(asked.kind, asked.settings)
+        job = RunningJob(asked, run, analyses, self._engine.lend)
         with self._changed:
             same = next((each for each in self._known if each.active and each.same(job)), None)
             if same is not None:
@@ -210,14 +211,15 @@ class Jobs:
             return job
 
     def _compute(self, job: RunningJob) -> Path:
-        """Compute what a job asks for, on the run and on its twin, and return its file."""
-        if isinstance(job.analysis, TwinOfRun):
-            return precompute_twin(job.run, self._model, (), job, seed=job.analysis.settings.seed)
-        # the twin first: the run's own figures are held against it; by an analysis of its own, for they remember what they read
-        of_twin = make_analysis(job.asked.kind, job.asked.settings)
+        """Compute what a job asks for, on the run and on its twin, and return its file, the last of several."""
+        first = job.analyses[0]
+        if isinstance(first, TwinOfRun):
+            return precompute_twin(job.run, self._model, (), job, seed=first.settings.seed)
+        # the twin first: the run's own figures are held against it; by analyses of its own, for they remember what they read
+        of_twin = make_analyses(job.asked.kind, job.asked.settings)
         analyse_twin(job.run, self._model, of_twin, job, replace=job.asked.replace)
         with open_subject(job.run, self._model, (), job) as subject:
-            return analyse(subject, job.analysis, job.asked.replace)
+            return analyse_together(subject, job.analyses, job.asked.replace)[-1]
 
     def _do(self, job: RunningJob) -> KeyscopeError | None:
         """Run a job to its end; return the error if it failed."""

@@ -164,14 +164,14 @@ async def _found(workers: Workers, run: Run, state: JobsState) -> tuple[list[Job
     chosen = [
         job
         for job in latest.values()
-        if state.kind in ("", job.kind) and state.about in ("", job.settings.get("concept"))
+        if state.kind in ("", *job.kinds) and state.about in ("", job.settings.get("concept"))
     ]
     return [job for job in chosen if job.state in ACTIVE_JOB] if state.banner else chosen, None
 
 
 async def _startable(workers: Workers, run: Run, state: JobsState, found: list[Job]) -> list[Startable]:
     """What can be started: not computed, not in progress, and needing no settings."""
-    under_way = {job.kind for job in found if job.state in ACTIVE_JOB}
+    under_way = {kind for job in found if job.state in ACTIVE_JOB for kind in job.kinds}
     there = {kind for kind, _ in run.analyses}
     missing = [
         kind for kind in KINDS if kind not in under_way | there and kind not in BY_FORM and state.kind in ("", kind)
@@ -179,7 +179,7 @@ async def _startable(workers: Workers, run: Run, state: JobsState, found: list[J
     worker = await jobs.computing(workers, run.manifest) if missing else None
     if worker is None:
         return []
-    stopped = {job.kind for job in found if job.state == "cancelled"}
+    stopped = {kind for job in found if job.state == "cancelled" for kind in job.kinds}
     tokens = sum(counts.tokens for counts in run.manifest.corpus.languages)
     return [_offered(kind, tokens, worker.forward_tokens_per_second, kind in stopped) for kind in missing]
 
@@ -207,7 +207,7 @@ def _shown(job: Job, links: Links) -> ShownJob:
     about = job.settings.get("concept")
     return ShownJob(
         job=job,
-        title=f"{job.kind} of {about}" if about else job.kind,
+        title=f"{job.kind} of {about}" if about else ", ".join(job.kinds),
         said=_said(job, share),
         active=job.state in ACTIVE_JOB,
         done=share,

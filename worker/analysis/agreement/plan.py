@@ -13,8 +13,8 @@ from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Cut, Window, counted, window_noise, windows_of
 
-READING_OPERATIONS = 30e12
-"""Floating-point operations spent on windows by default: some minutes on two cores."""
+READING_OPERATIONS = 6e12
+"""Floating-point operations spent on windows by default: about a minute on two cores."""
 CONTEXT_OPERATIONS = 20e12
 """The same for contexts."""
 FEWEST_TOKENS, FEWEST_TARGETS, MOST_TARGETS = 4000, 100, 1000

@@ -32,7 +32,7 @@ class StrengthCounts(Reader):
             levels: for each level, for each layer, the level of every key.
         """
         self._subject, self._places, self._n = subject, places, n_concepts
-        self._counts = FeatureCounts(subject.model, n_concepts + 1, levels)
+        self._counts = FeatureCounts(subject.model, n_concepts, levels)
         self._folded = subject.manifest.model.gated
 
     def begin(self, files: Sequence[int]) -> None:
@@ -44,9 +44,8 @@ class StrengthCounts(Reader):
 
     def batch(self, batch: Batch, at: TokenPlaces) -> ReadLayer:
         first = self._firsts[np.searchsorted(self._files, at.files)]
-        marked = np.ones((len(at), self._n + 1), dtype=np.float32)
-        marked[:, :-1] = self._table[first + at.numbers - self._subject.store.offsets[at.files]]
-        features = torch.from_numpy(marked).to(self._subject.model.device)
+        marked = self._table[first + at.numbers - self._subject.store.offsets[at.files]]
+        features = torch.from_numpy(marked).float().to(self._subject.model.device)
 
         def read(found: LayerRead) -> None:
             strength = found.counted.abs() if self._folded else found.counted

@@ -58,7 +58,8 @@ def masked_losses(
     def total(rows: int) -> Tensor:
         hidden = model.run_body(ids.expand(rows, -1))[:, places - 1]
         logprobs = model.head(hidden).float().log_softmax(dim=-1)
-        return logprobs.gather(2, ids[0, places].expand(rows, -1)[..., None])[..., 0].double().sum(dim=1)
+        found: Tensor = logprobs.gather(2, ids[0, places].expand(rows, -1)[..., None])[..., 0]
+        return found.double().sum(dim=1)
 
     whole = total(1)
     lost = []

@@ -81,8 +81,13 @@ class Causes(NamedTuple):
     @classmethod
     def of(cls, arrays: Arrays) -> "Causes":
         """Read what a step kept."""
-        sites = {name: int(arrays[name]) for name in ("gift_sites", "masked_sites")}
-        return cls(**{name: arrays[name] for name in ("gifts", "predicted", "masked")}, **sites)
+        return cls(
+            arrays["gifts"],
+            int(arrays["gift_sites"]),
+            arrays["predicted"],
+            arrays["masked"],
+            int(arrays["masked_sites"]),
+        )
 
     def columns(self) -> dict[str, FloatArray]:
         """The columns `causal`, `predicted` and `masked`: means per token of the concept."""

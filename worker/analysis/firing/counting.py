@@ -11,7 +11,6 @@ from torch import Tensor
 
 from keyscope.contract import bins
 from keyscope.worker.analysis.analysis import Arrays
-from keyscope.worker.analysis.features import FeatureCounts
 from keyscope.worker.analysis.firing.levels import Levels
 from keyscope.worker.analysis.firing.positions import bucket_of
 from keyscope.worker.analysis.subject import Subject
@@ -77,10 +76,8 @@ class StepCounts(Reader):
         self._levels = levels.on(model)
         self._buckets = bucket_of(subject.manifest.settings.window, buckets)
         self._width = int(self._buckets.max()) + 1
-        self._firsts = model.first_keys[1:-1]
         self._candidates = [torch.from_numpy(each).to(model.device) for each in candidates]
-        half = [[torch.full((each.n_keys,), 0.5).numpy() for each in model.layers]]
-        self._positions = [FeatureCounts(model, 2 * self._width, half) for _ in LEVELS[:2]]
+        self._positions = [_zeros(model, len(LEVELS[:2]), each.n_keys, 2 * self._width) for each in model.layers]
         self._in_bucket = torch.zeros(2 * self._width, dtype=torch.int64, device=model.device)
         self._totals = [_zeros(model, len(LEVELS), each.n_keys) for each in model.layers]
         self._tokens = [_zeros(model, len(LEVELS), *each.shape) for each in self._candidates]
@@ -99,8 +96,9 @@ class StepCounts(Reader):
         def read(found: LayerRead) -> None:
             layer, coefficients = found.layer, found.counted
             over = self._levels.over(layer, coefficients)
-            for counts, level in zip(self._positions, over, strict=False):
-                counts.add(layer, level, tokens.features)
+            for counts, level in zip(self._positions[layer], over, strict=False):
+                # float32 adds up zeros and ones exactly to 2**24, far beyond any batch
+                counts += (level.T @ tokens.features).long()
             self._count_tokens(layer, over, tokens)
             reading.sums[layer] += tokens.files @ coefficients
             reading.strongly[layer] += tokens.files @ over[1]
@@ -119,10 +117,9 @@ class StepCounts(Reader):
     def arrays(self) -> Arrays:
         """The counts, those by key separately for each layer, so a layer's draws need not read the others."""
         found: dict[str, npt.NDArray[Any]] = {}
-        positions = np.split(np.concatenate([each.arrays() for each in self._positions]), self._firsts, axis=1)
-        for layer, of_keys in enumerate(positions):
+        for layer, positions in enumerate(self._positions):
             found |= {
-                of_layer("positions", layer): _narrow(of_keys),
+                of_layer("positions", layer): _narrow(positions.cpu().numpy()),
                 of_layer("totals", layer): _narrow(self._totals[layer].cpu().numpy()),
                 of_layer("tokens", layer): _narrow(self._tokens[layer].cpu().numpy()),
                 of_layer("means", layer): _narrow(self._means[layer].cpu().numpy()),

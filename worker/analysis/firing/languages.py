@@ -161,11 +161,12 @@ def dealt_anew(files: IntArray, random: np.random.Generator) -> IntArray:
 
 def _f1(files: npt.NDArray[Any]) -> FloatArray:
     """F1 of predicting a language from each bin upwards, then below it, [keys, languages, 2, bins]."""
-    total = files.sum(axis=1, keepdims=True)
-    above = [np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1] for counts in (files, total)]
-    below = [counts.sum(axis=-1, keepdims=True) - found for counts, found in zip((files, total), above, strict=True)]
-    right = np.stack([above[0], below[0]], axis=2).astype(np.float64)
-    predicted = np.stack([above[1].repeat(files.shape[1], 1), below[1].repeat(files.shape[1], 1)], axis=2)
-    there = files.sum(axis=-1)[:, :, None, None]
-    f1: FloatArray = np.divide(2 * right, predicted + there, out=np.zeros_like(right), where=predicted + there > 0)
+    below = np.zeros(files.shape)
+    np.cumsum(files[..., :-1], axis=-1, out=below[..., 1:])
+    there = (below[..., -1] + files[..., -1])[..., None]
+    f1 = np.empty((*files.shape[:2], 2, files.shape[2]))
+    # files in no bin give 0/0: at least one file is then taken to be predicted, none of them rightly
+    predicted = below.sum(axis=1, keepdims=True)
+    np.divide(2 * (there - below), np.maximum(there.sum(axis=1, keepdims=True) - predicted + there, 1), out=f1[:, :, 0])
+    np.divide(2 * below, np.maximum(predicted + there, 1), out=f1[:, :, 1])
     return f1

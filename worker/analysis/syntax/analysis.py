@@ -40,7 +40,7 @@ class SyntaxSettings(Settings):
     """Everything that determines the rows."""
 
     mutated: int = Field(10, ge=1, description="Strongest triggers of each key to run again with tokens dropped")
-    drops: int = Field(4, ge=1, description="Tokens dropped from the middle of a window, one at a time")
+    drops: int = Field(2, ge=1, description="Tokens dropped from the middle of a window, one at a time")
     draws: int = Field(200, ge=20, description="Bootstrap draws for the intervals by layer")
     drawn_keys: int = Field(1000, ge=1, description="Most keys of a layer to use for draws and controls")
     controls: int = Field(40, ge=2, description="Draws of the controls")
