@@ -1,7 +1,7 @@
 """Reads the analysis of layer agreement."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -20,6 +20,9 @@ _PARTS = f"""
     SELECT part, layer, {_ESTIMATE} FROM agreement
     WHERE measure = ? AND control = '' AND split = ? AND layer IS NOT NULL ORDER BY part, layer"""  # noqa: S608
 _CONTEXTS = f"SELECT size, measure, layer, {_ESTIMATE} FROM agreement_contexts ORDER BY size, measure, layer"  # noqa: S608
+_LENSES = f"""
+    SELECT lens, control, measure, split, part, layer, {_ESTIMATE} FROM agreement_lenses
+    ORDER BY lens, control, measure, split, try_cast(part AS INTEGER), part, layer"""  # noqa: S608
 _KEYS = f"""
     SELECT measure, control, layer, tenth, {_ESTIMATE} FROM agreement_keys
     WHERE projection = 'normed' ORDER BY measure, control, layer, tenth"""  # noqa: S608
@@ -35,6 +38,19 @@ class PartEstimate:
 
     split: str
     part: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class LensEstimate:
+    """A measure through one lens, over the files that neither lens was fitted on."""
+
+    lens: str
+    control: str
+    measure: str
+    split: str
+    part: str
+    layer: int | None
     estimate: Estimate
 
 
@@ -71,6 +87,20 @@ def token_estimates(cursor: duckdb.DuckDBPyConnection, measure: str) -> list[Par
 def part_estimates(cursor: duckdb.DuckDBPyConnection, measure: str, split: str) -> dict[str, ByLayer]:
     """One measure by layer, for every part of a split."""
     return {**grouped(rows(cursor, _PARTS, [measure, split]), keys=1)}
+
+
+def lens_estimates(cursor: duckdb.DuckDBPyConnection) -> list[LensEstimate]:
+    """Everything measured through both lenses; empty for a file that is older than the ridge lens."""
+    return [LensEstimate(*row[:6], Estimate(*row[6:])) for row in rows(cursor, _LENSES)]
+
+
+def lenses_by_layer(found: Iterable[LensEstimate]) -> dict[tuple[str, str, str], ByLayer]:
+    """The measures of layers over all tokens, by lens, control and measure."""
+    by_layer: dict[tuple[str, str, str], dict[int, Estimate]] = defaultdict(dict)
+    for each in found:
+        if each.split == "all" and each.layer is not None:
+            by_layer[each.lens, each.control, each.measure][each.layer] = each.estimate
+    return {**by_layer}
 
 
 def context_estimates(cursor: duckdb.DuckDBPyConnection) -> list[ContextEstimates]:

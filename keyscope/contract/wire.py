@@ -465,7 +465,6 @@ class JobOptions(_Message):
         check_json(value)
         return value
 
-
     @property
     def kinds(self) -> list[str]:
         """The kinds of analysis."""
@@ -503,9 +502,7 @@ class Job(JobOptions):
     notes: list[str] = Field(description="Messages of the analysis, the latest last")
     error: str | None = Field(description="Code of the error, in snake_case")
     detail: str | None = Field(description="The error in a sentence")
-    result: str | None = Field(
-        description="File that it wrote, relative to the directory of runs; the last of several"
-    )
+    result: str | None = Field(description="File that it wrote, relative to the directory of runs; the last of several")
     submitted: datetime
     started: datetime | None
     finished: datetime | None

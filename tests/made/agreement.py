@@ -94,6 +94,19 @@ def write_agreement(run: Path, layers: int) -> Path:
                 places = [*((layer, None) for layer in range(layers)), *((None, tenth) for tenth in range(1, 11))]
                 rows = [(measure, control, "normed", *place, *estimate(0.05)) for place in places]
                 _insert(connection, "agreement_keys", rows)
+        for lens, raised in (("logit", 1.0), ("ridge", 0.5)):
+            for layer in range(layers):
+                agrees, kl = ((layer + 1) / layers) ** raised, (layers - 1 - layer) * raised
+                for measure, value in (("agreement", agrees), ("kl", kl)):
+                    _insert(
+                        connection, "agreement_lenses", [(lens, "", measure, "all", "all", layer, *estimate(value))]
+                    )
+            for split, parts in (PARTS | {"context": tuple(map(str, SIZES))}).items():
+                depths = [
+                    (lens, "", "depth", split, part, None, *estimate(raised * (0.1 + number / 10)))
+                    for number, part in enumerate(parts)
+                ]
+                _insert(connection, "agreement_lenses", depths)
         write_analysis_manifest(connection, manifest)
     return run
 

@@ -16,7 +16,6 @@ from keyscope.contract.validation import message
 from keyscope.worker.analysis.analysis import Analysis, Settings
 from keyscope.worker.analysis.errors import InvalidSetting, UnknownAnalysis
 
-
 ALL = "all"
 WITHOUT_SETTINGS = ("concepts", "firing", "syntax", "agreement")
 """Kinds that need no settings, in the order in which people look at them; those that share a forward pass first."""

@@ -14,12 +14,21 @@ from keyscope.app.queries.agreement import (
     context_estimates,
     key_estimates,
     layer_estimates,
+    lens_estimates,
     token_estimates,
 )
 from keyscope.app.web import shapes as models
 from keyscope.app.web.delivery.revalidation import RunRoute
 from keyscope.app.web.dependencies import Cursor, OpenRun
-from keyscope.contract.analyses.agreement import CONTEXT_MEASURES, CONTROLS, LAYER_MEASURES, TOKEN_MEASURES
+from keyscope.contract.analyses.agreement import (
+    CONTEXT_MEASURES,
+    CONTROLS,
+    LAYER_MEASURES,
+    LENS_CONTROLS,
+    LENS_MEASURES,
+    LENSES,
+    TOKEN_MEASURES,
+)
 
 router = APIRouter(tags=["analyses"], route_class=RunRoute)
 
@@ -69,12 +78,24 @@ class PartShape(MeasuredShape):
     part: str
 
 
+class LensShape(MeasuredShape):
+    """A measure through one lens, over the files that neither lens was fitted on."""
+
+    lens: str
+    control: str = Field(description="Empty for the lens itself")
+    measure: str
+    split: str
+    part: str
+    layer: int | None = Field(description="null for prediction depth")
+
+
 class LayerAgreementAnswer(models.Shape, models.Answer):
     """How far each layer's prediction is that of the whole model."""
 
     layers: list[AgreeingLayer]
     contexts: list[AgreeingContext]
     depth: list[PartShape] = Field(description=f"{TOKEN_MEASURES['depth']}; by all splits of the tokens")
+    lenses: list[LensShape] = Field(description="Both lenses; empty if the analysis is older than the ridge lens")
     help: dict[str, str] = Field(description="What each measure and control is")
 
 
@@ -90,7 +111,8 @@ def show_layer_agreement(run: OpenRun, cursor: Cursor) -> LayerAgreementAnswer:
             PartShape(split=each.split, part=each.part, **asdict(each.estimate))
             for each in token_estimates(cursor, "depth")
         ],
-        help=LAYER_MEASURES | TOKEN_MEASURES | CONTEXT_MEASURES | CONTROLS,
+        lenses=[LensShape.model_validate(asdict(each) | asdict(each.estimate)) for each in lens_estimates(cursor)],
+        help=LAYER_MEASURES | TOKEN_MEASURES | CONTEXT_MEASURES | CONTROLS | LENSES | LENS_MEASURES | LENS_CONTROLS,
     )
 
 

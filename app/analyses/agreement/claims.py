@@ -1,8 +1,18 @@
 """Claims about layers, context and what decides the next token, tried on the analysis `agreement`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from keyscope.app.analyses.claim import Cursor, Measured, claims_about, judged, number, percent, rank_correlation
+from keyscope.app.analyses.claim import (
+    Cursor,
+    Measured,
+    Verdict,
+    claims_about,
+    judged,
+    number,
+    percent,
+    rank_correlation,
+)
 from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.analyses.agreement import SHARED_OUT
@@ -31,8 +41,34 @@ CHOSEN = ("identifier_defined", "identifier_used", "attribute", "call_target")
 """Roles of tokens people choose."""
 
 
+_LENS = """
+    SELECT part, estimate, low, high, n FROM agreement_lenses
+    WHERE lens = 'ridge' AND control = '' AND measure = ? AND split = ? AND estimate IS NOT NULL
+    ORDER BY layer, try_cast(part AS INTEGER)"""
+_BOTH = "The verdict is that of both lenses; it is inconclusive if they differ."
+
+
 def _layers(cursor: Cursor, measure: str) -> list[Estimate]:
     return [Estimate(*row) for row in rows(cursor, _LAYERS, [measure])]
+
+
+def _ridge_layers(cursor: Cursor) -> list[Estimate]:
+    """Agreement of each layer by the ridge lens, on projects that it was not fitted on; empty for older files."""
+    return [Estimate(*rate) for _, *rate in rows(cursor, _LENS, ["agreement", "all"])]
+
+
+def _ridge_depths(cursor: Cursor, split: str) -> dict[str, Estimate]:
+    """Prediction depth of every part of a split by the ridge lens."""
+    return {part: Estimate(*rate) for part, *rate in rows(cursor, _LENS, ["depth", split])}
+
+
+def _by_both(logit: Measured, ridge: Measured | None) -> Measured:
+    """What both lenses say of a claim."""
+    if ridge is None:
+        return replace(logit, text=f"{logit.text}; by the logit lens alone, for there is no ridge lens")
+    verdict = logit.verdict if logit.verdict == ridge.verdict else Verdict.INCONCLUSIVE
+    differ = "" if logit.verdict == ridge.verdict else f" ({logit.verdict} by one lens, {ridge.verdict} by the other)"
+    return Measured(f"logit lens: {logit.text}. Ridge lens: {ridge.text}{differ}", verdict)
 
 
 @_claim(
@@ -40,12 +76,14 @@ def _layers(cursor: Cursor, measure: str) -> list[Estimate]:
     "Layers agree with the output more with depth",
     "Initial layers agree little with the final layer; later ones decide (Haider et al. 2024; Geva et al. 2021)",
     "Expected: full agreement after the last layer, under a quarter after the first, and a rank correlation with "
-    "depth of at least 0.8. Contrary: no correlation, or a last layer that is not the output.",
+    f"depth of at least 0.8. Contrary: no correlation, or a last layer that is not the output. {_BOTH}",
 )
 def residual(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    layers = _layers(cursor, "residual")
-    if not layers:
-        return None
+    layers, by_ridge = _layers(cursor, "residual"), _ridge_layers(cursor)
+    return _by_both(_rising(layers), _rising(by_ridge) if by_ridge else None) if layers else None
+
+
+def _rising(layers: Sequence[Estimate]) -> Measured:
     values = [layer.value for layer in layers]
     whole, rising = values[-1] == 1, rank_correlation(values)
     return Measured(
@@ -61,12 +99,16 @@ def residual(cursor: Cursor, manifest: Manifest) -> Measured | None:
     "The feed-forward layer alone agrees little",
     "The feed-forward output alone rarely predicts the output, most often in late layers (Geva et al. 2021)",
     "Expected: below the residual in every layer of the upper half, with non-overlapping intervals, and highest in "
-    "the last third. Contrary: above the residual in one of them.",
+    f"the last third. Contrary: above the residual in one of them. {_BOTH}",
 )
 def feed_forward(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    alone, residuals = _layers(cursor, "ff"), _layers(cursor, "residual")
+    alone, residuals, by_ridge = _layers(cursor, "ff"), _layers(cursor, "residual"), _ridge_layers(cursor)
     if not alone:
         return None
+    return _by_both(_alone(alone, residuals), _alone(alone, by_ridge) if by_ridge else None)
+
+
+def _alone(alone: Sequence[Estimate], residuals: Sequence[Estimate]) -> Measured:
     upper = range(len(alone) // 2, len(alone))
     best = max(range(len(alone)), key=lambda layer: alone[layer].value)
     below = all(residuals[layer].above(alone[layer]) for layer in upper)
@@ -103,13 +145,18 @@ def split(cursor: Cursor, manifest: Manifest) -> Measured | None:
     "Larger contexts need later layers",
     "Small contexts settle in earlier layers; larger ones need later layers (Haider et al. 2024)",
     "Expected: the prediction depth with the longest context is above that with the shortest, with non-overlapping "
-    "intervals. Contrary: below it.",
+    f"intervals. Contrary: below it. {_BOTH}",
 )
 def context(cursor: Cursor, manifest: Manifest) -> Measured | None:
-    found = [(size, Estimate(*rate)) for size, *rate in rows(cursor, _CONTEXTS, ["depth"])]
+    found = {str(size): Estimate(*rate) for size, *rate in rows(cursor, _CONTEXTS, ["depth"])}
+    by_ridge = _ridge_depths(cursor, "context")
     if len(found) < 2:
         return None
-    (shortest, first), (longest, last) = found[0], found[-1]
+    return _by_both(_deeper(found), _deeper(by_ridge) if len(by_ridge) > 1 else None)
+
+
+def _deeper(found: Mapping[str, Estimate]) -> Measured:
+    (shortest, first), *_, (longest, last) = found.items()
     return Measured(
         f"prediction depth {number(first)} with {shortest} tokens of context, {number(last)} with {longest}; "
         f"{_tokens([first])}, the same for every size",
@@ -142,10 +189,15 @@ def full_context(cursor: Cursor, manifest: Manifest) -> Measured | None:
     "What the language defines settles before what people name",
     "Keywords and operators are predicted in earlier layers than identifiers (Mekkes, on PolyCoder)",
     "Expected: most pairs of a role the language defines and a role people choose are in this order, with "
-    "non-overlapping intervals, and none the other way. Contrary: most are the other way.",
+    f"non-overlapping intervals, and none the other way. Contrary: most are the other way. {_BOTH}",
 )
 def roles(cursor: Cursor, manifest: Manifest) -> Measured | None:
     depths = {part: Estimate(*rate) for part, *rate in rows(cursor, _DEPTHS, ["role"])}
+    by_logit, by_ridge = _roles(depths), _roles(_ridge_depths(cursor, "role"))
+    return _by_both(by_logit, by_ridge) if by_logit else None
+
+
+def _roles(depths: Mapping[str, Estimate]) -> Measured | None:
     fixed, chosen = _named(depths, FIXED), _named(depths, CHOSEN)
     if not fixed or not chosen:
         return None
@@ -163,10 +215,15 @@ def roles(cursor: Cursor, manifest: Manifest) -> Measured | None:
     15,
     "The rest of a word settles early",
     "Tokens that continue a word are predicted earlier than tokens that begin one",
-    "Expected: a lower prediction depth, with non-overlapping intervals. Contrary: a higher one.",
+    f"Expected: a lower prediction depth, with non-overlapping intervals. Contrary: a higher one. {_BOTH}",
 )
 def continuations(cursor: Cursor, manifest: Manifest) -> Measured | None:
     depths = {part: Estimate(*rate) for part, *rate in rows(cursor, _DEPTHS, ["continuation"])}
+    by_logit, by_ridge = _continued(depths), _continued(_ridge_depths(cursor, "continuation"))
+    return _by_both(by_logit, by_ridge) if by_logit else None
+
+
+def _continued(depths: Mapping[str, Estimate]) -> Measured | None:
     if {"goes_on", "begins"} - depths.keys():
         return None
     on, begins = depths["goes_on"], depths["begins"]
@@ -222,7 +279,7 @@ def composition(cursor: Cursor, manifest: Manifest) -> Measured | None:
     )
 
 
-def _named(rates: dict[str, Estimate], names: Sequence[str]) -> dict[str, Estimate]:
+def _named(rates: Mapping[str, Estimate], names: Sequence[str]) -> dict[str, Estimate]:
     return {name: rates[name] for name in names if name in rates}
 
 

@@ -47,6 +47,24 @@ def shares(found: Found, titles: Titles) -> go.Figure:
     return in_per_cent(curves_by_layer(go.Figure(curves(titles, found, STYLE, chance=itemgetter(1)))))
 
 
+def lenses(found: Mapping[tuple[str, str, str], ByLayer]) -> go.Figure:
+    """Agreement by layer through each lens, the control dotted."""
+    titles: Titles = {
+        "ridge lens": ("ridge", ""),
+        "logit lens": ("logit", ""),
+        "chance: ridge lens on shuffled targets": ("ridge", "shuffled_targets"),
+    }
+    return shares({key[:2]: by_layer for key, by_layer in found.items() if key[2] == "agreement"}, titles)
+
+
+def divergences(found: Mapping[tuple[str, str, str], ByLayer]) -> go.Figure:
+    """KL divergence by layer through each lens."""
+    titles = {"ridge lens": ("ridge", "", "kl"), "logit lens": ("logit", "", "kl")}
+    figure = curves_by_layer(go.Figure(curves(titles, found, ".2f")))
+    figure.update_yaxes(title_text="nats")
+    return figure
+
+
 def four_ways(found: Found) -> go.Figure:
     """What decides each layer's top token."""
     stacked = [bars(title, found[key], ".1%", f"layer %{{x}}<br>{title} %{{y:.1%}}") for title, key in SPLIT.items()]

@@ -9,10 +9,13 @@ from keyscope.app.database.engine import Database
 from keyscope.app.queries.agreement import (
     ByLayer,
     ContextEstimates,
+    LensEstimate,
     PartEstimate,
     context_estimates,
     key_estimates,
     layer_estimates,
+    lens_estimates,
+    lenses_by_layer,
     part_estimates,
     token_estimates,
 )
@@ -38,6 +41,9 @@ from keyscope.contract.analyses.agreement import (
     CONTROLS,
     KEY_MEASURES,
     LAYER_MEASURES,
+    LENS_CONTROLS,
+    LENS_MEASURES,
+    LENSES,
     TOKEN_MEASURES,
 )
 
@@ -55,6 +61,7 @@ def sections(run: Run, cursor: duckdb.DuckDBPyConnection, database: Database) ->
     layers = layer_estimates(cursor)
     yield _agreement(layers)
     yield _depths(layers)
+    yield _lenses(lens_estimates(cursor))
     yield _splits(layers)
     yield _tokens(cursor, token_estimates(cursor, "depth"))
     if contexts := context_estimates(cursor):
@@ -111,6 +118,58 @@ def _depths(found: Found) -> Block:
             ("any top token leaves", ("eliminated", ""), formats.share),
         ],
         found,
+    )
+
+
+def _lenses(found: Sequence[LensEstimate]) -> Block:
+    by_layer, title = lenses_by_layer(found), "Two lenses"
+    if not found:
+        text = (
+            "This analysis has the logit lens alone: it is older than the ridge lens, or had too few tokens to fit one. "
+            "Compute it again to have both."
+        )
+        return Block("lenses", title, text, title, [], [], [], "agreement_lenses")
+    depths = [each for each in found if each.measure == "depth" and each.split == "all"]
+    said = ", ".join(
+        f"{formats.number(each.estimate.value)} by the {each.lens} lens" for each in depths if not each.control
+    )
+    n = by_layer["ridge", "", "agreement"]
+    wanted = (
+        ("logit", ("logit", "", "agreement"), formats.share),
+        ("ridge", ("ridge", "", "agreement"), formats.share),
+        ("ridge, shuffled", ("ridge", "shuffled_targets", "agreement"), formats.share),
+        ("logit, KL", ("logit", "", "kl"), formats.number),
+        ("ridge, KL", ("ridge", "", "kl"), formats.number),
+        ("ridge, shuffled, KL", ("ridge", "shuffled_targets", "kl"), formats.number),
+    )
+    return layer_table(
+        "lenses",
+        title,
+        "The logit lens reads a residual as if later layers did nothing to it. The ridge lens carries it into the last "
+        "residual first, by an affine map fitted on other projects, so it sees what is there in another basis; fitted on "
+        "shuffled targets it knows nothing but their mean. A lens shows what can be read, not what the model uses. "
+        f"Prediction depth: {said}.",
+        [
+            *(
+                measured(
+                    column,
+                    f"{LENS_MEASURES[which[2]]}. {LENSES[which[0]]}"
+                    + (f". {LENS_CONTROLS[which[1]]}" if which[1] else ""),
+                    by_layer.get(which, {}),
+                    show,
+                )
+                for column, which, show in wanted
+            ),
+            counted("tokens", "Tokens of the files that neither lens was fitted on", n),
+            files(_FILES, n),
+        ],
+        [
+            Figure("lenses", "Top token is the model's own, by lens", lambda: figures.lenses(by_layer)),
+            Figure(
+                "divergences", "KL divergence from the model's own prediction", lambda: figures.divergences(by_layer)
+            ),
+        ],
+        "agreement_lenses",
     )
 
 

@@ -47,6 +47,20 @@ SPLITS = {
     "position": "By the number of tokens before it in its window",
 }
 
+LENSES = {
+    "logit": "The residual after the layer through final norm and head, as if later layers did nothing to it",
+    "ridge": "The same after an affine map into the last residual, fitted by ridge regression on other projects",
+}
+
+LENS_MEASURES = {
+    "agreement": "The top token is the model's own",
+    "kl": "KL divergence of the prediction from the model's own, in nats",
+    "depth": "Mean prediction depth: the first layer after which the top token no longer changes, from 0",
+}
+"""Measured through each lens, over the files that neither was fitted on."""
+
+LENS_CONTROLS = {"shuffled_targets": "With a lens fitted on the last residuals of other tokens"}
+
 CONTEXT_MEASURES = {
     "residual": "The top token after the layer is the model's own, given the same context",
     "residual_full": "The top token after the layer is the model's own, given the longest context",
@@ -110,4 +124,20 @@ AGREEMENT_KEYS = Table(
     ),
     ("measure", "control", "projection", "layer", "tenth"),
 )
-TABLES: tuple[Table, ...] = (AGREEMENT, AGREEMENT_CONTEXTS, AGREEMENT_KEYS)
+AGREEMENT_LENSES = Table(
+    "agreement_lenses",
+    (
+        Column("lens", "VARCHAR", "One of LENSES"),
+        Column("control", "VARCHAR", "One of LENS_CONTROLS; empty for the lens itself"),
+        Column("measure", "VARCHAR", "One of LENS_MEASURES"),
+        Column("split", "VARCHAR", "One of SPLITS, or context"),
+        Column("part", "VARCHAR", "Which part of the split; the tokens of context"),
+        Column("layer", "USMALLINT", "Empty for prediction depth"),
+        *_RATE,
+        Column("n", "UBIGINT", "Tokens, the same for both lenses: those of files that neither was fitted on"),
+        Column("files", "UINTEGER", "Files they are in"),
+        PROJECTS,
+    ),
+    ("lens", "control", "measure", "split", "part", "layer"),
+)
+TABLES: tuple[Table, ...] = (AGREEMENT, AGREEMENT_CONTEXTS, AGREEMENT_KEYS, AGREEMENT_LENSES)

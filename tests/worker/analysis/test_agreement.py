@@ -307,7 +307,7 @@ def test_an_interrupted_analysis_resumes_to_the_same_rows(
         patch.setattr(Agreement, "run_step", stop)
         with pytest.raises(KeyboardInterrupt):
             analyse(subject, Agreement(ALL))
-    for table in ("agreement", "agreement_contexts", "agreement_keys"):
+    for table in ("agreement", "agreement_contexts", "agreement_keys", "agreement_lenses"):
         rows = analysed(subject).execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
         assert rows == shared[1].execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from keyscope.worker.analysis.agreement.contexts import read_contexts
+from keyscope.worker.analysis.agreement.lenses import LENS_MEASURES, LENS_SPLITS
 from keyscope.worker.analysis.agreement.outcomes import Sums, half_a_window_away, outcomes
 from keyscope.worker.analysis.agreement.parts import NextTokens
 from keyscope.worker.analysis.agreement.plan import (
@@ -18,10 +19,13 @@ from keyscope.worker.analysis.agreement.plan import (
     chosen_targets,
     chosen_windows,
     context_sizes,
+    fitting_windows,
+    tuning_windows,
     window_steps,
 )
 from keyscope.worker.analysis.agreement.reading import read
-from keyscope.worker.analysis.agreement.rows import write_contexts, write_keys, write_layers
+from keyscope.worker.analysis.agreement.ridge import LEAST_PER_DIMENSION, Ridge, fit
+from keyscope.worker.analysis.agreement.rows import write_contexts, write_keys, write_layers, write_lenses
 from keyscope.worker.analysis.agreement.values import ValueTops, read_values, value_tops
 from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Step
 from keyscope.worker.analysis.subject import Subject
@@ -31,6 +35,7 @@ from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Window, in_batches
 from keyscope.worker.progress import Advance
 
+_LENS = "lens"
 Work = Callable[[Results, Advance], Arrays]
 
 
@@ -45,7 +50,7 @@ class Agreement(Analysis):
         self._planned: tuple[Subject, dict[Step, Work]] | None = None
 
     def steps(self, subject: Subject) -> Sequence[Step]:
-        """One step per layer for its values, then steps of some files' windows, then of some files' targets."""
+        """One step per layer for its values, one for the lens, steps of some files' windows, then of some files' targets."""
         return list(self._plan(subject))
 
     def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
@@ -60,8 +65,9 @@ class Agreement(Analysis):
         }
         languages = np.array(subject.store.language_names)[subject.store.languages]
         units = units_of(subject.store)
-        write_layers(connection, of["windows"], languages, units)
         sizes = context_sizes(subject, self.settings.longest_context)
+        write_layers(connection, of["windows"], languages, units)
+        write_lenses(connection, of["windows"], of["contexts"], sizes, units)
         token_counts = subject.store.token_counts(subject.model.facts.vocabulary)
         write_contexts(connection, of["contexts"], sizes, token_counts, units)
         write_keys(connection, of["values"], units)
@@ -76,6 +82,7 @@ class Agreement(Analysis):
         for layer in range(subject.model.facts.n_layers):
             work = partial(_values_step, subject, layer, self.settings.seed)
             works.append((Step(f"values-{layer:03}", (), 0), work))
+        works.append((Step(_LENS, (), 0), partial(_lens_step, subject, self.settings)))
         for number, windows in enumerate(window_steps(subject.store, chosen_windows(subject, self.settings))):
             files = tuple(sorted({window.file for window in windows}))
             step = Step(f"windows-{number:05}", files, sum(window.length for window in windows))
@@ -92,10 +99,20 @@ def _values_step(subject: Subject, layer: int, seed: int, _done: Results, advanc
     return read_values(subject, layer, seed, advance)
 
 
-def _contexts_step(
-    subject: Subject, targets: Targets, sizes: Sequence[int], _done: Results, advance: Advance
-) -> Arrays:
-    return read_contexts(subject, targets, sizes, advance)
+def _contexts_step(subject: Subject, targets: Targets, sizes: Sequence[int], done: Results, advance: Advance) -> Arrays:
+    return read_contexts(subject, targets, sizes, Ridge.of(subject.model, done[_LENS]), advance)
+
+
+def _lens_step(subject: Subject, settings: AgreementSettings, _done: Results, advance: Advance) -> Arrays:
+    windows, tuning = fitting_windows(subject, settings), tuning_windows(subject, settings)
+    found = fit(subject, windows, tuning, settings.seed, lambda _tokens: advance(0))
+    if "maps" not in found:
+        width = subject.model.unembedding.shape[1]
+        subject.progress.note(
+            f"no ridge lens: {int(found['fitted']):,} tokens are too few for residuals of {width:,} entries, which take "
+            f"{LEAST_PER_DIMENSION * width:,}; --set lens_tokens=N asks for more"
+        )
+    return found
 
 
 def _windows_step(
@@ -108,15 +125,20 @@ def _windows_step(
     permuted: list[ValueTops] = [each.permuted(generator) for each in values]
     kinds = NextTokens(store, files)
     sums = Sums(files, model.facts.n_layers)
+    ridge, tested = Ridge.of(model, done[_LENS]), units_of(store).test
+    through_lenses = Sums(files, model.facts.n_layers, LENS_MEASURES, LENS_SPLITS)
     longest_first = sorted(windows, key=lambda window: (-window.length, window))
     for batch in in_batches(store, longest_first, subject.batch, model.facts.bos, model.device):
         at = places(subject, batch)
-        reading = read(model, batch, at, values, permuted)
+        in_test, parts = tested[at.files], kinds.parts(at)
+        reading = read(model, batch, at, values, permuted, ridge, in_test)
         following = torch.from_numpy(_following(store, at)).to(model.device)
         found = outcomes(reading, following, half_a_window_away(reading.final, at))
-        sums.add(found, at.files, kinds.parts(at))
+        sums.add(found, at.files, parts)
+        if reading.lenses is not None:
+            through_lenses.add(reading.lenses, at.files[in_test], parts[in_test])
         advance(batch.n_tokens)
-    return sums.arrays()
+    return {**sums.arrays(), **through_lenses.arrays("lens_")}
 
 
 def _following(store: TokenStore, at: Places) -> IntArray:

@@ -13,43 +13,60 @@ import torch
 from torch import Tensor
 
 from keyscope.worker.analysis.agreement.plan import Targets
+from keyscope.worker.analysis.agreement.ridge import Ridge, mapped
 from keyscope.worker.analysis.analysis import Arrays
 from keyscope.worker.analysis.lens import LayerPass, lens, normed_lens, read_layers, top_tokens
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.progress import Advance
 
 
-def read_contexts(subject: Subject, targets: Targets, sizes: Sequence[int], advance: Advance) -> Arrays:
+def read_contexts(
+    subject: Subject, targets: Targets, sizes: Sequence[int], ridge: Ridge | None, advance: Advance
+) -> Arrays:
     """Read the top token of every layer after each target, for each size of context.
 
     Returns:
-        `tops` [sizes, layers, n] and `final` [sizes, n], token ids; `following` [n], the tokens that actually follow;
-        `files` [n], the targets' files.
+        `tops` [sizes, layers, n] and `final` [sizes, n], token ids; `ridge_tops`, the same as `tops` by the ridge lens, if
+        there is one; `following` [n], the tokens that actually follow; `files` [n], the targets' files.
     """
     store, layers = subject.store, subject.model.facts.n_layers
     at = store.offsets[targets.files] + targets.places
-    tops = np.empty((len(sizes), layers, len(targets)), dtype=np.int64)
+    tops, by_ridge = np.empty((2, len(sizes), layers, len(targets)), dtype=np.int64)
     final = np.empty((len(sizes), len(targets)), dtype=np.int64)
     for number, size in enumerate(sizes):
         for chosen, ids in _batches(subject, at, size):
-            tops[number, :, chosen], final[number, chosen] = read_last(subject, ids)
+            tops[number, :, chosen], by_ridge[number, :, chosen], final[number, chosen] = read_last(subject, ids, ridge)
             advance(len(ids) * size)
-    return {"files": targets.files, "following": store.token_ids[at + 1], "tops": tops, "final": final}
+    found = {"files": targets.files, "following": store.token_ids[at + 1], "tops": tops, "final": final}
+    return found if ridge is None else {**found, "ridge_tops": by_ridge}
 
 
 @torch.inference_mode()
-def read_last(subject: Subject, token_ids: Tensor) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The top token after each layer at the last position of each row, [layers, rows], and the model's own, [rows]."""
+def read_last(
+    subject: Subject, token_ids: Tensor, ridge: Ridge | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The top token after each layer at the last position of each row, and the model's own.
+
+    Returns:
+        [layers, rows] by the logit lens and by the ridge lens, which is the same if there is none; [rows].
+    """
     model = subject.model
     found: list[Tensor] = []
+    by_ridge: list[Tensor] = []
 
     def consume(layer: LayerPass) -> None:
-        found.append(top_tokens(model, layer.after[:, -1], partial(lens, model)))
+        last = layer.after[:, -1]
+        found.append(top_tokens(model, last, partial(lens, model)))
+        by_ridge.append(
+            found[-1]
+            if ridge is None
+            else top_tokens(model, mapped(ridge.maps, layer.layer, last), partial(lens, model))
+        )
 
     with read_layers(model, consume):
         normed = model.run_body(token_ids)[:, -1]
     own = top_tokens(model, normed, partial(normed_lens, model))
-    return torch.stack(found).cpu().numpy(), own.cpu().numpy()
+    return torch.stack(found).cpu().numpy(), torch.stack(by_ridge).cpu().numpy(), own.cpu().numpy()
 
 
 def _batches(subject: Subject, at: npt.NDArray[np.int64], size: int) -> Iterator[tuple[slice, Tensor]]:

@@ -1,6 +1,7 @@
 """From the layers' predictions to counts: each measure of each layer at each token, summed by file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,11 +9,14 @@ import torch
 from torch import Tensor
 
 from keyscope.contract.analyses.agreement import LAYER_MEASURES
+from keyscope.worker.analysis.agreement.lenses import settled
 from keyscope.worker.analysis.agreement.parts import PARTS
 from keyscope.worker.analysis.agreement.reading import Reading
 from keyscope.worker.analysis.analysis import Arrays
 from keyscope.worker.analysis.walk import IntArray, Places
 
+Which = tuple[str, ...]
+"""What is summed, by name."""
 MEASURES = (
     *((name, "") for name in LAYER_MEASURES),
     *((name, "other_position") for name in ("residual", "ff", "value")),
@@ -40,7 +44,6 @@ def outcomes(reading: Reading, following: Tensor, elsewhere: Tensor) -> dict[tup
     """
     final, top = reading.final, reading.residual
     agrees, ff, before = top == final, reading.ff == top, reading.before == top
-    settled = agrees.flip(0).int().cumprod(dim=0).flip(0).bool()
     earlier = torch.cat([torch.zeros_like(agrees[:1]), agrees[:-1]])
     changed = torch.cat([torch.zeros_like(agrees[:1]), top[1:] != top[:-1]])
     found = {
@@ -52,7 +55,7 @@ def outcomes(reading: Reading, following: Tensor, elsewhere: Tensor) -> dict[tup
         "probability": reading.probability,
         "rank": reading.rank.double().log(),
         "top_ten": reading.rank <= 10,
-        "settled": settled & ~torch.cat([torch.zeros_like(agrees[:1]), settled[:-1]]),
+        "settled": settled(agrees),
         "gained": agrees & ~earlier,
         "lost": earlier & ~agrees,
         "eliminated": changed,
@@ -83,14 +86,28 @@ def half_a_window_away(final: Tensor, at: Places) -> Tensor:
 class Sums:
     """Sums over the tokens of each file."""
 
-    def __init__(self, files: Sequence[int], layers: int) -> None:
-        self._files = np.array(files)
-        self._n = np.zeros(len(files), dtype=np.int64)
-        self._sums = np.zeros((len(files), layers, len(MEASURES)))
-        self._part_n = np.zeros((len(files), len(PARTS)), dtype=np.int64)
-        self._part_sums = np.zeros((len(files), len(PARTS), layers, len(SPLIT_MEASURES)))
+    def __init__(
+        self,
+        files: Sequence[int],
+        layers: int,
+        measures: Sequence[Which] = MEASURES,
+        of_parts: Sequence[Which] = SPLIT_MEASURES,
+    ) -> None:
+        """Start at zero.
 
-    def add(self, found: dict[tuple[str, str], Tensor], files: IntArray, parts: IntArray) -> None:
+        Args:
+            files: the files.
+            layers: number of layers.
+            measures: what is summed over all tokens.
+            of_parts: what is summed for each part of a split.
+        """
+        self._files, self._measures, self._of_parts = np.array(files), measures, of_parts
+        self._n = np.zeros(len(files), dtype=np.int64)
+        self._sums = np.zeros((len(files), layers, len(measures)))
+        self._part_n = np.zeros((len(files), len(PARTS)), dtype=np.int64)
+        self._part_sums = np.zeros((len(files), len(PARTS), layers, len(of_parts)))
+
+    def add(self, found: Mapping[Any, Tensor], files: IntArray, parts: IntArray) -> None:
         """Add tokens: their measures [layers, n], their files [n] and their three parts [n, 3]."""
         places = np.searchsorted(self._files, files)
         here = np.unique(places)
@@ -99,19 +116,19 @@ class Sums:
         in_part = _one_hot(local[:, None] * len(PARTS) + parts, len(here) * len(PARTS))
         self._n[here] += in_file.sum(axis=0).astype(np.int64)
         self._part_n[here] += in_part.sum(axis=0).astype(np.int64).reshape(len(here), len(PARTS))
-        self._sums[here] += _summed(in_file, found, MEASURES)
-        self._part_sums[here] += _summed(in_part, found, SPLIT_MEASURES).reshape(
+        self._sums[here] += _summed(in_file, found, self._measures)
+        self._part_sums[here] += _summed(in_part, found, self._of_parts).reshape(
             len(here), len(PARTS), *self._part_sums.shape[2:]
         )
 
-    def arrays(self) -> Arrays:
-        """The sums, as the result of a step."""
+    def arrays(self, prefix: str = "") -> Arrays:
+        """The sums as part of the result of a step, their names after the prefix."""
         return {
-            "files": self._files,
-            "n": self._n,
-            "sums": self._sums,
-            "part_n": self._part_n,
-            "part_sums": self._part_sums,
+            f"{prefix}files": self._files,
+            f"{prefix}n": self._n,
+            f"{prefix}sums": self._sums,
+            f"{prefix}part_n": self._part_n,
+            f"{prefix}part_sums": self._part_sums,
         }
 
 
@@ -123,7 +140,7 @@ def _one_hot(numbers: IntArray, size: int) -> npt.NDArray[np.float64]:
 
 
 def _summed(
-    member: npt.NDArray[np.float64], found: dict[tuple[str, str], Tensor], names: Sequence[tuple[str, str]]
+    member: npt.NDArray[np.float64], found: Mapping[Any, Tensor], names: Sequence[Which]
 ) -> npt.NDArray[np.float64]:
     """Sum measures over the members of each group, [groups, layers, measures], in float64 on the device.
 

@@ -1,22 +1,27 @@
 """The tokens to read: whole windows, and targets of contexts, drawn by content alone and spread over the files."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from keyscope.worker.analysis.agreement.ridge import TUNING_TOKENS
 from keyscope.worker.analysis.analysis import Seed, Settings
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Cut, Window, counted, window_noise, windows_of
 
-READING_OPERATIONS = 6e12
-"""Floating-point operations spent on windows by default: about a minute on two cores."""
+READING_OPERATIONS = FITTING_OPERATIONS = 6e12
+"""Floating-point operations spent by default on reading windows and on fitting a lens: about a minute on two cores."""
 CONTEXT_OPERATIONS = 20e12
 """The same for contexts."""
+MOST_PER_DIMENSION = 200
+"""Most tokens by default for each entry of the residual: more make the lens hardly better."""
 FEWEST_TOKENS, FEWEST_TARGETS, MOST_TARGETS = 4000, 100, 1000
 """Bounds on the defaults."""
 PROJECTIONS = 4
@@ -31,10 +36,15 @@ class AgreementSettings(Settings):
     tokens: int | None = Field(
         None,
         ge=0,
-        description="Tokens to read, drawn as whole windows; 0 reads all, the default is what takes some minutes",
+        description="Tokens to read, drawn as whole windows; 0 reads all, the default is what takes about a minute",
+    )
+    lens_tokens: int | None = Field(
+        None,
+        ge=0,
+        description="Tokens to fit the ridge lens on; 0 takes all that may be, the default is what takes a minute at most",
     )
     targets: int | None = Field(
-        None, ge=0, description="Tokens predicted with every context size; the default is what takes some minutes"
+        None, ge=0, description="Tokens predicted with every context size; the default is what takes a minute or so"
     )
     longest_context: int = Field(
         512, ge=2, description="Longest context in tokens, limited by the window and the model"
@@ -58,14 +68,38 @@ class Targets:
 
 def chosen_windows(subject: Subject, settings: AgreementSettings) -> list[Window]:
     """Choose the windows to read; returned in the order of the corpus."""
+    files = range(subject.store.n_files)
+    return _drawn_windows(subject, files, _wanted_tokens(subject, settings), settings.seed)
+
+
+def fitting_windows(subject: Subject, settings: AgreementSettings) -> list[Window]:
+    """Choose the windows that the ridge lens is fitted on, from the files that keys are picked on."""
+    files = np.flatnonzero(units_of(subject.store).pick)
+    wanted = settings.lens_tokens
+    if wanted is None:
+        width = subject.model.unembedding.shape[1]
+        wanted = min(int(FITTING_OPERATIONS / _body_operations(subject.model)), MOST_PER_DIMENSION * width)
+    return _drawn_windows(subject, files, wanted or int(subject.store.counted[files].sum()), settings.seed)
+
+
+def tuning_windows(subject: Subject, settings: AgreementSettings) -> list[Window]:
+    """Choose the windows that its penalty is chosen on, from the files that doses are."""
+    files = np.flatnonzero(units_of(subject.store).tune)
+    return _drawn_windows(subject, files, TUNING_TOKENS, settings.seed)
+
+
+def _drawn_windows(subject: Subject, files: Iterable[int], wanted: int, seed: int) -> list[Window]:
+    """Windows of some files with about so many tokens that count, spread over the files, in the order of the corpus."""
     store, cut = subject.store, Cut.of(subject.manifest.settings)
-    everything = [window for file in range(store.n_files) for window in windows_of(file, int(store.lengths[file]), cut)]
+    everything = [window for file in files for window in windows_of(int(file), int(store.lengths[file]), cut)]
     tokens = np.array([counted(store, window).sum() for window in everything])
     windows, lengths = [everything[number] for number in np.flatnonzero(tokens)], tokens[tokens > 0]
-    noise = window_noise(store, tuple(windows), settings.seed)
+    if not windows:
+        return []
+    noise = window_noise(store, tuple(windows), seed)
     order = _spread(np.array([window.file for window in windows]), noise)
     before = np.cumsum(lengths[order]) - lengths[order]
-    return sorted(windows[number] for number in order[before < _wanted_tokens(subject, settings)])
+    return sorted(windows[number] for number in order[before < wanted])
 
 
 def context_sizes(subject: Subject, longest: int) -> list[int]:
@@ -139,9 +173,14 @@ def _wanted_tokens(subject: Subject, settings: AgreementSettings) -> int:
 def _wanted_targets(subject: Subject, settings: AgreementSettings, sizes: list[int]) -> int:
     if settings.targets is not None:
         return settings.targets
-    body = 2 * sum(each.numel() for each in subject.model.model.base_model.parameters())
+    body = _body_operations(subject.model)
     affordable = CONTEXT_OPERATIONS / (sum(sizes) * body + len(sizes) * _lens_operations(subject.model))
     return min(MOST_TARGETS, max(FEWEST_TARGETS, int(affordable)))
+
+
+def _body_operations(model: CodeModel) -> float:
+    """Floating-point operations of a forward pass without head, for one token; attention to others is left out."""
+    return 2.0 * sum(each.numel() for each in model.model.base_model.parameters())
 
 
 def _lens_operations(model: CodeModel) -> float:

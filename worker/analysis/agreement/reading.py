@@ -1,12 +1,16 @@
 """One forward pass over a batch, and what every layer predicts at each of its tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from keyscope.worker.analysis.agreement.lenses import Which, read_lenses
+from keyscope.worker.analysis.agreement.ridge import Ridge
 from keyscope.worker.analysis.agreement.values import ValueTops
 from keyscope.worker.analysis.lens import LayerPass, in_chunks, lens, normed_lens, read_layers, top_tokens
 from keyscope.worker.analysis.walk import Places
@@ -16,7 +20,7 @@ from keyscope.worker.precompute.windows import Batch
 
 @dataclass(frozen=True)
 class Reading:
-    """The layers' predictions at n tokens; every tensor but `final` is [layers, n], on the device."""
+    """The layers' predictions at n tokens; every tensor but `final` and the lenses' is [layers, n], on the device."""
 
     final: Tensor
     """The model's own token, [n]."""
@@ -41,13 +45,21 @@ class Reading:
     """Of the model's own token after the layer."""
     rank: Tensor
     """Of the model's own token, from 1; tied tokens all take the best rank."""
+    lenses: Mapping[Which, Tensor] | None
+    """Every measure through both lenses at the tokens asked for, [layers, tokens]."""
 
 
 @torch.inference_mode()
 def read(
-    model: CodeModel, batch: Batch, at: Places, values: Sequence[ValueTops], permuted: Sequence[ValueTops]
+    model: CodeModel,
+    batch: Batch,
+    at: Places,
+    values: Sequence[ValueTops],
+    permuted: Sequence[ValueTops],
+    ridge: Ridge | None,
+    through_lenses: npt.NDArray[np.bool_],
 ) -> Reading:
-    """Run a batch and read every token of it."""
+    """Run a batch and read every token of it, and those marked, [n], through both lenses if there is a ridge lens."""
     after: list[Tensor] = []
     found: list[dict[str, Tensor]] = []
 
@@ -63,7 +75,13 @@ def read(
         normed = at.take(model.run_body(batch.token_ids))
     final = top_tokens(model, normed, partial(normed_lens, model))
     found = [tops | _against(model, residual, final) for tops, residual in zip(found, after, strict=True)]
-    return Reading(final=final, **{name: torch.stack([tops[name] for tops in found]) for name in found[0]})
+    lenses = None
+    if ridge is not None and through_lenses.any():
+        some = torch.from_numpy(np.flatnonzero(through_lenses)).to(model.device)
+        lenses = read_lenses(model, ridge, [residual[some] for residual in after], normed[some], final[some])
+    return Reading(
+        final=final, lenses=lenses, **{name: torch.stack([tops[name] for tops in found]) for name in found[0]}
+    )
 
 
 def _feed_forward(

@@ -9,8 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from keyscope.contract.analyses.agreement import AGREEMENT, AGREEMENT_CONTEXTS, AGREEMENT_KEYS, SHARED_OUT
+from keyscope.contract.analyses.agreement import (
+    AGREEMENT,
+    AGREEMENT_CONTEXTS,
+    AGREEMENT_KEYS,
+    AGREEMENT_LENSES,
+    SHARED_OUT,
+)
 from keyscope.contract.tables import Table
+from keyscope.worker.analysis.agreement.lenses import LENS_MEASURES, LENS_SPLITS
 from keyscope.worker.analysis.agreement.outcomes import MEASURES, SPLIT_MEASURES
 from keyscope.worker.analysis.agreement.parts import PARTS
 from keyscope.worker.analysis.agreement.values import PROJECTIONS
@@ -103,6 +110,60 @@ def _add_layers(rows: _Rows, sums: FloatArray, n: IntArray, units: Members, name
     found = ratio_interval(of_tokens, n, units)
     for number, (measure, most) in enumerate((("depth", layers - 1), ("saturated", 1))):
         rows.add(found.within(0, most), number, measure=measure, control="", layer=None, **counted)
+
+
+def write_lenses(
+    connection: duckdb.DuckDBPyConnection,
+    windows: Sequence[Arrays],
+    contexts: Sequence[Arrays],
+    sizes: Sequence[int],
+    units: Units,
+) -> None:
+    """Write what both lenses read in the files that neither was fitted on, over all tokens, by split and by context."""
+    rows = _Rows(AGREEMENT_LENSES)
+    if windows:
+        files, n, sums, part_n, part_sums = (
+            np.concatenate([arrays[f"lens_{name}"] for arrays in windows])
+            for name in ("files", "n", "sums", "part_n", "part_sums")
+        )
+        _add_lenses(rows, sums, n, units.members(files), LENS_MEASURES, split="all", part="all")
+        for number, (split, part) in enumerate(PARTS):
+            members = units.members(files)
+            _add_lenses(rows, part_sums[:, number], part_n[:, number], members, LENS_SPLITS, split=split, part=part)
+    if contexts and all("ridge_tops" in arrays for arrays in contexts):
+        files = np.concatenate([arrays["files"] for arrays in contexts])
+        tested = units.test[files]
+        for name, lens in (("tops", "logit"), ("ridge_tops", "ridge")):
+            tops, final = (np.concatenate([arrays[each] for arrays in contexts], axis=-1) for each in (name, "final"))
+            for size, top, own in zip(sizes, tops[..., tested], final[..., tested], strict=True):
+                agrees = top == own
+                depth = len(top) - np.cumprod(agrees[::-1], axis=0).sum(axis=0)
+                found = _means(files[tested], units, depth[None]).within(0, len(top) - 1)
+                counted = {"n": int(tested.sum()), "files": len(np.unique(files[tested]))}
+                which = {"lens": lens, "control": "", "measure": "depth", "split": "context", "part": str(size)}
+                if counted["n"]:
+                    rows.add(found, 0, layer=None, **which, **counted)
+    rows.write(connection)
+
+
+def _add_lenses(
+    rows: _Rows, sums: FloatArray, n: IntArray, units: Members, names: Sequence[tuple[str, str, str]], **which: str
+) -> None:
+    """Add rows of what lenses read, summed by file: `sums` [files, layers, names] and `n` [files]."""
+    counted = {"n": int(n.sum()), "files": int((n > 0).sum())} | which
+    if not counted["n"]:
+        return
+    layers = sums.shape[1]
+    found = ratio_interval(sums, n, units)
+    depths = ratio_interval(np.einsum("flm,l->fm", sums, np.arange(layers)), n, units).within(0, layers - 1)
+    for number, (lens, control, measure) in enumerate(names):
+        named = {"lens": lens, "control": control}
+        if measure == "settled":
+            rows.add(depths, number, measure="depth", layer=None, **named, **counted)
+            continue
+        column = _part(found, number).within(0, np.inf if measure == "kl" else 1)
+        for layer in range(layers):
+            rows.add(column, layer, measure=measure, layer=layer, **named, **counted)
 
 
 def write_contexts(
