@@ -91,7 +91,10 @@ def part_estimates(cursor: duckdb.DuckDBPyConnection, measure: str, split: str) 
 
 def lens_estimates(cursor: duckdb.DuckDBPyConnection) -> list[LensEstimate]:
     """Everything measured through both lenses; empty for a file that is older than the ridge lens."""
-    return [LensEstimate(*row[:6], Estimate(*row[6:])) for row in rows(cursor, _LENSES)]
+    return [
+        LensEstimate(lens, control, measure, split, part, layer, Estimate(*rest))
+        for lens, control, measure, split, part, layer, *rest in rows(cursor, _LENSES)
+    ]
 
 
 def lenses_by_layer(found: Iterable[LensEstimate]) -> dict[tuple[str, str, str], ByLayer]:

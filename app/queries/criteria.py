@@ -205,7 +205,7 @@ class OfClass:
             )
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        condition = '(k.layer, k."index") IN (SELECT (layer, "index") FROM firing_keys WHERE weight_class = ?)'
+        condition = '(k.layer, k."index") IN (SELECT (layer, "index") FROM firing_keys WHERE folded_class = ?)'
         return Clause(condition, (self.weight_class,))
 
 

@@ -19,6 +19,7 @@ _SHARES = {
     "kv_precision",
     "max_probability",
     "null_share",
+    "folded_null_share",
 }
 _TITLES = {
     "n": "tokens counted",
@@ -32,12 +33,16 @@ _TITLES = {
     "cos_key_value": "cos(key, value)",
     "cos_up_value": "cos(up, value)",
     "cos_gate_up": "cos(gate, up)",
-    "vocab_mean": "vocabulary mean",
-    "vocab_variance": "vocabulary variance",
-    "vocab_skewness": "vocabulary skewness",
-    "vocab_kurtosis": "vocabulary kurtosis",
+    "vocab_mean": "vocabulary mean, raw",
+    "vocab_variance": "vocabulary variance, raw",
+    "vocab_skewness": "vocabulary skewness, raw",
+    "vocab_kurtosis": "vocabulary kurtosis, raw",
+    "folded_variance": "vocabulary variance",
+    "folded_skewness": "vocabulary skewness",
+    "folded_kurtosis": "vocabulary kurtosis",
+    "folded_null_share": "null-space share",
     "max_probability": "largest probability",
-    "null_share": "null-space share",
+    "null_share": "null-space share, raw",
     "sink_share": "largest on sinks",
 }
 
@@ -145,6 +150,10 @@ GROUPS = (
     _group(
         "vocabulary",
         "Vocabulary",
+        "folded_variance",
+        "folded_skewness",
+        "folded_kurtosis",
+        "folded_null_share",
         "vocab_mean",
         "vocab_variance",
         "vocab_skewness",

@@ -59,9 +59,9 @@ def compute_analyses(
     try:
         with httpx.Client(base_url=worker.url, headers=headers, timeout=30, trust_env=False) as client:
             jobs = [job for kind, settings in missing if (job := _submit(client, run, kind, settings, progress))]
-            progress.note(f"analyses are being computed, live requests first: {', '.join(job.kind for job in jobs)}")
+            progress.note(f"analyses are being computed, live requests first: {', '.join(_title(job) for job in jobs)}")
             for number, job in enumerate(jobs, 1):
-                _follow(client, job, f"{job.kind} ({number} of {len(jobs)})", progress, wait)
+                _follow(client, job, f"{_title(job)} ({number} of {len(jobs)})", progress, wait)
         progress.note("all pages are filled")
     except (httpx.HTTPError, ValidationError) as error:
         progress.note(f"the analyses are no longer followed, because the worker does not answer: {error}")
@@ -78,6 +78,10 @@ def _submit(client: httpx.Client, run: Path, kind: str, settings: dict[str, Any]
         return JobAnswer.model_validate_json(response.content).job
     progress.note(f"{kind} is not computed: {ErrorAnswer.model_validate_json(response.content).detail}")
     return None
+
+
+def _title(job: Job) -> str:
+    return " and ".join(job.kinds)
 
 
 def _follow(client: httpx.Client, job: Job, title: str, progress: Progress, wait: Callable[[float], None]) -> None:
@@ -97,7 +101,7 @@ def _follow(client: httpx.Client, job: Job, title: str, progress: Progress, wait
                     done = percent
             wait(POLL_SECONDS)
     if now is not None and now.state == "failed":
-        progress.note(f"{job.kind} failed: {now.detail}")
+        progress.note(f"{_title(job)} failed: {now.detail}")
 
 
 def _state_of(client: httpx.Client, job: Job) -> Job | None:

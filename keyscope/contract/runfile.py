@@ -58,6 +58,22 @@ WEIGHT_STATISTICS = (
     ),
     Column("unigram_correlation", "FLOAT", "Correlation of E v with the log frequency of each token in the corpus"),
     Column("null_share", "FLOAT", "Share of the value's length in directions that barely affect the logits"),
+    Column(
+        "folded_variance",
+        "FLOAT",
+        "Variance over the vocabulary of the cosine of the value as the final norm passes it on with the output embedding, the norm's gain folded in and its mean over the vocabulary taken off",
+    ),
+    Column(
+        "folded_skewness",
+        "FLOAT",
+        "Skewness of that cosine: above 0 the value promotes a few tokens, below 0 it suppresses a few",
+    ),
+    Column(
+        "folded_kurtosis",
+        "FLOAT",
+        "Kurtosis of that cosine (3 for a normal distribution): above 10 the value affects only a few tokens",
+    ),
+    Column("folded_null_share", "FLOAT", "Share of that value's length in directions that barely affect predictions"),
 )
 """Columns computed from the weights alone, except that one also needs token counts."""
 

@@ -61,7 +61,7 @@ def test_everything_missing_is_computed_in_order_and_reported(worker: FakeWorker
     assert worker.jobs is not None
     assert [(job.kind, job.settings) for job in reversed(worker.jobs)] == list(WANTED)
     assert [name.split(",")[0] for name in heard.stages] == [
-        f"{kind} ({number} of {len(WANTED)})" for number, (kind, _) in enumerate(WANTED, 1)
+        f"{kind.replace(',', ' and ')} ({number} of {len(WANTED)})" for number, (kind, _) in enumerate(WANTED, 1)
     ]
     assert all(advanced == [50] for advanced in heard.stages.values())
     assert heard.notes[-1] == "all pages are filled"
@@ -92,7 +92,9 @@ def test_a_failure_is_said_and_the_others_go_on(worker: FakeWorker, run: Path) -
     heard = Heard()
     with serving(worker.app) as url:
         compute_analyses(run, WorkerPlace(url, "secret"), heard, fail)
-    assert [note for note in heard.notes if "failed" in note] == [f"{kind} failed: no disk" for kind, _ in WANTED]
+    assert [note for note in heard.notes if "failed" in note] == [
+        f"{kind.replace(',', ' and ')} failed: no disk" for kind, _ in WANTED
+    ]
 
 
 def test_a_worker_that_is_away_is_said_once(run: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import duckdb
 
 from keyscope.contract.analyses.files import publish_analysis, write_analysis_manifest
-from keyscope.contract.analyses.firing import CENSUS, GROUPS, MEASURES, UNGROUPED
+from keyscope.contract.analyses.firing import CENSUS, CLASSES, GROUPS, MEASURES, UNGROUPED
 from keyscope.contract.runfile import open_run
 from tests.made.agreement import analysis_manifest, insert
 
@@ -16,6 +16,7 @@ CONTROLLED = {
     "suppressing_detectors": "dealt",
     "language_id": "drawn",
     "best_f1": "drawn",
+    **{f"folded_{name}": "gaussian" for name in CLASSES},
     "prediction": "gaussian",
     "suppression": "gaussian",
     "entropy": "gaussian",
@@ -87,6 +88,7 @@ def _write_key(
         None if dead else -0.25,
         int(detects),
         "strong" if detects else None,
+        "prediction" if index == 3 else None,
         "suppression" if index == 3 else None,
     ]
     insert(connection, "firing_keys", row)

@@ -390,6 +390,8 @@ class _Builder:
             "max_probability": float(probabilities.max() / probabilities.sum()),
             "unigram_correlation": float(np.corrcoef(logits[seen], np.log(counts[seen]))[0, 1]),
             "null_share": 0.0,
+            **{f"folded_{name}": moments[name] for name in ("variance", "skewness", "kurtosis")},
+            "folded_null_share": 0.0,
         }
 
     def _manifest(self) -> Manifest:

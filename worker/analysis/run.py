@@ -164,7 +164,7 @@ def _publish(subject: Subject, work: _Work, others: Sequence[str], replace: bool
     if manifest.cost is not None:
         shared = f", forward passes shared with {', '.join(shared_with)}" if shared_with else ""
         subject.progress.note(
-            f"cost of {analysis.kind}: {manifest.cost:.1f} times one bare forward pass over {tokens:,} tokens{shared}"
+            f"{analysis.kind} cost: {manifest.cost:.1f} times one bare forward pass over {tokens:,} tokens{shared}"
         )
     subject.progress.note(f"published {_path(subject, analysis)}")
 

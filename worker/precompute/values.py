@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from keyscope.contract.runfile import WEIGHT_STATISTICS
 from keyscope.worker.model.code_model import CodeModel, FeedForward
@@ -38,6 +38,7 @@ class ValueReader:
         # + 1: a token that never occurs has a logarithm too
         self._centred_frequency = _standardised(torch.from_numpy(np.log(token_counts + 1.0)).float()).to(model.device)
         self._null_space = _weakest_directions(unembedding)
+        self._folded = Folded.of(model)
 
     @torch.no_grad()
     def read(self, layer: FeedForward) -> tuple[list[ValueTokens], dict[str, npt.NDArray[np.float32]]]:
@@ -60,7 +61,11 @@ class ValueReader:
             ValueTokens(projection, direction, _joined(parts, 0), _joined(parts, 1).astype(np.float32))
             for (projection, direction), parts in found.items()
         ]
-        statistics = _geometry(layer) | {name: torch.cat(parts) for name, parts in columns.items()}
+        statistics = (
+            _geometry(layer)
+            | self._folded.statistics(values)
+            | {name: torch.cat(parts) for name, parts in columns.items()}
+        )
         return tokens, {
             column.name: statistics[column.name].float().cpu().numpy()
             for column in WEIGHT_STATISTICS
@@ -76,6 +81,49 @@ class ValueReader:
             "unigram_correlation": _standardised(logits) @ self._centred_frequency / logits.shape[1],
             "null_share": (values @ self._null_space).norm(dim=1) / lengths,
         }
+
+
+@dataclass(frozen=True)
+class Folded:
+    """The basis in which values act on predictions, which is the one the literature measures weights in.
+
+    The final norm takes off a vector's mean, if it is a LayerNorm, and multiplies by its gain; a number added to all
+    logits changes no prediction. So the gain is folded into E, whose rows are centred if the norm centres and whose mean
+    over the vocabulary is taken off; values are centred if the norm centres. In raw E the moments depend on what
+    predictions do not.
+    """
+
+    unembedding: Tensor
+    """[vocabulary, width]"""
+    row_norms: Tensor
+    null_space: Tensor
+    """[width, 1 % of width], the directions that change predictions least, without the one that the norm takes off."""
+    centring: bool
+
+    @classmethod
+    def of(cls, model: CodeModel) -> "Folded":
+        """Fold the final norm of a model into its output embedding."""
+        gain = model.final_norm.weight
+        assert isinstance(gain, Tensor)
+        rows = model.exact_unembedding * gain.detach().float()
+        centring = isinstance(model.final_norm, nn.LayerNorm)
+        if centring:
+            rows = rows - rows.mean(dim=1, keepdim=True)
+        rows = rows - rows.mean(dim=0)
+        return cls(rows, rows.norm(dim=1).clamp_min(1e-30), _weakest_directions(rows, skipped=int(centring)), centring)
+
+    @torch.no_grad()
+    def statistics(self, values: Tensor) -> dict[str, Tensor]:
+        """The columns of `WEIGHT_STATISTICS` in this basis for values [keys, width], each [keys]."""
+        passed = values - values.mean(dim=1, keepdim=True) if self.centring else values
+        lengths = passed.norm(dim=1).clamp_min(1e-30)
+        columns: dict[str, list[Tensor]] = {}
+        for chunk, length in zip(*(_chunks(each, len(self.unembedding)) for each in (passed, lengths)), strict=True):
+            found = cosine_moments(chunk @ self.unembedding.T, length, self.row_norms)
+            for name in ("variance", "skewness", "kurtosis"):
+                columns.setdefault(f"folded_{name}", []).append(found[f"vocab_{name}"])
+        null_share = (passed @ self.null_space).norm(dim=1) / lengths
+        return {name: torch.cat(parts) for name, parts in columns.items()} | {"folded_null_share": null_share}
 
 
 def cosine_moments(logits: Tensor, lengths: Tensor, row_norms: Tensor) -> dict[str, Tensor]:
@@ -119,15 +167,16 @@ def _geometry(layer: FeedForward) -> dict[str, Tensor]:
     return columns
 
 
-def _weakest_directions(unembedding: Tensor) -> Tensor:
+def _weakest_directions(unembedding: Tensor, skipped: int = 0) -> Tensor:
     """The right singular vectors of E with the smallest singular values, [width, 1 % of width] (Stolfo et al. 2024).
 
     Computed as eigenvectors of EᵀE, [width, width], which is far smaller than E. Squaring the singular values halves
-    their digits, so float64: in float32 the smallest, which are wanted, would be noise. `eigh` sorts ascending.
+    their digits, so float64: in float32 the smallest, which are wanted, would be noise. `eigh` sorts ascending; the first
+    `skipped` are left out.
     """
     exact = unembedding.double()
     vectors: Tensor = torch.linalg.eigh(exact.T @ exact).eigenvectors
-    return vectors[:, : max(1, round(unembedding.shape[1] / 100))].float()
+    return vectors[:, skipped : skipped + max(1, round(unembedding.shape[1] / 100))].float()
 
 
 def _listed(logits: Tensor, direction: str) -> tuple[Tensor, Tensor]:

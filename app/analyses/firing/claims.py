@@ -131,15 +131,15 @@ def languages(cursor: Cursor, manifest: Manifest) -> Measured | None:
     "Prediction, suppression and entropy keys are in high layers",
     "Keys that promote or suppress few tokens, and long ones that affect none, are in the last layers (Gurnee et al. "
     "2024)",
-    "Expected: for two of the three kinds a larger share in the last third of layers than in the first, with "
+    "Expected: with the final norm folded into E, for two of the three kinds a larger share in the last third of layers than in the first, with "
     "non-overlapping intervals, and more than twice that of random values. Contrary: for none, even with overlapping "
     "intervals.",
 )
 def weight_classes(cursor: Cursor, manifest: Manifest) -> Measured | None:
     shares, chance, n = {}, 0.0, 0
     for name in ("prediction", "suppression", "entropy"):
-        ends = _two(cursor, name, LOWEST, HIGHEST)
-        random = _group(cursor, name, HIGHEST, "gaussian")
+        ends = _two(cursor, f"folded_{name}", LOWEST, HIGHEST)
+        random = _group(cursor, f"folded_{name}", HIGHEST, "gaussian")
         if ends is None or random is None:
             return None
         shares[name] = [among(end.value, end.n) for end in ends]

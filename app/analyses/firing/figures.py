@@ -34,13 +34,14 @@ SUPPRESSION: Titles = {
     "chance: tokens of other keys": ("suppressing", "dealt", ""),
 }
 CLASSES: Titles = {
-    "prediction": ("prediction", "", ""),
-    "suppression": ("suppression", "", ""),
-    "entropy": ("entropy", "", ""),
-    "chance: prediction, random values": ("prediction", "gaussian", ""),
-    "chance: suppression, random values": ("suppression", "gaussian", ""),
-    "chance: entropy, random values": ("entropy", "gaussian", ""),
+    "prediction": ("folded_prediction", "", ""),
+    "suppression": ("folded_suppression", "", ""),
+    "entropy": ("folded_entropy", "", ""),
+    "chance: prediction, random values": ("folded_prediction", "gaussian", ""),
+    "chance: suppression, random values": ("folded_suppression", "gaussian", ""),
+    "chance: entropy, random values": ("folded_entropy", "gaussian", ""),
 }
+RAW_CLASSES: Titles = {f"{name}, raw": (name, "", "") for name in ("prediction", "suppression", "entropy")}
 COSINES: Titles = {"key and value": ("cos_key_value", "", ""), "up row and value": ("cos_up_value", "", "")}
 
 

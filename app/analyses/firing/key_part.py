@@ -81,7 +81,7 @@ def _marks(found: KeyFiring) -> list[tuple[str, str]]:
         )
     if shape := columns["position_shape"]:
         marks.append((f"positional: {shape}", SHAPES[str(shape)]))
-    if weight_class := columns["weight_class"]:
+    if weight_class := columns["folded_class"]:
         marks.append((f"{weight_class} key", CLASSES[str(weight_class)]))
     return marks
 

@@ -259,12 +259,18 @@ def _weights(of: Firing) -> Block:
         "Prediction and suppression keys: a kurtosis over 10 of cos(E, v) over the vocabulary, with skewness above or "
         "below 0. Entropy keys: in the last two layers, longer than nine tenths of their layer's values, with a variance "
         "of that cosine up to 0.001 and a kurtosis up to 8. By chance: with values drawn from a normal distribution with "
-        "the layer's mean and variance. " + _CENSUS,
+        "the layer's mean and variance. v is as the final norm passes it on, and E has the norm's gain folded in and its mean "
+        "over the vocabulary taken off, as where these thresholds come from; raw E, for comparison, has parts that change "
+        "no prediction. " + _CENSUS,
         [
             _shares(of, "classes", "Share of keys of each class", figures.CLASSES),
             Figure("cosines", "Mean cosine", lambda: figures.numbers(of.found, figures.COSINES)),
         ],
-        [*_titled(figures.CLASSES, formats.share), *_titled(figures.COSINES, formats.number)],
+        [
+            *_titled(figures.CLASSES, formats.share),
+            *_titled(figures.RAW_CLASSES, formats.share),
+            *_titled(figures.COSINES, formats.number),
+        ],
     )
 
 

@@ -42,15 +42,22 @@ MEASURES = {
     "language": "Share of keys specific to a language (LAPE)",
     "language_id": "Share of keys whose mean over a file identifies a language with an F1 of at least 0.8",
     "best_f1": "F1 of the best key: picked on the files that thresholds are chosen on, measured on held-out projects",
-    "prediction": "Share of prediction keys",
-    "suppression": "Share of suppression keys",
-    "entropy": "Share of entropy keys",
+    "folded_prediction": "Share of prediction keys, with the final norm folded into E",
+    "folded_suppression": "Share of suppression keys, with the final norm folded into E",
+    "folded_entropy": "Share of entropy keys, with the final norm folded into E",
+    "prediction": "Share of prediction keys in raw E",
+    "suppression": "Share of suppression keys in raw E",
+    "entropy": "Share of entropy keys in raw E",
     "cos_key_value": "Mean cosine of key and value",
     "cos_up_value": "Mean cosine of up row and value; gated layers only",
 }
 """Measures of a layer."""
 
-CENSUS = ("prediction", "suppression", "entropy", "cos_key_value", "cos_up_value")
+CENSUS = (
+    *(f"{basis}{name}" for basis in ("folded_", "") for name in CLASSES),
+    "cos_key_value",
+    "cos_up_value",
+)
 """Measures computed from the weights of all keys of a layer: nothing is sampled, so they have no interval."""
 
 COUNTED = {
@@ -129,7 +136,12 @@ FIRING_KEYS = Table(
             "detected_tokens", "UTINYINT", "Number of tokens it detects, at the first level at which it detects any"
         ),
         Column("detector_level", "VARCHAR", "Level at which it detects them"),
-        Column("weight_class", "VARCHAR", "prediction, suppression or entropy, by its weights; empty for most keys"),
+        Column("weight_class", "VARCHAR", "The same as `folded_class` in raw E, where thresholds do not mean the same"),
+        Column(
+            "folded_class",
+            "VARCHAR",
+            "prediction, suppression or entropy, by its weights with the final norm folded into E; empty for most keys",
+        ),
     ),
     ("layer", "index"),
 )

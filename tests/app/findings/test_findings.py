@@ -325,7 +325,8 @@ def test_classes_of_weights_have_to_be_commoner_at_the_top(
     gaussian: float,
     verdict: Verdict,
 ) -> None:
-    for name, share in zip(("prediction", "suppression", "entropy"), highest, strict=True):
+    for kind, share in zip(("prediction", "suppression", "entropy"), highest, strict=True):
+        name = f"folded_{kind}"
         _group(made, name, "lowest third", 0.02, None)
         _group(made, name, "highest third", share, None)
         _group(made, name, "highest third", gaussian, None, "gaussian")

@@ -65,6 +65,19 @@ def test_tokens_and_statistics_equal_numpy(tmp_path: Path, kind: str) -> None:
         "unigram_correlation": [np.corrcoef(row, np.log(counts + 1))[0, 1] for row in logits["raw"]],
         "null_share": np.linalg.norm(value @ weakest.T, axis=1) / np.linalg.norm(value, axis=1),
     }
+    folded = head * part["gain"]
+    if kind == "gpt2":
+        folded = folded - folded.mean(axis=1, keepdims=True)
+    folded = folded - folded.mean(axis=0)
+    turned = centred @ folded.T / np.linalg.norm(centred, axis=1, keepdims=True) / np.linalg.norm(folded, axis=1)
+    # the direction that a LayerNorm takes off is read by nothing, and no value has any of it
+    least = np.linalg.svd(folded)[2][-2 if kind == "gpt2" else -1]
+    expected |= {
+        "folded_variance": turned.var(axis=1),
+        "folded_skewness": stats.skew(turned, axis=1),
+        "folded_kurtosis": stats.kurtosis(turned, axis=1, fisher=False),
+        "folded_null_share": np.abs(centred @ least) / np.linalg.norm(centred, axis=1),
+    }
     if kind == "llama":
         expected |= {
             "norm_up": np.linalg.norm(part["up"], axis=1),

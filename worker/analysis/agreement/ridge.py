@@ -18,7 +18,7 @@ from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.analysis.walk import places
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.taps import read_residuals
-from keyscope.worker.precompute.windows import Window, in_batches
+from keyscope.worker.precompute.windows import Batch, Window, in_batches
 from keyscope.worker.progress import Advance
 
 PENALTIES = (1e-6, 1e-4, 1e-2, 1.0)
@@ -99,11 +99,15 @@ def _residuals(subject: Subject, windows: Sequence[Window], advance: Advance) ->
     for batch in in_batches(subject.store, longest_first, subject.batch, model.facts.bos, model.device):
         at = places(subject, batch)
         flat = at.flat[torch.from_numpy(np.flatnonzero(at.positions >= burn_in)).to(model.device)]
-        after: list[Tensor] = []
-        with read_residuals(model, lambda _layer, residual, to=after: to.append(residual.flatten(0, 1)[flat].float())):
-            model.run_body(batch.token_ids)
+        yield _read_batch(model, batch, flat)
         advance(batch.n_tokens)
-        yield torch.stack(after)
+
+
+def _read_batch(model: CodeModel, batch: Batch, flat: Tensor) -> Tensor:
+    found: list[Tensor] = []
+    with read_residuals(model, lambda _layer, residual: found.append(residual.flatten(0, 1)[flat].float())):
+        model.run_body(batch.token_ids)
+    return torch.stack(found)
 
 
 def _solved(square: Tensor, cross: Tensor, penalty: float) -> Tensor:

@@ -40,7 +40,10 @@ def write_keys(connection: duckdb.DuckDBPyConnection, keys: Keys, layer: int, pa
         "own_logit": keys.own_logits[part],
         "detected_tokens": tokens,
         "detector_level": _named(LEVELS, level),
-        "weight_class": _texts(keys.classes[part], keys.classes[part] != ""),
+        **{
+            name: _texts(keys.classes[basis][part], keys.classes[basis][part] != "")
+            for name, basis in (("folded_class", "folded"), ("weight_class", "raw"))
+        },
     }
     found = keys.identification(part) if keys.several else None
     if found is not None:

@@ -10,7 +10,8 @@ from keyscope.worker.analysis.firing.corpus import Corpus, Counted
 from keyscope.worker.analysis.firing.counting import LEVELS
 from keyscope.worker.analysis.firing.detectors import detected, occurrences_of
 from keyscope.worker.analysis.firing.settings import FiringSettings
-from keyscope.worker.analysis.firing.weights import Weights, classes, gaussian_weights, own_logits, read_weights
+from keyscope.worker.analysis.firing.weights import BASES, Weights, classes, gaussian_weights, own_logits, read_weights
+from keyscope.worker.precompute.values import Folded
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -59,20 +60,28 @@ class Keys:
     def _of_weights(self) -> None:
         model, settings = self.corpus.subject.model, self.settings
         self.weights: list[Weights] = []
-        self.gaussian_classes: list[npt.NDArray[np.str_]] = []
-        kinds, own, other = [], [], []
+        self.gaussian_classes: list[dict[str, npt.NDArray[np.str_]]] = []
+        """By basis, of each layer."""
+        kinds: dict[str, list[npt.NDArray[np.str_]]] = {basis: [] for basis in BASES}
+        own, other = [], []
+        folded = Folded.of(model)
         for layer, tokens in zip(model.layers, self.corpus.candidates, strict=True):
-            weights = read_weights(self.corpus.subject.connection, layer.layer)
+            weights = read_weights(self.corpus.subject.connection, folded, layer)
             last = layer.layer >= len(model.layers) - settings.entropy_layers
             longest = float(np.quantile(weights.norm_value, settings.entropy_length))
-            control = gaussian_weights(model, layer, settings)
-            kinds.append(classes(weights, last, longest, settings))
-            self.gaussian_classes.append(classes(control, last, longest, settings))
+            control = gaussian_weights(model, folded, layer, settings)
+            judged = [
+                {basis: classes(getattr(each, basis), each.norm_value, last, longest, settings) for basis in BASES}
+                for each in (weights, control)
+            ]
+            for basis, found in judged[0].items():
+                kinds[basis].append(found)
+            self.gaussian_classes.append(judged[1])
             top = tokens[:, : settings.detected_tokens]
             own.append(own_logits(model, layer, top))
             other.append(own_logits(model, layer, np.roll(top, 1, axis=0)))
             self.weights.append(weights)
-        self.classes = np.concatenate(kinds)
+        self.classes = {basis: np.concatenate(found) for basis, found in kinds.items()}
         self.own_logits, self.other_logits = np.concatenate(own), np.concatenate(other)
 
     def identification(self, part: slice) -> languages.Identification:

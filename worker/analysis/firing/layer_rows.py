@@ -4,7 +4,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from keyscope.contract.analyses.firing import FIRING_GROUPS, FIRING_LAYERS
+from keyscope.contract.analyses.firing import CLASSES, FIRING_GROUPS, FIRING_LAYERS
 from keyscope.worker.analysis.firing import languages
 from keyscope.worker.analysis.firing.corpus import Corpus, Counted
 from keyscope.worker.analysis.firing.detectors import new_tokens
@@ -88,9 +88,10 @@ def _summarise(layers: _Layers, keys: Keys, layer: int, part: slice) -> None:
     for name, found in zip(("detectors", "detectors_strong", "detectors_peak"), detects, strict=True):
         layers.share(name, layer, found)
     _summarise_suppression(layers, keys, layer, part, np.any(detects, axis=0))
-    for name in ("prediction", "suppression", "entropy"):
-        layers.share(name, layer, keys.classes[part] == name)
-        layers.share(name, layer, keys.gaussian_classes[layer] == name, "gaussian")
+    for name in CLASSES:
+        for measure, basis in ((f"folded_{name}", "folded"), (name, "raw")):
+            layers.share(measure, layer, keys.classes[basis][part] == name)
+            layers.share(measure, layer, keys.gaussian_classes[layer][basis] == name, "gaussian")
     for name, cosines in (("cos_key_value", weights.cos_key_value), ("cos_up_value", weights.cos_up_value)):
         layers.add(name, layer, float(cosines.mean()), len(cosines))
     if keys.several:

@@ -10,50 +10,77 @@ from torch import Tensor, nn
 
 from keyscope.worker.analysis.firing.settings import FiringSettings
 from keyscope.worker.model.code_model import CodeModel, FeedForward
-from keyscope.worker.precompute.values import cosine_moments
+from keyscope.worker.precompute.values import Folded, cosine_moments
 
 FloatArray = npt.NDArray[np.float64]
 _CHUNK_BYTES = 64 << 20
-_COLUMNS = ("norm_value", "vocab_variance", "vocab_skewness", "vocab_kurtosis", "cos_key_value", "cos_up_value", "dead")
+BASES = ("folded", "raw")
+"""Fields of `Weights` with moments to classify keys by."""
+_MOMENTS = ("variance", "skewness", "kurtosis")
+_COLUMNS = ("norm_value", *(f"vocab_{name}" for name in _MOMENTS), "cos_key_value", "cos_up_value", "dead")
 _WEIGHTS = f'SELECT {", ".join(_COLUMNS)} FROM keys WHERE layer = ? ORDER BY "index"'  # noqa: S608 - our own names
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Moments over the vocabulary of cosines of a layer's values with the output embedding, each [keys]."""
+
+    variance: FloatArray
+    skewness: FloatArray
+    kurtosis: FloatArray
+
+
+@dataclass(frozen=True)
 class Weights:
-    """The run's statistics of a layer's weights, each [keys]; NaN for missing ones."""
+    """Statistics of a layer's weights, each [keys]; NaN for missing ones."""
 
     norm_value: FloatArray
-    vocab_variance: FloatArray
-    vocab_skewness: FloatArray
-    vocab_kurtosis: FloatArray
+    raw: Moments
+    folded: Moments
+    """With the final norm folded in, which is what the thresholds of the literature are for."""
     cos_key_value: FloatArray
     cos_up_value: FloatArray
     dead: npt.NDArray[np.bool_]
 
 
-def read_weights(connection: duckdb.DuckDBPyConnection, layer: int) -> Weights:
-    """Read the statistics of a layer from the run file."""
-    found = connection.cursor().execute(_WEIGHTS, [layer]).fetchnumpy()
+def read_weights(connection: duckdb.DuckDBPyConnection, folded: Folded, layer: FeedForward) -> Weights:
+    """Read the statistics of a layer from the run file; the folded moments, which older files lack, from the weights."""
+    found = connection.cursor().execute(_WEIGHTS, [layer.layer]).fetchnumpy()
     numbers = {name: np.ma.filled(found[name].astype(np.float64), np.nan) for name in _COLUMNS[:-1]}
-    return Weights(**numbers, dead=np.asarray(found["dead"], bool))
+    return Weights(
+        norm_value=numbers["norm_value"],
+        raw=Moments(*(numbers[f"vocab_{name}"] for name in _MOMENTS)),
+        folded=_folded_moments(folded, layer.values.float()),
+        cos_key_value=numbers["cos_key_value"],
+        cos_up_value=numbers["cos_up_value"],
+        dead=np.asarray(found["dead"], bool),
+    )
 
 
-def classes(weights: Weights, last_layers: bool, longest: float, settings: FiringSettings) -> npt.NDArray[np.str_]:
+def _folded_moments(folded: Folded, values: Tensor) -> Moments:
+    found = folded.statistics(values)
+    return Moments(*(found[f"folded_{name}"].double().cpu().numpy() for name in _MOMENTS))
+
+
+def classes(
+    moments: Moments, lengths: FloatArray, last_layers: bool, longest: float, settings: FiringSettings
+) -> npt.NDArray[np.str_]:
     """Classify keys as prediction, suppression, entropy or nothing, [keys] (Gurnee et al. 2024, section 5).
 
     Args:
-        weights: statistics of the keys.
+        moments: of the keys, in the basis to classify in.
+        lengths: lengths of the values, [keys].
         last_layers: whether the layer is among those that can have entropy keys.
         longest: length above which a value is long.
         settings: the thresholds.
     """
-    narrow = weights.vocab_kurtosis > settings.class_kurtosis
-    flat = (weights.vocab_variance <= settings.entropy_variance) & (weights.vocab_kurtosis <= settings.entropy_kurtosis)
+    narrow = moments.kurtosis > settings.class_kurtosis
+    flat = (moments.variance <= settings.entropy_variance) & (moments.kurtosis <= settings.entropy_kurtosis)
     return np.select(
         [
-            narrow & (weights.vocab_skewness > 0),
-            narrow & (weights.vocab_skewness < 0),
-            flat & (weights.norm_value > longest) & last_layers,
+            narrow & (moments.skewness > 0),
+            narrow & (moments.skewness < 0),
+            flat & (lengths > longest) & last_layers,
         ],
         ["prediction", "suppression", "entropy"],
         default="",
@@ -61,7 +88,7 @@ def classes(weights: Weights, last_layers: bool, longest: float, settings: Firin
 
 
 @torch.no_grad()
-def gaussian_weights(model: CodeModel, layer: FeedForward, settings: FiringSettings) -> Weights:
+def gaussian_weights(model: CodeModel, folded: Folded, layer: FeedForward, settings: FiringSettings) -> Weights:
     """Statistics of random values with the layer's mean and variance in each dimension: the control for `classes`.
 
     The vocabulary is not isotropic, so even random vectors have a kurtosis; this shows how often that alone makes a
@@ -82,9 +109,8 @@ def gaussian_weights(model: CodeModel, layer: FeedForward, settings: FiringSetti
     nothing = np.full(n, np.nan)
     return Weights(
         norm_value=drawn.norm(dim=1).double().cpu().numpy(),
-        vocab_variance=columns["vocab_variance"],
-        vocab_skewness=columns["vocab_skewness"],
-        vocab_kurtosis=columns["vocab_kurtosis"],
+        raw=Moments(*(columns[f"vocab_{name}"] for name in _MOMENTS)),
+        folded=_folded_moments(folded, drawn),
         cos_key_value=nothing,
         cos_up_value=nothing,
         dead=np.zeros(n, dtype=bool),
