@@ -176,15 +176,18 @@ def _rounded(value: float, how: str) -> str:
 
 def rank_correlation(values: list[float]) -> float:
     """Spearman's correlation of values with their place in the list; 0 if all are equal."""
-    n = len(values)
-    ranks = _ranks(values)
-    middle = (n - 1) / 2
-    spread = sum((rank - middle) ** 2 for rank in ranks)
-    if n < 2 or not spread:
+    return rank_correlation_of([float(place) for place in range(len(values))], values)
+
+
+def rank_correlation_of(ones: list[float], others: list[float]) -> float:
+    """Spearman's correlation of two lists; 0 if all values of one of them are equal."""
+    first, second = _ranks(ones), _ranks(others)
+    middle = (len(ones) - 1) / 2
+    spreads = [sum((rank - middle) ** 2 for rank in ranks) for ranks in (first, second)]
+    if not all(spreads):
         return 0.0
-    straight = sum((place - middle) ** 2 for place in range(n))
-    both = sum((place - middle) * (rank - middle) for place, rank in enumerate(ranks))
-    return float(both / (straight * spread) ** 0.5)
+    both = sum((one - middle) * (other - middle) for one, other in zip(first, second, strict=True))
+    return float(both / (spreads[0] * spreads[1]) ** 0.5)
 
 
 def _ranks(values: list[float]) -> list[float]:

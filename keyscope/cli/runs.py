@@ -1,5 +1,6 @@
 """`keyscope precompute`, `verify`, `inspect`, `analyse`, `twin` and `report`: computing runs and reading them."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -238,12 +239,29 @@ def twin(
         print_json(twin=str(path))
 
 
-def report(run: RunFile, as_json: Json = False) -> None:
+def report(
+    run: RunFile,
+    paper: Annotated[
+        bool,
+        typer.Option("--paper", help="Print the paper's published counts by layer beside those of a paper2023 run"),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Test the literature's claims on a run and its analyses; prints a Markdown table."""
     from keyscope.app.analyses.claim import beyond_chance
+    from keyscope.app.findings import paper as published
     from keyscope.app.findings.report import findings, markdown
     from keyscope.contract.runfile import open_run, read_manifest
 
+    if paper:
+        with open_run(run) as connection:
+            manifest = read_manifest(connection)
+            compared = published.compare(connection.cursor(), manifest)
+        if as_json:
+            print_json(run=str(run), source=published.PUBLISHED["source"], **asdict(compared))
+        else:
+            typer.echo(published.markdown(compared, manifest))
+        return
     with open_run(run) as connection:
         found = findings(connection.cursor(), read_manifest(connection))
     if as_json:

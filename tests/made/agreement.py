@@ -101,10 +101,10 @@ def write_agreement(run: Path, layers: int) -> Path:
                     _insert(
                         connection, "agreement_lenses", [(lens, "", measure, "all", "all", layer, *estimate(value))]
                     )
-            for split, parts in (PARTS | {"context": tuple(map(str, SIZES))}).items():
+            for split, names in (PARTS | {"context": [str(size) for size in SIZES]}).items():
                 depths = [
                     (lens, "", "depth", split, part, None, *estimate(raised * (0.1 + number / 10)))
-                    for number, part in enumerate(parts)
+                    for number, part in enumerate(names)
                 ]
                 _insert(connection, "agreement_lenses", depths)
         write_analysis_manifest(connection, manifest)
