@@ -238,7 +238,7 @@ class KeyActivity(_Message):
     coefficient: float
     size: float = Field(description="|coefficient| times the norm of the value")
     contribution: float = Field(
-        description="What the key adds to the target's logit, minus what it adds to the distractor's"
+        description="What the key adds to the target's logit at the last token read, minus what it adds to the distractor's"
     )
     percentile: float | None = Field(
         None, description="Percentage of the corpus's tokens with a smaller coefficient; filled in by the app"

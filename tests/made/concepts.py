@@ -34,6 +34,8 @@ def score(number: int, keys: int) -> dict[str, Any]:
         "distinct_q": q,
         "significant": q <= 0.05,
         "causal": 1.0 - number,
+        "predicted": 1.1 - number if number < 2 else None,
+        "masked": 0.9 - number if number < 2 else None,
         "rank_any_hit": number or None,
         "rank_fdr": keys - number if q <= 0.05 else None,
         "rank_auroc": keys - number,
@@ -62,6 +64,7 @@ def write_concepts(
             "held_out_sites": 20,
             "causal_windows": 4,
             "causal_sites": 12,
+            "masked_sites": 6,
         }
         rows["concepts"].append(own)
         for language in concept.patterns:

@@ -25,22 +25,20 @@ from keyscope.worker.model.taps import read_coefficients
 class Position:
     """A position of a text after a forward pass: every key's coefficient there, and the prediction that follows.
 
-    When several tokens are read together, each key has the coefficient of largest size among them.
+    When several tokens are read together, each key has the coefficient of largest size among them. Only what it writes at
+    the last of them goes into the prediction directly: the rest reaches it through attention alone.
     """
 
     coefficients: tuple[Tensor, ...]
     """Per layer [keys], float32 on the host."""
     places: tuple[Tensor, ...]
     """Per layer [keys], which of the tokens each coefficient is from, counted from 0."""
+    last: tuple[Tensor, ...]
+    """Per layer [keys], the coefficients at the last token read."""
     logprobs: Tensor
     """Log-probabilities of the token after the last one read, [rows of the head], float32 on the host."""
-    scales: Tensor
-    """sigma of the final norm at each token read, [tokens]."""
-
-    @property
-    def scale(self) -> float:
-        """sigma at the last token."""
-        return float(self.scales[-1])
+    scale: float
+    """sigma of the final norm at that token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ class Contribution:
     size: float
     """|coefficient| times the value's length: how much the key wrote, in any direction."""
     contribution: float
-    """Logits added to the target, less those added to the distractor if there is one."""
+    """Logits added to the target at the last token read, less those added to the distractor if there is one."""
 
 
 @torch.inference_mode()
@@ -72,28 +70,30 @@ def read_position(
     """
     first = position if first is None else first
     last = len(model.layers) - 1 if layer is None else layer
-    found: dict[int, tuple[Tensor, Tensor]] = {}
+    found: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
     residuals: list[Tensor] = []
 
     def keep(layer: int, coefficients: Tensor) -> None:
         if layer <= last:
             there = coefficients[0, first:].float()
             places = there.abs().argmax(dim=0)
-            found[layer] = there.gather(0, places[None])[0].cpu(), places.cpu()
+            found[layer] = there.gather(0, places[None])[0].cpu(), places.cpu(), there[-1].cpu()
 
     ids = torch.tensor([token_ids[: position + 1]], device=model.device)
     with (
         read_coefficients(model, keep),
-        read_residual(model, last, lambda after: residuals.append(after[0, first:].clone())),
+        read_residual(model, last, lambda after: residuals.append(after[0, -1:].clone())),
     ):
         model.run_body(ids)
     (residual,) = residuals
-    logits = model.head(model.final_norm(residual[-1:]))[0].float()
+    logits = model.head(model.final_norm(residual))[0].float()
+    coefficients, places, at_last = zip(*(found[number] for number in range(last + 1)), strict=True)
     return Position(
-        coefficients=tuple(found[number][0] for number in range(last + 1)),
-        places=tuple(found[number][1] for number in range(last + 1)),
+        coefficients=coefficients,
+        places=places,
+        last=at_last,
         logprobs=logits.log_softmax(dim=0).cpu(),
-        scales=_scales(model.final_norm, residual.float()).cpu(),
+        scale=float(_scales(model.final_norm, residual.float())),
     )
 
 
@@ -109,14 +109,14 @@ def direction(model: CodeModel, token_id: int) -> Tensor:
 
 
 def layer_contributions(model: CodeModel, position: Position, towards: Tensor) -> list[Tensor]:
-    """Each key's contribution along a direction, per layer [keys] on the host.
+    """Each key's contribution along a direction at the last token read, per layer [keys] on the host.
 
     In float32 whatever the model's type: sums over tens of thousands of keys lose too much in half precision. A
     position read after an earlier layer has fewer layers than the model, so the layers are zipped without `strict`.
     """
     return [
-        coefficients * (layer.values.float() @ towards).cpu() / position.scales[places]
-        for layer, coefficients, places in zip(model.layers, position.coefficients, position.places, strict=False)
+        coefficients * (layer.values.float() @ towards).cpu() / position.scale
+        for layer, coefficients in zip(model.layers, position.last, strict=False)
     ]
 
 

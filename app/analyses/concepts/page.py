@@ -56,7 +56,10 @@ PAGE_SIZE = 25
 PICKERS: dict[Picker, tuple[str, str]] = {
     "fdr": ("hits", "Keys with more hits than random tokens have, false discovery rate controlled, by p-value"),
     "auroc": ("AUROC", "All keys by how well their coefficient tells the concept's tokens from others"),
-    "causal": ("causal", "All keys by what they contribute to predicting the concept's tokens"),
+    "causal": (
+        "causal",
+        "All keys by what they contribute to predicting the concept's tokens; by what masking them costs where that was tried",
+    ),
     "any_hit": (
         "any hit",
         "Keys with a hit among their triggers, as in the paper; this rule has no order, so the order is random",
@@ -85,6 +88,8 @@ COLUMNS = (
     "auroc",
     "log_odds_z",
     "causal",
+    "predicted",
+    "masked",
     "rank_fdr",
     "rank_auroc",
     "rank_causal",

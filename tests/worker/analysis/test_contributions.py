@@ -103,3 +103,17 @@ def test_after_an_earlier_layer_contributions_and_the_rest_sum_to_the_lens(load_
     )
     rest = float((after[0] - keys) @ towards) / position.scale
     assert given + rest + constant == pytest.approx(float(expected[9]), rel=1e-4, abs=1e-4)
+
+
+def test_of_several_tokens_only_the_last_one_adds_to_the_logit(load_tiny: LoadTiny) -> None:
+    model = load_tiny("codegen")
+    ids = [5, 17, 40, 8, 99, 23]
+    alone, together = read_position(model, ids, 5), read_position(model, ids, 5, first=1)
+    towards = direction(model, 7)
+    for one, other in zip(
+        layer_contributions(model, alone, towards), layer_contributions(model, together, towards), strict=True
+    ):
+        assert torch.allclose(one, other, atol=1e-6)
+    assert any(bool((places < 4).any()) for places in together.places)  # some keys are shown at an earlier token
+    for one, other in zip(alone.coefficients, together.coefficients, strict=True):
+        assert bool((other.abs() >= one.abs()).all())
