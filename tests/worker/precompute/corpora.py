@@ -59,12 +59,17 @@ def request(
 ) -> PrecomputeRequest:
     """A request on the CPU with shards of three files."""
     source = ModelSource(str(model), device="cpu")
-    options: dict[str, object] = {"source": source, "files_per_shard": 3, "batch": 4, **more}
+    options: dict[str, object] = {
+        "source": source,
+        "files_per_shard": 3,
+        "batch": 4,
+        "languages": LANGUAGES,
+        **more,
+    }
     return PrecomputeRequest(
         corpus=(str(corpus),),
         out=out,
         settings=settings,
-        languages=LANGUAGES,
         **options,  # type: ignore[arg-type]
     )
 
