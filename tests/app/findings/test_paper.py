@@ -37,7 +37,9 @@ def paper_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "corpus").mkdir(exist_ok=True)
         text = f"class A{number} {{\n{BODY[: 300 + 40 * number]}\n{line}{BODY}}}\n"
         (folder / "corpus" / f"A{number}.java").write_text(text, "utf-8")
-    return run(save_tiny(folder / "model", "codegen"), folder / "corpus", folder / "runs", SETTINGS, languages=("java",))
+    return run(
+        save_tiny(folder / "model", "codegen"), folder / "corpus", folder / "runs", SETTINGS, languages=("java",)
+    )
 
 
 def test_counts_equal_those_of_a_search_in_the_text_of_every_trigger(paper_run: Path) -> None:
