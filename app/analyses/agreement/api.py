@@ -111,7 +111,19 @@ def show_layer_agreement(run: OpenRun, cursor: Cursor) -> LayerAgreementAnswer:
             PartShape(split=each.split, part=each.part, **asdict(each.estimate))
             for each in token_estimates(cursor, "depth")
         ],
-        lenses=[LensShape.model_validate(asdict(each) | asdict(each.estimate)) for each in lens_estimates(cursor)],
+        lenses=[
+            LensShape(
+                lens=each.lens,
+                control=each.control,
+                measure=each.measure,
+                split=each.split,
+                part=each.part,
+                layer=each.layer,
+                few=each.estimate.few,
+                **asdict(each.estimate),
+            )
+            for each in lens_estimates(cursor)
+        ],
         help=LAYER_MEASURES | TOKEN_MEASURES | CONTEXT_MEASURES | CONTROLS | LENSES | LENS_MEASURES | LENS_CONTROLS,
     )
 

@@ -42,7 +42,7 @@ CHOSEN = ("identifier_defined", "identifier_used", "attribute", "call_target")
 
 
 _LENS = """
-    SELECT part, estimate, low, high, n FROM agreement_lenses
+    SELECT part, estimate, low, high, n, files, projects FROM agreement_lenses
     WHERE lens = 'ridge' AND control = '' AND measure = ? AND split = ? AND estimate IS NOT NULL
     ORDER BY layer, try_cast(part AS INTEGER)"""
 _BOTH = "The verdict is that of both lenses; it is inconclusive if they differ."
