@@ -100,7 +100,7 @@ def test_parts_of_splits_are_named_for_people_and_positions_in_order(computed: T
 def test_every_figure_is_drawn_from_the_tables(computed: TestClient) -> None:
     page = computed.get("/runs/alpha/agreement")
     addresses = re.findall(r'data-figure="([^"]+)"', page.text)
-    assert len(addresses) == len(set(addresses)) == 14
+    assert len(addresses) == len(set(addresses)) == 16
     for address in addresses:
         answer = computed.get(address).json()
         assert answer["data"]
