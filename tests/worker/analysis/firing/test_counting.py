@@ -10,6 +10,7 @@ from keyscope.worker.analysis.firing.levels import read_levels
 from keyscope.worker.analysis.firing.positions import bucket_of
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.analysis.together import read_together
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.model.taps import read_coefficients
 from keyscope.worker.precompute.windows import Window, window_noise
 
@@ -59,7 +60,7 @@ def test_counts_are_those_of_plain_loops(subject: Subject) -> None:
     file_fires = np.zeros((len(files), 3))
     edges = bins.edges()
     for file in files:
-        half = int(subject.store.seeds[file] % np.uint64(2))
+        half = int(units_of(subject.store).test[file])
         file_sum, strongly, n = np.zeros(keys), np.zeros(keys), 0
         for window, values in coefficients_of(subject, file):
             shift = int(window_noise(subject.store, (window,), 0)[0]) % window.length
