@@ -10,9 +10,19 @@ from keyscope.app.errors import NotFound
 from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.analyses.edit import MEASURES
-from keyscope.contract.keys import KeyId, Mask, Scale
+from keyscope.contract.keys import Fix, KeyId, Mask, Scale
 
-_EDIT = "edit, concept, title, languages, picker, factor, share, keys, draws, tau, windows, general_windows"
+_EDIT = (
+    "edit, concept, title, languages, picker, factor, share, keys, draws, tau, windows, general_windows, resamples, chosen, "
+    "damage, primary_p, detectable"
+)
+_PRIMARY = """
+    SELECT "primary", primary_low, primary_high, places, e.files, projects
+    FROM edits JOIN edit_effects e USING (edit) WHERE edit = ? AND condition = 0 AND "group" = 'concept'"""
+_SITE = (
+    'language, project, path, line, "column", token, loss, loss_mean, loss_zero, loss_resample, kl, "right", right_mean, '
+    "coefficient"
+)
 _CHANGES = ", ".join(f"{measure}, {measure}_change, {measure}_low, {measure}_high" for measure in MEASURES)
 
 
@@ -38,6 +48,16 @@ class Edit:
     tau: float
     windows: int
     general_windows: int
+    resamples: int | None
+    """Draws of places to resample from; None in an edit of a version that only scaled coefficients."""
+    chosen: bool | None
+    """Whether the main dose was chosen on files of its own."""
+    damage: float | None
+    """Rise of general code's loss that controls were matched on, in nats."""
+    primary_p: float | None
+    """p of the registered endpoint, not corrected for other edits."""
+    detectable: float | None
+    """Endpoint that would be found with probability 0.8, in nats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +66,8 @@ class Effect:
 
     condition: int
     role: str
+    operation: str | None
+    """What became of the coefficients; None without a mask, and in edits that only scaled."""
     main: bool
     draw: int | None
     keys: int
@@ -68,6 +90,7 @@ class Control:
     group: str
     name: str
     control: str
+    operation: str | None
     measure: str
     draws: int
     mean: float
@@ -104,10 +127,33 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """A place of the concept, with the changes of its loss in nats."""
+
+    language: str
+    project: str
+    path: str
+    line: int
+    column: int
+    token: str
+    loss: float
+    loss_mean: float
+    loss_zero: float
+    loss_resample: float
+    kl: float
+    right: bool
+    right_mean: bool
+    coefficient: float
+    """Of the edit's first key where the token is predicted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Likeness:
     """Averages over the keys of a condition."""
 
     role: str
+    keys: float
+    damage: float | None
     firing_rate: float | None
     norm_value: float | None
 
@@ -135,7 +181,7 @@ def get_edit(cursor: duckdb.DuckDBPyConnection, name: str) -> Edit:
 def effects(cursor: duckdb.DuckDBPyConnection, edit: str, *roles: str) -> list[Effect]:
     """Every group of places under the conditions with these roles, in the order of the conditions."""
     query = f"""
-        SELECT condition, role, main, draw, keys, "group", name, places, files, projects, {_CHANGES}
+        SELECT condition, role, operation, main, draw, keys, "group", name, places, files, projects, {_CHANGES}
         FROM edit_effects JOIN edit_conditions USING (edit, condition)
         WHERE edit = ? AND list_contains(?, role) ORDER BY condition, "group", name"""  # noqa: S608 - our own columns
     return [_effect(row) for row in rows(cursor, query, [edit, list(roles)])]
@@ -144,15 +190,33 @@ def effects(cursor: duckdb.DuckDBPyConnection, edit: str, *roles: str) -> list[E
 def controls(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Control]:
     """An edit compared with its controls, for every group of places and every measure."""
     query = """
-        SELECT "group", name, control, measure, draws, mean, deviation, smallest, largest, z, p, excess, excess_low,
-               excess_high, files, projects
-        FROM edit_controls WHERE edit = ? ORDER BY "group", name, measure, control"""
-    split = [(*row[:11], row[11:]) for row in rows(cursor, query, [edit])]
+        SELECT "group", name, control, operation, measure, draws, mean, deviation, smallest, largest, z, p, excess,
+               excess_low, excess_high, files, projects
+        FROM edit_controls WHERE edit = ? ORDER BY "group", name, measure, control, operation"""
     found = [
         (*about, Estimate(value, low, high, 0, files, projects))
-        for *about, (value, low, high, files, projects) in split
+        for *about, value, low, high, files, projects in rows(cursor, query, [edit])
     ]
     return [Control(*each) for each in found]
+
+
+def primary(cursor: duckdb.DuckDBPyConnection, edit: str) -> Estimate | None:
+    """The registered endpoint of an edit, in nats; None in an edit older than it."""
+    ((value, *rest),) = rows(cursor, _PRIMARY, [edit])
+    return None if value is None else Estimate(value, *rest)
+
+
+def sites(cursor: duckdb.DuckDBPyConnection, edit: str, limit: int, offset: int = 0) -> list[Site]:
+    """Places of the concept, those that lose most with the keys at their means first."""
+    query = f"""
+        SELECT {_SITE} FROM edit_sites WHERE edit = ?
+        ORDER BY loss_mean DESC, path, line, "column" LIMIT ? OFFSET ?"""  # noqa: S608 - our own columns
+    return [Site(*row) for row in rows(cursor, query, [edit, limit, offset])]
+
+
+def count_sites(cursor: duckdb.DuckDBPyConnection, edit: str) -> int:
+    """How many places of the concept were measured one by one."""
+    return int(rows(cursor, "SELECT count(*) FROM edit_sites WHERE edit = ?", [edit])[0][0])
 
 
 def contrasts(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Contrast]:
@@ -169,8 +233,9 @@ def contrasts(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Contrast]:
 def likenesses(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Likeness]:
     """Averages over the keys of the main dose and of the controls."""
     query = """
-        SELECT role, avg(firing_rate), avg(norm_value) FROM edit_conditions
-        WHERE edit = ? AND (role = 'dose' AND main OR draw IS NOT NULL) GROUP BY role ORDER BY role"""
+        SELECT role, avg(keys), avg(damage), avg(firing_rate), avg(norm_value) FROM edit_conditions
+        WHERE edit = ? AND (role = 'dose' AND main OR draw IS NOT NULL) AND operation IS DISTINCT FROM 'resample'
+        GROUP BY role ORDER BY role"""
     return [Likeness(*row) for row in rows(cursor, query, [edit])]
 
 
@@ -183,15 +248,21 @@ def prompts(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Prompt]:
 
 
 def masks(cursor: duckdb.DuckDBPyConnection, edit: Edit) -> list[Mask]:
-    """The masks of an edit's main dose."""
+    """The masks of an edit's main dose, as factors."""
     query = 'SELECT layer, "index", factor FROM edit_keys WHERE edit = ? AND rank <= ? ORDER BY rank'
     return [
         Mask(KeyId(layer, index), Scale(factor)) for layer, index, factor in rows(cursor, query, [edit.edit, edit.keys])
     ]
 
 
+def mean_masks(cursor: duckdb.DuckDBPyConnection, edit: Edit, language: str) -> list[Mask]:
+    """The masks of an edit's main dose that hold the keys at their means in a language; none in an older edit."""
+    query = 'SELECT layer, "index", mean FROM edit_means WHERE edit = ? AND language = ? ORDER BY rank'
+    return [Mask(KeyId(layer, index), Fix(mean)) for layer, index, mean in rows(cursor, query, [edit.edit, language])]
+
+
 def _effect(row: Sequence[Any]) -> Effect:
-    condition, role, main, draw, keys, group, name, places, files, projects, *numbers = row
+    condition, role, operation, main, draw, keys, group, name, places, files, projects, *numbers = row
     # four numbers a measure: level, change and both ends of the change's interval
     measured = {measure: numbers[4 * at : 4 * at + 4] for at, measure in enumerate(MEASURES)}
     levels = {measure: level for measure, (level, *_) in measured.items()}
@@ -200,4 +271,4 @@ def _effect(row: Sequence[Any]) -> Effect:
         for measure, (_, change, low, high) in measured.items()
         if change is not None
     }
-    return Effect(condition, role, main, draw, keys, group, name, places, files, projects, levels, changes)
+    return Effect(condition, role, operation, main, draw, keys, group, name, places, files, projects, levels, changes)

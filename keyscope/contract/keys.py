@@ -1,4 +1,4 @@
-"""The name of a key, `L12.K3041`, and masks written with it: `L5.K312:0`."""
+"""The name of a key, `L12.K3041`, and masks written with it: `L5.K312:0`, `L5.K312:=0.25`."""
 
 import math
 import re
@@ -82,37 +82,74 @@ class Scale:
             raise InvalidMask(f"{text!r} is not a factor: write a number such as 0.5") from error
 
 
-Operation = Scale
-"""What a mask does to a coefficient. Another operation makes this a union; mypy then points to every `assert_never`."""
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """Put a number in the coefficient's place: its mean leaves the key as it usually is, whatever it reads."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise InvalidMask(f"a coefficient must be a finite number, not {self.value}")
+
+    def __str__(self) -> str:
+        return f"{_FIXED}{shortest(self.value)}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Fix":
+        """Read a number after the sign `=`.
+
+        Raises:
+            InvalidMask: it is not a finite number.
+        """
+        try:
+            return cls(float(text.strip().removeprefix(_FIXED)))
+        except InvalidMask:
+            raise
+        except ValueError as error:
+            raise InvalidMask(f"{text!r} is not a coefficient: write a number such as =0.25") from error
+
+
+_FIXED = "="
+Operation = Scale | Fix
+"""What a mask does to a coefficient. For another operation mypy points to every `assert_never`."""
 REMOVE = Scale(0.0)
 
 
 def parse_operation(text: str) -> Operation:
-    """Read what follows the colon in `L5.K312:0.5`.
+    """Read what follows the colon in `L5.K312:0.5` or `L5.K312:=0.25`.
 
     Raises:
         InvalidMask: it is no operation.
     """
-    return Scale.parse(text)
+    return Fix.parse(text) if text.strip().startswith(_FIXED) else Scale.parse(text)
 
 
 class MaskItem(BaseModel):
-    """One masked key: its coefficient is multiplied by the factor at every position of every step."""
+    """One masked key: what becomes of its coefficient at every position of every step."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     key: KeyName
-    factor: float = Field(0.0, allow_inf_nan=False, description="0 removes the key, 1 leaves it as it is")
+    factor: float = Field(
+        0.0, allow_inf_nan=False, description="Multiplies the coefficient: 0 removes the key, 1 leaves it as it is"
+    )
+    value: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        exclude_if=lambda value: value is None,
+        description="Put in the coefficient's place; the factor then plays no part",
+    )
 
     @property
     def mask(self) -> "Mask":
         """The mask that this JSON object describes."""
-        return Mask(KeyId.parse(self.key), Scale(self.factor))
+        return Mask(KeyId.parse(self.key), Scale(self.factor) if self.value is None else Fix(self.value))
 
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """A key and what is done to its coefficient: `L5.K312:0.5` as text, a `MaskItem` in JSON."""
+    """A key and what is done to its coefficient: `L5.K312:0.5` or `L5.K312:=0.25` as text, a `MaskItem` in JSON."""
 
     key: KeyId
     operation: Operation = REMOVE
@@ -141,6 +178,8 @@ class Mask:
         match self.operation:
             case Scale(factor):
                 return MaskItem(key=str(self.key), factor=factor)
+            case Fix(value):
+                return MaskItem(key=str(self.key), value=value)
             case _:
                 assert_never(self.operation)
 
@@ -169,7 +208,7 @@ def unique_masks(masks: Iterable[Mask]) -> list[Mask]:
     for mask in masks:
         known = operations.setdefault(mask.key, mask.operation)
         if known != mask.operation:
-            raise InvalidMask(f"{mask.key} has two factors, {known} and {mask.operation}: choose one")
+            raise InvalidMask(f"{mask.key} is masked in two ways, {known} and {mask.operation}: choose one")
     return [Mask(key, operation) for key, operation in operations.items()]
 
 

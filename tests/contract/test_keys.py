@@ -59,7 +59,7 @@ def test_a_basket_is_short_and_a_missing_factor_is_0() -> None:
 def test_a_key_twice_with_one_factor_counts_once_and_with_two_is_refused() -> None:
     twice = [Mask(KeyId(1, 2), Scale(0.5)), Mask(KeyId(0, 1)), Mask(KeyId(1, 2), Scale(0.5))]
     assert unique_masks(twice) == twice[:2]
-    with pytest.raises(InvalidMask, match=r"L1\.K2 has two factors, 0\.5 and 0"):
+    with pytest.raises(InvalidMask, match=r"L1\.K2 is masked in two ways, 0\.5 and 0"):
         unique_masks([*twice, Mask(KeyId(1, 2))])
 
 

@@ -3,6 +3,7 @@
 Hooks live inside a `with` block and are removed when it ends, also after errors.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any, assert_never
 import torch
 from torch import Tensor, nn
 
-from keyscope.contract.keys import Mask, Operation, Scale
+from keyscope.contract.keys import Fix, Mask, Operation, Scale
 from keyscope.worker.model.code_model import CodeModel, FeedForward
 from keyscope.worker.model.errors import MaskNotApplied
 
@@ -158,24 +159,33 @@ def _only_at(positions: range, change: Change) -> Change:
 def _change(model: CodeModel, keys: Mapping[int, Mapping[int, Operation]], rows: int) -> Change:
     """What the masks of one layer do to its coefficients; `keys[index][row]` is the operation on a key in a row.
 
-    This is the one place where an operation becomes arithmetic.
+    This is the one place where an operation becomes arithmetic: a factor and a number in place of the product.
     """
     index = torch.tensor(list(keys), device=model.device)
-    # [rows, masked keys]; a factor of 1 leaves the rows that do not mask the key unchanged to the last bit
-    table = [[_factor(key[row]) if row in key else 1.0 for key in keys.values()] for row in range(rows)]
-    factor = torch.tensor(table, dtype=model.dtype, device=model.device)
+    # [rows, 1, masked keys]; a factor of 1 leaves the rows that do not mask the key unchanged to the last bit
+    table = [[_arithmetic(key.get(row, Scale(1.0))) for key in keys.values()] for row in range(rows)]
+    factor, fixed = (
+        torch.tensor([[pair[part] for pair in row] for row in table], dtype=model.dtype, device=model.device)[:, None]
+        for part in (0, 1)
+    )
+    is_fixed = ~fixed.isnan()
+    any_fixed = bool(is_fixed.any())
 
     def apply(coefficients: Tensor) -> Tensor:
         changed = coefficients.clone()
-        changed[..., index] *= factor[:, None, :]
+        scaled = changed[..., index] * factor
+        changed[..., index] = torch.where(is_fixed, fixed, scaled) if any_fixed else scaled
         return changed
 
     return apply
 
 
-def _factor(operation: Operation) -> float:
+def _arithmetic(operation: Operation) -> tuple[float, float]:
+    """The factor of the coefficient, and the number that takes its place; NaN if none does."""
     match operation:
         case Scale(factor):
-            return factor
+            return factor, math.nan
+        case Fix(value):
+            return 0.0, value
         case _:
             assert_never(operation)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import duckdb
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from keyscope.contract.analyses.edit import BASKET
 from keyscope.contract.concepts import Concept
+from keyscope.contract.keys import Mask, Scale
 from keyscope.worker.analysis.edit.errors import ConceptNotComputed, NothingToMask
 from keyscope.worker.analysis.edit.settings import EditSettings
 from keyscope.worker.analysis.subject import Subject
@@ -18,6 +20,8 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 NEAREST = 10
 """Size of the pool of most similar keys a matched control is drawn from."""
+ROUNDS = 8
+"""Matched controls drawn for each masked key, so that many can be masked where each does little damage."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class Ranking:
     factors: FloatArray
     doses: tuple[int, ...]
     """Numbers of first keys to mask, ascending."""
-    main: int
-    """The dose that controls and contrasts refer to."""
+    main: int | None
+    """The dose that controls and contrasts refer to, if it is given."""
 
 
 def read_concepts(connection: duckdb.DuckDBPyConnection, wanted: str) -> tuple[Concept, list[Concept]]:
@@ -80,13 +84,14 @@ def rank(subject: Subject, settings: EditSettings, table: KeyTable) -> Ranking:
     Raises:
         NothingToMask: the picker ranks no key.
         UnknownKey: the basket has a key that the model does not have.
+        NothingToMask: the basket puts a number in a coefficient's place.
     """
     first = subject.model.first_keys
     if settings.picker == BASKET:
         for mask in settings.masks:
             check_key(subject.model.facts, mask.key)
         keys = np.array([first[mask.key.layer] + mask.key.index for mask in settings.masks])
-        factors = np.array([mask.operation.factor for mask in settings.masks])
+        factors = np.array([_factor(mask) for mask in settings.masks])
         return Ranking(keys, factors, (len(keys),), len(keys))
     most = _dose(settings.shares[-1], len(table))
     column = f"rank_{settings.picker}"
@@ -96,8 +101,16 @@ def rank(subject: Subject, settings: EditSettings, table: KeyTable) -> Ranking:
         raise NothingToMask(f"the picker {settings.picker} finds no key of {settings.concept}: choose another picker")
     keys = np.array([first[layer] + index for layer, index in rows])
     doses = sorted({min(_dose(share, len(table)), len(keys)) for share in settings.shares})
-    main = min(_dose(settings.share, len(table)), len(keys))
+    main = None if settings.share is None else min(_dose(settings.share, len(table)), len(keys))
     return Ranking(keys, np.full(len(keys), settings.factor), tuple(doses), main)
+
+
+def _factor(mask: Mask) -> float:
+    if isinstance(mask.operation, Scale):
+        return mask.operation.factor
+    raise NothingToMask(
+        f"{mask} puts a number in the coefficient's place: give the basket factors; edits find the means by themselves"
+    )
 
 
 def _dose(share: float, keys: int) -> int:
@@ -117,27 +130,32 @@ def random_controls(table: KeyTable, masked: IntArray, draws: int, seed: int) ->
     return drawn
 
 
-def matched_controls(table: KeyTable, masked: IntArray, draws: int, seed: int) -> IntArray:
-    """Draw for every masked key one of its layer that fires about as often and writes about as much, [draws, masked].
+def matched_controls(table: KeyTable, masked: IntArray, draw: int, seed: int) -> list[IntArray]:
+    """Draw for every masked key others of its layer that fire about as often and write about as much, ROUNDS each.
 
     The distance is Euclidean in the logarithm of the firing rate and the length of the value, both standardised within
-    the layer. One of the NEAREST keys that are neither masked nor taken in this draw is drawn. Masked keys are visited
-    in random order, since the last ones find the fewest left. Random keys mostly fire rarely: masking them does little,
-    and any edit would look strong beside them.
+    the layer. One of the NEAREST keys that are neither masked nor taken in this draw is drawn; a layer that has none
+    left gives none. Masked keys are visited in random order, since the last ones find the fewest left. Random keys
+    mostly fire rarely: masking them does little, and any edit would look strong beside them.
+
+    Returns:
+        The keys of each round; all rounds of a draw are of different keys.
     """
-    random = np.random.default_rng([seed, 1])
-    drawn = np.empty((draws, len(masked)), dtype=np.int64)
+    random = np.random.default_rng([seed, 1, draw])
+    nearest: dict[int, IntArray] = {}
     for mine, others in _by_layer(table, masked):
-        nearest = _nearest(table, masked[mine], others)
-        for draw in range(draws):
-            taken: set[int] = set()
-            for place in random.permutation(len(mine)):
-                free = [number for number in nearest[place] if number not in taken]
-                # if more keys are masked than are left, controls repeat
-                chosen = int(random.choice(free[:NEAREST] or nearest[place][:NEAREST]))
-                taken.add(chosen)
-                drawn[draw, mine[place]] = chosen
-    return drawn
+        nearest |= dict(zip(mine.tolist(), _nearest(table, masked[mine], others), strict=True))
+    taken: set[int] = set()
+    rounds = []
+    for _ in range(ROUNDS):
+        drawn = []
+        for place in random.permutation(len(masked)).tolist():
+            free = list(islice((number for number in nearest[place].tolist() if number not in taken), NEAREST))
+            if free:
+                drawn.append(int(random.choice(free)))
+                taken.add(drawn[-1])
+        rounds.append(np.array(drawn, dtype=np.int64))
+    return rounds
 
 
 def _by_layer(table: KeyTable, masked: IntArray) -> Iterator[tuple[IntArray, IntArray]]:

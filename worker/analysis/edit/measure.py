@@ -2,26 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from keyscope.contract.analyses.edit import MEASURES
 from keyscope.worker.analysis.analysis import Arrays
-from keyscope.worker.analysis.edit.conditions import Condition
+from keyscope.worker.analysis.edit.conditions import Condition, prepare
+from keyscope.worker.analysis.edit.elsewhere import Elsewhere, Rows
 from keyscope.worker.analysis.edit.keys import IntArray
 from keyscope.worker.analysis.edit.places import CONCEPT, Cells
-from keyscope.worker.analysis.edit.scores import ACCURACY, LOSS, FloatArray, score
+from keyscope.worker.analysis.edit.scores import Before, FloatArray, score
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.analysis.walk import forward, places_at
-from keyscope.worker.model.taps import Change, change_coefficients
+from keyscope.worker.model.taps import Change, change_coefficients, read_coefficients
 from keyscope.worker.precompute.windows import Batch, Window, in_batches
 from keyscope.worker.progress import Advance
-
-PROMPTS = 4
-"""Most places per batch kept as examples."""
-
 
 @dataclass(frozen=True)
 class Targets:
@@ -70,7 +69,12 @@ def targets_of(subject: Subject, cells: Cells, batch: Batch, files: Sequence[int
 
 
 def measure(
-    subject: Subject, cells: Cells, windows: Sequence[Window], conditions: Sequence[Condition], advance: Advance
+    subject: Subject,
+    cells: Cells,
+    windows: Sequence[Window],
+    conditions: Sequence[Condition],
+    elsewhere: Elsewhere,
+    advance: Advance,
 ) -> Arrays:
     """Measure all conditions over the same windows.
 
@@ -78,59 +82,92 @@ def measure(
     which takes the spread between tokens out of them.
 
     Returns:
-        `files` [files]; `counts` [cells, files] and `sums` [conditions, cells, files, measures]; for the places of the
-        concept that the main dose harms most, `prompts` [n, 3], the numbers of the token and of its window's first one
-        and whether it was predicted right before and is not any more, and `prompt_losses` [n, 2], before and after.
+        `files` [files]; `counts` [cells, files] and `sums` [conditions, cells, files, measures]; for every place of the
+        concept, `sites` [n, 2], the numbers of the token and of its window's first one, `coefficients` [n], that of the
+        main dose's first key where the token is predicted, and `site_scores` [ways, n, measures], unmasked and in each of
+        SITE_WAYS.
     """
     files = sorted({window.file for window in windows})
     shape = len(cells.names), len(files)
     counts = np.zeros(shape)
     sums = np.zeros((len(conditions), *shape, len(MEASURES)))
-    prompts, losses = [np.zeros((0, 3), dtype=np.int64)], [np.zeros((0, 2))]
-    changes = [condition.changes(subject.model) for condition in conditions]
-    main = next(number for number, condition in enumerate(conditions) if condition.main)
+    sites: list[dict[str, npt.NDArray[Any]]] = []
+    prepared = [prepare(condition, subject.model, elsewhere) for condition in conditions]
+    ways = [way_of(condition) for condition in conditions]
+    first_key = next((int(condition.keys[0]) for condition in conditions if condition.main), None)
     longest_first = sorted(windows, key=lambda window: -window.length)
     for batch in in_batches(subject.store, longest_first, subject.batch, subject.model.facts.bos, subject.model.device):
-        targets = targets_of(subject, cells, batch, files, advance)
+        targets, rows = targets_of(subject, cells, batch, files, advance), Rows.of(subject, batch)
         counts += targets.sums(np.ones(len(targets.numbers)), *shape)
-        kept: dict[int, FloatArray] = {}
-        for number, change in enumerate(changes):
-            found = _scores(subject, batch, targets, change)
+        mine = np.unique(targets.entries[targets.cells == CONCEPT])
+        of_sites = np.zeros((len(SITE_WAYS), len(MEASURES), len(mine)))
+        before = Before()
+        for number, (changes, way) in enumerate(zip(prepared, ways, strict=True)):
+            found = _scores(subject, batch, targets, changes(rows), before)
             for which, values in enumerate(found):
                 sums[number, :, :, which] += targets.sums(values, *shape)
-            if number in (0, main):
-                kept[number] = found
+            if way is not None:
+                of_sites[way] += found[:, mine] / ways.count(way)
             advance(batch.n_tokens / len(conditions))
-        chosen = _harmed(targets, kept[0], kept[main])
-        fell = (kept[0][ACCURACY, chosen] > kept[main][ACCURACY, chosen]).astype(np.int64)
-        prompts.append(np.stack([targets.numbers[chosen], targets.first[chosen], fell], axis=1))
-        losses.append(np.stack([kept[0][LOSS, chosen], kept[main][LOSS, chosen]], axis=1))
+        if len(mine) and first_key is not None:
+            coefficients = _coefficients(subject, batch, targets.flat[mine], first_key)
+            where = np.stack([targets.numbers[mine], targets.first[mine]], axis=1)
+            sites.append({"sites": where, "coefficients": coefficients, "site_scores": of_sites.transpose(0, 2, 1)})
+    return {"files": np.array(files), "counts": counts, "sums": sums, **_joined(sites)}
+
+
+SITE_WAYS = ("baseline", "mean", "zero", "resample")
+"""What is kept of every place of the concept: no mask, and the main dose in three ways; draws are averaged."""
+
+
+def way_of(condition: Condition) -> int | None:
+    """The index in SITE_WAYS that a condition counts for, if it does for any."""
+    way = "mean" if condition.role == "dose" and condition.main else condition.role
+    return SITE_WAYS.index(way) if way in SITE_WAYS else None
+
+
+def _joined(sites: Sequence[Arrays]) -> Arrays:
+    """The sites of all batches one after another."""
+    empty = {
+        "sites": np.zeros((0, 2), dtype=np.int64),
+        "coefficients": np.zeros(0),
+        "site_scores": np.zeros((len(SITE_WAYS), 0, len(MEASURES))),
+    }
+    along = {"site_scores": 1}
     return {
-        "files": np.array(files),
-        "counts": counts,
-        "sums": sums,
-        "prompts": np.concatenate(prompts),
-        "prompt_losses": np.concatenate(losses),
+        name: np.concatenate([none, *(each[name] for each in sites)], axis=along.get(name, 0))
+        for name, none in empty.items()
     }
 
 
 @torch.inference_mode()
-def _scores(subject: Subject, batch: Batch, targets: Targets, changes: Mapping[int, Change]) -> FloatArray:
+def _scores(
+    subject: Subject, batch: Batch, targets: Targets, changes: Mapping[int, Change], before: Before
+) -> FloatArray:
     """Score every place of a batch with coefficients changed, [measures, places]."""
     model = subject.model
     with change_coefficients(model, changes):
         residual = model.run_body(batch.token_ids)
     true = torch.from_numpy(subject.store.token_ids[targets.numbers].astype(np.int64)).to(model.device)
-    return score(model, residual.flatten(0, 1)[torch.from_numpy(targets.flat).to(model.device)], true)
+    return score(model, residual.flatten(0, 1)[torch.from_numpy(targets.flat).to(model.device)], true, before)
 
 
-def _harmed(targets: Targets, before: FloatArray, after: FloatArray) -> IntArray:
-    """Places of the concept that lose most; those that were right and no longer are come first."""
-    mine = targets.entries[targets.cells == CONCEPT]
-    lost = before[ACCURACY, mine] - after[ACCURACY, mine]
-    order = np.lexsort((before[LOSS, mine] - after[LOSS, mine], -lost))
-    chosen: IntArray = mine[order][:PROMPTS]
-    return chosen
+@torch.inference_mode()
+def _coefficients(subject: Subject, batch: Batch, flat: IntArray, key: int) -> FloatArray:
+    """The unmasked coefficient of one key at some places of a batch, [places]."""
+    model = subject.model
+    layer = int(np.searchsorted(model.first_keys, key, side="right")) - 1
+    index, at = key - int(model.first_keys[layer]), torch.from_numpy(flat).to(model.device)
+    found: list[Tensor] = []
+
+    def take(read: int, coefficients: Tensor) -> None:
+        if read == layer:
+            found.append(coefficients[..., index].flatten()[at].double().cpu())
+
+    with read_coefficients(model, take):
+        model.run_body(batch.token_ids)
+    values: FloatArray = found[0].numpy()
+    return values
 
 
 def coefficients_on(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from keyscope.contract.concepts import Concept
 from keyscope.worker.analysis.edit.errors import NothingToMeasure
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.analysis.units import units_of
+from keyscope.worker.analysis.units import PICK, TEST, TUNE, units_of
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Cut, Window, mix, predicted, window_noise, windows_of
 from keyscope.worker.progress import Advance
@@ -19,6 +19,7 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 MOST_OF_A_FILE = 8
 """Most windows of one file, so no file weighs much more than the others."""
+_TITLES = {PICK: "files to pick keys on", TUNE: "files to choose doses on", TEST: "held-out files"}
 CONCEPT, NEAR, GENERAL = 0, 1, 2
 """Cells: places of the concept, other places in the same windows, and places of windows without it in its languages."""
 
@@ -31,38 +32,55 @@ class Chosen:
     without: tuple[Window, ...]
 
 
-def choose(subject: Subject, concept: Concept, held_out: bool, tokens: int, seed: int) -> Chosen:
-    """Choose windows of files that are held out, or are not: half of the tokens with the concept, half without.
+@dataclass(frozen=True)
+class Budget:
+    """The files to choose windows from, and how many tokens these should have."""
 
-    The half without is shared evenly among the run's languages. Files without any match come before windows that merely
-    have none, because the rest of a file with the concept is often related to it.
+    part: int
+    """PICK, TUNE or TEST."""
+    with_concept: int
+    without: int
+    languages: tuple[str, ...]
+    """Languages that the tokens without the concept are shared among."""
+
+
+def choose(subject: Subject, concept: Concept, budget: Budget, seed: int) -> Chosen:
+    """Choose windows of one part's files, with the concept and without it.
+
+    Projects take turns, and in each project its files: every file gives its first window before any gives its second,
+    so a budget buys as many independent units as there are. Windows without the concept are shared evenly among the
+    budget's languages, and files without any match come before windows that merely have none, because the rest of a file
+    with the concept is often related to it.
 
     Raises:
-        NothingToMeasure: one of the halves is empty.
+        NothingToMeasure: there is no window with the concept (doses can be chosen without any), or none without it.
     """
-    store, cut = subject.store, Cut.of(subject.manifest.settings)
-    kept = units_of(store).test if held_out else units_of(store).pick
-    found: list[Window] = []
+    store, cut, units = subject.store, Cut.of(subject.manifest.settings), units_of(subject.store)
+    kept = units.parts[units.of_file] == budget.part
+    found: list[list[Window]] = []
     without: list[Window] = []
     with subject.progress.stage("looking for the concept", int(kept.sum()), "files") as advance:
-        for code in range(len(store.language_names)):
+        for code, language in enumerate(store.language_names):
             files = _by_lot(store, np.flatnonzero(kept & (store.languages == code)), seed)
             clean: list[list[Window]] = []
             others: list[list[Window]] = []
             for file in files:
                 (mask,) = subject.matching.token_masks([concept], store, file, advance)
                 having, lacking = _apart(store, file, cut, mask, seed)
-                found += having
+                found.append(having)
                 (others if mask.any() else clean).append(lacking)
                 advance(1)
-            without += _first([*_in_turn(clean), *_in_turn(others)], tokens // (2 * len(store.language_names)))
-    chosen = Chosen(tuple(_first(_shuffled(store, found, seed), tokens // 2)), tuple(without))
-    where = "held-out files" if held_out else "files to pick keys on"
-    if not chosen.with_concept:
+            if language in budget.languages:
+                turns = [*_in_turn(units.of_file, clean), *_in_turn(units.of_file, others)]
+                without += _first(turns, budget.without // len(budget.languages))
+    by_lot = sorted(filter(None, found), key=lambda windows: int(mix(store.seeds[windows[0].file] + np.uint64(seed))))
+    chosen = Chosen(tuple(_first(list(_in_turn(units.of_file, by_lot)), budget.with_concept)), tuple(without))
+    where = _TITLES[budget.part]
+    if not chosen.with_concept and budget.part != TUNE:
         raise NothingToMeasure(
             f"the {where} of {subject.path.stem} have no match of {concept.name}: choose another concept"
         )
-    if held_out and not chosen.without:
+    if not chosen.without:
         raise NothingToMeasure(
             f"every window of the {where} of {subject.path.stem} matches {concept.name}: choose a narrower concept"
         )
@@ -99,10 +117,14 @@ def _apart(store: TokenStore, file: int, cut: Cut, mask: BoolArray, seed: int) -
     )
 
 
-def _in_turn(files: Sequence[Sequence[Window]]) -> Iterator[Window]:
-    """The first window of every file, then every second one, and so on: as many files as the budget allows."""
-    for windows in zip_longest(*files):
-        yield from (window for window in windows if window is not None)
+def _in_turn(units: IntArray, files: Sequence[Sequence[Window]]) -> Iterator[Window]:
+    """The first window of every file, then every second one, and so on; within a round, units take turns."""
+    of_unit: dict[int, list[Sequence[Window]]] = {}
+    for windows in filter(None, files):
+        of_unit.setdefault(int(units[windows[0].file]), []).append(windows)
+    turns = [windows for round_ in zip_longest(*of_unit.values()) for windows in round_ if windows is not None]
+    for each in zip_longest(*turns):
+        yield from (window for window in each if window is not None)
 
 
 def _first(windows: Sequence[Window], tokens: int) -> list[Window]:

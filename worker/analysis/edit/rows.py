@@ -1,7 +1,7 @@
 """From sums to the rows of an edit's tables: changes with intervals, and how the edit compares with its controls."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,24 +16,33 @@ from keyscope.contract.analyses.edit import (
     EDIT_CONTROLS,
     EDIT_EFFECTS,
     EDIT_KEYS,
+    EDIT_MEANS,
     EDIT_PROMPTS,
+    EDIT_SITES,
     EDITS,
     MEASURES,
 )
 from keyscope.worker.analysis.analysis import Arrays
-from keyscope.worker.analysis.edit.conditions import Condition
+from keyscope.worker.analysis.edit.conditions import Condition, Masks
+from keyscope.worker.analysis.edit.endpoint import Endpoint, endpoint
 from keyscope.worker.analysis.edit.keys import IntArray, KeyTable
+from keyscope.worker.analysis.edit.measure import SITE_WAYS
 from keyscope.worker.analysis.edit.places import CONCEPT, GENERAL, NEAR, Cells
-from keyscope.worker.analysis.edit.scores import RANK, FloatArray
+from keyscope.worker.analysis.edit.scores import ACCURACY, KL, LOSS, RANK, FloatArray
 from keyscope.worker.analysis.edit.settings import EditSettings
 from keyscope.worker.analysis.intervals import difference_interval, ratio_interval
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.analysis.units import Members, Units
+from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.rows import Columns, insert
 
+CHANGED = ("dose", "range", "zero", "resample")
+"""Roles of the conditions that mask keys of the edit."""
 PROMPTS = 5
 """Examples to store."""
-_HARM = np.array([-1.0, 1.0, 1.0])
+_COMPARED = (*((control, "mean") for control in CONTROLS), ("damage", "resample"))
+"""Controls and what becomes of their coefficients; the edit compared with them is masked in the same way."""
+_HARM = np.array([-1.0, 1.0, 1.0, 1.0])
 """Direction in which each measure moves when predictions get worse."""
 
 
@@ -46,23 +55,38 @@ class Measured:
     cells: Cells
     windows: tuple[int, int]
     table: KeyTable
-    conditions: Sequence[Condition]
-    ranked: IntArray
-    factors: FloatArray
+    masks: Masks
+    all_conditions: Sequence[Condition]
+    """As they were measured, each draw of places to resample from on its own."""
+    means: FloatArray
+    """[languages, keys]"""
     centre: FloatArray
     spread: FloatArray
+    target: float
+    """The damage that controls were matched on, in nats …"""
+    matched: FloatArray
+    """… and that of each of their draws."""
     parts: Sequence[Arrays]
     all_units: Units
+
+    @cached_property
+    def conditions(self) -> list[Condition]:
+        """The conditions with the draws of places taken together."""
+        return [
+            replace(each, draw=None) if each.role == "resample" else each
+            for each in self.all_conditions
+            if each.role != "resample" or not each.draw
+        ]
+
+    @cached_property
+    def units(self) -> Members:
+        """The units of the files that were measured."""
+        return self.all_units.members(self.files)
 
     @cached_property
     def files(self) -> IntArray:
         """Every file that was measured."""
         return np.unique(np.concatenate([part["files"] for part in self.parts]))
-
-    @cached_property
-    def units(self) -> Members:
-        """The units of these files."""
-        return self.all_units.members(self.files)
 
     @cached_property
     def counts(self) -> FloatArray:
@@ -75,11 +99,16 @@ class Measured:
     @cached_property
     def sums(self) -> FloatArray:
         """Measures summed under every condition, [conditions, files, cells, measures]."""
-        shape = len(self.conditions), len(self.files), len(self.cells.names), len(MEASURES)
+        shape = len(self.all_conditions), len(self.files), len(self.cells.names), len(MEASURES)
         total = np.zeros(shape)
         for part in self.parts:
             total[:, np.searchsorted(self.files, part["files"])] += part["sums"].transpose(0, 2, 1, 3)
-        return total
+        draws = np.array([each.role == "resample" for each in self.all_conditions])
+        first = int(np.argmax(draws))
+        total[first] = total[draws].mean(axis=0)
+        draws[first] = False
+        kept: FloatArray = total[~draws]
+        return kept
 
     @cached_property
     def changes(self) -> FloatArray:
@@ -90,22 +119,40 @@ class Measured:
     @property
     def main(self) -> int:
         """Index of the main dose."""
-        return next(number for number, each in enumerate(self.conditions) if each.role == "dose" and each.main)
+        return next(number for number, each in enumerate(self.conditions) if each.main)
 
-    def of_role(self, role: str) -> list[int]:
-        """Indices of the conditions with a role."""
-        return [number for number, each in enumerate(self.conditions) if each.role == role]
+    def of(self, role: str, operation: str) -> list[int]:
+        """Indices of the conditions with a role and an operation."""
+        return [
+            number
+            for number, each in enumerate(self.conditions)
+            if (each.role, each.operation) == (role, operation)
+        ]
+
+    def edit_by(self, operation: str) -> FloatArray:
+        """The changes by the main dose with an operation, [files, cells, measures]."""
+        number = self.main if operation == "mean" else self.of("resample", operation)[0]
+        found: FloatArray = self.changes[number]
+        return found
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """What the edit is registered for."""
+        drawn = self.changes[self.of("damage", "mean")][:, :, CONCEPT, LOSS]
+        return endpoint(self.edit_by("mean")[:, CONCEPT, LOSS], drawn, self.counts[:, CONCEPT], self.units)
 
 
 def write_rows(subject: Subject, connection: duckdb.DuckDBPyConnection, measured: Measured) -> None:
     """Write all tables."""
     for table, rows in (
         (EDITS, [_edit(measured)]),
-        (EDIT_KEYS, _keys(subject, measured)),
+        (EDIT_KEYS, _keys(measured)),
+        (EDIT_MEANS, _means(measured)),
         (EDIT_CONDITIONS, _conditions(measured)),
         (EDIT_EFFECTS, _effects(measured)),
         (EDIT_CONTROLS, _controls(measured)),
         (EDIT_CONTRASTS, _contrasts(measured)),
+        (EDIT_SITES, _sites(subject, measured)),
         (EDIT_PROMPTS, _prompts(subject, measured)),
     ):
         filled = [{"edit": measured.edit, **row} for row in rows]
@@ -119,7 +166,7 @@ def _columns(rows: Sequence[dict[str, Any]]) -> Columns:
 
 
 def _edit(measured: Measured) -> dict[str, Any]:
-    settings, concept = measured.settings, measured.cells.concept
+    settings, concept, found = measured.settings, measured.cells.concept, measured.endpoint
     main = measured.conditions[measured.main]
     return {
         "concept": concept.part,
@@ -130,24 +177,44 @@ def _edit(measured: Measured) -> dict[str, Any]:
         "share": settings.share if settings.picker != "basket" else None,
         "keys": len(main.keys),
         "draws": settings.draws,
+        "resamples": settings.resamples,
+        "chosen": settings.tunes,
+        "damage": measured.target,
+        "primary": found.estimate,
+        "primary_low": _or_none(found.estimate - found.reach),
+        "primary_high": _or_none(found.estimate + found.reach),
+        "primary_p": _or_none(found.p),
+        "detectable": _or_none(found.detectable),
         "tau": settings.tau,
         "windows": measured.windows[0],
         "general_windows": measured.windows[1],
     }
 
 
-def _keys(subject: Subject, measured: Measured) -> Iterator[dict[str, Any]]:
-    table = measured.table
-    known = len(measured.centre)
-    for place, (number, factor) in enumerate(zip(measured.ranked, measured.factors, strict=True)):
+def _keys(measured: Measured) -> Iterator[dict[str, Any]]:
+    table, masks = measured.table, measured.masks
+    for place, (number, factor) in enumerate(zip(masks.ranked, masks.factors, strict=True)):
         yield {
             "rank": place + 1,
             "layer": int(table.layers[number]),
             "index": int(table.indices[number]),
             "factor": float(factor),
-            "centre": float(measured.centre[place]) if place < known else None,
-            "spread": float(measured.spread[place]) if place < known else None,
+            "centre": float(measured.centre[place]),
+            "spread": float(measured.spread[place]),
         }
+
+
+def _means(measured: Measured) -> Iterator[dict[str, Any]]:
+    table, masks = measured.table, measured.masks
+    for place, number in enumerate(masks.ranked[: masks.main]):
+        for code, language in enumerate(measured.cells.languages):
+            yield {
+                "rank": place + 1,
+                "layer": int(table.layers[number]),
+                "index": int(table.indices[number]),
+                "language": language,
+                "mean": float(measured.means[code, number]),
+            }
 
 
 def _conditions(measured: Measured) -> Iterator[dict[str, Any]]:
@@ -156,8 +223,10 @@ def _conditions(measured: Measured) -> Iterator[dict[str, Any]]:
         yield {
             "condition": number,
             "role": each.role,
-            "main": each.main,
+            "operation": each.operation if each.role != "baseline" else None,
+            "main": each.main or each.role in ("range", "zero", "resample"),
             "draw": each.draw,
+            "damage": float(measured.matched[each.draw]) if each.role == "damage" and each.draw is not None else None,
             "keys": len(each.keys),
             "firing_rate": float(table.firing_rate[each.keys].mean()) if len(each.keys) else None,
             "norm_value": float(table.norm_value[each.keys].mean()) if len(each.keys) else None,
@@ -187,9 +256,9 @@ def _effects(measured: Measured) -> Iterator[dict[str, Any]]:
 def _controls(measured: Measured) -> Iterator[dict[str, Any]]:
     places = measured.counts.sum(axis=0)
     files = (measured.counts > 0).sum(axis=0)
-    edit = measured.changes[measured.main]
-    for control in CONTROLS:
-        others = measured.changes[measured.of_role(control)]
+    for control, operation in _COMPARED:
+        edit = measured.edit_by(operation)
+        others = measured.changes[measured.of(control, operation)]
         drawn = _by_place(others.sum(axis=1), places)  # [draws, cells, measures]
         mine = _by_place(edit.sum(axis=0), places)
         excess, low, high, projects = ratio_interval(edit - others.mean(axis=0), measured.counts, measured.units)
@@ -205,6 +274,7 @@ def _controls(measured: Measured) -> Iterator[dict[str, Any]]:
                     "group": group,
                     "name": name,
                     "control": control,
+                    "operation": operation,
                     "measure": measure,
                     "draws": len(drawn),
                     "mean": float(mean[at]),
@@ -222,7 +292,7 @@ def _controls(measured: Measured) -> Iterator[dict[str, Any]]:
 
 
 def _contrasts(measured: Measured) -> Iterator[dict[str, Any]]:
-    numbers = [number for number, each in enumerate(measured.conditions) if each.role in ("dose", "range")]
+    numbers = [number for number, each in enumerate(measured.conditions) if each.role in CHANGED]
     for against, cell in (("near", NEAR), ("general", GENERAL)):
         pair = [CONCEPT, cell]
         if not measured.counts[:, cell].any():
@@ -243,33 +313,71 @@ def _contrasts(measured: Measured) -> Iterator[dict[str, Any]]:
                 }
 
 
+def _sites(subject: Subject, measured: Measured) -> Iterator[dict[str, Any]]:
+    """Every place of the concept that was measured."""
+    store, listing = subject.store, subject.store.files()
+    paths, sources = (listing.column(name).to_pylist() for name in ("path", "source"))
+    for part in measured.parts:
+        unmasked, *masked = part["site_scores"]
+        changes = dict(zip(SITE_WAYS[1:], (scores - unmasked for scores in masked), strict=True))
+        for at, number in enumerate(part["sites"][:, 0].tolist()):
+            file = _file_of(store, number)
+            yield {
+                "language": store.language_names[store.languages[file]],
+                "project": store.project_names[store.projects[file]],
+                "source": sources[file],
+                "path": paths[file],
+                "line": int(store.lines[number]),
+                "column": int(store.columns[number]),
+                "token": _token(store, number),
+                "loss": float(unmasked[at, LOSS]),
+                **{f"loss_{way}": float(change[at, LOSS]) for way, change in changes.items()},
+                "kl": float(changes["mean"][at, KL]),
+                "right": bool(unmasked[at, ACCURACY]),
+                "right_mean": bool(masked[0][at, ACCURACY]),
+                "coefficient": float(part["coefficients"][at]),
+            }
+
+
 def _prompts(subject: Subject, measured: Measured) -> Iterator[dict[str, Any]]:
     """The places that lose most, at most one per file; those that were right before come first."""
     store = subject.store
-    places = np.concatenate([part["prompts"] for part in measured.parts])
-    losses = np.concatenate([part["prompt_losses"] for part in measured.parts])
+    places = np.concatenate([part["sites"] for part in measured.parts])
+    before, after = (
+        np.concatenate([part["site_scores"][SITE_WAYS.index(way)] for part in measured.parts])
+        for way in ("baseline", "mean")
+    )
     listing = store.files()
     seen: set[int] = set()
-    for at in np.lexsort((losses[:, 0] - losses[:, 1], -places[:, 2])):
-        number, first = (int(each) for each in places[at, :2])
-        file = int(np.searchsorted(store.offsets, number, side="right")) - 1
+    for at in np.lexsort((before[:, LOSS] - after[:, LOSS], after[:, ACCURACY] - before[:, ACCURACY])):
+        number, first = (int(each) for each in places[at])
+        file = _file_of(store, number)
         if file in seen or len(seen) == PROMPTS:
             continue
         seen.add(file)
-        text = store.text(file)
-        last = number + 1 == store.offsets[file + 1]
         begin, token = int(store.starts[first]), int(store.starts[number])
-        end = len(text) if last else int(store.starts[number + 1])
         yield {
             "rank": len(seen),
             "language": store.language_names[store.languages[file]],
             "path": str(listing.column("path")[file]),
             "line": int(store.lines[number]),
-            "prompt": text[begin:token].decode(errors="replace"),
-            "token": text[token:end].decode(errors="replace"),
-            "loss": float(losses[at, 0]),
-            "masked_loss": float(losses[at, 1]),
+            "prompt": store.text(file)[begin:token].decode(errors="replace"),
+            "token": _token(store, number),
+            "loss": float(before[at, LOSS]),
+            "masked_loss": float(after[at, LOSS]),
         }
+
+
+def _file_of(store: TokenStore, number: int) -> int:
+    return int(np.searchsorted(store.offsets, number, side="right")) - 1
+
+
+def _token(store: TokenStore, number: int) -> str:
+    """The text of a token, by its number in the corpus."""
+    file = _file_of(store, number)
+    text, last = store.text(file), number + 1 == store.offsets[file + 1]
+    end = len(text) if last else int(store.starts[number + 1])
+    return text[int(store.starts[number]) : end].decode(errors="replace")
 
 
 def _by_place(sums: FloatArray, places: FloatArray) -> FloatArray:

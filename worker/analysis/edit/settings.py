@@ -31,14 +31,19 @@ class EditSettings(Settings):
     """The ranking whose first keys are masked; basket masks the keys in `basket`."""
     basket: Annotated[str, AfterValidator(lambda text: format_basket(parse_basket(text)))] = ""
     """Keys and factors, such as L5.K312:0,L6.K41:0.5."""
-    share: Share = 0.01
-    """Share of all keys masked at the main dose, which controls and contrasts refer to."""
+    share: Share | None = None
+    """Share of all keys masked at the main dose, which controls and contrasts refer to; without one, the dose that raises
+    the concept's loss most beyond general code's, on files of their own."""
     doses: Annotated[tuple[Share, ...], BeforeValidator(_numbers)] = (0.001, 0.005, 0.01, 0.02, 0.05)
     """Shares of all keys masked one after another."""
     factor: float = Field(0.0, ge=-100, le=100, allow_inf_nan=False)
-    """Factor on the masked coefficients; 0 removes the keys."""
+    """Factor on the masked coefficients, where they are scaled instead of replaced; 0 removes the keys."""
     draws: int = Field(20, ge=2, le=1000)
-    """Draws of each kind of control."""
+    """Draws of controls that do as much damage; half as many of the other kinds."""
+    damage: float = Field(0.05, gt=0, allow_inf_nan=False)
+    """Most nats that the dose chosen may add to the loss of general code, if any dose adds so little."""
+    resamples: int = Field(5, ge=2, le=100)
+    """Draws of places whose coefficients take the place of the masked ones."""
     tokens: int = Field(30_000, ge=1000)
     """Tokens to measure on: half in windows with the concept, half in windows without it."""
     tau: float = Field(2.0, gt=0, allow_inf_nan=False)
@@ -57,9 +62,19 @@ class EditSettings(Settings):
         return parse_basket(self.basket)
 
     @property
+    def tunes(self) -> bool:
+        """Whether the main dose is chosen among the doses."""
+        return self.picker != BASKET and self.share is None
+
+    @property
+    def few_draws(self) -> int:
+        """Draws of the controls that do not stand for the verdict."""
+        return max(2, self.draws // 2)
+
+    @property
     def shares(self) -> list[float]:
         """All doses, ascending, the main one included."""
-        return sorted({*self.doses, self.share})
+        return sorted({*self.doses, *([self.share] if self.share else [])})
 
     @property
     def part(self) -> str:
