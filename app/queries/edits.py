@@ -10,6 +10,7 @@ from keyscope.app.errors import NotFound
 from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.analyses.edit import MEASURES
+from keyscope.contract.concepts import Concept
 from keyscope.contract.keys import Fix, KeyId, Mask, Scale
 
 _EDIT = (
@@ -178,6 +179,12 @@ def get_edit(cursor: duckdb.DuckDBPyConnection, name: str) -> Edit:
     return found[0]
 
 
+def definition(cursor: duckdb.DuckDBPyConnection, edit: Edit) -> Concept | None:
+    """The definition of an edit's concept; None if the analysis of its keys is gone."""
+    found = rows(cursor, "SELECT definition FROM concepts WHERE concept = ?", [edit.concept])
+    return Concept.model_validate_json(found[0][0]) if found else None
+
+
 def effects(cursor: duckdb.DuckDBPyConnection, edit: str, *roles: str) -> list[Effect]:
     """Every group of places under the conditions with these roles, in the order of the conditions."""
     query = f"""
@@ -200,10 +207,10 @@ def controls(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Control]:
     return [Control(*each) for each in found]
 
 
-def primary(cursor: duckdb.DuckDBPyConnection, edit: str) -> Estimate | None:
-    """The registered endpoint of an edit, in nats; None in an edit older than it."""
-    ((value, *rest),) = rows(cursor, _PRIMARY, [edit])
-    return None if value is None else Estimate(value, *rest)
+def primary(cursor: duckdb.DuckDBPyConnection, edit: str) -> tuple[Estimate, int | None] | None:
+    """The registered endpoint of an edit in nats, and its projects if it is over projects; None in an older edit."""
+    ((value, low, high, places, files, projects),) = rows(cursor, _PRIMARY, [edit])
+    return None if value is None else (Estimate(value, low, high, places, files, projects), projects)
 
 
 def sites(cursor: duckdb.DuckDBPyConnection, edit: str, limit: int, offset: int = 0) -> list[Site]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from keyscope.cli import db, demo, labels, open, runs, serve, users
+from keyscope.cli import db, demo, labels, open, replay, runs, serve, users
 from keyscope.cli.options import FAILED, INTERRUPTED, complain
 from keyscope.contract.errors import KeyscopeError
 
@@ -42,6 +42,7 @@ for command in (
     runs.analyse,
     runs.twin,
     runs.report,
+    replay.replay,
     serve.serve,
     serve.worker,
 ):

@@ -61,6 +61,8 @@ class Analysis(ABC):
     """One kind of analysis with its settings."""
 
     kind: ClassVar[str]
+    rests_on: ClassVar[tuple[str, ...]] = ()
+    """Kinds of analysis that this one reads."""
 
     def __init__(self, settings: Settings, part: str | None = None) -> None:
         self.settings = settings

@@ -17,24 +17,27 @@ import numpy.typing as npt
 import torch
 from numpy.lib.npyio import NpzFile
 
+from keyscope.contract.analyses.digest import digests
 from keyscope.contract.analyses.files import (
+    analysis_files,
     analysis_folder,
     analysis_path,
     publish_analysis,
     read_analyses,
     write_analysis_manifest,
 )
-from keyscope.contract.analyses.kinds import SCHEMA_VERSION
+from keyscope.contract.analyses.kinds import KINDS, SCHEMA_VERSION
 from keyscope.contract.analyses.manifest import AnalysisManifest
 from keyscope.contract.runfile import open_run
 from keyscope.contract.tables import FileExists
 from keyscope.worker.analysis.analysis import STEPS, Analysis, Arrays, Step
 from keyscope.worker.analysis.subject import DISK_REMEDY, Subject
 from keyscope.worker.analysis.together import read_together
+from keyscope.worker.analysis.units import units_of
 from keyscope.worker.locks import InUse, locked
 from keyscope.worker.precompute.disk import readable_disk_errors
 from keyscope.worker.precompute.leftovers import sweep_locks
-from keyscope.worker.precompute.provenance import LIBRARIES, device_name
+from keyscope.worker.precompute.provenance import LIBRARIES, code_commit, device_name
 from keyscope.worker.precompute.windows import Batch, Cut, batches
 from keyscope.worker.progress import Advance
 
@@ -141,6 +144,7 @@ def _publish(subject: Subject, work: _Work, others: Sequence[str], replace: bool
     began = time.monotonic()
     with publish_analysis(subject.path, analysis.kind, analysis.part, replace) as connection:
         analysis.write(subject, connection, work.done)
+        rows = digests(connection, KINDS[analysis.kind])
         manifest = AnalysisManifest(
             schema_version=SCHEMA_VERSION,
             kind=analysis.kind,
@@ -158,7 +162,13 @@ def _publish(subject: Subject, work: _Work, others: Sequence[str], replace: bool
             started=work.started,
             finished=datetime.now(UTC),
             code_version=metadata.version("keyscope"),
+            code_commit=code_commit(),
             versions={name: metadata.version(name) for name in LIBRARIES},
+            batch=subject.batch,
+            threads=torch.get_num_threads(),
+            split_sha256=split_sha256(subject),
+            rests_on=rests_on(subject, analysis),
+            rows=rows,
         )
         write_analysis_manifest(connection, manifest)
     if manifest.cost is not None:
@@ -167,6 +177,27 @@ def _publish(subject: Subject, work: _Work, others: Sequence[str], replace: bool
             f"{analysis.kind} cost: {manifest.cost:.1f} times one bare forward pass over {tokens:,} tokens{shared}"
         )
     subject.progress.note(f"published {_path(subject, analysis)}")
+
+
+def rests_on(subject: Subject, analysis: Analysis) -> dict[str, str]:
+    """The sha256 of the run file and of the analyses that an analysis reads, by `run`, `KIND` or `KIND.PART`."""
+    read = {
+        kind if part is None else f"{kind}.{part}": path
+        for kind, part, path in analysis_files(subject.path)
+        if kind in analysis.rests_on
+    }
+    return {name: _sha256(path) for name, path in {"run": subject.path, **read}.items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def split_sha256(subject: Subject) -> str:
+    """The sha256 of the parts that files belong to, and of their units."""
+    units = units_of(subject.store)
+    return hashlib.sha256(units.of_file.tobytes() + units.parts.tobytes()).hexdigest()
 
 
 class _Clock:

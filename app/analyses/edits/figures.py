@@ -1,6 +1,6 @@
-"""The Plotly figure of an edit: what masks of growing size do, and what other keys do at the main dose."""
+"""The Plotly figures of an edit: ways to mask its keys side by side, and what masks of growing size do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import plotly.graph_objects as go
@@ -17,8 +17,37 @@ TITLES = {
 AXES = {
     "accuracy": ("change of accuracy, in points", 100.0, ".1f"),
     "loss": ("change of loss, in nats", 1.0, ".3f"),
+    "kl": ("KL divergence, in nats", 1.0, ".3f"),
 }
-DASHES = {"random": "dot", "matched": "dash"}
+DASHES = {"random": "dot", "matched": "dash", "damage": "dashdot"}
+CONTROL_TITLES = {"damage": "equally damaging keys", "matched": "matched keys", "random": "random keys"}
+
+
+def ways(conditions: Mapping[str, Mapping[tuple[str, str], Estimate]], measure: str) -> go.Figure:
+    """The main dose in each way of masking, and equally damaging keys, by groups of places.
+
+    Args:
+        conditions: by title of the way, the change at each group of places.
+        measure: loss or kl.
+    """
+    title, scale, digits = AXES[measure]
+    figure = go.Figure()
+    for place, name in TITLES.items():
+        found = {way: _scaled(changes[place], scale) for way, changes in conditions.items() if place in changes}
+        if found:
+            figure.add_trace(
+                go.Bar(
+                    x=list(found),
+                    y=[each.value for each in found.values()],
+                    error_y=interval_bars(list(found.values())),
+                    name=name,
+                    hovertext=[interval_words(each, f"+{digits}") for each in found.values()],
+                    hovertemplate=f"{name}<br>%{{x}}: %{{y:+{digits}}}<br>%{{hovertext}}<extra></extra>",
+                )
+            )
+    figure.update_yaxes(title=title)
+    figure.update_layout(showlegend=True, hovermode="closest", barmode="group")
+    return figure
 
 
 def doses(effects: Sequence[Effect], controls: Sequence[Control], measure: str) -> go.Figure:
@@ -70,7 +99,7 @@ def _scaled(change: Estimate | None, scale: float) -> Estimate:
 
 def _control(control: Control, span: Sequence[int], scale: float, digits: str) -> go.Scatter:
     """The controls' mean as a line, with the range of their draws as bars at its ends."""
-    name = f"{control.control} keys at the concept's places"
+    name = f"{CONTROL_TITLES[control.control]} at the concept's places"
     mean, low, high = scale * control.mean, scale * control.smallest, scale * control.largest
     return go.Scatter(
         x=list(span),

@@ -9,13 +9,14 @@ import duckdb
 from keyscope.app.queries import edits as queries
 from keyscope.app.queries.edits import Contrast, Control, Edit, Effect
 from keyscope.app.queries.estimate import Estimate
+from keyscope.contract.analyses.intervals import few
 
 LEVEL = 0.05
 WORSE = {"accuracy": -1, "loss": 1, "rank": 1, "kl": 1}
 """Sign of a change for the worse, by measure."""
 WAYS = {"mean": "dose", "resample": "resample"}
 """Operations that a verdict rests on, with the role of the edit's condition."""
-Conclusion = Literal["selective", "not selective", "inconclusive", "not measured"]
+Conclusion = Literal["selective", "not selective", "inconclusive", "too few projects", "not measured"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class Verdict:
     conclusion: Conclusion
     endpoint: Estimate | None
     """The concept's rise of loss beyond that with equally damaging masks, in nats; None in an older edit."""
+    projects: int | None
+    """Projects it is over; None if it is over files."""
     p: float | None
     """Two-sided, of this edit alone."""
     corrected: float | None
@@ -137,17 +140,19 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def _verdict(cursor: duckdb.DuckDBPyConnection, edit: Edit, corrected: float | None, edits: int) -> Verdict:
-    endpoint = queries.primary(cursor, edit.edit)
-    return Verdict(
-        _conclusion(cursor, edit, endpoint, corrected), endpoint, edit.primary_p, corrected, edits, edit.detectable
-    )
+    found = queries.primary(cursor, edit.edit)
+    if found is None:
+        return Verdict("not measured", None, None, None, None, edits, None)
+    endpoint, projects = found
+    conclusion = _conclusion(cursor, edit, endpoint, projects, corrected)
+    return Verdict(conclusion, endpoint, projects, edit.primary_p, corrected, edits, edit.detectable)
 
 
 def _conclusion(
-    cursor: duckdb.DuckDBPyConnection, edit: Edit, endpoint: Estimate | None, corrected: float | None
+    cursor: duckdb.DuckDBPyConnection, edit: Edit, endpoint: Estimate, projects: int | None, corrected: float | None
 ) -> Conclusion:
-    if endpoint is None:
-        return "not measured"
+    if few(projects, endpoint.files):
+        return "too few projects"
     if corrected is None or corrected > LEVEL:
         return "inconclusive"
     if endpoint.value < 0:

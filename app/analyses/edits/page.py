@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 import duckdb
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from keyscope.app.accounts.identity import Labeler
-from keyscope.app.analyses.edits.judging import judge
-from keyscope.app.analyses.edits.sections import MEASURES, Headline, headline, sections
+from keyscope.app.analyses.edits.judging import Verdict, judge, verdicts
+from keyscope.app.analyses.edits.sections import MEASURES, Headline, conclusion, headline, sections
 from keyscope.app.analyses.state import analysis_state
 from keyscope.app.concepts.lookup import find_concept
 from keyscope.app.live import jobs
@@ -51,7 +51,10 @@ class EditForm(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     picker: Literal["any_hit", "fdr", "auroc", "causal", "basket"] = "causal"
-    percent: float = Field(1.0, gt=0, le=100, allow_inf_nan=False)
+    percent: Annotated[
+        float | None, BeforeValidator(lambda text: text or None), Field(gt=0, le=100, allow_inf_nan=False)
+    ] = None
+    """Without one the dose is chosen."""
     factor: float = Field(0.0, ge=-100, le=100, allow_inf_nan=False)
     draws: int = Field(20, ge=2, le=1000)
     tokens: int = Field(30_000, ge=1000, le=100_000_000)
@@ -64,14 +67,16 @@ class EditForm(BaseModel):
         asked: dict[str, Any] = {"concept": concept, "picker": self.picker, "draws": self.draws, "tokens": self.tokens}
         if self.picker == BASKET:
             return {**asked, "basket": self.mask}
-        return {**asked, "share": self.percent / 100, "factor": self.factor}
+        share = {} if self.percent is None else {"share": self.percent / 100}
+        return {**asked, **share, "factor": self.factor}
 
 
 @dataclass(frozen=True, slots=True)
 class ShownEdit:
     edit: Edit
-    headlines: list[Headline]
-    """By accuracy and by loss."""
+    verdict: Verdict
+    text: str
+    """The verdict as a sentence."""
     href: str
 
 
@@ -98,7 +103,10 @@ class EditsPage(Page):
 @dataclass(frozen=True, slots=True)
 class EditPage(Page):
     edit: Annotated[Edit, Help("What was masked, and how much was measured")]
-    headlines: Annotated[list[Headline], Help("What came of it, by accuracy and by loss")]
+    verdict: Annotated[Verdict, Help("What the registered endpoint says, corrected for the run's other edits")]
+    text: Annotated[str, Help("The verdict as a sentence")]
+    headlines: Annotated[list[Headline], Help("What came of it by accuracy and by loss, for exploration")]
+    recipe_href: Annotated[str, Help("Address of the recipe that computes it again")]
     blocks: Annotated[list[Block], Help("Figures and tables")]
     figures: Annotated[str, Help("Address of the figures, without their names")]
     masks: Annotated[list[tuple[Mask, str]], Help("The first masked keys, each with its address")]
@@ -143,12 +151,16 @@ def edits_page(request: Request, run: OpenRun, cursor: Cursor, links: RunLinks) 
 def edit_page(request: Request, run: OpenRun, cursor: Cursor, edit: str, links: RunLinks) -> HTMLResponse:
     found = queries.get_edit(cursor, edit)
     masks = queries.masks(cursor, found)
+    (verdict,) = verdicts(cursor, [found])
     concept = {"run": run.run_id, "concept": found.concept.rpartition("-")[0]}
     concept_href = links.page("concept_page", **concept)
     crumbs = Crumb(found.title, concept_href), Crumb("edits", links.page("concept_edits_page", **concept))
     page = EditPage(
         frame=Frame.of_run(f"Edit of {found.title}", links, run.manifest, *crumbs),
         edit=found,
+        verdict=verdict,
+        text=conclusion(found, verdict),
+        recipe_href=links.to("edit_recipe", run=run.run_id, edit=edit),
         headlines=_headlines(cursor, found),
         blocks=list(sections(cursor, found)),
         figures=links.to("edit_page", run=run.run_id, edit=edit) + "/figures",
@@ -197,19 +209,23 @@ def try_edit(
     database: LabelsDatabase,
     edit: str,
     prompt: Annotated[int, Query(ge=0)] = 0,
+    at_means: Annotated[bool, Query(description="Hold the keys at their means instead of scaling them")] = False,
 ) -> RedirectResponse:
     """Mask the edit's keys on the live page, with code that a token of the concept follows."""
     found = queries.get_edit(cursor, edit)
     prompts = queries.prompts(cursor, edit)
-    text = prompts[prompt].prompt if prompt < len(prompts) else ""
-    basket = Basket(run.run_id, tuple(queries.masks(cursor, found)))
+    tried = prompts[prompt] if prompt < len(prompts) else None
+    text = tried.prompt if tried else ""
+    means = queries.mean_masks(cursor, found, tried.language) if at_means and tried else []
+    basket = Basket(run.run_id, tuple(means or queries.masks(cursor, found)))
     links = Links(request, shortened(database, basket))
     return RedirectResponse(links.live(run.run_id, prompt=text, max_new_tokens=24), status_code=303)
 
 
 def _shown(cursor: duckdb.DuckDBPyConnection, links: Links, run_id: str, found: Sequence[Edit]) -> list[ShownEdit]:
     return [
-        ShownEdit(each, _headlines(cursor, each), links.page("edit_page", run=run_id, edit=each.edit)) for each in found
+        ShownEdit(each, verdict, conclusion(each, verdict), links.page("edit_page", run=run_id, edit=each.edit))
+        for each, verdict in zip(found, verdicts(cursor, found), strict=True)
     ]
 
 

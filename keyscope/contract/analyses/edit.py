@@ -16,6 +16,8 @@ or replaced by the one at a random place there."""
 CONTROLS = ("damage", "matched", "random")
 """Keys masked for comparison: as many like the edit's as do the same damage to general code, ones that fire as often and
 write as much, and random ones of the same layers."""
+CHANGED = ("dose", "range", "zero", "resample")
+"""Roles of the conditions that mask keys of the edit."""
 MEASURES = ("accuracy", "loss", "rank", "kl")
 GROUPS = ("concept", "near", "general", "collateral")
 """Places: of the concept, others in the same windows, those in windows without it, and those of other concepts."""
@@ -63,16 +65,28 @@ EDITS = Table(
         Column("languages", "VARCHAR[]", "Languages in which the concept is defined"),
         Column("picker", "VARCHAR", "Where the keys come from"),
         Column("factor", "DOUBLE", "Factor the coefficients are multiplied by, where they are scaled"),
-        Column("share", "DOUBLE", "Share of all keys requested for the main dose; empty if it was chosen, and for a basket"),
+        Column(
+            "share", "DOUBLE", "Share of all keys requested for the main dose; empty if it was chosen, and for a basket"
+        ),
         Column("keys", "UINTEGER", "Keys masked at the main dose"),
         Column("draws", "UINTEGER", "Number of draws of controls matched on damage"),
         Column("resamples", "UINTEGER", "Draws of places to resample from"),
         Column("chosen", "BOOLEAN", "Whether the main dose was chosen on files of its own"),
-        Column("damage", "DOUBLE", "Rise of general code's loss that controls were matched on, in nats, on those files"),
-        Column("primary", "DOUBLE", "The registered endpoint: the concept's rise of loss with the keys at their means, less that of the controls matched on damage, in nats"),
+        Column(
+            "damage", "DOUBLE", "Rise of general code's loss that controls were matched on, in nats, on those files"
+        ),
+        Column(
+            "primary",
+            "DOUBLE",
+            "The registered endpoint: the concept's rise of loss with the keys at their means, less that of the controls matched on damage, in nats",
+        ),
         Column("primary_low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
         Column("primary_high", "DOUBLE", "Upper end of that interval"),
-        Column("primary_p", "DOUBLE", "Two-sided p of the endpoint by Student's t, from its spread over projects and over the controls' draws; not corrected for other edits"),
+        Column(
+            "primary_p",
+            "DOUBLE",
+            "Two-sided p of the endpoint by Student's t, from its spread over projects and over the controls' draws; not corrected for other edits",
+        ),
         Column("detectable", "DOUBLE", "Endpoint that would be found with probability 0.8 at the level 0.05, in nats"),
         Column("tau", "DOUBLE", "Range masking acts within this many standard deviations of the mean"),
         Column("windows", "UINTEGER", "Windows with the concept"),
@@ -99,7 +113,11 @@ EDIT_MEANS = Table(
         Column("rank", "UINTEGER", "Place of the key in the ranking, from 1"),
         *KEY,
         Column("language", "VARCHAR"),
-        Column("mean", "DOUBLE", "Mean coefficient over general code of files that keys are picked on; the main dose's keys"),
+        Column(
+            "mean",
+            "DOUBLE",
+            "Mean coefficient over general code of files that keys are picked on; the main dose's keys",
+        ),
     ),
     ("edit", "rank", "language"),
 )
@@ -208,7 +226,11 @@ EDIT_SITES = Table(
         Column("column", "UINTEGER", "Its column in characters, from 0"),
         Column("token", "VARCHAR", "A token of the concept"),
         Column("loss", "DOUBLE", "Its −log probability in nats, unmasked"),
-        Column("loss_mean", "DOUBLE", "Change of the loss with the main dose's keys at their means; the log probability changes by as much the other way"),
+        Column(
+            "loss_mean",
+            "DOUBLE",
+            "Change of the loss with the main dose's keys at their means; the log probability changes by as much the other way",
+        ),
         Column("loss_zero", "DOUBLE", "Change with their coefficients scaled by the edit's factor"),
         Column("loss_resample", "DOUBLE", "Change with their coefficients from random places, mean over the draws"),
         Column("kl", "DOUBLE", "KL(baseline‖masked) of the prediction, in nats, with the keys at their means"),
@@ -229,7 +251,11 @@ EDIT_PROMPTS = Table(
         Column("prompt", "VARCHAR", "The window's text before a token of the concept"),
         Column("token", "VARCHAR", "That token"),
         Column("loss", "DOUBLE", "Its −log probability, unmasked"),
-        Column("masked_loss", "DOUBLE", "Its −log probability with the main dose's keys at their means; scaled in older edits"),
+        Column(
+            "masked_loss",
+            "DOUBLE",
+            "Its −log probability with the main dose's keys at their means; scaled in older edits",
+        ),
     ),
     ("edit", "rank"),
 )

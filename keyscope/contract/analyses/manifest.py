@@ -31,7 +31,17 @@ class AnalysisManifest(BaseModel):
     started: AwareDatetime
     finished: AwareDatetime
     code_version: str
+    code_commit: str | None = Field(None, description="Commit of the code; empty for an installed copy")
     versions: dict[str, str]
+    batch: int | None = Field(None, description="Windows in one forward pass")
+    threads: int | None = Field(None, description="Threads of the computation")
+    split_sha256: str | None = Field(
+        None, description="sha256 of which files keys are picked on, doses chosen on and figures measured on"
+    )
+    rests_on: dict[str, str] = Field(
+        default_factory=dict, description="sha256 of the run file and of the analyses that were read, by name"
+    )
+    rows: dict[str, str] = Field(default_factory=dict, description="sha256 of the rows of every table")
 
     @property
     def cost(self) -> float | None:

@@ -73,9 +73,7 @@ def _in_layer(
     return change
 
 
-def _instead(
-    condition: Condition, model: CodeModel, elsewhere: Elsewhere, keys: IntArray, here: IntArray
-) -> Instead:
+def _instead(condition: Condition, model: CodeModel, elsewhere: Elsewhere, keys: IntArray, here: IntArray) -> Instead:
     """The operation as arithmetic."""
     match condition.operation:
         case "scale":
@@ -116,10 +114,7 @@ def doses(masks: Masks) -> list[Condition]:
     ranked, factors = masks.ranked, masks.factors
     return [
         Condition("baseline", "mean", nothing, np.zeros(0)),
-        *(
-            Condition("dose", "mean", ranked[:dose], factors[:dose], main=dose == masks.main)
-            for dose in masks.doses
-        ),
+        *(Condition("dose", "mean", ranked[:dose], factors[:dose], main=dose == masks.main) for dose in masks.doses),
     ]
 
 

@@ -22,6 +22,7 @@ from keyscope.worker.model.taps import Change, change_coefficients, read_coeffic
 from keyscope.worker.precompute.windows import Batch, Window, in_batches
 from keyscope.worker.progress import Advance
 
+
 @dataclass(frozen=True)
 class Targets:
     """The predicted tokens of a batch, each once, and the cells each counts for; arrays are [places] or [entries].

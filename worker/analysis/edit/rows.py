@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from keyscope.contract.analyses.edit import (
+    CHANGED,
     CONTROLS,
     EDIT_CONDITIONS,
     EDIT_CONTRASTS,
@@ -36,8 +37,6 @@ from keyscope.worker.analysis.units import Members, Units
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.rows import Columns, insert
 
-CHANGED = ("dose", "range", "zero", "resample")
-"""Roles of the conditions that mask keys of the edit."""
 PROMPTS = 5
 """Examples to store."""
 _COMPARED = (*((control, "mean") for control in CONTROLS), ("damage", "resample"))
@@ -124,9 +123,7 @@ class Measured:
     def of(self, role: str, operation: str) -> list[int]:
         """Indices of the conditions with a role and an operation."""
         return [
-            number
-            for number, each in enumerate(self.conditions)
-            if (each.role, each.operation) == (role, operation)
+            number for number, each in enumerate(self.conditions) if (each.role, each.operation) == (role, operation)
         ]
 
     def edit_by(self, operation: str) -> FloatArray:
