@@ -23,13 +23,18 @@ function wanted() {
   return {
     run: data.get("run"),
     prompt: data.get("prompt").replaceAll("\r\n", "\n"),
-    masks: data.getAll("key").map((key, at) => ({ key, factor: Number(factors[at]) })),
+    masks: data.getAll("key").map((key, at) => ({ key, ...operation(factors[at]) })),
     max_new_tokens: Number(data.get("max_new_tokens")),
     temperature: Number(data.get("temperature")),
     seed: Number(data.get("seed")),
     top_logprobs: Number(data.get("top_logprobs")),
     positions: data.get("span") ? { first, last } : data.get("positions"),
   };
+}
+
+/** What becomes of a coefficient, as the API takes it: `0.5` scales it, `=0.25` takes its place. */
+function operation(text) {
+  return text.startsWith("=") ? { value: Number(text.slice(1)) } : { factor: Number(text) };
 }
 
 /** The address of the page in its present state. */
@@ -39,7 +44,7 @@ function permalink() {
   for (const [name, value] of Object.entries(state)) address.searchParams.set(name, value);
   for (const name of ["positions", "span"]) address.searchParams.set(name, form.elements[name].value);
   if (form.dataset.basket && !factorsChanged()) address.searchParams.set("mask", form.dataset.basket);
-  else if (masks.length) address.searchParams.set("mask", masks.map(({ key, factor }) => `${key}:${factor}`).join(","));
+  else if (masks.length) address.searchParams.set("mask", masks.map(({ key, factor, value }) => `${key}:${factor ?? `=${value}`}`).join(","));
   return address;
 }
 

@@ -57,7 +57,7 @@ class EditForm(BaseModel):
     """Without one the dose is chosen."""
     factor: float = Field(0.0, ge=-100, le=100, allow_inf_nan=False)
     draws: int = Field(20, ge=2, le=1000)
-    tokens: int = Field(30_000, ge=1000, le=100_000_000)
+    tokens: int = Field(20_000, ge=1000, le=100_000_000)
     mask: str = ""
     """The basket."""
     next: str = ""

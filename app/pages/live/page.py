@@ -27,7 +27,16 @@ from keyscope.app.web.forms import BlankIsNone, PageState, Typed, see_other
 from keyscope.app.web.links import Links
 from keyscope.app.web.render import Frame, Help, Page, choose_run, respond, templates
 from keyscope.contract.errors import KeyscopeError
-from keyscope.contract.keys import InvalidKey, InvalidMask, KeyId, Mask, Scale, parse_basket, unique_masks
+from keyscope.contract.keys import (
+    InvalidKey,
+    InvalidMask,
+    KeyId,
+    Mask,
+    Scale,
+    parse_basket,
+    parse_operation,
+    unique_masks,
+)
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.wire import ActivationsRequest, Alternative, GenerateRequest, KeyActivity, Positions, Span
 
@@ -51,7 +60,8 @@ class LiveState(PageState):
     """First and last token on which the masks act, counted from 0: `3-7`."""
     key: list[str] = Field(default_factory=list)
     """Masked keys as the form lists them, parallel to `factor`."""
-    factor: list[float] = Field(default_factory=list)
+    factor: list[str] = Field(default_factory=list)
+    """What becomes of each: a factor, or a number in the coefficient's place after `=`."""
     add: str = ""
     """Keys to add to the basket, in an address's notation."""
     remove: str = ""
@@ -88,11 +98,13 @@ class LiveState(PageState):
         """The masks of the address after the form's changes, but for those it adds.
 
         Raises:
-            InvalidMask, InvalidKey: a key or a factor cannot be read, or a key has two factors.
+            InvalidMask, InvalidKey: a key or a factor cannot be read, or a key is masked in two ways.
         """
         if len(self.key) != len(self.factor):
             raise InvalidMask(f"{len(self.key)} keys came with {len(self.factor)} factors: give each key its own")
-        listed = [Mask(KeyId.parse(key), Scale(factor)) for key, factor in zip(self.key, self.factor, strict=True)]
+        listed = [
+            Mask(KeyId.parse(key), parse_operation(factor)) for key, factor in zip(self.key, self.factor, strict=True)
+        ]
         kept = [mask for mask in unique_masks([*given, *listed]) if str(mask.key) != self.remove]
         return tuple(kept if self.all is None else (Mask(mask.key, Scale(self.all)) for mask in kept))
 

@@ -20,7 +20,7 @@ CHANGED = ("dose", "range", "zero", "resample")
 """Roles of the conditions that mask keys of the edit."""
 MEASURES = ("accuracy", "loss", "rank", "kl")
 GROUPS = ("concept", "near", "general", "collateral")
-"""Places: of the concept, others in the same windows, those in windows without it, and those of other concepts."""
+"""Places: of the concept, others in the same windows before its last one, those in windows without it, and those of other concepts."""
 
 _EDIT = Column(
     "edit", "VARCHAR", "Name of the concept, start of its definition's sha256, start of the settings' sha256"

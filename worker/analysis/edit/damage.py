@@ -1,5 +1,6 @@
 """Controls matched on damage: as many other keys as raise the loss of general code by as much as the edit does."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -73,7 +74,8 @@ def match(damage: Callable[[int], float], first: int, most: int, target: float) 
     """Find how many keys do that damage, by bisection.
 
     Damage grows with the number of keys on the whole, not strictly: the nearest number tried is returned if none is
-    CLOSE to the target.
+    CLOSE to the target. Where the ends are known, every second step halves the number between them; the others take
+    damage for proportional to it, which needs few tries.
 
     Args:
         damage: of so many keys.
@@ -81,20 +83,31 @@ def match(damage: Callable[[int], float], first: int, most: int, target: float) 
         most: keys there are.
         target: damage to match.
     """
-    low, high, number = 0, most + 1, min(max(first, 1), most)
+    low, high, number = Match(0, 0.0), Match(most + 1, math.nan), min(max(first, 1), most)
     tried: list[Match] = []
     while len(tried) < MOST_TRIES:
         tried.append(Match(number, damage(number)))
         if close(tried[-1].damage, target):
             return tried[-1]
         if tried[-1].damage < target:
-            low = number
+            low = tried[-1]
         else:
-            high = number
-        number = min(2 * low, most) if high > most else (low + high) // 2
-        if not low < number < high:
+            high = tried[-1]
+        number = _between(low, high, target, most, halve=len(tried) % 2 == 0)
+        if not low.keys < number < high.keys:
             break
     return min(tried, key=lambda each: abs(each.damage - target))
+
+
+def _between(low: Match, high: Match, target: float, most: int, halve: bool) -> int:
+    """The number to try next; one of the ends if there is none between them."""
+    if high.keys > most:
+        return min(2 * low.keys, most)
+    rise = high.damage - low.damage
+    if halve or rise <= 0:
+        return (low.keys + high.keys) // 2
+    guess = low.keys + round((high.keys - low.keys) * (target - low.damage) / rise)
+    return min(max(guess, low.keys + 1), high.keys - 1)
 
 
 def close(damage: float, target: float) -> bool:

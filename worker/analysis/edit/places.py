@@ -1,7 +1,7 @@
 """Where an edit is measured: windows with the concept and without it, and the cells each token counts for."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 import numpy as np
@@ -21,7 +21,7 @@ MOST_OF_A_FILE = 8
 """Most windows of one file, so no file weighs much more than the others."""
 _TITLES = {PICK: "files to pick keys on", TUNE: "files to choose doses on", TEST: "held-out files"}
 CONCEPT, NEAR, GENERAL = 0, 1, 2
-"""Cells: places of the concept, other places in the same windows, and places of windows without it in its languages."""
+"""Cells: places of the concept, other places in the same windows up to the last of these, and places of windows without it in its languages."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,13 @@ def _shuffled(store: TokenStore, windows: Sequence[Window], seed: int) -> list[W
 def _apart(store: TokenStore, file: int, cut: Cut, mask: BoolArray, seed: int) -> tuple[list[Window], list[Window]]:
     """Some windows of a file with a place of the concept, and some without a token of it.
 
-    A window whose only tokens of the concept are not predicted or do not count is in neither: they are seen all the same.
+    Windows with the concept end with its last place: no token after it changes a prediction of it. A window whose only tokens of the concept are not predicted or do not count is in neither: they are seen all the same.
     """
     having, lacking = [], []
     for window in windows_of(file, len(mask), cut):
         inside, measured = mask[window.start : window.start + window.length], predicted(store, window)
         if (inside & measured).any():
-            having.append(window)
+            having.append(replace(window, length=int(np.flatnonzero(inside & measured)[-1]) + 1))
         elif not inside.any() and measured.any():
             lacking.append(window)
     return (

@@ -13,8 +13,8 @@ from keyscope.worker.model.errors import LogitsNotFinite
 
 FloatArray = npt.NDArray[np.float64]
 ACCURACY, LOSS, RANK, KL = range(len(MEASURES))
-_ROWS = 2048
-"""Places whose logits are held at a time."""
+_ROWS = 512
+"""Places whose logits are held at a time: few enough to stay near the processor while they are read several times."""
 
 
 @dataclass

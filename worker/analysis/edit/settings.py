@@ -39,12 +39,12 @@ class EditSettings(Settings):
     factor: float = Field(0.0, ge=-100, le=100, allow_inf_nan=False)
     """Factor on the masked coefficients, where they are scaled instead of replaced; 0 removes the keys."""
     draws: int = Field(20, ge=2, le=1000)
-    """Draws of controls that do as much damage; half as many of the other kinds."""
+    """Draws of controls that do as much damage; a quarter as many of the other kinds."""
     damage: float = Field(0.05, gt=0, allow_inf_nan=False)
     """Most nats that the dose chosen may add to the loss of general code, if any dose adds so little."""
     resamples: int = Field(5, ge=2, le=100)
     """Draws of places whose coefficients take the place of the masked ones."""
-    tokens: int = Field(30_000, ge=1000)
+    tokens: int = Field(20_000, ge=1000)
     """Tokens to measure on: half in windows with the concept, half in windows without it."""
     tau: float = Field(2.0, gt=0, allow_inf_nan=False)
     """Standard deviations around its mean on the concept within which range masking changes a coefficient."""
@@ -69,7 +69,7 @@ class EditSettings(Settings):
     @property
     def few_draws(self) -> int:
         """Draws of the controls that do not stand for the verdict."""
-        return max(2, self.draws // 2)
+        return max(2, self.draws // 4)
 
     @property
     def shares(self) -> list[float]:

@@ -4,6 +4,7 @@ import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import nn
@@ -13,6 +14,9 @@ from keyscope.contract.analyses.kinds import SCHEMA_VERSION
 from keyscope.contract.analyses.manifest import AnalysisManifest
 from keyscope.contract.concepts import Concept, define
 from keyscope.contract.runfile import open_run, read_manifest
+from keyscope.worker.analysis.edit.analysis import EditAnalysis
+from keyscope.worker.analysis.kinds import make_analysis
+from keyscope.worker.analysis.run import analyse
 from keyscope.worker.analysis.subject import Subject, open_subject
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
@@ -128,3 +132,55 @@ def subject(run_path: Path, model: CodeModel) -> Iterator[Subject]:
     """The copy of the run, opened with the shared model."""
     with untouched(model), open_subject(run_path, model, (), Silent()) as opened:
         yield opened
+
+
+SETTINGS = {
+    "concept": MAIL.part,
+    "picker": "auroc",
+    "share": 4 / 144,
+    "doses": f"{1 / 144},{4 / 144},{10 / 144}",
+    "tokens": 1_000_000,
+    "tau": 4,
+    "draws": 8,
+    "resamples": 2,
+}
+
+
+def edit(subject: Subject, **settings: Any) -> EditAnalysis:
+    """Compute an edit of the mail concept."""
+    analysis = make_analysis("edit", {**SETTINGS, **settings})
+    assert isinstance(analysis, EditAnalysis)
+    analyse(subject, analysis)
+    return analysis
+
+
+@pytest.fixture(scope="session")
+def edited(planted: tuple[Path, Path], model: CodeModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run with one edit beside it."""
+    folder = tmp_path_factory.mktemp("edited") / "runs"
+    shutil.copytree(planted[1].parent, folder)
+    with open_subject(folder / planted[1].name, model, (), Silent()) as subject:
+        edit(subject)
+    return folder / planted[1].name
+
+
+@pytest.fixture(scope="session")
+def shared(planted: tuple[Path, Path], model: CodeModel) -> Iterator[Subject]:
+    """The run itself, opened once for tests that only read it."""
+    with open_subject(planted[1], model, (), Silent()) as opened:
+        yield opened
+
+
+def rows(path: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    with open_run(path) as connection:
+        return connection.execute(query, list(values)).fetchall()
+
+
+def effect(path: Path, role: str, group: str, name: str = "", measure: str = "accuracy") -> tuple[float, ...]:
+    """Level, change and the ends of its interval, under the main dose or another role."""
+    wanted = "c.role = 'dose' AND c.main" if role == "main" else f"c.role = '{role}'"
+    columns = f"e.{measure}, e.{measure}_change, e.{measure}_low, e.{measure}_high"
+    query = f"""SELECT {columns} FROM edit_effects e JOIN edit_conditions c USING (edit, condition)
+        WHERE {wanted} AND e."group" = ? AND e.name = ?"""
+    (found,) = rows(path, query, group, name)
+    return found

@@ -1,71 +1,21 @@
 """Edits of a concept carried by four planted keys: it is destroyed, the rest stays, controls change nothing."""
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from transformers import AutoModelForCausalLM
 
 from keyscope.contract.analyses.files import analysis_path
-from keyscope.contract.runfile import open_run
 from keyscope.worker.analysis.edit.analysis import EditAnalysis
+from keyscope.worker.analysis.edit.damage import close
 from keyscope.worker.analysis.edit.errors import ConceptNotComputed, NothingToMask
 from keyscope.worker.analysis.edit.settings import EditSettings
 from keyscope.worker.analysis.errors import InvalidSetting
 from keyscope.worker.analysis.kinds import make_analysis
-from keyscope.worker.analysis.run import analyse
-from keyscope.worker.analysis.subject import Subject, open_subject
-from keyscope.worker.analysis.units import units_of
-from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.model.errors import UnknownKey
-from keyscope.worker.progress import Silent
-from tests.worker.analysis.edit.conftest import CARRIERS, LAYER, MAIL, MONEY, OTHERS
-
-SETTINGS = {
-    "concept": MAIL.part,
-    "picker": "auroc",
-    "share": 4 / 144,
-    "doses": f"{1 / 144},{4 / 144},{10 / 144}",
-    "tokens": 1_000_000,
-    "tau": 4,
-}
-
-
-def edit(subject: Subject, **settings: Any) -> EditAnalysis:
-    """Compute an edit of the mail concept."""
-    analysis = make_analysis("edit", {**SETTINGS, "draws": 8, **settings})
-    assert isinstance(analysis, EditAnalysis)
-    analyse(subject, analysis)
-    return analysis
-
-
-@pytest.fixture(scope="module")
-def edited(planted: tuple[Path, Path], model: CodeModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run with one edit beside it."""
-    folder = tmp_path_factory.mktemp("edited") / "runs"
-    shutil.copytree(planted[1].parent, folder)
-    with open_subject(folder / planted[1].name, model, (), Silent()) as subject:
-        edit(subject)
-    return folder / planted[1].name
-
-
-def rows(path: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
-    with open_run(path) as connection:
-        return connection.execute(query, list(values)).fetchall()
-
-
-def effect(path: Path, role: str, group: str, name: str = "", measure: str = "accuracy") -> tuple[float, ...]:
-    """Level, change and the ends of its interval, under the main dose or another role."""
-    wanted = "c.role = 'dose' AND c.main" if role == "main" else f"c.role = '{role}'"
-    columns = f"e.{measure}, e.{measure}_change, e.{measure}_low, e.{measure}_high"
-    query = f"""SELECT {columns} FROM edit_effects e JOIN edit_conditions c USING (edit, condition)
-        WHERE {wanted} AND e."group" = ? AND e.name = ?"""
-    (found,) = rows(path, query, group, name)
-    return found
+from tests.worker.analysis.edit.conftest import CARRIERS, LAYER, MAIL, MONEY, OTHERS, SETTINGS, edit, effect, rows
 
 
 def test_masking_the_carriers_destroys_the_concept_and_spares_the_rest(edited: Path) -> None:
@@ -90,17 +40,17 @@ def test_masking_the_carriers_destroys_the_concept_and_spares_the_rest(edited: P
 def test_controls_do_no_harm_and_the_edit_stands_out_among_them(edited: Path) -> None:
     found = rows(
         edited,
-        """SELECT control, mean, z, p, excess, excess_high, draws FROM edit_controls
-           WHERE "group" = 'concept' AND measure = 'accuracy' ORDER BY control""",
+        """SELECT control, operation, mean, z, p, excess, excess_high, draws FROM edit_controls
+           WHERE "group" = 'concept' AND measure = 'accuracy' ORDER BY control, operation""",
     )
-    assert [row[0] for row in found] == ["matched", "random"]
-    for _, mean, z, p, excess, excess_high, draws in found:
+    draws = {("damage", "mean"): 8, ("damage", "resample"): 2, ("matched", "mean"): 2, ("random", "mean"): 2}
+    assert {row[:2]: row[-1] for row in found} == draws
+    for *_, mean, z, p, excess, excess_high, drawn in found:
         assert abs(mean) < 0.1
         assert z is None or z < -5
-        assert p == pytest.approx(1 / 9)
+        assert p == pytest.approx(1 / (1 + drawn))
         assert excess_high < -0.8
         assert excess_high >= excess
-        assert draws == 8
     (contrast,) = rows(
         edited,
         """SELECT difference, high FROM edit_contrasts JOIN edit_conditions USING (edit, condition)
@@ -115,6 +65,58 @@ def test_controls_do_no_harm_and_the_edit_stands_out_among_them(edited: Path) ->
     assert spared[0] > 0.1
 
 
+def test_the_registered_endpoint_is_the_rise_of_loss_beyond_controls_matched_on_damage(edited: Path) -> None:
+    query = 'SELECT "primary", primary_low, primary_high, primary_p, detectable, damage FROM edits'
+    ((value, low, high, p, detectable, damage),) = rows(edited, query)
+    (excess,) = rows(
+        edited,
+        """SELECT excess FROM edit_controls WHERE "group" = 'concept' AND control = 'damage' AND operation = 'mean'
+           AND measure = 'loss'""",
+    )
+    assert value == pytest.approx(excess[0])
+    assert 1 < low < value < high
+    assert p < 1e-3
+    assert 0 < detectable < value
+    matched = rows(edited, "SELECT damage, keys FROM edit_conditions WHERE role = 'damage' AND operation = 'mean'")
+    assert len(matched) == 8
+    assert all(close(each, damage) for each, _ in matched)
+
+
+def test_damage_is_what_the_model_loses_on_general_code(subject: Subject) -> None:
+    # keys that carry the other concept, which is everywhere: masking them does damage, and other keys have to match it
+    basket = make_analysis(
+        "edit", {**SETTINGS, "picker": "basket", "basket": ",".join(f"L{LAYER}.K{n}" for n in OTHERS)}
+    )
+    analyse(subject, basket)
+    with open_run(subject.path) as connection:
+        ((target,),) = connection.execute("SELECT damage FROM edits").fetchall()
+        found = connection.execute(
+            "SELECT damage, keys FROM edit_conditions WHERE role = 'damage' AND operation = 'mean'"
+        ).fetchall()
+    assert target > 0.02
+    most = max(keys for _, keys in found)
+    assert all(close(each, target) or keys == most for each, keys in found)
+
+
+def test_every_place_of_the_concept_is_told_with_what_each_way_of_masking_does_to_it(edited: Path) -> None:
+    query = """SELECT token, project, line, "column", loss, loss_mean, loss_zero, loss_resample, kl, "right", coefficient
+        FROM edit_sites"""
+    found = rows(edited, query)
+    ((places, change),) = rows(
+        edited,
+        """SELECT places, loss_change FROM edit_effects JOIN edit_conditions USING (edit, condition)
+           WHERE role = 'dose' AND main AND "group" = 'concept'""",
+    )
+    assert len(found) == places
+    assert {row[0] for row in found} == {"@"}
+    assert np.mean([row[5] for row in found]) == pytest.approx(change)
+    for way, role in ((6, "zero"), (7, "resample")):
+        expected = effect(edited, role, "concept", measure="loss")[1]
+        assert np.mean([row[way] for row in found]) == pytest.approx(expected)
+    assert min(row[8] for row in found) > 0
+    assert all(row[10] > 1 for row in found)  # a carrier fires before its token
+
+
 def test_every_dose_is_measured_and_one_carrier_is_not_enough(edited: Path) -> None:
     found = rows(
         edited,
@@ -125,7 +127,7 @@ def test_every_dose_is_measured_and_one_carrier_is_not_enough(edited: Path) -> N
     accuracies = [accuracy for _, accuracy in found]
     assert accuracies[0] > accuracies[1]
     (row,) = rows(edited, "SELECT edit, concept, picker, factor, keys, draws, languages FROM edits")
-    assert row[:6] == (EditSettings(**SETTINGS, draws=8).part, MAIL.part, "auroc", 0.0, 4, 8)
+    assert row[:6] == (EditSettings(**SETTINGS).part, MAIL.part, "auroc", 0.0, 4, 8)
     assert sorted(row[6]) == ["go", "python"]
     keys = rows(edited, 'SELECT layer, "index" FROM edit_keys WHERE rank <= 4 ORDER BY rank')
     assert keys == [(LAYER, index) for index in CARRIERS]
@@ -135,42 +137,6 @@ def test_masking_within_the_range_suffices_for_keys_that_know_nothing_else(edite
     assert effect(edited, "range", "concept")[0] < 0.05
     centres = rows(edited, "SELECT centre, spread FROM edit_keys WHERE rank <= 4")
     assert all(centre > 2 and spread < centre for centre, spread in centres)
-
-
-def plainly(folder: Path, subject: Subject, masked: tuple[int, ...]) -> dict[str, tuple[float, float, float]]:
-    """Accuracy, loss and rank with value columns set to zero, by plain transformers, one window at a time."""
-    model = AutoModelForCausalLM.from_pretrained(folder).float().eval()
-    with torch.no_grad():
-        model.transformer.h[LAYER].mlp.fc_out.weight[:, list(masked)] = 0
-    store, size = subject.store, 32
-    known = subject.manifest.model.vocabulary
-    found: dict[str, list[tuple[bool, float, float]]] = {"concept": [], "near": [], "general": []}
-    for file in np.flatnonzero(units_of(store).test):
-        ids = store.token_ids[store.tokens_of(file)].astype(np.int64)
-        (mask,) = subject.matching.token_masks([MAIL], store, int(file), lambda _done: None)
-        for start in range(0, len(ids), size):
-            window, inside = torch.tensor(ids[None, start : start + size]), mask[start : start + size]
-            with torch.no_grad():
-                logprobs = model(window).logits[0].log_softmax(-1)
-            if inside.any() and not inside[1:].any():
-                continue
-            for at in range(1, len(inside)):
-                true = int(window[0, at])
-                better = sorted(logprobs[at - 1, :known].tolist(), reverse=True)
-                rank = better.index(float(logprobs[at - 1, true])) + 1
-                group = "general" if not inside.any() else "concept" if inside[at] else "near"
-                found[group].append((rank == 1, -float(logprobs[at - 1, true]), np.log(rank)))
-    means = {group: np.array(values).mean(axis=0) for group, values in found.items()}
-    return {group: (mean[0], mean[1], np.exp(mean[2])) for group, mean in means.items()}
-
-
-@pytest.mark.parametrize(("role", "masked"), [("baseline", ()), ("main", CARRIERS)])
-def test_plain_transformers_find_the_same_numbers(
-    edited: Path, subject: Subject, planted: tuple[Path, Path], role: str, masked: tuple[int, ...]
-) -> None:
-    for group, expected in plainly(planted[0], subject, masked).items():
-        measured = [effect(edited, role, group, measure=measure)[0] for measure in ("accuracy", "loss", "rank")]
-        assert measured == pytest.approx(expected, rel=1e-4), group
 
 
 @pytest.mark.parametrize(("key", "there_is"), [("L0.K48", "keys 0 to 47"), ("L3.K0", "layers 0 to 2")])
@@ -184,13 +150,13 @@ def test_a_basket_with_factors_is_masked_as_it_is(subject: Subject, run_path: Pa
     edit(subject, picker="basket", basket=names)
     assert rows(run_path, "SELECT keys, factor, share FROM edits") == [(4, None, None)]
     assert [row[0] for row in rows(run_path, "SELECT factor FROM edit_keys ORDER BY rank")] == [0, 0, 0.5, 0]
-    assert 0 < effect(run_path, "main", "concept", measure="loss")[1] < 1
+    assert 0 < effect(run_path, "zero", "concept", measure="loss")[1] < 1
 
 
 def test_keys_of_another_concept_change_that_one_and_not_this_one(subject: Subject, run_path: Path) -> None:
     edit(subject, picker="basket", basket=",".join(f"L{LAYER}.K{index}" for index in OTHERS))
-    assert abs(effect(run_path, "main", "concept")[1]) < 0.02
-    assert effect(run_path, "main", "collateral", MONEY.part)[1] < -0.9
+    assert abs(effect(run_path, "zero", "concept")[1]) < 0.02
+    assert effect(run_path, "zero", "collateral", MONEY.part)[1] < -0.9
 
 
 def test_many_edits_of_one_run_stand_side_by_side(subject: Subject, run_path: Path) -> None:
@@ -201,6 +167,13 @@ def test_many_edits_of_one_run_stand_side_by_side(subject: Subject, run_path: Pa
     assert {row[0] for row in rows(run_path, "SELECT edit FROM edits")} == {first.part, second.part}
     half = rows(run_path, "SELECT DISTINCT factor FROM edit_keys WHERE edit = ?", second.part)
     assert half == [(0.5,)]
+
+
+def test_without_a_share_the_dose_is_chosen_that_harms_the_concept_and_little_else(
+    subject: Subject, run_path: Path
+) -> None:
+    edit(subject, share=None, draws=2, doses=f"{1 / 144},{4 / 144},{60 / 144}", tokens=6000)
+    assert rows(run_path, "SELECT keys, chosen, share FROM edits") == [(4, True, None)]
 
 
 def test_an_interrupted_edit_resumes_to_the_same_rows(
