@@ -233,7 +233,7 @@ class Workers:
 
         Raises:
             UnknownLayer, UnknownKey: the run lacks a masked key.
-            InvalidMask: a key has two factors in a set.
+            InvalidMask: a key is masked in two ways in a set.
             WorkerUnavailable, WorkerOtherWeights, WorkerRefused: nothing was read.
             WorkerFailed: the answer cannot be read.
         """
@@ -307,7 +307,7 @@ def for_worker(manifest: Manifest, body: GenerateRequest) -> WorkerGenerate:
 
     Raises:
         UnknownLayer, UnknownKey: the run lacks a masked key.
-        InvalidMask: a key has two factors.
+        InvalidMask: a key is masked in two ways.
     """
     masks, control = body.basket(), body.control_basket()
     for mask in (*masks, *(control or ())):

@@ -64,7 +64,7 @@ class GenerateOptions(_Message):
         """The masks, each key once.
 
         Raises:
-            InvalidMask: a key has two factors.
+            InvalidMask: a key is masked in two ways.
         """
         return unique_masks(self.masks)
 
@@ -72,7 +72,7 @@ class GenerateOptions(_Message):
         """The masks of the third branch, each key once; None without one.
 
         Raises:
-            InvalidMask: a key has two factors.
+            InvalidMask: a key is masked in two ways.
         """
         return None if self.control is None else unique_masks(self.control)
 
@@ -279,7 +279,7 @@ class NextOptions(_Message):
         """The sets, each key of a set once.
 
         Raises:
-            InvalidMask: a key has two factors in a set.
+            InvalidMask: a key is masked in two ways in a set.
         """
         return [unique_masks(masks) for masks in self.masks]
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from keyscope.contract.keys import (
+    Fix,
     InvalidKey,
     InvalidMask,
     KeyId,
@@ -50,6 +51,15 @@ def test_a_basket_reads_back_exactly(factors: dict[KeyId, float]) -> None:
     assert parse_basket(format_basket(masks)) == masks
 
 
+@given(st.dictionaries(KEYS, FACTORS, max_size=5))
+def test_a_number_in_a_coefficients_place_reads_back_exactly(values: dict[KeyId, float]) -> None:
+    masks = [Mask(key, Fix(value)) for key, value in values.items()]
+    assert parse_basket(format_basket(masks)) == masks
+    asked = Asked(masks=masks)
+    assert Asked.model_validate_json(asked.model_dump_json()) == asked
+    assert all("value" in item for item in asked.model_dump()["masks"])
+
+
 def test_a_basket_is_short_and_a_missing_factor_is_0() -> None:
     assert format_basket([Mask(KeyId(5, 312)), Mask(KeyId(6, 41), Scale(0.5))]) == "L5.K312:0,L6.K41:0.5"
     assert parse_basket("L5.K312, L6.K41:0.5,") == [Mask(KeyId(5, 312)), Mask(KeyId(6, 41), Scale(0.5))]
@@ -63,7 +73,7 @@ def test_a_key_twice_with_one_factor_counts_once_and_with_two_is_refused() -> No
         unique_masks([*twice, Mask(KeyId(1, 2))])
 
 
-@pytest.mark.parametrize("text", ["L1.K2:x", "L1.K2:nan", "L1.K2:inf", "L1.K2:"])
+@pytest.mark.parametrize("text", ["L1.K2:x", "L1.K2:nan", "L1.K2:inf", "L1.K2:", "L1.K2:=", "L1.K2:=nan"])
 def test_a_factor_has_to_be_a_finite_number(text: str) -> None:
     with pytest.raises(InvalidMask):
         parse_basket(text)

@@ -53,7 +53,7 @@ class Admission:
 
         Raises:
             OtherWeights: the keys belong to another model.
-            InvalidMask: a key has two factors.
+            InvalidMask: a key is masked in two ways.
             UnknownKey: the model lacks a masked key.
             TooManyMasks, TooManyNewTokens, PromptTooLong: a limit is exceeded.
             EmptyPrompt: the prompt has no tokens.
@@ -114,7 +114,7 @@ class Admission:
 
         Raises:
             OtherWeights: the keys belong to another model.
-            InvalidMask: a key has two factors in a set.
+            InvalidMask: a key is masked in two ways in a set.
             UnknownKey: the model lacks a masked key.
             TooManyMasks, PromptTooLong: a limit is exceeded.
             EmptyPrompt: the text has no tokens.

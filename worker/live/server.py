@@ -74,7 +74,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorAnswer, "description": "The token is missing or wrong"},
     409: {"model": ErrorAnswer, "description": "The worker serves other weights"},
     413: {"model": ErrorAnswer, "description": "Too many masks, or the body is too large"},
-    422: {"model": ErrorAnswer, "description": "A field is wrong, or a key does not exist or has two factors"},
+    422: {"model": ErrorAnswer, "description": "A field is wrong, or a key does not exist or is masked in two ways"},
     429: {"model": ErrorAnswer, "description": "The queue is full; Retry-After says when to retry"},
     500: {"model": ErrorAnswer, "description": "The masks did not act, or the worker failed"},
     503: {

@@ -86,6 +86,8 @@ GET /api/v1/runs/{run}/concepts
 GET /api/v1/runs/{run}/concepts/{name}
 GET /api/v1/runs/{run}/edits
 GET /api/v1/runs/{run}/edits/{edit}
+GET /api/v1/runs/{run}/edits/{edit}/recipe.json
+GET /api/v1/runs/{run}/edits/{edit}/sites
 GET /api/v1/runs/{run}/export/analyses/{table}
 GET /api/v1/runs/{run}/export/keys/{key}/{table}
 GET /api/v1/runs/{run}/export/layers

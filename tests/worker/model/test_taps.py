@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from keyscope.contract.keys import KeyId, Mask, Scale
+from keyscope.contract.keys import Fix, KeyId, Mask, Scale
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.errors import MaskNotApplied
 from keyscope.worker.model.taps import change_coefficients, mask_coefficients, read_coefficients
@@ -83,6 +83,25 @@ def test_a_factor_multiplies_the_value(own_tiny: CodeModel) -> None:
     scaled = masked_logits(own_tiny, [Mask(KeyId(1, 7), Scale(-2.5))])
     own_tiny.layers[1].values[7] *= -2.5
     assert torch.allclose(scaled, own_tiny.logits(ids_of(own_tiny)), atol=1e-4)
+
+
+def test_a_number_takes_the_coefficients_place_in_the_rows_that_say_so(tiny: CodeModel) -> None:
+    seen: list[Tensor] = []
+    rows = [[Mask(KeyId(1, 3), Fix(0.75)), Mask(KeyId(1, 4), Scale(0.5))], [Mask(KeyId(1, 4), Fix(-2.0))], []]
+    hook = None
+    with mask_coefficients(tiny, rows):
+        hook = tiny.layers[1].down.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0].clone()))
+        tiny.run_body(ids_of(tiny, rows=3))
+    hook.remove()
+    with read_coefficients(tiny, lambda layer, found: seen.append(found.clone()) if layer == 1 else None):
+        tiny.run_body(ids_of(tiny, rows=3))
+    masked, plain = seen
+    assert (masked[0, :, 3] == 0.75).all()
+    assert torch.equal(masked[0, :, 4], plain[0, :, 4] * 0.5)
+    assert (masked[1, :, 4] == -2.0).all()
+    assert torch.equal(masked[2], plain[2])
+    untouched = [index for index in range(KEYS) if index not in (3, 4)]
+    assert torch.equal(masked[..., untouched], plain[..., untouched])
 
 
 def test_rows_are_masked_each_by_its_own_masks(tiny: CodeModel) -> None:

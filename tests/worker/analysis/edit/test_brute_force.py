@@ -101,7 +101,8 @@ class Plain:
 
     def measure(self, instead: Instead) -> dict[str, list[float]]:
         """Accuracy, loss, rank and KL by group over all held-out windows."""
-        assert self.elsewhere and self.unmasked  # read before any hook is in place
+        assert self.elsewhere  # read before any hook is in place
+        assert self.unmasked
         known = self.subject.manifest.model.vocabulary
         found: dict[str, list[np.ndarray]] = {"concept": [], "near": [], "general": []}
         for begin, ids, inside in self.windows(TEST):

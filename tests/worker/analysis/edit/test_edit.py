@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from keyscope.contract.analyses.files import analysis_path
@@ -66,8 +67,8 @@ def test_controls_do_no_harm_and_the_edit_stands_out_among_them(edited: Path) ->
 
 
 def test_the_registered_endpoint_is_the_rise_of_loss_beyond_controls_matched_on_damage(edited: Path) -> None:
-    query = 'SELECT "primary", primary_low, primary_high, primary_p, detectable, damage FROM edits'
-    ((value, low, high, p, detectable, damage),) = rows(edited, query)
+    query = 'SELECT "primary", primary_low, primary_high, primary_p, detectable FROM edits'
+    ((value, low, high, p, detectable),) = rows(edited, query)
     (excess,) = rows(
         edited,
         """SELECT excess FROM edit_controls WHERE "group" = 'concept' AND control = 'damage' AND operation = 'mean'
@@ -77,25 +78,17 @@ def test_the_registered_endpoint_is_the_rise_of_loss_beyond_controls_matched_on_
     assert 1 < low < value < high
     assert p < 1e-3
     assert 0 < detectable < value
-    matched = rows(edited, "SELECT damage, keys FROM edit_conditions WHERE role = 'damage' AND operation = 'mean'")
-    assert len(matched) == 8
-    assert all(close(each, damage) for each, _ in matched)
 
 
-def test_damage_is_what_the_model_loses_on_general_code(subject: Subject) -> None:
-    # keys that carry the other concept, which is everywhere: masking them does damage, and other keys have to match it
-    basket = make_analysis(
-        "edit", {**SETTINGS, "picker": "basket", "basket": ",".join(f"L{LAYER}.K{n}" for n in OTHERS)}
-    )
-    analyse(subject, basket)
-    with open_run(subject.path) as connection:
-        ((target,),) = connection.execute("SELECT damage FROM edits").fetchall()
-        found = connection.execute(
-            "SELECT damage, keys FROM edit_conditions WHERE role = 'damage' AND operation = 'mean'"
-        ).fetchall()
-    assert target > 0.02
-    most = max(keys for _, keys in found)
-    assert all(close(each, target) or keys == most for each, keys in found)
+def test_controls_matched_on_damage_do_as_much_as_the_edit_within_a_tenth(subject: Subject, run_path: Path) -> None:
+    # half of the layer at its means: enough damage to general code that other keys can do as much
+    keys = ",".join(f"L0.K{index}" for index in range(0, 24))
+    edit(subject, picker="basket", basket=keys, draws=4, tokens=8000)
+    ((target,),) = rows(run_path, "SELECT damage FROM edits")
+    found = rows(run_path, "SELECT damage, keys FROM edit_conditions WHERE role = 'damage' AND operation = 'mean'")
+    assert len(found) == 4
+    print("TARGET", target, found)
+    assert all(close(damage, target) for damage, _ in found)
 
 
 def test_every_place_of_the_concept_is_told_with_what_each_way_of_masking_does_to_it(edited: Path) -> None:

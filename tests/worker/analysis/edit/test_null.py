@@ -15,7 +15,14 @@ from keyscope.worker.progress import Silent
 from tests.worker.analysis.edit.conftest import MAIL, computed, planted_model
 from tests.worker.planted import shuffled
 
-SETTINGS = {"concept": MAIL.part, "picker": "auroc", "share": 4 / 144, "doses": f"{4 / 144}", "draws": 20}
+SETTINGS = {
+    "concept": MAIL.part,
+    "picker": "auroc",
+    "share": 4 / 144,
+    "doses": f"{4 / 144}",
+    "draws": 20,
+    "tokens": 4000,
+}
 COPIES = 2
 
 
