@@ -19,7 +19,7 @@ Before = Mapping[tuple[str, str], Effect]
 MEASURES = ("accuracy", "loss")
 WAY_MEASURES = ("loss", "kl", "accuracy")
 WAY_TITLES = {"mean": "the keys at their means", "resample": "coefficients from random places"}
-INSTEAD = "other keys, as damaging"
+INSTEAD = "other keys"
 OLDER = "measured by a version that only scaled coefficients, so there is no verdict; compute it anew for one."
 SITES_SHOWN = 40
 _SITE_WAYS = {"mean": "at their means", "zero": "scaled by the edit's factor", "resample": "taken from random places"}
@@ -149,7 +149,7 @@ def _ways(edit: Edit, main: Sequence[Effect], controls: Sequence[Control]) -> Bl
         f"of the token's language, or taken from a random place there ({edit.resamples} draws, averaged). A coefficient of 0 "
         "is often one that a key never has, so zeroing also breaks what has nothing to do with the concept; the verdict rests "
         "on the other two. Last, as many other keys at their means as do the same damage to general code, with the smallest "
-        "and largest of the draws.",
+        "and the largest of the draws.",
         "The main dose in three ways",
         [
             Column("masked"),
@@ -275,8 +275,8 @@ def _controls(edit: Edit, controls: Sequence[Control], likenesses: Sequence[Like
         else "as many like the edit's as raise the loss of general code by as much as it does, within a tenth, on files that "
         "only doses are chosen on (as damaging); "
     )
-    shown = [each for each in controls if each.measure in WAY_MEASURES and not each.name]
-    shown.sort(key=lambda each: (GROUPS.index(each.group), WAY_MEASURES.index(each.measure)))
+    shown = [each for each in controls if each.measure in MEASURES and not each.name]
+    shown.sort(key=lambda each: (GROUPS.index(each.group), each.measure))
     return Block(
         "controls",
         "Other keys instead",
