@@ -9,7 +9,6 @@ import pytest
 
 from keyscope.contract.analyses.files import analysis_path
 from keyscope.worker.analysis.edit.analysis import EditAnalysis
-from keyscope.worker.analysis.edit.damage import close
 from keyscope.worker.analysis.edit.errors import ConceptNotComputed, NothingToMask
 from keyscope.worker.analysis.edit.settings import EditSettings
 from keyscope.worker.analysis.errors import InvalidSetting
@@ -78,17 +77,6 @@ def test_the_registered_endpoint_is_the_rise_of_loss_beyond_controls_matched_on_
     assert 1 < low < value < high
     assert p < 1e-3
     assert 0 < detectable < value
-
-
-def test_controls_matched_on_damage_do_as_much_as_the_edit_within_a_tenth(subject: Subject, run_path: Path) -> None:
-    # half of the layer at its means: enough damage to general code that other keys can do as much
-    keys = ",".join(f"L0.K{index}" for index in range(0, 24))
-    edit(subject, picker="basket", basket=keys, draws=4, tokens=8000)
-    ((target,),) = rows(run_path, "SELECT damage FROM edits")
-    found = rows(run_path, "SELECT damage, keys FROM edit_conditions WHERE role = 'damage' AND operation = 'mean'")
-    assert len(found) == 4
-    print("TARGET", target, found)
-    assert all(close(damage, target) for damage, _ in found)
 
 
 def test_every_place_of_the_concept_is_told_with_what_each_way_of_masking_does_to_it(edited: Path) -> None:
