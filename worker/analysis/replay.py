@@ -18,6 +18,9 @@ from keyscope.worker.analysis.kinds import make_analysis
 from keyscope.worker.analysis.run import rests_on, split_sha256
 from keyscope.worker.analysis.subject import Subject
 
+_PART = "edit"
+"""Column with the name of the part, in tables of kinds that have several."""
+
 
 @dataclass(frozen=True)
 class Replayed:
@@ -92,30 +95,33 @@ def _rows(connection: duckdb.DuckDBPyConnection, table: Table) -> list[dict[str,
 
 
 def compare(table: Table, before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> str:
-    """Say how many rows differ, where the first does, and by how much numbers differ at most."""
-    old, new = ({tuple(row[name] for name in table.sorted_by): row for row in some} for some in (before, now))
+    """Say how many rows differ, where the first does, and by how much numbers differ at most.
+
+    The name of the part is no difference: it follows from the settings.
+    """
+    names = [name for name in table.names if name != _PART]
+    places = [name for name in table.sorted_by if name != _PART]
+    old, new = ({tuple(row[name] for name in places): row for row in some} for some in (before, now))
     missing, added = len(old.keys() - new.keys()), len(new.keys() - old.keys())
     cells = [
         (key, name, old[key][name], new[key][name])
         for key in old
         if key in new
-        for name in table.names
+        for name in names
         if not _same(old[key][name], new[key][name])
     ]
     said = [f"{missing} rows are gone"] * bool(missing) + [f"{added} are new"] * bool(added)
     if cells:
         key, name, was, is_now = cells[0]
-        where = ", ".join(
-            f"{column} {value}" for column, value in zip(table.sorted_by, key, strict=True) if column != "edit"
-        )
+        where = ", ".join(f"{place} {value}" for place, value in zip(places, key, strict=True))
         gaps = [
             abs(was - is_now) for _, _, was, is_now in cells if isinstance(was, float) and isinstance(is_now, float)
         ]
         largest = f"; numbers differ by at most {max(gaps):.3g}" if gaps else ""
-        said.append(
-            f"{len({key for key, *_ in cells})} of {len(old)} rows differ, first {name} at {where}: {was} was, {is_now} is{largest}"
-        )
-    return f"{table.name}: {'; '.join(said)}"
+        differing = len({key for key, *_ in cells})
+        at = f" at {where}" if where else ""
+        said.append(f"{differing} of {len(old)} rows differ, first {name}{at}: {was} was, {is_now} is{largest}")
+    return f"{table.name}: {'; '.join(said) or 'only the name of the part differs'}"
 
 
 def _same(one: Any, other: Any) -> bool:
