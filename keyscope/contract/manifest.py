@@ -18,6 +18,8 @@ BURN_IN = 16
 """Default burn-in in tokens: with so many before it, a coefficient is close to what it is with the whole file."""
 BosPolicy = Literal["auto", "none", "eos"]
 """What stands in front of a window: what the tokenizer adds to a text, nothing, or the end-of-text token."""
+Question = Literal["contributions", "neighbours", "agreement"]
+"""Questions that not every architecture defines: a key's part of a logit, who writes what a key reads, agreement."""
 
 
 class _Record(BaseModel):
@@ -50,6 +52,9 @@ class ModelFacts(_Record):
     )
     bos: list[int] = Field(
         description="Token ids in front of every window: those the tokenizer adds, unless the run asks for others"
+    )
+    undefined: dict[Question, str] = Field(
+        default_factory=dict, description="Questions that the architecture does not define, and why"
     )
 
     @model_validator(mode="after")

@@ -11,9 +11,25 @@ import pytest
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
-from tests.worker.models import TINY, save_tiny
+from tests.worker.models import save_tiny
 from tests.worker.shared import untouched
 
+WAYS = (
+    "codegen",
+    "gpt2",
+    "gpt_neox-sequential",
+    "llama",
+    "phi",
+    "phi3",
+    "gemma2",
+    "olmo2",
+    "granite",
+    "falcon",
+    "opt",
+    "opt-post",
+    "bloom",
+)
+"""A configuration for every way in which blocks and heads differ; `test_families.py` goes through all."""
 FolderOf = Callable[[str], Path]
 LoadTiny = Callable[[str], CodeModel]
 
@@ -36,9 +52,9 @@ def load_tiny(load_once: LoadTiny) -> Iterator[LoadTiny]:
         yield cache(lambda kind: stack.enter_context(untouched(load_once(kind))))
 
 
-@pytest.fixture(params=TINY)
+@pytest.fixture(params=WAYS)
 def tiny(request: pytest.FixtureRequest, load_tiny: LoadTiny) -> CodeModel:
-    """The shared tiny model of every configuration, one after another."""
+    """The shared tiny model of each of `WAYS`, one after another."""
     return load_tiny(request.param)
 
 

@@ -9,18 +9,33 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
+    BloomConfig,
     CodeGenConfig,
+    DeepseekV2Config,
+    DeepseekV3Config,
+    FalconConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
     GPT2Config,
     GPTBigCodeConfig,
     GPTJConfig,
+    GPTNeoConfig,
     GPTNeoXConfig,
+    GraniteConfig,
+    GraniteMoeSharedConfig,
     LlamaConfig,
     MistralConfig,
+    MptConfig,
+    Olmo2Config,
+    OPTConfig,
+    Phi3Config,
     PhiConfig,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
+    StableLmConfig,
     Starcoder2Config,
 )
 
@@ -54,6 +69,35 @@ _LLAMA_SIZES: dict[str, Any] = {
     "max_position_embeddings": CONTEXT,
 }
 _GROUPED: dict[str, Any] = _LLAMA_SIZES | {"num_key_value_heads": 1}
+_GEMMA: dict[str, Any] = {"head_dim": 12, "sliding_window": 16, "query_pre_attn_scalar": 9}
+_GRANITE: dict[str, Any] = {
+    "embedding_multiplier": 3.0,
+    "attention_multiplier": 0.2,
+    "residual_multiplier": 0.5,
+    "logits_scaling": 3.0,
+}
+_DEEPSEEK: dict[str, Any] = {
+    "first_k_dense_replace": LAYERS,
+    "kv_lora_rank": 8,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 12,
+}
+_OPT: dict[str, Any] = {
+    "num_hidden_layers": LAYERS,
+    "hidden_size": WIDTH,
+    "ffn_dim": KEYS,
+    "num_attention_heads": HEADS,
+    "max_position_embeddings": CONTEXT,
+    "word_embed_proj_dim": WIDTH,
+}
+_FALCON: dict[str, Any] = {
+    "num_hidden_layers": LAYERS,
+    "hidden_size": WIDTH,
+    "ffn_hidden_size": KEYS,
+    "num_attention_heads": HEADS,
+    "max_position_embeddings": CONTEXT,
+}
 
 TINY: dict[str, Callable[..., PreTrainedConfig]] = {
     "codegen": lambda **more: CodeGenConfig(**_GPT2_SIZES | {"rotary_dim": 4} | more),
@@ -68,8 +112,53 @@ TINY: dict[str, Callable[..., PreTrainedConfig]] = {
     "qwen3": lambda **more: Qwen3Config(**_GROUPED | {"head_dim": WIDTH // HEADS} | more),
     "starcoder2": lambda **more: Starcoder2Config(**_GROUPED | more),
     "phi": lambda **more: PhiConfig(**_LLAMA_SIZES | more),
+    "phi3": lambda **more: Phi3Config(**_GROUPED | more),
+    "stablelm": lambda **more: StableLmConfig(**_GROUPED | {"use_qkv_bias": True, "qk_layernorm": True} | more),
+    "stablelm-parallel": lambda **more: StableLmConfig(
+        **_LLAMA_SIZES | {"num_key_value_heads": HEADS, "use_parallel_residual": True} | more
+    ),
+    "gpt_neo": lambda **more: GPTNeoConfig(
+        **{
+            "num_layers": LAYERS,
+            "hidden_size": WIDTH,
+            "intermediate_size": KEYS,
+            "num_heads": HEADS,
+            "max_position_embeddings": CONTEXT,
+            "attention_types": [[["global", "local", "local"], 1]],
+            "window_size": 8,
+        }
+        | more
+    ),
+    "gemma": lambda **more: GemmaConfig(**_GROUPED | {"head_dim": 12} | more),
+    "gemma2": lambda **more: Gemma2Config(**_GROUPED | _GEMMA | {"final_logit_softcapping": 5.0} | more),
+    "gemma3_text": lambda **more: Gemma3TextConfig(**_GROUPED | _GEMMA | more),
+    "olmo2": lambda **more: Olmo2Config(**_GROUPED | more),
+    "granite": lambda **more: GraniteConfig(**_GROUPED | _GRANITE | more),
+    "granitemoeshared": lambda **more: GraniteMoeSharedConfig(
+        **_GROUPED
+        | _GRANITE
+        | {"shared_intermediate_size": KEYS, "num_local_experts": 3, "intermediate_size": 16}
+        | more
+    ),
+    "deepseek_v2": lambda **more: DeepseekV2Config(**_LLAMA_SIZES | _DEEPSEEK | {"q_lora_rank": None} | more),
+    "deepseek_v3": lambda **more: DeepseekV3Config(**_LLAMA_SIZES | _DEEPSEEK | {"q_lora_rank": 12} | more),
+    "opt": lambda **more: OPTConfig(**_OPT | more),
+    "opt-post": lambda **more: OPTConfig(**_OPT | {"do_layer_norm_before": False, "word_embed_proj_dim": 20} | more),
+    "falcon": lambda **more: FalconConfig(**_FALCON | more),
+    "falcon-new": lambda **more: FalconConfig(**_FALCON | {"new_decoder_architecture": True, "num_kv_heads": 2} | more),
+    "falcon-sequential": lambda **more: FalconConfig(
+        **_FALCON | {"parallel_attn": False, "alibi": True, "multi_query": False, "bias": True} | more
+    ),
+    "bloom": lambda **more: BloomConfig(**{"n_layer": LAYERS, "hidden_size": WIDTH, "n_head": HEADS} | more),
+    "bloom-renormed": lambda **more: BloomConfig(
+        **{"n_layer": LAYERS, "hidden_size": WIDTH, "n_head": HEADS, "apply_residual_connection_post_layernorm": True}
+        | more
+    ),
+    "mpt": lambda **more: MptConfig(
+        **{"n_layers": LAYERS, "d_model": WIDTH, "n_heads": HEADS, "max_seq_len": CONTEXT} | more
+    ),
 }
-"""A tiny configuration of every family; GPT-NeoX has two, for its switch between parallel and sequential blocks."""
+"""Tiny configurations of every family: several where a switch moves a norm or changes how blocks add to the residual."""
 
 
 def tiny_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:

@@ -2,7 +2,7 @@
 
 With the final norm's scale sigma at a position held fixed, the logits are linear in what was added to the residual:
 logit_w = (1/sigma) · d_w · residual + constants, with d_w = center(gamma ⊙ E_w) for a LayerNorm and gamma ⊙ E_w for an
-RMSNorm. The residual is embeddings plus attention plus, per layer, the sum of coefficient times value and a bias. So
+RMSNorm; a softcap comes after it. The residual is embeddings plus attention plus, per layer, the sum of coefficient times value and a bias. So
 key i contributes c_i · (v_i · d_w) / sigma to token w, which is c_i · L(v_i)_w / sigma: the sub-updates of Geva et al.
 2022, section 3.1, which leave the norm out.
 
@@ -13,11 +13,12 @@ would change too. For that, mask the key.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from keyscope.contract.keys import KeyId
 from keyscope.worker.analysis.lens import read_residual
 from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.norms import scales, seen_through
 from keyscope.worker.model.taps import read_coefficients
 
 
@@ -93,7 +94,7 @@ def read_position(
         places=places,
         last=at_last,
         logprobs=logits.log_softmax(dim=0).cpu(),
-        scale=float(_scales(model.final_norm, residual.float())),
+        scale=float(scales(model.final_norm, residual.float())),
     )
 
 
@@ -102,10 +103,7 @@ def direction(model: CodeModel, token_id: int) -> Tensor:
 
     Centring belongs to d_w, not to the values: v · center(g) = center(v) · g, and this way it is done once.
     """
-    gain = model.final_norm.weight
-    assert isinstance(gain, Tensor)
-    towards = model.unembedding[token_id].float() * gain.detach().float()
-    return towards - towards.mean() if isinstance(model.final_norm, nn.LayerNorm) else towards
+    return seen_through(model.final_norm, model.unembedding[token_id].float())
 
 
 def layer_contributions(model: CodeModel, position: Position, towards: Tensor) -> list[Tensor]:
@@ -115,7 +113,7 @@ def layer_contributions(model: CodeModel, position: Position, towards: Tensor) -
     position read after an earlier layer has fewer layers than the model, so the layers are zipped without `strict`.
     """
     return [
-        coefficients * (layer.values.float() @ towards).cpu() / position.scale
+        coefficients * (layer.writes.float() @ towards).cpu() / position.scale
         for layer, coefficients in zip(model.layers, position.last, strict=False)
     ]
 
@@ -168,10 +166,3 @@ def strongest(
     chosen = numbers.topk(min(limit, len(numbers))).indices
     layers = torch.searchsorted(first, chosen, right=True) - 1
     return [contribution(int(layer), int(number - first[layer])) for number, layer in zip(chosen, layers, strict=True)]
-
-
-def _scales(norm: nn.Module, residuals: Tensor) -> Tensor:
-    """sigma: what the final norm divides each residual by, [n, width] → [n]."""
-    epsilon = float(getattr(norm, "eps", None) or norm.variance_epsilon)  # type: ignore[arg-type]
-    centred = residuals - residuals.mean(dim=1, keepdim=True) if isinstance(norm, nn.LayerNorm) else residuals
-    return (centred.square().mean(dim=1) + epsilon).sqrt()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.code_model import CodeModel, FeedForward
+from keyscope.worker.model.taps import by_row, read_coefficients
 
 _CHUNK_BYTES = 64 << 20
 """Memory for the logits of one chunk of positions: [positions, vocabulary] in full would not fit."""
@@ -23,7 +24,7 @@ class LayerPass:
     coefficients: Tensor
     """[rows, tokens, keys]"""
     written: Tensor
-    """What the feed-forward layer adds to the residual, its bias included, [rows, tokens, width]."""
+    """What the feed-forward layer adds to the residual, its bias included, [rows, tokens, width]: a copy."""
     after: Tensor
     """The residual after the whole block, [rows, tokens, width]."""
 
@@ -31,21 +32,25 @@ class LayerPass:
 @contextmanager
 def read_layers(model: CodeModel, consume: Callable[[LayerPass], None]) -> Iterator[None]:
     """Call `consume` for every layer of every forward pass, first layer first."""
-    seen: dict[int, tuple[Tensor, Tensor]] = {}
+    read: dict[int, Tensor] = {}
+    written: dict[int, Tensor] = {}
 
-    def keep(layer: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        return lambda _module, inputs, output: seen.__setitem__(layer, (inputs[0], output))
+    def keep(each: FeedForward, rows: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, object, Tensor], None]:
+        # a copy: Falcon adds what attention wrote to this very tensor
+        return lambda _module, _inputs, output: written.__setitem__(each.layer, rows(output) * each.multiplier)
 
     def tell(layer: int) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
         def tell_one(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-            coefficients, written = seen.pop(layer)
-            consume(LayerPass(layer, coefficients, written, output[0] if isinstance(output, tuple) else output))
+            after = output[0] if isinstance(output, tuple) else output
+            consume(LayerPass(layer, read.pop(layer), written.pop(layer), after))
 
         return tell_one
 
     with ExitStack() as hooks:
+        rows = hooks.enter_context(by_row(model))
+        hooks.enter_context(read_coefficients(model, read.__setitem__))
         for each in model.layers:
-            hooks.callback(each.down.register_forward_hook(keep(each.layer)).remove)
+            hooks.callback(each.written_by.register_forward_hook(keep(each, rows)).remove)
             hooks.callback(each.block.register_forward_hook(tell(each.layer)).remove)
         yield
 

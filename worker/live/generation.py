@@ -201,8 +201,6 @@ def _stop_ids(model: CodeModel) -> frozenset[int]:
 
 def _known_ids(model: CodeModel) -> Tensor:
     """Which rows of the head belong to a token of the tokenizer, [rows of the head]; the others are padding."""
-    weight = model.head.weight
-    assert isinstance(weight, Tensor)
-    known = torch.zeros(len(weight), dtype=torch.bool)
+    known = torch.zeros(model.head_rows, dtype=torch.bool)
     known[[token_id for token_id in model.tokenizer.get_vocab().values() if token_id < len(known)]] = True
     return known

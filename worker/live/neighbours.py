@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from keyscope.contract.keys import KeyId
 from keyscope.contract.wire import Neighbour, NeighboursAnswer
 from keyscope.worker.model.code_model import CodeModel, FeedForward
+from keyscope.worker.model.norms import seen_through
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +28,22 @@ class NeighboursFinder:
 
     @torch.inference_mode()
     def run(self, task: NeighboursTask, _emit: Callable[[NeighboursAnswer], None]) -> NeighboursAnswer:
-        """Return the nearest keys of each sort."""
+        """Return the nearest keys of each sort.
+
+        Raises:
+            UndefinedHere: nothing can be said of what later keys read of what earlier ones wrote.
+        """
+        self._model.require("neighbours")
         layers, key = self._model.layers, task.key
         own = layers[key.layer]
-        value, read = own.values[key.index].float(), _read(own, own.keys[key.index])
+        written, read = own.writes[key.index].float(), _read(own, own.keys[key.index])
         return NeighboursAnswer(
-            similar=_largest(((each.layer, _cosines(each, value)) for each in layers), task.limit, but=key),
+            similar=_largest(((each.layer, _cosines(each, written)) for each in layers), task.limit, but=key),
             upstream=_largest(
-                ((each.layer, each.values.float() @ read) for each in layers[: key.layer]), task.limit, by_size=True
+                ((each.layer, each.writes.float() @ read) for each in layers[: key.layer]), task.limit, by_size=True
             ),
             downstream=_largest(
-                ((each.layer, _read(each, each.keys) @ value) for each in layers[key.layer + 1 :]),
+                ((each.layer, _read(each, each.keys) @ written) for each in layers[key.layer + 1 :]),
                 task.limit,
                 by_size=True,
             ),
@@ -47,17 +53,14 @@ class NeighboursFinder:
 def _read(layer: FeedForward, vectors: Tensor) -> Tensor:
     """What key vectors read of the residual, [.., width]: the gain of the layer's norm, and its centring if it centres.
 
-    v · center(g k) = center(v) · g k, so this side can carry both. The norm's scale, which depends on the text, is left
-    out.
+    The norm's scale, which depends on the text, is left out.
     """
-    gain = layer.norm.weight
-    assert isinstance(gain, Tensor)
-    read = vectors.float() * gain.detach().float()
-    return read - read.mean(dim=-1, keepdim=True) if isinstance(layer.norm, nn.LayerNorm) else read
+    vectors = vectors.float()
+    return vectors if layer.norm is None else seen_through(layer.norm, vectors)
 
 
 def _cosines(layer: FeedForward, value: Tensor) -> Tensor:
-    values = layer.values.float()
+    values = layer.writes.float()
     cosines: Tensor = (values @ value) / (values.norm(dim=1) * value.norm()).clamp_min(torch.finfo(torch.float32).tiny)
     return cosines
 

@@ -1,16 +1,24 @@
 """Checking at load time, by experiment on one prompt, that a model behaves as its family's entry says."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 from transformers.activations import ACT2FN
 
 from keyscope.contract.keys import KeyId, Mask
 from keyscope.worker.model.code_model import CodeModel, FeedForward
 from keyscope.worker.model.errors import ModelCheckFailed
-from keyscope.worker.model.taps import mask_coefficients, read_coefficients
+from keyscope.worker.model.norms import passed, scales
+from keyscope.worker.model.taps import (
+    by_row,
+    change_coefficients,
+    mask_coefficients,
+    read_coefficients,
+    read_residuals,
+)
 
 PROMPT = "def add(left, right):\n    return left + right\n"
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10, torch.bfloat16: 0.25, torch.float16: 0.02}
@@ -22,18 +30,20 @@ The two differ in the order of their sums only, so the bounds follow from each d
 
 @torch.no_grad()
 def check_model(model: CodeModel, seed: int = 0) -> None:
-    """Check hooks, masking, the input of the keys, and the last layer's lens.
+    """Check hooks, masking, what the keys read, what a layer adds to the residual, the final norm and the last lens.
 
     Raises:
         ModelCheckFailed: hooks do not fire once per layer; masking a coefficient differs from zeroing its value or key;
-            the keys do not read the norm's output; or the last block's output through final norm and head differs from
-            the logits.
+            the keys do not read the norm's output or coefficients do not follow from it; a layer adds something else to
+            the residual; or the last block's output through final norm and head differs from the logits.
     """
     ids = model.tokenizer(PROMPT, return_tensors="pt")["input_ids"].to(model.device)
     _check_shapes(model)
     _check_hooks(model, ids)
     _check_mask(model, ids, seed)
     _check_norms(model, ids)
+    _check_sum(model, ids, seed)
+    _check_gain(model)
     _check_lens(model, ids)
 
 
@@ -100,23 +110,43 @@ def _zeroed(*weights: Tensor) -> Iterator[None]:
 
 
 def _check_norms(model: CodeModel, ids: Tensor) -> None:
-    """The keys of every layer must read exactly the output of its norm."""
+    """The keys of every layer must read exactly the output of its norm, and coefficients must follow from what they read.
+
+    Then gate and up cannot be confused, nor the activation. In half precision the model rounds on the way.
+    """
     normed: dict[int, Tensor] = {}
     read: dict[int, Tensor] = {}
-    hooks = []
-    for each in model.layers:
-        hooks.append(each.norm.register_forward_hook(_keep_output(normed, each.layer)))
-        hooks.append(each.up.register_forward_pre_hook(_keep_input(read, each.layer)))
-    try:
+    coefficients: dict[int, Tensor] = {}
+    with ExitStack() as hooks:
+        hooks.enter_context(read_coefficients(model, lambda layer, c: coefficients.__setitem__(layer, c.clone())))
+        for each in model.layers:
+            if each.norm is not None:
+                hooks.callback(each.norm.register_forward_hook(_keep_output(normed, each.layer)).remove)
+            hooks.callback(each.up.register_forward_pre_hook(_keep_input(read, each.layer)).remove)
         model.run_body(ids)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    for layer in range(len(model.layers)):
-        if layer not in read or layer not in normed or not torch.equal(read[layer], normed[layer]):
+    activation = ACT2FN[model.facts.activation]
+    for each in model.layers:
+        inputs = read.get(each.layer)
+        if inputs is None or (each.norm is not None and not _same(inputs, normed.get(each.layer))):
             raise ModelCheckFailed(
-                f"the keys of layer {layer} do not read the output of the norm named in the table of families"
+                f"the keys of layer {each.layer} do not read the output of the norm named in the table of families"
             )
+        found = coefficients[each.layer]
+        _compare(model, found, _coefficients(each, inputs, activation).view_as(found), _NOT_THOSE.format(each.layer))
+
+
+_NOT_THOSE = "the coefficients of layer {} differ from those that keys, gate and activation give"
+
+
+def _same(inputs: Tensor, normed: Tensor | None) -> bool:
+    """Equal to the last bit; one of them may have rows and tokens as one dimension."""
+    return normed is not None and torch.equal(inputs.flatten(0, -2), normed.flatten(0, -2))
+
+
+def _coefficients(layer: FeedForward, inputs: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    """Coefficients by their definition, from the vectors that the keys read."""
+    found = activation(linear(inputs, layer.keys, layer.biases))
+    return found if layer.ups is None else found * linear(inputs, layer.ups, layer.up_biases)
 
 
 def _keep_output(into: dict[int, Tensor], layer: int) -> Callable[[object, object, Tensor], None]:
@@ -127,25 +157,53 @@ def _keep_input(into: dict[int, Tensor], layer: int) -> Callable[[object, tuple[
     return lambda _module, inputs: into.__setitem__(layer, inputs[0].clone())
 
 
+def _check_sum(model: CodeModel, ids: Tensor, seed: int) -> None:
+    """What a layer is said to add to the residual must be all that its keys change in its block's output.
+
+    Tried on a random layer: the output without that part has to stay the same when all its coefficients become 0.
+    """
+    if model.family.renormed:
+        return
+    layer = model.layers[int(torch.randint(len(model.layers), (), generator=torch.Generator().manual_seed(seed)))]
+    rest: list[Tensor] = []
+    for change in ({}, {layer.layer: torch.zeros_like}):
+        written: list[Tensor] = []
+        after: list[Tensor] = []
+        with ExitStack() as hooks:
+            hooks.enter_context(change_coefficients(model, change))
+            rows = hooks.enter_context(by_row(model))
+            hooks.callback(layer.written_by.register_forward_hook(lambda _m, _i, out: written.append(out.clone())).remove)
+            hooks.enter_context(read_residuals(model, lambda at, out: after.append(out) if at == layer.layer else None))
+            model.run_body(ids)
+        rest.append(after[0] - rows(written[0]) * layer.multiplier)
+    _compare(model, *rest, f"layer {layer.layer} adds something else to the residual than the table of families says:")
+
+
+def _check_gain(model: CodeModel) -> None:
+    """The final norm must centre, scale and multiply as contributions of keys suppose."""
+    width = model.facts.width
+    vectors = torch.randn(3, width, generator=torch.Generator().manual_seed(0)).to(model.device, model.dtype)
+    bias = getattr(model.final_norm, "bias", None)
+    exact = vectors.to(torch.promote_types(model.dtype, torch.float32))
+    expected = passed(model.final_norm, exact) / scales(model.final_norm, exact)[:, None]
+    found = model.final_norm(vectors)
+    if model.dtype == torch.float64:  # RMSNorms compute in float32 all the same
+        expected = expected.float()
+    _compare(model, found, expected + (0 if bias is None else bias.to(expected.dtype)), "the final norm differs from its formula")
+
+
 def _check_lens(model: CodeModel, ids: Tensor) -> None:
     outputs: list[Tensor] = []
-
-    def keep(_module: torch.nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        outputs.append(output[0] if isinstance(output, tuple) else output)
-
-    hook = model.layers[-1].block.register_forward_hook(keep)
-    try:
+    with read_residuals(model, lambda _layer, residual: outputs.append(residual)):
         logits = model.logits(ids)
-    finally:
-        hook.remove()
-    lens = model.head(model.final_norm(outputs[0]))
+    lens = model.head(model.final_norm(outputs[-1]))
     _compare(model, lens, logits, "the last layer's lens differs from the logits")
 
 
 def _compare(model: CodeModel, one: Tensor, other: Tensor, what: str) -> None:
     scale = max(1.0, _largest(other))
     error = _largest(one - other)
-    allowed = TOLERANCE[model.dtype] * scale
+    allowed = max(TOLERANCE[model.dtype], TOLERANCE[other.dtype]) * scale
     if not error <= allowed:  # not `>`: an error of NaN has to fail too
         raise ModelCheckFailed(f"{what} by {error:.3g}, more than the {allowed:.3g} allowed for {model.dtype}")
 

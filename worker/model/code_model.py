@@ -1,5 +1,6 @@
 """A loaded code language model and its feed-forward layers."""
 
+import operator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,9 +12,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.pytorch_utils import Conv1D
 
 from keyscope.contract.keys import KeyId
-from keyscope.contract.manifest import BosPolicy, ModelFacts
-from keyscope.worker.model.errors import NoEndOfText
+from keyscope.contract.manifest import BosPolicy, ModelFacts, Question
+from keyscope.worker.model.errors import NoEndOfText, UndefinedHere
 from keyscope.worker.model.families import Family
+from keyscope.worker.model.norms import passed
+
+_CONTEXT_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+_UNSTATED_LENGTH = 2_048
+"""For BLOOM, whose attention has no limit: the length it was trained at."""
+_QUESTIONS: dict[Question, str] = {
+    "contributions": "contributions of keys to logits are not defined in",
+    "neighbours": "who writes what a key reads is not defined in",
+    "agreement": "agreement with and without a feed-forward layer is not defined in",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +33,16 @@ class FeedForward:
 
     layer: int
     block: nn.Module
-    norm: nn.Module
+    norm: nn.Module | None
+    """Its output is what the keys read; None: they read the residual itself."""
     up: nn.Module
     gate: nn.Module | None
+    """The same module as `up` if it computes both, the gate first."""
     down: nn.Module
+    post_norm: nn.Module | None = None
+    """A norm between the down projection and the residual."""
+    multiplier: float = 1.0
+    """What the output is multiplied by before it is added to the residual."""
 
     @property
     def n_keys(self) -> int:
@@ -38,20 +55,50 @@ class FeedForward:
         return _rows_by_input(self.down)
 
     @property
+    def writes(self) -> Tensor:
+        """What a coefficient of 1 adds to the residual, [keys, width].
+
+        The values, unless the block multiplies them or passes them through a norm, whose scale is left out.
+        """
+        writes = self.values
+        if self.post_norm is not None:
+            writes = passed(self.post_norm, writes.to(torch.promote_types(writes.dtype, torch.float32)))
+        return writes if self.multiplier == 1 else writes * self.multiplier
+
+    @property
     def keys(self) -> Tensor:
         """Key vectors, [keys, width]; in a gated layer the gate's rows, which decide whether a key fires."""
-        return _rows_by_output(self.gate if self.gate is not None else self.up)
+        return self._halves(_rows_by_output(self._first))[0]
 
     @property
     def ups(self) -> Tensor | None:
         """Rows of the up projection of a gated layer, [keys, width]."""
-        return _rows_by_output(self.up) if self.gate is not None else None
+        return self._halves(_rows_by_output(self.up))[-1] if self.gate is not None else None
 
     @property
     def biases(self) -> Tensor | None:
         """Bias of each key, [keys], if the layer has biases."""
-        bias = getattr(self.gate if self.gate is not None else self.up, "bias", None)
-        return bias if isinstance(bias, Tensor) else None
+        bias = getattr(self._first, "bias", None)
+        return self._halves(bias)[0] if isinstance(bias, Tensor) else None
+
+    @property
+    def up_biases(self) -> Tensor | None:
+        """Bias of each key's up projection in a gated layer, [keys], if it has biases."""
+        bias = getattr(self.up, "bias", None)
+        return self._halves(bias)[-1] if self.gate is not None and isinstance(bias, Tensor) else None
+
+    @property
+    def written_by(self) -> nn.Module:
+        """The module whose output, times `multiplier`, is added to the residual."""
+        return self.down if self.post_norm is None else self.post_norm
+
+    @property
+    def _first(self) -> nn.Module:
+        return self.up if self.gate is None else self.gate
+
+    def _halves(self, of_keys: Tensor) -> tuple[Tensor, ...]:
+        """Gate and up of one projection that computes both, else the tensor alone."""
+        return of_keys.split(self.n_keys) if self.gate is self.up else (of_keys,)
 
 
 @dataclass(frozen=True)
@@ -62,6 +109,7 @@ class CodeModel:
     tokenizer: PreTrainedTokenizerFast
     layers: tuple[FeedForward, ...]
     final_norm: nn.Module
+    """An identity in models without one."""
     family: Family
     facts: ModelFacts
 
@@ -99,7 +147,8 @@ class CodeModel:
     def context_length(self) -> int:
         """Most positions the model can attend to."""
         config = self.model.config
-        return int(getattr(config, "max_position_embeddings", None) or config.n_positions)
+        stated = (getattr(config, name, None) for name in _CONTEXT_LENGTHS)
+        return next((int(length) for length in stated if length), _UNSTATED_LENGTH)
 
     @cached_property
     def first_keys(self) -> npt.NDArray[np.int64]:
@@ -110,19 +159,46 @@ class CodeModel:
         """The key with that number, counted through all layers."""
         layer = int(np.searchsorted(self.first_keys, number, side="right")) - 1
         return KeyId(layer, number - int(self.first_keys[layer]))
+    def head(self, normed: Tensor) -> Tensor:
+        """Normed residual to logits, [..., width] → [..., rows of the head]."""
+        logits: Tensor = self._embeddings(normed if self._projection is None else self._projection(normed))
+        if self.family.divisor != 1:
+            logits = logits / self.family.divisor
+        cap = self.family.softcap
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    @property
+    def head_rows(self) -> int:
+        """Rows of the head: the tokenizer's tokens and, in many models, padding."""
+        weight = self._embeddings.weight
+        assert isinstance(weight, Tensor)
+        return len(weight)
 
     @cached_property
-    def head(self) -> nn.Module:
-        """The output embedding: normed residual to logits."""
-        head: nn.Module = self.model.get_output_embeddings()
-        return head
+    def _embeddings(self) -> nn.Module:
+        embeddings: nn.Module = self.model.get_output_embeddings()
+        return embeddings
+
+    @cached_property
+    def _projection(self) -> nn.Module | None:
+        path = self.family.projection
+        projection: nn.Module | None = operator.attrgetter(path)(self.model) if path else None
+        return projection
 
     @cached_property
     def unembedding(self) -> Tensor:
-        """Rows of the head for the tokenizer's tokens, [vocabulary, width], without padding rows."""
-        weight = self.head.weight
+        """What each of the tokenizer's tokens reads of the normed residual, [vocabulary, width], in the model's dtype.
+
+        Rows of the head without its padding, times what lies between final norm and logits, a softcap aside.
+        """
+        weight = self._embeddings.weight
         assert isinstance(weight, Tensor)
-        return weight.detach()[: self.facts.vocabulary]
+        rows = weight.detach()[: self.facts.vocabulary]
+        if self._projection is not None:
+            narrow = self._projection.weight
+            assert isinstance(narrow, Tensor)
+            rows = rows @ narrow.detach()
+        return rows if self.family.divisor == 1 else rows / self.family.divisor
 
     @cached_property
     def exact_unembedding(self) -> Tensor:
@@ -131,16 +207,33 @@ class CodeModel:
 
     def run_body(self, token_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Run the model without its head: [rows, tokens] → normed residual [rows, tokens, width]. Hooks fire."""
-        output = self.model.base_model(input_ids=token_ids, attention_mask=attention_mask, use_cache=False)
-        hidden = output.last_hidden_state
-        assert isinstance(hidden, Tensor)
-        return hidden
+        if self._projection is None:
+            output = self.model.base_model(input_ids=token_ids, attention_mask=attention_mask, use_cache=False)
+            hidden = output.last_hidden_state
+            assert isinstance(hidden, Tensor)
+            return hidden
+        normed: list[Tensor] = []
+        hook = self._projection.register_forward_pre_hook(lambda _module, inputs: normed.append(inputs[0]))
+        try:
+            self.model.base_model(input_ids=token_ids, attention_mask=attention_mask, use_cache=False)
+        finally:
+            hook.remove()
+        return normed[0]
 
     def logits(self, token_ids: Tensor) -> Tensor:
         """Run the model: [rows, tokens] → [rows, tokens, rows of the head]."""
         logits = self.model(input_ids=token_ids, use_cache=False).logits
         assert isinstance(logits, Tensor)
         return logits
+
+    def require(self, question: Question) -> None:
+        """Check that the architecture defines the answer to a question.
+
+        Raises:
+            UndefinedHere: it does not; the message says why.
+        """
+        if reason := self.facts.undefined.get(question):
+            raise UndefinedHere(f"{_QUESTIONS[question]} {self.facts.model_id}: {reason}")
 
     def wait(self) -> None:
         """Wait for the device to finish, so a clock read next measures the work and not its launch."""
@@ -150,17 +243,14 @@ class CodeModel:
     def project(self, vectors: Tensor, normed: bool) -> Tensor:
         """The change of each token's logit by vectors added to the residual, [n, width] → [n, vocabulary].
 
-        Raw: E·v. Normed: L(v) = E(gamma ⊙ center(v)), the exact change if the scale of the final norm is frozen; center
-        subtracts the mean for a LayerNorm and does nothing for an RMSNorm. Biases are left out: they belong to no key.
+        Raw: E·v. Normed: L(v) = E(gamma ⊙ center(v)), the exact change, before a softcap, if the scale of the final norm
+        is frozen; center subtracts the mean for a LayerNorm and does nothing for an RMSNorm. Biases are left out: they
+        belong to no key.
         Half-precision vectors are projected in float32, because rounded logits often tie at the top.
         """
         vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
         if normed:
-            gain = self.final_norm.weight
-            assert isinstance(gain, Tensor)
-            if isinstance(self.final_norm, nn.LayerNorm):
-                vectors = vectors - vectors.mean(dim=-1, keepdim=True)
-            vectors = vectors * gain.detach().to(vectors.dtype)
+            vectors = passed(self.final_norm, vectors)
         return vectors @ self.exact_unembedding.to(vectors.dtype).T
 
 

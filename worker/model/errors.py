@@ -15,6 +15,18 @@ class UnknownArchitecture(KeyscopeError, status=400):
     """The table of families does not have the model's architecture."""
 
 
+class NoPlainFeedForward(KeyscopeError, status=400):
+    """The model's layers have no keys that could be read and masked: experts are routed, or there is no feed-forward."""
+
+
+class QuantisedWeights(KeyscopeError, status=400):
+    """The model's weights are quantised, so they cannot be read as vectors."""
+
+
+class UndefinedHere(KeyscopeError, status=422):
+    """The architecture does not define the answer to a question."""
+
+
 class ModelCheckFailed(KeyscopeError):
     """The model does not behave as its family's entry says, so no number read from it could be trusted."""
 

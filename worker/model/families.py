@@ -6,100 +6,289 @@ the entry by experiment (`keyscope.worker.model.check`).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from keyscope.worker.model.errors import UnknownArchitecture
+from keyscope.contract.manifest import Question
+from keyscope.worker.model.errors import NoPlainFeedForward, UnknownArchitecture
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Module paths of one architecture: `layers` and `final_norm` relative to the model, the others to a block."""
+    """Where one model keeps what, and how its blocks and its head compute.
+
+    `layers`, `final_norm` and `projection` are paths in the model, the other paths are in a block.
+    """
 
     layers: str
+    norm: str | None
+    """Its output is what the keys read; None: they read the residual itself."""
     up: str
     down: str
-    norm: str
-    final_norm: str
+    final_norm: str | None
     activation: str
     gate: str | None = None
-    parallel: Callable[[Any], bool] = lambda config: False
+    """The same path as `up` if one projection computes both: its first half is the gate."""
+    post_norm: str | None = None
+    """A norm between the down projection and the residual."""
+    multiplier: float = 1.0
+    """What the feed-forward layer's output is multiplied by before it is added to the residual."""
+    projection: str | None = None
+    """A projection between the final norm and the head."""
+    divisor: float = 1.0
+    """What the head's output is divided by."""
+    softcap: float | None = None
+    """Logits z become softcap · tanh(z / softcap)."""
+    parallel: bool = False
+    """Attention and feed-forward read the same input."""
+    flattened: bool = False
+    """The feed-forward layer gets [rows · tokens, width] instead of [rows, tokens, width]."""
+    renormed: bool = False
+    """Blocks replace the residual by its norm instead of only adding to it."""
+
+    @property
+    def undefined(self) -> dict[Question, str]:
+        """The questions that have no answer in this architecture, and why."""
+        if self.renormed:
+            reason = "its blocks normalise the residual itself, which is therefore no sum of what the layers wrote"
+            return {"contributions": reason, "neighbours": reason, "agreement": reason}
+        if self.post_norm is not None:
+            return {
+                "contributions": "a norm stands between its feed-forward layers and the residual, so what one key adds "
+                "depends on the other keys of its layer"
+            }
+        return {}
 
 
-_GPT_J = Family(
-    layers="transformer.h",
-    up="mlp.fc_in",
-    down="mlp.fc_out",
-    norm="ln_1",
-    final_norm="transformer.ln_f",
-    activation="activation_function",
-    parallel=lambda config: True,
-)
-_GPT_2 = Family(
-    layers="transformer.h",
-    up="mlp.c_fc",
-    down="mlp.c_proj",
-    norm="ln_2",
-    final_norm="transformer.ln_f",
-    activation="activation_function",
-)
-_LLAMA = Family(
-    layers="model.layers",
-    up="mlp.up_proj",
-    gate="mlp.gate_proj",
-    down="mlp.down_proj",
-    norm="post_attention_layernorm",
-    final_norm="model.norm",
-    activation="hidden_act",
-)
-
-FAMILIES: dict[str, Family] = {
-    "codegen": _GPT_J,
-    "gptj": _GPT_J,
-    "gpt2": _GPT_2,
-    "gpt_bigcode": _GPT_2,
-    "gpt_neox": Family(
-        layers="gpt_neox.layers",
-        up="mlp.dense_h_to_4h",
-        down="mlp.dense_4h_to_h",
-        norm="post_attention_layernorm",
-        final_norm="gpt_neox.final_layer_norm",
-        activation="hidden_act",
-        parallel=lambda config: bool(config.use_parallel_residual),
-    ),
-    "llama": _LLAMA,
-    "mistral": _LLAMA,
-    "qwen2": _LLAMA,
-    "qwen3": _LLAMA,
-    "starcoder2": Family(
-        layers="model.layers",
+def _gpt_2(config: Any) -> Family:
+    return Family(
+        layers="transformer.h",
+        norm="ln_2",
         up="mlp.c_fc",
         down="mlp.c_proj",
+        final_norm="transformer.ln_f",
+        activation=config.activation_function,
+    )
+
+
+def _gpt_j(config: Any) -> Family:
+    return replace(_gpt_2(config), norm="ln_1", up="mlp.fc_in", down="mlp.fc_out", parallel=True)
+
+
+def _gpt_neox(config: Any) -> Family:
+    return Family(
+        layers="gpt_neox.layers",
         norm="post_attention_layernorm",
-        final_norm="model.norm",
-        activation="hidden_act",
-    ),
-    "phi": Family(
+        up="mlp.dense_h_to_4h",
+        down="mlp.dense_4h_to_h",
+        final_norm="gpt_neox.final_layer_norm",
+        activation=config.hidden_act,
+        parallel=bool(config.use_parallel_residual),
+    )
+
+
+def _bloom(config: Any) -> Family:
+    return Family(
+        layers="transformer.h",
+        norm="post_attention_layernorm",
+        up="mlp.dense_h_to_4h",
+        down="mlp.dense_4h_to_h",
+        final_norm="transformer.ln_f",
+        activation="gelu_new",
+        renormed=bool(config.apply_residual_connection_post_layernorm),
+    )
+
+
+def _falcon(config: Any) -> Family:
+    parallel = bool(config.parallel_attn or config.new_decoder_architecture)
+    # configurations of the new decoder that do not say have two norms
+    two_norms = (config.num_ln_in_parallel_attn or 2) == 2 and config.new_decoder_architecture
+    return Family(
+        layers="transformer.h",
+        norm="ln_mlp" if two_norms else "input_layernorm" if parallel else "post_attention_layernorm",
+        up="mlp.dense_h_to_4h",
+        down="mlp.dense_4h_to_h",
+        final_norm="transformer.ln_f",
+        activation=config.activation,
+        parallel=parallel,
+    )
+
+
+def _mpt(_config: Any) -> Family:
+    return Family(
+        layers="transformer.blocks",
+        norm="norm_2",
+        up="ffn.up_proj",
+        down="ffn.down_proj",
+        final_norm="transformer.norm_f",
+        activation="gelu",
+    )
+
+
+def _opt(config: Any) -> Family:
+    before = bool(config.do_layer_norm_before)
+    return Family(
+        layers="model.decoder.layers",
+        norm="final_layer_norm" if before else "self_attn_layer_norm",
+        up="fc1",
+        down="fc2",
+        final_norm="model.decoder.final_layer_norm" if before and not config._remove_final_layer_norm else None,
+        activation=config.activation_function,
+        projection="model.decoder.project_out" if config.word_embed_proj_dim != config.hidden_size else None,
+        flattened=True,
+        renormed=not before,
+    )
+
+
+def _starcoder2(config: Any) -> Family:
+    return Family(
         layers="model.layers",
+        norm="post_attention_layernorm",
+        up="mlp.c_fc",
+        down="mlp.c_proj",
+        final_norm="model.norm",
+        activation=config.hidden_act,
+    )
+
+
+def _phi(config: Any) -> Family:
+    return Family(
+        layers="model.layers",
+        norm="input_layernorm",
         up="mlp.fc1",
         down="mlp.fc2",
-        norm="input_layernorm",
         final_norm="model.final_layernorm",
-        activation="hidden_act",
-        parallel=lambda config: True,
-    ),
+        activation=config.hidden_act,
+        parallel=True,
+    )
+
+
+def _llama(config: Any) -> Family:
+    return Family(
+        layers="model.layers",
+        norm="post_attention_layernorm",
+        up="mlp.up_proj",
+        gate="mlp.gate_proj",
+        down="mlp.down_proj",
+        final_norm="model.norm",
+        activation=config.hidden_act,
+    )
+
+
+def _phi3(config: Any) -> Family:
+    return replace(_llama(config), up="mlp.gate_up_proj", gate="mlp.gate_up_proj")
+
+
+def _stablelm(config: Any) -> Family:
+    if config.use_parallel_residual:
+        return replace(_llama(config), norm="input_layernorm", parallel=True)
+    return _llama(config)
+
+
+def _deepseek(config: Any) -> Family:
+    if config.first_k_dense_replace < config.num_hidden_layers:
+        raise NoPlainFeedForward(f"{config.model_type}: {_ROUTED}")
+    return _llama(config)
+
+
+def _granite(config: Any) -> Family:
+    return replace(_llama(config), multiplier=config.residual_multiplier, divisor=config.logits_scaling)
+
+
+def _granite_shared(config: Any) -> Family:
+    """The keys are those of the shared expert, which every token passes; the routed experts beside it have none."""
+    if not config.shared_intermediate_size:
+        raise NoPlainFeedForward(f"{config.model_type}: {_ROUTED}")
+    up = "shared_mlp.input_linear"
+    return replace(_granite(config), up=up, gate=up, down="shared_mlp.output_linear")
+
+
+def _olmo2(config: Any) -> Family:
+    return replace(_llama(config), norm=None, post_norm="post_feedforward_layernorm")
+
+
+def _gemma2(config: Any) -> Family:
+    return Family(
+        layers="model.layers",
+        norm="pre_feedforward_layernorm",
+        up="mlp.up_proj",
+        gate="mlp.gate_proj",
+        down="mlp.down_proj",
+        post_norm="post_feedforward_layernorm",
+        final_norm="model.norm",
+        activation=config.hidden_activation,
+        softcap=config.final_logit_softcapping,
+    )
+
+
+FAMILIES: dict[str, Callable[[Any], Family]] = {
+    "bloom": _bloom,
+    "codegen": _gpt_j,
+    "deepseek_v2": _deepseek,
+    "deepseek_v3": _deepseek,
+    "falcon": _falcon,
+    "gemma": _llama,
+    "gemma2": _gemma2,
+    "gemma3_text": _gemma2,
+    "gpt2": _gpt_2,
+    "gpt_bigcode": _gpt_2,
+    "gpt_neo": _gpt_2,
+    "gpt_neox": _gpt_neox,
+    "gptj": _gpt_j,
+    "granite": _granite,
+    "granitemoeshared": _granite_shared,
+    "llama": _llama,
+    "mistral": _llama,
+    "mpt": _mpt,
+    "olmo2": _olmo2,
+    "opt": _opt,
+    "phi": _phi,
+    "phi3": _phi3,
+    "qwen2": _llama,
+    "qwen3": _llama,
+    "stablelm": _stablelm,
+    "starcoder2": _starcoder2,
 }
+"""The entry of each `model_type`, made from its configuration."""
+
+_ROUTED = (
+    "its feed-forward layers are experts that a router chooses from for each token, so a key has a coefficient only at "
+    "some tokens and no projection that could be read or masked; Keyscope reads dense models"
+)
+_STATES = (
+    "it has no feed-forward layers: what its channels do depends on a state that runs along the text, so they have no "
+    "key vectors; Keyscope reads transformers"
+)
+REFUSED: dict[str, str] = {
+    **dict.fromkeys(
+        ("dbrx", "ernie4_5_moe", "glm4_moe", "gpt_oss", "granitemoe", "mixtral", "olmoe", "phimoe", "qwen2_moe", "qwen3_moe"),
+        _ROUTED,
+    ),
+    **dict.fromkeys(("falcon_mamba", "mamba", "mamba2"), _STATES),
+}
+"""Known architectures that have no keys in the sense of this tool, and why."""
 
 
-def family_of(model_type: str) -> Family:
-    """Find the entry of an architecture.
+def check_known(model_type: str) -> None:
+    """Check that an architecture has an entry.
 
     Raises:
-        UnknownArchitecture: the table has none; the message lists what it has.
+        NoPlainFeedForward: its layers have no keys that could be read and masked.
+        UnknownArchitecture: the table does not have it; the message lists what it has.
     """
-    try:
-        return FAMILIES[model_type]
-    except KeyError:
+    if model_type in REFUSED:
+        raise NoPlainFeedForward(f"{model_type}: {REFUSED[model_type]}")
+    if model_type not in FAMILIES:
         raise UnknownArchitecture(
             f"Keyscope does not know the architecture {model_type!r}; it knows {', '.join(sorted(FAMILIES))}"
-        ) from None
+        )
+
+
+def family_of(config: Any) -> Family:
+    """The entry of an architecture for a configuration.
+
+    Raises:
+        NoPlainFeedForward, UnknownArchitecture: as `check_known`.
+    """
+    check_known(config.model_type)
+    return FAMILIES[config.model_type](config)

@@ -2,6 +2,7 @@
 
 import hashlib
 import operator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 from keyscope.contract.manifest import ModelFacts
 from keyscope.worker.model.check import PROMPT, TOLERANCE, check_model
 from keyscope.worker.model.code_model import CodeModel, FeedForward
-from keyscope.worker.model.errors import DeviceUnavailable, ModelCheckFailed
-from keyscope.worker.model.families import Family, family_of
+from keyscope.worker.model.errors import DeviceUnavailable, ModelCheckFailed, QuantisedWeights
+from keyscope.worker.model.families import Family, check_known, family_of
 from keyscope.worker.model.sizes import MOST, check_sizes
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.model.vocabulary import prefix_ids, vocabulary_size
@@ -29,6 +30,8 @@ def load_model(source: ModelSource) -> CodeModel:
         ModelNotFound: there is no such model.
         ModelUnreadable: its files are missing, truncated or inconsistent.
         UnknownArchitecture: the table of families does not have its architecture.
+        NoPlainFeedForward: its layers have no keys that could be read and masked.
+        QuantisedWeights: its weights are quantised.
         DeviceUnavailable: this machine does not have the device or dtype.
         ModelCheckFailed: the model does not behave as its family's entry says.
     """
@@ -37,9 +40,11 @@ def load_model(source: ModelSource) -> CodeModel:
         weights = find_weights(source.model_id, source.revision, source.cache)
         written, _ = PreTrainedConfig.get_config_dict(weights.folder)
         # transformers need not know the architecture
-        family = family_of(str(written.get("model_type")))
+        check_known(str(written.get("model_type")))
+        _check_unquantised(source.model_id, written)
         check_sizes(source.model_id, written, weights.n_bytes)
         config = AutoConfig.from_pretrained(weights.folder)
+        family = family_of(config)
         tokenizer = _tokenizer(weights.folder)
         model = read_model(weights.folder, dtype=_dtype(source.dtype, device, config))
         nn.Module.eval(nn.Module.to(model, device)).requires_grad_(False)
@@ -48,12 +53,22 @@ def load_model(source: ModelSource) -> CodeModel:
             model=model,
             tokenizer=tokenizer,
             layers=layers,
-            final_norm=operator.attrgetter(family.final_norm)(model),
+            final_norm=_part(model, family.final_norm) or nn.Identity(),
             family=family,
             facts=_facts(weights, config, family, tokenizer, layers),
         )
         check_model(loaded)
     return loaded
+
+
+def _check_unquantised(name: str, config: Mapping[str, Any]) -> None:
+    quantised = config.get("quantization_config")
+    if quantised is not None:
+        method = quantised.get("quant_method") if isinstance(quantised, Mapping) else None
+        raise QuantisedWeights(
+            f"the weights of {name} are quantised ({method or 'the method is not stated'}), so their values cannot be read "
+            "as vectors: use the unquantised model, or a GGUF file, which Keyscope dequantises"
+        )
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -102,10 +117,12 @@ def _feed_forwards(model: nn.Module, family: Family) -> tuple[FeedForward, ...]:
         found = FeedForward(
             layer=number,
             block=block,
-            norm=operator.attrgetter(family.norm)(block),
+            norm=_part(block, family.norm),
             up=operator.attrgetter(family.up)(block),
-            gate=operator.attrgetter(family.gate)(block) if family.gate else None,
+            gate=_part(block, family.gate),
             down=operator.attrgetter(family.down)(block),
+            post_norm=_part(block, family.post_norm),
+            multiplier=family.multiplier,
         )
         if not found.values.is_floating_point():
             raise ModelCheckFailed(
@@ -114,6 +131,11 @@ def _feed_forwards(model: nn.Module, family: Family) -> tuple[FeedForward, ...]:
             )
         layers.append(found)
     return tuple(layers)
+
+
+def _part(module: nn.Module, path: str | None) -> nn.Module | None:
+    part: nn.Module | None = operator.attrgetter(path)(module) if path else None
+    return part
 
 
 def _facts(
@@ -129,8 +151,9 @@ def _facts(
         keys_per_layer=[each.n_keys for each in layers],
         width=layers[0].values.shape[1],
         vocabulary=min(vocabulary_size(tokenizer), config.vocab_size),
-        activation=getattr(config, family.activation),
+        activation=family.activation,
         gated=family.gate is not None,
-        parallel=family.parallel(config),
+        parallel=family.parallel,
         bos=prefix_ids(tokenizer),
+        undefined=family.undefined,
     )

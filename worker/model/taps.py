@@ -21,18 +21,48 @@ Change = Callable[[Tensor], Tensor]
 
 
 @contextmanager
+def by_row(model: CodeModel) -> Iterator[Callable[[Tensor], Tensor]]:
+    """A function that turns what a feed-forward layer gets or gives into [rows, tokens, …].
+
+    It does nothing except in families that run both dimensions as one, whose rows a hook on the first block counts.
+    """
+    if not model.family.flattened:
+        yield lambda tensor: tensor
+        return
+    rows: list[int] = [0]
+
+    def count(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        rows[0] = len(inputs[0])
+
+    hook = model.layers[0].block.register_forward_pre_hook(count)
+    try:
+        yield lambda tensor: tensor.unflatten(0, (rows[0], -1))
+    finally:
+        hook.remove()
+
+
+@contextmanager
 def read_coefficients(model: CodeModel, consume: Consume) -> Iterator[None]:
     """Call `consume(layer, coefficients)` in every forward pass; coefficients are [rows, tokens, keys].
 
     The tensor belongs to the model and is valid only during the call: reduce or copy it, keep no view of it.
     """
 
-    def tap(feed_forward: FeedForward) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        return lambda _module, inputs: consume(feed_forward.layer, inputs[0])
+    def tap(
+        feed_forward: FeedForward, rows: Callable[[Tensor], Tensor]
+    ) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...] | None]:
+        def read(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            coefficients = rows(inputs[0])
+            consume(feed_forward.layer, coefficients)
+            # the model goes on with a view of what was read, so that gradients reach it
+            return None if coefficients is inputs[0] else (coefficients.view_as(inputs[0]),)
+
+        return read
 
     with ExitStack() as hooks:
+        rows = hooks.enter_context(by_row(model))
         for feed_forward in model.layers:
-            hooks.callback(feed_forward.down.register_forward_pre_hook(tap(feed_forward)).remove)
+            hooks.callback(feed_forward.down.register_forward_pre_hook(tap(feed_forward, rows)).remove)
         yield
 
 
@@ -43,12 +73,15 @@ def read_before_activation(model: CodeModel, consume: Consume) -> Iterator[None]
     Only for layers without a gate, where the activation function is applied to the output of the up projection.
     """
 
-    def tap(feed_forward: FeedForward) -> Callable[[nn.Module, Any, Tensor], None]:
-        return lambda _module, _inputs, output: consume(feed_forward.layer, output.relu())
+    def tap(
+        feed_forward: FeedForward, rows: Callable[[Tensor], Tensor]
+    ) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda _module, _inputs, output: consume(feed_forward.layer, rows(output.relu()))
 
     with ExitStack() as hooks:
+        rows = hooks.enter_context(by_row(model))
         for feed_forward in model.layers:
-            hooks.callback(feed_forward.up.register_forward_hook(tap(feed_forward)).remove)
+            hooks.callback(feed_forward.up.register_forward_hook(tap(feed_forward, rows)).remove)
         yield
 
 
@@ -88,23 +121,30 @@ def change_coefficients(model: CodeModel, changes: Mapping[int, Change]) -> Iter
         MaskNotApplied: one of the layers saw no forward pass, or fewer than the others.
     """
     report = MaskReport(steps=dict.fromkeys(changes, 0))
-    first = min(changes, default=None)
+    if not changes:
+        yield report
+        return
+    first = min(changes)
 
-    def tap(layer: int, change: Change) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+    def tap(
+        layer: int, change: Change, rows: Callable[[Tensor], Tensor]
+    ) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
         def replace(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            coefficients = rows(inputs[0])
             report.steps[layer] += 1
             if layer == first:
-                report.positions += inputs[0].shape[1]
-            return (change(inputs[0]), *inputs[1:])
+                report.positions += coefficients.shape[1]
+            return (change(coefficients).view_as(inputs[0]), *inputs[1:])
 
         return replace
 
     with ExitStack() as hooks:
+        rows = hooks.enter_context(by_row(model))
         for layer, change in changes.items():
-            hooks.callback(model.layers[layer].down.register_forward_pre_hook(tap(layer, change)).remove)
+            hooks.callback(model.layers[layer].down.register_forward_pre_hook(tap(layer, change, rows)).remove)
         yield report
     # reached only without an exception; a layer that some pass skipped would be a mask that silently did nothing
-    if changes and (len(set(report.steps.values())) != 1 or 0 in report.steps.values()):
+    if len(set(report.steps.values())) != 1 or 0 in report.steps.values():
         raise MaskNotApplied(
             f"the masks on layers {sorted(changes)} did not act on every pass: passes seen {report.steps}"
         )

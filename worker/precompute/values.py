@@ -46,7 +46,7 @@ class ValueReader:
 
         In float32 even for half-precision models: their logits have so few digits that top tokens would often tie.
         """
-        values = layer.values.float()
+        values = layer.writes.float()
         found: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = {}
         columns: dict[str, list[Tensor]] = {}
         for chunk in _chunks(values, self._model.facts.vocabulary):

@@ -211,7 +211,8 @@ def _wrapped(modules: dict[int, nn.Module], caught: dict[int, Tensor]) -> Iterat
 
     def wrap(layer: int, forward: Any) -> Any:
         def note(x: Tensor) -> Tensor:
-            caught[layer] = x[0].detach().float()
+            # one window is read at a time, and OPT runs rows and tokens as one dimension
+            caught[layer] = x.detach().reshape(-1, x.shape[-1]).float()
             result: Tensor = forward(x)
             return result
 

@@ -13,13 +13,14 @@ from torch import nn
 
 from keyscope.worker.model.check import check_model
 from keyscope.worker.model.code_model import CodeModel, FeedForward
-from keyscope.worker.model.errors import ModelCheckFailed
+from keyscope.worker.model.errors import ModelCheckFailed, ModelUnreadable
 from keyscope.worker.model.families import FAMILIES
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
 from tests.worker.models import save_tiny
 
 LoadTiny = Callable[[str], CodeModel]
+FolderOf = Callable[[str], Path]
 
 
 def with_layer(model: CodeModel, number: int, **changes: Any) -> CodeModel:
@@ -30,7 +31,7 @@ def with_layer(model: CodeModel, number: int, **changes: Any) -> CodeModel:
 
 def test_a_good_model_passes_whichever_key_is_drawn(tiny: CodeModel) -> None:
     before = {name: parameter.clone() for name, parameter in tiny.model.named_parameters()}
-    for seed in range(5):
+    for seed in range(3):
         check_model(tiny, seed)
     assert all(torch.equal(parameter, before[name]) for name, parameter in tiny.model.named_parameters())
 
@@ -49,7 +50,8 @@ def test_a_mask_that_does_nothing_fails_in_every_type(
 WRONG_ENTRIES = [
     ("llama", {"down": "mlp.up_proj"}, "shape"),
     ("llama", {"down": "self_attn.o_proj"}, "shape"),
-    ("llama", {"gate": "mlp.up_proj", "up": "mlp.gate_proj"}, None),
+    ("llama", {"gate": "mlp.up_proj", "up": "mlp.gate_proj"}, "keys, gate and activation"),
+    ("llama", {"activation": "gelu"}, "keys, gate and activation"),
     ("llama", {"norm": "input_layernorm"}, "norm"),
     ("codegen", {"up": "attn.out_proj"}, "shape"),
     ("gpt2", {"down": "attn.c_proj", "up": "attn.c_proj"}, "zeroing its key"),
@@ -57,23 +59,31 @@ WRONG_ENTRIES = [
     ("gpt2", {"final_norm": "transformer.h.0.ln_1"}, "lens"),
     ("gpt_neox", {"norm": "input_layernorm"}, "norm"),
     ("phi", {"final_norm": "model.layers.2.input_layernorm"}, "lens"),
+    ("gemma2", {"post_norm": None}, "adds something else to the residual"),
+    ("gemma2", {"softcap": None}, "lens"),
+    ("gemma2", {"norm": "post_attention_layernorm"}, "norm"),
+    ("granite", {"multiplier": 1.0}, "adds something else to the residual"),
+    ("granite", {"divisor": 1.0}, "lens"),
+    ("olmo2", {"norm": "post_attention_layernorm"}, "norm"),
+    ("opt", {"final_norm": None}, "lens"),
+    ("opt", {"flattened": False}, "expected once per layer"),
+    ("falcon", {"norm": "ln_attn"}, "cannot be loaded"),
 ]
 
 
 @pytest.mark.parametrize(("kind", "entry", "found"), WRONG_ENTRIES)
 def test_a_wrong_entry_of_the_table_fails(
-    kind: str, entry: dict[str, str], found: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, entry: dict[str, Any], found: str, tiny_folder_of: FolderOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(FAMILIES, kind, dataclasses.replace(FAMILIES[kind], **entry))
-    folder = save_tiny(tmp_path, kind)
-    if found is None:  # zeroing the row of either projection of a gated layer silences the key
-        load_model(ModelSource(str(folder)))
-        return
-    with pytest.raises(ModelCheckFailed, match=found):
-        load_model(ModelSource(str(folder)))
+    right = FAMILIES[kind]
+    monkeypatch.setitem(FAMILIES, kind, lambda config: dataclasses.replace(right(config), **entry))
+    with pytest.raises((ModelCheckFailed, ModelUnreadable), match=found):
+        load_model(ModelSource(str(tiny_folder_of(kind))))
 
 
 def test_a_twisted_final_norm_fails(tiny: CodeModel) -> None:
+    if isinstance(tiny.final_norm, nn.Identity):
+        return
     twisted = type(tiny.final_norm).__new__(type(tiny.final_norm))
     twisted.__dict__ = dict(tiny.final_norm.__dict__)
     weight = tiny.final_norm.weight
@@ -86,7 +96,7 @@ def test_a_twisted_final_norm_fails(tiny: CodeModel) -> None:
 def test_layers_in_a_wrong_order_fail(tiny: CodeModel) -> None:
     first, second, *rest = tiny.layers
     swapped = (second, first, *rest)
-    with pytest.raises(ModelCheckFailed, match="called as"):
+    with pytest.raises((ModelCheckFailed, RuntimeError), match=r"called as|unflatten"):
         check_model(dataclasses.replace(tiny, layers=swapped))
 
 

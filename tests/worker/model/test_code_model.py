@@ -1,50 +1,50 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
-from keyscope.worker.model.taps import read_coefficients
 from tests.worker.models import CODE, save_tiny
 
 
-def test_normed_projections_of_all_keys_add_up_to_what_the_down_projection_does_to_the_logits(tiny: CodeModel) -> None:
-    """With the final norm's scale frozen, removing the last layer's keys changes each logit by their sum."""
-    ids = tiny.tokenizer(CODE[0], return_tensors="pt")["input_ids"]
-    coefficients: dict[int, Tensor] = {}
-    outputs: list[Tensor] = []
-    hook = tiny.layers[-1].block.register_forward_hook(
-        lambda _m, _i, output: outputs.append(output[0] if isinstance(output, tuple) else output)
-    )
-    with read_coefficients(tiny, lambda layer, c: coefficients.__setitem__(layer, c.clone())):
-        tiny.run_body(ids)
-    hook.remove()
-    last = tiny.layers[-1]
-    written = coefficients[last.layer] @ last.values
-    with_keys, without_keys = outputs[0][0, -1], outputs[0][0, -1] - written[0, -1]
-    weight, center = tiny.final_norm.weight, isinstance(tiny.final_norm, torch.nn.LayerNorm)
-    assert isinstance(weight, Tensor)
+def head_weight(model: CodeModel) -> Tensor:
+    """What each token reads of the normed residual, from the plain model's own modules."""
+    plain: Any = model.model
+    rows: Tensor = plain.get_output_embeddings().weight[: model.facts.vocabulary]
+    if model.facts.architecture == "opt" and plain.model.decoder.project_out is not None:
+        rows = rows @ plain.model.decoder.project_out.weight
+    return rows / getattr(plain.config, "logits_scaling", 1.0)
 
-    def at_frozen_scale(residual: Tensor) -> Tensor:
-        reference = with_keys - with_keys.mean() if center else with_keys
-        residual = residual - residual.mean() if center else residual
-        return (residual * weight / reference.pow(2).mean().sqrt()) @ tiny.unembedding.T
 
-    change = at_frozen_scale(with_keys) - at_frozen_scale(without_keys)
-    reference = with_keys - with_keys.mean() if center else with_keys
-    projected = coefficients[last.layer][0, -1] @ tiny.project(last.values, normed=True)
-    assert torch.allclose(projected / reference.pow(2).mean().sqrt(), change, atol=1e-4)
+def test_normed_projections_are_the_change_of_the_logits_at_a_frozen_scale(tiny: CodeModel) -> None:
+    """(norm(x) - bias) · scale(x) is linear in x, so what a value adds to it is the same wherever it is added."""
+    norm: Any = tiny.final_norm
+    center = isinstance(norm, nn.LayerNorm)
+
+    def unscaled(residual: Tensor) -> Tensor:
+        if isinstance(norm, nn.Identity):
+            return residual
+        centred = residual - residual.mean(dim=-1, keepdim=True) if center else residual
+        scale = (centred.square().mean(dim=-1, keepdim=True) + (norm.eps if center else _epsilon(norm))).sqrt()
+        return (norm(residual) - (norm.bias if center else 0)) * scale
+
+    added = tiny.layers[-1].writes[:4]
+    residual = torch.randn(added.shape, generator=torch.Generator().manual_seed(0))
+    change = (unscaled(residual + added) - unscaled(residual)) @ head_weight(tiny).T
+    assert torch.allclose(tiny.project(added, normed=True), change, atol=1e-4)
+
+
+def _epsilon(norm: Any) -> float:
+    return float(norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps)
 
 
 def test_raw_projections_are_the_heads_product_with_the_values(tiny: CodeModel) -> None:
-    head = tiny.model.get_output_embeddings().weight
     values = tiny.layers[0].values[:3]
-    expected = values @ head[: tiny.facts.vocabulary].T
-    assert torch.allclose(tiny.project(values, normed=False), expected)
-    assert tiny.project(values, normed=True).shape == expected.shape
+    assert torch.allclose(tiny.project(values, normed=False), values @ head_weight(tiny).T, atol=1e-5)
 
 
 def test_the_head_turns_the_bodys_output_into_logits(tiny: CodeModel) -> None:

@@ -1,21 +1,36 @@
 import hashlib
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import OPTConfig, OPTForCausalLM
 
-from keyscope.worker.model.errors import DeviceUnavailable, ModelNotFound, ModelUnreadable, UnknownArchitecture
+from keyscope.worker.model.errors import (
+    DeviceUnavailable,
+    ModelNotFound,
+    ModelUnreadable,
+    NoPlainFeedForward,
+    QuantisedWeights,
+    UnknownArchitecture,
+)
+from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.families import FAMILIES
 from keyscope.worker.model.load import find_device, load_model
 from keyscope.worker.model.source import ModelSource
-from tests.worker.models import KEYS, LAYERS, TINY, WIDTH, relu_model, save, save_tiny, tiny_tokenizer
+from tests.worker.models import CONTEXT, KEYS, LAYERS, TINY, WIDTH, relu_model, save, save_tiny, tiny_tokenizer
 
-GATED = {"llama", "mistral", "qwen2", "qwen3"}
-PARALLEL = {"codegen", "gptj", "gpt_neox", "phi"}
+LoadTiny = Callable[[str], CodeModel]
+FolderOf = Callable[[str], Path]
+GATED = {
+    *("llama", "mistral", "qwen2", "qwen3", "phi3", "stablelm", "gemma", "gemma2", "gemma3_text", "olmo2"),
+    *("granite", "granitemoeshared", "deepseek_v2", "deepseek_v3"),
+}
+PARALLEL = {"codegen", "gptj", "gpt_neox", "phi", "stablelm-parallel", "falcon", "falcon-new"}
+FOUR_TIMES = {"bloom", "mpt"}
+"""Families whose configuration cannot say how many keys a layer has."""
 
 
 def test_every_family_has_a_tiny_model() -> None:
@@ -23,26 +38,63 @@ def test_every_family_has_a_tiny_model() -> None:
 
 
 @pytest.mark.parametrize("kind", TINY)
-def test_every_family_loads_passes_its_check_and_states_its_facts(kind: str, tmp_path: Path) -> None:
-    model = load_model(ModelSource(str(save_tiny(tmp_path / kind, kind))))
+def test_every_family_loads_passes_its_check_and_states_its_facts(
+    kind: str, load_tiny: LoadTiny, tiny_folder_of: FolderOf
+) -> None:
+    model, family = load_tiny(kind), kind.split("-")[0]
     facts = model.facts
-    assert (facts.model_id, facts.revision, facts.architecture) == (kind, None, kind.split("-")[0])
-    assert (facts.n_layers, facts.keys_per_layer, facts.width) == (LAYERS, [KEYS] * LAYERS, WIDTH)
-    assert (facts.gated, facts.parallel) == (kind in GATED, kind in PARALLEL)
+    assert (facts.model_id, facts.revision, facts.architecture) == (kind, None, family)
+    keys = 4 * WIDTH if family in FOUR_TIMES else KEYS
+    assert (facts.n_layers, facts.keys_per_layer, facts.width) == (LAYERS, [keys] * LAYERS, WIDTH)
+    assert (facts.gated, facts.parallel) == (family in GATED, kind in PARALLEL)
     assert (facts.vocabulary, facts.bos) == (len(tiny_tokenizer()), [])
-    assert facts.weights_sha256 == hashlib.sha256((tmp_path / kind / "model.safetensors").read_bytes()).hexdigest()
+    weights = tiny_folder_of(kind) / "model.safetensors"
+    assert facts.weights_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert model.context_length == (2_048 if family == "bloom" else CONTEXT)
     assert not model.model.training
     assert not any(parameter.requires_grad for parameter in model.model.parameters())
 
 
 def test_an_unknown_architecture_is_refused_with_the_list_of_known_ones(tmp_path: Path) -> None:
-    config = OPTConfig(hidden_size=16, ffn_dim=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=300)
-    folder = save(tmp_path, OPTForCausalLM(config))
+    folder = save_tiny(tmp_path, "gpt2")
+    (folder / "config.json").write_text('{"model_type": "xglm"}', "utf-8")
     with pytest.raises(UnknownArchitecture) as refusal:
         load_model(ModelSource(str(folder)))
-    assert "'opt'" in refusal.value.detail
+    assert "'xglm'" in refusal.value.detail
     for name in FAMILIES:
         assert name in refusal.value.detail
+
+
+ROUTED = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "n_group": 1, "topk_group": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "words"),
+    [
+        ("gpt2", {"model_type": "mixtral"}, "mixtral: its feed-forward layers are experts that a router chooses"),
+        ("gpt2", {"model_type": "qwen2_moe"}, "qwen2_moe: .* router"),
+        ("gpt2", {"model_type": "mamba"}, "mamba: it has no feed-forward layers"),
+        ("deepseek_v2", ROUTED | {"first_k_dense_replace": 1}, "deepseek_v2: .* router"),
+        ("deepseek_v3", ROUTED | {"first_k_dense_replace": 2}, "deepseek_v3: .* router"),
+        ("granitemoeshared", {"shared_intermediate_size": 0}, "granitemoeshared: .* router"),
+    ],
+)
+def test_models_without_plain_feed_forward_layers_are_refused_with_the_reason(
+    tmp_path: Path, kind: str, config: dict[str, object], words: str
+) -> None:
+    changed = save_tiny(tmp_path, kind) / "config.json"
+    changed.write_text(json.dumps(json.loads(changed.read_text("utf-8")) | config), "utf-8")
+    with pytest.raises(NoPlainFeedForward, match=words):
+        load_model(ModelSource(str(tmp_path)))
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "awq", "fp8"])
+def test_quantised_weights_are_refused_by_the_name_of_their_method(tmp_path: Path, method: str) -> None:
+    config = save_tiny(tmp_path, "llama") / "config.json"
+    quantised = {"quantization_config": {"quant_method": method, "bits": 4}}
+    config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | quantised), "utf-8")
+    with pytest.raises(QuantisedWeights, match=rf"quantised \({method}\)"):
+        load_model(ModelSource(str(tmp_path)))
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])

@@ -10,7 +10,7 @@ from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.errors import MaskNotApplied
 from keyscope.worker.model.taps import change_coefficients, mask_coefficients, read_coefficients
 from tests.worker.live.driving import count_hooks
-from tests.worker.models import CODE, KEYS, LAYERS
+from tests.worker.models import CODE, LAYERS
 
 LoadTiny = Callable[[str], CodeModel]
 MASKS = [Mask(KeyId(0, 3)), Mask(KeyId(1, 0)), Mask(KeyId(1, 47)), Mask(KeyId(2, 20))]
@@ -29,7 +29,9 @@ def test_coefficients_read_are_the_input_of_the_down_projection(tiny: CodeModel)
     seen: dict[int, Tensor] = {}
     fed: dict[int, Tensor] = {}
     hooks = [
-        layer.down.register_forward_hook(lambda _m, inputs, _o, number=layer.layer: fed.__setitem__(number, inputs[0]))
+        layer.down.register_forward_hook(
+            lambda _m, inputs, _o, number=layer.layer: fed.__setitem__(number, inputs[0].reshape(2, 24, -1))
+        )
         for layer in tiny.layers
     ]
     with read_coefficients(tiny, lambda layer, coefficients: seen.__setitem__(layer, coefficients.clone())):
@@ -37,27 +39,28 @@ def test_coefficients_read_are_the_input_of_the_down_projection(tiny: CodeModel)
     for hook in hooks:
         hook.remove()
     assert list(seen) == list(range(LAYERS))
-    assert all(seen[layer].shape == (2, 24, KEYS) and torch.equal(seen[layer], fed[layer]) for layer in seen)
+    assert all(seen[layer].shape == (2, 24, tiny.layers[layer].n_keys) and torch.equal(seen[layer], fed[layer]) for layer in seen)
 
 
 def test_a_coefficient_is_the_activation_of_the_keys_product_with_its_input(tiny: CodeModel) -> None:
     inputs: dict[int, Tensor] = {}
     seen: dict[int, Tensor] = {}
-    hook = tiny.layers[1].norm.register_forward_hook(lambda _m, _i, output: inputs.__setitem__(1, output.clone()))
+    layer = tiny.layers[1]
+    hook = layer.up.register_forward_pre_hook(lambda _m, given: inputs.__setitem__(1, given[0].clone()))
     with read_coefficients(tiny, lambda layer, coefficients: seen.__setitem__(layer, coefficients.clone())):
         tiny.run_body(ids_of(tiny))
     hook.remove()
-    layer = tiny.layers[1]
     products = inputs[1] @ layer.keys.T + (layer.biases if layer.biases is not None else 0)
     expected = {
         "gelu_new": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
         "gelu_pytorch_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
         "gelu": torch.nn.functional.gelu,
         "silu": torch.nn.functional.silu,
+        "relu": torch.nn.functional.relu,
     }[tiny.facts.activation](products)
     if layer.ups is not None:
         expected = expected * (inputs[1] @ layer.ups.T)
-    assert torch.allclose(seen[1], expected, atol=1e-5)
+    assert torch.allclose(seen[1], expected.view_as(seen[1]), atol=1e-5)
 
 
 def test_masking_equals_zeroing_values_and_equals_zeroing_keys_with_their_biases(own_tiny: CodeModel) -> None:
@@ -136,8 +139,13 @@ def test_masks_act_only_at_the_positions_asked_for(tiny: CodeModel) -> None:
     ):
         for part in ids.split([10, 6, 8], dim=1):  # three forwards, one of them within the span
             tiny.run_body(part)
-    zero = torch.cat(seen) == 0
-    assert torch.equal(zero, torch.tensor([8 <= at < 20 for at in range(24)]))
+    plain: list[Tensor] = []
+    with read_coefficients(tiny, lambda layer, c: plain.append(c[0, :, 3].clone()) if layer == 0 else None):
+        for part in ids.split([10, 6, 8], dim=1):
+            tiny.run_body(part)
+    masked, unmasked = torch.cat(seen), torch.cat(plain)
+    assert unmasked[8:20].any()
+    assert torch.equal(masked, torch.where(torch.tensor([8 <= at < 20 for at in range(24)]), 0, unmasked))
     assert (report.positions, report.rows) == (12, [1])
 
 
@@ -158,7 +166,7 @@ def test_hooks_are_gone_after_the_block_and_after_exceptions_anywhere(tiny: Code
         raise ValueError("in a hook")
 
     with mask_coefficients(tiny, [MASKS]), read_coefficients(tiny, lambda _layer, _coefficients: None):
-        assert count_hooks(tiny.model) == 2 * LAYERS
+        assert count_hooks(tiny.model) == 2 * LAYERS + 2 * tiny.family.flattened
         tiny.run_body(ids_of(tiny))
     assert count_hooks(tiny.model) == 0
     with pytest.raises(ValueError, match="in a hook"), mask_coefficients(tiny, [MASKS]), read_coefficients(tiny, fail):
@@ -167,7 +175,7 @@ def test_hooks_are_gone_after_the_block_and_after_exceptions_anywhere(tiny: Code
     with pytest.raises(KeyError), mask_coefficients(tiny, [MASKS]):
         raise KeyError
     assert count_hooks(tiny.model) == 0
-    with pytest.raises(IndexError), mask_coefficients(tiny, [[Mask(KeyId(1, KEYS))]]):
+    with pytest.raises(IndexError), mask_coefficients(tiny, [[Mask(KeyId(1, 999))]]):
         tiny.run_body(ids_of(tiny))
     assert count_hooks(tiny.model) == 0
 
@@ -175,7 +183,7 @@ def test_hooks_are_gone_after_the_block_and_after_exceptions_anywhere(tiny: Code
 def test_changed_coefficients_do_what_masks_do(tiny: CodeModel) -> None:
     factors: dict[int, Tensor] = {}
     for mask in MASKS:
-        factors.setdefault(mask.key.layer, torch.ones(KEYS))[mask.key.index] = 0.25
+        factors.setdefault(mask.key.layer, torch.ones(tiny.layers[0].n_keys))[mask.key.index] = 0.25
     changes = {layer: (lambda coefficients, factor=factor: coefficients * factor) for layer, factor in factors.items()}
     with change_coefficients(tiny, changes):
         changed = tiny.logits(ids_of(tiny))

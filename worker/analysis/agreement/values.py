@@ -52,7 +52,7 @@ def read_values(subject: Subject, layer: int, seed: int, advance: Advance) -> Ar
         rank is 0 for a key that never fires or whose strongest trigger ends a file. `files` [keys], that trigger's
         file, or -1.
     """
-    values = subject.model.layers[layer].values
+    values = subject.model.layers[layer].writes
     files, following = _following(subject, layer)
     order = np.random.default_rng([seed, layer]).permutation(len(values))
     arrays: dict[str, npt.NDArray[np.generic]] = {"files": files}
@@ -77,7 +77,7 @@ def value_tops(model: CodeModel, found: Sequence[Arrays]) -> list[ValueTops]:
         ValueTops(
             torch.from_numpy(arrays["normed_promoted"]).to(model.device),
             torch.from_numpy(arrays["normed_suppressed"]).to(model.device),
-            layer.values.float().norm(dim=1),
+            layer.writes.float().norm(dim=1),
         )
         for layer, arrays in zip(model.layers, found, strict=True)
     ]

@@ -6,10 +6,11 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from keyscope.worker.analysis.firing.settings import FiringSettings
 from keyscope.worker.model.code_model import CodeModel, FeedForward
+from keyscope.worker.model.norms import passed
 from keyscope.worker.precompute.values import Folded, cosine_moments
 
 FloatArray = npt.NDArray[np.float64]
@@ -50,7 +51,7 @@ def read_weights(connection: duckdb.DuckDBPyConnection, folded: Folded, layer: F
     return Weights(
         norm_value=numbers["norm_value"],
         raw=Moments(*(numbers[f"vocab_{name}"] for name in _MOMENTS)),
-        folded=_folded_moments(folded, layer.values.float()),
+        folded=_folded_moments(folded, layer.writes.float()),
         cos_key_value=numbers["cos_key_value"],
         cos_up_value=numbers["cos_up_value"],
         dead=np.asarray(found["dead"], bool),
@@ -94,7 +95,7 @@ def gaussian_weights(model: CodeModel, folded: Folded, layer: FeedForward, setti
     The vocabulary is not isotropic, so even random vectors have a kurtosis; this shows how often that alone makes a
     class.
     """
-    values = layer.values.float()
+    values = layer.writes.float()
     generator = torch.Generator().manual_seed(settings.seed + layer.layer)
     n = min(settings.gaussian_values, len(values))
     noise = torch.randn(n, values.shape[1], generator=generator).to(values.device)
@@ -138,12 +139,7 @@ def token_logits(model: CodeModel, layer: FeedForward, tokens: npt.NDArray[np.in
         layer: the layer.
         tokens: [keys, tokens], token ids, -1 for none.
     """
-    gain = model.final_norm.weight
-    assert isinstance(gain, Tensor)
-    values = layer.values.float()
-    if isinstance(model.final_norm, nn.LayerNorm):
-        values = values - values.mean(dim=1, keepdim=True)
-    values = values * gain.detach().float()
+    values = passed(model.final_norm, layer.writes.float())
     rows = model.exact_unembedding
     chosen = torch.from_numpy(tokens).to(values.device)
     there = chosen >= 0
