@@ -237,8 +237,9 @@ class KeyActivity(_Message):
     token_index: int
     coefficient: float
     size: float = Field(description="|coefficient| times the norm of the value")
-    contribution: float = Field(
-        description="What the key adds to the target's logit at the last token read, minus what it adds to the distractor's"
+    contribution: float | None = Field(
+        description="What the key adds to the target's logit at the last token read, minus what it adds to the "
+        "distractor's; null if the architecture does not define it"
     )
     percentile: float | None = Field(
         None, description="Percentage of the corpus's tokens with a smaller coefficient; filled in by the app"

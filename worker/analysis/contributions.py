@@ -52,8 +52,9 @@ class Contribution:
     coefficient: float
     size: float
     """|coefficient| times the value's length: how much the key wrote, in any direction."""
-    contribution: float
-    """Logits added to the target at the last token read, less those added to the distractor if there is one."""
+    contribution: float | None
+    """Logits added to the target at the last token read, less those added to the distractor if there is one; None where it
+    is undefined."""
 
 
 @torch.inference_mode()
@@ -130,6 +131,8 @@ def strongest(
 ) -> list[Contribution]:
     """The keys that contributed most to a token at a position, greatest first.
 
+    Some architectures define no contributions: there keys can only be ranked by size.
+
     Args:
         model: the model.
         position: the position as read.
@@ -138,7 +141,12 @@ def strongest(
         limit: number of keys.
         by_size: rank by how much keys wrote in any direction instead.
         by_layer: list this many of each layer, layer by layer.
+
+    Raises:
+        UndefinedHere: the architecture does not define what was asked for.
     """
+    if not by_size or distractor is not None:
+        model.require("contributions")
     towards = direction(model, target)
     if distractor is not None:
         towards = towards - direction(model, distractor)
@@ -148,6 +156,7 @@ def strongest(
         for layer, coefficients in zip(model.layers, position.coefficients, strict=False)
     ]
     ordered = sizes if by_size else given
+    defined = "contributions" not in model.facts.undefined
 
     def contribution(layer: int, index: int) -> Contribution:
         return Contribution(
@@ -155,7 +164,7 @@ def strongest(
             place=int(position.places[layer][index]),
             coefficient=float(position.coefficients[layer][index]),
             size=float(sizes[layer][index]),
-            contribution=float(given[layer][index]),
+            contribution=float(given[layer][index]) if defined else None,
         )
 
     if by_layer:

@@ -50,7 +50,12 @@ class Agreement(Analysis):
         self._planned: tuple[Subject, dict[Step, Work]] | None = None
 
     def steps(self, subject: Subject) -> Sequence[Step]:
-        """One step per layer for its values, one for the lens, steps of some files' windows, then of some files' targets."""
+        """One step per layer for its values, one for the lens, steps of some files' windows, then of some files' targets.
+
+        Raises:
+            UndefinedHere: in this architecture, a residual without its feed-forward layer cannot be had by subtraction.
+        """
+        subject.model.require("agreement")
         return list(self._plan(subject))
 
     def run_step(self, subject: Subject, step: Step, done: Results, advance: Advance) -> Arrays:
