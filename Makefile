@@ -13,15 +13,15 @@ BIN := .venv/bin
 NPM ?= $(shell command -v npm)
 CHROMIUM := $(shell command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: help install demo test fuzz lint bench bench-precompute bench-live bench-search bench-scale bench-labels bench-queue bench-pages soak check-cuda openapi clean
+.PHONY: help install demo test fuzz lint bench bench-precompute bench-live bench-search bench-scale bench-labels bench-queue bench-pages soak check-cuda openapi docs-models clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/installed static/vendor/installed ## Install app, worker and development tools into .venv, and the pages' scripts
 
-demo: install ## Compute a demo run and serve it [MODEL=nano|smollm2|ID] [PORT=8000] [FILES=per language] [ANALYSES=no]
-	exec $(BIN)/keyscope demo $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port $(PORT)) $(if $(FILES),--files-per-language $(FILES)) $(if $(filter no,$(ANALYSES)),--no-analyses)
+demo: install ## Compute a demo run and serve it [MODEL=nano|smollm2|gemma3|ID] [PORT=8000] [FILES=per language] [ANALYSES=no] [ACCEPT=yes]
+	exec $(BIN)/keyscope demo $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port $(PORT)) $(if $(FILES),--files-per-language $(FILES)) $(if $(filter no,$(ANALYSES)),--no-analyses) $(if $(filter yes,$(ACCEPT)),--accept-licence)
 
 test: install .venv/chromium ## Run the tests, including those in a headless Chromium [TESTS=tests/app]
 	$(BIN)/pytest --numprocesses auto --dist loadfile $(TESTS)
@@ -66,6 +66,9 @@ soak: install ## Attack a server and a worker of their own, and tell what held (
 
 openapi: install ## Regenerate the committed OpenAPI documents
 	$(BIN)/python -m tests.openapi
+
+docs-models: install ## Compare every family of models with plain transformers, and rewrite docs/models.md
+	$(BIN)/python -m tests.models_doc
 
 clean: ## Remove everything installed and built; keep runs and labels
 	rm -rf .venv node_modules static/vendor build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from keyscope.cli import db, demo, labels, open, replay, runs, serve, users
+from keyscope.cli import db, demo, labels, models, open, replay, runs, serve, users
 from keyscope.cli.options import FAILED, INTERRUPTED, complain
 from keyscope.contract.errors import KeyscopeError
 
@@ -45,6 +45,7 @@ for command in (
     replay.replay,
     serve.serve,
     serve.worker,
+    models.models,
 ):
     cli.command()(command)
 cli.command("open")(open.open_in_browser)

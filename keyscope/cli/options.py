@@ -65,7 +65,7 @@ def _stop_with_input(wanted: bool) -> None:
         stop_with_input()
 
 
-MODEL = "nano, smollm2, a local folder, a GGUF file or a hub name"
+MODEL = "nano, smollm2, gemma3, a local folder, a GGUF file or a hub name"
 RunFile = Annotated[Path, typer.Argument(metavar="RUN", help="Run file (.duckdb)", exists=True, dir_okay=False)]
 ModelPlace = Annotated[
     str | None, typer.Option("--model", help="Where the model is; otherwise the one named in the manifest")

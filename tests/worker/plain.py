@@ -8,7 +8,9 @@ from torch import nn
 _HUGGING: Callable[[Any], Any] = lambda block: block.mlp.down_proj  # noqa: E731 - a table of short functions
 
 _BLOCKS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("codegen", "gptj", "gpt2", "gpt_bigcode", "gpt_neo", "bloom", "falcon"), lambda m: m.transformer.h),
+    **dict.fromkeys(
+        ("codegen", "gptj", "gpt2", "gpt_bigcode", "gpt_neo", "bloom", "falcon"), lambda m: m.transformer.h
+    ),
     "mpt": lambda m: m.transformer.blocks,
     "gpt_neox": lambda m: m.gpt_neox.layers,
     "opt": lambda m: m.model.decoder.layers,

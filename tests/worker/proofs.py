@@ -164,7 +164,9 @@ def mask(subject: Subject) -> float:
 
 def mean_ablation(subject: Subject) -> float:
     """Logits with a coefficient set to its mean, against the plain model with that times the value added."""
-    means = [float(expected[:, key.index].mean()) for expected, key in zip(subject.expected, subject.strongest, strict=True)]
+    means = [
+        float(expected[:, key.index].mean()) for expected, key in zip(subject.expected, subject.strongest, strict=True)
+    ]
 
     def set_to(index: int, mean: float) -> Callable[[Tensor], Tensor]:
         def change(coefficients: Tensor) -> Tensor:
@@ -220,7 +222,10 @@ def contributions(subject: Subject) -> float | None:
     factor = getattr(plain.config, "residual_multiplier", 1.0) / getattr(plain.config, "logits_scaling", 1.0)
     sigma = _sigma(final, after[0])
     expected = [
-        (_unscaled(final, after[0].float() + part[0]) - _unscaled(final, after[0])) @ rows[token].float() * factor / sigma
+        (_unscaled(final, after[0].float() + part[0]) - _unscaled(final, after[0]))
+        @ rows[token].float()
+        * factor
+        / sigma
         for part in written
     ]
     return _error(torch.stack([each.sum() for each in given]), torch.cat(expected)[:, 0])
@@ -243,7 +248,9 @@ def generation(subject: Subject) -> float:
     with subject.zeroed():
         expected["masked"] = _new_tokens(subject.plain, ids, options)
     pairs = [
-        pair for branch in ("baseline", "masked") for pair in zip(found.ids(branch), expected[branch], strict=False)  # type: ignore[arg-type]
+        pair
+        for branch in ("baseline", "masked")
+        for pair in zip(found.ids(branch), expected[branch], strict=False)  # type: ignore[arg-type]
     ]
     same_length = all(len(found.ids(branch)) == len(expected[branch]) for branch in ("baseline", "masked"))  # type: ignore[arg-type]
     return sum(one != other for one, other in pairs) / len(pairs) if same_length else 1.0

@@ -13,6 +13,7 @@ from keyscope.worker.model.code_model import CodeModel, FeedForward
 from keyscope.worker.model.errors import ModelCheckFailed
 from keyscope.worker.model.norms import passed, scales
 from keyscope.worker.model.taps import (
+    Change,
     by_row,
     change_coefficients,
     mask_coefficients,
@@ -165,18 +166,22 @@ def _check_sum(model: CodeModel, ids: Tensor, seed: int) -> None:
     if model.family.renormed:
         return
     layer = model.layers[int(torch.randint(len(model.layers), (), generator=torch.Generator().manual_seed(seed)))]
-    rest: list[Tensor] = []
-    for change in ({}, {layer.layer: torch.zeros_like}):
-        written: list[Tensor] = []
-        after: list[Tensor] = []
-        with ExitStack() as hooks:
-            hooks.enter_context(change_coefficients(model, change))
-            rows = hooks.enter_context(by_row(model))
-            hooks.callback(layer.written_by.register_forward_hook(lambda _m, _i, out: written.append(out.clone())).remove)
-            hooks.enter_context(read_residuals(model, lambda at, out: after.append(out) if at == layer.layer else None))
-            model.run_body(ids)
-        rest.append(after[0] - rows(written[0]) * layer.multiplier)
-    _compare(model, *rest, f"layer {layer.layer} adds something else to the residual than the table of families says:")
+    rest, without_keys = _rest(model, layer, ids, {}), _rest(model, layer, ids, {layer.layer: torch.zeros_like})
+    what = f"layer {layer.layer} adds something else to the residual than the table of families says:"
+    _compare(model, rest, without_keys, f"{what} the rest changes with its coefficients,")
+
+
+def _rest(model: CodeModel, layer: FeedForward, ids: Tensor, changes: dict[int, Change]) -> Tensor:
+    """The output of a layer's block without what the layer is said to add."""
+    written: list[Tensor] = []
+    after: list[Tensor] = []
+    with ExitStack() as hooks:
+        hooks.enter_context(change_coefficients(model, changes))
+        rows = hooks.enter_context(by_row(model))
+        hooks.callback(layer.written_by.register_forward_hook(lambda _m, _i, out: written.append(out.clone())).remove)
+        hooks.enter_context(read_residuals(model, lambda at, out: after.append(out) if at == layer.layer else None))
+        model.run_body(ids)
+    return after[0] - rows(written[0]) * layer.multiplier
 
 
 def _check_gain(model: CodeModel) -> None:
@@ -189,7 +194,12 @@ def _check_gain(model: CodeModel) -> None:
     found = model.final_norm(vectors)
     if model.dtype == torch.float64:  # RMSNorms compute in float32 all the same
         expected = expected.float()
-    _compare(model, found, expected + (0 if bias is None else bias.to(expected.dtype)), "the final norm differs from its formula")
+    _compare(
+        model,
+        found,
+        expected + (0 if bias is None else bias.to(expected.dtype)),
+        "the final norm differs from its formula",
+    )
 
 
 def _check_lens(model: CodeModel, ids: Tensor) -> None:

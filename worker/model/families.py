@@ -261,7 +261,18 @@ _STATES = (
 )
 REFUSED: dict[str, str] = {
     **dict.fromkeys(
-        ("dbrx", "ernie4_5_moe", "glm4_moe", "gpt_oss", "granitemoe", "mixtral", "olmoe", "phimoe", "qwen2_moe", "qwen3_moe"),
+        (
+            "dbrx",
+            "ernie4_5_moe",
+            "glm4_moe",
+            "gpt_oss",
+            "granitemoe",
+            "mixtral",
+            "olmoe",
+            "phimoe",
+            "qwen2_moe",
+            "qwen3_moe",
+        ),
         _ROUTED,
     ),
     **dict.fromkeys(("falcon_mamba", "mamba", "mamba2"), _STATES),

@@ -73,9 +73,7 @@ def read_before_activation(model: CodeModel, consume: Consume) -> Iterator[None]
     Only for layers without a gate, where the activation function is applied to the output of the up projection.
     """
 
-    def tap(
-        feed_forward: FeedForward, rows: Callable[[Tensor], Tensor]
-    ) -> Callable[[nn.Module, Any, Tensor], None]:
+    def tap(feed_forward: FeedForward, rows: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Any, Tensor], None]:
         return lambda _module, _inputs, output: consume(feed_forward.layer, rows(output.relu()))
 
     with ExitStack() as hooks:

@@ -1,6 +1,8 @@
 """Estimating a precompute before it starts: memory and disk by arithmetic, time by measuring samples of the work."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,20 +26,36 @@ _COLLECTING = 1.3
 _VALUES_TIMED = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """What a precompute needs at most, in bytes."""
+
+    memory: float
+    """Besides the model."""
+    disk: float
+    """While it runs; the run file itself is smaller."""
+
+
+def amounts(keys_per_layer: Sequence[int], gated: bool, settings: RunSettings, languages: int) -> Amounts:
+    """What a precompute needs, from a model's shape alone."""
+    keys = sum(keys_per_layer)
+    slots = pool_size(settings) * len(polarities(gated)) + sampling.N_GROUPS * sampling.SLOTS
+    reading = keys * (2 * slots * _BYTES_PER_ENTRY + 2 * bins.N_BINS * _BYTES_PER_BIN)
+    writing = WRITER_BYTES + max(keys_per_layer) * slots * languages * _BYTES_PER_ROW
+    contexts = keys * slots * (4 + 2 * (2 * settings.context + 1))
+    return Amounts(memory=max(reading, writing), disk=contexts * (2 + 2 * languages))
+
+
 def estimate(model: CodeModel, store: TokenStore, settings: RunSettings, batch: int) -> str:
     """Estimate memory, disk and time in one sentence."""
     keys = sum(model.facts.keys_per_layer)
-    slots = pool_size(settings) * len(polarities(model.facts.gated)) + sampling.N_GROUPS * sampling.SLOTS
-    languages = len(store.language_names)
-    reading = keys * (2 * slots * _BYTES_PER_ENTRY + 2 * bins.N_BINS * _BYTES_PER_BIN)
-    writing = WRITER_BYTES + max(model.facts.keys_per_layer) * slots * languages * _BYTES_PER_ROW
-    contexts = keys * slots * (4 + 2 * (2 * settings.context + 1))
+    needed = amounts(model.facts.keys_per_layer, model.facts.gated, settings, len(store.language_names))
     tokens = round(int(store.offsets[-1]) * settings.window / settings.stride)
     rate = _tokens_per_second(model, store, settings, batch) / _COLLECTING
     seconds = tokens / rate + keys * _seconds_per_value(model)
     return (
-        f"{keys:,} keys × {tokens:,} tokens in {store.n_files:,} files: up to {_size(max(reading, writing))} of memory besides the model, "
-        f"up to {_size(contexts * (2 + 2 * languages))} of disk while it runs, about {_duration(seconds)}, reading {rate:,.0f} tokens/s"
+        f"{keys:,} keys × {tokens:,} tokens in {store.n_files:,} files: up to {size(needed.memory)} of memory besides the model, "
+        f"up to {size(needed.disk)} of disk while it runs, about {_duration(seconds)}, reading {rate:,.0f} tokens/s"
     )
 
 
@@ -75,7 +93,8 @@ def _seconds_per_value(model: CodeModel) -> float:
     return (time.monotonic() - started) / len(values)
 
 
-def _size(n: float) -> str:
+def size(n: float) -> str:
+    """An amount of bytes, as in `1.2 GB`."""
     for unit in ("B", "KB", "MB", "GB"):
         if n < 1000:
             return f"{n:.0f} {unit}" if unit in ("B", "KB") else f"{n:.1f} {unit}"

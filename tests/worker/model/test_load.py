@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.errors import (
     DeviceUnavailable,
     ModelNotFound,
@@ -16,7 +17,6 @@ from keyscope.worker.model.errors import (
     QuantisedWeights,
     UnknownArchitecture,
 )
-from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.families import FAMILIES
 from keyscope.worker.model.load import find_device, load_model
 from keyscope.worker.model.source import ModelSource

@@ -39,7 +39,10 @@ def test_coefficients_read_are_the_input_of_the_down_projection(tiny: CodeModel)
     for hook in hooks:
         hook.remove()
     assert list(seen) == list(range(LAYERS))
-    assert all(seen[layer].shape == (2, 24, tiny.layers[layer].n_keys) and torch.equal(seen[layer], fed[layer]) for layer in seen)
+    assert all(
+        seen[layer].shape == (2, 24, tiny.layers[layer].n_keys) and torch.equal(seen[layer], fed[layer])
+        for layer in seen
+    )
 
 
 def test_a_coefficient_is_the_activation_of_the_keys_product_with_its_input(tiny: CodeModel) -> None:
