@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from keyscope.worker.analysis.contributions import direction, layer_contributions, read_position, strongest
 from keyscope.worker.analysis.lens import lens, read_residual
+from keyscope.worker.model.errors import UndefinedHere
 from tests.worker.conftest import FolderOf, LoadTiny
 
 TEXT = "def add(left, right):\n    return left"
@@ -48,8 +49,8 @@ def test_all_contributions_sum_to_the_logit(
     constant = 0.0
     if getattr(model.final_norm, "bias", None) is not None:
         constant += float(model.unembedding[token] @ model.final_norm.bias)
-    if getattr(model.head, "bias", None) is not None:
-        constant += float(model.head.bias[token])
+    if (bias := model.model.get_output_embeddings().bias) is not None:
+        constant += float(bias[token])
     total = keys + float(rest @ towards) / position.scale + constant
     assert total == pytest.approx(float(logits[token]), rel=1e-4, abs=1e-4)
     assert abs(keys) > 1e-2
@@ -98,7 +99,7 @@ def test_after_an_earlier_layer_contributions_and_the_rest_sum_to_the_lens(load_
     # without the keys' contributions, only embeddings, attention and biases are left in the residual
     constant = sum(
         float(model.unembedding[9] @ bias) if source is model.final_norm else float(bias[9])
-        for source in (model.final_norm, model.head)
+        for source in (model.final_norm, model.model.get_output_embeddings())
         if (bias := getattr(source, "bias", None)) is not None
     )
     rest = float((after[0] - keys) @ towards) / position.scale
@@ -117,3 +118,16 @@ def test_of_several_tokens_only_the_last_one_adds_to_the_logit(load_tiny: LoadTi
     assert any(bool((places < 4).any()) for places in together.places)  # some keys are shown at an earlier token
     for one, other in zip(alone.coefficients, together.coefficients, strict=True):
         assert bool((other.abs() >= one.abs()).all())
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "olmo2", "opt-post"])
+def test_where_contributions_are_undefined_keys_are_ranked_by_size_and_the_reason_is_given(
+    load_tiny: LoadTiny, kind: str
+) -> None:
+    model = load_tiny(kind)
+    position = read_position(model, model.tokenizer(TEXT)["input_ids"], 3)
+    with pytest.raises(UndefinedHere, match=rf"not defined in {kind}: (a norm stands|its blocks normalise)"):
+        strongest(model, position, target=9, distractor=None, limit=5)
+    found = strongest(model, position, target=9, distractor=None, limit=5, by_size=True)
+    assert [each.contribution for each in found] == [None] * 5
+    assert found[0].size > found[-1].size > 0

@@ -76,7 +76,21 @@ def test_ties_of_logits_go_to_the_lowest_token(load_tiny: LoadTiny) -> None:
 def test_rows_of_the_head_without_a_token_never_win(load_tiny: LoadTiny) -> None:
     model = deepcopy(load_tiny("codegen"))
     with torch.no_grad():
-        model.head.bias[model.facts.vocabulary :] = 1000.0
+        model.model.get_output_embeddings().bias[model.facts.vocabulary :] = 1000.0
         top = lens(model, torch.randn(8, model.facts.width)).argmax(dim=-1)
-    assert len(model.head.weight) > model.facts.vocabulary
+    assert model.head_rows > model.facts.vocabulary
     assert int(top.max()) < model.facts.vocabulary
+
+
+def test_what_a_layer_wrote_is_what_its_output_loses_without_its_down_projection(own_tiny: CodeModel) -> None:
+    """Also where the block adds to the very tensor, multiplies it, or passes it through a norm first."""
+    if own_tiny.family.renormed:
+        return
+    ids = torch.tensor([own_tiny.tokenizer(TEXT)["input_ids"]] * 2)
+    whole = read(own_tiny, ids)[0][-1]
+    assert whole.coefficients.shape == (*ids.shape, own_tiny.layers[-1].n_keys)
+    with torch.no_grad():
+        for parameter in own_tiny.layers[-1].down.parameters():
+            parameter.zero_()
+    without = read(own_tiny, ids)[0][-1]
+    assert torch.allclose(whole.written, whole.after - without.after, atol=1e-4)

@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch import nn
 
+from keyscope.contract.keys import KeyId, Mask
 from keyscope.worker.model.check import check_model
 from keyscope.worker.model.code_model import CodeModel, FeedForward
 from keyscope.worker.model.errors import ModelCheckFailed, ModelUnreadable
 from keyscope.worker.model.families import FAMILIES
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
+from keyscope.worker.model.taps import mask_coefficients
 from tests.worker.models import save_tiny
 
 LoadTiny = Callable[[str], CodeModel]
@@ -162,3 +164,16 @@ def test_layers_know_their_parts(load_tiny: LoadTiny) -> None:
     assert layer.ups is not None
     assert torch.equal(layer.ups, layer.up.weight)  # type: ignore[arg-type]
     assert load_tiny("gpt2").layers[0].ups is None
+
+
+def test_where_the_activation_of_zero_is_not_zero_the_coefficient_is_masked_and_not_the_key(tmp_path: Path) -> None:
+    model = load_model(ModelSource(str(save_tiny(tmp_path, "gpt2", activation_function="sigmoid"))))
+    layer, key = model.layers[1], KeyId(1, 5)
+    ids = torch.tensor([[3, 4, 5]])
+    with mask_coefficients(model, [[Mask(key)]]):
+        masked = model.logits(ids)
+    assert layer.biases is not None
+    layer.keys[5], layer.biases[5] = 0, 0
+    assert not torch.allclose(model.logits(ids), masked, atol=1e-3)
+    layer.values[5] = 0
+    assert torch.allclose(model.logits(ids), masked, atol=1e-5)
