@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import fill
 
 from keyscope.worker.model.families import REFUSED
 from keyscope.worker.model.known import NANO, PACKAGED
@@ -47,7 +48,7 @@ SUCH_AS = {
     "stablelm": "StableLM, Stable Code",
     "starcoder2": "StarCoder2",
 }
-TITLES = {"opt-post": "opt, norms after (350m)", "bloom-renormed": "bloom, residual from the norm"}
+TITLES = {"opt-post": "norms after, as in OPT-350m", "bloom-renormed": "residual taken from the norm"}
 
 
 def compare() -> Iterator[Comparison]:
@@ -75,7 +76,11 @@ def document(proved: Proved) -> str:
     real = _rows(proved, real=True)
     libraries = " and ".join(f"{name} {number}" for name, number in proved.libraries.items())
     refused = "\n".join(
-        f"- {', '.join(f'`{each}`' for each in REFUSED if REFUSED[each] == reason)}: {reason}."
+        fill(
+            f"- {', '.join(f'`{each}`' for each in REFUSED if REFUSED[each] == reason)}. The reason given: {reason}.",
+            width=140,
+            subsequent_indent="  ",
+        )
         for reason in dict.fromkeys(REFUSED.values())
     )
     return f"""# Models

@@ -81,7 +81,7 @@ class Subject:
             for layer, down in enumerate(self.downs):
                 hooks.callback(down.register_forward_hook(_keep_input(found[layer])).remove)
             for text in self.texts:
-                self.plain(text)
+                self.plain(text, use_cache=False)
         return [torch.cat(parts) for parts in found]
 
     @cached_property
@@ -92,7 +92,7 @@ class Subject:
     @torch.no_grad()
     def logits(self, text: Tensor) -> Tensor:
         """Of the plain model."""
-        logits: Tensor = self.plain(text).logits
+        logits: Tensor = self.plain(text, use_cache=False).logits  # CodeGen rounds keys that it caches
         return logits
 
     def value(self, key: KeyId) -> Tensor:
