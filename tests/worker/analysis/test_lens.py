@@ -9,8 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from keyscope.worker.analysis.lens import LayerPass, lens, normed_lens, read_layers, top_tokens
 from keyscope.worker.model.code_model import CodeModel
-from tests.worker.conftest import FolderOf, LoadTiny
-from tests.worker.models import TINY
+from tests.worker.conftest import WAYS, FolderOf, LoadTiny
 
 TEXT = "def add(left, right):\n    return left + right"
 
@@ -26,7 +25,7 @@ def read(model: CodeModel, ids: torch.Tensor) -> tuple[list[LayerPass], torch.Te
     return found, normed
 
 
-@pytest.mark.parametrize("kind", sorted(TINY))
+@pytest.mark.parametrize("kind", WAYS)
 def test_after_the_last_layer_the_lens_equals_the_logits_to_the_bit(load_tiny: LoadTiny, kind: str) -> None:
     model = load_tiny(kind)
     ids = torch.tensor([model.tokenizer(TEXT)["input_ids"]])

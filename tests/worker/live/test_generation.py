@@ -20,9 +20,10 @@ from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.errors import LogitsNotFinite, MaskNotApplied
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
+from tests.worker.conftest import WAYS
 from tests.worker.live.chance import chi_square, limit
 from tests.worker.live.driving import NANO, PROMPT, Generated, generate
-from tests.worker.models import CODE, EOS, TINY, relu_model, save, save_tiny
+from tests.worker.models import CODE, EOS, relu_model, save, save_tiny
 
 MANY = tuple(Mask(KeyId(layer, index)) for layer in range(8) for index in range(0, 640, 8))
 
@@ -112,7 +113,7 @@ def test_a_factor_scales_the_value_column(nano: CodeModel, nano_generator: Gener
     assert_same(generated, "masked", *plain_generate(edited, generated.prompt_ids, 16, 4096))
 
 
-@pytest.mark.parametrize("kind", TINY)
+@pytest.mark.parametrize("kind", WAYS)
 def test_every_family_generates_as_transformers_does_with_and_without_masks(kind: str, tmp_path: Path) -> None:
     model = load_model(ModelSource(str(save_tiny(tmp_path, kind))))
     masks = [Mask(KeyId(layer, index)) for layer in range(3) for index in range(0, 48, 2)]

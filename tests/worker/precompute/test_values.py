@@ -101,7 +101,7 @@ def test_a_normed_projection_is_what_the_value_really_adds_to_the_logits(tmp_pat
     loaded = load_model(ModelSource(str(save_tiny(tmp_path, "gpt2")), device="cpu"))
     value = loaded.layers[1].values[5].double()
     residual = torch.randn(loaded.facts.width, dtype=torch.float64) * 3
-    norm, head = loaded.final_norm.double(), loaded.head.double()
+    norm, head = loaded.final_norm.double(), loaded.model.get_output_embeddings().double()
     sigma = (residual.var(unbiased=False) + norm.eps).sqrt()
     moved = residual + 1e-6 * value
     moved = (moved - moved.mean()) / sigma * norm.weight + norm.bias
