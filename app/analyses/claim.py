@@ -37,8 +37,6 @@ class Measured:
     verdict: Verdict
     parts: tuple[str, ...] = ()
     """The same for each thing the text sums up, such as each edit."""
-    twin: str = ""
-    """What the same figures are on the run's twin, in one line; empty if it has none."""
 
     @property
     def headline(self) -> str:
@@ -122,10 +120,8 @@ def beyond_chance(found: Sequence[Finding]) -> tuple[int, int] | None:
 
 def _with_minus(measured: Measured) -> Measured:
     """Negative numbers with a real minus sign."""
-    text, twin, *parts = (
-        _NEGATIVE.sub("\N{MINUS SIGN}", each) for each in (measured.text, measured.twin, *measured.parts)
-    )
-    return replace(measured, text=text, twin=twin, parts=tuple(parts))
+    text, *parts = (_NEGATIVE.sub("\N{MINUS SIGN}", each) for each in (measured.text, *measured.parts))
+    return replace(measured, text=text, parts=tuple(parts))
 
 
 def judged(expected: bool, contrary: bool) -> Verdict:

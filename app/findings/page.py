@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from keyscope.app.analyses.claim import Finding, Verdict
+from keyscope.app.analyses.claim import Finding, Verdict, beyond_chance
 from keyscope.app.findings.report import findings
 from keyscope.app.web.dependencies import Cursor, OpenRun
 from keyscope.app.web.render import Frame, Help, Page, RunLinks, respond
@@ -31,7 +31,9 @@ class FindingsPage(Page):
     """Every claim with its rule, figures and verdict."""
 
     findings: Annotated[list[Shown], Help("Every claim, tried if its figures exist")]
-    twins: Annotated[bool, Help("Whether figures of the run's twin are known for any claim")]
+    beyond: Annotated[
+        tuple[int, int] | None, Help("Claims as expected among those that the twin fails, and how many it fails")
+    ]
     counts: Annotated[dict[Verdict, int], Help("How many claims have each verdict")]
 
 
@@ -48,7 +50,7 @@ def findings_page(request: Request, run: OpenRun, cursor: Cursor, links: RunLink
     page = FindingsPage(
         frame=Frame.of_run("Findings", links, run.manifest),
         findings=[shown(finding) for finding in found],
-        twins=any(each.measured.twin for each in found),
+        beyond=beyond_chance(found),
         counts={verdict: sum(each.measured.verdict is verdict for each in found) for verdict in Verdict},
     )
     return respond(request, "analyses/findings.html", page)

@@ -207,10 +207,10 @@ def controls(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Control]:
     return [Control(*each) for each in found]
 
 
-def primary(cursor: duckdb.DuckDBPyConnection, edit: str) -> tuple[Estimate, int | None] | None:
-    """The registered endpoint of an edit in nats, and its projects if it is over projects; None in an older edit."""
-    ((value, low, high, places, files, projects),) = rows(cursor, _PRIMARY, [edit])
-    return None if value is None else (Estimate(value, low, high, places, files, projects), projects)
+def primary(cursor: duckdb.DuckDBPyConnection, edit: str) -> Estimate | None:
+    """The registered endpoint of an edit, in nats; None in an edit older than it."""
+    ((value, *rest),) = rows(cursor, _PRIMARY, [edit])
+    return None if value is None else Estimate(value, *rest)
 
 
 def sites(cursor: duckdb.DuckDBPyConnection, edit: str, limit: int, offset: int = 0) -> list[Site]:

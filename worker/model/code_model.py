@@ -159,6 +159,7 @@ class CodeModel:
         """The key with that number, counted through all layers."""
         layer = int(np.searchsorted(self.first_keys, number, side="right")) - 1
         return KeyId(layer, number - int(self.first_keys[layer]))
+
     def head(self, normed: Tensor) -> Tensor:
         """Normed residual to logits, [..., width] → [..., rows of the head]."""
         logits: Tensor = self._embeddings(normed if self._projection is None else self._projection(normed))

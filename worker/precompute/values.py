@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from keyscope.contract.runfile import WEIGHT_STATISTICS
 from keyscope.worker.model.code_model import CodeModel, FeedForward
+from keyscope.worker.model.norms import seen_through
 
 LISTED = 20
 """Promoted, and as many suppressed, tokens stored per key and projection."""
@@ -103,12 +104,8 @@ class Folded:
     @classmethod
     def of(cls, model: CodeModel) -> "Folded":
         """Fold the final norm of a model into its output embedding."""
-        gain = model.final_norm.weight
-        assert isinstance(gain, Tensor)
-        rows = model.exact_unembedding * gain.detach().float()
+        rows = seen_through(model.final_norm, model.exact_unembedding)
         centring = isinstance(model.final_norm, nn.LayerNorm)
-        if centring:
-            rows = rows - rows.mean(dim=1, keepdim=True)
         rows = rows - rows.mean(dim=0)
         return cls(rows, rows.norm(dim=1).clamp_min(1e-30), _weakest_directions(rows, skipped=int(centring)), centring)
 

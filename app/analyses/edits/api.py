@@ -124,7 +124,7 @@ class VerdictShape(models.Shape):
             **numbers(endpoint, "endpoint", "low", "high"),
             places=endpoint.n if endpoint else 0,
             files=endpoint.files if endpoint else 0,
-            projects=found.projects,
+            projects=endpoint.projects if endpoint else None,
             p=found.p,
             corrected=found.corrected,
             edits=found.edits,

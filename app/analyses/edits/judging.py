@@ -9,7 +9,6 @@ import duckdb
 from keyscope.app.queries import edits as queries
 from keyscope.app.queries.edits import Contrast, Control, Edit, Effect
 from keyscope.app.queries.estimate import Estimate
-from keyscope.contract.analyses.intervals import few
 
 LEVEL = 0.05
 WORSE = {"accuracy": -1, "loss": 1, "rank": 1, "kl": 1}
@@ -61,12 +60,6 @@ class Judgement:
         return bool(self.ways) and all(way.beats_general for way in self.ways.values())
 
     @property
-    def decided(self) -> bool:
-        """Whether all it rests on has intervals over enough projects for a verdict."""
-        rests_on = [*(each.excess for each in self.controls), self.contrast and self.contrast.difference]
-        return bool(self.controls) and all(each and each.high is not None and not each.few for each in rests_on)
-
-    @property
     def selective(self) -> bool:
         """Whether both hold."""
         return self.beats_controls and self.beats_general
@@ -79,8 +72,6 @@ class Verdict:
     conclusion: Conclusion
     endpoint: Estimate | None
     """The concept's rise of loss beyond that with equally damaging masks, in nats; None in an older edit."""
-    projects: int | None
-    """Projects it is over; None if it is over files."""
     p: float | None
     """Two-sided, of this edit alone."""
     corrected: float | None
@@ -140,18 +131,17 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def _verdict(cursor: duckdb.DuckDBPyConnection, edit: Edit, corrected: float | None, edits: int) -> Verdict:
-    found = queries.primary(cursor, edit.edit)
-    if found is None:
-        return Verdict("not measured", None, None, None, None, edits, None)
-    endpoint, projects = found
-    conclusion = _conclusion(cursor, edit, endpoint, projects, corrected)
-    return Verdict(conclusion, endpoint, projects, edit.primary_p, corrected, edits, edit.detectable)
+    endpoint = queries.primary(cursor, edit.edit)
+    if endpoint is None:
+        return Verdict("not measured", None, None, None, edits, None)
+    conclusion = _conclusion(cursor, edit, endpoint, corrected)
+    return Verdict(conclusion, endpoint, edit.primary_p, corrected, edits, edit.detectable)
 
 
 def _conclusion(
-    cursor: duckdb.DuckDBPyConnection, edit: Edit, endpoint: Estimate, projects: int | None, corrected: float | None
+    cursor: duckdb.DuckDBPyConnection, edit: Edit, endpoint: Estimate, corrected: float | None
 ) -> Conclusion:
-    if few(projects, endpoint.files):
+    if endpoint.few:
         return "too few projects"
     if corrected is None or corrected > LEVEL:
         return "inconclusive"

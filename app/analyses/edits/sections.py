@@ -77,8 +77,8 @@ def conclusion(edit: Edit, found: Verdict) -> str:
         f"With {_keys(edit.keys)} at their means, the loss at the places of {edit.title} rises by "
         f"{_size(endpoint.value, 'loss')} nats ({_interval(endpoint)}) beyond what as damaging masks of other keys do"
     )
-    over = f"{_number(found.projects, 'project')}, " if found.projects is not None else ""
-    rests = f"{formats.count(endpoint.n)} places, {over}{_number(endpoint.files, 'file')}"
+    over = f"{_number(endpoint.projects, 'project')}, " if endpoint.projects is not None else ""
+    rests = f"{formats.count(endpoint.n)} places, {over}{_number(endpoint.files or 0, 'file')}"
     tested = (
         "" if found.edits < 2 else f", {formats.number(found.corrected)} after Holm for {found.edits} edits of this run"
     )

@@ -437,15 +437,24 @@ def test_the_page_says_every_figure_once(reader: TestClient) -> None:
     assert measured not in page
 
 
-@pytest.mark.parametrize("twin", ["", "4.6 deviations"])
-def test_a_column_for_the_twin_is_there_once_it_has_figures(
-    reader: TestClient, monkeypatch: pytest.MonkeyPatch, twin: str
+@pytest.mark.parametrize(
+    ("twin", "beyond"),
+    [
+        (None, None),
+        (Measured("4.6 deviations; 3", Verdict.EXPECTED), "0 of the 0 claims"),
+        (Measured("4.6 deviations; 3", Verdict.NOT), "{n} of the {n} claims"),
+    ],
+)
+def test_a_column_tells_how_the_twin_fares_and_the_head_how_many_claims_it_fails(
+    reader: TestClient, monkeypatch: pytest.MonkeyPatch, twin: Measured | None, beyond: str | None
 ) -> None:
-    found = [Finding(claim, Measured("1; 2", Verdict.EXPECTED, twin=twin)) for claim in claims()]
+    found = [Finding(claim, Measured("1; 2", Verdict.EXPECTED), twin) for claim in claims()]
     monkeypatch.setattr("keyscope.app.findings.page.findings", lambda *_: found)
     page = reader.get("/runs/alpha/findings").text
     assert ("its twin" in page) == bool(twin)
-    assert page.count("<td>4.6 deviations</td>") == (len(found) if twin else 0)
+    assert page.count("<td>4.6 deviations <small") == (len(found) if twin else 0)
+    assert (beyond or "").format(n=len(found)) in page
+    assert ("claims that the twin fails" in page) == bool(twin)
 
 
 def test_the_api_has_every_claim(reader: TestClient) -> None:

@@ -94,19 +94,21 @@ def test_a_factor_multiplies_the_value(own_tiny: CodeModel) -> None:
 def test_a_number_takes_the_coefficients_place_in_the_rows_that_say_so(tiny: CodeModel) -> None:
     seen: list[Tensor] = []
     rows = [[Mask(KeyId(1, 3), Fix(0.75)), Mask(KeyId(1, 4), Scale(0.5))], [Mask(KeyId(1, 4), Fix(-2.0))], []]
-    hook = None
-    with mask_coefficients(tiny, rows):
-        hook = tiny.layers[1].down.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0].clone()))
+
+    def keep(layer: int, found: Tensor) -> None:
+        if layer == 1:
+            seen.append(found.clone())
+
+    with mask_coefficients(tiny, rows), read_coefficients(tiny, keep):
         tiny.run_body(ids_of(tiny, rows=3))
-    hook.remove()
-    with read_coefficients(tiny, lambda layer, found: seen.append(found.clone()) if layer == 1 else None):
+    with read_coefficients(tiny, keep):
         tiny.run_body(ids_of(tiny, rows=3))
     masked, plain = seen
     assert (masked[0, :, 3] == 0.75).all()
     assert torch.equal(masked[0, :, 4], plain[0, :, 4] * 0.5)
     assert (masked[1, :, 4] == -2.0).all()
     assert torch.equal(masked[2], plain[2])
-    untouched = [index for index in range(KEYS) if index not in (3, 4)]
+    untouched = [index for index in range(tiny.layers[1].n_keys) if index not in (3, 4)]
     assert torch.equal(masked[..., untouched], plain[..., untouched])
 
 
