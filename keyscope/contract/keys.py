@@ -1,10 +1,10 @@
-"""The name of a key, `L12.K3041`, and masks written with it: `L5.K312:0`, `L5.K312:=0.25`."""
+"""The name of a key, `L12.K3041` or in an encoder–decoder `E3.K17` and `D3.K17`, and masks: `L5.K312:0`, `L5.K312:=0.25`."""
 
 import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, assert_never
+from typing import Annotated, Any, Literal, assert_never, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -12,7 +12,10 @@ from pydantic_core import CoreSchema, core_schema
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.texts import shortest
 
-_NAME = re.compile(r"L(0|[1-9][0-9]{0,5})\.K(0|[1-9][0-9]{0,8})", re.ASCII | re.IGNORECASE)
+_NAME = re.compile(r"([LED])(0|[1-9][0-9]{0,5})\.K(0|[1-9][0-9]{0,8})", re.ASCII | re.IGNORECASE)
+
+Stack = Literal["L", "E", "D"]
+"""The stack a layer is in, by the letter that its keys' names begin with: L in models with one, else E or D."""
 
 
 class InvalidKey(KeyscopeError, ValueError, status=422):
@@ -25,17 +28,18 @@ class InvalidMask(KeyscopeError, ValueError, status=422):
 
 @dataclass(frozen=True, order=True, slots=True)
 class KeyId:
-    """One feed-forward neuron: its layer and its index in that layer, both from 0."""
+    """One feed-forward neuron: its layer and its index in that layer, both from 0; layers count within their stack."""
 
     layer: int
     index: int
+    stack: Stack = "L"
 
     def __post_init__(self) -> None:
         if self.layer < 0 or self.index < 0:
             raise InvalidKey(f"layer and index of a key start at 0: got layer {self.layer}, index {self.index}")
 
     def __str__(self) -> str:
-        return f"L{self.layer}.K{self.index}"
+        return f"{self.stack}{self.layer}.K{self.index}"
 
     @classmethod
     def parse(cls, text: str) -> "KeyId":
@@ -46,8 +50,10 @@ class KeyId:
         """
         match = _NAME.fullmatch(text.strip())
         if match is None:
-            raise InvalidKey(f"{text!r} is not a key: write layer and index like L5.K312")
-        return cls(int(match[1]), int(match[2]))
+            raise InvalidKey(
+                f"{text!r} is not a key: write layer and index like L5.K312, or E5.K312 and D5.K312 in an encoder–decoder"
+            )
+        return cls(int(match[2]), int(match[3]), cast("Stack", match[1].upper()))
 
 
 KeyName = Annotated[str, AfterValidator(lambda text: str(KeyId.parse(text)))]

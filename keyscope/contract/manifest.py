@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from keyscope.contract.keys import KeyId, Stack
+
 Preset = Literal["strict", "paper2023", "geva2021"]
 """Procedures. `strict`: true coefficients, one trigger per file, no duplicates. The others follow papers."""
 
@@ -18,8 +20,12 @@ BURN_IN = 16
 """Default burn-in in tokens: with so many before it, a coefficient is close to what it is with the whole file."""
 BosPolicy = Literal["auto", "none", "eos"]
 """What stands in front of a window: what the tokenizer adds to a text, nothing, or the end-of-text token."""
-Question = Literal["contributions", "neighbours", "agreement"]
-"""Questions that not every architecture defines: a key's part of a logit, who writes what a key reads, agreement."""
+Task = Literal["encode", "denoise", "continue"]
+"""What an encoder–decoder is given: all of a window in its encoder; or a part of it in its decoder and the rest in its
+encoder, the part being short spans here and there (denoise) or the second half (continue)."""
+Question = Literal["contributions", "neighbours", "agreement", "edit", "next token", "shortening"]
+"""Questions that not every architecture defines: a key's part of a logit, who writes what a key reads, agreement, edits,
+the token that follows, and what a key does when the text before a token is shortened."""
 
 
 class _Record(BaseModel):
@@ -40,6 +46,14 @@ class ModelFacts(_Record):
     keys_per_layer: list[Annotated[int, Field(ge=0, le=MOST_KEYS)]] = Field(
         max_length=MOST_LAYERS, description="Number of keys in each layer, from layer 0"
     )
+    stack: Stack = Field(
+        "L", description="The stack these layers are: E or D, the encoder or the decoder, or L where there is only one"
+    )
+    other_keys_per_layer: list[Annotated[int, Field(ge=0, le=MOST_KEYS)]] = Field(
+        default_factory=list,
+        max_length=MOST_LAYERS,
+        description="Number of keys in each layer of an encoder–decoder's other stack",
+    )
     width: Count = Field(description="Size of the residual stream")
     vocabulary: Count = Field(
         description="Size of the tokenizer's vocabulary; further rows of the output embedding are ignored"
@@ -56,6 +70,16 @@ class ModelFacts(_Record):
     undefined: dict[Question, str] = Field(
         default_factory=dict, description="Questions that the architecture does not define, and why"
     )
+
+    def key(self, layer: int, index: int) -> KeyId:
+        """A key of these layers."""
+        return KeyId(layer, index, self.stack)
+
+    def keys_in(self, stack: Stack) -> list[int]:
+        """Number of keys in each layer of a stack; empty if the model has no such stack."""
+        if stack == self.stack:
+            return self.keys_per_layer
+        return self.other_keys_per_layer if "L" not in (stack, self.stack) else []
 
     @model_validator(mode="after")
     def _as_many_layers_as_counts(self) -> Self:
@@ -111,6 +135,9 @@ class RunSettings(_Record, frozen=True):
     """Everything besides model and corpus that determines a run's rows; what an older run does not say, it did not do."""
 
     preset: Preset = "strict"
+    task: Task | None = Field(
+        None, description="What an encoder–decoder is given: encode, denoise or continue; empty for other models"
+    )
     window: int = Field(256, description="Tokens per window, without BOS")
     stride: int = Field(256, description="Tokens from the start of one window to the next: `window` less `burn_in`")
     burn_in: int = Field(

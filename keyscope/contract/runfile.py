@@ -12,7 +12,7 @@ from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.key_documents import KEY_DOCUMENTS, write_documents
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.reading import Unusable, attach, connect_to, read_document, stored_columns, time_limit
-from keyscope.contract.tables import KEY, MANIFEST, Column, Table, publish
+from keyscope.contract.tables import KEY, MANIFEST, STACK, Column, Table, publish
 from keyscope.contract.texts import first_line
 from keyscope.contract.twin import TWIN, twin_path
 from keyscope.contract.validation import sentence
@@ -138,7 +138,7 @@ _EXAMPLE = (
     ),
 )
 
-KEYS = Table("keys", KEY + WEIGHT_STATISTICS + MOMENTS + KEY_STATISTICS, ("layer", "index"))
+KEYS = Table("keys", (*KEY, STACK, *WEIGHT_STATISTICS, *MOMENTS, *KEY_STATISTICS), ("layer", "index"))
 LANGUAGE_STATISTICS = Table(
     "language_statistics", (*KEY, Column("language", "VARCHAR"), *MOMENTS), ("layer", "index", "language")
 )
@@ -224,6 +224,11 @@ WINDOWS = Table(
         Column("line", "UINTEGER", "Line of that token, from 1"),
         Column("column", "UINTEGER", "Column of that token in characters, from 0"),
         Column("token_ids", "INTEGER[]"),
+        Column(
+            "decoded",
+            "BOOLEAN[]",
+            "Which tokens the decoder was given, the others being the encoder's; empty where one stack reads them all",
+        ),
     ),
     ("window_id",),
 )
@@ -380,8 +385,8 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
         with time_limit(connection):
             attach(connection, path, _FILE, _ALL)
             _check_version(connection, path)
-            _lay_views(connection)
             manifest = _check_manifest(connection)
+            _lay_views(connection, manifest.model.stack)
         attach_analyses(connection, manifest, analyses)
         twin_manifest = _lay_twin(connection, manifest, twin)
         attach_analyses(connection, twin_manifest or manifest, of_twin if twin_manifest else (), TWIN)
@@ -394,18 +399,20 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     return connection
 
 
-def _lay_views(connection: duckdb.DuckDBPyConnection) -> None:
+def _lay_views(connection: duckdb.DuckDBPyConnection, stack: str) -> None:
     """Lay the contract's tables over what the file has: `run.NAME` with `rowid`, and `NAME` without."""
     stored = stored_columns(connection, _FILE)
     connection.execute("CREATE SCHEMA run")
     for each in (*TABLES, KEY_DOCUMENTS):
         with_rowid = replace(each, columns=(_ROWID, *each.columns))
-        connection.execute(f"CREATE VIEW run.{each.name} AS {with_rowid.select_from(_FILE, stored)}")
-        connection.execute(f"CREATE VIEW {each.name} AS {each.select_from(_FILE, stored)}")
+        connection.execute(f"CREATE VIEW run.{each.name} AS {with_rowid.select_from(_FILE, stored, stack)}")
+        connection.execute(f"CREATE VIEW {each.name} AS {each.select_from(_FILE, stored, stack)}")
     for each, select in DERIVED:
         # computed where the file is older than the table or one of its columns: slower, and never NULL
         complete = stored.get(each.name, set()).issuperset(each.names)
-        connection.execute(f"CREATE VIEW {each.name} AS {each.select_from(_FILE, stored) if complete else select}")
+        computed = f"SELECT *, '{stack}' AS stack FROM ({select})"  # noqa: S608 - constants
+        found = each.select_from(_FILE, stored, stack) if complete else computed
+        connection.execute(f"CREATE VIEW {each.name} AS {found}")
 
 
 def _lay_twin(connection: duckdb.DuckDBPyConnection, run: Manifest, path: Path) -> Manifest | None:
@@ -425,7 +432,7 @@ def _lay_twin(connection: duckdb.DuckDBPyConnection, run: Manifest, path: Path) 
         connection.execute("INSERT INTO analyses VALUES (?, NULL, NULL, ?)", [TWIN, problem])
     connection.execute(f"CREATE SCHEMA {TWIN}")
     for each in (*TABLES, *(table for table, _ in DERIVED)):
-        connection.execute(f"CREATE VIEW {TWIN}.{each.name} AS {each.select_from(_TWIN_FILE, stored)}")
+        connection.execute(f"CREATE VIEW {TWIN}.{each.name} AS {each.select_from(_TWIN_FILE, stored, run.model.stack)}")
     return manifest
 
 
@@ -457,14 +464,14 @@ def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 def _check_manifest(connection: duckdb.DuckDBPyConnection) -> Manifest:
     try:
-        return read_manifest(connection)
+        return _manifest_of(connection, _FILE)
     except ValidationError as error:
         raise Unusable(f"its manifest is not valid: {sentence(error.errors())}") from error
 
 
 def read_manifest(connection: duckdb.DuckDBPyConnection) -> Manifest:
     """The manifest of an open run file."""
-    return Manifest.model_validate_json(read_document(connection, "run")[1])
+    return _manifest_of(connection, "run")
 
 
 def read_twin(connection: duckdb.DuckDBPyConnection) -> Manifest | None:
@@ -472,3 +479,7 @@ def read_twin(connection: duckdb.DuckDBPyConnection) -> Manifest | None:
     query = f"SELECT document FROM {TWIN}.{MANIFEST.name}"  # noqa: S608 - our own names
     found = connection.execute(query).fetchone()
     return Manifest.model_validate_json(found[0]) if found else None
+
+
+def _manifest_of(connection: duckdb.DuckDBPyConnection, database: str) -> Manifest:
+    return Manifest.model_validate_json(read_document(connection, database)[1])

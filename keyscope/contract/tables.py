@@ -44,20 +44,31 @@ class Table:
         columns = ", ".join(f'"{column.name}" {column.type}' for column in self.columns)
         return f"CREATE TABLE {schema}.{self.name} ({columns})"
 
-    def select_from(self, database: str, stored: Mapping[str, Set[str]]) -> str:
+    def select_from(self, database: str, stored: Mapping[str, Set[str]], stack: str = "L") -> str:
         """A SELECT of exactly these columns from a file that may be older than some of them.
 
         A column declared after the file was written reads as NULL, a table declared later as empty. `stored` is what
-        `stored_columns` found in the file.
+        `stored_columns` found in the file. A table of keys also gets the column `stack`, from the run's manifest.
         """
         there = stored.get(self.name, frozenset())
-        columns = ", ".join(
-            f'"{column.name}"' if column.name in there else f'NULL::{column.type} AS "{column.name}"'
-            for column in self.columns
-        )
+        columns = ", ".join(_selected(column, there, stack) for column in self.viewed)
         return f"SELECT {columns} FROM {database}.{self.name}" if there else f"SELECT {columns} WHERE false"  # noqa: S608
 
+    @property
+    def viewed(self) -> tuple[Column, ...]:
+        """The columns of the table as `open_run` shows it: a table of keys has their stack, stored or not."""
+        of_keys = set(KEY) <= set(self.columns) and STACK not in self.columns
+        return (*self.columns, STACK) if of_keys else self.columns
 
+
+def _selected(column: Column, stored: Set[str], stack: str) -> str:
+    if column == STACK:
+        return f"'{stack}' AS stack"
+    return f'"{column.name}"' if column.name in stored else f'NULL::{column.type} AS "{column.name}"'
+
+
+STACK = Column("stack", "VARCHAR", "L; in a run of an encoder–decoder E or D, the stack that the layers are in")
+"""A run has the keys of one stack, which its manifest names: views have the column whether a file stores it or not."""
 KEY = (Column("layer", "USMALLINT"), Column("index", "UINTEGER"))
 """The columns that name a key."""
 MANIFEST = Table("manifest", (Column("schema_version", "UINTEGER"), Column("document", "VARCHAR")), ())

@@ -24,7 +24,7 @@ _LAYERS = """
         avg(norm_value) AS mean_norm_value
     FROM keys GROUP BY layer ORDER BY layer"""
 _KEYS = f"""
-    SELECT 'L' || layer || '.K' || "index" AS key, k.*,
+    SELECT k.stack || layer || '.K' || "index" AS key, k.*,
         list_transform(s.promoted, lambda id: {TEXT_OF.format("id")}) AS promoted
     FROM keys k LEFT JOIN key_summaries s USING (layer, "index")
     ORDER BY layer, "index" """  # noqa: S608 - constants
@@ -98,6 +98,10 @@ class Run:
         """
         key = name if isinstance(name, KeyId) else KeyId.parse(name)
         sizes = self.manifest.model.keys_per_layer
+        if key.stack != self.manifest.model.stack:
+            raise UnknownKey(
+                f"{self.run_id} has no key {key}: the names of its keys begin with {self.manifest.model.stack}"
+            )
         if key.layer >= len(sizes):
             raise UnknownKey(f"{self.run_id} has no key {key}: its layers are 0 to {len(sizes) - 1}")
         if key.index >= sizes[key.layer]:
@@ -132,7 +136,7 @@ class Run:
         """Every table and column of runs and analyses: its type and what it means."""
         derived = [table for table, _ in runfile.DERIVED]
         tables = [*runfile.TABLES, *derived, *(table for kind in KINDS.values() for table in kind)]
-        cells = [(table.name, column.name, column.type, column.help) for table in tables for column in table.columns]
+        cells = [(table.name, column.name, column.type, column.help) for table in tables for column in table.viewed]
         names = {"table": "VARCHAR", "column": "VARCHAR", "type": "VARCHAR", "meaning": "VARCHAR"}
         return relation_of(self._connection, names, cells)
 

@@ -39,7 +39,7 @@ def test_an_old_file_is_read_or_refused_naming_both_versions(tmp_path: Path, ver
     with open_run(path) as connection:
         assert read_manifest(connection).n_keys == 8
         for table in (*TABLES, *(table for table, _ in DERIVED)):
-            assert _described(connection, table) == [(column.name, column.type) for column in table.columns]
+            assert _described(connection, table) == [(column.name, column.type) for column in table.viewed]
             assert connection.execute(f"SELECT * FROM {table.name}").fetchall(), table.name
         if versions[1] != kinds.SCHEMA_VERSION:
             assert all(f"version {versions[1]}," in problem for _, problem in read_problems(connection))

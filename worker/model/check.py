@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers.activations import ACT2FN
 
-from keyscope.contract.keys import KeyId, Mask
+from keyscope.contract.keys import Mask
 from keyscope.worker.model.code_model import CodeModel, FeedForward
 from keyscope.worker.model.errors import ModelCheckFailed
 from keyscope.worker.model.norms import passed, scales
@@ -45,7 +45,8 @@ def check_model(model: CodeModel, seed: int = 0) -> None:
     _check_norms(model, ids)
     _check_sum(model, ids, seed)
     _check_gain(model)
-    _check_lens(model, ids)
+    if model.facts.stack != "E":  # what an encoder has read is no logit yet
+        _check_lens(model, ids)
 
 
 def _check_shapes(model: CodeModel) -> None:
@@ -77,7 +78,8 @@ def _check_mask(model: CodeModel, ids: Tensor, seed: int) -> None:
     layer = int(torch.randint(len(model.layers), (), generator=torch.Generator().manual_seed(seed)))
     feed_forward = model.layers[layer]
     index = int((active[layer] * feed_forward.values.float().norm(dim=1)).argmax())
-    with mask_coefficients(model, [[Mask(KeyId(layer, index))]]):
+    key = model.facts.key(layer, index)
+    with mask_coefficients(model, [[Mask(key)]]):
         masked = model.logits(ids)
     weights = {"value": [feed_forward.values[index]]}
     if float(ACT2FN[model.facts.activation](torch.zeros(()))) == 0:
@@ -85,7 +87,7 @@ def _check_mask(model: CodeModel, ids: Tensor, seed: int) -> None:
     for name, of_key in weights.items():
         with _zeroed(*of_key):
             zeroed = model.logits(ids)
-        what = f"masking {KeyId(layer, index)} differs from zeroing its {name}"
+        what = f"masking {key} differs from zeroing its {name}"
         _compare(model, masked, zeroed, what)
         # in half precision the tolerance exceeds the effect of one key, so a mask that does nothing would pass it
         effect, error = _largest(zeroed - plain), _largest(masked - zeroed)

@@ -1,6 +1,7 @@
 """A loaded code language model and its feed-forward layers."""
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.pytorch_utils import Conv1D
 
-from keyscope.contract.keys import KeyId
-from keyscope.contract.manifest import BosPolicy, ModelFacts, Question
-from keyscope.worker.model.errors import NoEndOfText, UndefinedHere
+from keyscope.contract.keys import KeyId, Stack
+from keyscope.contract.manifest import BosPolicy, ModelFacts, Question, Task
+from keyscope.worker.model.errors import NoEndOfText, TaskUnfit, UndefinedHere
 from keyscope.worker.model.families import Family
+from keyscope.worker.model.framing import Framing, Source, padded
 from keyscope.worker.model.norms import passed
 
 _CONTEXT_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
@@ -24,6 +26,9 @@ _QUESTIONS: dict[Question, str] = {
     "contributions": "contributions of keys to logits are not defined in",
     "neighbours": "who writes what a key reads is not defined in",
     "agreement": "agreement with and without a feed-forward layer is not defined in",
+    "edit": "what an edit does to predictions is not measured in",
+    "next token": "the next token is not defined in",
+    "shortening": "what a key does on a shortened text is not defined in",
 }
 
 
@@ -101,9 +106,21 @@ class FeedForward:
         return of_keys.split(self.n_keys) if self.gate is self.up else (of_keys,)
 
 
+@dataclass(frozen=True, slots=True)
+class OtherStack:
+    """The stack of an encoder–decoder that is not being read."""
+
+    layers: tuple[FeedForward, ...]
+    final_norm: nn.Module
+    family: Family
+
+
 @dataclass(frozen=True)
 class CodeModel:
-    """A causal language model in eval mode on one device, with its tokenizer and its feed-forward layers."""
+    """A language model in eval mode on one device, with its tokenizer and its feed-forward layers.
+
+    Of an encoder–decoder these are the layers of one stack: `of` gives the same model with those of the other.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
@@ -112,13 +129,44 @@ class CodeModel:
     """An identity in models without one."""
     family: Family
     facts: ModelFacts
+    other: OtherStack | None = None
+    framing: Framing | None = None
+    """What the stacks of an encoder–decoder are given; None for other models."""
 
-    def reading(self, bos: BosPolicy) -> "CodeModel":
-        """The same model with the tokens in front of a text that a run asks for.
+    def of(self, stack: Stack) -> "CodeModel":
+        """The same encoder–decoder with the layers of one of its stacks."""
+        if self.other is None or self.framing is None or stack == self.facts.stack:
+            return self
+        facts = {
+            "stack": stack,
+            "n_layers": len(self.other.layers),
+            "keys_per_layer": self.facts.other_keys_per_layer,
+            "other_keys_per_layer": self.facts.keys_per_layer,
+            "bos": self.framing.prefix if stack == "E" else [],
+            "undefined": self.other.family.undefined,
+        }
+        return replace(
+            self,
+            layers=self.other.layers,
+            final_norm=self.other.final_norm,
+            family=self.other.family,
+            facts=self.facts.model_copy(update=facts),
+            other=OtherStack(self.layers, self.final_norm, self.family),
+        )
+
+    def reading(self, bos: BosPolicy, task: Task | None = None) -> "CodeModel":
+        """The same model with the layers and the tokens in front of a text that a run asks for.
 
         Raises:
             NoEndOfText: the tokenizer has no end-of-text token.
+            TaskUnfit: the model is no encoder–decoder and has a task, or is one and has other tokens in front.
         """
+        if self.framing is not None:
+            return self._for_task(bos, task)
+        if task is not None:
+            raise TaskUnfit(
+                f"--task {task} is for encoder–decoders, and {self.facts.model_id} has one stack: leave it out"
+            )
         if bos == "auto":
             return self
         eos = self.tokenizer.eos_token_id
@@ -128,6 +176,28 @@ class CodeModel:
             )
         return replace(self, facts=self.facts.model_copy(update={"bos": [eos] if bos == "eos" else []}))
 
+    def _for_task(self, bos: BosPolicy, task: Task | None) -> "CodeModel":
+        assert self.framing is not None
+        if bos != "auto":
+            raise TaskUnfit(
+                f"--bos {bos} is for models that read from left to right; the stacks of {self.facts.model_id} have "
+                "beginnings of their own: leave it out"
+            )
+        if task == "denoise" and not self.framing.sentinels:
+            raise TaskUnfit(
+                f"the tokenizer of {self.facts.model_id} has no <extra_id_0>, which stands for a missing span: use --task continue"
+            )
+        return self.of("D" if task in ("denoise", "continue") else "E")
+
+    @property
+    def every_layer(self) -> tuple[FeedForward, ...]:
+        """The layers, and behind them those of an encoder–decoder's other stack."""
+        return self.layers if self.other is None else self.layers + self.other.layers
+
+    def number(self, key: KeyId) -> int:
+        """Where in `every_layer` a key of either stack is."""
+        return key.layer if key.stack == self.facts.stack else len(self.layers) + key.layer
+
     @property
     def device(self) -> torch.device:
         """Device of the weights."""
@@ -135,8 +205,8 @@ class CodeModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype of the weights, and so of the coefficients."""
-        return self.layers[0].values.dtype
+        """Dtype of the weights; T5's values, and so its coefficients, stay in float32 when the rest is in float16."""
+        return self.layers[0].keys.dtype
 
     @property
     def default_batch(self) -> int:
@@ -206,8 +276,18 @@ class CodeModel:
         """`unembedding` in at least float32: a copy if the model is in half precision."""
         return self.unembedding.to(torch.promote_types(self.unembedding.dtype, torch.float32))
 
-    def run_body(self, token_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Run the model without its head: [rows, tokens] → normed residual [rows, tokens, width]. Hooks fire."""
+    def run_body(
+        self, token_ids: Tensor, attention_mask: Tensor | None = None, source: Source | None = None
+    ) -> Tensor:
+        """Run the model without its head: [rows, tokens] → normed residual [rows, tokens, width]. Hooks fire.
+
+        Args:
+            token_ids: what the layers read.
+            attention_mask: which of them are no padding; needed where later tokens act on earlier ones.
+            source: what the encoder beside a decoder reads; otherwise a text of which everything is missing.
+        """
+        if self.framing is not None:
+            return self._run_stack(token_ids, attention_mask, source)
         if self._projection is None:
             output = self.model.base_model(input_ids=token_ids, attention_mask=attention_mask, use_cache=False)
             hidden = output.last_hidden_state
@@ -221,9 +301,55 @@ class CodeModel:
             hook.remove()
         return normed[0]
 
+    def _run_stack(self, token_ids: Tensor, attention_mask: Tensor | None, source: Source | None) -> Tensor:
+        if self.facts.stack == "E":
+            return self.encode(Source(token_ids, torch.ones_like(token_ids) if attention_mask is None else attention_mask))
+        source = source or self._blank(len(token_ids))
+        output = self.model.get_decoder()(
+            input_ids=token_ids,
+            attention_mask=attention_mask,
+            encoder_hidden_states=self.encode(source),
+            encoder_attention_mask=source.attention_mask,
+            use_cache=False,
+        )
+        hidden = output.last_hidden_state
+        assert isinstance(hidden, Tensor)
+        return hidden
+
+    def encode(self, source: Source) -> Tensor:
+        """What the encoder of an encoder–decoder makes of its input, [rows, tokens, width]. Hooks fire."""
+        encoder = self.model.get_encoder()
+        hidden = encoder(input_ids=source.token_ids, attention_mask=source.attention_mask).last_hidden_state
+        assert isinstance(hidden, Tensor)
+        return hidden
+
+    def prompted(self, prompts: Sequence[Sequence[int]]) -> Source:
+        """Prompts for an encoder–decoder as one batch for its encoder, shorter ones padded on the right."""
+        assert self.framing is not None
+        return self._source([self.framing.prompt(prompt) for prompt in prompts])
+
+    def _blank(self, rows: int) -> Source:
+        assert self.framing is not None
+        return self._source([self.framing.blank] * rows)
+
+    def _source(self, rows: Sequence[Sequence[int]]) -> Source:
+        assert self.framing is not None
+        return Source(*padded(rows, self.framing.padding, self.device))
+
     def logits(self, token_ids: Tensor) -> Tensor:
-        """Run the model: [rows, tokens] → [rows, tokens, rows of the head]."""
-        logits = self.model(input_ids=token_ids, use_cache=False).logits
+        """Run the model: [rows, tokens] → [rows, tokens, rows of the head].
+
+        Of an encoder the tokens are those of the decoder that has written nothing yet.
+        """
+        if self.framing is None:
+            logits = self.model(input_ids=token_ids, use_cache=False).logits
+        else:
+            written = torch.full_like(token_ids[:, :1], self.framing.start)
+            source = Source(token_ids, torch.ones_like(token_ids))
+            if self.facts.stack == "D":
+                written, source = token_ids, self._blank(len(token_ids))
+            ids, mask = source
+            logits = self.model(input_ids=ids, attention_mask=mask, decoder_input_ids=written, use_cache=False).logits
         assert isinstance(logits, Tensor)
         return logits
 

@@ -35,6 +35,10 @@ class NoEndOfText(KeyscopeError, status=400):
     """The tokenizer has no end-of-text token to put in front of a window."""
 
 
+class TaskUnfit(KeyscopeError, status=422):
+    """The task, or what is to stand in front of a window, is not for models of this kind."""
+
+
 class UnknownKey(KeyscopeError, status=422):
     """The model does not have a key's layer or index."""
 

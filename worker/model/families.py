@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from keyscope.contract.keys import Stack
 from keyscope.contract.manifest import Question
 from keyscope.worker.model.errors import NoPlainFeedForward, UnknownArchitecture
 
@@ -45,10 +46,15 @@ class Family:
     """The feed-forward layer gets [rows · tokens, width] instead of [rows, tokens, width]."""
     renormed: bool = False
     """Blocks replace the residual by its norm instead of only adding to it."""
+    stack: Stack = "L"
+    encoder: "Family | None" = None
+    """The encoder, if these are the layers of a decoder beside one."""
 
     @property
     def undefined(self) -> dict[Question, str]:
         """The questions that have no answer in this architecture, and why."""
+        if self.stack != "L":
+            return _OF_ENCODERS if self.stack == "E" else _OF_DECODERS
         if self.renormed:
             reason = "its blocks normalise the residual itself, which is therefore no sum of what the layers wrote"
             return {"contributions": reason, "neighbours": reason, "agreement": reason}
@@ -58,6 +64,22 @@ class Family:
                 "depends on the other keys of its layer"
             }
         return {}
+
+
+_TO_THE_DECODER = "what an encoder key writes reaches a logit only through the decoder's cross-attention"
+_OF_ENCODERS: dict[Question, str] = {
+    "contributions": f"{_TO_THE_DECODER}, so it adds to none directly; mask it to see what it does",
+    "agreement": f"{_TO_THE_DECODER}, so no layer of the encoder predicts a token",
+    "next token": "an encoder reads the tokens on both sides, so none is left to predict",
+    "shortening": "an encoder reads the tokens on both sides, so a text without its last token is another text",
+    "edit": "edits measure the prediction of the next token, and an encoder reads the tokens on both sides",
+}
+_AT_ONCE = "the decoder reads only the tokens that its task gave it, the encoder the rest of the window"
+_OF_DECODERS: dict[Question, str] = {
+    "agreement": f"the analysis compares predictions with and without the text before them, and {_AT_ONCE}",
+    "shortening": f"shortening the text would change what both stacks are given, for {_AT_ONCE}",
+    "edit": f"edits measure every token of a window from those before it, and {_AT_ONCE}",
+}
 
 
 def _gpt_2(config: Any) -> Family:
@@ -221,6 +243,24 @@ def _gemma2(config: Any) -> Family:
     )
 
 
+def _t5(config: Any) -> Family:
+    def stack(path: str, at: int) -> Family:
+        part = f"layer.{at}.DenseReluDense"
+        return Family(
+            layers=f"{path}.block",
+            norm=f"layer.{at}.layer_norm",
+            up=f"{part}.wi_1" if config.is_gated_act else f"{part}.wi",
+            gate=f"{part}.wi_0" if config.is_gated_act else None,
+            down=f"{part}.wo",
+            final_norm=f"{path}.final_layer_norm",
+            activation=config.dense_act_fn,
+            divisor=config.d_model**0.5 if config.scale_decoder_outputs else 1.0,
+        )
+
+    # self-attention, in the decoder cross-attention, then the feed-forward layer
+    return replace(stack("decoder", 2), stack="D", encoder=replace(stack("encoder", 1), stack="E"))
+
+
 FAMILIES: dict[str, Callable[[Any], Family]] = {
     "bloom": _bloom,
     "codegen": _gpt_j,
@@ -248,6 +288,7 @@ FAMILIES: dict[str, Callable[[Any], Family]] = {
     "qwen3": _llama,
     "stablelm": _stablelm,
     "starcoder2": _starcoder2,
+    "t5": _t5,
 }
 """The entry of each `model_type`, made from its configuration."""
 

@@ -11,10 +11,13 @@ def check_key(facts: ModelFacts, key: KeyId) -> None:
     Raises:
         UnknownKey: it does not.
     """
-    if key.layer >= facts.n_layers:
-        raise UnknownKey(f"there is no key {key}: {facts.model_id} has layers 0 to {facts.n_layers - 1}")
-    if key.index >= facts.keys_per_layer[key.layer]:
+    sizes = facts.keys_in(key.stack)
+    if not sizes:
+        letters = facts.stack if facts.stack == "L" else "E or D"
+        raise UnknownKey(f"there is no key {key}: names of keys of {facts.model_id} begin with {letters}")
+    if key.layer >= len(sizes):
+        raise UnknownKey(f"there is no key {key}: {facts.model_id} has layers 0 to {len(sizes) - 1}")
+    if key.index >= sizes[key.layer]:
         raise UnknownKey(
-            f"there is no key {key}: layer {key.layer} of {facts.model_id} has keys 0 to "
-            f"{facts.keys_per_layer[key.layer] - 1}"
+            f"there is no key {key}: layer {key.layer} of {facts.model_id} has keys 0 to {sizes[key.layer] - 1}"
         )

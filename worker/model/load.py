@@ -3,6 +3,7 @@
 import hashlib
 import operator
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 
 from keyscope.contract.manifest import ModelFacts
 from keyscope.worker.model.check import PROMPT, TOLERANCE, check_model
-from keyscope.worker.model.code_model import CodeModel, FeedForward
+from keyscope.worker.model.code_model import CodeModel, FeedForward, OtherStack
 from keyscope.worker.model.errors import DeviceUnavailable, ModelCheckFailed, QuantisedWeights
 from keyscope.worker.model.families import Family, check_known, family_of
+from keyscope.worker.model.framing import framing_of
 from keyscope.worker.model.sizes import MOST, check_sizes
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.model.vocabulary import prefix_ids, vocabulary_size
@@ -46,7 +48,7 @@ def load_model(source: ModelSource) -> CodeModel:
         config = AutoConfig.from_pretrained(weights.folder)
         family = family_of(config)
         tokenizer = _tokenizer(weights.folder)
-        model = read_model(weights.folder, dtype=_dtype(source.dtype, device, config))
+        model = read_model(weights.folder, family.encoder is not None, dtype=_dtype(source.dtype, device, config))
         nn.Module.eval(nn.Module.to(model, device)).requires_grad_(False)
         layers = _feed_forwards(model, family)
         loaded = CodeModel(
@@ -57,8 +59,23 @@ def load_model(source: ModelSource) -> CodeModel:
             family=family,
             facts=_facts(weights, config, family, tokenizer, layers),
         )
+        if family.encoder is not None:
+            loaded = _beside(loaded, family.encoder)
+            check_model(loaded.of("E"))
         check_model(loaded)
     return loaded
+
+
+def _beside(decoder: CodeModel, encoder: Family) -> CodeModel:
+    """A decoder with the encoder beside it."""
+    layers = _feed_forwards(decoder.model, encoder)
+    others = {"bos": [], "other_keys_per_layer": [each.n_keys for each in layers]}
+    return replace(
+        decoder,
+        facts=decoder.facts.model_copy(update=others),
+        other=OtherStack(layers, _part(decoder.model, encoder.final_norm) or nn.Identity(), encoder),
+        framing=framing_of(decoder.tokenizer, decoder.model.config),
+    )
 
 
 def _check_unquantised(name: str, config: Mapping[str, Any]) -> None:
@@ -155,5 +172,6 @@ def _facts(
         gated=family.gate is not None,
         parallel=family.parallel,
         bos=prefix_ids(tokenizer),
+        stack=family.stack,
         undefined=family.undefined,
     )

@@ -4,7 +4,7 @@ Hooks live inside a `with` block and are removed when it ends, also after errors
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, assert_never
@@ -104,16 +104,19 @@ class MaskReport:
     rows: list[int] = field(default_factory=list)
     """Masked keys of each row."""
     positions: int = 0
-    """Token positions of the first changed layer that were changed."""
+    """Token positions of the first changed layer that were changed; of an encoder–decoder, of the first in each stack."""
     steps: dict[int, int] = field(default_factory=dict)
     """Forward passes seen by each changed layer."""
+    passed: dict[int, int] = field(default_factory=dict)
+    """Token positions that passed through the first changed layer of each stack."""
 
 
 @contextmanager
 def change_coefficients(model: CodeModel, changes: Mapping[int, Change]) -> Iterator[MaskReport]:
     """Replace a layer's coefficients by `changes[layer](coefficients)` in every forward of the block.
 
-    Coefficients are [rows, tokens, keys]; a change must not write to the tensor that it is given.
+    Coefficients are [rows, tokens, keys]; a change must not write to the tensor that it is given. Layers are numbered as
+    in `every_layer`.
 
     Raises:
         MaskNotApplied: one of the layers saw no forward pass, or fewer than the others.
@@ -122,7 +125,8 @@ def change_coefficients(model: CodeModel, changes: Mapping[int, Change]) -> Iter
     if not changes:
         yield report
         return
-    first = min(changes)
+    stacks = _by_stack(model, changes)
+    report.passed = {min(layers): 0 for layers in stacks}
 
     def tap(
         layer: int, change: Change, rows: Callable[[Tensor], Tensor]
@@ -130,8 +134,8 @@ def change_coefficients(model: CodeModel, changes: Mapping[int, Change]) -> Iter
         def replace(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             coefficients = rows(inputs[0])
             report.steps[layer] += 1
-            if layer == first:
-                report.positions += coefficients.shape[1]
+            if layer in report.passed:
+                report.passed[layer] += coefficients.shape[1]
             return (change(coefficients).view_as(inputs[0]), *inputs[1:])
 
         return replace
@@ -139,18 +143,29 @@ def change_coefficients(model: CodeModel, changes: Mapping[int, Change]) -> Iter
     with ExitStack() as hooks:
         rows = hooks.enter_context(by_row(model))
         for layer, change in changes.items():
-            hooks.callback(model.layers[layer].down.register_forward_pre_hook(tap(layer, change, rows)).remove)
+            hooks.callback(model.every_layer[layer].down.register_forward_pre_hook(tap(layer, change, rows)).remove)
         yield report
+    report.positions = sum(report.passed.values())
     # reached only without an exception; a layer that some pass skipped would be a mask that silently did nothing
-    if len(set(report.steps.values())) != 1 or 0 in report.steps.values():
-        raise MaskNotApplied(
-            f"the masks on layers {sorted(changes)} did not act on every pass: passes seen {report.steps}"
-        )
+    for layers in stacks:
+        seen = {layer: report.steps[layer] for layer in layers}
+        if len(set(seen.values())) != 1 or 0 in seen.values():
+            raise MaskNotApplied(f"the masks on layers {sorted(seen)} did not act on every pass: passes seen {seen}")
+
+
+def _by_stack(model: CodeModel, layers: Iterable[int]) -> list[list[int]]:
+    """Numbers of layers, those of the stack that is read and those of the other, as far as there are any."""
+    found = sorted(layers)
+    parts = [[each for each in found if (each < len(model.layers)) == own] for own in (True, False)]
+    return [part for part in parts if part]
 
 
 @contextmanager
 def mask_coefficients(
-    model: CodeModel, rows: Sequence[Sequence[Mask]], positions: range | None = None
+    model: CodeModel,
+    rows: Sequence[Sequence[Mask]],
+    positions: range | None = None,
+    other_positions: range | None = None,
 ) -> Iterator[MaskReport]:
     """Apply masks in every forward of the block, each row of the batch its own.
 
@@ -158,6 +173,7 @@ def mask_coefficients(
         model: the model.
         rows: the masks of each row of the batches to come; a row without masks stays exactly as it is.
         positions: token positions at which the masks act, counted over all forwards of the block; None: at all.
+        other_positions: the same for the masks on keys of an encoder–decoder's other stack.
 
     Raises:
         MaskNotApplied: a layer with masks saw no forward pass, or fewer than the others.
@@ -165,20 +181,25 @@ def mask_coefficients(
     by_layer: dict[int, dict[int, dict[int, Operation]]] = {}
     for row, masks in enumerate(rows):
         for mask in masks:
-            by_layer.setdefault(mask.key.layer, {}).setdefault(mask.key.index, {})[row] = mask.operation
+            by_layer.setdefault(model.number(mask.key), {}).setdefault(mask.key.index, {})[row] = mask.operation
     changes = {layer: _change(model, keys, len(rows)) for layer, keys in sorted(by_layer.items())}
-    if positions is not None:
-        changes = {layer: _only_at(positions, change) for layer, change in changes.items()}
+    places = {layer: positions if layer < len(model.layers) else other_positions for layer in changes}
+    changes = {layer: _only_at(places[layer], change) for layer, change in changes.items()}
     with change_coefficients(model, changes) as report:
         report.keys = sum(map(len, by_layer.values()))
         report.rows = [len({mask.key for mask in masks}) for masks in rows]
         yield report
-        if positions is not None:
-            report.positions = len(range(report.positions)[positions.start : positions.stop])
+    report.positions = sum(
+        n if at is None else len(range(n)[at.start : at.stop])
+        for layer, n in report.passed.items()
+        for at in [places[layer]]
+    )
 
 
-def _only_at(positions: range, change: Change) -> Change:
+def _only_at(positions: range | None, change: Change) -> Change:
     """The change at some positions; the tokens of later calls follow those of earlier ones."""
+    if positions is None:
+        return change
     passed = 0
 
     def apply(coefficients: Tensor) -> Tensor:

@@ -35,12 +35,21 @@ def vocabulary_size(tokenizer: PreTrainedTokenizerFast) -> int:
 
 def prefix_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """The special tokens (BOS) the tokenizer adds in front of a text."""
+    return _added(tokenizer)[0]
+
+
+def suffix_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The special tokens the tokenizer adds behind a text."""
+    return _added(tokenizer)[1]
+
+
+def _added(tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]
     for start in range(len(whole) - len(plain) + 1):
         if whole[start : start + len(plain)] == plain:
-            return list(whole[:start])
-    return []
+            return list(whole[:start]), list(whole[start + len(plain) :])
+    return [], []
 
 
 def _types(decoder: dict[str, Any] | None) -> set[str]:

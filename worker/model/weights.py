@@ -16,7 +16,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
     HTTPError,
     LocalEntryNotFoundError,
 )
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.texts import first_line
@@ -72,13 +72,18 @@ def find_weights(model_id: str, revision: str | None, cache: Path) -> Weights:
     return _from_hub(model_id, revision)
 
 
-def read_model(folder: Path, **options: Any) -> PreTrainedModel:
+def auto_model(encoder_decoder: bool) -> Any:
+    """The class that reads models of a kind."""
+    return AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
+
+
+def read_model(folder: Path, encoder_decoder: bool = False, **options: Any) -> PreTrainedModel:
     """Read a model, every weight from its files.
 
     Raises:
         ModelUnreadable: a weight is missing; transformers would fill it with random numbers.
     """
-    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
+    loaded: Any = auto_model(encoder_decoder).from_pretrained(folder, output_loading_info=True, **options)
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise ModelUnreadable(f"{folder} lacks {len(missing)} weights, the first is {missing[0]}")

@@ -96,7 +96,7 @@ def attach_analyses(
         connection.execute(f"INSERT INTO {schema}.analyses VALUES (?, ?, ?, ?)", [kind, part, document, problem])  # noqa: S608 - our own name
     for kind, tables in KINDS.items():
         for table in tables:
-            connection.execute(_view(connection, table, attached[kind], schema))
+            connection.execute(_view(connection, table, attached[kind], schema, run.model.stack))
 
 
 def read_analyses(connection: duckdb.DuckDBPyConnection) -> list[AnalysisManifest]:
@@ -133,8 +133,9 @@ def _usable(connection: duckdb.DuckDBPyConnection, name: str, kind: str, run: Ma
     return document
 
 
-def _view(connection: duckdb.DuckDBPyConnection, table: Table, files: Sequence[str], schema: str) -> str:
+def _view(connection: duckdb.DuckDBPyConnection, table: Table, files: Sequence[str], schema: str, stack: str) -> str:
+    name = f"{schema}.{table.name}"
     if not files:
-        return table.ddl(schema)
-    selects = (table.select_from(name, stored_columns(connection, name)) for name in files)
-    return f"CREATE VIEW {schema}.{table.name} AS {' UNION ALL '.join(selects)}"
+        return f"CREATE VIEW {name} AS {table.select_from('', {}, stack)}"
+    selects = (table.select_from(file, stored_columns(connection, file), stack) for file in files)
+    return f"CREATE VIEW {name} AS {' UNION ALL '.join(selects)}"
