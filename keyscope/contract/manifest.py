@@ -32,6 +32,18 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
+class Framing(_Record):
+    """The special tokens of an encoder–decoder."""
+
+    start: int = Field(description="First token of every decoder input")
+    prefix: list[int] = Field(description="What stands in front of every text that the encoder reads")
+    suffix: list[int] = Field(description="What stands behind it")
+    sentinels: list[int] = Field(
+        description="`<extra_id_0>` and so on: the n-th stands for the n-th span that is missing; empty if there are none"
+    )
+    padding: int = Field(description="Token that fills shorter rows of a batch")
+
+
 class ModelFacts(_Record):
     """The model, in enough detail to find the same weights again."""
 
@@ -67,6 +79,7 @@ class ModelFacts(_Record):
     bos: list[int] = Field(
         description="Token ids in front of every window: those the tokenizer adds, unless the run asks for others"
     )
+    framing: Framing | None = Field(None, description="Special tokens of an encoder–decoder; empty for other models")
     undefined: dict[Question, str] = Field(
         default_factory=dict, description="Questions that the architecture does not define, and why"
     )

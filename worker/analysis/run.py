@@ -314,13 +314,13 @@ def bare_forward_seconds(subject: Subject) -> float:
     chosen = _some_batches(subject)
     total = sum(batch.n_tokens for batch in chosen)
     with subject.progress.stage("timing a bare forward pass", total, "tokens") as advance:
-        subject.model.run_body(chosen[0].token_ids)
+        chosen[0].run(subject.model)
         subject.model.wait()
         seconds = 0.0
         for batch in chosen:
             advance(0)
             began = time.monotonic()
-            subject.model.run_body(batch.token_ids)
+            batch.run(subject.model)
             subject.model.wait()
             seconds += time.monotonic() - began
             advance(batch.n_tokens)

@@ -26,6 +26,7 @@ from keyscope.worker.precompute.corpus import (
 )
 from keyscope.worker.precompute.disk import readable_disk_errors
 from keyscope.worker.precompute.errors import OtherCorpus, check_weights
+from keyscope.worker.precompute.sharing import for_task
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
 from keyscope.worker.progress import Progress
 
@@ -79,7 +80,8 @@ def open_subject(
         with readable_disk_errors(path.parent, DISK_REMEDY):
             store = open_corpus(path, manifest, loaded.tokenizer, corpus, progress)
         size = batch or loaded.default_batch
-        reading = loaded.reading(manifest.settings.bos)
+        reading = loaded.reading(manifest.settings.bos, manifest.settings.task)
+        store = for_task(store, reading, manifest.settings)
         with Matching() as matching:
             yield Subject(path, manifest, connection, reading, store, matching, size, progress)
     finally:

@@ -58,12 +58,11 @@ def places(subject: Subject, batch: Batch) -> Places:
 
 def places_at(subject: Subject, batch: Batch, inside: Sequence[IntArray]) -> Places:
     """Locate the tokens of a batch at some positions of each window."""
-    prefix = len(subject.model.facts.bos)
     rows = np.repeat(np.arange(len(inside)), [len(found) for found in inside])
     positions = np.concatenate(inside)
     files = np.array([window.file for window in batch.windows])[rows]
     starts = np.array([window.start for window in batch.windows])[rows]
-    flat = torch.from_numpy(rows * batch.token_ids.shape[1] + prefix + positions).to(subject.model.device)
+    flat = torch.from_numpy(batch.flat(rows, positions)).to(subject.model.device)
     return Places(flat, subject.store.offsets[files] + starts + positions, files, positions, rows)
 
 
@@ -88,4 +87,4 @@ def forward(model: CodeModel, batch: Batch, at: Places, consume: Consume) -> Ten
         The normed residual of the batch's tokens, [n, width].
     """
     with read_coefficients(model, lambda layer, found: consume(layer, at.take(found).float())):
-        return at.take(model.run_body(batch.token_ids))
+        return at.take(batch.run(model))

@@ -16,7 +16,7 @@ from keyscope.contract.keys import KeyId, Stack
 from keyscope.contract.manifest import BosPolicy, ModelFacts, Question, Task
 from keyscope.worker.model.errors import NoEndOfText, TaskUnfit, UndefinedHere
 from keyscope.worker.model.families import Family
-from keyscope.worker.model.framing import Framing, Source, padded
+from keyscope.worker.model.framing import Source, blank, padded, prompted
 from keyscope.worker.model.norms import passed
 
 _CONTEXT_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
@@ -130,19 +130,17 @@ class CodeModel:
     family: Family
     facts: ModelFacts
     other: OtherStack | None = None
-    framing: Framing | None = None
-    """What the stacks of an encoder–decoder are given; None for other models."""
 
     def of(self, stack: Stack) -> "CodeModel":
         """The same encoder–decoder with the layers of one of its stacks."""
-        if self.other is None or self.framing is None or stack == self.facts.stack:
+        if self.other is None or self.facts.framing is None or stack == self.facts.stack:
             return self
         facts = {
             "stack": stack,
             "n_layers": len(self.other.layers),
             "keys_per_layer": self.facts.other_keys_per_layer,
             "other_keys_per_layer": self.facts.keys_per_layer,
-            "bos": self.framing.prefix if stack == "E" else [],
+            "bos": self.facts.framing.prefix if stack == "E" else [],
             "undefined": self.other.family.undefined,
         }
         return replace(
@@ -161,7 +159,7 @@ class CodeModel:
             NoEndOfText: the tokenizer has no end-of-text token.
             TaskUnfit: the model is no encoder–decoder and has a task, or is one and has other tokens in front.
         """
-        if self.framing is not None:
+        if self.facts.framing is not None:
             return self._for_task(bos, task)
         if task is not None:
             raise TaskUnfit(
@@ -177,13 +175,13 @@ class CodeModel:
         return replace(self, facts=self.facts.model_copy(update={"bos": [eos] if bos == "eos" else []}))
 
     def _for_task(self, bos: BosPolicy, task: Task | None) -> "CodeModel":
-        assert self.framing is not None
+        assert self.facts.framing is not None
         if bos != "auto":
             raise TaskUnfit(
                 f"--bos {bos} is for models that read from left to right; the stacks of {self.facts.model_id} have "
                 "beginnings of their own: leave it out"
             )
-        if task == "denoise" and not self.framing.sentinels:
+        if task == "denoise" and not self.facts.framing.sentinels:
             raise TaskUnfit(
                 f"the tokenizer of {self.facts.model_id} has no <extra_id_0>, which stands for a missing span: use --task continue"
             )
@@ -286,7 +284,7 @@ class CodeModel:
             attention_mask: which of them are no padding; needed where later tokens act on earlier ones.
             source: what the encoder beside a decoder reads; otherwise a text of which everything is missing.
         """
-        if self.framing is not None:
+        if self.facts.framing is not None:
             return self._run_stack(token_ids, attention_mask, source)
         if self._projection is None:
             output = self.model.base_model(input_ids=token_ids, attention_mask=attention_mask, use_cache=False)
@@ -325,26 +323,23 @@ class CodeModel:
 
     def prompted(self, prompts: Sequence[Sequence[int]]) -> Source:
         """Prompts for an encoder–decoder as one batch for its encoder, shorter ones padded on the right."""
-        assert self.framing is not None
-        return self._source([self.framing.prompt(prompt) for prompt in prompts])
+        assert self.facts.framing is not None
+        framing = self.facts.framing
+        return padded([prompted(framing, prompt) for prompt in prompts], framing.padding, self.device)
 
     def _blank(self, rows: int) -> Source:
-        assert self.framing is not None
-        return self._source([self.framing.blank] * rows)
-
-    def _source(self, rows: Sequence[Sequence[int]]) -> Source:
-        assert self.framing is not None
-        return Source(*padded(rows, self.framing.padding, self.device))
+        assert self.facts.framing is not None
+        return padded([blank(self.facts.framing)] * rows, self.facts.framing.padding, self.device)
 
     def logits(self, token_ids: Tensor) -> Tensor:
         """Run the model: [rows, tokens] → [rows, tokens, rows of the head].
 
         Of an encoder the tokens are those of the decoder that has written nothing yet.
         """
-        if self.framing is None:
+        if self.facts.framing is None:
             logits = self.model(input_ids=token_ids, use_cache=False).logits
         else:
-            written = torch.full_like(token_ids[:, :1], self.framing.start)
+            written = torch.full_like(token_ids[:, :1], self.facts.framing.start)
             source = Source(token_ids, torch.ones_like(token_ids))
             if self.facts.stack == "D":
                 written, source = token_ids, self._blank(len(token_ids))

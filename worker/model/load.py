@@ -69,12 +69,15 @@ def load_model(source: ModelSource) -> CodeModel:
 def _beside(decoder: CodeModel, encoder: Family) -> CodeModel:
     """A decoder with the encoder beside it."""
     layers = _feed_forwards(decoder.model, encoder)
-    others = {"bos": [], "other_keys_per_layer": [each.n_keys for each in layers]}
+    others = {
+        "bos": [],
+        "other_keys_per_layer": [each.n_keys for each in layers],
+        "framing": framing_of(decoder.tokenizer, decoder.model.config),
+    }
     return replace(
         decoder,
         facts=decoder.facts.model_copy(update=others),
         other=OtherStack(layers, _part(decoder.model, encoder.final_norm) or nn.Identity(), encoder),
-        framing=framing_of(decoder.tokenizer, decoder.model.config),
     )
 
 

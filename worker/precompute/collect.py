@@ -111,13 +111,13 @@ class Collector:
         slots = pool_size(settings)
         if files is not None and not PROCEDURES[settings.preset].every_token:
             slots = min(slots, files)  # a file has one entry per list
-        self._prefix = len(model.facts.bos)
         self._first_keys = model.first_keys
         self._every_token = PROCEDURES[settings.preset].every_token
         self._store = store
         self._settings = settings
         self._device = model.device
         self._rows: _Rows | None = None
+        self._batch: Batch | None = None
         self.sinks = SinkCounter(model)
         self.layers = [
             LayerCollector(
@@ -157,6 +157,7 @@ class Collector:
     def start(self, batch: Batch) -> None:
         """Announce the windows of the next forward."""
         longest = batch.windows[0].length
+        self._batch = batch
         files = np.array([window.file for window in batch.windows], dtype=np.int32)
         starts = np.array([window.start for window in batch.windows], dtype=np.int32)
         numbers = (self._store.offsets[files] + starts).astype(np.int32)
@@ -181,11 +182,11 @@ class Collector:
         )
 
     def consume(self, layer: int, coefficients: Tensor) -> None:
-        """Reduce one layer's coefficients, [windows, prefix + longest, keys]; prefix and padding do not count."""
-        assert self._rows is not None
+        """Reduce one layer's coefficients, [windows, columns, keys]; only those of the windows' tokens count."""
+        assert self._rows is not None and self._batch is not None
         self.sinks.coefficients(layer, coefficients)
         # float32 is exact for half precision, and scores of all dtypes then compare and tie alike
-        tokens = coefficients[:, self._prefix :].float().contiguous()
+        tokens = self._batch.on_windows(coefficients).float().contiguous()
         padding = -tokens.shape[1] % _BLOCK
         self.layers[layer].add(functional.pad(tokens, (0, 0, 0, padding)) if padding else tokens, self._rows)
 

@@ -159,8 +159,8 @@ def _start(work: ShardWork, numbers: "multiprocessing.Queue[int]") -> None:
 @cache
 def _runner(work: ShardWork) -> ShardRunner:
     """Load the model, once per process."""
-    model = load_model(work.source).reading(work.settings.bos)
-    return ShardRunner(model, open_tokens(work.tokens), work)
+    model = load_model(work.source).reading(work.settings.bos, work.settings.task)
+    return ShardRunner(model, for_task(open_tokens(work.tokens), model, work.settings), work)
 
 
 def _run_here(work: ShardWork, shard: Shard, floors: Floors, tokens: int) -> int:

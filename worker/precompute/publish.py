@@ -108,6 +108,7 @@ class Publisher:
         strongest = self._write_examples(layer, rows)
         total = reduce(Moments.merge, per_language.values()).columns()
         columns: Columns = dict(self._key_columns(layer, np.arange(first, last)))
+        columns["stack"] = _repeated(self._model.facts.stack, last - first)
         columns |= statistics | total
         columns |= _summaries(statistics, total, per_language)
         columns |= self._trigger_summaries(strongest, value_tokens, first, last)
@@ -234,7 +235,7 @@ class Publisher:
         top_count[tokens[0][commonest]] = counts[commonest]
 
         promoted = next(each for each in values if (each.projection, each.direction) == (self._projection, "promoted"))
-        has_next = strongest.position + 1 < self._store.lengths[strongest.file]
+        has_next = self._has_next(strongest.file, strongest.position)
         # the store is one array: the token after a file's last one would be the next file's first
         following = self._store.token_ids[np.where(has_next, at + 1, at)]
         agrees = has_next & (following == promoted.token_ids[key, 0])
@@ -246,9 +247,24 @@ class Publisher:
                 "distinct_tokens": np.bincount(tokens[0], minlength=keys) / n,
                 "top_token_id": pa.array(top_token, mask=n == 0),
                 "top_token_share": top_count / n,
-                "kv_agreement": pa.array(top_agrees, mask=n == 0),
-                "kv_precision": np.bincount(key, weights=agrees, minlength=keys) / n,
-            }
+            } | (
+                {}
+                if "next token" in self._model.facts.undefined
+                else {
+                    "kv_agreement": pa.array(top_agrees, mask=n == 0),
+                    "kv_precision": np.bincount(key, weights=agrees, minlength=keys) / n,
+                }
+            )
+
+    def _has_next(self, file: npt.NDArray[np.int32], position: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Whether the token that the model predicts at each place is the next of the file."""
+        found: npt.NDArray[np.bool_] = position + 1 < self._store.lengths[file]
+        if self._store.sharing is None or self._store.sharing.task == "encode":
+            return found
+        # behind the last token of a span the decoder predicts a sentinel
+        following = self._store.offsets[file] + np.where(found, position + 1, position)
+        same = self._cut.number(position.astype(np.int64)) == self._cut.number(position.astype(np.int64) + 1)
+        return found & same & ~self._store.boilerplate[following]
 
     def _write_value_tokens(self, layer: int, values: list[ValueTokens], first: int, last: int) -> None:
         listed = values[0].token_ids.shape[1]
@@ -297,10 +313,10 @@ class Publisher:
             begin = (ids - self._first_windows[file]) * self._cut.stride
             stop = np.minimum(begin + self._cut.size, self._store.lengths[file])
             at = self._store.offsets[file]
-            spans = [
-                np.concatenate([prefix, self._store.token_ids[low:high]])
-                for low, high in zip(at + begin, at + stop, strict=True)
-            ]
+            places = list(zip((at + begin).tolist(), (at + stop).tolist(), strict=True))
+            spans = [np.concatenate([prefix, self._store.token_ids[low:high]]) for low, high in places]
+            sharing = self._store.sharing
+            decoded = [None if sharing is None else sharing.decoded(low, high - low) for low, high in places]
             columns: Columns = {
                 "window_id": ids,
                 "file_id": file,
@@ -308,6 +324,7 @@ class Publisher:
                 "line": self._store.lines[at + begin],
                 "column": self._store.columns[at + begin],
                 "token_ids": pa.array(spans, pa.list_(pa.int32())),
+                "decoded": pa.array(decoded, pa.list_(pa.bool_())),
             }
             self._insert(WINDOWS, columns)
 

@@ -4,13 +4,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 
-from keyscope.contract.manifest import CorpusFacts, Manifest, RunSettings, Verification
+from keyscope.contract.manifest import CorpusFacts, Manifest, RunSettings, Task, Verification
 from keyscope.contract.runfile import SCHEMA_VERSION, create, write_manifest
 from keyscope.contract.tables import SUFFIX, FileExists
 from keyscope.worker.locks import locked
@@ -34,10 +34,13 @@ from keyscope.worker.precompute.pool import run_shards
 from keyscope.worker.precompute.presets import check_preset
 from keyscope.worker.precompute.provenance import provenance
 from keyscope.worker.precompute.publish import Publisher
+from keyscope.worker.precompute.sharing import for_task
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
 from keyscope.worker.precompute.verify import verify
 from keyscope.worker.progress import Progress
 
+DEFAULT_TASK: Task = "encode"
+"""What an encoder–decoder is given where nobody says."""
 VERIFIED_KEYS = 50
 """Keys recomputed before a run is published, one trigger each."""
 FILES_PER_SHARD = 64
@@ -75,7 +78,11 @@ def precompute(request: PrecomputeRequest, progress: Progress) -> Path:
         VerificationFailed: recomputed coefficients differ; nothing is published.
         KeyscopeError: the model, the corpus or the device cannot be used.
     """
-    model = load_model(request.source).reading(request.settings.bos)
+    loaded = load_model(request.source)
+    if loaded.facts.framing is not None and request.settings.task is None:
+        request = replace(request, settings=request.settings.model_copy(update={"task": DEFAULT_TASK}))
+        progress.note("an encoder–decoder: reading its encoder; --task denoise or continue reads its decoder")
+    model = loaded.reading(request.settings.bos, request.settings.task)
     _check_window(model, request.settings.window)
     check_preset(model, request.settings.preset)
     with readable_disk_errors(request.out, "free space or choose another --out, then continue with --resume"):
@@ -186,7 +193,7 @@ class _Run:
                     model=self.model,
                     source=self.request.source,
                     settings=self.settings,
-                    store=open_tokens(state),
+                    store=for_task(open_tokens(state), self.model, self.settings),
                     batch=self.batch,
                     progress=self.progress,
                     workers=self.request.workers,
@@ -248,7 +255,7 @@ class _Run:
             "weights": self.model.facts.weights_sha256,
             "tokenizer": self.model.facts.tokenizer_sha256,
             "corpus": corpus.sha256,
-            "settings": self.settings.model_dump(),
+            "settings": self.settings.model_dump(exclude=None if self.settings.task else {"task"}),
         }
         return f"{slug}-{_hash(identity)}"
 

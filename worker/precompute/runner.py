@@ -84,7 +84,7 @@ class ShardRunner:
                     self._store, shard.files, Cut.of(self._settings), self._batch, prefix, self._model.device
                 ):
                     collector.start(each)
-                    self._model.run_body(each.token_ids)
+                    each.run(self._model)
                     collector.sinks.finish()
                     advance(each.n_tokens)
             write_partial(folder, collector)

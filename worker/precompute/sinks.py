@@ -25,7 +25,6 @@ class SinkCounter:
     """
 
     def __init__(self, model: CodeModel) -> None:
-        self._prefix = len(model.facts.bos)
         self._device = model.device
         self._counts = [torch.zeros(each.n_keys, dtype=torch.int64, device=model.device) for each in model.layers]
         self._windows = 0
@@ -39,7 +38,7 @@ class SinkCounter:
         rows = np.flatnonzero(sampled)
         self._windows += len(rows)
         self._rows = torch.from_numpy(rows).to(self._device) if len(rows) else None
-        lengths = np.array([self._prefix + batch.windows[row].length for row in rows])
+        lengths = np.array([batch.read[row] for row in rows])
         padding = np.arange(batch.token_ids.shape[1]) >= lengths[:, None]
         self._padding = torch.from_numpy(padding).to(self._device) if padding.any() else None
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from keyscope.contract.manifest import Framing, Task
 from keyscope.worker.corpus.boilerplate import marked_lines
 from keyscope.worker.corpus.files import SourceFile
 from keyscope.worker.model.vocabulary import token_bytes
@@ -39,6 +40,32 @@ _ROWS_AT_ONCE = 4096
 _Number = TypeVar("_Number", bound=np.generic)
 
 
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """How windows are shared out between the stacks of an encoder–decoder."""
+
+    task: Task
+    framing: Framing
+    spans: npt.NDArray[np.bool_]
+    """For the task `denoise`, whether each token of the corpus is in a span."""
+
+    def decoded(self, begin: int, length: int) -> npt.NDArray[np.bool_] | None:
+        """Which tokens of a window go to the decoder, [length]; None if the encoder reads them all.
+
+        Args:
+            begin: number of the window's first token in the corpus.
+            length: tokens of the window.
+        """
+        if self.task == "encode":
+            return None
+        if self.task == "continue":
+            return np.arange(length) >= (length + 1) // 2
+        found = np.array(self.spans[begin : begin + length])
+        # spans for which there is no sentinel stay with the encoder
+        firsts = np.diff(found, prepend=False) & found
+        return found & (np.cumsum(firsts) <= len(self.framing.sentinels))
+
+
 @dataclass(frozen=True)
 class TokenStore:
     """Tokens of all files back to back, in file order.
@@ -54,7 +81,8 @@ class TokenStore:
     starts: npt.NDArray[np.uint32]
     """Offset of each token in the UTF-8 of its file."""
     boilerplate: npt.NDArray[np.bool_]
-    """Whether each token lies wholly in boilerplate lines: it is read for context and counts for nothing."""
+    """Whether each token is read for context and counts for nothing: it lies wholly in boilerplate lines, or is not given
+    to the decoder that is read."""
     offsets: IntArray
     languages: npt.NDArray[np.int16]
     language_names: tuple[str, ...]
@@ -67,6 +95,8 @@ class TokenStore:
     texts: npt.NDArray[np.uint8]
     """UTF-8 of all files back to back."""
     text_offsets: IntArray
+    sharing: Sharing | None = None
+    """How an encoder–decoder reads it; None for other models."""
 
     @property
     def n_files(self) -> int:

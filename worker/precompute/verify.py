@@ -15,16 +15,15 @@ import duckdb
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
 from transformers.activations import ACT2FN
 
-from keyscope.contract.keys import KeyId
-from keyscope.contract.manifest import Manifest, Verification
+from keyscope.contract.keys import KeyId, Stack
+from keyscope.contract.manifest import Framing, Manifest, Verification
 from keyscope.contract.runfile import open_run, read_manifest
 from keyscope.contract.whole import write_whole
 from keyscope.worker.model.load import DTYPES, find_device
 from keyscope.worker.model.source import DEFAULT_CACHE
-from keyscope.worker.model.weights import find_weights, readable
+from keyscope.worker.model.weights import auto_model, find_weights, readable
 from keyscope.worker.precompute.errors import OtherModel, VerificationFailed
 from keyscope.worker.progress import Progress
 
@@ -43,6 +42,7 @@ class Stored:
     coefficient: float
     position: int
     token_ids: tuple[int, ...]
+    decoded: tuple[bool, ...] | None
     key_scale: float
 
 
@@ -83,7 +83,8 @@ def verify_run(
                 f"{manifest.model.weights_sha256[:12]}: name the right model with --model"
             )
         with readable(name):
-            plain = AutoModelForCausalLM.from_pretrained(weights.folder, dtype=DTYPES[manifest.settings.dtype])
+            kind = auto_model(encoder_decoder=manifest.model.framing is not None)
+            plain = kind.from_pretrained(weights.folder, dtype=DTYPES[manifest.settings.dtype])
         nn.Module.eval(nn.Module.to(plain, find_device(device)))
         verification = verify(connection, manifest, plain, keys, triggers_per_key, seed, progress)
     finally:
@@ -109,18 +110,19 @@ def verify(
     """
     started = time.monotonic()
     chosen = choose_triggers(connection, manifest, keys, triggers_per_key, seed)
-    downs = find_downs(model, manifest.model.keys_per_layer, manifest.model.width)
+    downs = find_downs(_stack_of(model, manifest.model.stack), manifest.model.keys_per_layer, manifest.model.width)
     relative, absolute = RELATIVE[manifest.settings.dtype], ABSOLUTE[manifest.settings.dtype]
     largest_error, tolerance, passed = 0.0, 0.0, True
-    windows: dict[tuple[int, ...], list[Stored]] = {}
+    windows: dict[tuple[tuple[int, ...], tuple[bool, ...] | None], list[Stored]] = {}
     expected = _after_activation(manifest)
     for stored in chosen:
-        windows.setdefault(stored.token_ids, []).append(stored)
+        windows.setdefault((stored.token_ids, stored.decoded), []).append(stored)
     with progress.stage("verifying", len(windows), "windows") as advance:
-        for token_ids, triggers in windows.items():
-            caught = run_plain(model, downs, token_ids, {trigger.key.layer for trigger in triggers})
+        for (token_ids, decoded), triggers in windows.items():
+            inputs, columns = _inputs(manifest.model.framing, token_ids, decoded)
+            caught = run_plain(model, downs, inputs, {trigger.key.layer for trigger in triggers})
             for trigger in triggers:
-                again = float(caught[trigger.key.layer][trigger.position, trigger.key.index])
+                again = float(caught[trigger.key.layer][columns[trigger.position], trigger.key.index])
                 error = abs(again - expected(trigger.coefficient, again))
                 if not np.isfinite(error):
                     raise VerificationFailed(
@@ -159,14 +161,43 @@ def choose_triggers(
     for number in random.choice(len(all_keys), size=min(keys, len(all_keys)), replace=False):
         layer, index = all_keys[number]
         rows = connection.execute(
-            "SELECT t.coefficient, t.position, w.token_ids, max(abs(t.coefficient)) OVER () FROM triggers t "
+            "SELECT t.coefficient, t.position, w.token_ids, w.decoded, max(abs(t.coefficient)) OVER () FROM triggers t "
             'JOIN windows w USING (window_id) WHERE t.layer = ? AND t."index" = ? ORDER BY t.language, t.polarity, t.rank',
             [layer, index],
         ).fetchall()
         for row in random.permutation(len(rows))[:triggers_per_key]:
-            coefficient, position, token_ids, scale = rows[row]
-            chosen.append(Stored(KeyId(layer, index), coefficient, position, tuple(token_ids), scale))
+            coefficient, position, token_ids, decoded, scale = rows[row]
+            shared = None if decoded is None else tuple(decoded)
+            key = manifest.model.key(layer, index)
+            chosen.append(Stored(key, coefficient, position, tuple(token_ids), shared, scale))
     return chosen
+
+
+def _stack_of(model: Any, stack: Stack) -> nn.Module:
+    """The part of a model with the layers of a stack."""
+    part: nn.Module = model.get_encoder() if stack == "E" else model.get_decoder() if stack == "D" else model
+    return part
+
+
+def _inputs(
+    framing: Framing | None, token_ids: tuple[int, ...], decoded: tuple[bool, ...] | None
+) -> tuple[dict[str, list[int]], list[int]]:
+    """What a plain model is given for a stored window, and where each of the window's tokens is in what the stack reads."""
+    if framing is None:
+        return {"input_ids": list(token_ids)}, list(range(len(token_ids)))
+    if decoded is None:
+        source = [*token_ids, *framing.suffix]
+        return {"input_ids": source, "decoder_input_ids": [framing.start]}, list(range(len(token_ids)))
+    source, target, columns = list(framing.prefix), [framing.start], list[int]()
+    missing = 0
+    for token_id, here, before in zip(token_ids, decoded, (False, *decoded), strict=False):
+        if here and not before and framing.sentinels:
+            source.append(framing.sentinels[missing])
+            target.append(framing.sentinels[missing])
+            missing += 1
+        columns.append(len(target))
+        (target if here else source).append(token_id)
+    return {"input_ids": source + framing.suffix, "decoder_input_ids": target}, columns
 
 
 def find_downs(model: nn.Module, keys_per_layer: list[int], width: int) -> list[nn.Module]:
@@ -195,13 +226,13 @@ def _down_of(block: nn.Module, keys: int, width: int) -> nn.Module | None:
 
 
 def run_plain(
-    model: nn.Module, downs: list[nn.Module], token_ids: tuple[int, ...], layers: set[int]
+    model: nn.Module, downs: list[nn.Module], inputs: dict[str, list[int]], layers: set[int]
 ) -> dict[int, Tensor]:
     """Coefficients [tokens, keys] of some layers, by layer, on one window."""
     caught: dict[int, Tensor] = {}
     with _wrapped({layer: downs[layer] for layer in layers}, caught):
         device = next(model.parameters()).device
-        model(input_ids=torch.tensor([token_ids], device=device), use_cache=False)
+        model(**{name: torch.tensor([ids], device=device) for name, ids in inputs.items()}, use_cache=False)
     return caught
 
 

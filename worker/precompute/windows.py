@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from keyscope.contract.manifest import RunSettings
-from keyscope.worker.precompute.token_store import TokenStore
+from keyscope.worker.model.code_model import CodeModel
+from keyscope.worker.model.framing import NOWHERE, Shared, Source, encoded, padded, share
+from keyscope.worker.precompute.token_store import Sharing, TokenStore
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
@@ -27,13 +29,45 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Windows for one forward: `token_ids` is [windows, prefix + longest], shorter ones padded on the right.
+    """Windows for one forward: `token_ids` is [windows, columns], shorter ones padded on the right.
 
-    Attention is causal, so padding after a window's end cannot affect its tokens and needs no attention mask.
+    The columns are prefix and window. Where attention is causal, padding after a window's end cannot affect its tokens and
+    needs no attention mask; an encoder needs one. A decoder beside an encoder has the columns that `share` gives it.
     """
 
     windows: tuple[Window, ...]
     token_ids: Tensor
+    read: tuple[int, ...]
+    """Columns of each window that are no padding."""
+    prefix: int
+    attention_mask: Tensor | None = None
+    source: Source | None = None
+    """What the encoder beside a decoder reads."""
+    columns: IntArray | None = None
+    """Where the tokens of each window are, [windows, longest], -1 for those that the encoder has; None: behind the prefix."""
+
+    def run(self, model: CodeModel) -> Tensor:
+        """Run the model without its head: normed residual, [windows, columns, width]. Hooks fire."""
+        return model.run_body(self.token_ids, self.attention_mask, self.source)
+
+    def flat(self, rows: npt.NDArray[np.integer], positions: npt.NDArray[np.integer]) -> IntArray:
+        """Where tokens, given by row and by position in their window, are in the flattened batch."""
+        columns = self.prefix + positions if self.columns is None else self.columns[rows, positions]
+        found: IntArray = rows * self.token_ids.shape[1] + columns
+        return found
+
+    def on_windows(self, values: Tensor) -> Tensor:
+        """Values of columns as values of the windows' tokens, [windows, columns, …] → [windows, longest, …].
+
+        NaN where a token is the encoder's; whatever is in the padding.
+        """
+        longest = self.windows[0].length
+        if self.columns is None:
+            return values[:, self.prefix : self.prefix + longest]
+        columns = torch.from_numpy(self.columns).to(values.device)
+        found = values[torch.arange(len(columns), device=values.device)[:, None], columns.clamp_min(0)]
+        found[columns < 0] = torch.nan
+        return found
 
     @property
     def n_tokens(self) -> int:
@@ -124,13 +158,36 @@ def in_batches(
 ) -> Iterator[Batch]:
     """Batches of windows in their order; the first window of each batch must be its longest."""
     for chosen in _groups(windows, batch):
+        if store.sharing is not None:
+            yield _shared(store, store.sharing, chosen, device)
+            continue
         ids = np.zeros((len(chosen), len(prefix) + chosen[0].length), dtype=np.int64)
         ids[:, : len(prefix)] = prefix
         for row, window in enumerate(chosen):
             begin = store.offsets[window.file] + window.start
             span = store.token_ids[begin : begin + window.length]
             ids[row, len(prefix) : len(prefix) + window.length] = span
-        yield Batch(chosen, torch.from_numpy(ids).to(device))
+        read = tuple(len(prefix) + window.length for window in chosen)
+        yield Batch(chosen, torch.from_numpy(ids).to(device), read, len(prefix))
+
+
+def _shared(store: TokenStore, sharing: Sharing, windows: tuple[Window, ...], device: torch.device) -> Batch:
+    """A batch of one stack of an encoder–decoder."""
+    framing, parts = sharing.framing, list[Shared]()
+    for window in windows:
+        begin = int(store.offsets[window.file]) + window.start
+        ids, decoded = store.token_ids[begin : begin + window.length].tolist(), sharing.decoded(begin, window.length)
+        parts.append(Shared(encoded(framing, ids), [], NOWHERE) if decoded is None else share(framing, ids, decoded))
+    source = padded([part.source for part in parts], framing.padding, device)
+    if sharing.task == "encode":
+        read = tuple(len(part.source) for part in parts)
+        return Batch(windows, source.token_ids, read, len(framing.prefix), source.attention_mask)
+    target = padded([part.target for part in parts], framing.padding, device)
+    columns = np.full((len(windows), windows[0].length), -1, dtype=np.int64)
+    for row, part in enumerate(parts):
+        columns[row, : len(part.places)] = part.places
+    read = tuple(len(part.target) for part in parts)
+    return Batch(windows, target.token_ids, read, 0, source=source, columns=columns)
 
 
 def _groups(windows: Sequence[Window], size: int) -> Iterator[tuple[Window, ...]]:

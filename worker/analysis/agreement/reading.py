@@ -72,7 +72,7 @@ def read(
         found.append(tops | {"before": top_tokens(model, after[-1] - written, partial(lens, model))})
 
     with read_layers(model, consume):
-        normed = at.take(model.run_body(batch.token_ids))
+        normed = at.take(batch.run(model))
     final = top_tokens(model, normed, partial(normed_lens, model))
     found = [tops | _against(model, residual, final) for tops, residual in zip(found, after, strict=True)]
     lenses = None

@@ -45,7 +45,7 @@ class Gifts:
         places = at.flat[torch.from_numpy(np.flatnonzero(sites)).to(model.device)]
         coefficients: dict[int, Tensor] = {}
         with torch.enable_grad(), _differentiable(model), read_coefficients(model, coefficients.__setitem__):
-            hidden = model.run_body(batch.token_ids).flatten(0, 1)
+            hidden = batch.run(model).flatten(0, 1)
         with torch.enable_grad():
             logits = model.head(hidden[places - 1]).float()
             targets = batch.token_ids.reshape(rows * columns)[places]

@@ -148,7 +148,7 @@ def _scores(
     """Score every place of a batch with coefficients changed, [measures, places]."""
     model = subject.model
     with change_coefficients(model, changes):
-        residual = model.run_body(batch.token_ids)
+        residual = batch.run(model)
     true = torch.from_numpy(subject.store.token_ids[targets.numbers].astype(np.int64)).to(model.device)
     return score(model, residual.flatten(0, 1)[torch.from_numpy(targets.flat).to(model.device)], true, before)
 
