@@ -1,9 +1,9 @@
 """The errors of the app, with their HTTP status and what exists instead."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keyscope.contract.errors import KeyscopeError
-from keyscope.contract.keys import KeyId
+from keyscope.contract.keys import KeyId, Stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,19 @@ class UnknownKey(NotFound):
 
     def __init__(self, run_id: str, key: KeyId, n_layers: int, n_keys: int) -> None:
         super().__init__(
-            f"{run_id} has no key {key}: layer {key.layer} has {KeyId(key.layer, 0)} to {KeyId(key.layer, n_keys - 1)}",
+            f"{run_id} has no key {key}: layer {key.layer} has {replace(key, index=0)} to {replace(key, index=n_keys - 1)}",
             Exists(run_id=run_id, n_layers=n_layers, layer=key.layer, n_keys=n_keys),
+        )
+
+
+class OtherStack(NotFound):
+    """A run has the keys of another stack."""
+
+    def __init__(self, run_id: str, key: KeyId, stack: Stack) -> None:
+        of = {"L": "a model with one stack", "E": "an encoder", "D": "a decoder"}[stack]
+        super().__init__(
+            f"{run_id} has no key {key}: it is a run of {of}, whose keys have names like {replace(key, stack=stack)}",
+            Exists(run_id=run_id),
         )
 
 

@@ -101,7 +101,7 @@ def show_label_agreement(
     model = run.manifest.model
     current = database.read(lambda session: agreement.load(session, model.weights_sha256))
     pairs, n_pairs = agreement.pairs(current)
-    kinds = agreement.kinds_by_layer(current, model.n_layers)
+    kinds = agreement.kinds_by_layer(current, model)
     return AgreementAnswer(
         people=list(current.people),
         n_keys=len(current.keys),
@@ -118,7 +118,7 @@ def show_label_agreement(
                 by_person=dict(zip(current.people, layer.by_person, strict=True)),
                 kinds=counted.counts,
             )
-            for layer, counted in zip(agreement.progress(current, model.keys_per_layer), kinds, strict=True)
+            for layer, counted in zip(agreement.progress(current, model), kinds, strict=True)
         ],
     )
 

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Integer, Select, and_, column, values
+from sqlalchemy import Integer, Select, String, and_, column, values
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from keyscope.app.database.base import Base
+from keyscope.contract.keys import KeyId
 
 MOST = 200
 """Keys, or other values, in one statement."""
@@ -19,11 +20,12 @@ def portions(items: Sequence[Each]) -> Iterator[Sequence[Each]]:
     return (items[start : start + MOST] for start in range(0, len(items), MOST))
 
 
-def about_keys(chosen: Select[Any], table: Any, weights_sha256: str, keys: Sequence[tuple[int, int]]) -> Select[Any]:
-    """Narrow a query on a table to rows about these keys, given as (layer, index)."""
+def about_keys(chosen: Select[Any], table: Any, weights_sha256: str, keys: Sequence[KeyId]) -> Select[Any]:
+    """Narrow a query on a table to rows about these keys."""
     # SQLite finds no index for a list of pairs; joined to a table of them, each pair is looked up in the index.
-    wanted = values(column("layer", Integer), column("key_index", Integer), name="wanted").data(list(keys)).cte()
-    same = table.layer == wanted.c.layer, table.key_index == wanted.c.key_index
+    columns = column("layer", Integer), column("key_index", Integer), column("stack", String)
+    wanted = values(*columns, name="wanted").data([(key.layer, key.index, key.stack) for key in keys]).cte()
+    same = (getattr(table, each.name) == wanted.c[each.name] for each in columns)
     return chosen.select_from(wanted).join(table, and_(table.weights_sha256 == weights_sha256, *same))
 
 

@@ -86,7 +86,7 @@ def recent(session: Session, chosen: Filter, limit: int = PAGE) -> list[Event]:
             row.at,
             row.person,
             row.weights_sha256,
-            None if row.layer is None else KeyId(row.layer, row.key_index),
+            None if row.layer is None else KeyId(row.layer, row.key_index, row.stack),
             row.kind,
             row.text,
         )
@@ -133,7 +133,7 @@ SOURCES = {
 
 
 def _source(what: What, chosen: Filter, table: Any, at: Any, person: Any, kind: Any, text: Any) -> Select[Any]:
-    no_key = literal(None, Integer)
+    no_key, no_stack = literal(None, Integer), literal(None, String)
     found: Select[Any] = select(
         literal(what.value).label("what"),
         table.id.label("id"),
@@ -142,6 +142,7 @@ def _source(what: What, chosen: Filter, table: Any, at: Any, person: Any, kind: 
         table.weights_sha256.label("weights_sha256"),
         getattr(table, "layer", no_key).label("layer"),
         getattr(table, "key_index", no_key).label("key_index"),
+        getattr(table, "stack", no_stack).label("stack"),
         kind.cast(String).label("kind"),
         text.label("text"),
     )

@@ -109,6 +109,7 @@ def _select_latest(weights_sha256: str | None) -> Select[Adjudication]:
         later.weights_sha256 == Adjudication.weights_sha256,
         later.layer == Adjudication.layer,
         later.key_index == Adjudication.key_index,
+        later.stack == Adjudication.stack,
         later.number > Adjudication.number,
     )
     latest = select(Adjudication).where(~newer.exists())

@@ -3,15 +3,19 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import cast
 
 import numpy as np
-from sqlalchemy import String, cast, select
+import numpy.typing as npt
+from sqlalchemy import String, select
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session
 
 from keyscope.app.labels import statistics
 from keyscope.app.labels.models import Kind, Label
 from keyscope.app.labels.statistics import MISSING, Ratings, Statistic
-from keyscope.contract.keys import KeyId
+from keyscope.contract.keys import KeyId, Stack
+from keyscope.contract.manifest import ModelFacts
 
 KINDS = tuple(Kind)
 MOST_PAIRS = 30
@@ -24,14 +28,14 @@ class CurrentLabels:
 
     people: Sequence[str]
     keys: Ratings
-    """Layer and index of each labelled key, sorted; shape `keys × 2`."""
+    """Layer, index and the code of its stack's letter of each labelled key, sorted; shape `keys × 3`."""
     ratings: Ratings
     """Index into `KINDS`, or MISSING; shape `keys × people`."""
 
-    @property
-    def layers(self) -> Ratings:
-        """Layer of each key; shape `keys`."""
-        return self.keys[:, 0]
+    def in_layer(self, layer: int, stack: Stack) -> npt.NDArray[np.bool_]:
+        """Which keys are in a layer; shape `keys`."""
+        found: npt.NDArray[np.bool_] = (self.keys[:, 0] == layer) & (self.keys[:, 2] == ord(stack))
+        return found
 
     @property
     def n_labels(self) -> int:
@@ -43,11 +47,11 @@ class CurrentLabels:
         highest = self.ratings.max(axis=1, initial=MISSING)
         lowest = np.where(given, self.ratings, len(KINDS)).min(axis=1, initial=len(KINDS))
         for number in np.flatnonzero(lowest < highest):
-            layer, index = self.keys[number].tolist()
+            layer, index, letter = self.keys[number].tolist()
             given_by = [
                 (self.people[at], KINDS[self.ratings[number, at]]) for at in np.flatnonzero(given[number]).tolist()
             ]
-            yield KeyId(layer, index), given_by
+            yield KeyId(layer, index, cast("Stack", chr(letter))), given_by
 
     def of(self, person: str) -> Ratings:
         """One person's ratings; shape `keys`."""
@@ -83,14 +87,15 @@ class LayerKinds:
 
 def load(session: Session, weights_sha256: str) -> CurrentLabels:
     """Everyone's current labels of one model's keys, people sorted by name."""
-    chosen = select(Label.layer, Label.key_index, Label.person, cast(Label.kind, String)).where(
+    columns = Label.layer, Label.key_index, Label.stack, Label.person, sql_cast(Label.kind, String)
+    chosen = select(*columns).where(
         Label.weights_sha256 == weights_sha256, Label.superseded_at.is_(None)
     )
     rows = session.execute(chosen).all()
     if not rows:
-        return CurrentLabels([], np.empty((0, 2), np.int64), np.empty((0, 0), np.int64))
-    layers, indices, persons, kinds = zip(*rows, strict=True)
-    keys, row = np.unique(np.array([layers, indices], np.int64).T, axis=0, return_inverse=True)
+        return CurrentLabels([], np.empty((0, 3), np.int64), np.empty((0, 0), np.int64))
+    layers, indices, stacks, persons, kinds = zip(*rows, strict=True)
+    keys, row = np.unique(np.array([layers, indices, list(map(ord, stacks))], np.int64).T, axis=0, return_inverse=True)
     people, column = np.unique(np.array(persons, object), return_inverse=True)
     number_of = {kind.value: number for number, kind in enumerate(KINDS)}
     ratings = np.full((len(keys), len(people)), MISSING, np.int64)
@@ -98,12 +103,12 @@ def load(session: Session, weights_sha256: str) -> CurrentLabels:
     return CurrentLabels(people.tolist(), keys, ratings)
 
 
-def progress(current: CurrentLabels, keys_per_layer: Sequence[int]) -> list[LayerProgress]:
-    """Labelling progress of each layer."""
+def progress(current: CurrentLabels, model: ModelFacts) -> list[LayerProgress]:
+    """Labelling progress of each layer of the stack that a run is of."""
     given = current.ratings != MISSING
     found = []
-    for layer, n_keys in enumerate(keys_per_layer):
-        here = given[current.layers == layer]
+    for layer, n_keys in enumerate(model.keys_per_layer):
+        here = given[current.in_layer(layer, model.stack)]
         found.append(LayerProgress(layer, n_keys, int(here.any(axis=1).sum()), here.sum(axis=0).tolist()))
     return found
 
@@ -144,12 +149,12 @@ def confusion(current: CurrentLabels, first: str, second: str) -> list[list[int]
     return table
 
 
-def kinds_by_layer(current: CurrentLabels, n_layers: int) -> list[LayerKinds]:
-    """The number of current labels of each kind, by layer."""
+def kinds_by_layer(current: CurrentLabels, model: ModelFacts) -> list[LayerKinds]:
+    """The number of current labels of each kind, by layer of the stack that a run is of."""
     return [
         LayerKinds(layer, {kind: int((here == number).sum()) for number, kind in enumerate(KINDS)})
-        for layer in range(n_layers)
-        for here in [current.ratings[current.layers == layer]]
+        for layer in range(model.n_layers)
+        for here in [current.ratings[current.in_layer(layer, model.stack)]]
     ]
 
 

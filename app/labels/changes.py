@@ -41,15 +41,15 @@ def states(session: Session, targets: Collection[Target]) -> dict[Target, str]:
     found: dict[Target, list[str]] = {target: [] for target in targets}
     for weights_sha256, keys in _portions(targets):
         rows = session.execute(_counts(partial(about_keys, weights_sha256=weights_sha256, keys=keys)))
-        for name, layer, index, latest, number in rows:
-            found[Target(weights_sha256, KeyId(layer, index))].append(f"{name}{latest}x{number}")
+        for name, *key, latest, number in rows:
+            found[Target(weights_sha256, KeyId(*key))].append(f"{name}{latest}x{number}")
     return {target: "-".join(parts) or NOTHING for target, parts in found.items()}
 
 
 def state(session: Session, target: Target) -> str:
     """The fingerprint of one key."""
     rows = session.execute(_counts(lambda chosen, table: chosen.where(*target.rows_of(table))))
-    return "-".join(f"{name}{latest}x{number}" for name, _, _, latest, number in rows) or NOTHING
+    return "-".join(f"{name}{latest}x{number}" for name, *_, latest, number in rows) or NOTHING
 
 
 class KeyChanges:
@@ -127,16 +127,16 @@ def _counted_in(counter: "Counter[Thing]", thing: Thing | None) -> Iterator[None
                 del counter[thing]
 
 
-def _portions(targets: Iterable[Target]) -> Iterator[tuple[str, Sequence[tuple[int, int]]]]:
-    """The targets as (layer, index), grouped by weights, no more at a time than one statement takes."""
+def _portions(targets: Iterable[Target]) -> Iterator[tuple[str, Sequence[KeyId]]]:
+    """The keys of the targets, grouped by weights, no more at a time than one statement takes."""
     ordered = sorted(targets, key=lambda target: (target.weights_sha256, target.key))
     for weights_sha256, group in groupby(ordered, key=lambda target: target.weights_sha256):
-        for keys in portions([(target.key.layer, target.key.index) for target in group]):
+        for keys in portions([target.key for target in group]):
             yield weights_sha256, keys
 
 
 def _counts(narrow: Callable[[Select[Any], Any], Select[Any]]) -> CompoundSelect[Any]:
-    """Name, layer, index, largest number and row count of everything that was said about keys, in a fixed order.
+    """Name, layer, index, stack, largest number and row count of everything that was said about keys, in a fixed order.
 
     `narrow` limits a query on a table to rows about some keys.
     """
@@ -152,5 +152,5 @@ def _counts(narrow: Callable[[Select[Any], Any], Select[Any]]) -> CompoundSelect
 
 
 def _by_key(name: str, table: Any, number: Any) -> Select[Any]:
-    place = table.layer, table.key_index
+    place = table.layer, table.key_index, table.stack
     return select(literal(name).label("name"), *place, func.max(number), func.count(number)).group_by(*place)

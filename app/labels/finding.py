@@ -50,7 +50,7 @@ def _decided(session: Session, weights_sha256: str, wanted: str, limit: int) -> 
     chosen = (
         adjudication.select_in_force(weights_sha256)
         .where(_contains(Adjudication.description, wanted))
-        .order_by(Adjudication.layer, Adjudication.key_index)
+        .order_by(Adjudication.layer, Adjudication.key_index, Adjudication.stack)
         .limit(limit)
     )
     return {
@@ -66,7 +66,7 @@ def _labelled(session: Session, weights_sha256: str, wanted: str, limit: int) ->
         select(Label)
         .where(Label.weights_sha256 == weights_sha256, Label.superseded_at.is_(None))
         .where(_contains(Label.description, wanted) | _tagged(session, wanted))
-        .order_by(Label.layer, Label.key_index, Label.person)
+        .order_by(Label.layer, Label.key_index, Label.stack, Label.person)
     )
     found: dict[KeyId, Label] = {}
     with closing(session.scalars(chosen.execution_options(yield_per=BATCH))) as labels:

@@ -6,7 +6,7 @@ time, and each ends where the next one begins.
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -26,6 +26,7 @@ from keyscope.app.labels.team_models import Adjudication
 from keyscope.app.runs import Registry
 from keyscope.app.table_files import Format, count_rows, read_rows
 from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.keys import KeyId, Stack
 
 CLOCKS = timedelta(minutes=10)
 """How far ahead of ours another server's clock may be."""
@@ -43,6 +44,7 @@ class Problem:
     line: int
     """Line of a text file or row of a Parquet file, from 1."""
     problem: str
+Shapes = Mapping[str, Callable[[Stack], Sequence[int]]]
 
 
 class ImportRefused(KeyscopeError, status=422):
@@ -120,12 +122,12 @@ def import_file(database: Database, runs: Registry, path: Path, name: Format, dr
         DatabaseUnavailable: the database cannot be reached.
     """
     models = [run.manifest.model for run in runs.all()[0]]
-    found = check(path, name, {model.weights_sha256: model.keys_per_layer for model in models})
+    found = check(path, name, {model.weights_sha256: model.keys_in for model in models})
     return database.write(lambda session: import_records(session, found, dry_run))
 
 
-def check(path: Path, name: Format, shapes: Mapping[str, Sequence[int]]) -> list[Numbered]:
-    """Read and check every row of a file; `shapes` maps known weights to their keys per layer.
+def check(path: Path, name: Format, shapes: Shapes) -> list[Numbered]:
+    """Read and check every row of a file; `shapes` maps known weights to the keys per layer of each stack.
 
     Raises:
         ImportRefused: a row is wrong.
@@ -180,12 +182,11 @@ def import_records(session: Session, found: Sequence[Numbered], dry_run: bool = 
     return plan.outcome
 
 
-def _misplaced(record: Record, shapes: Mapping[str, Sequence[int]]) -> str | None:
+def _misplaced(record: Record, shapes: Shapes) -> str | None:
     target = record.target
-    keys_per_layer = shapes.get(target.weights_sha256)
-    if keys_per_layer is not None and not (
-        target.key.layer < len(keys_per_layer) and target.key.index < keys_per_layer[target.key.layer]
-    ):
+    keys_in = shapes.get(target.weights_sha256)
+    sizes = None if keys_in is None else keys_in(target.key.stack)
+    if sizes is not None and not (target.key.layer < len(sizes) and target.key.index < sizes[target.key.layer]):
         return f"key: the model of weights {target.weights_sha256[:8]} has no key {target.key}"
     if record.created_at > datetime.now(UTC) + CLOCKS:
         return f"created_at: {record.created_at:%Y-%m-%d %H:%M} is in the future"
@@ -222,9 +223,9 @@ def _hold(session: Session) -> None:
 def _there(session: Session, table: Any, targets: Iterable[Target]) -> dict[Target, list[Any]]:
     """The existing rows about these keys, in order of insertion."""
     found: dict[Target, list[Any]] = defaultdict(list)
-    by_weights: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    by_weights: dict[str, list[KeyId]] = defaultdict(list)
     for target in targets:
-        by_weights[target.weights_sha256].append((target.key.layer, target.key.index))
+        by_weights[target.weights_sha256].append(target.key)
     for weights_sha256, keys in by_weights.items():
         for portion in portions(keys):
             chosen = about_keys(select(table), table, weights_sha256, portion).order_by(table.id)

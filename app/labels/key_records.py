@@ -13,6 +13,7 @@ from keyscope.app.labels import adjudication
 from keyscope.app.labels.models import Kind, Label
 from keyscope.app.labels.records import BATCH
 from keyscope.app.labels.team_models import Adjudication
+from keyscope.contract.keys import KeyId
 
 COUNT = "n_labels"
 """A column that only this export has."""
@@ -42,15 +43,15 @@ def rows(session: Session, weights_sha256: str | None = None, layer: int | None 
         )
         wanted = {table.weights_sha256: weights_sha256, table.layer: layer}
         chosen = chosen.where(*(column == value for column, value in wanted.items() if value is not None))
-        order = [table.weights_sha256, table.layer, table.key_index, table.person]
+        order = [table.weights_sha256, table.layer, table.key_index, table.stack, table.person]
         return iter(session.scalars(chosen.order_by(*order).execution_options(yield_per=BATCH)))
 
     for _, about_key in groupby(merge(narrowed(Label), narrowed(Adjudication), key=_place), key=_place):
         yield _row(list(about_key))
 
 
-def _place(each: Label | Adjudication) -> tuple[str, int, int]:
-    return each.weights_sha256, each.layer, each.key_index
+def _place(each: Label | Adjudication) -> tuple[str, KeyId]:
+    return each.weights_sha256, each.key
 
 
 def _row(said: list[Label | Adjudication]) -> list[object]:

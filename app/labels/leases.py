@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from keyscope.app.database.statements import insert_into
 from keyscope.app.labels.models import Lease, Skip
 from keyscope.app.labels.repository import Target
-from keyscope.contract.keys import KeyId
+from keyscope.contract.keys import KeyId, Stack
 
 LEASE = timedelta(minutes=5)
 """How long a key is held for a person who shows no activity."""
@@ -24,7 +24,7 @@ def take(session: Session, target: Target, person: str) -> datetime | None:
     statement = insert_into(session, Lease).values(**target.columns, **values)
     # One statement, so two people who ask at the same moment cannot both get the key.
     mine = statement.on_conflict_do_update(
-        index_elements=[Lease.weights_sha256, Lease.layer, Lease.key_index],
+        index_elements=[Lease.weights_sha256, Lease.layer, Lease.key_index, Lease.stack],
         set_=values,
         where=or_(Lease.person == person, Lease.expires_at <= now),
     )
@@ -43,7 +43,7 @@ def holder(session: Session, target: Target) -> str | None:
 
 def leased(session: Session, weights_sha256: str) -> set[KeyId]:
     """All keys of a model that somebody holds now."""
-    taken = select(Lease.layer, Lease.key_index)
+    taken = select(Lease.layer, Lease.key_index, Lease.stack)
     now = datetime.now(UTC)
     return _keys(session.execute(taken.where(Lease.weights_sha256 == weights_sha256, Lease.expires_at > now)))
 
@@ -54,7 +54,8 @@ def skip(session: Session, target: Target, person: str) -> None:
     statement = insert_into(session, Skip).values(**target.columns, person=person, skipped_at=now)
     session.execute(
         statement.on_conflict_do_update(
-            index_elements=[Skip.weights_sha256, Skip.person, Skip.layer, Skip.key_index], set_={"skipped_at": now}
+            index_elements=[Skip.weights_sha256, Skip.person, Skip.layer, Skip.key_index, Skip.stack],
+            set_={"skipped_at": now},
         )
     )
     release(session, target, person)
@@ -63,9 +64,10 @@ def skip(session: Session, target: Target, person: str) -> None:
 def skipped(session: Session, weights_sha256: str, person: str) -> set[KeyId]:
     """All keys of a model that the person has skipped today."""
     since = datetime.now(UTC) - SKIPPED
-    chosen = select(Skip.layer, Skip.key_index).where(Skip.weights_sha256 == weights_sha256, Skip.person == person)
+    chosen = select(Skip.layer, Skip.key_index, Skip.stack)
+    chosen = chosen.where(Skip.weights_sha256 == weights_sha256, Skip.person == person)
     return _keys(session.execute(chosen.where(Skip.skipped_at > since)))
 
 
-def _keys(rows: Iterable[Row[int, int]]) -> set[KeyId]:
-    return {KeyId(layer, index) for layer, index in rows}
+def _keys(rows: Iterable[Row[int, int, Stack]]) -> set[KeyId]:
+    return {KeyId(*row) for row in rows}

@@ -14,7 +14,7 @@ from keyscope.app.accounts.identity import Forbidden, Person
 from keyscope.app.database.engine import Database
 from keyscope.app.errors import InvalidParameter, NotFound
 from keyscope.app.labels.team_models import KeyList, ListEntry
-from keyscope.app.queries.addresses import check_key
+from keyscope.app.queries.addresses import check_model_key
 from keyscope.app.roles import Role
 from keyscope.app.runs import Registry
 from keyscope.contract.errors import KeyscopeError
@@ -79,7 +79,7 @@ def holding(session: Session, weights_sha256: str, key: KeyId, person: str | Non
         select(KeyList, ListEntry)
         .join(ListEntry, ListEntry.list_id == KeyList.id)
         .where(KeyList.weights_sha256 == weights_sha256, KeyList.deleted_at.is_(None), _visible(person))
-        .where(ListEntry.layer == key.layer, ListEntry.key_index == key.index)
+        .where(*_of_key(key))
         .order_by(KeyList.name)
     )
     return [(found, entry) for found, entry in session.execute(chosen)]
@@ -126,7 +126,7 @@ def check_keys(runs: Registry, database: Database, list_id: int, person: str, ke
     weights = database.read(lambda session: get_list(session, list_id, person).weights_sha256)
     if run := runs.with_weights(weights):
         for key in keys:
-            check_key(run.manifest, key)
+            check_model_key(run.manifest, key)
 
 
 def remove_key(session: Session, list_id: int, person: Person, key: KeyId) -> None:
@@ -241,6 +241,7 @@ def _append(session: Session, found: KeyList, person: Person, keys: Iterable[Key
             list_id=found.id,
             layer=key.layer,
             key_index=key.index,
+            stack=key.stack,
             position=first + number,
             note=note,
             version=1,
@@ -300,7 +301,11 @@ def _visible(person: str | None) -> ColumnElement[bool]:
 
 
 def _entry(list_id: int, key: KeyId) -> tuple[ColumnElement[bool], ...]:
-    return ListEntry.list_id == list_id, ListEntry.layer == key.layer, ListEntry.key_index == key.index
+    return ListEntry.list_id == list_id, *_of_key(key)
+
+
+def _of_key(key: KeyId) -> tuple[ColumnElement[bool], ...]:
+    return ListEntry.layer == key.layer, ListEntry.key_index == key.index, ListEntry.stack == key.stack
 
 
 def _summaries(session: Session, where: Sequence[ColumnElement[bool]]) -> list[Summary]:

@@ -13,7 +13,7 @@ from sqlalchemy import JSON, CheckConstraint, Double, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from keyscope.app.database.base import Base, Moment, author, words
-from keyscope.contract.keys import KeyId
+from keyscope.contract.keys import KeyId, Stack
 
 _PLACE = re.compile(r"(?P<file_sha256>[0-9a-f]{64}):(?P<offset>[0-9]{1,9})")
 
@@ -66,16 +66,25 @@ class Evidence(BaseModel):
         return cls(file_sha256=found["file_sha256"], offset=int(found["offset"]))
 
 
-class AboutKey:
-    """Columns of a table whose rows are about one key."""
+_STACK = "The stack the layer is in: E or D in an encoder–decoder, else L"
 
-    weights_sha256: Mapped[str] = mapped_column(String(64), comment="Weights the key belongs to")
+
+class NamesKey:
+    """Columns of a table whose rows name a key, without its weights."""
+
     layer: Mapped[int] = mapped_column(comment="Layer of the key, from 0")
     key_index: Mapped[int] = mapped_column(comment="Index of the key in its layer, from 0")
+    stack: Mapped[Stack] = mapped_column(String(1), server_default="L", comment=_STACK)
 
     @property
     def key(self) -> KeyId:
-        return KeyId(self.layer, self.key_index)
+        return KeyId(self.layer, self.key_index, self.stack)
+
+
+class AboutKey(NamesKey):
+    """Columns of a table whose rows are about one key."""
+
+    weights_sha256: Mapped[str] = mapped_column(String(64), comment="Weights the key belongs to")
 
 
 class Label(AboutKey, Base):
@@ -88,12 +97,13 @@ class Label(AboutKey, Base):
             "weights_sha256",
             "layer",
             "key_index",
+            "stack",
             "person",
             unique=True,
             sqlite_where=text("superseded_at IS NULL"),
             postgresql_where=text("superseded_at IS NULL"),
         ),
-        Index("labels_of_key", "weights_sha256", "layer", "key_index"),
+        Index("labels_of_key", "weights_sha256", "layer", "key_index", "stack"),
         # The feed of recent activity reads by these two.
         Index("labels_by_time", "weights_sha256", "created_at", "id"),
         Index(
@@ -136,6 +146,7 @@ class Lease(Base):
     weights_sha256: Mapped[str] = mapped_column(String(64), primary_key=True, comment="Weights the key belongs to")
     layer: Mapped[int] = mapped_column(primary_key=True, comment="Layer of the key, from 0")
     key_index: Mapped[int] = mapped_column(primary_key=True, comment="Index of the key in its layer, from 0")
+    stack: Mapped[Stack] = mapped_column(String(1), primary_key=True, server_default="L", comment=_STACK)
     person: Mapped[str] = mapped_column(String(100), comment="Display name of who has it")
     expires_at: Mapped[datetime] = mapped_column(Moment, comment="When it is free again")
 
@@ -149,4 +160,5 @@ class Skip(Base):
     person: Mapped[str] = mapped_column(String(100), primary_key=True, comment="Display name of who skipped it")
     layer: Mapped[int] = mapped_column(primary_key=True, comment="Layer of the key, from 0")
     key_index: Mapped[int] = mapped_column(primary_key=True, comment="Index of the key in its layer, from 0")
+    stack: Mapped[Stack] = mapped_column(String(1), primary_key=True, server_default="L", comment=_STACK)
     skipped_at: Mapped[datetime] = mapped_column(Moment, comment="When it was last skipped")

@@ -18,7 +18,7 @@ from keyscope.app.labels.repository import Target
 from keyscope.app.queries import orders
 from keyscope.app.queries.orders import KeyOrder
 from keyscope.app.runs import Run
-from keyscope.contract.keys import KeyId
+from keyscope.contract.keys import KeyId, Stack
 
 LOW_CONFIDENCE = 0.5
 """Labels with at most this confidence are reviewed."""
@@ -31,7 +31,7 @@ MOST_CALIBRATION = 1000
 ORDERS_KEPT = 8
 """Orders cached per run."""
 
-_KEY = (Label.layer, Label.key_index)
+_KEY = (Label.layer, Label.key_index, Label.stack)
 
 
 class Strategy(StrEnum):
@@ -114,7 +114,9 @@ def _order(session: Session, run: Run, wanted: Wanted, person: str) -> KeyOrder:
             lowest = func.min(Label.confidence)
             found = _by_key(weights).having(lowest <= LOW_CONFIDENCE).order_by(lowest, *_KEY)
         case Strategy.LIST:
-            return orders.numbered(_listed(session, weights, wanted.list_id, person))
+            keys = _listed(session, weights, wanted.list_id, person)
+            return orders.numbered(key for key in keys if key.stack == run.manifest.model.stack)
+    found = found.where(Label.stack == run.manifest.model.stack)
     return orders.numbered(_keys(session, found))
 
 
@@ -138,7 +140,7 @@ def _settled(session: Session, weights: str, wanted: Wanted, person: str, order:
     return settled
 
 
-def _by_key(weights: str) -> Select[int, int]:
+def _by_key(weights: str) -> Select[int, int, Stack]:
     current = Label.weights_sha256 == weights, Label.superseded_at.is_(None)
     return select(*_KEY).where(*current).group_by(*_KEY)
 
@@ -147,8 +149,8 @@ def _is(person: str) -> ColumnElement[bool]:
     return Label.person == person
 
 
-def _keys(session: Session, chosen: Select[int, int]) -> list[KeyId]:
-    return [KeyId(layer, index) for layer, index in session.execute(chosen)]
+def _keys(session: Session, chosen: Select[int, int, Stack]) -> list[KeyId]:
+    return [KeyId(*row) for row in session.execute(chosen)]
 
 
 def _listed(session: Session, weights: str, list_id: int | None, person: str) -> Iterable[KeyId]:

@@ -168,6 +168,7 @@ def _decisions(chosen: Filter) -> Select[Adjudication, datetime]:
         after.weights_sha256 == Adjudication.weights_sha256,
         after.layer == Adjudication.layer,
         after.key_index == Adjudication.key_index,
+        after.stack == Adjudication.stack,
         after.number == Adjudication.number + 1,
     )
     found = select(Adjudication, after.created_at).outerjoin(after, follows).where(*_narrowed(Adjudication, chosen))

@@ -40,7 +40,8 @@ class Target:
     @property
     def columns(self) -> dict[str, Any]:
         """The target as column values of a table about keys."""
-        return {"weights_sha256": self.weights_sha256, "layer": self.key.layer, "key_index": self.key.index}
+        key = {"layer": self.key.layer, "key_index": self.key.index, "stack": self.key.stack}
+        return {"weights_sha256": self.weights_sha256, **key}
 
     def rows_of(self, table: Any) -> tuple[ColumnElement[bool], ...]:
         """Conditions that select a table's rows about the target."""
@@ -66,7 +67,7 @@ def labels_of_keys(session: Session, weights_sha256: str, keys: Sequence[KeyId])
     """Everyone's current labels of many keys, by name; keys without labels are left out."""
     found: dict[KeyId, list[Label]] = defaultdict(list)
     for portion in portions(keys):
-        chosen = about_keys(select(Label), Label, weights_sha256, [(key.layer, key.index) for key in portion])
+        chosen = about_keys(select(Label), Label, weights_sha256, portion)
         for label in session.scalars(chosen.where(Label.superseded_at.is_(None)).order_by(Label.person)):
             found[label.key].append(label)
     return dict(found)
@@ -80,12 +81,12 @@ def history(session: Session, target: Target) -> list[Label]:
 def keys_of_kind(session: Session, weights_sha256: str, kind: Kind) -> list[KeyId]:
     """The keys of a model that have a current label of this kind, by layer and index."""
     chosen = (
-        select(Label.layer, Label.key_index)
+        select(Label.layer, Label.key_index, Label.stack)
         .where(Label.weights_sha256 == weights_sha256, Label.kind == kind, Label.superseded_at.is_(None))
         .distinct()
-        .order_by(Label.layer, Label.key_index)
+        .order_by(Label.layer, Label.key_index, Label.stack)
     )
-    return [KeyId(layer, index) for layer, index in session.execute(chosen)]
+    return [KeyId(*row) for row in session.execute(chosen)]
 
 
 def current_label(session: Session, target: Target, person: str) -> Label | None:

@@ -6,8 +6,7 @@ from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from keyscope.app.database.base import Base, Moment, author, words
-from keyscope.app.labels.models import AboutKey, Kind
-from keyscope.contract.keys import KeyId
+from keyscope.app.labels.models import AboutKey, Kind, NamesKey
 
 
 class CodebookChange(Base):
@@ -32,7 +31,7 @@ class Adjudication(AboutKey, Base):
 
     __tablename__ = "adjudications"
     __table_args__ = (
-        UniqueConstraint("weights_sha256", "layer", "key_index", "number", name="adjudications_one_after_another"),
+        UniqueConstraint("weights_sha256", "layer", "key_index", "stack", "number", name="adjudications_one_after_another"),
         Index("adjudications_by_time", "created_at"),
     )
 
@@ -62,23 +61,17 @@ class KeyList(Base):
     deleted_at: Mapped[datetime | None] = mapped_column(Moment, comment="When it was put away")
 
 
-class ListEntry(Base):
+class ListEntry(NamesKey, Base):
     __tablename__ = "key_list_entries"
-    __table_args__ = (UniqueConstraint("list_id", "layer", "key_index", name="key_list_entries_each_key_once"),)
+    __table_args__ = (UniqueConstraint("list_id", "layer", "key_index", "stack", name="key_list_entries_each_key_once"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     list_id: Mapped[int] = mapped_column(ForeignKey("key_lists.id"), comment="The list")
-    layer: Mapped[int] = mapped_column(comment="Layer of the key, from 0")
-    key_index: Mapped[int] = mapped_column(comment="Index of the key in its layer, from 0")
     position: Mapped[int] = mapped_column(comment="Place in the list; equal places go by id")
     note: Mapped[str] = mapped_column(Text, comment="Free text about the key in this list")
     version: Mapped[int] = mapped_column(comment="Rises when the note changes")
     person: Mapped[str] = author("Display name of who put it in")
     created_at: Mapped[datetime] = mapped_column(Moment, comment="When it was put in")
-
-    @property
-    def key(self) -> KeyId:
-        return KeyId(self.layer, self.key_index)
 
 
 class Comment(AboutKey, Base):
@@ -86,7 +79,7 @@ class Comment(AboutKey, Base):
 
     __tablename__ = "comments"
     __table_args__ = (
-        Index("comments_of_key", "weights_sha256", "layer", "key_index"),
+        Index("comments_of_key", "weights_sha256", "layer", "key_index", "stack"),
         Index("comments_by_time", "created_at"),
     )
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from keyscope.app.queries import check_key
+from keyscope.app.queries import check_model_key
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import Manifest
@@ -239,7 +239,7 @@ class Workers:
         """
         masks = body.baskets()
         for mask in chain.from_iterable(masks):
-            check_key(manifest, mask.key)
+            check_model_key(manifest, mask.key)
         wanted = _of_weights(WorkerNext, manifest, body, masks=masks)
         return await self._whole(manifest, "next", wanted, NextAnswer)
 
@@ -256,13 +256,13 @@ class Workers:
     async def coefficients(self, manifest: Manifest, body: CoefficientsRequest) -> CoefficientsAnswer:
         """Read keys along a text; raises what `lens` does, and UnknownLayer or UnknownKey if the run lacks one."""
         for key in body.keys:
-            check_key(manifest, KeyId.parse(key))
+            check_model_key(manifest, KeyId.parse(key))
         wanted = _of_weights(WorkerCoefficients, manifest, body)
         return await self._whole(manifest, "coefficients", wanted, CoefficientsAnswer)
 
     async def neighbours(self, manifest: Manifest, body: NeighboursRequest) -> NeighboursAnswer:
         """Find the keys nearest to one by the weights; raises what `coefficients` does."""
-        check_key(manifest, KeyId.parse(body.key))
+        check_model_key(manifest, KeyId.parse(body.key))
         wanted = _of_weights(WorkerNeighbours, manifest, body)
         return await self._whole(manifest, "keys/neighbours", wanted, NeighboursAnswer)
 
@@ -311,7 +311,7 @@ def for_worker(manifest: Manifest, body: GenerateRequest) -> WorkerGenerate:
     """
     masks, control = body.basket(), body.control_basket()
     for mask in (*masks, *(control or ())):
-        check_key(manifest, mask.key)
+        check_model_key(manifest, mask.key)
     return _of_weights(WorkerGenerate, manifest, body, masks=masks, control=control)
 
 

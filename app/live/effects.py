@@ -62,9 +62,8 @@ async def measure(run: Run, workers: Workers, prompt: str, draw: int = 0) -> Eff
     asked = ActivationsRequest(run=run.run_id, text=prompt, limit=DOSES[-1])
     answer = await workers.activations(manifest, asked)
     keys = tuple(KeyId.parse(each.key) for each in answer.keys)
-    per_layer = manifest.model.keys_per_layer
     sets = [keys[:dose] for dose in DOSES]
-    controls = [random_keys(per_layer, picked, draw) for picked in sets]
+    controls = [random_keys(manifest.model.keys_in, picked, draw) for picked in sets]
     baseline, *rest = await probabilities(run, workers, prompt, answer.target.token_id, [(), *sets, *controls])
     n = len(DOSES)
     doses = tuple(Dose(*each) for each in zip(DOSES, rest[:n], rest[n:], strict=True))

@@ -4,7 +4,7 @@ Functions take a cursor and values, never a request. Missing numbers (a directio
 language without tokens) are None, never NaN.
 """
 
-from keyscope.app.queries.addresses import check_key, check_layer, neighbours, random_key
+from keyscope.app.queries.addresses import check_key, check_layer, check_model_key, neighbours, random_key
 from keyscope.app.queries.examples import (
     Example,
     example_counts,
@@ -62,6 +62,7 @@ __all__ = [
     "Windows",
     "check_key",
     "check_layer",
+    "check_model_key",
     "example_counts",
     "fires_on",
     "first_examples",

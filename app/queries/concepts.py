@@ -198,11 +198,11 @@ def concept_keys(
     assert sort in SORTS
     column = without_nan(sort) if sort in _FLOATS else sort
     sql = f"""
-        SELECT layer, "index", {select(KEY_SCORES)} FROM concept_keys WHERE concept = ?
+        SELECT layer, "index", stack, {select(KEY_SCORES)} FROM concept_keys WHERE concept = ?
         ORDER BY {column} {order} NULLS LAST, rank_fdr NULLS LAST, rank_auroc, layer, "index" LIMIT ? OFFSET ?"""  # noqa: S608
     return [
-        ConceptKey(KeyId(layer, index), named(KEY_SCORES, values))
-        for layer, index, *values in rows(cursor, sql, [part, limit, offset])
+        ConceptKey(KeyId(*row[:3]), named(KEY_SCORES, row[3:]))
+        for row in rows(cursor, sql, [part, limit, offset])
     ]
 
 
@@ -214,7 +214,7 @@ def count_concept_keys(cursor: duckdb.DuckDBPyConnection, part: str) -> int:
 def first_keys(cursor: duckdb.DuckDBPyConnection, part: str, picker: Picker, n: int) -> list[KeyId]:
     """The first n keys of a picker, or fewer if it finds fewer."""
     assert picker in PICKERS
-    sql = f'SELECT layer, "index" FROM concept_keys WHERE concept = ? AND rank_{picker} <= ? ORDER BY rank_{picker}'  # noqa: S608
+    sql = f'SELECT layer, "index", stack FROM concept_keys WHERE concept = ? AND rank_{picker} <= ? ORDER BY rank_{picker}'  # noqa: S608
     return [KeyId(*row) for row in rows(cursor, sql, [part, n])]
 
 

@@ -280,6 +280,6 @@ class Among:
     keys: tuple[KeyId, ...]
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
-        layers, indices = [key.layer for key in self.keys], [key.index for key in self.keys]
-        condition = '(k.layer, k."index") IN (SELECT (unnest(?::INTEGER[]), unnest(?::INTEGER[])))'
-        return Clause(condition, (layers, indices))
+        columns = zip(*((key.layer, key.index, key.stack) for key in self.keys), strict=True)
+        names = 'SELECT (unnest(?::INTEGER[]), unnest(?::INTEGER[]), unnest(?::VARCHAR[]))'
+        return Clause(f'(k.layer, k."index", k.stack) IN ({names})', tuple(map(list, columns)) or ([], [], []))

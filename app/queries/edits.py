@@ -256,9 +256,9 @@ def prompts(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Prompt]:
 
 def masks(cursor: duckdb.DuckDBPyConnection, edit: Edit) -> list[Mask]:
     """The masks of an edit's main dose, as factors."""
-    query = 'SELECT layer, "index", factor FROM edit_keys WHERE edit = ? AND rank <= ? ORDER BY rank'
+    query = 'SELECT layer, "index", stack, factor FROM edit_keys WHERE edit = ? AND rank <= ? ORDER BY rank'
     return [
-        Mask(KeyId(layer, index), Scale(factor)) for layer, index, factor in rows(cursor, query, [edit.edit, edit.keys])
+        Mask(KeyId(*key), Scale(factor)) for *key, factor in rows(cursor, query, [edit.edit, edit.keys])
     ]
 
 

@@ -32,15 +32,15 @@ _KEY_TOKENS = """
     SELECT token_id, level, occurrences, fired, share FROM firing_detectors
     WHERE layer = ? AND "index" = ? AND level = ? ORDER BY fired DESC, token_id"""
 _DETECTORS = """
-    SELECT k.layer, k."index", k.detector_level, sum(d.fired)::BIGINT, sum(d.share), list(d.token_id ORDER BY d.fired DESC)
+    SELECT k.layer, k."index", k.stack, k.detector_level, sum(d.fired)::BIGINT, sum(d.share), list(d.token_id ORDER BY d.fired DESC)
     FROM firing_keys k JOIN firing_detectors d ON d.layer = k.layer AND d."index" = k."index" AND d.level = k.detector_level
-    GROUP BY ALL ORDER BY k.detector_level, 4 DESC, k.layer, k."index" LIMIT ?"""
+    GROUP BY ALL ORDER BY k.detector_level, 5 DESC, k.layer, k."index" LIMIT ?"""
 _TELLING = """
-    SELECT layer, "index", language, f1, threshold, above FROM firing_languages WHERE f1 IS NOT NULL
+    SELECT layer, "index", stack, language, f1, threshold, above FROM firing_languages WHERE f1 IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY language ORDER BY f1 DESC, layer, "index") <= ?
     ORDER BY language, f1 DESC, layer, "index\""""
 _POSITIONAL = """
-    SELECT layer, "index", position_information, position_information_strong, position_shape FROM firing_keys
+    SELECT layer, "index", stack, position_information, position_information_strong, position_shape FROM firing_keys
     ORDER BY greatest(position_information, position_information_strong) DESC, layer, "index" LIMIT ?"""
 
 
@@ -141,22 +141,22 @@ def key_firing(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: K
 def detectors(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, limit: int) -> list[Detector]:
     """The keys that detect tokens, by level and then by how often they fire."""
     return [
-        Detector(KeyId(layer, index), level, fired, share, [vocabulary[token_id] for token_id in tokens])
-        for layer, index, level, fired, share, tokens in rows(cursor, _DETECTORS, [limit])
+        Detector(KeyId(*key), level, fired, share, [vocabulary[token_id] for token_id in tokens])
+        for *key, level, fired, share, tokens in rows(cursor, _DETECTORS, [limit])
     ]
 
 
 def telling_keys(cursor: duckdb.DuckDBPyConnection, each: int) -> list[Telling]:
     """The best keys at telling each language from the others."""
     return [
-        Telling(KeyId(layer, index), language, f1, clean(threshold), above)
-        for layer, index, language, f1, threshold, above in rows(cursor, _TELLING, [each])
+        Telling(KeyId(*key), language, f1, clean(threshold), above)
+        for *key, language, f1, threshold, above in rows(cursor, _TELLING, [each])
     ]
 
 
 def positional_keys(cursor: duckdb.DuckDBPyConnection, limit: int) -> list[Positional]:
     """The keys with most information on the window position, whether above the threshold or not."""
     return [
-        Positional(KeyId(layer, index), fires, strong, shape)
-        for layer, index, fires, strong, shape in rows(cursor, _POSITIONAL, [limit])
+        Positional(KeyId(*key), fires, strong, shape)
+        for *key, fires, strong, shape in rows(cursor, _POSITIONAL, [limit])
     ]

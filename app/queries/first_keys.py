@@ -23,12 +23,12 @@ _RARE = """
         QUALIFY firing_rate <= median(firing_rate) OVER (PARTITION BY layer))"""
 """The half of each layer's keys that fires less: the others colour whole files."""
 _CLEAR = f"""{_RARE}
-    SELECT layer, "index", top_language, top_token_id, top_token_share FROM rare
+    SELECT layer, "index", stack, top_language, top_token_id, top_token_share FROM rare
     QUALIFY row_number() OVER (
         PARTITION BY layer, top_language, top_token_id ORDER BY top_token_share DESC, kurtosis DESC, "index") = 1
     ORDER BY top_token_share DESC, layer, "index" """  # noqa: S608 - our own clause
 _VARIED = f"""{_RARE}
-    SELECT layer, "index" FROM rare ORDER BY distinct_tokens DESC, top_token_share, kurtosis DESC, "index" LIMIT ?"""  # noqa: S608 - our own clause
+    SELECT layer, "index", stack FROM rare ORDER BY distinct_tokens DESC, top_token_share, kurtosis DESC, "index" LIMIT ?"""  # noqa: S608 - our own clause
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ def clear_keys(
     first.
     """
     found = [
-        _Clear(KeyId(layer, index), language, token_id, share >= CLEAR)
-        for layer, index, language, token_id, share in rows(cursor, _CLEAR, [layer])
+        _Clear(KeyId(*key), language, token_id, share >= CLEAR)
+        for *key, language, token_id, share in rows(cursor, _CLEAR, [layer])
         if _is_word(vocabulary[token_id])
     ]
     # the strongest trigger is what people see, so it has to be on the word

@@ -19,7 +19,7 @@ _SUMMARIES = f"""
     WITH s AS (SELECT * FROM key_summaries {_AMONG}), w AS (
         SELECT window_id, file_id, token_ids FROM run.windows
         WHERE rowid IN (SELECT rowid FROM run.windows SEMI JOIN s USING (window_id)))
-    SELECT s.layer, s."index", s.promoted, s.logits,
+    SELECT s.layer, s."index", s.stack, s.promoted, s.logits,
         s.language, s.coefficient, s.position, s.line, s."column", f.path, w.token_ids
     FROM s LEFT JOIN w USING (window_id) LEFT JOIN files f USING (file_id)"""  # noqa: S608 - constants only
 
@@ -59,19 +59,19 @@ def key_rows(
 
     `clauses` is trusted SQL with a `?` for each of `values`.
     """
-    found = rows(cursor, f'SELECT layer, "index", {select(STATISTICS)} FROM run.keys {clauses}', values)  # noqa: S608
-    keys = [KeyId(*row[:2]) for row in found]
-    summaries = {KeyId(*row[:2]): row[2:] for row in rows(cursor, _SUMMARIES, _names(keys))}
+    found = rows(cursor, f'SELECT layer, "index", stack, {select(STATISTICS)} FROM run.keys {clauses}', values)  # noqa: S608
+    keys = [KeyId(*row[:3]) for row in found]
+    summaries = {KeyId(*row[:3]): row[3:] for row in rows(cursor, _SUMMARIES, _names(keys))}
     return [
-        _key_row(key, named(STATISTICS, row[2:]), summaries[key], vocabulary)
+        _key_row(key, named(STATISTICS, row[3:]), summaries[key], vocabulary)
         for key, row in zip(keys, found, strict=True)
     ]
 
 
 def rows_of(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, keys: Sequence[KeyId]) -> list[KeyRow]:
-    """Keys of the run as table rows, in the order given."""
+    """Keys of the run as table rows, in the order given; those of another stack are left out."""
     found = {row.key: row for row in key_rows(cursor, vocabulary, _ROWS, _names(keys))}
-    return [found[key] for key in keys]
+    return [found[key] for key in keys if key in found]
 
 
 def _names(keys: Sequence[KeyId]) -> list[object]:

@@ -1,18 +1,19 @@
 """All keys of a run in the order of a queue, as numbers, because large models have hundreds of thousands."""
 
 from collections.abc import Iterable
+from typing import cast
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from keyscope.contract.keys import KeyId
+from keyscope.contract.keys import KeyId, Stack
 
 KeyOrder = npt.NDArray[np.int64]
-"""Keys in order, each as layer times 2³² plus index."""
+"""Keys in order, each as its stack's letter times 2⁴⁸ plus layer times 2³² plus index."""
 
-_LAYER = 32
-_NUMBER = f'(layer::BIGINT << {_LAYER}) | "index"::BIGINT'
+_STACK, _LAYER = 48, 32
+_NUMBER = f'(ascii(stack)::BIGINT << {_STACK}) | (layer::BIGINT << {_LAYER}) | "index"::BIGINT'
 _SAMPLED = f"""
     SELECT {_NUMBER} AS number FROM keys WHERE dead IS NOT TRUE
     ORDER BY row_number() OVER (PARTITION BY layer ORDER BY md5(concat_ws('.', ?, layer, "index"))), layer"""  # noqa: S608
@@ -32,12 +33,13 @@ def strongest(cursor: duckdb.DuckDBPyConnection) -> KeyOrder:
 
 
 def numbered(keys: Iterable[KeyId]) -> KeyOrder:
-    return np.array([(key.layer << _LAYER) | key.index for key in keys], dtype=np.int64)
+    return np.array([(ord(key.stack) << _STACK) | (key.layer << _LAYER) | key.index for key in keys], dtype=np.int64)
 
 
 def key_of(number: int) -> KeyId:
     """The key that a number stands for."""
-    return KeyId(number >> _LAYER, number & ((1 << _LAYER) - 1))
+    stack, rest = chr(number >> _STACK), number & ((1 << _STACK) - 1)
+    return KeyId(rest >> _LAYER, rest & ((1 << _LAYER) - 1), cast("Stack", stack))
 
 
 def without(order: KeyOrder, keys: Iterable[KeyId]) -> KeyOrder:

@@ -12,7 +12,7 @@ from keyscope.contract.keys import KeyId
 
 _EDGES = np.array(bins.edges())
 _COUNTS = """
-    SELECT layer, "index", sum(list_sum(tokens[1:bin]))::DOUBLE, sum(tokens[bin + 1])::DOUBLE, sum(list_sum(tokens))::DOUBLE
+    SELECT layer, "index", stack, sum(list_sum(tokens[1:bin]))::DOUBLE, sum(tokens[bin + 1])::DOUBLE, sum(list_sum(tokens))::DOUBLE
     FROM histograms
     JOIN (SELECT unnest($1)::USMALLINT AS layer, unnest($2)::UINTEGER AS "index", unnest($3) AS bin) USING (layer, "index")
     GROUP BY ALL"""
@@ -29,9 +29,9 @@ def percentiles(cursor: duckdb.DuckDBPyConnection, coefficients: Mapping[KeyId, 
     places = dict(zip(coefficients, _places(list(coefficients.values())), strict=True))
     asked = [[key.layer for key in places], [key.index for key in places], list(places.values())]
     found = {}
-    for layer, index, below, inside, total in rows(cursor, _COUNTS, asked):
-        key = KeyId(layer, index)
-        if total:
+    for *name, below, inside, total in rows(cursor, _COUNTS, asked):
+        key = KeyId(*name)
+        if total and key in places:
             share = _share_of_bin(places[key], coefficients[key])
             found[key] = 100 * ((below or 0.0) + share * inside) / total
     return found

@@ -16,7 +16,7 @@ from keyscope.app.queries.keys import STATISTICS
 from keyscope.app.queries.layers import SORT_COLUMNS, Order
 from keyscope.app.queries.tokens import Vocabulary
 from keyscope.app.queries.values import clean, rows, select, without_nan
-from keyscope.contract.keys import KeyId
+from keyscope.contract.keys import KeyId, Stack
 
 CHECKED = 500
 """Keys whose triggers are read for tokens in a row."""
@@ -70,6 +70,8 @@ class Found:
     """What the criteria measured, each with its default sort order."""
     sort: str
     order: Order
+    stack: Stack = "L"
+    """The stack that all of them are in."""
 
     @property
     def total(self) -> int:
@@ -81,7 +83,7 @@ class Found:
 
     def names(self, first: int, last: int) -> list[KeyId]:
         """The names of the keys found at places `first` to `last`."""
-        return [KeyId(layer, index) for layer, index in self.keys[:, first:last].T.tolist()]
+        return [KeyId(layer, index, self.stack) for layer, index in self.keys[:, first:last].T.tolist()]
 
 
 NOTHING = Found([], np.empty((2, 0), np.uint32), {}, {}, "index", "asc")
@@ -148,7 +150,8 @@ def search(
     key = of_layers == 0
     in_layers = dict(zip(columns["layer"][~key].tolist(), of_layers[~key].tolist(), strict=True))
     keys = np.stack([columns["layer"][key], columns["index"][key]]).astype(np.uint32)
-    found = Found([], keys, in_layers, plan.measures, plan.sort, plan.order)
+    ((stack,),) = rows(cursor, "SELECT stack FROM keys LIMIT 1")
+    found = Found([], keys, in_layers, plan.measures, plan.sort, plan.order, stack)
     measured = {name: columns[name][key][offset : offset + limit].tolist() for name in plan.measures}
     for number, row in enumerate(rows_of(cursor, vocabulary, found.names(offset, offset + limit))):
         found.hits.append(Hit(row, {name: clean(values[number]) for name, values in measured.items()}))

@@ -10,12 +10,12 @@ _OTHERS = """
     WHERE NOT (layer = $layer AND "index" = $index)
     GROUP BY ALL ORDER BY shared DESC, layer, "index" LIMIT $limit"""
 _SHARED_TRIGGERS = f"""
-    SELECT layer, "index", count(*) AS shared FROM (SELECT * FROM triggers WHERE polarity = 'max')
+    SELECT layer, "index", stack, count(*) AS shared FROM (SELECT * FROM triggers WHERE polarity = 'max')
     SEMI JOIN (
         SELECT window_id, position FROM triggers WHERE layer = $layer AND "index" = $index AND polarity = 'max'
     ) USING (window_id, position) {_OTHERS}"""  # noqa: S608 - constants only
 _SHARED_PROMOTED = f"""
-    SELECT layer, "index", count(*) AS shared FROM (SELECT * FROM token_keys WHERE relation = 'promoted')
+    SELECT layer, "index", stack, count(*) AS shared FROM (SELECT * FROM token_keys WHERE relation = 'promoted')
     SEMI JOIN (
         SELECT token_id FROM value_tokens
         WHERE layer = $layer AND "index" = $index AND projection = 'normed' AND direction = 'promoted'
@@ -42,4 +42,4 @@ def sharing_promoted(cursor: duckdb.DuckDBPyConnection, key: KeyId, limit: int) 
 
 def _ask(cursor: duckdb.DuckDBPyConnection, sql: str, key: KeyId, limit: int) -> list[Sharing]:
     asked = {"layer": key.layer, "index": key.index, "limit": limit}
-    return [Sharing(KeyId(layer, index), shared) for layer, index, shared in cursor.execute(sql, asked).fetchall()]
+    return [Sharing(KeyId(*key), shared) for *key, shared in cursor.execute(sql, asked).fetchall()]

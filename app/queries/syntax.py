@@ -31,14 +31,14 @@ _PROFILE = """
     SELECT aspect, value, triggers, share, base, lift, sample_share, q, distinct_q FROM syntax_profiles
     WHERE layer = ? AND "index" = ? ORDER BY aspect, rank"""
 _EXTREMES = """
-    SELECT layer, "index", score, token_id, token_share, drop_last FROM syntax_keys
+    SELECT layer, "index", stack, score, token_id, token_share, drop_last FROM syntax_keys
     WHERE score IS NOT NULL ORDER BY score {order}, layer, "index" LIMIT ?"""
 _OF_ROLES = """
-    SELECT layer, "index", value, share, base, distinct_q FROM syntax_profiles
+    SELECT layer, "index", stack, value, share, base, distinct_q FROM syntax_profiles
     WHERE aspect = ? AND rank = 1 AND distinct_q IS NOT NULL
     ORDER BY distinct_q, share DESC, layer, "index" LIMIT ?"""
 _SCORES = """
-    SELECT k.layer, k."index", k.score FROM syntax_keys k
+    SELECT k.layer, k."index", k.stack, k.score FROM syntax_keys k
     JOIN (SELECT unnest(?::INTEGER[]) AS layer, unnest(?::INTEGER[]) AS "index") asked USING (layer, "index")
     WHERE k.score IS NOT NULL"""
 
@@ -157,7 +157,7 @@ def scores_by_layer(cursor: duckdb.DuckDBPyConnection) -> dict[int, float]:
 def scores(cursor: duckdb.DuckDBPyConnection, keys: Sequence[KeyId]) -> dict[KeyId, float]:
     """The scores of the given keys; keys without one are left out."""
     asked = [[key.layer for key in keys], [key.index for key in keys]]
-    return {KeyId(layer, index): score for layer, index, score in rows(cursor, _SCORES, asked)}
+    return {KeyId(*key): score for *key, score in rows(cursor, _SCORES, asked)}
 
 
 def extreme_keys(
@@ -166,14 +166,14 @@ def extreme_keys(
     """The keys with the highest scores, or the lowest."""
     found = rows(cursor, _EXTREMES.format(order="DESC" if highest else "ASC"), [limit])
     return [
-        ScoredKey(KeyId(layer, index), score, None if token is None else vocabulary[token], clean(share), clean(last))
-        for layer, index, score, token, share, last in found
+        ScoredKey(KeyId(*key), score, None if token is None else vocabulary[token], clean(share), clean(last))
+        for *key, score, token, share, last in found
     ]
 
 
 def described_keys(cursor: duckdb.DuckDBPyConnection, aspect: str, limit: int) -> list[RoleKey]:
     """The keys best described by their commonest value of an aspect."""
-    return [RoleKey(KeyId(layer, index), *rest) for layer, index, *rest in rows(cursor, _OF_ROLES, [aspect, limit])]
+    return [RoleKey(KeyId(*row[:3]), *row[3:]) for row in rows(cursor, _OF_ROLES, [aspect, limit])]
 
 
 def _cleaned(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> list[list[Any]]:

@@ -3,7 +3,7 @@
 const DELAY = 300;
 /** Milliseconds the card stays while the pointer is on its way to it. */
 const GRACE = 150;
-const KEY = /\/runs\/[^/]+\/keys\/L\d+\.K\d+$/;
+const KEY = /\/runs\/[^/]+\/keys\/[LED]\d+\.K\d+$/;
 
 const card = Object.assign(document.createElement("div"), { id: "key-card", className: "tip key-card", hidden: true });
 card.setAttribute("role", "tooltip");

@@ -264,7 +264,8 @@ class Publisher:
         # behind the last token of a span the decoder predicts a sentinel
         following = self._store.offsets[file] + np.where(found, position + 1, position)
         same = self._cut.number(position.astype(np.int64)) == self._cut.number(position.astype(np.int64) + 1)
-        return found & same & ~self._store.boilerplate[following]
+        shown: npt.NDArray[np.bool_] = found & same & ~self._store.boilerplate[following]
+        return shown
 
     def _write_value_tokens(self, layer: int, values: list[ValueTokens], first: int, last: int) -> None:
         listed = values[0].token_ids.shape[1]

@@ -4,6 +4,7 @@ from keyscope.app.analyses.claim import Cursor, Measured, among, claims_about, j
 from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.values import rows
 from keyscope.contract.analyses.firing import GROUPS
+from keyscope.contract.keys import KeyId
 from keyscope.contract.manifest import Manifest
 
 _claim = claims_about("firing", "firing_page")
@@ -11,7 +12,7 @@ _GROUP = """
     SELECT estimate, low, high, n, files, projects FROM firing_groups
     WHERE measure = ? AND control = ? AND part = '' AND layers = ?"""
 _BEST = """
-    SELECT f.language, f.layer, f."index", g.estimate, g.low, g.high, g.n, g.files, g.projects FROM firing_languages f
+    SELECT f.language, f.layer, f."index", f.stack, g.estimate, g.low, g.high, g.n, g.files, g.projects FROM firing_languages f
     JOIN firing_groups g ON g.measure = 'best_f1' AND g.control = '' AND g.part = f.language AND g.layers = 'all layers'
     WHERE f.f1 IS NOT NULL AND NOT isnan(f.f1)
     QUALIFY row_number() OVER (PARTITION BY f.language ORDER BY coalesce(f.fitted_f1, f.f1) DESC, f.layer, f."index") = 1 ORDER BY f.language"""
@@ -115,7 +116,7 @@ def languages(cursor: Cursor, manifest: Manifest) -> Measured | None:
     specific = _two(cursor, "language", LOWEST, HIGHEST)
     if not best or chance is None or specific is None:
         return None
-    rates = {f"{language} (L{layer}.K{index})": Estimate(*rate) for language, layer, index, *rate in best}
+    rates = {f"{row[0]} ({KeyId(*row[1:4])})": Estimate(*row[4:]) for row in best}
     highest = max(rates.values(), key=lambda rate: rate.value)
     return Measured(
         f"best F1 of a single key's mean over a file, on held-out projects: "

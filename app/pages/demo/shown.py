@@ -84,7 +84,7 @@ class Demonstrator:
         run_id = self.run.run_id
         effect = await self.measurements.effect(self.run, state.text, state.draw)
         picked = effect.keys[: state.keys]
-        control = random_keys(self.run.manifest.model.keys_per_layer, picked, state.draw)
+        control = random_keys(self.run.manifest.model.keys_in, picked, state.draw)
         masks = tuple(map(Mask, picked))
         answer = await self._generate(state.text, masks, tuple(map(Mask, control)))
         assert answer.control is not None

@@ -45,7 +45,7 @@ def layers_figure(run: OpenRun, cursor: Cursor, measure: Measure) -> Response:
 @router.get("/runs/{run}/layers/{layer}/map", name="map_figure")
 def map_figure(run: OpenRun, layer: Layer, cursor: Cursor) -> Response:
     """Every key of a layer."""
-    return as_json(map_of_layer(layer, queries.layer_map(cursor, layer), _titles(run)))
+    return as_json(map_of_layer(f"{run.manifest.model.stack}{layer}", queries.layer_map(cursor, layer), _titles(run)))
 
 
 def firing_rate_by_layer(layers: Sequence[LayerSummary]) -> go.Figure:
@@ -91,7 +91,7 @@ def languages_by_layer(layers: Sequence[LayerSummary], languages: Mapping[str, s
     return by_layer(figure, bargap=0.25)
 
 
-def map_of_layer(layer: int, keys: LayerMap, languages: Mapping[str, str]) -> go.Figure:
+def map_of_layer(layer: str, keys: LayerMap, languages: Mapping[str, str]) -> go.Figure:
     """Firing rate against largest coefficient of every key, one trace per preferred language.
 
     Keys that never fire have no place on the logarithmic axis; they get a separate trace at its left edge.
@@ -112,7 +112,7 @@ def map_of_layer(layer: int, keys: LayerMap, languages: Mapping[str, str]) -> go
     return figure
 
 
-def _points(layer: int, name: str, indices: Indices, x: Values, y: Values, size: float) -> go.Scattergl:
+def _points(layer: str, name: str, indices: Indices, x: Values, y: Values, size: float) -> go.Scattergl:
     return go.Scattergl(
         x=x,
         y=y,
@@ -120,7 +120,7 @@ def _points(layer: int, name: str, indices: Indices, x: Values, y: Values, size:
         name=name,
         mode="markers",
         marker={"size": size, "opacity": 0.7, "symbol": "x-thin-open" if name == "never fires" else "circle"},
-        hovertemplate=f"L{layer}.K%{{customdata}}<br>fires on %{{x:.2~p}}<br>at most %{{y:.3~g}}<extra></extra>",
+        hovertemplate=f"{layer}.K%{{customdata}}<br>fires on %{{x:.2~p}}<br>at most %{{y:.3~g}}<extra></extra>",
     )
 
 

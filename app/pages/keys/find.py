@@ -38,7 +38,7 @@ SHOWN = 8
 """Hits shown of each kind."""
 COUNTED = 1000
 """Keys counted whose labels or decisions contain the text; further ones are not looked for."""
-_LAYER = re.compile(r"\s*(?:layer\s*|L)([0-9]{1,6})\s*", re.ASCII | re.IGNORECASE)
+_LAYER = re.compile(r"\s*(?:layer\s*|[LED])([0-9]{1,6})\s*", re.ASCII | re.IGNORECASE)
 _BLANK = str.maketrans({"·": " "})
 
 

@@ -131,7 +131,7 @@ def _firing_layers(
     counts = run.recall(queries.layers_firing_on, cursor, run.vocabulary, state.fires_on)
     return [
         Choice(
-            f"L{number}: {formats.count(keys)}",
+            f"{run.manifest.model.stack}{number}: {formats.count(keys)}",
             links.layer(run.run_id, number, **state.query(offset=0)),
             number == layer,
         )

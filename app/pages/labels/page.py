@@ -136,7 +136,7 @@ def labels_page(
         problem=problem,
         said=said,
         done=done,
-        progress=agreement.progress(said, manifest.model.keys_per_layer) if said and manifest else [],
+        progress=agreement.progress(said, manifest.model) if said and manifest else [],
         pairs=[_of_pair(each, chosen) for each in pairs],
         n_pairs=n_pairs,
         overall=_overall(said) if said else [],
@@ -209,7 +209,7 @@ def kinds_figure(registry: Runs, database: LabelsDatabase, run: str) -> Response
     said = database.read(lambda session: agreement.load(session, model.weights_sha256))
     with opened.reading() as cursor:
         scores = scores_by_layer(cursor)
-    figure = kinds_by_layer(agreement.kinds_by_layer(said, model.n_layers), scores or None)
+    figure = kinds_by_layer(agreement.kinds_by_layer(said, model), scores or None)
     return as_json(figure)
 
 

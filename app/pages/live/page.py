@@ -230,7 +230,7 @@ class _Visit:
         try:
             for mask in self.links.basket.masks:
                 if self.run:
-                    queries.check_key(self.run.manifest, mask.key)
+                    queries.check_model_key(self.run.manifest, mask.key)
         except NotFound as error:
             return error.detail
         return None
@@ -326,7 +326,7 @@ def _with_added(masks: tuple[Mask, ...], text: str, run: Run | None) -> tuple[Ma
     added = {mask.key: mask for mask in parse_basket(text)}
     for key in added:
         if run:
-            queries.check_key(run.manifest, key)
+            queries.check_model_key(run.manifest, key)
     return (*(mask for mask in masks if mask.key not in added), *added.values())
 
 

@@ -9,7 +9,7 @@ SIZES = [40, 40, 40]
 
 def test_the_control_has_as_many_other_keys_of_each_layer() -> None:
     for draw in range(20):
-        control = random_keys(SIZES, PICKED, draw)
+        control = random_keys(lambda _stack: SIZES, PICKED, draw)
         assert Counter(key.layer for key in control) == {0: 2, 2: 1}
         assert len(set(control)) == 3
         assert not set(control) & set(PICKED)
@@ -17,9 +17,9 @@ def test_the_control_has_as_many_other_keys_of_each_layer() -> None:
 
 
 def test_equal_draws_give_equal_keys_and_others_give_others() -> None:
-    assert random_keys(SIZES, PICKED, 3) == random_keys(SIZES, list(reversed(PICKED)), 3)
-    assert len({tuple(random_keys(SIZES, PICKED, draw)) for draw in range(10)}) == 10
+    assert random_keys(lambda _stack: SIZES, PICKED, 3) == random_keys(lambda _stack: SIZES, list(reversed(PICKED)), 3)
+    assert len({tuple(random_keys(lambda _stack: SIZES, PICKED, draw)) for draw in range(10)}) == 10
 
 
 def test_a_layer_with_too_few_other_keys_gives_all_it_has() -> None:
-    assert random_keys([3], [KeyId(0, 0), KeyId(0, 2)], 0) == [KeyId(0, 1)]
+    assert random_keys(lambda _stack: [3], [KeyId(0, 0), KeyId(0, 2)], 0) == [KeyId(0, 1)]

@@ -108,7 +108,7 @@ def test_the_map_has_every_key_once_and_the_silent_ones_apart() -> None:
         maximum=[3.0, -0.1, 2.0],
         top_language=["go", None, "python"],
     )
-    figure = drawing.map_of_layer(0, keys, {"python": "Python", "go": "Go"})
+    figure = drawing.map_of_layer("L0", keys, {"python": "Python", "go": "Go"})
     assert {trace.name: list(trace.customdata) for trace in figure.data} == {
         "Python": [2],
         "Go": [0],
