@@ -33,7 +33,7 @@ def upgrade() -> None:
             batch.add_column(_stack())
             batch.drop_constraint(name, type_="unique")
             batch.create_unique_constraint(name, [*before, *KEY, "stack", *after])
-    _make_queue([_stack()])
+    _make_queue(stacks=True)
 
 
 def downgrade() -> None:
@@ -49,7 +49,7 @@ def downgrade() -> None:
             batch.drop_constraint(name, type_="unique")
             batch.create_unique_constraint(name, [*before, *KEY, *after])
             batch.drop_column("stack")
-    _make_queue([])
+    _make_queue(stacks=False)
 
 
 def _stack() -> "sa.Column[str]":
@@ -74,15 +74,15 @@ def _without_indices(key: list[str]) -> Iterator[None]:
         )
 
 
-def _make_queue(stack: "list[sa.Column[str]]") -> None:
+def _make_queue(stacks: bool) -> None:
     """Make the tables of the queue anew: what they hold lasts a day at most."""
     op.drop_table("skips")
     op.drop_table("leases")
-    names = [*KEY, *(column.name for column in stack)]
+    names = [*KEY, "stack"] if stacks else KEY
     op.create_table(
         "leases",
         sa.Column("weights_sha256", sa.String(64), nullable=False, comment="Weights the key belongs to"),
-        *_key(stack),
+        *_key(stacks),
         sa.Column("person", sa.String(100), nullable=False, comment="Display name of who has it"),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False, comment="When it is free again"),
         sa.PrimaryKeyConstraint("weights_sha256", *names),
@@ -91,15 +91,15 @@ def _make_queue(stack: "list[sa.Column[str]]") -> None:
         "skips",
         sa.Column("weights_sha256", sa.String(64), nullable=False, comment="Weights the key belongs to"),
         sa.Column("person", sa.String(100), nullable=False, comment="Display name of who skipped it"),
-        *_key(stack),
+        *_key(stacks),
         sa.Column("skipped_at", sa.DateTime(timezone=True), nullable=False, comment="When it was last skipped"),
         sa.PrimaryKeyConstraint("weights_sha256", "person", *names),
     )
 
 
-def _key(stack: "list[sa.Column[str]]") -> list[sa.Column[int] | sa.Column[str]]:
+def _key(stacks: bool) -> list[sa.Column[int] | sa.Column[str]]:
     return [
         sa.Column("layer", sa.Integer(), nullable=False, comment="Layer of the key, from 0"),
         sa.Column("key_index", sa.Integer(), nullable=False, comment="Index of the key in its layer, from 0"),
-        *(column.copy() for column in stack),
+        *([_stack()] if stacks else []),
     ]

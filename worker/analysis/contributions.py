@@ -77,16 +77,15 @@ def read_position(
 
     def keep(layer: int, coefficients: Tensor) -> None:
         if layer <= last:
-            there = coefficients[0, first:].float()
+            there = model.after(coefficients, first).float()
             places = there.abs().argmax(dim=0)
             found[layer] = there.gather(0, places[None])[0].cpu(), places.cpu(), there[-1].cpu()
 
-    ids = torch.tensor([token_ids[: position + 1]], device=model.device)
     with (
         read_coefficients(model, keep),
-        read_residual(model, last, lambda after: residuals.append(after[0, -1:].clone())),
+        read_residual(model, last, lambda after: residuals.append(model.after(after, first)[-1:].clone())),
     ):
-        model.run_body(ids)
+        model.run_after(token_ids, first, position)
     (residual,) = residuals
     logits = model.head(model.final_norm(residual))[0].float()
     coefficients, places, at_last = zip(*(found[number] for number in range(last + 1)), strict=True)
@@ -160,7 +159,7 @@ def strongest(
 
     def contribution(layer: int, index: int) -> Contribution:
         return Contribution(
-            key=KeyId(layer, index),
+            key=model.facts.key(layer, index),
             place=int(position.places[layer][index]),
             coefficient=float(position.coefficients[layer][index]),
             size=float(sizes[layer][index]),

@@ -32,6 +32,9 @@ from keyscope.worker.live.token_text import TokenText
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.keys import check_key
 
+MOST_PROMPTS = 64
+"""Tokens of a text along which keys of a decoder are read: each is the end of a prompt for the encoder."""
+
 
 class Admission:
     """Checks requests against one model and its limits."""
@@ -147,7 +150,13 @@ class Admission:
         keys = [KeyId.parse(key) for key in dict.fromkeys(request.keys)]
         for key in keys:
             check_key(self._facts, key)
-        return CoefficientsTask(self._encode(request.text, 1), keys)
+        ids = self._encode(request.text, 1)
+        if any(key.stack == "D" for key in keys) and len(ids) > MOST_PROMPTS:
+            raise PromptTooLong(
+                f"the text has {len(ids)} tokens: keys of a decoder are read after each token in a pass of its own, in "
+                f"texts of up to {MOST_PROMPTS} tokens: shorten the text"
+            )
+        return CoefficientsTask(ids, keys)
 
     def admit_neighbours(self, request: WorkerNeighbours) -> NeighboursTask:
         """Check a request for the neighbours of a key.

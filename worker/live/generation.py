@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
 
 from keyscope.contract.keys import Mask
 from keyscope.contract.wire import BRANCHES, Alternative, Applied, Branch, DoneEvent, Positions, Span, TokenEvent
@@ -61,12 +62,15 @@ class _Row:
     """One branch as it grows. The end-of-text token counts as a token but not as text."""
 
     branch: Branch
+    silent: frozenset[int]
+    """Tokens that are no text: those that stand for missing spans."""
     token_ids: list[int] = field(default_factory=list)
     ended: bool = False
 
     @property
     def text_ids(self) -> list[int]:
-        return self.token_ids[:-1] if self.ended else self.token_ids
+        text = self.token_ids[:-1] if self.ended else self.token_ids
+        return [token_id for token_id in text if token_id not in self.silent]
 
 
 class _Choice(NamedTuple):
@@ -102,17 +106,18 @@ class Generator:
             LogitsNotFinite: the factors push activations beyond the range of the model's dtype.
         """
         started = time.perf_counter()
-        rows = tuple(_Row(branch) for branch in task.rows)
-        cache = DynamicCache(config=self._model.model.config)
-        ids = [task.prompt_ids] * len(rows)
+        framing = self._model.facts.framing
+        silent = frozenset(framing.sentinels if framing else ())
+        rows = tuple(_Row(branch, silent) for branch in task.rows)
         passes = 0
-        with mask_coefficients(self._model, list(task.rows.values()), task.masked_positions) as report:
+        with mask_coefficients(self._model, list(task.rows.values()), *self._places(task)) as report:
+            step, ids = self._start(task.prompt_ids, len(rows))
             while passes < task.new_tokens and not all(row.ended for row in rows):
-                logits = self._next_logits(ids, cache)
+                logits = step(ids)
                 self._take(task, passes, rows, logits, emit)
                 passes += 1
                 ids = [row.token_ids[-1:] for row in rows]
-        applied = _applied(report, passes)
+        applied = _applied(report, passes, len(self._model.layers))
         elapsed = time.perf_counter() - started
         texts = {row.branch: self.text.join(row.text_ids) for row in rows}
         return DoneEvent(
@@ -128,13 +133,47 @@ class Generator:
         bos, ids = self._model.facts.bos, task.prompt_ids
         return self.text.join(ids[len(bos) :] if ids[: len(bos)] == bos else ids)
 
-    def _next_logits(self, ids: list[list[int]], cache: DynamicCache) -> Tensor:
-        """Logits after the last of these tokens, [rows, rows of the head], as float32 on the CPU."""
-        token_ids = torch.tensor(ids, device=self._model.device)
-        output = self._model.model(input_ids=token_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        logits = output.logits[:, -1].float().cpu()
-        assert isinstance(logits, Tensor)
-        return logits
+    def _start(self, prompt_ids: list[int], rows: int) -> tuple[Callable[[list[list[int]]], Tensor], list[list[int]]]:
+        """A function from the next tokens of every row to the logits after them, and the first tokens.
+
+        Logits are [rows, rows of the head], as float32 on the CPU. An encoder reads the prompt at once.
+        """
+        model, framing = self._model, self._model.facts.framing
+        given: dict[str, Any] = {"use_cache": True}
+        if framing is None:
+            given |= {"past_key_values": DynamicCache(config=model.model.config), "logits_to_keep": 1}
+            name, first = "input_ids", prompt_ids
+        else:
+            source = model.prompted([prompt_ids] * rows)
+            caches = (DynamicCache(config=model.model.get_decoder().config) for _ in range(2))
+            given |= {
+                "encoder_outputs": BaseModelOutput(last_hidden_state=model.encode(source)),
+                "attention_mask": source.attention_mask,
+                "past_key_values": EncoderDecoderCache(*caches),
+            }
+            name, first = "decoder_input_ids", [framing.start]
+
+        def step(ids: list[list[int]]) -> Tensor:
+            output = model.model(**{name: torch.tensor(ids, device=model.device)}, **given)
+            logits = output.logits[:, -1].float().cpu()
+            assert isinstance(logits, Tensor)
+            return logits
+
+        return step, [first] * rows
+
+    def _places(self, task: Task) -> tuple[range | None, range | None]:
+        """Token positions at which masks act, on keys of the stack that generates and of an encoder beside it."""
+        framing = self._model.facts.framing
+        if framing is None or task.positions == "both":
+            return task.masked_positions, None
+        match task.positions:
+            case Span(first=first, last=last):
+                shift = len(framing.prefix)
+                return range(0), range(shift + first, shift + last + 1)
+            case "prompt":
+                return range(0), None
+            case _:
+                return None, range(0)
 
     def _take(
         self, task: Task, step: int, rows: Sequence[_Row], logits: Tensor, emit: Callable[[TokenEvent], None]
@@ -183,8 +222,9 @@ def first_divergence(one: Sequence[int], other: Sequence[int]) -> int | None:
     return next((i for i, (left, right) in enumerate(zip_longest(one, other)) if left != right), None)
 
 
-def _applied(report: MaskReport, passes: int) -> Applied:
-    if any(seen != passes for seen in report.steps.values()):
+def _applied(report: MaskReport, passes: int, layers: int) -> Applied:
+    """What the masks did; an encoder, whose layers follow the others, makes one pass."""
+    if any(seen != (passes if layer < layers else 1) for layer, seen in report.steps.items()):
         raise MaskNotApplied(f"of {passes} forward passes, the masked layers saw {report.steps}")
     return Applied(keys=report.rows[BRANCHES.index("masked")], positions=report.positions)
 

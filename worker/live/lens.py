@@ -36,10 +36,10 @@ class LensReader:
         residuals: list[Tensor] = []
 
         def keep(layer: LayerPass) -> None:
-            residuals.append(layer.after[0, task.first :].clone())
+            residuals.append(model.after(layer.after, task.first).clone())
 
         with read_layers(model, keep):
-            model.run_body(torch.tensor([task.token_ids], device=model.device))
+            model.run_after(task.token_ids, task.first, len(task.token_ids) - 1)
         predicted = torch.cat([self._logprobs(chunk).argmax(dim=1) for chunk in in_chunks(model, residuals[-1])])
         return LensAnswer(
             tokens=[self._text.token(token_id) for token_id in task.token_ids],

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -34,15 +35,16 @@ class NeighboursFinder:
             UndefinedHere: nothing can be said of what later keys read of what earlier ones wrote.
         """
         self._model.require("neighbours")
-        layers, key = self._model.layers, task.key
+        model, key = self._model.of(task.key.stack), task.key
+        layers, largest = model.layers, partial(_largest, model.facts.key)
         own = layers[key.layer]
         written, read = own.writes[key.index].float(), _read(own, own.keys[key.index])
         return NeighboursAnswer(
-            similar=_largest(((each.layer, _cosines(each, written)) for each in layers), task.limit, but=key),
-            upstream=_largest(
+            similar=largest(((each.layer, _cosines(each, written)) for each in layers), task.limit, but=key),
+            upstream=largest(
                 ((each.layer, each.writes.float() @ read) for each in layers[: key.layer]), task.limit, by_size=True
             ),
-            downstream=_largest(
+            downstream=largest(
                 ((each.layer, _read(each, each.keys) @ written) for each in layers[key.layer + 1 :]),
                 task.limit,
                 by_size=True,
@@ -66,7 +68,11 @@ def _cosines(layer: FeedForward, value: Tensor) -> Tensor:
 
 
 def _largest(
-    amounts: Iterable[tuple[int, Tensor]], limit: int, by_size: bool = False, but: KeyId | None = None
+    name: Callable[[int, int], KeyId],
+    amounts: Iterable[tuple[int, Tensor]],
+    limit: int,
+    by_size: bool = False,
+    but: KeyId | None = None,
 ) -> list[Neighbour]:
     """The keys with the largest amounts of several layers [keys], or with those of largest size."""
     found: list[tuple[float, KeyId]] = []
@@ -74,6 +80,6 @@ def _largest(
         order = of_layer.abs() if by_size else of_layer
         best = order.topk(min(limit + 1, len(order))).indices
         chosen = zip(best.tolist(), of_layer[best].tolist(), strict=True)
-        found += [(amount, KeyId(layer, index)) for index, amount in chosen if KeyId(layer, index) != but]
+        found += [(amount, name(layer, index)) for index, amount in chosen if name(layer, index) != but]
     found.sort(key=lambda each: -(abs(each[0]) if by_size else each[0]))
     return [Neighbour(key=str(key), amount=amount) for amount, key in found[:limit]]

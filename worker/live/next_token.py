@@ -11,6 +11,7 @@ from keyscope.contract.wire import NextAnswer, NextBranch
 from keyscope.worker.live.token_text import TokenText
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.errors import LogitsNotFinite
+from keyscope.worker.model.framing import opening
 from keyscope.worker.model.taps import mask_coefficients
 
 _ROWS = 8
@@ -47,13 +48,22 @@ class NextReader:
 
     def _logprobs(self, task: NextTask, sets: Sequence[Sequence[Mask]]) -> Tensor:
         """Log-probabilities after the text, [sets, vocabulary]; normalised over the whole head as in generations."""
-        ids = torch.tensor([task.token_ids] * len(sets), device=self._model.device)
         with mask_coefficients(self._model, sets):
-            output = self._model.model(input_ids=ids, use_cache=False, logits_to_keep=1)
-        logits: Tensor = output.logits[:, -1].float().cpu()
+            logits = self._logits(task.token_ids, len(sets)).float().cpu()
         if not logits.isfinite().all():
             raise LogitsNotFinite("the logits are not finite: choose factors closer to 1")
         return logits.log_softmax(dim=-1)[:, : self._model.facts.vocabulary]
+
+    def _logits(self, token_ids: list[int], rows: int) -> Tensor:
+        """Logits after a text, the same in every row."""
+        model, framing = self._model, self._model.facts.framing
+        if framing is None:
+            ids = torch.tensor([token_ids] * rows, device=model.device)
+            output = model.model(input_ids=ids, use_cache=False, logits_to_keep=1)
+            logits: Tensor = output.logits[:, -1]
+            return logits
+        written = torch.tensor([opening(framing)] * rows, device=model.device)
+        return model.head(model.run_body(written, source=model.prompted([token_ids] * rows))[:, -1])
 
     def _branch(self, task: NextTask, logprobs: Tensor) -> NextBranch:
         best = logprobs.topk(min(task.top, len(logprobs)))

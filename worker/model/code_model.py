@@ -16,7 +16,7 @@ from keyscope.contract.keys import KeyId, Stack
 from keyscope.contract.manifest import BosPolicy, ModelFacts, Question, Task
 from keyscope.worker.model.errors import NoEndOfText, TaskUnfit, UndefinedHere
 from keyscope.worker.model.families import Family
-from keyscope.worker.model.framing import Source, blank, padded, prompted
+from keyscope.worker.model.framing import Source, blank, opening, padded, prompted
 from keyscope.worker.model.norms import passed
 
 _CONTEXT_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
@@ -326,6 +326,23 @@ class CodeModel:
         assert self.facts.framing is not None
         framing = self.facts.framing
         return padded([prompted(framing, prompt) for prompt in prompts], framing.padding, self.device)
+
+    def run_after(self, token_ids: Sequence[int], first: int, last: int) -> Tensor:
+        """Run the model on a text so that it predicts what follows each of its tokens from `first` to `last`.
+
+        Of an encoder–decoder the text up to each token is a prompt, and the decoder has written nothing yet; to read what
+        hooks see, pass it through `after`.
+        """
+        framing = self.facts.framing
+        if framing is None:
+            return self.run_body(torch.tensor([token_ids[: last + 1]], device=self.device))
+        prompts = [token_ids[: place + 1] for place in range(first, last + 1)]
+        written = torch.tensor([opening(framing)] * len(prompts), device=self.device)
+        return self.run_body(written, source=self.prompted(prompts))
+
+    def after(self, values: Tensor, first: int) -> Tensor:
+        """What belongs to the tokens from `first` on in a pass of `run_after`, [rows, columns, …] → [tokens, …]."""
+        return values[0, first:] if self.facts.framing is None else values[:, -1]
 
     def _blank(self, rows: int) -> Source:
         assert self.facts.framing is not None
