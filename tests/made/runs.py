@@ -228,7 +228,7 @@ class _Builder:
             digest = hashlib.sha256(text.encode()).hexdigest()
             self._insert(FILES_TABLE, {**row, "sha256": digest, "n_tokens": len(self.files[file_id])})
         for window in self.windows:
-            self._insert(WINDOWS, {name: getattr(window, name) for name in WINDOWS.names})
+            self._insert(WINDOWS, {name: getattr(window, name) for name in WINDOWS.names if name != "decoded"})
 
     def _write_key(self, layer: int, index: int) -> None:
         coefficients = self.coefficients[layer, index]

@@ -166,10 +166,10 @@ def test_a_key_is_looked_up_by_the_index(database: Database):
     if database.url.get_backend_name() != "sqlite":
         pytest.skip("PostgreSQL chooses by the size of the table")
     plan = str(
-        changes._counts(partial(about_keys, weights_sha256="a" * 64, keys=[(1, 2), (3, 4)])).compile(
+        changes._counts(partial(about_keys, weights_sha256="a" * 64, keys=[KeyId(1, 2), KeyId(3, 4)])).compile(
             database.engine, compile_kwargs={"literal_binds": True}
         )
     )
     with database.transaction() as session:
         steps = " ".join(str(row) for row in session.execute(text(f"EXPLAIN QUERY PLAN {plan}")))
-    assert "labels_of_key (weights_sha256=? AND layer=? AND key_index=?)" in steps
+    assert "labels_of_key (weights_sha256=? AND layer=? AND key_index=? AND stack=?)" in steps

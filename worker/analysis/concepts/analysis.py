@@ -107,7 +107,7 @@ class ConceptAnalysis(Analysis):
             concepts,
             units_of(store).pick,
             cut,
-            settings.causal_windows,
+            settings.causal_windows if "next token" not in subject.model.facts.undefined else 0,
             settings.seed,
             advance,
         )

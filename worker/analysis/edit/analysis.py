@@ -51,6 +51,7 @@ class EditAnalysis(Analysis):
 
     def steps(self, subject: Subject) -> Sequence[Step]:
         """Choose the keys, their means and range, the dose, the controls; then measure some windows per step."""
+        subject.model.require("edit")
         chosen = self._windows(subject)
         pick, tune = chosen[PICK], chosen[TUNE]
         return [

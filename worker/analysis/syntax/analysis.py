@@ -67,7 +67,10 @@ class Syntax(Analysis):
             return mutated_triggers(subject, self.settings.mutated).arrays()
         if step.files:
             chosen = _in_files(Examples.of_arrays(done[_CHOSEN]), step.files)
-            changes = relative_changes(subject, chosen, self.settings.drops, advance)
+            if "shortening" in subject.model.facts.undefined:
+                changes = {name: np.full(len(chosen), np.nan) for name in _CHANGES}
+            else:
+                changes = relative_changes(subject, chosen, self.settings.drops, advance)
             return {**read_places(subject.store, step.files), **changes}
         layer = int(step.name.partition("-")[2])
         keys = np.arange(subject.model.layers[layer].n_keys)
