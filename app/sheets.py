@@ -69,7 +69,9 @@ def search_sheet(run: Run, cursor: duckdb.DuckDBPyConnection, wanted: Search) ->
     """All keys that a search finds, with the values it measured and all statistics."""
     measures, rows = found_statistics(cursor, run.vocabulary, wanted)
     columns = {**_KEY, **dict.fromkeys(measures, "DOUBLE"), **_types(STATISTICS)}
-    return Sheet(f"{run.run_id}-search", columns, ([str(run.manifest.model.key(*row[:2])), *map(clean, row)] for row in rows))
+    return Sheet(
+        f"{run.run_id}-search", columns, ([str(run.manifest.model.key(*row[:2])), *map(clean, row)] for row in rows)
+    )
 
 
 def key_sheet(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId, table: KeyTable) -> Sheet:

@@ -88,9 +88,7 @@ class LayerKinds:
 def load(session: Session, weights_sha256: str) -> CurrentLabels:
     """Everyone's current labels of one model's keys, people sorted by name."""
     columns = Label.layer, Label.key_index, Label.stack, Label.person, sql_cast(Label.kind, String)
-    chosen = select(*columns).where(
-        Label.weights_sha256 == weights_sha256, Label.superseded_at.is_(None)
-    )
+    chosen = select(*columns).where(Label.weights_sha256 == weights_sha256, Label.superseded_at.is_(None))
     rows = session.execute(chosen).all()
     if not rows:
         return CurrentLabels([], np.empty((0, 3), np.int64), np.empty((0, 0), np.int64))

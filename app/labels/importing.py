@@ -44,6 +44,8 @@ class Problem:
     line: int
     """Line of a text file or row of a Parquet file, from 1."""
     problem: str
+
+
 Shapes = Mapping[str, Callable[[Stack], Sequence[int]]]
 
 

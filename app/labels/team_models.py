@@ -31,7 +31,9 @@ class Adjudication(AboutKey, Base):
 
     __tablename__ = "adjudications"
     __table_args__ = (
-        UniqueConstraint("weights_sha256", "layer", "key_index", "stack", "number", name="adjudications_one_after_another"),
+        UniqueConstraint(
+            "weights_sha256", "layer", "key_index", "stack", "number", name="adjudications_one_after_another"
+        ),
         Index("adjudications_by_time", "created_at"),
     )
 
@@ -63,7 +65,9 @@ class KeyList(Base):
 
 class ListEntry(NamesKey, Base):
     __tablename__ = "key_list_entries"
-    __table_args__ = (UniqueConstraint("list_id", "layer", "key_index", "stack", name="key_list_entries_each_key_once"),)
+    __table_args__ = (
+        UniqueConstraint("list_id", "layer", "key_index", "stack", name="key_list_entries_each_key_once"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     list_id: Mapped[int] = mapped_column(ForeignKey("key_lists.id"), comment="The list")

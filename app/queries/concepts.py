@@ -200,10 +200,7 @@ def concept_keys(
     sql = f"""
         SELECT layer, "index", stack, {select(KEY_SCORES)} FROM concept_keys WHERE concept = ?
         ORDER BY {column} {order} NULLS LAST, rank_fdr NULLS LAST, rank_auroc, layer, "index" LIMIT ? OFFSET ?"""  # noqa: S608
-    return [
-        ConceptKey(KeyId(*row[:3]), named(KEY_SCORES, row[3:]))
-        for row in rows(cursor, sql, [part, limit, offset])
-    ]
+    return [ConceptKey(KeyId(*row[:3]), named(KEY_SCORES, row[3:])) for row in rows(cursor, sql, [part, limit, offset])]
 
 
 def count_concept_keys(cursor: duckdb.DuckDBPyConnection, part: str) -> int:

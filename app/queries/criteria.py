@@ -281,5 +281,5 @@ class Among:
 
     def clause(self, vocabulary: Vocabulary) -> Clause:
         columns = zip(*((key.layer, key.index, key.stack) for key in self.keys), strict=True)
-        names = 'SELECT (unnest(?::INTEGER[]), unnest(?::INTEGER[]), unnest(?::VARCHAR[]))'
+        names = "SELECT (unnest(?::INTEGER[]), unnest(?::INTEGER[]), unnest(?::VARCHAR[]))"
         return Clause(f'(k.layer, k."index", k.stack) IN ({names})', tuple(map(list, columns)) or ([], [], []))

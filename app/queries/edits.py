@@ -257,15 +257,13 @@ def prompts(cursor: duckdb.DuckDBPyConnection, edit: str) -> list[Prompt]:
 def masks(cursor: duckdb.DuckDBPyConnection, edit: Edit) -> list[Mask]:
     """The masks of an edit's main dose, as factors."""
     query = 'SELECT layer, "index", stack, factor FROM edit_keys WHERE edit = ? AND rank <= ? ORDER BY rank'
-    return [
-        Mask(KeyId(*key), Scale(factor)) for *key, factor in rows(cursor, query, [edit.edit, edit.keys])
-    ]
+    return [Mask(KeyId(*key), Scale(factor)) for *key, factor in rows(cursor, query, [edit.edit, edit.keys])]
 
 
 def mean_masks(cursor: duckdb.DuckDBPyConnection, edit: Edit, language: str) -> list[Mask]:
     """The masks of an edit's main dose that hold the keys at their means in a language; none in an older edit."""
-    query = 'SELECT layer, "index", mean FROM edit_means WHERE edit = ? AND language = ? ORDER BY rank'
-    return [Mask(KeyId(layer, index), Fix(mean)) for layer, index, mean in rows(cursor, query, [edit.edit, language])]
+    query = 'SELECT layer, "index", stack, mean FROM edit_means WHERE edit = ? AND language = ? ORDER BY rank'
+    return [Mask(KeyId(*key), Fix(mean)) for *key, mean in rows(cursor, query, [edit.edit, language])]
 
 
 def _effect(row: Sequence[Any]) -> Effect:

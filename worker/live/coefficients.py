@@ -55,7 +55,9 @@ class CoefficientsReader:
                 found.update(zip(here, columns, strict=True))
 
         framing = model.facts.framing
-        first, last = (0, len(token_ids)) if framing is None else (len(framing.prefix), len(framing.prefix) + len(token_ids))
+        first, last = (
+            (0, len(token_ids)) if framing is None else (len(framing.prefix), len(framing.prefix) + len(token_ids))
+        )
         with read_coefficients(model, keep):
             if framing is not None and model.facts.stack == "E":
                 model.run_body(torch.tensor([encoded(framing, token_ids)], device=model.device))

@@ -274,9 +274,7 @@ class CodeModel:
         """`unembedding` in at least float32: a copy if the model is in half precision."""
         return self.unembedding.to(torch.promote_types(self.unembedding.dtype, torch.float32))
 
-    def run_body(
-        self, token_ids: Tensor, attention_mask: Tensor | None = None, source: Source | None = None
-    ) -> Tensor:
+    def run_body(self, token_ids: Tensor, attention_mask: Tensor | None = None, source: Source | None = None) -> Tensor:
         """Run the model without its head: [rows, tokens] → normed residual [rows, tokens, width]. Hooks fire.
 
         Args:
@@ -301,7 +299,9 @@ class CodeModel:
 
     def _run_stack(self, token_ids: Tensor, attention_mask: Tensor | None, source: Source | None) -> Tensor:
         if self.facts.stack == "E":
-            return self.encode(Source(token_ids, torch.ones_like(token_ids) if attention_mask is None else attention_mask))
+            return self.encode(
+                Source(token_ids, torch.ones_like(token_ids) if attention_mask is None else attention_mask)
+            )
         source = source or self._blank(len(token_ids))
         output = self.model.get_decoder()(
             input_ids=token_ids,

@@ -9,7 +9,16 @@ from keyscope.worker.model.errors import ModelUnreadable
 _LAYERS = ("n_layer", "n_layers", "num_layers", "num_decoder_layers", "num_hidden_layers")
 _WIDTHS = ("n_embd", "d_model", "hidden_size")
 _KEYS = ("n_inner", "ffn_dim", "ffn_hidden_size", "d_ff", "intermediate_size")
-_HEADS = ("n_head", "n_heads", "num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_heads", "head_dim", "d_kv")
+_HEADS = (
+    "n_head",
+    "n_heads",
+    "num_heads",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "num_kv_heads",
+    "head_dim",
+    "d_kv",
+)
 _POSITIONS = ("n_positions", "max_position_embeddings", "max_seq_len", "seq_length")
 _OTHERS = (*_HEADS, *_POSITIONS, "word_embed_proj_dim")
 _VOCABULARY = ("vocab_size",)

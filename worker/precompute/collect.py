@@ -183,7 +183,8 @@ class Collector:
 
     def consume(self, layer: int, coefficients: Tensor) -> None:
         """Reduce one layer's coefficients, [windows, columns, keys]; only those of the windows' tokens count."""
-        assert self._rows is not None and self._batch is not None
+        assert self._rows is not None
+        assert self._batch is not None
         self.sinks.coefficients(layer, coefficients)
         # float32 is exact for half precision, and scores of all dtypes then compare and tie alike
         tokens = self._batch.on_windows(coefficients).float().contiguous()

@@ -152,7 +152,9 @@ def test_the_loss_of_what_the_decoder_is_given_is_that_of_the_labels(model: Code
     own = plain.logits.log_softmax(dim=-1).gather(2, labels[..., None]).mean()
     torch.testing.assert_close(-own, plain.loss)
     coefficients = _plain_coefficients(_plain(folder), "D", input_ids=source, labels=labels)
-    again = _plain_coefficients(_plain(folder), "D", input_ids=source, decoder_input_ids=torch.tensor([shared.target[:-1]]))
+    again = _plain_coefficients(
+        _plain(folder), "D", input_ids=source, decoder_input_ids=torch.tensor([shared.target[:-1]])
+    )
     assert all(torch.equal(one, other) for one, other in zip(coefficients, again, strict=True))
 
 

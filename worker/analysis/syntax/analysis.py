@@ -67,6 +67,7 @@ class Syntax(Analysis):
             return mutated_triggers(subject, self.settings.mutated).arrays()
         if step.files:
             chosen = _in_files(Examples.of_arrays(done[_CHOSEN]), step.files)
+            changes: Arrays
             if "shortening" in subject.model.facts.undefined:
                 changes = {name: np.full(len(chosen), np.nan) for name in _CHANGES}
             else:
