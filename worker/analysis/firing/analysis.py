@@ -132,7 +132,7 @@ def _drawn(subject: Subject, results: Results, draws: int) -> Draws:
         **{
             which: np.stack([drawn[which] for drawn in by_layer], axis=1) for which in (by_layer[0] if by_layer else ())
         },
-        **draw_tokens(of_layers, draws, subject.model.facts.vocabulary),
+        **(draw_tokens(of_layers, draws, subject.model.facts.vocabulary) if of_layers else {}),
         **(read_draws(results[_LANGUAGES]) if _LANGUAGES in names else {}),
     }
     store = subject.store

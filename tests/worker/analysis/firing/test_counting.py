@@ -53,6 +53,7 @@ def test_counts_are_those_of_plain_loops(subject: Subject) -> None:
     tokens_of_key, buckets = np.concatenate(chosen), bucket_of(WINDOW, BUCKETS)
     thresholds = np.stack([np.zeros(len(tokens_of_key)), np.concatenate(levels.strong), np.concatenate(levels.peak)])
     keys, width = len(tokens_of_key), int(buckets.max()) + 1
+    test = units_of(subject.store).test
     expected = {
         name: np.zeros_like(found[name], dtype=np.float64) for name in ("positions", "totals", "tokens", "means")
     }
