@@ -47,7 +47,7 @@ def write_keys(connection: duckdb.DuckDBPyConnection, keys: Keys, layer: int, pa
     }
     found = keys.identification(part) if keys.several else None
     if found is not None:
-        best = languages.best_language(found)
+        best = languages.best_language(found.f1)
         columns["language_f1"] = found.f1[np.arange(n), best]
         columns["identified_language"] = _named(keys.corpus.names, best)
     insert(connection, FIRING_KEYS, columns)

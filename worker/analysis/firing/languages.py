@@ -134,9 +134,10 @@ def best(found: Identification) -> tuple[FloatArray, FloatArray]:
     return np.take_along_axis(found.fitted, key, 0)[0], np.take_along_axis(found.f1, key, 0)[0]
 
 
-def best_language(found: Identification) -> IntArray:
-    """The language each key identifies best by its fit, of equal fits by its F1, then one it is high in, [keys]."""
-    return np.lexsort((found.above, found.f1, found.fitted), axis=1)[:, -1]
+def best_language(f1: FloatArray) -> IntArray:
+    """The language each key identifies best, [keys]."""
+    language: IntArray = f1.argmax(axis=1)
+    return language
 
 
 def dealt_anew(files: IntArray, random: np.random.Generator) -> IntArray:
