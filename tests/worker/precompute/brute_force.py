@@ -81,7 +81,7 @@ def read_everything(
             if not counts:
                 continue
             with torch.no_grad():
-                model(torch.tensor([prefix + part]))
+                model.base_model(torch.tensor([prefix + part]))  # without the head, which no coefficient needs
             found = torch.cat([caught[layer] for layer in sorted(caught)], dim=1)[len(prefix) :].numpy()
             rows.append(found[counts])
             paths += [file.relative_to(corpus).as_posix()] * len(counts)

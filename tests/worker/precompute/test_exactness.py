@@ -64,14 +64,6 @@ def test_batches_and_shards_do_not_change_the_triggers(tmp_path: Path, options: 
 
 
 @pytest.mark.slow
-def test_two_processes_store_what_one_stores(tmp_path: Path) -> None:
-    model = save_tiny(tmp_path / "model", "codegen")
-    corpus = write_corpus(tmp_path / "corpus")
-    path = run(model, corpus, tmp_path / "runs", workers=2)
-    assert _check_triggers(path, model, corpus, SETTINGS, KEYS) == LAYERS * KEYS * 2
-
-
-@pytest.mark.slow
 def test_codegen_nano_on_real_files_equals_a_brute_force_sort(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
@@ -80,7 +72,8 @@ def test_codegen_nano_on_real_files_equals_a_brute_force_sort(tmp_path: Path) ->
     chosen = [file for file in small if not is_generated(file.read_text("utf-8"))][:22]
     assert len(chosen) >= 20
     for file in chosen:
-        (corpus / file.name).write_bytes(file.read_bytes())
+        lines = file.read_text("utf-8").splitlines(keepends=True)
+        (corpus / file.name).write_text("".join(lines[:40]), "utf-8")
     settings = RunSettings(window=64, stride=64, top_k=10, context=8, keep_duplicates=True)
     path = run(NANO, corpus, tmp_path / "runs", settings, files_per_shard=8)
     assert _check_triggers(path, NANO, corpus, settings, 640) == 8 * 640
