@@ -2,7 +2,12 @@
 
 const SERIES = ["--accent", "--heat", "--cool", "--third", "--fourth", "--muted"];
 
-const HAS_WEBGL = Boolean(document.createElement("canvas").getContext("webgl"));
+let webgl;
+
+/** Whether WebGL works here; asked only for figures that use it, as an answer takes the browser long. */
+function hasWebgl() {
+  return (webgl ??= Boolean(document.createElement("canvas").getContext("webgl")));
+}
 
 /** The value of a design token, as Plotly takes it. */
 function token(name) {
@@ -62,7 +67,7 @@ async function draw(chart) {
   const answer = await fetch(chart.dataset.figure, { headers: { Accept: "application/json" } });
   if (!answer.ok) throw new Error((await answer.json()).detail);
   const figure = await answer.json();
-  if (!HAS_WEBGL) for (const trace of figure.data) if (trace.type === "scattergl") trace.type = "scatter";
+  for (const trace of figure.data) if (trace.type === "scattergl" && !hasWebgl()) trace.type = "scatter";
   const config = {
     responsive: true,
     displaylogo: false,

@@ -86,6 +86,14 @@ class Visitor:
         self.page.goto(self.site.url + address)
         return self.page
 
+    def forget(self) -> None:
+        """Be a telephone in the light theme that has seen no page yet."""
+        self.page.evaluate("localStorage.clear(), sessionStorage.clear()")
+        self.page.context.clear_cookies()
+        self.page.set_viewport_size({"width": TELEPHONE, "height": HEIGHT})
+        self.page.emulate_media(color_scheme="light")
+        self.problems.clear()
+
     def settle(self) -> None:
         """Wait until every chart is drawn."""
         self.page.wait_for_load_state("networkidle")
@@ -104,7 +112,8 @@ class Visitor:
     def barriers(self) -> list[str]:
         """Violations of WCAG 2.2 AA that axe finds on the page now; in the dark theme, where only colours differ, of contrast."""
         # The policy of the pages forbids inline scripts; what is evaluated is outside it.
-        self.page.evaluate(AXE_SCRIPT.read_text())
+        if self.page.evaluate("window.axe === undefined"):
+            self.page.evaluate(AXE_SCRIPT.read_text())
         found: list[str] = self.page.evaluate(AXE)
         return found
 
@@ -162,12 +171,20 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
 
 
 @pytest.fixture(scope="module")
-def telephone(request: pytest.FixtureRequest, browser: Browser, site: Site) -> Iterator[Visitor]:
-    """A page on a telephone, opened once for all tests of it."""
+def tab(browser: Browser, site: Site) -> Iterator[Visitor]:
+    """One tab for the pages of a module: the scripts they share are loaded and compiled once."""
     with visits(browser, site) as visit:
-        visitor = visit(request.param, width=TELEPHONE)
-        visitor.settle()
-        yield visitor
+        yield visit("/", width=TELEPHONE)
+
+
+@pytest.fixture(scope="module")
+def telephone(request: pytest.FixtureRequest, tab: Visitor) -> Iterator[Visitor]:
+    """A page on a telephone, opened once for all tests of it."""
+    tab.forget()
+    tab.open(request.param)
+    tab.settle()
+    yield tab
+    tab.check()
 
 
 @pytest.fixture(scope="module")
