@@ -190,7 +190,7 @@ def test_progress_tells_what_is_read_and_how_many_stay(tmp_path, scratch):
 
 
 def test_memory_does_not_grow_with_the_texts(tmp_path, scratch):
-    text = "".join(f"# {'line of text ' * 5}{number}\n" for number in range(10_000))
+    text = "".join(f"# {'line of text ' * 5}{number}\n" for number in range(3_000))
     files = {f"{number}.py": f"x{number} = {number}\n{text}" for number in range(30)}
     tree = write_tree(tmp_path / "tree", files)
     total = sum(map(len, files.values()))

@@ -46,9 +46,14 @@ def served(log: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with served(tmp_path_factory.mktemp("worker") / "log") as (_, client):
-        yield client
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    with served(tmp_path_factory.mktemp("worker") / "log") as worker:
+        yield worker
+
+
+@pytest.fixture
+def client(worker: tuple[subprocess.Popen[bytes], httpx.Client]) -> httpx.Client:
+    return worker[1]
 
 
 def answers(client: httpx.Client) -> bool:
@@ -115,8 +120,12 @@ def test_connections_without_a_request_leave_the_worker_answering(client: httpx.
         assert response.is_success
 
 
-def test_a_stopped_worker_ends_its_streams_and_its_process(tmp_path: Path) -> None:
-    with served(tmp_path / "log") as (process, client), ask(client, max_new_tokens=512) as response:
+def test_a_stopped_worker_ends_its_streams_and_its_process(
+    worker: tuple[subprocess.Popen[bytes], httpx.Client],
+) -> None:
+    """The last test, as the others need the worker."""
+    process, client = worker
+    with ask(client, max_new_tokens=512) as response:
         lines = response.iter_lines()
         assert next(lines) == "event: token"
         process.send_signal(signal.SIGTERM)

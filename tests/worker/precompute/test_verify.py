@@ -1,5 +1,6 @@
 """Recomputing random keys of a published run."""
 
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -18,9 +19,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("model") / "tiny", "gpt2", bos=True)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    return run(model, write_corpus(folder / "corpus"), folder / "runs")
+
+
 @pytest.fixture
-def published(tmp_path: Path, model: Path) -> Path:
-    return run(model, write_corpus(tmp_path / "corpus"), tmp_path / "runs")
+def published(tmp_path: Path, made: Path) -> Path:
+    """A copy of the run and what lies beside it, to verify and to tamper with."""
+    return shutil.copytree(made.parent, tmp_path / "runs") / made.name
 
 
 def _verify(path: Path, model: Path) -> Verification:
