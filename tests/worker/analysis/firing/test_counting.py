@@ -61,7 +61,7 @@ def test_counts_are_those_of_plain_loops(subject: Subject) -> None:
     file_fires = np.zeros((len(files), 3))
     edges = bins.edges()
     for file in files:
-        half = int(units_of(subject.store).test[file])
+        half = int(test[file])
         file_sum, strongly, n = np.zeros(keys), np.zeros(keys), 0
         for window, values in coefficients_of(subject, file):
             shift = int(window_noise(subject.store, (window,), 0)[0]) % window.length
