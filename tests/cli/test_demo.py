@@ -216,6 +216,7 @@ def test_the_demo_serves_keys_and_ctrl_c_leaves_nothing_behind(tmp_path):
     finally:
         process.kill()
         process.wait()
+        process.stderr.close()
     assert re.search(r"continuing without go: ", said), said
     assert "python" in runs[0]["languages"]
     assert "go" not in runs[0]["languages"]

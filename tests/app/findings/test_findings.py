@@ -37,7 +37,7 @@ from keyscope.contract.manifest import Manifest
 from keyscope.contract.runfile import TABLES, open_run, read_manifest
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def manifest(runs_dir: Path) -> Manifest:
     with open_run(runs_dir / "alpha.duckdb") as connection:
         return read_manifest(connection)
