@@ -319,7 +319,7 @@ def test_a_wrong_row_is_named_by_its_line(tmp_path: Path, words: str, changes: d
     path = tmp_path / "labels.jsonl"
     path.write_text("\n".join(map(json.dumps, [RIGHT, {**RIGHT, "person": "Eve", **changes}])))
     with pytest.raises(ImportRefused, match="line 2") as caught:
-        importing.check(path, "jsonl", {"a" * 64: [6, 6]})
+        importing.check(path, "jsonl", {"a" * 64: lambda _stack: [6, 6]})
     [problem] = caught.value.problems
     assert problem.line == 2
     assert words in problem.problem
