@@ -130,6 +130,12 @@ accepted before the download.
   `apply_residual_connection_post_layernorm`): the residual is no sum of what layers wrote.
 - A softcap (`gemma2`) is applied in the lens and in generations. Contributions and projected values are logits before it.
 
+## Encoder–decoders
+
+`t5` (T5, CodeT5, CodeT5+ 220M and 770M) is checked on every load in both stacks: masks, what the keys read and what a layer adds in each,
+the lens in the decoder. The tests compare runs of all tasks with a sort of all coefficients of plain `transformers`, and masked generations
+with zeroed values, with a scaled head and with one of its own.
+
 ## Refused
 
 {refused}

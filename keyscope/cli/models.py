@@ -9,7 +9,7 @@ from keyscope.cli.options import Json, print_json
 
 def models(as_json: Json = False) -> None:
     """List the architectures Keyscope can read, and how far each was compared with plain transformers."""
-    from keyscope.worker.model.families import FAMILIES, REFUSED
+    from keyscope.worker.model.families import ENCODER_DECODERS, FAMILIES, REFUSED
     from keyscope.worker.model.proved import bound, read_proved
 
     proved = read_proved()
@@ -21,6 +21,7 @@ def models(as_json: Json = False) -> None:
                 {"architecture": name, "comparisons": [each.model_dump() for each in comparisons]}
                 for name, comparisons in of_family.items()
             ],
+            encoder_decoders=sorted(ENCODER_DECODERS),
             refused=REFUSED,
         )
         return
@@ -31,4 +32,5 @@ def models(as_json: Json = False) -> None:
         exact = [each.errors for each in comparisons if each.dtype == "float32"]
         table.add_row(name, *(bound([errors[aspect] for errors in exact]) for aspect in proved.aspects))
     Console(width=120).print(table)
+    typer.echo(f"Encoder–decoders, checked in both stacks: {', '.join(sorted(ENCODER_DECODERS))}.")
     typer.echo(f"Refused, with the reason: {', '.join(sorted(REFUSED))}. Details: docs/models.md")

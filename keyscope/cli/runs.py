@@ -22,7 +22,7 @@ from keyscope.cli.options import (
     setting,
 )
 from keyscope.contract.analyses.kinds import KINDS
-from keyscope.contract.manifest import BosPolicy, Preset, RunSettings
+from keyscope.contract.manifest import BosPolicy, Preset, RunSettings, Task
 from keyscope.worker.live.settings import WorkerSettings
 from keyscope.worker.model.source import ModelSource
 
@@ -54,6 +54,7 @@ def precompute(
         int | None, setting(RunSettings, "burn_in", min=0, shown="16, or a quarter of a short window")
     ] = None,
     bos: Annotated[BosPolicy | None, setting(RunSettings, "bos")] = None,
+    task: Annotated[Task | None, setting(RunSettings, "task", shown="encode, of encoder–decoders")] = None,
     tokens_per_file: Annotated[int | None, setting(RunSettings, "tokens_per_file", min=1)] = None,
     preset: Annotated[
         Preset, typer.Option(help="Procedure the run follows; those of papers count and list everything")
@@ -89,6 +90,7 @@ def precompute(
         window=size,
         burn_in=skipped,
         bos=bos,
+        task=task,
         top_k=top_k,
         context=context,
         files_per_language=files_per_language,

@@ -288,9 +288,10 @@ FAMILIES: dict[str, Callable[[Any], Family]] = {
     "qwen3": _llama,
     "stablelm": _stablelm,
     "starcoder2": _starcoder2,
-    "t5": _t5,
 }
 """The entry of each `model_type`, made from its configuration."""
+ENCODER_DECODERS: dict[str, Callable[[Any], Family]] = {"t5": _t5}
+"""The same for models with two stacks: the entry of the decoder, with that of the encoder in it."""
 
 _ROUTED = (
     "its feed-forward layers are experts that a router chooses from for each token, so a key has a coefficient only at "
@@ -330,9 +331,10 @@ def check_known(model_type: str) -> None:
     """
     if model_type in REFUSED:
         raise NoPlainFeedForward(f"{model_type}: {REFUSED[model_type]}")
-    if model_type not in FAMILIES:
+    known = FAMILIES | ENCODER_DECODERS
+    if model_type not in known:
         raise UnknownArchitecture(
-            f"Keyscope does not know the architecture {model_type!r}; it knows {', '.join(sorted(FAMILIES))}"
+            f"Keyscope does not know the architecture {model_type!r}; it knows {', '.join(sorted(known))}"
         )
 
 
@@ -343,4 +345,4 @@ def family_of(config: Any) -> Family:
         NoPlainFeedForward, UnknownArchitecture: as `check_known`.
     """
     check_known(config.model_type)
-    return FAMILIES[config.model_type](config)
+    return (FAMILIES | ENCODER_DECODERS)[config.model_type](config)

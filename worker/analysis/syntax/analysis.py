@@ -67,10 +67,8 @@ class Syntax(Analysis):
             return mutated_triggers(subject, self.settings.mutated).arrays()
         if step.files:
             chosen = _in_files(Examples.of_arrays(done[_CHOSEN]), step.files)
-            changes: Arrays
-            if "shortening" in subject.model.facts.undefined:
-                changes = {name: np.full(len(chosen), np.nan) for name in _CHANGES}
-            else:
+            changes: Arrays = {name: np.full(len(chosen), np.nan) for name in _CHANGES}
+            if "shortening" not in subject.model.facts.undefined:
                 changes = relative_changes(subject, chosen, self.settings.drops, advance)
             return {**read_places(subject.store, step.files), **changes}
         layer = int(step.name.partition("-")[2])
