@@ -1,5 +1,6 @@
 """The errors of the app, with their HTTP status and what exists instead."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from keyscope.contract.errors import KeyscopeError
@@ -56,11 +57,12 @@ class UnknownKey(NotFound):
 class OtherStack(NotFound):
     """A run has the keys of another stack."""
 
-    def __init__(self, run_id: str, key: KeyId, stack: Stack) -> None:
+    def __init__(self, run_id: str, key: KeyId, stack: Stack, others: Sequence[str] = ()) -> None:
         of = {"L": "a model with one stack", "E": "an encoder", "D": "a decoder"}[stack]
         super().__init__(
-            f"{run_id} has no key {key}: it is a run of {of}, whose keys have names like {replace(key, stack=stack)}",
-            Exists(run_id=run_id),
+            f"{run_id} has no key {key}: it is a run of {of}, whose keys have names like {replace(key, stack=stack)}"
+            + (f"; {', '.join(others)} has those of the other stack" if others else ""),
+            Exists(run_id=run_id, runs=tuple(others)),
         )
 
 

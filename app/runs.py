@@ -17,7 +17,7 @@ from keyscope.app.queries.recent import Recent
 from keyscope.app.queries.tokens import Vocabulary, load_vocabulary
 from keyscope.app.queries.windows import Windows
 from keyscope.contract.analyses.files import analysis_files, read_analyses, read_problems
-from keyscope.contract.keys import KeyId
+from keyscope.contract.keys import KeyId, Stack
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.runfile import RunFileError, open_run, read_manifest
 from keyscope.contract.tables import SUFFIX
@@ -175,6 +175,12 @@ class Registry:
     def with_weights(self, weights_sha256: str) -> Run | None:
         """The first run of a model with these weights; None if there is none."""
         return next((run for run in self.all()[0] if run.manifest.model.weights_sha256 == weights_sha256), None)
+
+    def of_stack(self, weights_sha256: str, stack: Stack) -> list[str]:
+        """The runs of one stack of a model with these weights."""
+        wanted = weights_sha256, stack
+        models = [(run.run_id, run.manifest.model) for run in self.all()[0]]
+        return [run_id for run_id, model in models if (model.weights_sha256, model.stack) == wanted]
 
     def close(self) -> None:
         """Close every open file."""

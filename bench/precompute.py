@@ -107,7 +107,7 @@ def _first_windows(store: TokenStore, size: int, batch: int, files: int, model: 
         chosen = tuple(windows[start : start + batch])
         spans = [store.token_ids[store.offsets[each.file] :][:size].tolist() for each in chosen]
         ids = torch.tensor([model.facts.bos + span for span in spans], device=model.device)
-        found.append(Batch(chosen, ids))
+        found.append(Batch(chosen, ids, (ids.shape[1],) * len(chosen), len(model.facts.bos)))
     return found
 
 

@@ -114,7 +114,8 @@ def test_a_key_has_its_name_on_pages_in_search_and_in_exports(served: Served, st
     assert all(each["key"].startswith(stack) for each in found["keys"])
     refused = client.get(f"/api/v1/runs/{run_id}/keys/{other}1.K5")
     assert (refused.status_code, refused.json()["error"]) == (404, "other_stack")
-    assert f"names like {stack}1.K5" in refused.json()["detail"]
+    assert f"names like {stack}1.K5; {served.run_id(other)} has those" in refused.json()["detail"]
+    assert f"/runs/{served.run_id(other)}" in client.get(f"/runs/{run_id}/keys/{other}1.K5").text
 
 
 def test_labels_tell_the_stacks_apart(served: Served) -> None:
@@ -221,8 +222,12 @@ def test_what_a_stack_does_not_define_is_refused_with_the_reason(served: Served)
             analyse(subject, make_analysis("agreement", {}))
         page = served.client.get(f"/runs/{served.run_id(stack)}").text
         assert reason.replace("'", "&#39;") in page
-    key = served.client.get(f"/api/v1/runs/{served.run_id('E')}/keys/E1.K5").json()
-    assert key["stats"]["kv_agreement"] is None
-    assert (
-        served.client.get(f"/api/v1/runs/{served.run_id('D')}/keys/D1.K5").json()["stats"]["kv_agreement"] is not None
+    encoder, decoder = (
+        served.client.get(f"/api/v1/runs/{served.run_id(stack)}/keys/{stack}1.K5").json() for stack in TASKS
     )
+    for name in ("kv_agreement", "kv_precision", "vocab_kurtosis"):
+        assert encoder["stats"][name] is None
+        assert decoder["stats"][name] is not None
+    assert not encoder["value_tokens"]["promoted"]
+    assert decoder["value_tokens"]["promoted"]
+    assert "cross-attention" in served.client.get(f"/runs/{served.run_id('E')}/keys/E1.K5").text

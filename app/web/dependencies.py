@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 import duckdb
 from fastapi import Depends, Path, Query, Request
+from starlette.concurrency import run_in_threadpool
 
 from keyscope.app import queries
 from keyscope.app.concepts.previews import Previews
 from keyscope.app.database.engine import Database
+from keyscope.app.errors import OtherStack
 from keyscope.app.live.client import Workers
 from keyscope.app.live.measurements import Measurements
 from keyscope.app.queries.layers import Order
@@ -58,8 +60,18 @@ async def _layer(layer: Annotated[int, Path(description="Layer, from 0")], run: 
     return layer
 
 
-async def _key(key: Annotated[str, Path(description="Name of the key, such as L5.K312")], run: OpenRun) -> KeyId:
+def _of_other_stack(key: KeyId, run: Run, registry: Registry) -> OtherStack:
+    """The error that says which runs have a key of an encoder–decoder's other stack."""
+    others = registry.of_stack(run.manifest.model.weights_sha256, key.stack)
+    return OtherStack(run.run_id, key, run.manifest.model.stack, others)
+
+
+async def _key(
+    key: Annotated[str, Path(description="Name of the key, such as L5.K312")], run: OpenRun, registry: Runs
+) -> KeyId:
     parsed = KeyId.parse(key)
+    if parsed.stack != run.manifest.model.stack:
+        raise await run_in_threadpool(_of_other_stack, parsed, run, registry)
     queries.check_key(run.manifest, parsed)
     return parsed
 

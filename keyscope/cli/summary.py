@@ -38,7 +38,7 @@ def _summary(manifest: Manifest, rows: Mapping[str, int]) -> Iterator[tuple[str,
             )
     if corpus.skipped:
         yield "left out", counted(corpus.skipped)
-    yield "settings", ", ".join(f"{name} {value}" for name, value in settings)
+    yield "settings", ", ".join(f"{name} {value}" for name, value in settings if value is not None)
     yield "computed", f"{made.finished:%Y-%m-%d %H:%M} UTC on {made.device}, Keyscope {made.code_version}"
     yield "took", duration((made.finished - made.started).total_seconds())
     if (checked := manifest.verification) is not None:

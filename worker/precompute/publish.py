@@ -115,7 +115,8 @@ class Publisher:
         with np.errstate(invalid="ignore"):  # 0/0 where no window was looked at: NaN, which insert() turns into NULL
             columns["sink_share"] = np.divide(*self._sinks[:, first:last])
         self._insert(KEYS, columns)
-        self._write_value_tokens(layer, value_tokens, first, last)
+        if value_tokens:
+            self._write_value_tokens(layer, value_tokens, first, last)
         self._write_language_statistics(layer, per_language, first, last)
 
     def _histograms(self, layer: int, language: str) -> dict[str, npt.NDArray[np.int64]]:
@@ -234,27 +235,28 @@ class Publisher:
         top_token[tokens[0][commonest]] = tokens[1][commonest]
         top_count[tokens[0][commonest]] = counts[commonest]
 
-        promoted = next(each for each in values if (each.projection, each.direction) == (self._projection, "promoted"))
         has_next = self._has_next(strongest.file, strongest.position)
-        # the store is one array: the token after a file's last one would be the next file's first
-        following = self._store.token_ids[np.where(has_next, at + 1, at)]
-        agrees = has_next & (following == promoted.token_ids[key, 0])
-        top_agrees = np.zeros(keys, dtype=bool)
-        best = rank_in(strongest.key) == 0
-        top_agrees[key[best]] = agrees[best]
         with np.errstate(invalid="ignore"):  # 0/0 for keys without triggers: NaN, which insert() turns into NULL
-            return {
+            columns: Columns = {
                 "distinct_tokens": np.bincount(tokens[0], minlength=keys) / n,
                 "top_token_id": pa.array(top_token, mask=n == 0),
                 "top_token_share": top_count / n,
-            } | (
-                {}
-                if "next token" in self._model.facts.undefined
-                else {
-                    "kv_agreement": pa.array(top_agrees, mask=n == 0),
-                    "kv_precision": np.bincount(key, weights=agrees, minlength=keys) / n,
-                }
+            }
+            if not values:  # of an encoder, whose values promote no token
+                return columns
+            promoted = next(
+                each for each in values if (each.projection, each.direction) == (self._projection, "promoted")
             )
+            # the store is one array: the token after a file's last one would be the next file's first
+            following = self._store.token_ids[np.where(has_next, at + 1, at)]
+            agrees = has_next & (following == promoted.token_ids[key, 0])
+            top_agrees = np.zeros(keys, dtype=bool)
+            best = rank_in(strongest.key) == 0
+            top_agrees[key[best]] = agrees[best]
+            return columns | {
+                "kv_agreement": pa.array(top_agrees, mask=n == 0),
+                "kv_precision": np.bincount(key, weights=agrees, minlength=keys) / n,
+            }
 
     def _has_next(self, file: npt.NDArray[np.int32], position: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Whether the token that the model predicts at each place is the next of the file."""

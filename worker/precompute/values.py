@@ -45,8 +45,11 @@ class ValueReader:
     def read(self, layer: FeedForward) -> tuple[list[ValueTokens], dict[str, npt.NDArray[np.float32]]]:
         """Promoted and suppressed tokens of a layer's keys, and the columns of `WEIGHT_STATISTICS`, each [keys].
 
-        In float32 even for half-precision models: their logits have so few digits that top tokens would often tie.
+        In float32 even for half-precision models: their logits have so few digits that top tokens would often tie. No
+        tokens and no statistics over the vocabulary of an encoder: what it writes adds to no logit.
         """
+        if self._model.facts.stack == "E":
+            return [], {name: each.float().cpu().numpy() for name, each in _geometry(layer).items()}
         values = layer.writes.float()
         found: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = {}
         columns: dict[str, list[Tensor]] = {}
