@@ -13,7 +13,7 @@ BIN := .venv/bin
 NPM ?= $(shell command -v npm)
 CHROMIUM := $(shell command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: help install demo test fuzz lint bench bench-precompute bench-live bench-search bench-scale bench-labels bench-queue bench-pages soak check-cuda openapi docs-models clean
+.PHONY: help install demo test fuzz lint bench bench-precompute check-cuda bench-live bench-search bench-scale bench-labels bench-queue bench-pages soak openapi docs-models clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -24,7 +24,7 @@ from keyscope.worker.precompute.corpus import (
     prepare_corpus,
     prepared_corpus,
 )
-from keyscope.worker.precompute.disk import readable_disk_errors
+from keyscope.worker.disk import readable_disk_errors
 from keyscope.worker.precompute.errors import OtherCorpus, check_weights
 from keyscope.worker.precompute.sharing import for_task
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens

@@ -21,7 +21,7 @@ from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.model.twin import twin_of
-from keyscope.worker.precompute.disk import readable_disk_errors
+from keyscope.worker.disk import readable_disk_errors
 from keyscope.worker.precompute.errors import check_weights
 from keyscope.worker.precompute.leftovers import run_state
 from keyscope.worker.precompute.provenance import provenance

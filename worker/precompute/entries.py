@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from keyscope.worker.precompute.disk import allocate
+from keyscope.worker.disk import allocate
 
 
 @dataclass(frozen=True, slots=True)

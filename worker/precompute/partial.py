@@ -12,7 +12,7 @@ import zstandard
 
 from keyscope.contract import bins
 from keyscope.worker.precompute.collect import Collector
-from keyscope.worker.precompute.disk import allocate
+from keyscope.worker.disk import allocate
 from keyscope.worker.precompute.entries import Entries
 from keyscope.worker.precompute.moments import Moments
 

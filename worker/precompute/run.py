@@ -25,7 +25,7 @@ from keyscope.worker.precompute.corpus import (
     prepare_corpus,
     prepared_corpus,
 )
-from keyscope.worker.precompute.disk import readable_disk_errors
+from keyscope.worker.disk import readable_disk_errors
 from keyscope.worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
 from keyscope.worker.precompute.estimate import estimate
 from keyscope.worker.precompute.partial import completed
