@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings
 from keyscope.app.labels.models import Kind
 from keyscope.app.settings import Settings
 from keyscope.worker.live.settings import WorkerSettings
-from keyscope.worker.model.families import FAMILIES
+from keyscope.worker.model.families import ENCODER_DECODERS, FAMILIES
 from keyscope.worker.model.source import DEFAULT_CACHE
 from tests.openapi import documents
 
@@ -110,7 +110,7 @@ def test_compose_hands_on_what_proxies_and_providers_need_and_gives_no_rights():
 def test_the_readme_names_every_known_architecture():
     sentence = re.search(r"Known architectures:([^;]+);", (ROOT / "README.md").read_text("utf-8"))
     assert sentence is not None
-    assert re.findall(r"`(\w+)`", sentence[1]) == sorted(FAMILIES)
+    assert re.findall(r"`(\w+)`", sentence[1]) == [*sorted(FAMILIES), *sorted(ENCODER_DECODERS)]
 
 
 def settings_rows(settings: type[BaseSettings]) -> list[str]:
