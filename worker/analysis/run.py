@@ -34,8 +34,8 @@ from keyscope.worker.analysis.analysis import STEPS, Analysis, Arrays, Step
 from keyscope.worker.analysis.subject import DISK_REMEDY, Subject
 from keyscope.worker.analysis.together import read_together
 from keyscope.worker.analysis.units import units_of
-from keyscope.worker.locks import InUse, locked
 from keyscope.worker.disk import readable_disk_errors
+from keyscope.worker.locks import InUse, locked
 from keyscope.worker.precompute.leftovers import sweep_locks
 from keyscope.worker.precompute.provenance import LIBRARIES, code_commit, device_name
 from keyscope.worker.precompute.windows import Batch, Cut, batches

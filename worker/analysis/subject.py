@@ -13,6 +13,7 @@ from keyscope.contract.analyses.files import analysis_folder
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.runfile import open_run, read_manifest
 from keyscope.worker.concepts.matching import Matching
+from keyscope.worker.disk import readable_disk_errors
 from keyscope.worker.locks import locked
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
@@ -24,7 +25,6 @@ from keyscope.worker.precompute.corpus import (
     prepare_corpus,
     prepared_corpus,
 )
-from keyscope.worker.disk import readable_disk_errors
 from keyscope.worker.precompute.errors import OtherCorpus, check_weights
 from keyscope.worker.precompute.sharing import for_task
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens

@@ -16,12 +16,12 @@ from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Seed, S
 from keyscope.worker.analysis.kinds import checked
 from keyscope.worker.analysis.run import analyse_together
 from keyscope.worker.analysis.subject import DISK_REMEDY, Subject, open_corpus, open_subject
+from keyscope.worker.disk import readable_disk_errors
 from keyscope.worker.locks import locked
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.model.twin import twin_of
-from keyscope.worker.disk import readable_disk_errors
 from keyscope.worker.precompute.errors import check_weights
 from keyscope.worker.precompute.leftovers import run_state
 from keyscope.worker.precompute.provenance import provenance

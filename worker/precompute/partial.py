@@ -11,8 +11,8 @@ import torch
 import zstandard
 
 from keyscope.contract import bins
-from keyscope.worker.precompute.collect import Collector
 from keyscope.worker.disk import allocate
+from keyscope.worker.precompute.collect import Collector
 from keyscope.worker.precompute.entries import Entries
 from keyscope.worker.precompute.moments import Moments
 

@@ -13,6 +13,7 @@ import duckdb
 from keyscope.contract.manifest import CorpusFacts, Manifest, RunSettings, Task, Verification
 from keyscope.contract.runfile import SCHEMA_VERSION, create, write_manifest
 from keyscope.contract.tables import SUFFIX, FileExists
+from keyscope.worker.disk import readable_disk_errors
 from keyscope.worker.locks import locked
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
@@ -25,7 +26,6 @@ from keyscope.worker.precompute.corpus import (
     prepare_corpus,
     prepared_corpus,
 )
-from keyscope.worker.disk import readable_disk_errors
 from keyscope.worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
 from keyscope.worker.precompute.estimate import estimate
 from keyscope.worker.precompute.partial import completed
