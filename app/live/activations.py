@@ -39,7 +39,8 @@ async def read_activations(
         coefficients = {KeyId.parse(each.key): each.coefficient for each in answer.keys}
         labels = _labels(database, run.manifest.model.weights_sha256, list(coefficients)) if database else {}
         with run.reading() as cursor:
-            found = percentiles(cursor, coefficients)
+            own = run.manifest.model.stack
+            found = percentiles(cursor, {key: each for key, each in coefficients.items() if key.stack == own})
         keys = []
         for each in answer.keys:
             key = KeyId.parse(each.key)

@@ -12,7 +12,7 @@ from keyscope.contract.keys import KeyId
 
 _EDGES = np.array(bins.edges())
 _COUNTS = """
-    SELECT layer, "index", stack, sum(list_sum(tokens[1:bin]))::DOUBLE, sum(tokens[bin + 1])::DOUBLE, sum(list_sum(tokens))::DOUBLE
+    SELECT layer, "index", sum(list_sum(tokens[1:bin]))::DOUBLE, sum(tokens[bin + 1])::DOUBLE, sum(list_sum(tokens))::DOUBLE
     FROM histograms
     JOIN (SELECT unnest($1)::USMALLINT AS layer, unnest($2)::UINTEGER AS "index", unnest($3) AS bin) USING (layer, "index")
     GROUP BY ALL"""
@@ -23,15 +23,17 @@ def percentiles(cursor: duckdb.DuckDBPyConnection, coefficients: Mapping[KeyId, 
     """Share of the corpus's sampled tokens, in %, at which the key has a smaller coefficient.
 
     Read from the key's histograms over all languages, linear inside a bin; keys without histograms are left out.
+    They have to be of the run's own stack.
     """
     if not coefficients:
         return {}
     places = dict(zip(coefficients, _places(list(coefficients.values())), strict=True))
     asked = [[key.layer for key in places], [key.index for key in places], list(places.values())]
     found = {}
-    for *name, below, inside, total in rows(cursor, _COUNTS, asked):
-        key = KeyId(*name)
-        if total and key in places:
+    names = {(key.layer, key.index): key for key in places}
+    for layer, index, below, inside, total in rows(cursor, _COUNTS, asked):
+        key = names[layer, index]
+        if total:
             share = _share_of_bin(places[key], coefficients[key])
             found[key] = 100 * ((below or 0.0) + share * inside) / total
     return found

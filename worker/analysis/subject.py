@@ -26,8 +26,8 @@ from keyscope.worker.precompute.corpus import (
     prepared_corpus,
 )
 from keyscope.worker.precompute.errors import OtherCorpus, check_weights
-from keyscope.worker.precompute.sharing import for_task
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
+from keyscope.worker.precompute.windows import for_task
 from keyscope.worker.progress import Progress
 
 DISK_REMEDY = "free some space or make it writable, then give the command again"

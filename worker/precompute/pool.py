@@ -20,8 +20,8 @@ from keyscope.worker.precompute.groups import pool_size
 from keyscope.worker.precompute.partial import Partial, completed, partial_name, raise_floor
 from keyscope.worker.precompute.plan import Shard, ShardWork, tokens_in
 from keyscope.worker.precompute.runner import Floors, ShardRunner
-from keyscope.worker.precompute.sharing import for_task
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
+from keyscope.worker.precompute.windows import for_task
 from keyscope.worker.progress import Advance, Progress
 
 

@@ -34,9 +34,9 @@ from keyscope.worker.precompute.pool import run_shards
 from keyscope.worker.precompute.presets import check_preset
 from keyscope.worker.precompute.provenance import provenance
 from keyscope.worker.precompute.publish import Publisher
-from keyscope.worker.precompute.sharing import for_task
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
 from keyscope.worker.precompute.verify import verify
+from keyscope.worker.precompute.windows import for_task
 from keyscope.worker.progress import Progress
 
 DEFAULT_TASK: Task = "encode"

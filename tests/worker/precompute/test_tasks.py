@@ -12,14 +12,15 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
+from keyscope.contract.contexts import context_coefficients
 from keyscope.contract.manifest import Task
+from keyscope.contract.runfile import open_run
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.model.taps import read_coefficients
 from keyscope.worker.precompute.corpus import corpus_folder
-from keyscope.worker.precompute.sharing import for_task, noise_spans
 from keyscope.worker.precompute.token_store import open_tokens
-from keyscope.worker.precompute.windows import Cut, batches
+from keyscope.worker.precompute.windows import Cut, batches, for_task, noise_spans
 from tests.worker.precompute.brute_force import Places, assert_same_triggers, expected_triggers, stored_triggers
 from tests.worker.precompute.corpora import SETTINGS, run, write_corpus
 from tests.worker.t5 import KEYS, KINDS, save_t5
@@ -153,6 +154,14 @@ def test_windows_say_which_tokens_the_decoder_was_given(folder: Path) -> None:
         ).fetchone()  # type: ignore[misc]
     assert all(len(token_ids) == len(decoded) for token_ids, decoded in windows)
     assert outside == 0
+    with open_run(_run(folder, "denoise")) as connection:
+        contexts = connection.execute(
+            "SELECT position, context, decoded FROM triggers JOIN windows USING (window_id)"
+        ).fetchall()
+    for position, context, decoded in contexts:
+        stored = context_coefficients(context, 1.0, position, len(decoded))
+        near = range(max(0, position - SETTINGS.context), min(len(decoded), position + SETTINGS.context + 1))
+        assert [stored[at] is not None for at in near] == [decoded[at] for at in near]
     with duckdb.connect(str(_run(folder, "encode")), read_only=True) as connection:
         assert connection.execute("SELECT DISTINCT decoded FROM windows").fetchall() == [(None,)]
 
