@@ -130,7 +130,7 @@ def _read_batch(subject: Subject, batch: Batch, at: Places, taking: Sequence[_Ta
                 read_layer(read)
 
     with read_coefficients(subject.model, consume):
-        subject.model.run_body(batch.token_ids)
+        batch.run(subject.model)
     subject.model.wait()
     shared = time.monotonic() - began - (sum(each.seconds for each in taking) - before)
     for each in taking:

@@ -226,7 +226,7 @@ class CodeModel:
     def key_at(self, number: int) -> KeyId:
         """The key with that number, counted through all layers."""
         layer = int(np.searchsorted(self.first_keys, number, side="right")) - 1
-        return KeyId(layer, number - int(self.first_keys[layer]))
+        return self.facts.key(layer, number - int(self.first_keys[layer]))
 
     def head(self, normed: Tensor) -> Tensor:
         """Normed residual to logits, [..., width] → [..., rows of the head]."""

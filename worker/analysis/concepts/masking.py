@@ -15,6 +15,7 @@ from torch import Tensor
 from keyscope.contract.keys import KeyId, Mask, Scale
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.analysis.walk import Places
+from keyscope.worker.model.framing import Source
 from keyscope.worker.model.taps import mask_coefficients
 from keyscope.worker.precompute.windows import Batch
 from keyscope.worker.progress import Advance
@@ -56,7 +57,8 @@ def masked_losses(
     ids = batch.token_ids[:, : int(places.max()) + 1]
 
     def total(rows: int) -> Tensor:
-        hidden = model.run_body(ids.expand(rows, -1))[:, places - 1]
+        source = batch.source and Source(*(each.expand(rows, -1) for each in batch.source))
+        hidden = model.run_body(ids.expand(rows, -1), source=source)[:, places - 1]
         logprobs = model.head(hidden).float().log_softmax(dim=-1)
         found: Tensor = logprobs.gather(2, ids[0, places].expand(rows, -1)[..., None])[..., 0]
         return found.double().sum(dim=1)
