@@ -72,7 +72,9 @@ def test_a_published_run_reads_back(published: Path) -> None:
     assert read_manifest(connection) == MANIFEST
     assert (MANIFEST.n_keys, MANIFEST.languages) == (7, ["go"])
     for table in TABLES:
-        assert [row[0] for row in connection.execute(f"DESCRIBE {table.name}").fetchall()] == [each.name for each in table.viewed]
+        assert [row[0] for row in connection.execute(f"DESCRIBE {table.name}").fetchall()] == [
+            each.name for each in table.viewed
+        ]
     connection.close()
 
 
@@ -85,7 +87,9 @@ def test_derived_tables_are_alike_in_files_with_and_without_them(tmp_path: Path)
         rows = []
         for path in (whole, without):
             with open_run(path) as connection:
-                assert [row[0] for row in connection.execute(f"DESCRIBE {table.name}").fetchall()] == [each.name for each in table.viewed]
+                assert [row[0] for row in connection.execute(f"DESCRIBE {table.name}").fetchall()] == [
+                    each.name for each in table.viewed
+                ]
                 rows.append(connection.execute(f"SELECT * FROM {table.name} ORDER BY ALL").fetchall())
         assert rows[0] == rows[1] != []
 

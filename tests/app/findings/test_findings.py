@@ -27,6 +27,8 @@ from keyscope.app.analyses.claim import (
     tried,
 )
 from keyscope.app.analyses.edits import claims as edits
+from keyscope.app.analyses.edits.judging import Conclusion
+from keyscope.app.analyses.edits.judging import Verdict as EditVerdict
 from keyscope.app.analyses.firing import claims as firing
 from keyscope.app.analyses.syntax import claims as syntax
 from keyscope.app.findings import run_file
@@ -49,7 +51,7 @@ def made() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         for tables in KINDS.values():
             for table in tables:
-                connection.execute(table.ddl())
+                connection.execute(replace(table, columns=table.viewed).ddl())
         yield connection
 
 
@@ -169,36 +171,33 @@ def test_trigger_tokens_have_to_be_more_concentrated_below(
     assert _told(syntax.concentration.measure(made, manifest)).verdict is verdict
 
 
+SELECTIVE, NOT_SELECTIVE, FEW = "selective", "not selective", "too few projects"
+
+
 @pytest.mark.parametrize(
-    ("change", "excess", "contrast", "verdict"),
-    [(-0.3, -0.2, -0.2, Verdict.EXPECTED), (-0.3, 0.0, -0.2, Verdict.NOT), (0.0, 0.1, 0.1, Verdict.NOT)],
+    ("conclusions", "verdict"),
+    [
+        ((SELECTIVE, SELECTIVE, "inconclusive"), Verdict.EXPECTED),
+        ((SELECTIVE, NOT_SELECTIVE, "inconclusive"), Verdict.INCONCLUSIVE),
+        ((NOT_SELECTIVE, "inconclusive"), Verdict.NOT),
+        ((FEW, FEW), Verdict.INCONCLUSIVE),
+        ((SELECTIVE, FEW, FEW), Verdict.INCONCLUSIVE),
+    ],
 )
-def test_an_edit_has_to_be_selective_by_all_comparisons(
+def test_most_edits_have_to_be_selective_and_few_projects_decide_nothing(
     made: duckdb.DuckDBPyConnection,
     manifest: Manifest,
-    change: float,
-    excess: float,
-    contrast: float,
+    monkeypatch: pytest.MonkeyPatch,
+    conclusions: tuple[Conclusion, ...],
     verdict: Verdict,
 ) -> None:
-    made.execute("INSERT INTO edits (edit, title, picker, keys) VALUES ('e', 'Loops', 'fdr', 5)")
-    made.execute("INSERT INTO edit_conditions (edit, condition, role, main, keys) VALUES ('e', 1, 'dose', true, 5)")
-    made.execute(
-        'INSERT INTO edit_effects (edit, condition, "group", name, places, accuracy_change, accuracy_low, accuracy_high) '
-        "VALUES ('e', 1, 'concept', '', 50, ?, ?, ?)",
-        [change, change - 0.1, change + 0.1],
-    )
-    made.execute(
-        'INSERT INTO edit_controls (edit, "group", name, control, measure, draws, p, excess, excess_low, excess_high) '
-        "VALUES ('e', 'concept', '', 'matched', 'accuracy', 20, 0.04, ?, ?, ?)",
-        [excess, excess - 0.1, excess + 0.1],
-    )
-    made.execute(
-        "INSERT INTO edit_contrasts (edit, condition, against, measure, difference, low, high) "
-        "VALUES ('e', 1, 'general', 'accuracy', ?, ?, ?)",
-        [contrast, contrast - 0.1, contrast + 0.1],
-    )
-    assert _told(edits.edit.measure(made, manifest)).verdict is verdict
+    for name in map(str, range(len(conclusions))):
+        made.execute("INSERT INTO edits (edit, title, picker, keys) VALUES (?, 'Loops', 'fdr', 5)", [name])
+    found = [EditVerdict(each, None, None, None, len(conclusions), None) for each in conclusions]
+    monkeypatch.setattr(edits, "verdicts", lambda *_: found)
+    measured = _told(edits.edit.measure(made, manifest))
+    assert measured.verdict is verdict
+    assert len(measured.parts) == len(conclusions)
 
 
 GROUP_N = 1000
@@ -295,7 +294,10 @@ def test_a_key_has_to_tell_a_language_above_chance(
     made: duckdb.DuckDBPyConnection, manifest: Manifest, f1: float, low: float, chance: float, verdict: Verdict
 ) -> None:
     for index, of_key in ((4, f1 - 0.1), (7, f1)):
-        made.execute("INSERT INTO firing_languages VALUES (1, ?, 'go', 0.01, ?, 0, true, ?)", [index, of_key, of_key])
+        made.execute(
+            "INSERT INTO firing_languages (layer, \"index\", stack, language, f1) VALUES (1, ?, 'L', 'go', ?)",
+            [index, of_key],
+        )
     made.execute(
         "INSERT INTO firing_groups (measure, control, part, layers, estimate, low, high, n) "
         "VALUES ('best_f1', '', 'go', 'all layers', ?, ?, 1, 100)",
@@ -370,22 +372,18 @@ def test_an_edit_measured_in_too_few_files_shows_nothing(made: duckdb.DuckDBPyCo
             [condition, role],
         )
         made.execute(
-            'INSERT INTO edit_effects (edit, condition, "group", name, places, accuracy_change) '
-            "VALUES ('e', ?, 'concept', '', 28, -0.6), ('e', ?, 'near', '', 90, -0.2)",
+            'INSERT INTO edit_effects (edit, condition, "group", name, places, files, projects, loss_change) '
+            "VALUES ('e', ?, 'concept', '', 28, 2, 1, 0.6), ('e', ?, 'near', '', 90, 2, 1, 0.2)",
             [condition, condition],
         )
     made.execute(
-        'INSERT INTO edit_controls (edit, "group", name, control, measure, draws, p, excess) '
-        "VALUES ('e', 'concept', '', 'matched', 'accuracy', 20, 0.04, -0.6)"
+        "INSERT INTO edit_contrasts (edit, condition, against, measure, difference) VALUES ('e', 1, 'general', 'loss', 0.5)"
     )
-    made.execute(
-        "INSERT INTO edit_contrasts (edit, condition, against, measure, difference) VALUES ('e', 1, 'general', 'accuracy', -0.5)"
-    )
-    for claim in (edits.edit, edits.doses, edits.ranges):
+    for claim in (edits.doses, edits.ranges):
         measured = _told(claim.measure(made, manifest))
         assert measured.verdict is Verdict.INCONCLUSIVE
         (part,) = measured.parts
-        assert "-60.0 points (too few projects for an interval)" in part
+        assert "+0.600 nats (too few projects for an interval)" in part
         assert "nan" not in measured.whole
 
 

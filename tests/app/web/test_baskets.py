@@ -134,7 +134,7 @@ def test_keys_found_are_masked_with_the_saved_basket(client: TestClient, saved: 
 
 def test_the_form_of_a_label_leads_back_to_the_key_with_the_saved_basket(client: TestClient, saved: str):
     page = client.get("/runs/alpha/keys/L1.K4", params={"mask": saved})
-    form = {"kind": "mixed", "person": "Ada", "based_on": 0}
+    form = {"kind": "mixed", "visitor_name": "Ada", "based_on": 0}
     answer = client.post(page.context["labels"].href, data=form, follow_redirects=False)
     assert answer.headers["location"] == f"/runs/alpha/keys/L1.K4?mask={saved}#labels"
     jump = client.get("/find", params={"q": "L0.K2", "run": "alpha", "mask": saved}, follow_redirects=False)

@@ -7,10 +7,11 @@ import pytest
 
 from keyscope.contract.concepts import Concept
 from keyscope.contract.runfile import open_run
-from keyscope.worker.analysis.edit.places import Cells, choose
+from keyscope.worker.analysis.edit.places import Budget, Cells, choose
 from keyscope.worker.analysis.kinds import make_analysis
 from keyscope.worker.analysis.run import analyse
 from keyscope.worker.analysis.subject import Subject, open_subject
+from keyscope.worker.analysis.units import PICK, TEST
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.progress import Silent
 from tests.worker.models import save_tiny
@@ -54,15 +55,15 @@ def test_syntax_and_agreement_take_such_a_run(subject: Subject) -> None:
     assert _numbers(subject.path, "SELECT count(*) FROM syntax_keys") == [(144,)]
 
 
-@pytest.mark.parametrize("held_out", [False, True])
-def test_an_edit_measures_predicted_tokens_outside_boilerplate(subject: Subject, held_out: bool) -> None:
+@pytest.mark.parametrize("part", [PICK, TEST])
+def test_an_edit_measures_predicted_tokens_outside_boilerplate(subject: Subject, part: int) -> None:
     concept = Concept.model_validate_json(CONCEPT)
-    chosen = choose(subject, concept, held_out, tokens=10_000, seed=0)
+    chosen = choose(subject, concept, Budget(part, 5_000, 5_000, subject.store.language_names), seed=0)
     cells = Cells(concept, (), subject.store.language_names)
     measured: set[tuple[int, int]] = set()
     for window in (*chosen.with_concept, *chosen.without):
         for _cell, positions in cells.of_window(subject, window, lambda _done: None):
-            assert positions.min() > 0
+            assert (positions > 0).all()
             here = {(window.file, window.start + int(position)) for position in positions}
             assert not any(subject.store.boilerplate[subject.store.offsets[file] + at] for file, at in here)
             measured |= here

@@ -36,7 +36,7 @@ def paired(model: CodeModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     saved = save(folder / "model", tiny_model("gpt2"))
     path = run(saved, write_corpus(folder / "corpus", 4), folder / "runs")
     precompute_twin(path, model, (), Silent(), batch=4)
-    analyse_twin(path, model, make_analysis("firing", {"draws": 20}), Silent(), 4)
+    analyse_twin(path, model, [make_analysis("firing", {"draws": 20})], Silent(), 4)
     return path
 
 

@@ -105,15 +105,15 @@ async def test_over_a_span_every_key_stands_where_it_was_largest() -> None:
     assert len({key["token_index"] for key in together["keys"]}) == 4
 
 
-async def test_contributions_over_a_span_are_those_at_each_keys_own_token() -> None:
+async def test_contributions_over_a_span_are_those_at_its_last_token() -> None:
     async with running_worker() as worker:
         together = (await ask(worker, span={"first": 2, "last": 5}, target=17, order="size", limit=200)).json()
-        alone = {at: (await ask(worker, token_index=at, target=17, order="size", limit=1000)).json() for at in range(6)}
-    given = {(at, key["key"]): key["contribution"] for at, answer in alone.items() for key in answer["keys"]}
-    for key in together["keys"]:
-        expected = given.get((key["token_index"], key["key"]))
-        if expected is not None:
-            assert key["contribution"] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+        alone = (await ask(worker, token_index=5, target=17, order="size", limit=1000)).json()
+    given = {key["key"]: key["contribution"] for key in alone["keys"]}
+    both = [key for key in together["keys"] if key["key"] in given]
+    assert len(both) > len(together["keys"]) / 2
+    for key in both:
+        assert key["contribution"] == pytest.approx(given[key["key"]], rel=1e-3, abs=1e-4)
 
 
 async def test_by_layer_every_layer_has_its_first_keys() -> None:

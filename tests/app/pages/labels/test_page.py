@@ -158,7 +158,7 @@ def test_an_automatic_score_stands_beside_the_labels_where_there_is_one():
     layers = [LayerKinds(layer, dict.fromkeys(KINDS, 1)) for layer in range(2)]
     assert len(kinds_by_layer(layers).data) == 4
     score = kinds_by_layer(layers, {0: 0.2, 1: 0.9}).data[-1]
-    assert (score.name, list(score.y)) == ("automatic score", [0.2, 0.9])
+    assert (score.name, list(score.y)) == ("variety of triggers", [0.2, 0.9])
 
 
 def test_labels_that_cannot_be_read_are_said_so(client: TestClient, monkeypatch: pytest.MonkeyPatch):

@@ -29,7 +29,7 @@ def test_a_saturated_key_is_masked_and_costs_what_brute_force_finds(tmp_path: An
     ids = torch.randint(model.facts.vocabulary, (1, 20), generator=torch.Generator().manual_seed(1))
     n = ids.shape[1]
     at = Places(torch.arange(n), np.arange(n), np.zeros(n, int), np.arange(n), np.zeros(n, int))
-    batch, sites = Batch((Window(0, 0, n),), ids), np.isin(np.arange(n), [4, 9, 15])
+    batch, sites = Batch((Window(0, 0, n),), ids, read=(n,), prefix=0), np.isin(np.arange(n), [4, 9, 15])
     gifts = Gifts(model)
     gifts.add(batch, at, sites)
     first_order, writes = gifts.array(), gifts.largest_writes()
@@ -45,7 +45,7 @@ def test_a_saturated_key_is_masked_and_costs_what_brute_force_finds(tmp_path: An
 
     def total() -> float:
         with torch.no_grad():
-            logprobs = plain(ids).logits[0, :, : model.head.weight.shape[0]].double().log_softmax(dim=1)
+            logprobs = plain(ids).logits[0, :, : model.head_rows].double().log_softmax(dim=1)
         return float(sum(logprobs[site - 1, ids[0, site]] for site in np.flatnonzero(sites)))
 
     whole = total()

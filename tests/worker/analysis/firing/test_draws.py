@@ -21,6 +21,7 @@ from keyscope.worker.analysis.firing.own_tokens import LISTED, listed_tokens, re
 from keyscope.worker.analysis.firing.settings import FiringSettings
 from keyscope.worker.analysis.intervals import ratio
 from keyscope.worker.analysis.subject import Subject
+from keyscope.worker.analysis.together import read_together
 from keyscope.worker.analysis.units import units_of
 
 DRAWS, BUCKETS = 6, 4
@@ -45,7 +46,7 @@ def counted(subject: Subject) -> Mapping[str, Arrays]:
     found = {}
     for step in block_steps(subject):
         counts = StepCounts(subject, levels, candidates(subject, SETTINGS.candidates), BUCKETS, SETTINGS.seed)
-        counts.add(step.files, lambda _: None)
+        read_together(subject, [counts], [step.files], lambda _: None)
         found[step.name] = counts.arrays()
     return found
 
