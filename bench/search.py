@@ -116,7 +116,8 @@ def _build(path: Path, layers: int, keys: int) -> float:
         connection.execute(f"INSERT INTO tokens SELECT n, ({spelled})::BLOB, false, 1 FROM range({VOCABULARY}) t(n)")
         connection.execute("INSERT INTO files VALUES (0, 'go', 'made', 'made.go', 'none', 1)")
         connection.execute(
-            f"INSERT INTO windows SELECT n, 0, 0, 1, 0, [(n * i) % {VOCABULARY} FOR i IN range(256)] FROM range({WINDOWS}) t(n)"
+            'INSERT INTO windows (window_id, file_id, start, line, "column", token_ids) '
+            f"SELECT n, 0, 0, 1, 0, [(n * i) % {VOCABULARY} FOR i IN range(256)] FROM range({WINDOWS}) t(n)"
         )
         began = time.monotonic()
         write_derived(connection)

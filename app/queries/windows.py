@@ -8,18 +8,19 @@ from dataclasses import dataclass
 import duckdb
 from pydantic_core import to_json
 
-from keyscope.app.queries.parts import parts
 from keyscope.app.queries.recent import Recent
 from keyscope.app.queries.tokens import Vocabulary
 from keyscope.app.queries.values import rows
+from keyscope.contract import code_parts
 
 KEPT = 8_192
 """Windows kept in memory; with 256 tokens each about 10 MB."""
+READ_AT_ONCE = 4_096
+"""A run with no more windows has all of them read when one is first asked for, which costs as much as fifty lookups."""
 KEPT_WRITTEN = 4_096
 """Windows kept as they are written in JSON; with 256 tokens each about 25 MB."""
-_WINDOWS = """
-    SELECT window_id, file_id, start, line, "column", token_ids FROM windows
-    WHERE window_id IN (SELECT unnest(?::UINTEGER[]))"""
+_WINDOWS = 'SELECT window_id, file_id, start, line, "column", token_ids, parts FROM windows'
+COUNT = "SELECT count(*) FROM windows"
 FILES = "SELECT file_id, source, path, sha256 FROM files"
 
 
@@ -48,6 +49,8 @@ class Window:
     """All tokens, including a leading BOS."""
     special: Sequence[int] = ()
     """Indices of the control tokens, which are no part of the file."""
+    parts: bytes | None = None
+    """The part of code that each token is in, as a `Part` each; None if the run file does not say."""
 
     def offset(self, index: int) -> int:
         """The index of one of its tokens among those of the file."""
@@ -60,6 +63,7 @@ class Windows:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self._files: dict[int, File] | None = None
+        self._count: int | None = None
         self._recent: Recent[int, Window] = Recent(KEPT)
         self._parts: Recent[int, bytes] = Recent(KEPT)
         self._written: Recent[int, bytes] = Recent(KEPT_WRITTEN)
@@ -72,7 +76,7 @@ class Windows:
         if missing:
             read = self._read(cursor, missing)
             self._recent.keep(read)
-            found |= read
+            found |= {each: read[each] for each in missing}
         return found
 
     def parts(self, window: Window, language: str, end: int | None = None) -> bytes:
@@ -80,13 +84,15 @@ class Windows:
 
         Reading code takes long: with an `end`, there may be no more than the lines with the tokens before it.
         """
+        if window.parts is not None:
+            return window.parts
         ids = window.token_ids
         end = len(ids) if end is None else end
         found = self._parts.known([window.window_id]).get(window.window_id, b"")
         if len(found) < end:
             while end < len(ids) and not self.vocabulary.breaks(ids[end - 1]):
                 end += 1
-            found = parts(self.vocabulary.decode(ids[:end]), language, begins_file=window.start == 0)
+            found = code_parts.parts(self.vocabulary.decode(ids[:end]), language, begins_file=window.start == 0)
             self._parts.keep({window.window_id: found})
         return found
 
@@ -117,7 +123,12 @@ class Windows:
         return self._files
 
     def _read(self, cursor: duckdb.DuckDBPyConnection, window_ids: list[int]) -> dict[int, Window]:
+        """These windows, or all if there are few."""
         files = self.files(cursor)
+        if self._count is None:
+            [(self._count,)] = rows(cursor, COUNT)
+        # numbers from the run file, written out: a subquery or parameters take longer
+        wanted = "" if self._count <= READ_AT_ONCE else f" WHERE window_id IN ({', '.join(map(str, window_ids))})"
         return {
             # As an array, because a list of numbers takes eight times the memory.
             window_id: Window(
@@ -128,6 +139,7 @@ class Windows:
                 column,
                 array("I", token_ids),
                 self.vocabulary.special_in(token_ids),
+                parts if code_parts.are_of(parts, len(token_ids)) else None,
             )
-            for window_id, file_id, start, line, column, token_ids in rows(cursor, _WINDOWS, [window_ids])
+            for window_id, file_id, start, line, column, token_ids, parts in rows(cursor, _WINDOWS + wanted)
         }

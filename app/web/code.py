@@ -8,8 +8,8 @@ from typing import Literal
 from markupsafe import Markup, escape
 
 from keyscope.app.queries import Example, Vocabulary
-from keyscope.app.queries.parts import Part
 from keyscope.app.web import formats
+from keyscope.contract.code_parts import Part
 from keyscope.contract.texts import stretches
 
 SHADES = 20

@@ -229,6 +229,7 @@ WINDOWS = Table(
             "BOOLEAN[]",
             "Which tokens the decoder was given, the others being the encoder's; empty where one stack reads them all",
         ),
+        Column("parts", "BLOB", "What each token is as code, a byte each, numbered as `code_parts.Part`"),
     ),
     ("window_id",),
 )

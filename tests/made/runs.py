@@ -14,6 +14,7 @@ import duckdb
 import numpy as np
 
 from keyscope.contract import bins
+from keyscope.contract.code_parts import parts
 from keyscope.contract.manifest import (
     CorpusFacts,
     LanguageCounts,
@@ -40,6 +41,7 @@ from keyscope.contract.runfile import (
     write_manifest,
 )
 from keyscope.contract.tables import Table
+from keyscope.contract.token_text import decode
 
 Row = dict[str, object]
 
@@ -228,7 +230,10 @@ class _Builder:
             digest = hashlib.sha256(text.encode()).hexdigest()
             self._insert(FILES_TABLE, {**row, "sha256": digest, "n_tokens": len(self.files[file_id])})
         for window in self.windows:
-            self._insert(WINDOWS, {name: getattr(window, name) for name in WINDOWS.names if name != "decoded"})
+            texts = decode([b"" if token == BOS else self.vocabulary[token] for token in window.token_ids])
+            read = parts(texts, FILES[window.file_id][0], begins_file=window.start == 0)
+            row = {name: getattr(window, name) for name in WINDOWS.names if name not in ("decoded", "parts")}
+            self._insert(WINDOWS, {**row, "parts": read})
 
     def _write_key(self, layer: int, index: int) -> None:
         coefficients = self.coefficients[layer, index]

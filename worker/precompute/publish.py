@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from keyscope.contract.code_parts import parts
 from keyscope.contract.manifest import RunSettings
 from keyscope.contract.runfile import (
     FILES,
@@ -25,6 +26,7 @@ from keyscope.contract.runfile import (
     write_derived,
 )
 from keyscope.contract.tables import Table
+from keyscope.contract.token_text import decode
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.vocabulary import token_bytes
 from keyscope.worker.precompute.collect import polarities
@@ -74,6 +76,8 @@ class Publisher:
         self._cut = Cut.of(settings)
         self._projection = "normed" if settings.preset == "strict" else "raw"
         self._first_keys = model.first_keys
+        self._spelled = token_bytes(model.tokenizer)
+        self._special = set(model.tokenizer.all_special_ids)
         self._partials: dict[str, list[Partial]] = {}
         for shard in shards:
             self._partials.setdefault(shard.language, []).append(Partial(folder / partial_name(shard.number)))
@@ -290,13 +294,11 @@ class Publisher:
         self._insert(LANGUAGE_STATISTICS, *parts, ordered=True)
 
     def _write_tokens(self, counts: npt.NDArray[np.int64]) -> None:
-        spelled = token_bytes(self._model.tokenizer)[: len(counts)]
-        special = set(self._model.tokenizer.all_special_ids)
         ids = np.arange(len(counts))
         columns: Columns = {
             "token_id": ids,
-            "bytes": pa.array(spelled, pa.binary()),
-            "special": np.isin(ids, list(special)),
+            "bytes": pa.array(self._spelled[: len(counts)], pa.binary()),
+            "special": np.isin(ids, list(self._special)),
             "count": counts,
         }
         self._insert(TOKENS, columns)
@@ -309,6 +311,7 @@ class Publisher:
     def _write_windows(self) -> None:
         """Write each window with a stored example once; its id is its number among all windows of the corpus."""
         prefix = np.array(self._model.facts.bos, dtype=np.int32)
+        languages = self._store.files()["language"].to_pylist()
         won = np.flatnonzero(self._won)
         for start in range(0, len(won), 8192):
             ids = won[start : start + 8192]
@@ -328,8 +331,19 @@ class Publisher:
                 "column": self._store.columns[at + begin],
                 "token_ids": pa.array(spans, pa.list_(pa.int32())),
                 "decoded": pa.array(decoded, pa.list_(pa.bool_())),
+                "parts": pa.array(
+                    [
+                        parts(self._texts(span), languages[of], begins_file=first == 0)
+                        for span, of, first in zip(spans, file.tolist(), begin.tolist(), strict=True)
+                    ],
+                    pa.binary(),
+                ),
             }
             self._insert(WINDOWS, columns)
+
+    def _texts(self, span: npt.NDArray[np.int32]) -> list[str]:
+        """The text of each token of a window; control tokens, which are no part of the file, have none."""
+        return decode([b"" if token in self._special else self._spelled[token] for token in span.tolist()])
 
     def _key_columns(self, layer: int, keys: npt.NDArray[np.int64]) -> Columns:
         return {"layer": np.full(len(keys), layer), "index": keys - self._first_keys[layer]}

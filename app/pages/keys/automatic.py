@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from keyscope.app.queries import Token, TokenLogit, Vocabulary
 from keyscope.app.queries.examples import TriggerToken
-from keyscope.app.queries.parts import Part
 from keyscope.app.web import formats
+from keyscope.contract.code_parts import Part
 
 T = TypeVar("T", bound=Hashable)
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from keyscope.app.queries import Example, Vocabulary, Windows, parse_token
 from keyscope.app.queries.examples import TriggerToken
-from keyscope.app.queries.parts import Part
 from keyscope.app.web import formats
+from keyscope.contract.code_parts import Part
 
 Within = Literal["", "code", "comments", "strings"]
 WITHIN: dict[Within, str] = {

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import pytest
 
 from keyscope.app.queries import Example, Token, Vocabulary, Window, key_triggers
-from keyscope.app.queries.parts import Part
 from keyscope.app.queries.windows import File
 from keyscope.app.runs import Run
 from keyscope.app.web.code import SHADES, Heat, Line, draw
+from keyscope.contract.code_parts import Part
 from keyscope.contract.keys import KeyId
 from tests.made.runs import FILES
 

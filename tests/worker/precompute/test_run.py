@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from keyscope.contract.code_parts import Part, parts
 from keyscope.contract.runfile import open_run, read_manifest
 from keyscope.contract.tables import FileExists
+from keyscope.contract.token_text import decode
 from keyscope.worker.locks import InUse, lock_of, locked
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute import leftovers, publish
@@ -68,6 +70,22 @@ def test_rows_are_stored_in_their_documented_order(unbroken: Path) -> None:
         keys = [row[:n] for row in rows[name]]
         assert keys == sorted(keys), name
         assert len(set(keys)) == len(keys), name
+
+
+def test_windows_say_what_each_of_their_tokens_is_as_code(unbroken: Path) -> None:
+    with open_run(unbroken) as connection:
+        tokens = connection.execute('SELECT token_id, "bytes", special FROM tokens').fetchall()
+        text_of = {token_id: b"" if special else text for token_id, text, special in tokens}
+        windows = connection.execute(
+            "SELECT token_ids, language, start, parts FROM windows JOIN files USING (file_id)"
+        ).fetchall()
+    assert {(language, start > 0) for _, language, start, _ in windows} == {
+        (language, later) for language in ("python", "go") for later in (False, True)
+    }
+    for token_ids, language, start, found in windows:
+        texts = decode([text_of[token_id] for token_id in token_ids])
+        assert found == parts(texts, language, begins_file=start == 0)
+    assert {Part.KEYWORD, Part.CODE} <= {part for *_, found in windows for part in found}
 
 
 def test_the_manifest_tells_model_corpus_settings_and_the_verification(unbroken: Path) -> None:

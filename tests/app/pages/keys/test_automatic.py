@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from keyscope.app.pages.keys import automatic
 from keyscope.app.queries import Token, TokenLogit, Vocabulary
 from keyscope.app.queries.examples import TriggerToken
-from keyscope.app.queries.parts import Part
+from keyscope.contract.code_parts import Part
 
 TOKENS = (b"for", b" for", b" x", b"a", b"_", b".", b"/", b"\n", b"\n\n  ", b"ing", b"ed", b"\xe2", b"7")
 IDS = {token: at for at, token in enumerate(TOKENS)}

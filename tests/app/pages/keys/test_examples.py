@@ -7,10 +7,10 @@ from fastapi.testclient import TestClient
 
 from keyscope.app.pages.keys import stacked
 from keyscope.app.queries import first_examples, key_triggers
-from keyscope.app.queries.parts import Part
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
 from keyscope.app.web.code import Heat
+from keyscope.contract.code_parts import Part
 from keyscope.contract.keys import KeyId
 from tests.app.web.test_code import window
 

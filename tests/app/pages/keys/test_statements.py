@@ -12,7 +12,7 @@ from keyscope.app.queries import tokens, windows
 from keyscope.app.runs import Run
 from tests.app.copies import app_on_copies
 
-ONCE_A_RUN = (tokens.VOCABULARY, windows.FILES)
+ONCE_A_RUN = (tokens.VOCABULARY, windows.FILES, windows.COUNT)
 """Asked by the first request alone."""
 
 

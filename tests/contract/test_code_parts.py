@@ -4,10 +4,7 @@ import re
 
 import pytest
 
-from keyscope.app.queries import Windows, key_triggers
-from keyscope.app.queries.parts import Part, parts
-from keyscope.app.runs import Run
-from keyscope.contract.keys import KeyId
+from keyscope.contract.code_parts import Part, parts
 
 C, K, M, S, N, D = Part.CODE, Part.KEYWORD, Part.COMMENT, Part.STRING, Part.NUMBER, Part.DEFINED
 
@@ -76,16 +73,3 @@ def test_tokens_without_text_are_code() -> None:
 def test_a_window_that_ends_inside_a_comment_is_read_as_one_to_its_end(language: str) -> None:
     found = of_words("code = 1; /* prose\n * more", language)
     assert (found["code"], found["prose"], found["more"]) == (C, M, M)
-
-
-def test_only_the_lines_asked_for_are_read_until_more_are_wanted(alpha: Run) -> None:
-    windows = Windows(alpha.vocabulary)
-    with alpha.reading() as cursor:
-        (example, *_) = (each for each in key_triggers(cursor, windows, KeyId(0, 1)) if len(each.window.token_ids) > 20)
-    window, language = example.window, example.language
-    few = windows.parts(window, language, 2)
-    assert 2 <= len(few) < len(window.token_ids)
-    assert windows.parts(window, language, 1) is few
-    every = windows.parts(window, language)
-    assert len(every) == len(window.token_ids)
-    assert windows.part(window, language, 5) == every[5]

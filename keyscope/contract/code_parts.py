@@ -77,6 +77,11 @@ def parts(texts: Sequence[str], language: str, begins_file: bool = False) -> byt
     return bytes(found)
 
 
+def are_of(stored: bytes | None, n_tokens: int) -> bool:
+    """Whether these bytes are the parts of a window with so many tokens."""
+    return stored is not None and len(stored) == n_tokens and max(stored, default=0) <= max(Part)
+
+
 @cache
 def _lexer(language: str) -> Lexer | None:
     try:
