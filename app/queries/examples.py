@@ -13,13 +13,9 @@ from keyscope.contract.contexts import context_coefficients
 from keyscope.contract.keys import KeyId
 
 _PLACE = 'coefficient, window_id, position, line, "column", scale, context'
-_WHERE = 'WHERE layer = ? AND "index" = ? AND (? IS NULL OR language = ?)'
-_TRIGGERS = (
-    f"SELECT language, rank, polarity, NULL, NULL, {_PLACE}, files, places FROM triggers {_WHERE} "  # noqa: S608
-    "AND (? IS NULL OR polarity = ?)"
-)
-_SAMPLES = f"SELECT language, rank, NULL, band, quantile, {_PLACE}, NULL, NULL FROM samples {_WHERE} AND (? IS NULL OR band = ?)"  # noqa: S608
-_UP_TO = "AND rank <= ?"
+_OF_KEY = 'WHERE layer = ? AND "index" = ?'
+_TRIGGERS = f"SELECT language, rank, polarity, NULL, NULL, {_PLACE}, files, places FROM triggers {_OF_KEY}"  # noqa: S608
+_SAMPLES = f"SELECT language, rank, NULL, band, quantile, {_PLACE}, NULL, NULL FROM samples {_OF_KEY}"  # noqa: S608
 _COEFFICIENT, _WINDOW = 5, 6
 """Their columns."""
 _TOKENS = """
@@ -105,7 +101,7 @@ def key_examples(
     cursor: duckdb.DuckDBPyConnection, windows: Windows, key: KeyId
 ) -> tuple[list[Example], list[Example]]:
     """All triggers by language, polarity and rank, and all samples by language, band and rank, by one lookup."""
-    found = rows(cursor, f"{_TRIGGERS} UNION ALL {_SAMPLES}", [key.layer, key.index, *[None] * 4] * 2)
+    found = rows(cursor, f"{_TRIGGERS} UNION ALL {_SAMPLES}", [key.layer, key.index] * 2)
     examples = _examples(cursor, windows, found)
     triggers = sorted(
         (each for each in examples if each.polarity), key=lambda each: (each.language, each.polarity, each.rank)
@@ -122,7 +118,7 @@ def key_triggers(
     polarity: str | None = None,
 ) -> list[Example]:
     """The triggers of a key by language, polarity and rank, or only those of one language or polarity."""
-    found = rows(cursor, _TRIGGERS, [key.layer, key.index, language, language, polarity, polarity])
+    found = rows(cursor, *_narrowed(_TRIGGERS, key, language=language, polarity=polarity))
     return sorted(_examples(cursor, windows, found), key=lambda each: (each.language, each.polarity, each.rank))
 
 
@@ -134,7 +130,7 @@ def key_samples(
     band: str | None = None,
 ) -> list[Example]:
     """The samples of a key by language, band and rank, or only those of one language or band."""
-    found = rows(cursor, _SAMPLES, [key.layer, key.index, language, language, band, band])
+    found = rows(cursor, *_narrowed(_SAMPLES, key, language=language, band=band))
     return sorted(_examples(cursor, windows, found), key=lambda each: (each.language, each.band, each.rank))
 
 
@@ -150,13 +146,14 @@ def first_examples(
 
     Triggers come by strength. Samples have no order among languages, so the languages take turns.
     """
-    place = [key.layer, key.index, language, language, kind, kind, limit]
     if kind in ("max", "min"):
         sign = -1 if kind == "max" else 1
-        found = rows(cursor, f"{_TRIGGERS} {_UP_TO}", place)
+        sql, values = _narrowed(_TRIGGERS, key, language=language, polarity=kind)
+        found = rows(cursor, f"{sql} AND rank <= ?", [*values, limit])
         found.sort(key=lambda row: (sign * row[_COEFFICIENT], *row[:2]))
     else:
-        found = rows(cursor, f"{_SAMPLES} {_UP_TO}", place)
+        sql, values = _narrowed(_SAMPLES, key, language=language, band=kind)
+        found = rows(cursor, f"{sql} AND rank <= ?", [*values, limit])
         found.sort(key=lambda row: (row[1], row[0]))
     return _examples(cursor, windows, found[:limit])
 
@@ -165,6 +162,13 @@ def example_counts(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> Counter[tup
     """Number of examples of a key, by language and polarity or band."""
     found = rows(cursor, _KINDS, [key.layer, key.index] * 2)
     return Counter({(language, kind): count for language, kind, count in found})
+
+
+def _narrowed(sql: str, key: KeyId, **wanted: str | None) -> tuple[str, list[object]]:
+    """A query about a key narrowed to rows with these values, and its parameters; None stands for any value."""
+    # one condition each: DuckDB looks at every row for a condition such as `? IS NULL OR language = ?`
+    given = {column: value for column, value in wanted.items() if value is not None}
+    return " AND ".join([sql, *(f"{column} = ?" for column in given)]), [key.layer, key.index, *given.values()]
 
 
 def _examples(cursor: duckdb.DuckDBPyConnection, windows: Windows, found: Sequence[tuple[Any, ...]]) -> list[Example]:
