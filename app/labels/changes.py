@@ -22,7 +22,7 @@ from keyscope.app.accounts.presence import Presence
 from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.database.statements import about_keys, portions
 from keyscope.app.labels.models import Label
-from keyscope.app.labels.repository import Target
+from keyscope.app.labels.repository import Target, of_target
 from keyscope.app.labels.team_models import Adjudication, Comment, CommentText
 from keyscope.contract.keys import KeyId
 
@@ -48,7 +48,7 @@ def states(session: Session, targets: Collection[Target]) -> dict[Target, str]:
 
 def state(session: Session, target: Target) -> str:
     """The fingerprint of one key."""
-    rows = session.execute(_counts(lambda chosen, table: chosen.where(*target.rows_of(table))))
+    rows = session.execute(_OF_ONE, target.columns)
     return "-".join(f"{name}{latest}x{number}" for name, *_, latest, number in rows) or NOTHING
 
 
@@ -154,3 +154,6 @@ def _counts(narrow: Callable[[Select[Any], Any], Select[Any]]) -> CompoundSelect
 def _by_key(name: str, table: Any, number: Any) -> Select[Any]:
     place = table.layer, table.key_index, table.stack
     return select(literal(name).label("name"), *place, func.max(number), func.count(number)).group_by(*place)
+
+
+_OF_ONE = _counts(lambda chosen, table: chosen.where(*of_target(table)))

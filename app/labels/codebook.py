@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from keyscope.app.errors import InvalidParameter
@@ -20,6 +20,15 @@ SHIPPED = {
     Kind.UNCLEAR: "You have looked at all its triggers and see nothing that most of them share.",
 }
 """The definitions that every codebook begins with."""
+
+
+_NEWEST = select(func.max(CodebookChange.id)).group_by(CodebookChange.kind)
+_OF_WEIGHTS = _NEWEST.where(CodebookChange.weights_sha256 == bindparam("weights_sha256"))
+_IN_FORCE = (
+    select(CodebookChange)
+    .where(or_(CodebookChange.id.in_(_NEWEST), CodebookChange.id.in_(_OF_WEIGHTS)))
+    .order_by(CodebookChange.id)
+)
 
 
 class CodebookChanged(KeyscopeError, status=409):
@@ -50,12 +59,9 @@ class Entry:
 
 def entries(session: Session, weights_sha256: str | None = None) -> list[Entry]:
     """The entry of each kind: the latest definition, and the latest keys of these weights."""
-    newest = select(func.max(CodebookChange.id)).group_by(CodebookChange.kind)
-    of_weights = newest.where(CodebookChange.weights_sha256 == weights_sha256)
-    chosen = select(CodebookChange).where(or_(CodebookChange.id.in_(newest), CodebookChange.id.in_(of_weights)))
     latest: dict[Kind, CodebookChange] = {}
     with_keys: dict[Kind, CodebookChange] = {}
-    for change in session.scalars(chosen.order_by(CodebookChange.id)):
+    for change in session.scalars(_IN_FORCE, {"weights_sha256": weights_sha256}):
         latest[change.kind] = change
         if weights_sha256 is not None and change.weights_sha256 == weights_sha256:
             with_keys[change.kind] = change

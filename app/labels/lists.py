@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from keyscope.app.accounts.identity import Forbidden, Person
 from keyscope.app.database.engine import Database
 from keyscope.app.errors import InvalidParameter, NotFound
+from keyscope.app.labels.repository import Target
 from keyscope.app.labels.team_models import KeyList, ListEntry
 from keyscope.app.queries.addresses import check_model_key
 from keyscope.app.roles import Role
@@ -23,6 +24,17 @@ from keyscope.contract.keys import KeyId
 MOST_KEYS = 65_536
 LONGEST_NAME = 100
 LONGEST_NOTE = 4000
+
+
+# made once, as it is asked for every key's page
+_HOLDING = (
+    select(KeyList, ListEntry)
+    .join(ListEntry, ListEntry.list_id == KeyList.id)
+    .where(KeyList.weights_sha256 == bindparam("weights_sha256"), KeyList.deleted_at.is_(None))
+    .where(or_(KeyList.shared.is_(True), KeyList.owner == bindparam("person")))
+    .where(*(getattr(ListEntry, name) == bindparam(name) for name in ("layer", "key_index", "stack")))
+    .order_by(KeyList.name)
+)
 
 
 class UnknownList(NotFound):
@@ -75,14 +87,8 @@ def entries(session: Session, list_id: int) -> Sequence[ListEntry]:
 
 def holding(session: Session, weights_sha256: str, key: KeyId, person: str | None) -> list[tuple[KeyList, ListEntry]]:
     """The lists with this key that the person may see, each with its entry for the key."""
-    chosen = (
-        select(KeyList, ListEntry)
-        .join(ListEntry, ListEntry.list_id == KeyList.id)
-        .where(KeyList.weights_sha256 == weights_sha256, KeyList.deleted_at.is_(None), _visible(person))
-        .where(*_of_key(key))
-        .order_by(KeyList.name)
-    )
-    return [(found, entry) for found, entry in session.execute(chosen)]
+    asked = Target(weights_sha256, key).columns | {"person": person}
+    return [(found, entry) for found, entry in session.execute(_HOLDING, asked)]
 
 
 def make_list(

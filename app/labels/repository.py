@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select, tuple_, update
+from sqlalchemy import ColumnElement, bindparam, case, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from keyscope.app.database.statements import about_keys, portions
@@ -48,6 +48,25 @@ class Target:
         return tuple(getattr(table, name) == value for name, value in self.columns.items())
 
 
+def of_target(table: Any) -> tuple[ColumnElement[bool], ...]:
+    """Conditions that select a table's rows about a target; its `columns` are the parameters of the statement.
+
+    For statements of every key's page, which are made once: to make one takes several times as long as to run it.
+    """
+    return tuple(getattr(table, name) == bindparam(name) for name in ("weights_sha256", "layer", "key_index", "stack"))
+
+
+_CURRENT = select(Label).where(*of_target(Label), Label.superseded_at.is_(None)).order_by(Label.person)
+_HISTORY = select(Label).where(*of_target(Label)).order_by(*_LATEST_FIRST)
+_TAGS = (
+    select(Label.tags)
+    .where(Label.weights_sha256 == bindparam("weights_sha256"), Label.superseded_at.is_(None))
+    .where(func.json_array_length(Label.tags) > 0)
+    .order_by(Label.id.desc())
+    .limit(TAGGED)
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     kind: Kind
@@ -59,8 +78,7 @@ class Judgement:
 
 def current_labels(session: Session, target: Target) -> list[Label]:
     """Everyone's current label of a key, by name."""
-    chosen = select(Label).where(*target.rows_of(Label), Label.superseded_at.is_(None)).order_by(Label.person)
-    return list(session.scalars(chosen))
+    return list(session.scalars(_CURRENT, target.columns))
 
 
 def labels_of_keys(session: Session, weights_sha256: str, keys: Sequence[KeyId]) -> dict[KeyId, list[Label]]:
@@ -75,7 +93,7 @@ def labels_of_keys(session: Session, weights_sha256: str, keys: Sequence[KeyId])
 
 def history(session: Session, target: Target) -> list[Label]:
     """Every label a key ever had, the latest first."""
-    return list(session.scalars(select(Label).where(*target.rows_of(Label)).order_by(*_LATEST_FIRST)))
+    return list(session.scalars(_HISTORY, target.columns))
 
 
 def keys_of_kind(session: Session, weights_sha256: str, kind: Kind) -> list[KeyId]:
@@ -183,14 +201,8 @@ def judgement_of(label: Label) -> Judgement:
 
 def known_tags(session: Session, weights_sha256: str, limit: int = 100) -> list[tuple[str, int]]:
     """Tags of a model's latest labels with their counts, the most frequent first."""
-    latest = (
-        select(Label.tags)
-        .where(Label.weights_sha256 == weights_sha256, Label.superseded_at.is_(None))
-        .where(func.json_array_length(Label.tags) > 0)
-        .order_by(Label.id.desc())
-        .limit(TAGGED)
-    )
-    counts = Counter(tag for tags in session.scalars(latest) for tag in tags)
+    latest = session.scalars(_TAGS, {"weights_sha256": weights_sha256})
+    counts = Counter(tag for tags in latest for tag in tags)
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
 
 
