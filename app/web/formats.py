@@ -1,6 +1,7 @@
 """Formatting of numbers, tokens, languages and times for people."""
 
 from datetime import datetime
+from functools import lru_cache
 
 from keyscope.app.queries import Token
 from keyscope.contract import texts
@@ -123,6 +124,7 @@ def last_lines(text: str) -> str:
     return text if len(lines) <= LAST_LINES else "\n".join(["…", *lines[-LAST_LINES:]])
 
 
+@lru_cache(maxsize=1 << 14)  # a page shows a hundred tokens, most of them ones that other pages showed
 def token(value: Token) -> str:
     """A token as shown in lists; bytes that are not valid UTF-8 in hexadecimal."""
     return f"0x{value.hex}" if value.hex else visible(value.text)

@@ -1,6 +1,6 @@
 """The tabs of a key's page: triggers of either polarity and samples of the bands, by language."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
@@ -119,7 +119,9 @@ def text_up_to_trigger(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId, 
     return "".join(run.vocabulary.decode(example.window.token_ids[: example.trigger_index + 1]))
 
 
-def card(run: Run, example: Example, heat: Heat, whole: bool, href: str, onward: str, as_row: bool = False) -> Card:
+def card(
+    run: Run, example: Example, heat: Heat, whole: bool, href: str, onward: Callable[[], str], as_row: bool = False
+) -> Card:
     """An example as it is drawn, shaded by the heat of its key.
 
     Args:
@@ -128,7 +130,7 @@ def card(run: Run, example: Example, heat: Heat, whole: bool, href: str, onward:
         heat: how to shade it.
         whole: draw its whole window.
         href: address that shows its whole window, or less of it again.
-        onward: address that continues its text without the key.
+        onward: gives the address that continues its text without the key.
         as_row: draw it as one line, unless its whole window is drawn.
     """
     cut = run.manifest.settings.preset == "geva2021"
@@ -153,7 +155,7 @@ def card(run: Run, example: Example, heat: Heat, whole: bool, href: str, onward:
         whole=whole,
         whole_href=href if code.more or whole else None,
         place=str(Evidence(file_sha256=example.window.file.sha256, offset=example.offset)),
-        onward=[] if row else _onward(onward),
+        onward=[] if row else _onward(onward()),
         files=example.files,
         places=[str(each) for each in example.places],
         more_places=(example.files or 1) > 1 + len(example.places),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from keyscope.app.web import formats
 from keyscope.contract import bins
@@ -79,6 +80,7 @@ def _bin_of(edge: float) -> int:
     return bins.edges().index(edge)
 
 
+@cache  # every page has the same edges
 def _edge(edge: float) -> str:
     return "∞" if math.isinf(edge) else formats.number(edge)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -258,7 +258,10 @@ class KeyDrawing:
         name = examples.name_of(example)
         whole = name == self.state.whole
         href = self._href(whole="" if whole else name)
-        onward = self.links.page("mask_at_example", run=self.run.run_id, key=self.key, name=name)
+
+        def onward() -> str:
+            return self.links.page("mask_at_example", run=self.run.run_id, key=self.key, name=name)
+
         return examples.card(self.run, example, heat, whole, href, onward, as_row)
 
     def _found(self) -> tuple[list[Example], int]:
@@ -295,7 +298,7 @@ class KeyDrawing:
     def _layer_firing_on(self, token: Token) -> str:
         """The address of the keys of this layer that fire on a token."""
         joint = "&" if "?" in self._layer_href else "?"
-        return f"{self._layer_href}{joint}{urlencode({'fires_on': token.notation})}"
+        return f"{self._layer_href}{joint}{_firing_on(token)}"
 
     @cached_property
     def _layer_href(self) -> str:
@@ -393,6 +396,12 @@ class KeyDrawing:
             )
             for group in GROUPS
         ]
+
+
+@lru_cache(maxsize=1 << 14)
+def _firing_on(token: Token) -> str:
+    """The query that narrows a list of keys to those that fire on a token."""
+    return urlencode({"fires_on": token.notation})
 
 
 def _language(manifest: Manifest, state: KeyState) -> str | None:

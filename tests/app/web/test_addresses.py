@@ -1,3 +1,5 @@
+from urllib.parse import urlencode
+
 import pytest
 from fastapi.testclient import TestClient
 from starlette.routing import NoMatchFound
@@ -17,6 +19,13 @@ def test_parameters_outside_the_path_go_into_the_query(addresses: Addresses):
 
 def test_parameters_without_a_value_are_left_out(addresses: Addresses):
     assert addresses.find("run_page", {"run": "alpha", "mask": "", "sort": None, "offset": 0}) == "/runs/alpha?offset=0"
+
+
+@pytest.mark.parametrize("text", ["plain_0.-~", " return\n", "a+b&c=d%20#?/", "naïve 数字", "\\xe2", "ſK"])
+def test_a_query_is_written_as_by_the_standard_library(addresses: Addresses, text: str):
+    assert addresses.find("run_page", {"run": "alpha", "q": text, "at": 7, "all": True}) == "/runs/alpha?" + urlencode(
+        {"q": text, "at": 7, "all": True}
+    )
 
 
 def test_what_is_typed_stays_within_its_part_of_the_path(addresses: Addresses):
