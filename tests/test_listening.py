@@ -1,12 +1,13 @@
 """How both servers are run: descriptors, and what reaches their logs."""
 
+import gc
 import logging
 import subprocess
 import sys
 
 import pytest
 
-from keyscope.serving import logs
+from keyscope.serving import listening, logs
 from keyscope.serving.logs import Seldom, WithoutQuery
 
 
@@ -17,6 +18,15 @@ def test_a_server_takes_all_descriptors_it_may():
     )
     limited = ["sh", "-c", 'ulimit -S -n 100 && ulimit -H -n 1000 && exec "$@"', "sh", sys.executable, "-c", code]
     assert subprocess.run(limited, capture_output=True, text=True, check=True).stdout == "(1000, 1000) 500\n"
+
+
+def test_a_server_looks_for_cycles_of_objects_seldom_and_leaves_the_process_as_it_was():
+    before = gc.get_threshold()
+    with listening.few_collections():
+        assert gc.get_threshold()[0] > 10 * before[0]
+        assert gc.get_freeze_count()
+    assert gc.get_threshold() == before
+    assert not gc.get_freeze_count()
 
 
 def record(message: str, *arguments: object) -> logging.LogRecord:

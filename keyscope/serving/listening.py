@@ -22,6 +22,8 @@ SHUTDOWN_SECONDS = 5
 """How long open streams may take to end when a server stops."""
 WAITING = 2048
 """Most connections that wait to be accepted."""
+_YOUNG = 20_000
+"""New objects from which the garbage collector looks for cycles: pages make thousands, and nearly none are in cycles."""
 
 
 def listen(app: ASGIApp, host: str, port: int, processes: int = 1) -> None:
@@ -52,7 +54,7 @@ def listen(app: ASGIApp, host: str, port: int, processes: int = 1) -> None:
         backlog=connection_limit() // 8,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    with _modules_left_out_of_collections():
+    with few_collections():
         if processes == 1:
             _serve(config, startup)
         else:
@@ -73,13 +75,16 @@ def _serve(config: uvicorn.Config, startup: "_Startup", sockets: list[socket.soc
 
 
 @contextlib.contextmanager
-def _modules_left_out_of_collections() -> Iterator[None]:
-    """What is loaded by now stays to the end: the garbage collector need not walk it again and again."""
+def few_collections() -> Iterator[None]:
+    """Walk objects seldom in search of cycles, and never what is loaded by now, which stays to the end."""
     gc.collect()
     gc.freeze()
+    before = gc.get_threshold()
+    gc.set_threshold(_YOUNG, *before[1:])
     try:
         yield
     finally:
+        gc.set_threshold(*before)
         gc.unfreeze()
 
 
