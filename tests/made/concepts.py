@@ -31,6 +31,7 @@ def score(number: int, keys: int) -> dict[str, Any]:
         "chance": 0.5,
         "p": q / keys,
         "q": q,
+        "distinct_p": q / keys,
         "distinct_q": q,
         "significant": q <= 0.05,
         "causal": 1.0 - number,

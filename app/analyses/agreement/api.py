@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 
+import duckdb
 from fastapi import APIRouter
 from pydantic import Field
 
-from keyscope.app.analyses.shapes import EstimateShape
+from keyscope.app.analyses.shapes import EstimateShape, beside_twin
 from keyscope.app.analyses.sheets import check_computed
 from keyscope.app.queries.agreement import (
     ByLayer,
@@ -103,6 +104,10 @@ class LayerAgreementAnswer(models.Shape, models.Answer):
 def show_layer_agreement(run: OpenRun, cursor: Cursor) -> LayerAgreementAnswer:
     """Agreement of every layer with the model's output, by size of context too; 404 until it is computed."""
     check_computed(run, "agreement")
+    return beside_twin(cursor, _answer)
+
+
+def _answer(cursor: duckdb.DuckDBPyConnection) -> LayerAgreementAnswer:
     found, keys = layer_estimates(cursor), key_estimates(cursor).layers
     return LayerAgreementAnswer(
         layers=[_layer(layer, found, keys) for layer in found.get(("residual", ""), {})],

@@ -27,6 +27,7 @@ from keyscope.app.queries.concepts import (
     concept_summaries,
 )
 from keyscope.app.queries.layers import Order
+from keyscope.app.queries.twin import twin_of
 from keyscope.app.web import shapes as models
 from keyscope.app.web.dependencies import Cursor, LabelsDatabase, OpenRun
 from keyscope.contract.concepts import Pattern, define
@@ -122,6 +123,10 @@ class ConceptLanguageShape(models.Shape):
     base_rate_high: float | None
 
 
+COMPARED = ("any_hit", "above_random", "significant", "hit_share")
+"""Numbers of a layer that are compared with the twin's."""
+
+
 class LayerCounts(models.Shape):
     """Counts of keys in a layer, and shares of triggers with their 95 % interval over projects."""
 
@@ -147,6 +152,12 @@ class ConceptLayerShape(LayerCounts):
     keys: int
     triggers: int
     control: LayerCounts = Field(description="The same for a shuffled copy of the concept")
+    twin: LayerCounts | None = Field(
+        description="The same of the run's twin, whose blocks are shuffled; null if that was not measured"
+    )
+    excess: dict[str, float] = Field(
+        description=f"{', '.join(COMPARED)} less those of the twin, as far as both are known"
+    )
 
 
 class ConceptKeyShape(models.Shape):
@@ -218,12 +229,14 @@ def show_concept(
     found = concept_summaries(cursor).get(part)
     better: Order = "asc" if sort in ASCENDING else "desc"
     layers, control = concept_layers(cursor, part)
+    with twin_of(cursor) as twin:
+        of_twin = {each.layer: each for each in concept_layers(twin[0], part)[0]} if twin else {}
     return ConceptInRun(
         concept=ConceptShape.of(known, found is not None),
         summary=None if found is None else _summary(found),
         languages=[ConceptLanguageShape(**_flat(each)) for each in concept_languages(cursor, part)],
         keys=[_key(each) for each in concept_keys(cursor, part, sort, order or better, limit, offset)],
-        by_layer=[_layer(layer, copy) for layer, copy in zip(layers, control, strict=True)],
+        by_layer=[_layer(*each, of_twin.get(each[0].layer)) for each in zip(layers, control, strict=True)],
         edits=edits_of(cursor, part),
     )
 
@@ -237,10 +250,20 @@ def _key(found: ConceptKey) -> ConceptKeyShape:
     return ConceptKeyShape.model_validate({"key": str(found.key), **named, "scores": found.scores})
 
 
-def _layer(layer: ConceptLayer, control: ConceptLayer) -> ConceptLayerShape:
-    copied = _flat(control)
-    counts = LayerCounts(**{name: copied[name] for name in LayerCounts.model_fields})
-    return ConceptLayerShape(**_flat(layer), control=counts)
+def _layer(layer: ConceptLayer, control: ConceptLayer, twin: ConceptLayer | None) -> ConceptLayerShape:
+    own, of_twin = _flat(layer), _flat(twin) if twin else {}
+    pairs = {name: (own[name], of_twin.get(name)) for name in COMPARED}
+    return ConceptLayerShape(
+        **own,
+        control=_counts(control),
+        twin=twin and _counts(twin),
+        excess={name: one - other for name, (one, other) in pairs.items() if one is not None and other is not None},
+    )
+
+
+def _counts(layer: ConceptLayer) -> LayerCounts:
+    fields = _flat(layer)
+    return LayerCounts(**{name: fields[name] for name in LayerCounts.model_fields})
 
 
 def _flat(found: ConceptLanguage | ConceptLayer) -> dict[str, Any]:

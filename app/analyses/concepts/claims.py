@@ -20,7 +20,7 @@ _SHUFFLED = "SELECT sum(significant) FROM concept_layers WHERE control"
     "Concepts have keys in every layer, more with depth",
     "Keys whose triggers hit a concept are in all layers, with somewhat more in upper ones (the first author's result "
     "files for two concepts of Java)",
-    "Significant: more hits than the twin's keys of the layer have, or without a twin by distinct trigger tokens. Expected: "
+    "Significant: by distinct trigger tokens, calibrated on the twin's keys of the layer where there is a twin. Expected: "
     "significant keys in every layer for most concepts that have any, and more with depth for the median "
     "concept (rank correlation over 0.3). Contrary: fewer with depth (under −0.3), or none at all.",
 )

@@ -54,7 +54,7 @@ router = APIRouter()
 
 PAGE_SIZE = 25
 PICKERS: dict[Picker, tuple[str, str]] = {
-    "fdr": ("hits", "Keys with more hits than random tokens have, false discovery rate controlled, by p-value"),
+    "fdr": ("hits", "Keys with more hits than chance gives, false discovery rate controlled, by p-value"),
     "auroc": ("AUROC", "All keys by how well their coefficient tells the concept's tokens from others"),
     "causal": (
         "causal",

@@ -34,14 +34,15 @@ def sections(cursor: duckdb.DuckDBPyConnection, found: ConceptSummary) -> Iterat
 def _text(found: ConceptSummary) -> str:
     by_chance = f"{formats.number(found.expected_low)} to {formats.number(found.expected_high)}"
     chance = {
-        "twin": "than the twin's keys of their layers have, the same model with shuffled blocks",
+        "twin": "than chance gives, their distinct trigger tokens counted once and calibrated on the twin's keys of their layers",
         "distinct": "than chance gives, their distinct trigger tokens counted once and compared with others about as common",
     }.get(found.against or "", "than random tokens have, which random weights reach too")
     return (
         f"{formats.count(found.any_hit)} of {formats.count(found.keys)} keys have a match within two lines of one of their "
         f"triggers; by chance {formats.number(found.expected)} would ({by_chance}). {formats.count(found.significant)} "
         f"have more matches {chance}, at a false discovery rate of {formats.share(found.alpha)}; for a shuffled "
-        f"copy of the concept {formats.count(found.control_significant)} do. Shares have 95 % intervals over "
+        f"copy of the concept {formats.count(found.control_significant)} do. Keys that go by one or two words are not among "
+        "them, even if the concept is these words. Shares have 95 % intervals over "
         "projects. Counts of keys have none: compare them with chance and with the shuffled copy. The range of chance is "
         "the interval of its rate, widened by 1.96 standard deviations of as many independent keys."
     )

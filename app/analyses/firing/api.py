@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import duckdb
 from fastapi import APIRouter
 from pydantic import Field
 
-from keyscope.app.analyses.shapes import EstimateShape
+from keyscope.app.analyses.shapes import EstimateShape, beside_twin
 from keyscope.app.analyses.sheets import check_computed
 from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.firing import Which, group_numbers, key_firing, layer_numbers
+from keyscope.app.runs import Run
 from keyscope.app.web import shapes as models
 from keyscope.app.web import shaping
 from keyscope.app.web.delivery.revalidation import RunRoute
@@ -87,6 +89,10 @@ class KeyFiringAnswer(models.Shape, models.Answer):
 def show_firing(run: OpenRun, cursor: Cursor) -> FiringAnswer:
     """Every measure of every layer; 404 until the analysis is computed."""
     check_computed(run, "firing")
+    return beside_twin(cursor, lambda each: _answer(run, each))
+
+
+def _answer(run: Run, cursor: duckdb.DuckDBPyConnection) -> FiringAnswer:
     found, together = layer_numbers(cursor), group_numbers(cursor)
     there = [name for name in GROUPS if any(name in groups for groups in together.values())]
     return FiringAnswer(

@@ -3,13 +3,15 @@
 from dataclasses import asdict
 from typing import Any
 
+import duckdb
 from fastapi import APIRouter
 from pydantic import Field
 
-from keyscope.app.analyses.shapes import EstimateShape, numbers
+from keyscope.app.analyses.shapes import EstimateShape, beside_twin, numbers
 from keyscope.app.analyses.sheets import check_computed
 from keyscope.app.queries.estimate import Controlled
 from keyscope.app.queries.syntax import key_syntax, layer_measures, layer_values, trends
+from keyscope.app.runs import Run
 from keyscope.app.web import shapes as models
 from keyscope.app.web.delivery.revalidation import RunRoute
 from keyscope.app.web.dependencies import Cursor, Key, OpenRun
@@ -85,6 +87,10 @@ class KeySyntaxAnswer(models.Shape, models.Answer):
 def show_syntax(run: OpenRun, cursor: Cursor) -> SyntaxAnswer:
     """Every measure of every layer; 404 until the analysis is computed."""
     check_computed(run, "syntax")
+    return beside_twin(cursor, lambda each: _answer(run, each))
+
+
+def _answer(run: Run, cursor: duckdb.DuckDBPyConnection) -> SyntaxAnswer:
     measures, roles = layer_measures(cursor), layer_values(cursor, "role")
     return SyntaxAnswer(
         layers=[

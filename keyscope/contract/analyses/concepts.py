@@ -49,15 +49,23 @@ KEY_SCORES = (
         "tokens too, so a small q is not yet knowledge of the concept",
     ),
     Column(
-        "distinct_q",
+        "distinct_p",
         "DOUBLE",
-        "The same with equal trigger tokens, equal preceding tokens and equal positions counted once and compared with "
-        "others about as common; the largest of the three",
+        "Probability of at least as many hits with equal trigger tokens, equal preceding tokens and equal positions counted "
+        "once and compared with others about as common; the largest of the three",
     ),
     Column(
-        "twin_q", "DOUBLE", "False discovery rate of its p against the twin's keys of its layer; empty without a twin"
+        "distinct_q",
+        "DOUBLE",
+        "distinct_p corrected for the number of keys. A key that goes by a token or two has a large one, even if these "
+        "tokens are the concept",
     ),
-    Column("significant", "BOOLEAN", "Beyond chance: by q and twin_q, or without a twin by distinct_q"),
+    Column(
+        "twin_q",
+        "DOUBLE",
+        "The same once the twin's keys of the layer have calibrated distinct_p; empty without a twin",
+    ),
+    Column("significant", "BOOLEAN", "Beyond chance: by twin_q, or without a twin by distinct_q"),
     Column(
         "causal",
         "FLOAT",

@@ -29,7 +29,10 @@ def test_a_ratio_is_one_of_sums_and_its_interval_as_wide_as_theory_predicts() ->
 
 
 def simulated(projects: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Members]:
-    """Successes and places in five files of every project, [files, simulations]: projects differ in size and in rate."""
+    """Successes and places in five files of every project, [files, simulations]: projects differ in size and in rate.
+
+    The share is not rare: rare and strongly clustered ones are covered less often (`docs/method.md`).
+    """
     random = np.random.default_rng(projects)
     of_project = random.lognormal(1.5, 1, (projects, 1, SIMULATED))
     places = np.ceil(of_project * random.lognormal(0, 1, (projects, 5, SIMULATED)))

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+TAIL = 100
+"""Keys of a layer that are kept for their small p, so that those of a twin show how its tail falls off."""
 
 
 def log_tail(trials: npt.ArrayLike, rates: npt.ArrayLike) -> FloatArray:
@@ -57,22 +59,31 @@ def benjamini_hochberg(log_p: npt.ArrayLike) -> FloatArray:
     return log_q
 
 
-def tail_rates(p: FloatArray, null: FloatArray) -> FloatArray:
-    """The false discovery rate among keys with a p as small or smaller, from keys that have nothing to find.
+def calibrated(log_p: FloatArray, null: FloatArray, keys: int) -> FloatArray:
+    """log of the chance that a key with nothing to find has a p as small or smaller, from keys that have nothing to find.
+
+    A count of those cannot go below one in their number, which one key among thousands of tests never survives. So the
+    smallest `TAIL` of them, a tenth at most, tell how -log p falls off beyond: exponentially, with a mean of 1 if p is
+    uniform and less if p is too large (Knijnenburg et al. 2009, whose tail has a second parameter). One more excess of 1
+    is added to theirs, so few of them change little.
 
     Args:
-        p: [keys].
-        null: [other keys], as many as there are keys, or the smallest of them.
+        log_p: [keys].
+        null: log p of the other keys: of all, or of at least the `TAIL` smallest.
+        keys: how many other keys there are.
 
     Returns:
-        [keys], monotone in p, up to 1.
+        [keys], at most 0, monotone in `log_p`.
     """
-    order = np.argsort(p, kind="stable")
-    ours = np.searchsorted(p[order], p[order], side="right")
-    theirs = np.searchsorted(np.sort(null), p[order], side="right")
-    found = np.empty(len(p))
-    found[order] = np.minimum.accumulate((theirs / ours)[::-1])[::-1]
-    return np.minimum(found, 1.0)
+    scores, others = -np.asarray(log_p, np.float64), -np.sort(np.asarray(null, np.float64))
+    tail = min(TAIL - 1, keys // 10, int((others > 0).sum()))
+    # the largest that is no part of the tail
+    edge = others[tail] if tail < len(others) else 0.0
+    mean = ((others[:tail] - edge).sum() + 1) / (tail + 1)
+    beyond = np.log((tail + 1) / (keys + 1)) - (scores - edge) / mean
+    as_small = np.searchsorted(-others, -scores, side="right")
+    counted = np.log((as_small + 1) / (keys + 1))
+    return np.minimum(np.where(scores > edge, beyond, counted), 0.0)
 
 
 def _log_binomial(trials: npt.NDArray[np.int64], rate: float) -> FloatArray:

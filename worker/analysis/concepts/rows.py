@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import duckdb
@@ -21,7 +22,7 @@ from keyscope.contract.analyses.concepts import (
 from keyscope.contract.concepts import Concept
 from keyscope.contract.twin import TWIN
 from keyscope.worker.analysis.analysis import Arrays, Step
-from keyscope.worker.analysis.concepts.chance import any_hit, benjamini_hochberg, log_tail, tail_rates
+from keyscope.worker.analysis.concepts.chance import TAIL, any_hit, benjamini_hochberg, calibrated, log_tail
 from keyscope.worker.analysis.concepts.distinct import DistinctHits
 from keyscope.worker.analysis.concepts.examples import examples
 from keyscope.worker.analysis.concepts.hits import base_rates, read_triggers, token_lines
@@ -56,8 +57,9 @@ class TriggerScores:
     """[estimate and ends, keys]"""
     log_p: FloatArray
     log_q: FloatArray
+    log_distinct_p: FloatArray
     log_distinct_q: FloatArray
-    twin_q: FloatArray | None
+    log_twin_q: FloatArray | None
     """None without a twin."""
     above_random: BoolArray
     significant: BoolArray
@@ -208,10 +210,11 @@ class Found:
         cases, which = np.unique(trials, axis=0, return_inverse=True)
         log_p = log_tail(cases, estimate)[which.ravel(), hits]
         log_q = benjamini_hochberg(log_p)
-        log_distinct_q = benjamini_hochberg(counted.log_distinct_p[number])
-        twin_q = None if number >= self.n else self._against_twin(self.concepts[number].part, log_p)
+        log_distinct_p = counted.log_distinct_p[number]
+        log_distinct_q = benjamini_hochberg(log_distinct_p)
+        log_twin_q = None if number >= self.n else self._against_twin(self.concepts[number].part, log_distinct_p)
         alpha = np.log(self.settings.alpha)
-        beyond = log_distinct_q <= alpha if twin_q is None else (log_q <= alpha) & (twin_q <= self.settings.alpha)
+        beyond = (log_distinct_q if log_twin_q is None else log_twin_q) <= alpha
         return TriggerScores(
             trials=trials.sum(axis=1),
             hits=hits,
@@ -223,26 +226,25 @@ class Found:
             significant=beyond & (hits > 0),
             above_random=(log_q <= alpha) & (hits > 0),
             log_q=log_q,
+            log_distinct_p=log_distinct_p,
             log_distinct_q=log_distinct_q,
-            twin_q=twin_q,
+            log_twin_q=log_twin_q,
             hits_by_file=counted.hits_by_file[number],
             trials_by_file=counted.trials_by_file * self.files(number)[:, None],
         )
 
     def _against_twin(self, part: str, log_p: FloatArray) -> FloatArray | None:
-        """The false discovery rate of every key, from the twin's keys of its layer; None if the twin lacks the concept.
-
-        In each layer, the twin's keys with a p as small over the run's (Efron 2010, chapter 2): what random weights give.
-        """
+        """log q of every key, its p as the twin's keys of its layer calibrate it; None if the twin lacks the concept."""
         cursor = self.subject.connection.cursor()
-        found = cursor.execute("SELECT layer, p FROM twin.concept_keys WHERE concept = ?", [part]).fetchnumpy()
+        asked = "SELECT layer, distinct_p FROM twin.concept_keys WHERE concept = ? AND distinct_p IS NOT NULL"
+        found = cursor.execute(asked, [part]).fetchnumpy()
         if not len(found["layer"]):
             return None
-        rates = np.empty(len(log_p))
-        for layer in range(len(self.first_keys) - 1):
-            keys = slice(self.first_keys[layer], self.first_keys[layer + 1])
-            rates[keys] = tail_rates(np.exp(log_p[keys]), found["p"][found["layer"] == layer])
-        return rates
+        null = np.log(np.maximum(found["distinct_p"], np.finfo(np.float64).tiny))
+        log_twin_p = np.empty(len(log_p))
+        for layer, (first, end) in enumerate(pairwise(self.first_keys)):
+            log_twin_p[first:end] = calibrated(log_p[first:end], null[found["layer"] == layer], int(end - first))
+        return benjamini_hochberg(log_twin_p)
 
 
 def write_rows(connection: duckdb.DuckDBPyConnection, found: Found) -> None:
@@ -270,7 +272,7 @@ def _concept_row(found: Found, number: int, scores: TriggerScores) -> Columns:
         "sha256": concept.sha256,
         "definition": concept.model_dump_json(exclude_none=True),
         "alpha": found.settings.alpha,
-        "against": DISTINCT if scores.twin_q is None else TWIN,
+        "against": DISTINCT if scores.log_twin_q is None else TWIN,
         "sites": int(sites[found.picking].sum()),
         "held_out_files": int((covered & ~found.picking).sum()),
         "held_out_sites": int(sites[~found.picking].sum()),
@@ -325,8 +327,9 @@ def _key_rows(found: Found, number: int, scores: TriggerScores, counts: Counts, 
         "chance": scores.chance,
         "p": np.exp(scores.log_p),
         "q": np.exp(scores.log_q),
+        "distinct_p": np.exp(scores.log_distinct_p),
         "distinct_q": np.exp(scores.log_distinct_q),
-        "twin_q": np.full(keys, np.nan) if scores.twin_q is None else scores.twin_q,
+        "twin_q": np.full(keys, np.nan) if scores.log_twin_q is None else np.exp(scores.log_twin_q),
         "significant": scores.significant,
         **causes,
         "rank_any_hit": rank(np.zeros(keys), scores.hits > 0, lot),
@@ -341,10 +344,12 @@ def _mean(sums: FloatArray, sites: int) -> FloatArray:
 
 
 def _kept(rows: Columns, keep: int) -> Columns:
-    """The keys that at least one picker ranks among its first, and those of smallest p, which a twin is asked for."""
+    """The keys that at least one picker ranks among its first, and in each layer those that a twin is asked for."""
     ranks = np.stack([rows[f"rank_{picker}"] for picker in PICKERS])
     chosen = (np.nan_to_num(ranks, nan=np.inf) <= keep).any(axis=0)
-    chosen[np.argsort(rows["p"], kind="stable")[:keep]] = True
+    for layer in np.unique(rows["layer"]):
+        keys = np.flatnonzero(rows["layer"] == layer)
+        chosen[keys[np.argsort(rows["distinct_p"][keys], kind="stable")[:TAIL]]] = True
     return {name: column[chosen] for name, column in rows.items()}
 
 

@@ -35,6 +35,7 @@ def test_the_api_has_every_layer_with_intervals_and_controls(computed: TestClien
         value, low, high, n, files, projects = estimate(agreement_of(layer["layer"], LAYERS, "ff"))
         assert layer["measures"]["ff"] == pytest.approx(
             {"value": value, "low": low, "high": high, "n": n, "files": files, "projects": projects, "few": False}
+            | {"twin": None, "excess": None}
         )
         chance = layer["controls"]["other_position"]["residual"]["value"]
         assert chance == pytest.approx(agreement_of(layer["layer"], LAYERS, "residual", "other_position"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from keyscope.worker.analysis.concepts.chance import any_hit, benjamini_hochberg, log_tail
+from keyscope.worker.analysis.concepts.chance import TAIL, any_hit, benjamini_hochberg, calibrated, log_tail
 
 
 def exact_mass(n: int, rate: Fraction) -> list[Fraction]:
@@ -66,3 +66,24 @@ def test_corrected_p_values_equal_those_of_statsmodels() -> None:
     p[:5] = p[5]
     expected = multipletests(p, method="fdr_bh")[1]
     assert np.exp(benjamini_hochberg(np.log(p))) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 0.5, 2.0], ids=["uniform", "too large", "too small"])
+def test_p_values_are_calibrated_by_those_of_keys_with_nothing_to_find(exponent: float) -> None:
+    ours, others = exponent * np.log(np.random.default_rng(1).uniform(size=(2, 20_000)))
+    found = calibrated(ours, others, len(others))
+    for level in (0.1, 0.01, 0.001):
+        assert (found <= log(level)).mean() == pytest.approx(level, rel=0.25)
+    assert (np.diff(found[np.argsort(ours)]) >= -1e-12).all()
+    assert (benjamini_hochberg(found) > log(0.05)).all()
+    # the smallest of the others are enough for keys as small
+    small = ours < np.sort(others)[TAIL - 1]
+    assert calibrated(ours, np.sort(others)[:TAIL], len(others))[small] == pytest.approx(found[small])
+
+
+def test_one_key_far_beyond_all_that_have_nothing_to_find_is_beyond_chance() -> None:
+    others = np.log(np.random.default_rng(2).uniform(size=640))
+    ours = np.append(np.log(np.random.default_rng(3).uniform(size=639)), -25.0)
+    assert (benjamini_hochberg(calibrated(ours, others, 640)) <= log(0.05)).nonzero()[0].tolist() == [639]
+    # and so it is where the others have no hit at all
+    assert calibrated(ours, np.zeros(640), 640)[-1] == pytest.approx(-25 - log(641))
