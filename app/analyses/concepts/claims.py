@@ -33,12 +33,12 @@ def concept_map(cursor: Cursor, manifest: Manifest) -> Measured | None:
     everywhere = [row for row in carried if all(row[1])]
     rise = median([rank_correlation([float(n) for n in row[1]]) for row in carried] or [0.0])
     parts = tuple(
-        f"{name}: {significant:,} keys with hits above random tokens, {100 * hit / keys:.1f} % with any hit, by chance "
+        f"{name}: {significant:,} significant keys, {100 * hit / keys:.1f} % with any hit, by chance "
         f"{percent(Estimate(*(keys_by_chance / keys for keys_by_chance in chance)))}"
         for name, _layers, significant, keys, hit, *chance in found
     )
     return Measured(
-        f"keys with hits above random tokens in every layer for {len(everywhere)} of {len(carried)} concepts that have any, "
+        f"significant keys in every layer for {len(everywhere)} of {len(carried)} concepts that have any, "
         f"with a median rank correlation with depth of {rise:.2f}; {shuffled} such keys for shuffled copies of the concepts",
         judged(len(everywhere) > len(carried) / 2 and rise > 0.3, not carried or rise < -0.3),
         parts,
