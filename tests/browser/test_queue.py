@@ -169,7 +169,7 @@ def test_evidence_ticked_on_several_tabs_is_saved(visit: Visit) -> None:
     assert len(history[0]["evidence"]) == 2
 
 
-@pytest.mark.parametrize("address", [SAMPLE, "/runs/alpha/keys/L1.K5"])
+@pytest.mark.parametrize("address", [SAMPLE, "/runs/alpha/keys/L1.K5?view=code"])
 def test_examples_are_marked_as_evidence_by_keyboard(visit: Visit, address: str) -> None:
     visitor = visit(address, person="Fingers")
     page = settled(visitor)

@@ -14,7 +14,7 @@ from keyscope.app.labels.queue import CALIBRATION, MOST_CALIBRATION, PEOPLE, Off
 from keyscope.app.labels.repository import Target
 from keyscope.app.pages.keys.key import KeyDrawing, KeyPage
 from keyscope.app.pages.keys.label_box import Action, LabelBox
-from keyscope.app.pages.keys.state import KeyState
+from keyscope.app.pages.keys.state import KeyState, View
 from keyscope.app.runs import Run
 from keyscope.app.web.forms import BlankIsNone
 from keyscope.app.web.links import Links
@@ -48,6 +48,8 @@ class QueueState(KeyState):
 
     not_in_query: ClassVar[set[str]] = {"mask"}
 
+    view: View = "code"
+    """Evidence is marked on code."""
     run: str = ""
     strategy: Strategy | None = None
     seed: int = Field(0, ge=0, le=_LARGEST)
