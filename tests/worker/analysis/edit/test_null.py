@@ -3,8 +3,11 @@
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from keyscope.app.analyses.edits.judging import Judgement, judge
 from keyscope.app.queries.edits import list_edits
+from keyscope.contract.analyses import intervals
 from keyscope.contract.analyses.edit import MEASURES
 from keyscope.contract.runfile import open_run
 from keyscope.worker.analysis.kinds import make_analysis
@@ -24,6 +27,12 @@ SETTINGS = {
     "tokens": 4000,
 }
 COPIES = 2
+
+
+@pytest.fixture(autouse=True)
+def verdicts_on_few_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A corpus that is quickly measured is too small for verdicts otherwise."""
+    monkeypatch.setattr(intervals, "FEWEST_FILES", 3)
 
 
 def judged(subject: Subject) -> dict[str, Judgement]:
