@@ -31,7 +31,7 @@ def detectors_by_layer(layers: Layers, control: Layers) -> go.Figure:
     numbers = [layer.layer for layer in layers]
     return _keys_by_layer(
         [
-            _bars(numbers, [layer.significant for layer in layers], "above random tokens"),
+            _bars(numbers, [layer.significant for layer in layers], "significant"),
             _bars(numbers, [layer.auroc[80] for layer in layers], "AUROC over 0.8"),
             _bars(numbers, [layer.significant for layer in control], "shuffled"),
         ]

@@ -38,7 +38,7 @@ drawn = APIRouter(route_class=RunRoute)
 PICKERS = {
     "causal": "causal: contributing most to the concept's tokens",
     "auroc": "AUROC: best at telling the concept's tokens from others",
-    "fdr": "hits above random tokens, by p-value",
+    "fdr": "more hits than chance gives, by p-value",
     "any_hit": "any hit among the triggers, in random order",
     BASKET: "the keys in your basket",
 }
