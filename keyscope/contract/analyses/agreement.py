@@ -1,6 +1,6 @@
 """Layer agreement: how often each layer already predicts what the whole model predicts, also by context size."""
 
-from keyscope.contract.analyses.intervals import PROJECTS
+from keyscope.contract.analyses.intervals import PROJECTS, ends
 from keyscope.contract.tables import Column, Table
 
 LAYER_MEASURES = {
@@ -77,8 +77,7 @@ KEY_MEASURES = {
 
 _RATE = (
     Column("estimate", "DOUBLE"),
-    Column("low", "DOUBLE", "Lower end of the 95 % interval, over projects"),
-    Column("high", "DOUBLE", "Upper end of that interval"),
+    *ends(),
 )
 
 AGREEMENT = Table(

@@ -3,7 +3,7 @@
 Keys are picked on one part of the projects; another is held out to measure on.
 """
 
-from keyscope.contract.analyses.intervals import PROJECTS
+from keyscope.contract.analyses.intervals import PROJECTS, ends
 from keyscope.contract.tables import KEY, Column, Table
 
 PICKERS = ("any_hit", "fdr", "auroc", "causal")
@@ -117,8 +117,7 @@ CONCEPT_LANGUAGES = Table(
         Column("tokens", "UBIGINT", "Tokens of these files"),
         Column("concept_tokens", "UBIGINT", "Tokens that overlap a match"),
         Column("base_rate", "DOUBLE", "Share of tokens with a match within two lines: the chance of a hit"),
-        Column("base_rate_low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
-        Column("base_rate_high", "DOUBLE", "Upper end of that interval"),
+        *ends("base_rate"),
         PROJECTS,
     ),
     ("concept", "language"),
@@ -144,15 +143,13 @@ CONCEPT_LAYERS = Table(
         *(Column(f"auroc_{level}", "UINTEGER", f"Keys with an AUROC above 0.{level}") for level in AUROC_LEVELS),
         Column("triggers", "UBIGINT", "Stored triggers of all keys in files not held out"),
         Column("hit_share", "DOUBLE", "Share of these triggers with a hit"),
-        Column("hit_share_low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
-        Column("hit_share_high", "DOUBLE", "Upper end of that interval"),
+        *ends("hit_share"),
         Column(
             "chance_share",
             "DOUBLE",
             "Share with a hit by chance: the base rates weighted by the triggers' languages",
         ),
-        Column("chance_share_low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
-        Column("chance_share_high", "DOUBLE", "Upper end of that interval"),
+        *ends("chance_share"),
         Column("files", "UINTEGER", "Files with such triggers"),
         PROJECTS,
     ),

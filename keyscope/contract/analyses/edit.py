@@ -5,7 +5,7 @@ All on held-out files. A place is a token the model predicts from the tokens bef
 
 from typing import Literal
 
-from keyscope.contract.analyses.intervals import PROJECTS
+from keyscope.contract.analyses.intervals import PROJECTS, ends
 from keyscope.contract.tables import KEY, Column, Table
 
 BASKET = "basket"
@@ -80,8 +80,7 @@ EDITS = Table(
             "DOUBLE",
             "The registered endpoint: the concept's rise of loss with the keys at their means, less that of the controls matched on damage, in nats",
         ),
-        Column("primary_low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
-        Column("primary_high", "DOUBLE", "Upper end of that interval"),
+        *ends("primary"),
         Column(
             "primary_p",
             "DOUBLE",
@@ -192,8 +191,7 @@ EDIT_CONTROLS = Table(
         Column("z", "DOUBLE", "The edit's change minus the mean, in standard deviations"),
         Column("p", "DOUBLE", "Share of the draws, the edit included, that do at least as much harm as the edit"),
         Column("excess", "DOUBLE", "The edit's change minus the mean change of the controls"),
-        Column("excess_low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
-        Column("excess_high", "DOUBLE", "Upper end of that interval"),
+        *ends("excess"),
         _FILES,
         PROJECTS,
     ),
@@ -207,8 +205,7 @@ EDIT_CONTRASTS = Table(
         Column("against", "VARCHAR", "near or general: the places the concept's places are compared with"),
         Column("measure", "VARCHAR", "accuracy, loss, rank or kl; changes of rank are logarithms of the ratio here"),
         Column("difference", "DOUBLE", "Change at the concept's places minus the change at the others"),
-        Column("low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
-        Column("high", "DOUBLE", "Upper end of that interval"),
+        *ends(),
         _FILES,
         PROJECTS,
     ),

@@ -10,7 +10,15 @@ PROJECTS = Column(
     "UINTEGER",
     "Projects they are in, which the interval is over; empty if it is over files: there are too few projects",
 )
-LOW = "Lower end of its 95 % interval, over projects"
+
+
+def ends(name: str = "", kind: str = "DOUBLE") -> tuple[Column, Column]:
+    """The columns of an interval's ends, `low` and `high`, or `NAME_low` and `NAME_high`."""
+    prefix = f"{name}_" if name else ""
+    return (
+        Column(f"{prefix}low", kind, "Lower end of its 95 % interval, over projects"),
+        Column(f"{prefix}high", kind, "Upper end of that interval"),
+    )
 
 
 def few(projects: int | None, files: int) -> bool:

@@ -1,6 +1,6 @@
 """Syntax of the triggers: what kinds of code a key fires on, and how varied its triggers are."""
 
-from keyscope.contract.analyses.intervals import PROJECTS
+from keyscope.contract.analyses.intervals import PROJECTS, ends
 from keyscope.contract.tables import KEY, Column, Table
 
 ASPECTS = {
@@ -95,8 +95,7 @@ LAYER_MEASURES = {
 }
 """Measured for every layer."""
 _INTERVAL = (
-    Column("low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
-    Column("high", "DOUBLE", "Upper end of that interval"),
+    *ends(),
     Column(
         "control",
         "DOUBLE",
@@ -184,8 +183,7 @@ SYNTAX_BASE = Table(
         Column("language", "VARCHAR"),
         Column("tokens", "UBIGINT"),
         Column("share", "DOUBLE", "Share of the language's tokens"),
-        Column("low", "DOUBLE", "Lower end of its 95 % interval, over projects"),
-        Column("high", "DOUBLE", "Upper end of that interval"),
+        *ends(),
         Column("files", "UINTEGER", "Files of the language"),
         PROJECTS,
     ),
