@@ -80,12 +80,7 @@ class Scale:
         Raises:
             InvalidMask: it is not a finite number.
         """
-        try:
-            return cls(float(text))
-        except InvalidMask:
-            raise
-        except ValueError as error:
-            raise InvalidMask(f"{text!r} is not a factor: write a number such as 0.5") from error
+        return cls(_number(text, text, "a factor: write a number such as 0.5"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +103,14 @@ class Fix:
         Raises:
             InvalidMask: it is not a finite number.
         """
-        try:
-            return cls(float(text.strip().removeprefix(_FIXED)))
-        except InvalidMask:
-            raise
-        except ValueError as error:
-            raise InvalidMask(f"{text!r} is not a coefficient: write a number such as =0.25") from error
+        return cls(_number(text.strip().removeprefix(_FIXED), text, "a coefficient: write a number such as =0.25"))
+
+
+def _number(text: str, typed: str, wanted: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InvalidMask(f"{typed!r} is not {wanted}") from error
 
 
 _FIXED = "="

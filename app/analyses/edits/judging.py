@@ -82,11 +82,6 @@ class Verdict:
     """Endpoint that would be found with probability 0.8, in nats."""
 
 
-def main_effects(cursor: duckdb.DuckDBPyConnection, edit: Edit) -> list[Effect]:
-    """Every group of places at the main dose."""
-    return [effect for effect in queries.effects(cursor, edit.edit, "dose") if effect.main]
-
-
 def judge(cursor: duckdb.DuckDBPyConnection, edit: Edit, measure: str) -> Judgement:
     """Judge an edit by one measure."""
     effects = {
