@@ -1,6 +1,5 @@
 """Fetching single archives from package registries into a cache, completely or not at all."""
 
-import hashlib
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from keyscope.contract.errors import KeyscopeError
+from keyscope.contract.whole import file_sha256
 
 TIMEOUT = 900
 """Seconds a download may take."""
@@ -90,8 +90,7 @@ def _run(archive: Archive, folder: str) -> None:
 def _check(archive: Archive, path: Path) -> None:
     if not path.exists():
         raise DownloadFailed(f"{archive.name} cannot be downloaded: {archive.file} did not arrive")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_sha256(path)
     if found != archive.sha256:
         raise DownloadFailed(f"{archive.name} is not the file expected: its sha256 is {found}, not {archive.sha256}")
 

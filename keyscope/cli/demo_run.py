@@ -14,7 +14,7 @@ from keyscope.cli.supervise import Service
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.manifest import BURN_IN, BosPolicy, RunSettings
 from keyscope.contract.runfile import SCHEMA_VERSION
-from keyscope.contract.whole import write_whole
+from keyscope.contract.whole import file_sha256, write_whole
 from keyscope.worker.corpus.demo import DemoSources, demo_sources
 from keyscope.worker.model.known import locate_model
 from keyscope.worker.model.source import DEFAULT_CACHE, ModelSource
@@ -170,15 +170,10 @@ def _key(model: str, corpus: DemoSources, settings: RunSettings) -> str:
 def _model_content(place: Path) -> str:
     """What identifies a model: sha256 of its file or of its folder's files, or its hub name."""
     if place.is_file():
-        return _sha256(place)
+        return file_sha256(place)
     if place.is_dir():
-        return " ".join(f"{file.name} {_sha256(file)}" for file in sorted(place.iterdir()) if file.is_file())
+        return " ".join(f"{file.name} {file_sha256(file)}" for file in sorted(place.iterdir()) if file.is_file())
     return str(place)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _keyscope(*arguments: object) -> list[str]:

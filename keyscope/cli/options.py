@@ -73,6 +73,10 @@ ModelPlace = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs")]
 RunsDirectory = Annotated[Path | None, setting(ServerSettings, "runs")]
 DatabaseUrl = Annotated[str | None, setting(ServerSettings, "database_url")]
+CorpusPlace = Annotated[
+    list[str] | None,
+    typer.Option("--corpus", metavar="SRC", help="Where the corpus is; otherwise where the run read it"),
+]
 Device = Annotated[str, setting(WorkerSettings, "device")]
 Batch = Annotated[int | None, typer.Option(min=1, help="Windows in one forward pass")]
 StopWithInput = Annotated[bool, typer.Option("--stop-with-input", hidden=True, callback=_stop_with_input)]

@@ -11,6 +11,7 @@ from keyscope.cli.options import (
     FAILED,
     MODEL,
     Batch,
+    CorpusPlace,
     DatabaseUrl,
     Device,
     Json,
@@ -175,9 +176,7 @@ def analyse(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the analysis; repeatable")
     ] = None,
     model: ModelPlace = None,
-    corpus: Annotated[
-        list[str] | None, typer.Option(metavar="SRC", help="Where the corpus is; otherwise where the run read it")
-    ] = None,
+    corpus: CorpusPlace = None,
     device: Device = "auto",
     batch: Batch = None,
     replace: Annotated[bool, typer.Option("--replace", help="Recompute an analysis that exists")] = False,
@@ -187,22 +186,17 @@ def analyse(
 ) -> None:
     """Analyse a run, and its twin if it has one, into files beside it. The same command continues what was interrupted."""
     from keyscope.cli.console import show_progress
-    from keyscope.contract.runfile import open_run, read_manifest
     from keyscope.worker.analysis.kinds import make_analyses
     from keyscope.worker.analysis.run import analyse_together
-    from keyscope.worker.analysis.subject import open_subject
+    from keyscope.worker.analysis.subject import open_subject, source_of_run
     from keyscope.worker.analysis.twin import analyse_twin
-    from keyscope.worker.model.local import place_of_model
 
     given = _assignments(settings or [])
     if kind == "concepts":
         given = _with_definition(given, fill(ServerSettings, runs=run.parent, database_url=database_url))
     analyses = make_analyses(kind, given)
-    with open_run(run) as connection:
-        manifest = read_manifest(connection)
     with show_progress(as_json) as progress:
-        place = place_of_model(model, run, manifest.model, progress)
-        source = ModelSource(place, manifest.model.revision, manifest.settings.dtype, device)
+        source = source_of_run(model, run, device, progress)
         try:
             # the twin first: the run's own figures are held against it
             twins = [] if no_twin else analyse_twin(run, source, analyses, progress, batch, replace)
@@ -219,25 +213,19 @@ def twin(
     run: RunFile,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the shuffling")] = 0,
     model: ModelPlace = None,
-    corpus: Annotated[
-        list[str] | None, typer.Option(metavar="SRC", help="Where the corpus is; otherwise where the run read it")
-    ] = None,
+    corpus: CorpusPlace = None,
     device: Device = "auto",
     batch: Batch = None,
     as_json: Json = False,
 ) -> None:
     """Compute what chance gives: the run of the same model with shuffled blocks, kept beside this one."""
     from keyscope.cli.console import show_progress
-    from keyscope.contract.runfile import open_run, read_manifest
+    from keyscope.worker.analysis.subject import source_of_run
     from keyscope.worker.analysis.twin import precompute_twin
     from keyscope.worker.model.load import load_model
-    from keyscope.worker.model.local import place_of_model
 
-    with open_run(run) as connection:
-        manifest = read_manifest(connection)
     with show_progress(as_json) as progress:
-        place = place_of_model(model, run, manifest.model, progress)
-        loaded = load_model(ModelSource(place, manifest.model.revision, manifest.settings.dtype, device))
+        loaded = load_model(source_of_run(model, run, device, progress))
         try:
             path = precompute_twin(run, loaded, tuple(corpus or ()), progress, batch, seed, in_place=True)
         except KeyboardInterrupt as interrupt:

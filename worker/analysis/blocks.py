@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from keyscope.worker.analysis.analysis import Step
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.analysis.units import units_of
 
 IntArray = npt.NDArray[np.int64]
 BLOCKS = 48
@@ -22,7 +21,7 @@ def block_steps(subject: Subject) -> list[Step]:
     The largest are dealt first, each to the block with the fewest tokens, so that blocks are as equal as they can be. The
     files of a language with too few projects are dealt in their place.
     """
-    store, units = subject.store, units_of(subject.store)
+    store, units = subject.store, subject.units
     each = max(LEAST, BLOCKS // len(store.language_names))
     steps: list[Step] = []
     for language in range(len(store.language_names)):

@@ -30,10 +30,10 @@ from keyscope.contract.analyses.kinds import KINDS, SCHEMA_VERSION
 from keyscope.contract.analyses.manifest import AnalysisManifest
 from keyscope.contract.runfile import open_run
 from keyscope.contract.tables import FileExists
+from keyscope.contract.whole import file_sha256
 from keyscope.worker.analysis.analysis import STEPS, Analysis, Arrays, Step
 from keyscope.worker.analysis.subject import DISK_REMEDY, Subject
 from keyscope.worker.analysis.together import read_together
-from keyscope.worker.analysis.units import units_of
 from keyscope.worker.disk import readable_disk_errors
 from keyscope.worker.locks import InUse, locked
 from keyscope.worker.precompute.leftovers import sweep_locks
@@ -78,9 +78,11 @@ def analyse_together(subject: Subject, analyses: Sequence[Analysis], replace: bo
         for work in works:
             _run_own_steps(subject, work, before=True)
         _run_shared_steps(subject, works)
+        per_token = bare_forward_seconds(subject) if works else 0.0
         for work in works:
             _run_own_steps(subject, work, before=False)
-            _publish(subject, work, [other.analysis.kind for other in works if other is not work], replace)
+            others = [other.analysis.kind for other in works if other is not work]
+            _publish(subject, work, others, per_token, replace)
             work.done.close()
             shutil.rmtree(work.folder, ignore_errors=True)
     return [_path(subject, each) for each in analyses]
@@ -136,11 +138,11 @@ def _run_shared_steps(subject: Subject, works: Sequence[_Work]) -> None:
                 work.done.keep(step, reader.arrays(), of_reader)
 
 
-def _publish(subject: Subject, work: _Work, others: Sequence[str], replace: bool) -> None:
+def _publish(subject: Subject, work: _Work, others: Sequence[str], per_token: float, replace: bool) -> None:
+    """Write an analysis; `per_token` is the time of a bare forward pass in seconds."""
     analysis, steps = work.analysis, work.steps
     shared_with = list(others) if work.shared else []
     tokens = sum(step.tokens for step in steps)
-    forward_seconds = bare_forward_seconds(subject) * tokens
     began = time.monotonic()
     with publish_analysis(subject.path, analysis.kind, analysis.part, replace) as connection:
         analysis.write(subject, connection, work.done)
@@ -156,7 +158,7 @@ def _publish(subject: Subject, work: _Work, others: Sequence[str], replace: bool
             files=len({file for step in steps for file in step.files}),
             tokens=tokens,
             seconds=work.done.seconds + time.monotonic() - began,
-            forward_seconds=forward_seconds,
+            forward_seconds=per_token * tokens,
             shared_with=shared_with,
             device=device_name(subject.model.device),
             started=work.started,
@@ -186,17 +188,12 @@ def rests_on(subject: Subject, analysis: Analysis) -> dict[str, str]:
         for kind, part, path in analysis_files(subject.path)
         if kind in analysis.rests_on
     }
-    return {name: _sha256(path) for name, path in {"run": subject.path, **read}.items()}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {name: file_sha256(path) for name, path in {"run": subject.path, **read}.items()}
 
 
 def split_sha256(subject: Subject) -> str:
     """The sha256 of the parts that files belong to, and of their units."""
-    units = units_of(subject.store)
+    units = subject.units
     return hashlib.sha256(units.of_file.tobytes() + units.parts.tobytes()).hexdigest()
 
 

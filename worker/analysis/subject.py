@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import duckdb
@@ -12,11 +13,13 @@ from transformers import PreTrainedTokenizerFast
 from keyscope.contract.analyses.files import analysis_folder
 from keyscope.contract.manifest import Manifest
 from keyscope.contract.runfile import open_run, read_manifest
+from keyscope.worker.analysis.units import Units, units_of
 from keyscope.worker.concepts.matching import Matching
 from keyscope.worker.disk import readable_disk_errors
 from keyscope.worker.locks import locked
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
+from keyscope.worker.model.local import place_of_model
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.precompute import leftovers
 from keyscope.worker.precompute.corpus import (
@@ -47,6 +50,24 @@ class Subject:
     batch: int
     """Windows in one forward pass."""
     progress: Progress
+
+    @cached_property
+    def units(self) -> Units:
+        """The units of the corpus and the parts they are in."""
+        return units_of(self.store)
+
+
+def source_of_run(named: str | None, run: Path, device: str, progress: Progress) -> ModelSource:
+    """What to load to compute more of a run: the model that somebody named, else its own, in the run's dtype.
+
+    Raises:
+        RunFileError: the run cannot be read.
+        KeyscopeError: its model is not found; see `model_of_run`.
+    """
+    with open_run(run) as connection:
+        manifest = read_manifest(connection)
+    place = place_of_model(named, run, manifest.model, progress)
+    return ModelSource(place, manifest.model.revision, manifest.settings.dtype, device)
 
 
 @contextmanager

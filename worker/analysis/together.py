@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.analysis.units import PARTS, units_of
+from keyscope.worker.analysis.units import PARTS
 from keyscope.worker.analysis.walk import Places, walk
 from keyscope.worker.model.taps import read_coefficients
 from keyscope.worker.precompute.windows import Batch
@@ -78,7 +78,7 @@ def read_together(
     Returns:
         Seconds for each reader: its own, and an equal share of the forward passes it took part in.
     """
-    model, part_of = subject.model, units_of(subject.store).part_of_files
+    model, part_of = subject.model, subject.units.part_of_files
     all_taking = [_Taking(reader, frozenset(of_it)) for reader, of_it in zip(readers, files, strict=True)]
     everything = sorted(set().union(*files))
     for part in PARTS:

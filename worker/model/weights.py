@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.texts import first_line
+from keyscope.contract.whole import file_sha256
 from keyscope.worker.locks import InUse, locked
 from keyscope.worker.model.errors import ModelNotFound, ModelUnreadable
 from keyscope.worker.model.known import check_gguf
@@ -110,14 +111,9 @@ def _weight_files(folder: Path) -> list[Path]:
 
 def _sha256_of(files: Sequence[Path]) -> str:
     if len(files) == 1:
-        return _file_sha256(files[0])
-    lines = "".join(f"{file.name} {_file_sha256(file)}\n" for file in files)
+        return file_sha256(files[0])
+    lines = "".join(f"{file.name} {file_sha256(file)}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _file_sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _from_hub(model_id: str, revision: str | None) -> Weights:
@@ -145,7 +141,7 @@ def _from_gguf(file: Path, cache: Path) -> Weights:
 
     The identity of the weights is that of the GGUF file, which is read each time; nothing beside the weights is believed.
     """
-    sha256 = _file_sha256(file)
+    sha256 = file_sha256(file)
     folder = cache / "gguf" / f"{file.stem}-{sha256[:12]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_parts(folder.parent)

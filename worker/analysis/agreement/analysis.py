@@ -29,7 +29,6 @@ from keyscope.worker.analysis.agreement.rows import write_contexts, write_keys, 
 from keyscope.worker.analysis.agreement.values import ValueTops, read_values, value_tops
 from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Step
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.analysis.units import units_of
 from keyscope.worker.analysis.walk import IntArray, Places, places
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Window, in_batches
@@ -69,7 +68,7 @@ class Agreement(Analysis):
             for kind in ("values", "windows", "contexts")
         }
         languages = np.array(subject.store.language_names)[subject.store.languages]
-        units = units_of(subject.store)
+        units = subject.units
         sizes = context_sizes(subject, self.settings.longest_context)
         write_layers(connection, of["windows"], languages, units)
         write_lenses(connection, of["windows"], of["contexts"], sizes, units)
@@ -130,7 +129,7 @@ def _windows_step(
     permuted: list[ValueTops] = [each.permuted(generator) for each in values]
     kinds = NextTokens(store, files)
     sums = Sums(files, model.facts.n_layers)
-    ridge, tested = Ridge.of(model, done[_LENS]), units_of(store).test
+    ridge, tested = Ridge.of(model, done[_LENS]), subject.units.test
     through_lenses = Sums(files, model.facts.n_layers, LENS_MEASURES, LENS_SPLITS)
     longest_first = sorted(windows, key=lambda window: (-window.length, window))
     for batch in in_batches(store, longest_first, subject.batch, model.facts.bos, model.device):

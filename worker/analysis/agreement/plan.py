@@ -11,7 +11,6 @@ from pydantic import Field
 from keyscope.worker.analysis.agreement.ridge import TUNING_TOKENS
 from keyscope.worker.analysis.analysis import Seed, Settings
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.analysis.units import units_of
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Cut, Window, counted, window_noise, windows_of
@@ -74,7 +73,7 @@ def chosen_windows(subject: Subject, settings: AgreementSettings) -> list[Window
 
 def fitting_windows(subject: Subject, settings: AgreementSettings) -> list[Window]:
     """Choose the windows that the ridge lens is fitted on, from the files that keys are picked on."""
-    files = np.flatnonzero(units_of(subject.store).pick)
+    files = np.flatnonzero(subject.units.pick)
     wanted = settings.lens_tokens
     if wanted is None:
         width = subject.model.unembedding.shape[1]
@@ -84,7 +83,7 @@ def fitting_windows(subject: Subject, settings: AgreementSettings) -> list[Windo
 
 def tuning_windows(subject: Subject, settings: AgreementSettings) -> list[Window]:
     """Choose the windows that its penalty is chosen on, from the files that doses are."""
-    files = np.flatnonzero(units_of(subject.store).tune)
+    files = np.flatnonzero(subject.units.tune)
     return _drawn_windows(subject, files, TUNING_TOKENS, settings.seed)
 
 

@@ -21,7 +21,6 @@ from keyscope.worker.analysis.concepts.rows import Causes, Found, write_rows
 from keyscope.worker.analysis.concepts.settings import ConceptSettings
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.analysis.together import Reader
-from keyscope.worker.analysis.units import units_of
 from keyscope.worker.precompute.windows import Batch, Cut, Window, in_batches
 from keyscope.worker.progress import Advance
 
@@ -82,7 +81,7 @@ class ConceptAnalysis(Analysis):
         concepts, languages = self.concepts(subject), subject.store.language_names
         with subject.progress.stage("checking the patterns", None, "patterns") as advance:
             subject.matching.check(concepts, languages, advance)
-        store, picking = subject.store, units_of(subject.store).pick
+        store, picking = subject.store, subject.units.pick
         steps = [Step(CENSUS, (), 0)]
         for block in block_steps(subject):
             files = [file for file in block.files if picking[file]]
@@ -105,7 +104,7 @@ class ConceptAnalysis(Analysis):
             subject.matching,
             store,
             concepts,
-            units_of(store).pick,
+            subject.units.pick,
             cut,
             settings.causal_windows if "next token" not in subject.model.facts.undefined else 0,
             settings.seed,
@@ -162,7 +161,7 @@ class ConceptAnalysis(Analysis):
 
     def write(self, subject: Subject, connection: duckdb.DuckDBPyConnection, results: Results) -> None:
         concepts = self.concepts(subject)
-        found = Found(subject, concepts, units_of(subject.store).pick, self.settings, self.strong, results[CENSUS])
+        found = Found(subject, concepts, subject.units.pick, self.settings, self.strong, results[CENSUS])
         for step in self.steps(subject):
             if step.shared:
                 found.add(step, results[step.name])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from keyscope.contract.manifest import Manifest
 from keyscope.worker.analysis.concepts.lines import Lines
 from keyscope.worker.analysis.intervals import Interval, ratio_interval
-from keyscope.worker.analysis.units import units_of
+from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.precompute.token_store import TokenStore
 
 IntArray = npt.NDArray[np.int64]
@@ -69,20 +69,21 @@ def token_lines(store: TokenStore, lines: Lines) -> IntArray:
     return lines.called(np.repeat(np.arange(store.n_files), store.lengths), store.lines)
 
 
-def base_rates(store: TokenStore, lines_of_tokens: IntArray, near: BoolArray, files: BoolArray) -> Interval:
+def base_rates(subject: Subject, lines_of_tokens: IntArray, near: BoolArray, files: BoolArray) -> Interval:
     """Share of the tokens that count near a match, by language, [languages]: the chance of a hit, with its interval.
 
     Over tokens, not lines: a trigger is a token, so long lines are hit more often by chance too.
 
     Args:
-        store: the corpus.
+        subject: the run.
         lines_of_tokens: as returned by `token_lines`.
         near: which lines are near a match, [lines].
         files: the chosen files.
     """
+    store = subject.store
     before = np.concatenate([[0], np.cumsum(near[lines_of_tokens] & ~store.boilerplate, dtype=np.int64)])
     by_file = np.diff(before[store.offsets])
     chosen = np.flatnonzero(files)
     of_language = store.languages[chosen][:, None] == np.arange(len(store.language_names))
     near_of, all_of = (each[chosen, None] * of_language for each in (by_file, store.counted))
-    return ratio_interval(near_of, all_of, units_of(store).members(chosen)).within(0, 1)
+    return ratio_interval(near_of, all_of, subject.units.members(chosen)).within(0, 1)

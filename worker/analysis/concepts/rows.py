@@ -32,7 +32,6 @@ from keyscope.worker.analysis.concepts.scores import Counts, auroc, detection, l
 from keyscope.worker.analysis.concepts.settings import ConceptSettings
 from keyscope.worker.analysis.intervals import Interval, ratio_interval
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.analysis.units import units_of
 from keyscope.worker.precompute.windows import Cut
 from keyscope.worker.rows import Columns, insert
 
@@ -176,7 +175,7 @@ class Found:
         distinct = DistinctHits(self.store, on_lines, close, covered, cut, self.picking)
         counted = self._count_hits(lines, close, distinct)
         for number in range(2 * self.n):
-            found = base_rates(self.store, on_lines, close[number], self.picking)
+            found = base_rates(self.subject, on_lines, close[number], self.picking)
             rates = np.stack(found[:3])
             # a language with too few projects for an interval contributes its estimate alone
             rates = np.where(np.isnan(rates), rates[0], rates)
@@ -366,7 +365,7 @@ def _layer_rows(found: Found, number: int, scores: TriggerScores, areas: FloatAr
     with np.errstate(invalid="ignore"):
         chance_share = np.stack([by_layer(hits) for hits in scores.expected_hits]) / by_layer(scores.trials)
     hits, trials = (each[found.picking] for each in (scores.hits_by_file, scores.trials_by_file))
-    units = units_of(found.store).members(np.flatnonzero(found.picking))
+    units = found.subject.units.members(np.flatnonzero(found.picking))
     share = ratio_interval(hits, trials, units).within(0, 1)
     return {
         "concept": np.array([found.concepts[number % found.n].part] * n_layers),

@@ -19,7 +19,7 @@ from keyscope.worker.analysis.edit.rows import Measured, write_rows
 from keyscope.worker.analysis.edit.scores import LOSS
 from keyscope.worker.analysis.edit.settings import EditSettings
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.analysis.units import PICK, TEST, TUNE, units_of
+from keyscope.worker.analysis.units import PICK, TEST, TUNE
 from keyscope.worker.precompute.windows import Window
 from keyscope.worker.progress import Advance
 
@@ -106,7 +106,7 @@ class EditAnalysis(Analysis):
             target=float(results[CONTROLS]["damage"]),
             matched=np.array([float(results[name]["damage"]) for name in results if name.startswith(DAMAGE)]),
             parts=[results[name] for name, _ in _in_steps(held_out)],
-            all_units=units_of(subject.store),
+            all_units=subject.units,
         )
         write_rows(subject, connection, measured)
 

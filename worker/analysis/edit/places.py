@@ -10,7 +10,7 @@ import numpy.typing as npt
 from keyscope.contract.concepts import Concept
 from keyscope.worker.analysis.edit.errors import NothingToMeasure
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.analysis.units import PICK, TEST, TUNE, units_of
+from keyscope.worker.analysis.units import PICK, TEST, TUNE
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Cut, Window, mix, predicted, window_noise, windows_of
 from keyscope.worker.progress import Advance
@@ -55,7 +55,7 @@ def choose(subject: Subject, concept: Concept, budget: Budget, seed: int) -> Cho
     Raises:
         NothingToMeasure: there is no window with the concept (doses can be chosen without any), or none without it.
     """
-    store, cut, units = subject.store, Cut.of(subject.manifest.settings), units_of(subject.store)
+    store, cut, units = subject.store, Cut.of(subject.manifest.settings), subject.units
     kept = units.parts[units.of_file] == budget.part
     found: list[list[Window]] = []
     without: list[Window] = []

@@ -21,7 +21,6 @@ from keyscope.worker.analysis.firing.settings import FiringSettings
 from keyscope.worker.analysis.intervals import FEWEST_UNITS
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.analysis.together import Reader
-from keyscope.worker.analysis.units import units_of
 from keyscope.worker.progress import Advance
 
 IntArray = npt.NDArray[np.int64]
@@ -137,5 +136,5 @@ def _drawn(subject: Subject, results: Results, draws: int) -> Draws:
     }
     store = subject.store
     tokens = np.array([step.tokens for step in block_steps(subject)])
-    units = units_of(store)
+    units = subject.units
     return Draws(drawn, tokens, int((store.counted > 0).sum()), int(units.are_projects.sum()) or None)

@@ -17,7 +17,6 @@ from keyscope.worker.analysis.blocks import block_steps
 from keyscope.worker.analysis.draws import drawn_within
 from keyscope.worker.analysis.intervals import FEWEST_UNITS
 from keyscope.worker.analysis.subject import Subject
-from keyscope.worker.analysis.units import units_of
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -32,7 +31,7 @@ class Blocks:
         self._subject, self._done = subject, done
         self._steps = block_steps(subject)
         self.languages: IntArray = np.array([subject.store.languages[step.files[0]] for step in self._steps])
-        held_out = units_of(subject.store).test[[step.files[0] for step in self._steps]]
+        held_out = subject.units.test[[step.files[0] for step in self._steps]]
         self.times = drawn_within(2 * self.languages + held_out, draws, seed)
         """[draws, blocks]; every draw has as many blocks of each language and part as the corpus."""
 

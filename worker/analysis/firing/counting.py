@@ -15,7 +15,6 @@ from keyscope.worker.analysis.firing.levels import Levels
 from keyscope.worker.analysis.firing.positions import bucket_of
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.analysis.together import LayerRead, Reader, ReadLayer
-from keyscope.worker.analysis.units import units_of
 from keyscope.worker.analysis.walk import Places
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute.moments import bin_of
@@ -72,7 +71,7 @@ class StepCounts(Reader):
         """Start at zero; `candidates` has token ids per layer, [keys, candidates], -1 for none."""
         model = subject.model
         self._subject, self._seed = subject, seed
-        self._test = units_of(subject.store).test
+        self._test = subject.units.test
         self._levels = levels.on(model)
         self._buckets = bucket_of(subject.manifest.settings.window, buckets)
         self._width = int(self._buckets.max()) + 1

@@ -12,7 +12,6 @@ from keyscope.worker.analysis.firing.draws import Draws, Ends
 from keyscope.worker.analysis.firing.groups import Row, grouped, groups_of
 from keyscope.worker.analysis.firing.keys import Keys
 from keyscope.worker.analysis.intervals import ratio, ratio_interval
-from keyscope.worker.analysis.units import units_of
 from keyscope.worker.rows import Columns, insert
 
 BoolArray = npt.NDArray[np.bool_]
@@ -128,7 +127,7 @@ def _summarise_tokens(layers: _Layers, keys: Keys) -> None:
 
 
 def _summarise_activity(layers: _Layers, corpus: Corpus, counted: Counted) -> None:
-    units = units_of(corpus.subject.store)
+    units = corpus.subject.units
     sizes = np.array(corpus.subject.manifest.model.keys_per_layer)
     of_file = corpus.subject.store.languages[counted.files]
     chosen = [("", np.ones(len(of_file), dtype=bool))]

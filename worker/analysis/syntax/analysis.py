@@ -26,7 +26,6 @@ from keyscope.worker.analysis.syntax.rows import (
     write_profiles,
 )
 from keyscope.worker.analysis.syntax.triggers import Examples, mutated_triggers
-from keyscope.worker.analysis.units import units_of
 from keyscope.worker.precompute.windows import Cut
 from keyscope.worker.progress import Advance
 
@@ -90,7 +89,7 @@ class Syntax(Analysis):
             store = subject.store
             parts = [done[step.name] for step in _of_files(subject)]
             places = merge_places(parts, store.language_names)
-            units = units_of(store)
+            units = subject.units
             times = drawn_within(units.languages(store), self.settings.draws, self.settings.seed)
             cut = Cut.of(subject.manifest.settings)
             self._read = (
