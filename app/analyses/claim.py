@@ -86,8 +86,10 @@ class Finding:
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether the claim can tell the model from its twin: the twin fails it."""
-        return self.twin is not None and self.twin.verdict is not Verdict.EXPECTED
+        """Whether the claim was tried on both and can tell the model from its twin: the twin fails it."""
+        if self.twin is None or self.measured.verdict is Verdict.MISSING:
+            return False
+        return self.twin.verdict is not Verdict.EXPECTED
 
 
 def claims_about(kind: str | None, page: str) -> Callable[[int, str, str, str], Callable[[Measure], Claim]]:

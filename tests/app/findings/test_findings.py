@@ -19,6 +19,7 @@ from keyscope.app.analyses.claim import (
     Measured,
     Verdict,
     among,
+    beyond_chance,
     change,
     judged,
     number,
@@ -453,6 +454,15 @@ def test_a_column_tells_how_the_twin_fares_and_the_head_how_many_claims_it_fails
     assert page.count("<td>4.6 deviations <small") == (len(found) if twin else 0)
     assert (beyond or "").format(n=len(found)) in page
     assert ("claims that the twin fails" in page) == bool(twin)
+
+
+def test_a_claim_that_only_the_twin_has_figures_for_is_not_counted() -> None:
+    failed = Measured("1", Verdict.NOT)
+    found = [
+        Finding(claims()[0], Measured("2", Verdict.EXPECTED), failed),
+        Finding(claims()[1], Measured("", Verdict.MISSING), failed),
+    ]
+    assert beyond_chance(found) == (1, 1)
 
 
 def test_the_api_has_every_claim(reader: TestClient) -> None:
