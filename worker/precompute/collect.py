@@ -24,8 +24,6 @@ from keyscope.worker.precompute.windows import Batch, BoolArray, counted, token_
 
 _BLOCK = 16
 """Tokens per block: locating a maximum by its block first is cheaper than an argmax over all tokens."""
-_CHUNK_BYTES = 2 << 20
-"""Bytes of coefficients the moments are computed on at once on a CPU, to stay in its cache."""
 
 
 def polarities(gated: bool) -> tuple[str, ...]:
@@ -255,14 +253,7 @@ class LayerCollector:
 
     def _add_tokens(self, coefficients: Tensor, rows: _Rows) -> None:
         tokens = coefficients.reshape(-1, self.keys)
-        # the moments read a chunk several times: in cache on a CPU, in one launch per operation on a GPU
-        on_host = coefficients.device.type == "cpu"
-        size = max(1, _CHUNK_BYTES // (4 * self.keys)) if on_host else len(tokens)
-        # index_select copies whole rows of memory, which an index does not
-        inside = None if rows.mask is None else rows.mask.counted.split(size)
-        chunks = tokens.split(size) if inside is None else (tokens.index_select(0, at) for at in inside)
-        for chunk in chunks:
-            self.moments.add(chunk)
+        self.moments.add(tokens, None if rows.mask is None else rows.mask.counted)
         self.token_histogram.add(tokens[rows.sampled])
 
     def _add_entries(self, name: str, best: BestEntries, extremes: "_Extremes", rows: _Rows) -> None:
@@ -363,20 +354,22 @@ class _Extremes:
         argmax takes the first of equal blocks and of equal tokens, so ties go to the earlier token, as in the merge.
         """
         first = self._blocks[row, :, key].argmax(dim=1) * _BLOCK
-        within = first[:, None] + torch.arange(_BLOCK, device=first.device)
-        values = self.sign * self._take(row, within, key)
+        within = torch.arange(_BLOCK, device=first.device)
+        values = self._take(row, first, within, key)
+        if self.sign < 0:
+            values.neg_()
         if self._mask is not None:
-            values.masked_fill_(~self._mask.inside[row[:, None], within], -torch.inf)
+            values.masked_fill_(~self._mask.inside[row[:, None], first[:, None] + within], -torch.inf)
         found: Tensor = first + values.argmax(dim=1)
         return found
 
     def contexts(self, row: Tensor, token: Tensor, key: Tensor, offsets: Tensor) -> Tensor:
         """Coefficients around tokens, [n, offsets], NaN outside the window."""
-        places = token[:, None] + offsets
-        values = self._take(row, places.clamp(0, self._coefficients.shape[1] - 1), key)
-        return values.masked_fill_((places < 0) | (places >= self._lengths[row][:, None]), torch.nan)
+        inside = (offsets >= -token[:, None]) & (offsets < (self._lengths[row] - token)[:, None])
+        return self._take(row, token, offsets, key).masked_fill_(~inside, torch.nan)
 
-    def _take(self, row: Tensor, places: Tensor, key: Tensor) -> Tensor:
-        """Coefficients at places [n, m] of rows and keys [n], by one flat index."""
+    def _take(self, row: Tensor, token: Tensor, offsets: Tensor, key: Tensor) -> Tensor:
+        """Coefficients [n, offsets] of rows and keys [n] at offsets from tokens [n]; any number outside the coefficients."""
         _, tokens, keys = self._coefficients.shape
-        return torch.take(self._coefficients, places * keys + (row * (tokens * keys) + key)[:, None])
+        places = ((row * tokens + token) * keys + key)[:, None] + offsets * keys
+        return torch.take(self._coefficients, places.clamp_(0, self._coefficients.numel() - 1))

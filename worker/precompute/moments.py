@@ -1,7 +1,7 @@
 """One-pass statistics of every key: moments, extremes, firing rate and fixed-edge histograms.
 
 Sums of powers are kept around the running mean: raw sums of c² or c⁴ would lose all digits to cancellation for a key
-that is almost constant. Within a chunk float32 is enough, because a chunk has a few thousand tokens; across chunks and
+that is almost constant. Within a batch float32 is enough, because a batch has a few thousand tokens; across batches and
 shards float64 is needed: a float32 count stops growing at 2²⁴.
 """
 
@@ -15,6 +15,9 @@ from torch import Tensor
 from keyscope.contract import bins
 
 FloatArray = npt.NDArray[np.float64]
+
+_CACHED_BYTES = 1 << 20
+"""Bytes of coefficients the moments are computed on at once on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Moments:
 
 
 class MomentsAccumulator:
-    """Moments of one layer's keys, on the device; tokens arrive in chunks [tokens, keys]."""
+    """Moments of one layer's keys, on the device; tokens arrive in batches [tokens, keys]."""
 
     def __init__(self, keys: int, device: torch.device) -> None:
         self._n = 0
@@ -94,17 +97,23 @@ class MomentsAccumulator:
         self._minimum = torch.full((keys,), torch.inf, device=device)
         self._maximum = torch.full((keys,), -torch.inf, device=device)
 
-    def add(self, chunk: Tensor) -> None:
-        """Add a chunk of float32 coefficients, [tokens, keys]; their extremes go to `widen`."""
-        n = chunk.shape[0]
-        mean = chunk.mean(dim=0)
-        # in place from here: this is memory-bound, and each new [tokens, keys] tensor would cost a pass over memory
-        distance = chunk - mean
-        power = distance * distance
-        sums = [power.sum(dim=0), (distance.mul_(power)).sum(dim=0), (power.mul_(power)).sum(dim=0)]
-        absolute = torch.abs(chunk, out=power).sum(dim=0)
-        firing = torch.gt(chunk, 0, out=distance).sum(dim=0)
-        self._merge(n, torch.stack([mean, *sums, absolute, firing]).to(torch.float64))
+    def add(self, coefficients: Tensor, counted: Tensor | None = None) -> None:
+        """Add a batch of float32 coefficients; their extremes go to `widen`.
+
+        Args:
+            coefficients: [tokens, keys].
+            counted: indices of the tokens that count, [n]; all by default.
+        """
+        # each coefficient is read several times: in cache on a CPU, in one launch per operation on a GPU
+        on_host = coefficients.device.type == "cpu"
+        width = max(1, _CACHED_BYTES // (4 * len(coefficients))) if on_host else coefficients.shape[1]
+        sums = [
+            # index_select copies whole rows of memory, which an index does not
+            _power_sums(some if counted is None else some.index_select(0, counted))
+            for some in coefficients.split(width, dim=1)
+        ]
+        n = len(coefficients) if counted is None else len(counted)
+        self._merge(n, torch.cat(sums, dim=1).to(torch.float64))
 
     def widen(self, smallest: Tensor, largest: Tensor) -> None:
         """Take in extremes of the tokens added, each [n, keys]: the search for triggers has them already."""
@@ -112,7 +121,7 @@ class MomentsAccumulator:
         torch.maximum(self._maximum, largest.amax(dim=0), out=self._maximum)
 
     def _merge(self, b: int, other: Tensor) -> None:
-        """Merge a chunk of `b` tokens; the same formula as `Moments.merge`, on the device and in place."""
+        """Merge a batch of `b` tokens; the same formula as `Moments.merge`, on the device and in place."""
         a, n = self._n, self._n + b
         mean, m2, m3, m4, _, _ = self._state
         delta = other[0] - mean
@@ -148,6 +157,21 @@ class MomentsAccumulator:
         )
 
 
+def _power_sums(coefficients: Tensor) -> Tensor:
+    """Mean, sums of the second, third and fourth powers of the distance from it, sum of |c|, and firing tokens.
+
+    From [tokens, keys] to [6, keys].
+    """
+    mean = coefficients.mean(dim=0)
+    # in place from here: this is memory-bound, and each new tensor of this size would cost a pass over memory
+    distance = coefficients - mean
+    power = distance * distance
+    sums = [power.sum(dim=0), (distance.mul_(power)).sum(dim=0), (power.mul_(power)).sum(dim=0)]
+    absolute = torch.abs(coefficients, out=power).sum(dim=0)
+    firing = torch.gt(coefficients, 0, out=distance).sum(dim=0)
+    return torch.stack([mean, *sums, absolute, firing])
+
+
 def bin_of(coefficients: Tensor) -> Tensor:
     """Bin (0 … N_BINS-1) of each float32 coefficient as int32, from its exponent and first mantissa bit.
 
@@ -157,20 +181,21 @@ def bin_of(coefficients: Tensor) -> Tensor:
     # with the sign masked off, exponent and first mantissa bit are the top 9 bits; 127 is the exponent's bias
     lowest = (127 + bins.LOWEST_EXPONENT) * 2
     distance = ((bits & 0x7FFFFFFF) >> 22).sub_(lowest - 1).clamp_(0, bins.HALF - 1)
-    return torch.where(coefficients > 0, bins.HALF + distance, bins.HALF - 1 - distance)
+    # -1 where the key does not fire, and x ^ -1 is -x - 1: the mirrored bin below the middle
+    return distance.bitwise_xor_((coefficients > 0).int().sub_(1)).add_(bins.HALF)
 
 
 class HistogramAccumulator:
     """Counts per key and bin of `keyscope.contract.bins`, on the device."""
 
     def __init__(self, keys: int, device: torch.device) -> None:
-        self._first = torch.arange(keys, device=device) * bins.N_BINS
+        self._first = torch.arange(keys, dtype=torch.int32, device=device) * bins.N_BINS
         self._counts = torch.zeros(keys * bins.N_BINS, dtype=torch.int64, device=device)
 
     def add(self, coefficients: Tensor) -> None:
         """Add [n, keys] float32 coefficients."""
-        places = (bin_of(coefficients) + self._first).view(-1)
-        self._counts += torch.bincount(places, minlength=len(self._counts))
+        places = bin_of(coefficients).add_(self._first).view(-1)
+        self._counts.index_add_(0, places, torch.ones_like(places, dtype=torch.int64))
 
     def result(self) -> npt.NDArray[np.uint32]:
         """Counts so far, [keys, N_BINS], on the host."""
