@@ -14,6 +14,7 @@ from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute import sampling
 from keyscope.worker.precompute.collect import polarities
 from keyscope.worker.precompute.groups import pool_size
+from keyscope.worker.precompute.presets import PROCEDURES
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.values import LISTED
 
@@ -36,10 +37,23 @@ class Amounts:
     """While it runs; the run file itself is smaller."""
 
 
-def amounts(keys_per_layer: Sequence[int], gated: bool, settings: RunSettings, languages: int) -> Amounts:
-    """What a precompute needs, from a model's shape alone."""
+def amounts(
+    keys_per_layer: Sequence[int], gated: bool, settings: RunSettings, languages: int, files: int | None = None
+) -> Amounts:
+    """What a precompute needs, from a model's shape alone.
+
+    Args:
+        keys_per_layer: keys of each layer.
+        gated: whether the layers have a gate.
+        settings: the run's.
+        languages: how many languages are read.
+        files: the most files of a language, where they are known: lists cannot be longer.
+    """
     keys = sum(keys_per_layer)
-    slots = pool_size(settings) * len(polarities(gated)) + sampling.N_GROUPS * sampling.SLOTS
+    pool = pool_size(settings)
+    if files is not None and not PROCEDURES[settings.preset].every_token:
+        pool = min(pool, files)  # a file has one entry per list
+    slots = pool * len(polarities(gated)) + sampling.N_GROUPS * sampling.SLOTS
     reading = keys * (2 * slots * _BYTES_PER_ENTRY + 2 * bins.N_BINS * _BYTES_PER_BIN)
     writing = WRITER_BYTES + max(keys_per_layer) * slots * languages * _BYTES_PER_ROW
     contexts = keys * slots * (4 + 2 * (2 * settings.context + 1))
@@ -49,7 +63,8 @@ def amounts(keys_per_layer: Sequence[int], gated: bool, settings: RunSettings, l
 def estimate(model: CodeModel, store: TokenStore, settings: RunSettings, batch: int) -> str:
     """Estimate memory, disk and time in one sentence."""
     keys = sum(model.facts.keys_per_layer)
-    needed = amounts(model.facts.keys_per_layer, model.facts.gated, settings, len(store.language_names))
+    files = int(np.bincount(store.languages).max())
+    needed = amounts(model.facts.keys_per_layer, model.facts.gated, settings, len(store.language_names), files)
     tokens = round(int(store.offsets[-1]) * settings.window / settings.stride)
     rate = _tokens_per_second(model, store, settings, batch) / _COLLECTING
     seconds = tokens / rate + keys * _seconds_per_value(model)
