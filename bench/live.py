@@ -5,17 +5,15 @@ synchronisations). Every round runs all rows in rotated order; ratios are median
 """
 
 import statistics
-import time
-from collections.abc import Callable
 from typing import Annotated
 
 import torch
 import typer
 
+from bench.timing import interleaved, now, ratio
 from keyscope.contract.keys import KeyId, Mask
 from keyscope.contract.wire import TokenEvent
 from keyscope.worker.live.generation import Generator, Task
-from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
 
@@ -38,7 +36,7 @@ def main(
     chosen = tuple(Mask(KeyId(layer.layer, index)) for layer in loaded.layers for index in range(masks))
     first_tokens: list[float] = []
 
-    def generate() -> None:
+    def generate(_round: int) -> None:
         loaded.model.generate(
             torch.tensor([ids], device=loaded.device),
             min_new_tokens=new_tokens,
@@ -47,12 +45,12 @@ def main(
             pad_token_id=0,
         )
 
-    def pair() -> None:
-        begun, seen = _now(loaded), []
+    def pair(_round: int) -> None:
+        begun, seen = now(loaded.device), []
 
         def emit(event: TokenEvent) -> None:
             if not seen:
-                first_tokens.append(_now(loaded) - begun)
+                first_tokens.append(now(loaded.device) - begun)
             seen.append(event)
 
         generator.run(Task(ids, chosen, new_tokens, 0.0, 0, 5), emit)
@@ -62,36 +60,18 @@ def main(
             )
 
     rows = {"transformers' generate, one row": generate, "baseline and masked, one batch": pair}
-    seconds = _measure(loaded, rows, rounds)
+    seconds = interleaved(rows, rounds, loaded.device)
     typer.echo(
         f"{loaded.facts.model_id}, {loaded.device}, {threads} threads, {len(ids)} + {new_tokens} tokens, "
         f"{len(chosen)} masked keys, medians of {rounds} rounds"
     )
     reference = seconds["transformers' generate, one row"]
     for name, taken in seconds.items():
-        ratio = statistics.median(one / other for one, other in zip(taken, reference, strict=True))
         spent = statistics.median(taken)
-        typer.echo(f"{name:32} {spent:7.3f} s  {new_tokens / spent:7.1f} tokens/s per row  ratio {ratio:.2f}")
+        typer.echo(
+            f"{name:32} {spent:7.3f} s  {new_tokens / spent:7.1f} tokens/s per row  ratio {ratio(taken, reference):.2f}"
+        )
     typer.echo(f"first token after {1000 * statistics.median(first_tokens):.1f} ms")
-
-
-def _measure(model: CodeModel, rows: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds per row and round, without the first round."""
-    names = list(rows)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds + 1):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            started = _now(model)
-            rows[name]()
-            seconds[name].append(_now(model) - started)
-    return {name: taken[1:] for name, taken in seconds.items()}
-
-
-def _now(model: CodeModel) -> float:
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
-        return time.perf_counter()
-    return time.process_time()
 
 
 if __name__ == "__main__":

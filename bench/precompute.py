@@ -13,7 +13,6 @@ The cost is also given in milliseconds per million coefficients, which does not 
 
 import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -21,13 +20,14 @@ import torch
 import typer
 
 from bench.shapes import SHAPES, save_random
+from bench.timing import now
 from keyscope.contract.manifest import RunSettings
 from keyscope.worker.corpus.files import SourceFile
 from keyscope.worker.corpus.gather import GatherSettings, gather
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
-from keyscope.worker.model.taps import read_coefficients
+from keyscope.worker.model.taps import read_coefficients, read_residuals
 from keyscope.worker.precompute.collect import Collector, polarities
 from keyscope.worker.precompute.sampling import SLOTS
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens, write_tokens
@@ -59,7 +59,7 @@ def main(
             model = str(Path(folder) / shape)
             save_random(Path(model), shape, LAYERS)
         loaded = load_model(ModelSource(model, dtype=dtype, device=device))
-        store = _tokens(Path(folder), corpus or Path(typer.__file__).parents[3], loaded)
+        store = tokens_of(Path(folder), corpus or Path(typer.__file__).parents[3], loaded)
         full = [
             each
             for each in batches(store, range(store.n_files), Cut.of(settings), batch, loaded.facts.bos, loaded.device)
@@ -70,16 +70,25 @@ def main(
             f"batches of {batch} × {settings.window} tokens"
         )
         keys = sum(loaded.facts.keys_per_layer)
-        first = _collector(loaded, store, settings, Path(folder) / "first", floors=None)
+        first = collector_of(loaded, store, settings, Path(folder) / "first", floors=None)
         _report("first files", keys, *_measure(loaded, first, full[:rounds]))
-        floors = _floors(loaded, store, settings.window, batch, warm)
-        steady = _collector(loaded, store, settings, Path(folder) / "steady", floors)
+        floors = floors_of(loaded, store, settings.window, batch, warm)
+        steady = collector_of(loaded, store, settings, Path(folder) / "steady", floors)
         for layer in steady.layers:
             layer.samples.floor.fill_(2**24 * (1 - SLOTS / (settings.top_k * warm)))
         _report("steady", keys, *_measure(loaded, steady, full[rounds:]))
 
 
-def _tokens(folder: Path, corpus: Path, model: CodeModel) -> TokenStore:
+def collect(model: CodeModel, collector: Collector, batch: Batch) -> None:
+    """Take in one batch, as `worker.precompute.runner` does."""
+    with read_coefficients(model, collector.consume), read_residuals(model, collector.sinks.residual):
+        collector.start(batch)
+        batch.run(model)
+        collector.sinks.finish()
+
+
+def tokens_of(folder: Path, corpus: Path, model: CodeModel) -> TokenStore:
+    """Gather and tokenise 400 Python files under `corpus`."""
     settings = GatherSettings(languages=("python",), files_per_language=400)
     gathered = gather((str(corpus),), settings, folder / "gathered", lambda _files: None)
     files: list[SourceFile] = list(gathered.files())
@@ -87,19 +96,20 @@ def _tokens(folder: Path, corpus: Path, model: CodeModel) -> TokenStore:
     return open_tokens(folder / "tokens")
 
 
-def _collector(
+def collector_of(
     model: CodeModel,
     store: TokenStore,
     settings: RunSettings,
     scratch: Path,
     floors: dict[str, list[torch.Tensor]] | None,
 ) -> Collector:
+    """An empty collector; `scratch` is a folder that does not exist yet."""
     scratch.mkdir()
     none = [torch.full((each.n_keys,), -torch.inf, device=model.device) for each in model.layers]
     return Collector(model, store, settings, floors or dict.fromkeys(polarities(model.facts.gated), none), scratch)
 
 
-def _first_windows(store: TokenStore, size: int, batch: int, files: int, model: CodeModel) -> list[Batch]:
+def first_windows(store: TokenStore, size: int, batch: int, files: int, model: CodeModel) -> list[Batch]:
     """One full window from each of the last files, which the measured batches hardly reach."""
     windows = [Window(file, 0, size) for file in range(store.n_files) if store.lengths[file] >= size][-files:]
     found = []
@@ -111,7 +121,7 @@ def _first_windows(store: TokenStore, size: int, batch: int, files: int, model: 
     return found
 
 
-def _floors(model: CodeModel, store: TokenStore, size: int, batch: int, files: int) -> dict[str, list[torch.Tensor]]:
+def floors_of(model: CodeModel, store: TokenStore, size: int, batch: int, files: int) -> dict[str, list[torch.Tensor]]:
     """The largest coefficient per key and polarity over some files."""
     best = {
         name: [torch.full((each.n_keys,), -torch.inf) for each in model.layers]
@@ -125,7 +135,7 @@ def _floors(model: CodeModel, store: TokenStore, size: int, batch: int, files: i
                 best[name][layer] = torch.maximum(best[name][layer].to(largest.device), largest)
 
     with read_coefficients(model, consume):
-        for each in _first_windows(store, size, batch, files, model):
+        for each in first_windows(store, size, batch, files, model):
             model.run_body(each.token_ids)
     return best
 
@@ -134,16 +144,14 @@ def _measure(model: CodeModel, collector: Collector, measured: list[Batch]) -> t
     """Seconds per token of bare and collecting forwards, batch by batch, after one of each to warm up."""
 
     def bare(each: Batch) -> float:
-        started = _now(model)
+        started = now(model.device)
         model.run_body(each.token_ids)
-        return _now(model) - started
+        return now(model.device) - started
 
     def collecting(each: Batch) -> float:
-        started = _now(model)
-        with read_coefficients(model, collector.consume):
-            collector.start(each)
-            model.run_body(each.token_ids)
-        return _now(model) - started
+        started = now(model.device)
+        collect(model, collector, each)
+        return now(model.device) - started
 
     bares, collectings = [], []
     for number, each in enumerate(measured):
@@ -154,13 +162,6 @@ def _measure(model: CodeModel, collector: Collector, measured: list[Batch]) -> t
         bares.append(one / each.n_tokens)
         collectings.append(other / each.n_tokens)
     return bares[1:], collectings[1:], len(measured) - 1
-
-
-def _now(model: CodeModel) -> float:
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
-        return time.perf_counter()
-    return time.process_time()
 
 
 def _report(phase: str, keys: int, bare: list[float], collecting: list[float], rounds: int) -> None:
