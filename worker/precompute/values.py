@@ -53,23 +53,23 @@ class ValueReader:
         values = layer.writes.float()
         found: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = {}
         columns: dict[str, list[Tensor]] = {}
-        for chunk in _chunks(values, self._model.facts.vocabulary):
+        for chunk in chunks(values, self._model.facts.vocabulary):
             for projection in ("normed", "raw"):
                 logits = self._model.project(chunk, normed=projection == "normed")
                 for direction in ("promoted", "suppressed"):
                     found.setdefault((projection, direction), []).append(_listed(logits, direction))
-                if projection == "raw":
-                    for name, column in self._vocabulary_statistics(chunk, logits).items():
-                        columns.setdefault(name, []).append(column)
+                measured = (
+                    self._folded.statistics(chunk, logits)
+                    if projection == "normed"
+                    else self._vocabulary_statistics(chunk, logits)
+                )
+                for name, column in measured.items():
+                    columns.setdefault(name, []).append(column)
         tokens = [
             ValueTokens(projection, direction, _joined(parts, 0), _joined(parts, 1).astype(np.float32))
             for (projection, direction), parts in found.items()
         ]
-        statistics = (
-            _geometry(layer)
-            | self._folded.statistics(values)
-            | {name: torch.cat(parts) for name, parts in columns.items()}
-        )
+        statistics = _geometry(layer) | {name: torch.cat(parts) for name, parts in columns.items()}
         return tokens, {
             column.name: statistics[column.name].float().cpu().numpy()
             for column in WEIGHT_STATISTICS
@@ -113,17 +113,21 @@ class Folded:
         return cls(rows, rows.norm(dim=1).clamp_min(1e-30), _weakest_directions(rows, skipped=int(centring)), centring)
 
     @torch.no_grad()
-    def statistics(self, values: Tensor) -> dict[str, Tensor]:
-        """The columns of `WEIGHT_STATISTICS` in this basis for values [keys, width], each [keys]."""
+    def statistics(self, values: Tensor, logits: Tensor | None = None) -> dict[str, Tensor]:
+        """The columns of `WEIGHT_STATISTICS` in this basis, each [keys].
+
+        Args:
+            values: [keys, width].
+            logits: what `CodeModel.project` makes of them, normed, [keys, vocabulary], where that is known already: with
+                its mean over the vocabulary taken off it is the product with the centred rows.
+        """
         passed = values - values.mean(dim=1, keepdim=True) if self.centring else values
         lengths = passed.norm(dim=1).clamp_min(1e-30)
-        columns: dict[str, list[Tensor]] = {}
-        for chunk, length in zip(*(_chunks(each, len(self.unembedding)) for each in (passed, lengths)), strict=True):
-            found = cosine_moments(chunk @ self.unembedding.T, length, self.row_norms)
-            for name in ("variance", "skewness", "kurtosis"):
-                columns.setdefault(f"folded_{name}", []).append(found[f"vocab_{name}"])
-        null_share = (passed @ self.null_space).norm(dim=1) / lengths
-        return {name: torch.cat(parts) for name, parts in columns.items()} | {"folded_null_share": null_share}
+        turned = passed @ self.unembedding.T if logits is None else logits - logits.mean(dim=1, keepdim=True)
+        found = cosine_moments(turned, lengths, self.row_norms)
+        return {f"folded_{name}": found[f"vocab_{name}"] for name in ("variance", "skewness", "kurtosis")} | {
+            "folded_null_share": (passed @ self.null_space).norm(dim=1) / lengths
+        }
 
 
 def cosine_moments(logits: Tensor, lengths: Tensor, row_norms: Tensor) -> dict[str, Tensor]:
@@ -194,5 +198,6 @@ def _standardised(numbers: Tensor) -> Tensor:
     return centred / centred.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-30)
 
 
-def _chunks(values: Tensor, vocabulary: int) -> Iterator[Tensor]:
+def chunks(values: Tensor, vocabulary: int) -> Iterator[Tensor]:
+    """Values [keys, width] in parts whose logits fit into little memory."""
     yield from values.split(max(1, _CHUNK_BYTES // (4 * vocabulary)))

@@ -11,7 +11,7 @@ from torch import Tensor
 from keyscope.worker.analysis.firing.settings import FiringSettings
 from keyscope.worker.model.code_model import CodeModel, FeedForward
 from keyscope.worker.model.norms import passed
-from keyscope.worker.precompute.values import Folded, cosine_moments
+from keyscope.worker.precompute.values import Folded, chunks, cosine_moments
 
 FloatArray = npt.NDArray[np.float64]
 _CHUNK_BYTES = 64 << 20
@@ -59,8 +59,8 @@ def read_weights(connection: duckdb.DuckDBPyConnection, folded: Folded, layer: F
 
 
 def _folded_moments(folded: Folded, values: Tensor) -> Moments:
-    found = folded.statistics(values)
-    return Moments(*(found[f"folded_{name}"].double().cpu().numpy() for name in _MOMENTS))
+    found = [folded.statistics(chunk) for chunk in chunks(values, len(folded.row_norms))]
+    return Moments(*(torch.cat([each[f"folded_{name}"] for each in found]).double().cpu().numpy() for name in _MOMENTS))
 
 
 def classes(
@@ -102,7 +102,7 @@ def gaussian_weights(model: CodeModel, folded: Folded, layer: FeedForward, setti
     drawn = values.mean(dim=0) + noise * values.std(dim=0)
     row_norms = model.exact_unembedding.norm(dim=1)
     moments: dict[str, list[Tensor]] = {}
-    for chunk in drawn.split(max(1, _CHUNK_BYTES // (4 * len(row_norms)))):
+    for chunk in chunks(drawn, len(row_norms)):
         found = cosine_moments(model.project(chunk, normed=False), chunk.norm(dim=1), row_norms)
         for name, column in found.items():
             moments.setdefault(name, []).append(column)
