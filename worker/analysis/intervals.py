@@ -38,6 +38,10 @@ class Interval(NamedTuple):
         """The same with its ends cut to the range that the estimate can take, such as 0 to 1 for a share."""
         return self._replace(low=np.maximum(self.low, lowest), high=np.minimum(self.high, highest))
 
+    def certain(self) -> "Interval":
+        """The same with what ends it has at the estimate, for what is so by definition."""
+        return self._replace(low=self.estimate + 0 * self.low, high=self.estimate + 0 * self.high)
+
     def exp(self) -> "Interval":
         """The exponential of the estimate: exp is monotone, so its ends are those of the interval."""
         return Interval(np.exp(self.estimate), np.exp(self.low), np.exp(self.high), self.projects)
@@ -63,6 +67,30 @@ def ratio_interval(numerators: npt.ArrayLike, denominators: npt.ArrayLike, units
 
     there = below != 0
     return _jackknife(ratio, above, below, there, effective(below), _projects(there, units))
+
+
+def share_interval(numerators: npt.ArrayLike, denominators: npt.ArrayLike, units: Members) -> Interval:
+    """Estimate a share, or any mean of numbers from 0 to 1, with an interval on the scale of log odds.
+
+    On the plain scale the interval of a rare share is too low, and covers it too seldom: where few units have many of the
+    cases, estimate and standard error are small together. So the jackknife of `ratio_interval` is taken of log odds, and
+    its ends are turned back.
+
+    Units could differ most if each had all or none. As many independent trials as there are effective units have then as
+    wide an interval as there can be, that of Wilson (1927), which cuts the other one. Alone it stands where log odds are
+    infinite: for shares of 0 and 1, and where all cases are in one unit.
+
+    Arguments as of `ratio_interval`, with every unit's numerator from 0 to its denominator.
+    """
+    above, below = _by_unit(numerators, denominators, units)
+    there, effective_units = below != 0, effective(below)
+    found = _jackknife(_log_odds, above, below, there, effective_units, _projects(there, units))
+    share = ratio(above.sum(axis=0), below.sum(axis=0))
+    lowest, highest = _wilson(share, effective_units)
+    too_few = there.sum(axis=0) < FEWEST_UNITS
+    low = np.where(too_few, np.nan, np.fmax(_share(found.low), lowest))
+    high = np.where(too_few, np.nan, np.fmin(_share(found.high), highest))
+    return found._replace(estimate=share, low=low, high=high)
 
 
 def difference_interval(numerators: npt.ArrayLike, denominators: npt.ArrayLike, units: Members) -> Interval:
@@ -111,6 +139,25 @@ def ratio(above: npt.NDArray[Any], below: npt.NDArray[Any]) -> FloatArray:
     shares = np.full(np.broadcast_shapes(above.shape, below.shape), np.nan)
     np.divide(above, below, out=shares, where=below != 0)
     return shares
+
+
+def _log_odds(above: FloatArray, below: FloatArray) -> FloatArray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log(ratio(above, below - above)))
+
+
+def _share(log_odds: FloatArray) -> FloatArray:
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-log_odds)))
+
+
+def _wilson(share: FloatArray, trials: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The ends of Wilson's score interval of a share of independent trials, whose number need not be whole."""
+    squared = float(student(np.inf)) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.sqrt(squared * (share * (1 - share) / trials + squared / (4 * trials**2)))
+        middle, scale = share + squared / (2 * trials), 1 + squared / trials
+    return np.clip((middle - spread) / scale, 0, share), np.clip((middle + spread) / scale, share, 1)
 
 
 def _by_unit(numerators: npt.ArrayLike, denominators: npt.ArrayLike, units: Members) -> tuple[FloatArray, FloatArray]:

@@ -3,9 +3,17 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from keyscope.worker.analysis.draws import drawn_within, spread_about, widening
-from keyscope.worker.analysis.intervals import FEWEST_UNITS, difference_interval, ratio, ratio_interval, student
+from keyscope.worker.analysis.intervals import (
+    FEWEST_UNITS,
+    difference_interval,
+    ratio,
+    ratio_interval,
+    share_interval,
+    student,
+)
 from keyscope.worker.analysis.units import Members
 
 FILES = 60
@@ -28,19 +36,62 @@ def test_a_ratio_is_one_of_sums_and_its_interval_as_wide_as_theory_predicts() ->
         assert found.low[cell] < found.estimate[cell] < found.high[cell]
 
 
-def simulated(projects: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Members]:
+def simulated(
+    projects: int, truth: float = TRUTH, concentration: int = 8
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Members]:
     """Successes and places in five files of every project, [files, simulations]: projects differ in size and in rate.
 
-    The share is not rare: rare and strongly clustered ones are covered less often (`docs/method.md`).
+    The lower the concentration, the more projects differ in their rates.
     """
     random = np.random.default_rng(projects)
     of_project = random.lognormal(1.5, 1, (projects, 1, SIMULATED))
     places = np.ceil(of_project * random.lognormal(0, 1, (projects, 5, SIMULATED)))
-    rate = random.beta(8 * TRUTH, 8 * (1 - TRUTH), (projects, 1, SIMULATED)).clip(0.001, 0.999)
-    of_file = random.beta(16 * rate, 16 * (1 - rate), places.shape)
+    a, b = concentration * truth, concentration * (1 - truth)
+    rate = random.beta(a, b, (projects, 1, SIMULATED)).clip(0.001, 0.999)
+    of_file = random.beta(2 * concentration * rate, 2 * concentration * (1 - rate), places.shape)
     successes = random.binomial(places.astype(int), of_file)
     units = Members(np.repeat(np.arange(projects), 5), np.ones(projects, dtype=bool))
     return successes.reshape(-1, SIMULATED).astype(float), places.reshape(-1, SIMULATED), units
+
+
+@pytest.mark.parametrize("projects", [7, 12, 30])
+@pytest.mark.parametrize("concentration", [4, 8])
+@pytest.mark.parametrize("truth", [0.05, 0.1, 0.3, 0.9])
+def test_the_interval_of_a_share_covers_it_however_few_the_projects_and_rare_the_cases(
+    truth: float, concentration: int, projects: int
+) -> None:
+    above, below, units = simulated(projects, truth, concentration)
+    found = share_interval(above, below, units)
+    assert ((found.low <= truth) & (found.high >= truth)).mean() >= 0.9
+
+
+def test_the_interval_of_a_share_is_that_of_its_log_odds() -> None:
+    share = np.clip(ABOVE / BELOW, 0.05, 0.95)
+    found = share_interval(share * BELOW, BELOW, ALONE)
+    assert found.estimate == pytest.approx((share * BELOW).sum(axis=0) / BELOW.sum(axis=0))
+    odds = np.log(found.estimate / (1 - found.estimate))
+    for cell in range(2):
+        residual = (share[:, cell] - found.estimate[cell]) * BELOW[:, cell]
+        error = np.sqrt((residual**2).sum()) / BELOW[:, cell].sum()  # the delta method
+        error /= found.estimate[cell] * (1 - found.estimate[cell])
+        ends = [1 / (1 + np.exp(-odds[cell] - sign * 2.0 * error)) for sign in (-1, 1)]
+        assert [found.low[cell], found.high[cell]] == pytest.approx(ends, rel=0.02)
+    # counting the other cases instead turns the interval round
+    others = share_interval((1 - share) * BELOW, BELOW, ALONE)
+    assert [1 - others.high, 1 - others.low] == pytest.approx([found.low, found.high])
+
+
+@pytest.mark.parametrize("with_all", [0, 1, FILES])
+def test_where_units_have_all_cases_or_none_they_count_as_so_many_trials(with_all: int) -> None:
+    there = np.where(np.arange(FILES) < with_all, 7.0, 0.0)
+    found = share_interval(there, np.full(FILES, 7.0), ALONE)
+    low, high = proportion_confint(with_all, FILES, method="wilson")
+    assert found.estimate == pytest.approx(with_all / FILES)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+    few = share_interval(
+        there[: FEWEST_UNITS - 1], np.full(FEWEST_UNITS - 1, 7.0), Members(np.arange(2), np.ones(2, dtype=bool))
+    )
+    assert np.isnan([few.low, few.high]).all()
 
 
 @pytest.mark.parametrize("projects", [7, 12, 30])

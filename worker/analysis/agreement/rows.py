@@ -22,7 +22,7 @@ from keyscope.worker.analysis.agreement.outcomes import MEASURES, SPLIT_MEASURES
 from keyscope.worker.analysis.agreement.parts import PARTS
 from keyscope.worker.analysis.agreement.values import PROJECTIONS
 from keyscope.worker.analysis.analysis import Arrays
-from keyscope.worker.analysis.intervals import Interval, ratio_interval
+from keyscope.worker.analysis.intervals import Interval, ratio_interval, share_interval
 from keyscope.worker.analysis.units import Members, Units
 from keyscope.worker.rows import insert
 
@@ -31,6 +31,10 @@ _NO_SHARES = {"depth", "log_frequency"}
 """Measures by size of context that are no shares of tokens."""
 _FROM_SECOND = {"lost", "eliminated"}
 """Measures of a change since the layer below, which the first layer does not have."""
+_OWN_OUTPUT = {"residual", "top_ten", "lost"}
+"""Measures that are known in the last layer, whose output is the model's own."""
+_SAME_CONTEXT = {"residual_full", "same_as_full"}
+"""Measures that are known at the longest context, which is compared with itself; again in the last layer."""
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Names = Sequence[tuple[str, str]]
@@ -92,24 +96,25 @@ def _add_layers(rows: _Rows, sums: FloatArray, n: IntArray, units: Members, name
     counted = {"n": int(n.sum()), "files": int((n > 0).sum())} | which
     if not counted["n"]:
         return
-    found = ratio_interval(sums, n, units)
+    shares, means = share_interval(sums, n, units), ratio_interval(sums, n, units)
     layers = sums.shape[1]
     for number, (measure, control) in enumerate(names):
-        column = _part(found, number)
+        # exp of a mean of logarithms is the geometric mean
+        value = _part(means, number).exp().within(1, np.inf) if measure == "rank" else _part(shares, number)
         for layer in range(1 if measure in _FROM_SECOND else 0, layers):
-            # exp of a mean of logarithms is the geometric mean
-            value = column.exp().within(1, np.inf) if measure == "rank" else column.within(0, 1)
-            rows.add(value, layer, measure=measure, control=control, layer=layer, **counted)
+            certain = measure in _OWN_OUTPUT and not control and layer == layers - 1
+            found = value.certain() if certain else value
+            rows.add(found, layer, measure=measure, control=control, layer=layer, **counted)
     shared = [name for name in names if name[0] in SHARED_OUT]
     if shared:
-        over_layers = ratio_interval(sums[:, :, [names.index(name) for name in shared]].mean(axis=1), n, units)
+        over_layers = share_interval(sums[:, :, [names.index(name) for name in shared]].mean(axis=1), n, units)
         for number, (measure, control) in enumerate(shared):
-            rows.add(over_layers.within(0, 1), number, measure=measure, control=control, layer=None, **counted)
+            rows.add(over_layers, number, measure=measure, control=control, layer=None, **counted)
     settled = sums[:, :, names.index(("settled", ""))]
-    of_tokens = np.stack([settled @ np.arange(layers), settled[:, :-1].sum(axis=1)], axis=1)
-    found = ratio_interval(of_tokens, n, units)
-    for number, (measure, most) in enumerate((("depth", layers - 1), ("saturated", 1))):
-        rows.add(found.within(0, most), number, measure=measure, control="", layer=None, **counted)
+    depth = ratio_interval(settled @ np.arange(layers), n, units).within(0, layers - 1)
+    rows.add(depth, (), measure="depth", control="", layer=None, **counted)
+    saturated = share_interval(settled[:, :-1].sum(axis=1), n, units)
+    rows.add(saturated, (), measure="saturated", control="", layer=None, **counted)
 
 
 def write_lenses(
@@ -154,16 +159,17 @@ def _add_lenses(
     if not counted["n"]:
         return
     layers = sums.shape[1]
-    found = ratio_interval(sums, n, units)
+    shares, means = share_interval(sums, n, units), ratio_interval(sums, n, units).within(0, np.inf)
     depths = ratio_interval(np.einsum("flm,l->fm", sums, np.arange(layers)), n, units).within(0, layers - 1)
     for number, (lens, control, measure) in enumerate(names):
         named = {"lens": lens, "control": control}
         if measure == "settled":
             rows.add(depths, number, measure="depth", layer=None, **named, **counted)
             continue
-        column = _part(found, number).within(0, np.inf if measure == "kl" else 1)
+        value = _part(means if measure == "kl" else shares, number)
         for layer in range(layers):
-            rows.add(column, layer, measure=measure, layer=layer, **named, **counted)
+            certain = measure == "agreement" and not control and layer == layers - 1
+            rows.add(value.certain() if certain else value, layer, measure=measure, layer=layer, **named, **counted)
 
 
 def write_contexts(
@@ -183,7 +189,9 @@ def write_contexts(
         # a token the model predicts may never occur in the corpus: one more keeps its logarithm finite
         frequency = np.log((token_counts + 1) / token_counts.sum())
         for size, top, own in zip(sizes, tops, final, strict=True):
-            _add_context(rows, files, units, top, own, {"full": final[-1], "following": following}, frequency, size)
+            known = _OWN_OUTPUT | (_SAME_CONTEXT if size == sizes[-1] else set())
+            others = {"full": final[-1], "following": following}
+            _add_context(rows, files, units, top, own, others, frequency, size, known)
     rows.write(connection)
 
 
@@ -196,8 +204,12 @@ def _add_context(
     others: dict[str, IntArray],
     frequency: FloatArray,
     size: int,
+    known: set[str],
 ) -> None:
-    """Add the rows of one size: `top` is [layers, n], `frequency` [vocabulary], the other arrays are [n]."""
+    """Add the rows of one size: `top` is [layers, n], `frequency` [vocabulary], the other arrays are [n].
+
+    `known` are measures that are so by definition, in the last layer if they are of layers.
+    """
     agrees = top == own
     depth = len(top) - np.cumprod(agrees[::-1], axis=0).sum(axis=0)
     measures = {
@@ -210,12 +222,13 @@ def _add_context(
     }
     counted = {"size": size, "n": len(files), "files": len(np.unique(files))}
     for measure, values in measures.items():
-        found = _means(files, units, np.atleast_2d(values))
-        if measure not in _NO_SHARES:
-            found = found.within(0, 1)
+        interval = _means if measure in _NO_SHARES else _shares
+        found = interval(files, units, np.atleast_2d(values))
         by_layer = values.ndim == 2
         for layer in range(len(found.estimate)):
-            rows.add(found, layer, measure=measure, layer=layer if by_layer else None, **counted)
+            certain = measure in known and layer == len(found.estimate) - 1
+            row = found.certain() if certain else found
+            rows.add(row, layer, measure=measure, layer=layer if by_layer else None, **counted)
 
 
 def write_keys(connection: duckdb.DuckDBPyConnection, results: Sequence[Arrays], units: Units) -> None:
@@ -246,7 +259,7 @@ def _add_keys(rows: _Rows, files: IntArray, units: Units, ranks: IntArray, which
     if not len(files):
         return
     counted = {"n": len(files), "files": len(np.unique(files)), **which}
-    rows.add(_means(files, units, (ranks == 1)[None]).within(0, 1), 0, measure="agreement", **counted)
+    rows.add(_shares(files, units, (ranks == 1)[None]), 0, measure="agreement", **counted)
     logs = _means(files, units, np.log(ranks)[None])
     rows.add(logs.exp().within(1, np.inf), 0, measure="rank", **counted)
 
@@ -265,6 +278,11 @@ def _tenths(numbers: FloatArray, chosen: npt.NDArray[np.bool_]) -> list[tuple[in
 def _means(files: IntArray, units: Units, values: npt.NDArray[Any]) -> Interval:
     """Means of values [cells, n] at tokens of some files [n], with their intervals, [cells]."""
     return ratio_interval(values.T, np.ones(len(files)), units.members(files))
+
+
+def _shares(files: IntArray, units: Units, values: npt.NDArray[Any]) -> Interval:
+    """Shares of the tokens of some files [n] at which values [cells, n] are true, with their intervals, [cells]."""
+    return share_interval(values.T, np.ones(len(files)), units.members(files))
 
 
 def _part(found: Interval, number: int) -> Interval:

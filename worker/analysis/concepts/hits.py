@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from keyscope.contract.manifest import Manifest
 from keyscope.worker.analysis.concepts.lines import Lines
-from keyscope.worker.analysis.intervals import Interval, ratio_interval
+from keyscope.worker.analysis.intervals import Interval, share_interval
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.precompute.token_store import TokenStore
 
@@ -86,4 +86,4 @@ def base_rates(subject: Subject, lines_of_tokens: IntArray, near: BoolArray, fil
     chosen = np.flatnonzero(files)
     of_language = store.languages[chosen][:, None] == np.arange(len(store.language_names))
     near_of, all_of = (each[chosen, None] * of_language for each in (by_file, store.counted))
-    return ratio_interval(near_of, all_of, subject.units.members(chosen)).within(0, 1)
+    return share_interval(near_of, all_of, subject.units.members(chosen))

@@ -30,7 +30,7 @@ from keyscope.worker.analysis.concepts.lines import Lines, lines_of, near
 from keyscope.worker.analysis.concepts.places import Places
 from keyscope.worker.analysis.concepts.scores import Counts, auroc, detection, lots, rank
 from keyscope.worker.analysis.concepts.settings import ConceptSettings
-from keyscope.worker.analysis.intervals import Interval, ratio_interval
+from keyscope.worker.analysis.intervals import Interval, share_interval
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.precompute.windows import Cut
 from keyscope.worker.rows import Columns, insert
@@ -366,7 +366,7 @@ def _layer_rows(found: Found, number: int, scores: TriggerScores, areas: FloatAr
         chance_share = np.stack([by_layer(hits) for hits in scores.expected_hits]) / by_layer(scores.trials)
     hits, trials = (each[found.picking] for each in (scores.hits_by_file, scores.trials_by_file))
     units = found.subject.units.members(np.flatnonzero(found.picking))
-    share = ratio_interval(hits, trials, units).within(0, 1)
+    share = share_interval(hits, trials, units)
     return {
         "concept": np.array([found.concepts[number % found.n].part] * n_layers),
         "control": np.full(n_layers, number >= found.n),

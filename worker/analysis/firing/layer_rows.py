@@ -11,7 +11,7 @@ from keyscope.worker.analysis.firing.detectors import new_tokens
 from keyscope.worker.analysis.firing.draws import Draws, Ends
 from keyscope.worker.analysis.firing.groups import Row, grouped, groups_of
 from keyscope.worker.analysis.firing.keys import Keys
-from keyscope.worker.analysis.intervals import ratio, ratio_interval
+from keyscope.worker.analysis.intervals import ratio, share_interval
 from keyscope.worker.rows import Columns, insert
 
 BoolArray = npt.NDArray[np.bool_]
@@ -136,12 +136,12 @@ def _summarise_activity(layers: _Layers, corpus: Corpus, counted: Counted) -> No
     for name, files in chosen:
         tokens, members = counted.file_tokens[files], units.members(counted.files[files])
         n, rests_on = int(tokens.sum()), int((tokens > 0).sum())
-        found = ratio_interval(counted.file_fires[files] / sizes, tokens, members).within(0, 1)
+        found = share_interval(counted.file_fires[files] / sizes, tokens, members)
         for layer in range(len(sizes)):
             estimate, low, high, projects = (float(each[layer]) for each in found)
             layers.add("active", layer, estimate, n, part=name, ends=Ends(low, high, rests_on, projects))
         for group, chosen_layers in groups_of(len(sizes)).items():
             fires = counted.file_fires[files][:, chosen_layers].sum(axis=1) / sizes[chosen_layers].sum()
-            of_group = ratio_interval(fires, tokens, members).within(0, 1)
+            of_group = share_interval(fires, tokens, members)
             estimate, low, high, projects = map(float, of_group)
             layers.add_active(group, estimate, n, name, Ends(low, high, rests_on, projects))

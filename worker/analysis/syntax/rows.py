@@ -20,7 +20,7 @@ from keyscope.contract.analyses.syntax import (
 )
 from keyscope.worker.analysis.concepts.chance import benjamini_hochberg
 from keyscope.worker.analysis.draws import spread_about, widening
-from keyscope.worker.analysis.intervals import LEVEL, ratio_interval
+from keyscope.worker.analysis.intervals import LEVEL, share_interval
 from keyscope.worker.analysis.syntax.base import counts_by_file
 from keyscope.worker.analysis.syntax.found import LayerFound, ValueCounts
 from keyscope.worker.analysis.syntax.layer import Corpus
@@ -144,7 +144,7 @@ def write_base(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> None:
             counts = counts_by_file(store, corpus.places, files, aspect)
             there = np.flatnonzero(counts.sum(axis=0))
             members = corpus.units.members(files)
-            share = ratio_interval(counts[:, there], counts.sum(axis=1), members).within(0, 1)
+            share = share_interval(counts[:, there], counts.sum(axis=1), members)
             parts.append(
                 {
                     "aspect": _repeated(aspect, len(there)),
@@ -168,7 +168,7 @@ def _shares(chosen: IntArray, found: ValueCounts, file_triggers: IntArray, units
     kept = place[found.of_value] >= 0
     by_file = np.zeros((len(file_triggers), len(chosen)))
     by_file[found.of_file[kept], place[found.of_value[kept]]] = found.counts[kept]
-    share = ratio_interval(by_file, file_triggers, units.members()).within(0, 1)
+    share = share_interval(by_file, file_triggers, units.members())
     control, base = found.control[:, chosen], found.expected[chosen]
     low, high = np.quantile(control, _ENDS, axis=0)
     return {
