@@ -12,7 +12,7 @@ from keyscope.app.queries.values import Statistics, clean, named, rows, select, 
 from keyscope.contract.analyses.concepts import AUROC_LEVELS, KEY_SCORES, PICKERS
 from keyscope.contract.keys import KeyId
 
-Picker = Literal["any_hit", "fdr", "auroc", "causal"]
+Picker = Literal["any_hit", "fdr", "auroc", "auroc_before", "causal"]
 assert get_args(Picker) == PICKERS
 
 _SUMMARIES = """

@@ -25,6 +25,7 @@ def score(number: int, keys: int) -> dict[str, Any]:
         "lift": float(number),
         "f1": number / 30,
         "auroc": 0.5 + number / (2 * keys),
+        "auroc_before": 0.5 + number / (4 * keys),
         "log_odds_z": number - 3.0,
         "triggers": 9,
         "hits": min(number, 9),
@@ -40,6 +41,7 @@ def score(number: int, keys: int) -> dict[str, Any]:
         "rank_any_hit": number or None,
         "rank_fdr": keys - number if q <= 0.05 else None,
         "rank_auroc": keys - number,
+        "rank_auroc_before": keys - number,
         "rank_causal": number + 1,
     }
 

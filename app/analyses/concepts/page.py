@@ -56,6 +56,10 @@ PAGE_SIZE = 25
 PICKERS: dict[Picker, tuple[str, str]] = {
     "fdr": ("hits", "Keys with more hits than chance gives, false discovery rate controlled, by p-value"),
     "auroc": ("AUROC", "All keys by how well their coefficient tells the concept's tokens from others"),
+    "auroc_before": (
+        "AUROC before",
+        "All keys by how well their coefficient tells the tokens before the concept's, where the model predicts it",
+    ),
     "causal": (
         "causal",
         "All keys by what they contribute to predicting the concept's tokens; by what masking them costs where that was tried",
@@ -72,9 +76,11 @@ TITLES = {
     "distinct_q": "q, distinct",
     "twin_q": "q, against the twin",
     "rank_auroc": "by AUROC",
+    "rank_auroc_before": "by AUROC before",
     "rank_causal": "by causal",
     "log_odds_z": "log odds z",
     "auroc": "AUROC",
+    "auroc_before": "AUROC before",
 }
 COLUMNS = (
     "hits",
@@ -86,12 +92,14 @@ COLUMNS = (
     "recall",
     "lift",
     "auroc",
+    "auroc_before",
     "log_odds_z",
     "causal",
     "predicted",
     "masked",
     "rank_fdr",
     "rank_auroc",
+    "rank_auroc_before",
     "rank_causal",
 )
 """Columns of the table, in order."""

@@ -38,6 +38,7 @@ drawn = APIRouter(route_class=RunRoute)
 PICKERS = {
     "causal": "causal: contributing most to the concept's tokens",
     "auroc": "AUROC: best at telling the concept's tokens from others",
+    "auroc_before": "AUROC a token before: best at telling where the concept comes next",
     "fdr": "more hits than chance gives, by p-value",
     "any_hit": "any hit among the triggers, in random order",
     BASKET: "the keys in your basket",
@@ -50,7 +51,7 @@ class EditForm(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    picker: Literal["any_hit", "fdr", "auroc", "causal", "basket"] = "causal"
+    picker: Literal["any_hit", "fdr", "auroc", "auroc_before", "causal", "basket"] = "causal"
     percent: Annotated[
         float | None, BeforeValidator(lambda text: text or None), Field(gt=0, le=100, allow_inf_nan=False)
     ] = None

@@ -75,7 +75,7 @@ def conclusion(edit: Edit, found: Verdict) -> str:
         return f"{edit.title}: {OLDER}"
     measured = (
         f"With {_keys(edit.keys)} at their means, the loss at the places of {edit.title} rises by "
-        f"{_size(endpoint.value, 'loss')} nats ({_interval(endpoint)}) beyond what as damaging masks of other keys do"
+        f"{_size(endpoint.value, 'loss')} nats ({_interval(endpoint)}) more than masks of other keys that do as much damage to general code"
     )
     over = f"{_number(endpoint.projects, 'project')}, " if endpoint.projects is not None else ""
     rests = f"{formats.count(endpoint.n)} places, {over}{_number(endpoint.files or 0, 'file')}"

@@ -6,7 +6,7 @@ Keys are picked on one part of the projects; another is held out to measure on.
 from keyscope.contract.analyses.intervals import PROJECTS, ends
 from keyscope.contract.tables import KEY, Column, Table
 
-PICKERS = ("any_hit", "fdr", "auroc", "causal")
+PICKERS = ("any_hit", "fdr", "auroc", "auroc_before", "causal")
 """Ways to pick the keys of a concept, each with a column `rank_PICKER`."""
 AUROC_LEVELS = (70, 80, 90)
 """In percent; keys above each level are counted per layer."""
@@ -19,6 +19,7 @@ RANKS = (
     ),
     Column("rank_fdr", "UINTEGER", "Place among the significant keys by p"),
     Column("rank_auroc", "UINTEGER", "Place by AUROC"),
+    Column("rank_auroc_before", "UINTEGER", "Place by AUROC a token before the concept's"),
     Column(
         "rank_causal",
         "UINTEGER",
@@ -36,6 +37,11 @@ KEY_SCORES = (
         "auroc",
         "FLOAT",
         "Probability that a token of the concept has a higher coefficient than another token, ties counted half: 0.5 is chance",
+    ),
+    Column(
+        "auroc_before",
+        "FLOAT",
+        "The same at the tokens before the concept's, where the model predicts them and an edit acts",
     ),
     Column("log_odds_z", "FLOAT", "Log odds ratio of firing strongly on and off the concept, in standard errors"),
     Column("triggers", "USMALLINT", "Stored triggers in files not held out"),

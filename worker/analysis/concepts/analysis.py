@@ -115,7 +115,7 @@ class ConceptAnalysis(Analysis):
         """Count the tokens of a block's files above every level."""
         by_layer = self._levels(subject)
         levels = [[each[number] for each in by_layer] for number in range(len(self.shares))]
-        return StrengthCounts(subject, Places.of(done[CENSUS]), 2 * len(self.concepts(subject)), levels)
+        return StrengthCounts(subject, Places.of(done[CENSUS]), len(self.concepts(subject)), levels)
 
     def _levels(self, subject: Subject) -> list[FloatArray]:
         """The levels of every layer, [levels, keys], read once."""

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from keyscope.contract.concepts import Concept
 from keyscope.worker.analysis.analysis import Arrays
-from keyscope.worker.analysis.concepts.places import both, find, shuffle, token_table
+from keyscope.worker.analysis.concepts.places import both, find, is_next, shuffle, token_table
 from keyscope.worker.concepts.matching import Matching
 from keyscope.worker.precompute.token_store import TokenStore
 from keyscope.worker.precompute.windows import Cut, Window, mix
@@ -40,18 +40,19 @@ def take(
         advance: called now and then, so the caller can interrupt.
 
     Returns:
-        the spans, as in `Places.arrays`; `tokens` [concepts and copies, files] and `sites` [concepts, files], counts;
-        `windows` [windows, 3], each the number of a concept, a file and the window's first token.
+        the spans, as in `Places.arrays`; `tokens` [concepts and copies, files], `before` and `sites` [concepts, files],
+        counts of the concepts' tokens, of those before them, and of those predicted from one in their window; `windows` [windows, 3], each the number of a concept, a file and the window's first token.
     """
     n = len(concepts)
     found = find(matching, store, concepts, advance)
     places = both(found, shuffle(store, found, n, picking, seed), n)
     tokens = np.zeros((2 * n, store.n_files), dtype=np.int64)
-    sites = np.zeros((n, store.n_files), dtype=np.int64)
+    before, sites = np.zeros((2, n, store.n_files), dtype=np.int64)
     candidates: list[IntArray] = []
     for file in range(store.n_files):
         table = token_table(store, places, 2 * n, range(file, file + 1))
         tokens[:, file] = table.sum(axis=0)
+        before[:, file] = is_next(store, table[:, :n], file).sum(axis=0)
         positions = np.arange(len(table))
         table[cut.start(positions) == positions] = False  # nothing before it predicts it
         sites[:, file] = table[:, :n].sum(axis=0)
@@ -59,7 +60,7 @@ def take(
             at, number = np.nonzero(table[:, :n])
             candidates.append(_distinct_windows(number, file, cut.start(at)))
     chosen = _drawn(store, np.concatenate(candidates or [np.zeros((0, 3), np.int64)]), causal_windows, seed)
-    return {**places.arrays(), "tokens": tokens, "sites": sites, "windows": chosen}
+    return {**places.arrays(), "tokens": tokens, "before": before, "sites": sites, "windows": chosen}
 
 
 def causal_windows(store: TokenStore, census: Arrays, concept: int, cut: Cut) -> list[Window]:

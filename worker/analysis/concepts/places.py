@@ -114,6 +114,19 @@ def tokens_inside(store: TokenStore, places: Places, file: int) -> BoolArray:
     return inside
 
 
+def is_next(store: TokenStore, inside: BoolArray, file: int) -> BoolArray:
+    """Which tokens of a file count and are followed by one of a concept, [tokens of the file, concepts].
+
+    Args:
+        store: the corpus.
+        inside: which tokens are of each concept, same shape.
+        file: the file.
+    """
+    counts = ~store.boilerplate[store.tokens_of(file)]
+    followed: BoolArray = np.concatenate([inside[1:], np.zeros_like(inside[:1])]) & counts[:, None]
+    return followed
+
+
 def _scattered(
     random: np.random.Generator, number: int, files: IntArray, sizes: IntArray, lengths: IntArray
 ) -> Iterator[tuple[int, int, int, int]]:

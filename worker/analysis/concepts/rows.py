@@ -133,7 +133,7 @@ class Found:
         self.n = len(concepts)
         self.first_keys = subject.model.first_keys
         self.of_concepts: IntArray | None = None
-        """[levels, keys, concepts and copies]"""
+        """[levels, keys, concepts and copies, and concepts at the token before]"""
         self.of_all: dict[str, IntArray] = {}
         """By language, [levels, keys]."""
         self.causes: list[Causes] = []
@@ -154,15 +154,15 @@ class Found:
         inside: BoolArray = self.covered(number)[self.store.languages]
         return inside
 
-    def counts(self, number: int) -> Counts:
-        """Tokens above the levels for a concept or a copy, counted in its languages only."""
+    def counts(self, number: int, before: bool = False) -> Counts:
+        """Tokens above the levels for a concept or a copy, or the tokens before a concept's; in its languages only."""
         chosen = self.files(number) & self.picking
         covered = [name for name, yes in zip(self.store.language_names, self.covered(number), strict=True) if yes]
         assert self.of_concepts is not None
         return Counts(
-            of_concept=self.of_concepts[..., number],
+            of_concept=self.of_concepts[..., number + 2 * self.n * before],
             of_all=np.sum([self.of_all[name] for name in covered if name in self.of_all], axis=0),
-            concept_tokens=int(self.census["tokens"][number, chosen].sum()),
+            concept_tokens=int(self.census["before" if before else "tokens"][number, chosen].sum()),
             tokens=int(self.store.counted[chosen].sum()),
         )
 
@@ -308,7 +308,7 @@ def _language_rows(found: Found, number: int, rates: Interval) -> Columns:
 
 
 def _key_rows(found: Found, number: int, scores: TriggerScores, counts: Counts, areas: FloatArray) -> Columns:
-    keys = len(scores.hits)
+    keys, before = len(scores.hits), auroc(found.counts(number, before=True))
     lot = lots(keys, found.settings.seed)
     causes = found.causes[number].columns()
     # where masking was tried, what it cost counts
@@ -321,6 +321,7 @@ def _key_rows(found: Found, number: int, scores: TriggerScores, counts: Counts, 
         "index": np.arange(keys) - found.first_keys[layers],
         **detection(counts, found.strong),
         "auroc": areas,
+        "auroc_before": before,
         "triggers": scores.trials,
         "hits": scores.hits,
         "chance": scores.chance,
@@ -334,6 +335,7 @@ def _key_rows(found: Found, number: int, scores: TriggerScores, counts: Counts, 
         "rank_any_hit": rank(np.zeros(keys), scores.hits > 0, lot),
         "rank_fdr": rank(-scores.log_p, scores.significant, lot),
         "rank_auroc": rank(areas, everything, lot),
+        "rank_auroc_before": rank(before, everything, lot),
         "rank_causal": rank(causal, everything, lot),
     }
 

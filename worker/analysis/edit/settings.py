@@ -27,7 +27,7 @@ class EditSettings(Settings):
 
     concept: Annotated[str, AfterValidator(lambda name: _PARTS.get(name, name))]
     """A shipped concept by name; any other by name and the start of its definition's sha256, as in its results."""
-    picker: Literal["any_hit", "fdr", "auroc", "causal", "basket"] = "causal"
+    picker: Literal["any_hit", "fdr", "auroc", "auroc_before", "causal", "basket"] = "causal"
     """The ranking whose first keys are masked; basket masks the keys in `basket`."""
     basket: Annotated[str, AfterValidator(lambda text: format_basket(parse_basket(text)))] = ""
     """Keys and factors, such as L5.K312:0,L6.K41:0.5."""

@@ -77,7 +77,7 @@ def test_the_page_says_that_the_concept_fell_more_or_that_it_did_not(edited: Tes
     page = edited.get(f"/runs/alpha/edits/{SELECTIVE.name}")
     assert page.context["text"] == (
         "With 2 keys at their means, the loss at the places of Loops rises by +0.400 nats (95 % interval +0.350 to +0.450) "
-        "beyond what as damaging masks of other keys do (200 places, 12 projects, 24 files; p 4.0e-4, 0.0012 after Holm for 3 "
+        "more than masks of other keys that do as much damage to general code (200 places, 12 projects, 24 files; p 4.0e-4, 0.0012 after Holm for 3 "
         "edits of this run)."
     )
     accuracy, loss = page.context["headlines"]

@@ -50,9 +50,9 @@ def table(subject: Subject) -> dict[tuple[int, int], dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def plain(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
-    """Strengths at the tokens keys are picked on, [tokens, keys], and which of them belong to the concept."""
-    strengths, marks = [], []
+def plain(subject: Subject) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Strengths at the tokens keys are picked on, [tokens, keys], which belong to the concept, and which come before it."""
+    strengths, marks, before = [], [], []
     for file in np.flatnonzero(units_of(subject.store).pick):
         ids = subject.store.token_ids[subject.store.tokens_of(file)].astype(np.int64)
         for start in range(0, len(ids), WINDOW):
@@ -64,7 +64,8 @@ def plain(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
             found = torch.cat(layers, dim=1)[len(bos) :].numpy()
             strengths.append(np.abs(found) if subject.model.facts.gated else found)
         marks.append(_mark(subject, file))
-    return np.concatenate(strengths), np.concatenate(marks)
+        before.append(np.append(marks[-1][1:], False))
+    return np.concatenate(strengths), np.concatenate(marks), np.concatenate(before)
 
 
 def _matches(subject: Subject, file: int) -> list[tuple[int, int]]:
@@ -86,9 +87,9 @@ def _is_near(subject: Subject, file: int, line: int) -> bool:
 
 
 def test_counts_and_scores_equal_those_of_plain_coefficients(
-    subject: Subject, table: dict[tuple[int, int], dict[str, Any]], plain: tuple[np.ndarray, np.ndarray]
+    subject: Subject, table: dict[tuple[int, int], dict[str, Any]], plain: tuple[np.ndarray, ...]
 ) -> None:
-    strengths, mark = plain
+    strengths, mark, _ = plain
     analysis = make({"definition": CONCEPT.model_dump(), "quantile": 0.9})
     assert isinstance(analysis, ConceptAnalysis)
     levels = np.concatenate([each[analysis.strong] for each in analysis._levels(subject)])
@@ -109,7 +110,7 @@ def test_counts_and_scores_equal_those_of_plain_coefficients(
 
 
 def test_the_level_of_firing_strongly_leaves_about_its_share_above(
-    subject: Subject, plain: tuple[np.ndarray, np.ndarray]
+    subject: Subject, plain: tuple[np.ndarray, ...]
 ) -> None:
     analysis = make({"definition": CONCEPT.model_dump(), "quantile": 0.9})
     assert isinstance(analysis, ConceptAnalysis)
@@ -121,16 +122,17 @@ def test_the_level_of_firing_strongly_leaves_about_its_share_above(
 
 
 def test_the_area_is_the_chance_that_a_token_of_the_concept_has_the_higher_coefficient(
-    subject: Subject, table: dict[tuple[int, int], dict[str, Any]], plain: tuple[np.ndarray, np.ndarray]
+    subject: Subject, table: dict[tuple[int, int], dict[str, Any]], plain: tuple[np.ndarray, ...]
 ) -> None:
-    strengths, mark = plain
+    strengths, mark, before = plain
     analysis = make({"definition": CONCEPT.model_dump(), "quantile": 0.9})
     assert isinstance(analysis, ConceptAnalysis)
     levels = np.concatenate(analysis._levels(subject), axis=1)
     for number, row in enumerate(table[key] for key in sorted(table)):
         bins = (strengths[:, number] > levels[:, number, None]).sum(axis=0)
-        of, off = bins[mark][:, None], bins[~mark][None]
-        assert row["auroc"] == pytest.approx((of > off).mean() + (of == off).mean() / 2, abs=2e-3)
+        for column, chosen in (("auroc", mark), ("auroc_before", before)):
+            of, off = bins[chosen][:, None], bins[~chosen][None]
+            assert row[column] == pytest.approx((of > off).mean() + (of == off).mean() / 2, abs=2e-3)
 
 
 def test_hits_and_their_chance_equal_those_counted_in_the_text(
