@@ -57,14 +57,15 @@ KEY_SCORES = (
     Column(
         "distinct_p",
         "DOUBLE",
-        "Probability of at least as many hits with equal trigger tokens, equal preceding tokens and equal positions counted "
-        "once and compared with others about as common; the largest of the three",
+        "Probability of at least as many triggers near a match, or on one, with equal trigger tokens, equal preceding tokens "
+        "and equal positions counted once and compared with others about as common; the largest of the three, and twice the "
+        "smaller of near and on",
     ),
     Column(
         "distinct_q",
         "DOUBLE",
-        "distinct_p corrected for the number of keys. A key that goes by a token or two has a large one, even if these "
-        "tokens are the concept",
+        "distinct_p corrected for the number of keys. A key that goes by a single token has a large one, even if this "
+        "token is the concept",
     ),
     Column(
         "twin_q",

@@ -64,8 +64,8 @@ def calibrated(log_p: FloatArray, null: FloatArray, keys: int) -> FloatArray:
 
     A count of those cannot go below one in their number, which one key among thousands of tests never survives. So the
     smallest `TAIL` of them, a tenth at most, tell how -log p falls off beyond: exponentially, with a mean of 1 if p is
-    uniform and less if p is too large (Knijnenburg et al. 2009, whose tail has a second parameter). One more excess of 1
-    is added to theirs, so few of them change little.
+    uniform and more if p is too small (Knijnenburg et al. 2009, whose tail has a second parameter). Less than 1 is not
+    believed: where few keys have any hit, p has few values, and many equal ones would seem to fall off at once.
 
     Args:
         log_p: [keys].
@@ -77,9 +77,9 @@ def calibrated(log_p: FloatArray, null: FloatArray, keys: int) -> FloatArray:
     """
     scores, others = -np.asarray(log_p, np.float64), -np.sort(np.asarray(null, np.float64))
     tail = min(TAIL - 1, keys // 10, int((others > 0).sum()))
-    # the largest that is no part of the tail
-    edge = others[tail] if tail < len(others) else 0.0
-    mean = ((others[:tail] - edge).sum() + 1) / (tail + 1)
+    # the smallest of the tail: with few hits there is a gap below it, down to 0
+    edge = others[tail - 1] if tail else 0.0
+    mean = max(((others[:tail] - edge).sum() + 1) / max(tail, 1), 1.0)
     beyond = np.log((tail + 1) / (keys + 1)) - (scores - edge) / mean
     as_small = np.searchsorted(-others, -scores, side="right")
     counted = np.log((as_small + 1) / (keys + 1))

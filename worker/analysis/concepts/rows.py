@@ -172,7 +172,7 @@ class Found:
         close = [near(lines, self.places.concept(number)) for number in range(2 * self.n)]
         on_lines = token_lines(self.store, lines)
         covered, cut = [self.covered(number) for number in range(2 * self.n)], Cut.of(self.subject.manifest.settings)
-        distinct = DistinctHits(self.store, on_lines, close, covered, cut, self.picking)
+        distinct = DistinctHits(self.store, on_lines, close, self.places, covered, cut, self.picking)
         counted = self._count_hits(lines, close, distinct)
         for number in range(2 * self.n):
             found = base_rates(self.subject, on_lines, close[number], self.picking)

@@ -19,11 +19,19 @@ from keyscope.contract.concepts import SHIPPED
 from keyscope.contract.manifest import RunSettings
 from keyscope.contract.runfile import open_run
 from keyscope.worker.analysis.concepts import make
+from keyscope.worker.analysis.concepts.distinct import DistinctHits
+from keyscope.worker.analysis.concepts.hits import LayerTriggers, token_lines
+from keyscope.worker.analysis.concepts.lines import lines_of, near
+from keyscope.worker.analysis.concepts.places import find, tokens_inside
 from keyscope.worker.analysis.run import analyse
 from keyscope.worker.analysis.subject import open_subject
 from keyscope.worker.analysis.twin import analyse_twin, precompute_twin
+from keyscope.worker.concepts.matching import Matching
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
+from keyscope.worker.precompute.corpus import gather_settings, prepare_corpus
+from keyscope.worker.precompute.token_store import open_tokens
+from keyscope.worker.precompute.windows import Cut
 from keyscope.worker.progress import Silent
 from tests.worker.precompute.corpora import run
 
@@ -49,6 +57,8 @@ TOKENS = 400
 """From the head of each file, where imports are."""
 SETTINGS = RunSettings(window=128, stride=128, top_k=50, context=1, tokens_per_file=TOKENS)
 CONCEPTS = {"causal_windows": "0"}
+FEWEST = 8
+"""Files with a concept that tell it from the words of a random key."""
 CARRIERS = ((3, 11), (3, 22), (3, 33))
 """Keys that are made to read import statements, where a layer reads more than the token."""
 
@@ -157,3 +167,34 @@ def test_shuffled_blocks_have_next_to_no_significant_key(planted: duckdb.DuckDBP
 def test_keys_that_read_a_concept_are_all_found(planted: duckdb.DuckDBPyConnection, rule: str) -> None:
     query = f"SELECT layer, \"index\" FROM concept_keys WHERE concept LIKE 'imports-%' AND {rule}"
     assert set(planted.execute(query).fetchall()) >= set(CARRIERS)
+
+
+def test_a_key_that_fires_at_all_places_of_a_concept_is_found_even_if_they_are_a_few_words(
+    code: Path, tmp_path: Path
+) -> None:
+    """Triggers as such a key has them: one of the places in every file, whichever is strongest there."""
+    settings = SETTINGS.model_copy(update={"tokens_per_file": 4 * TOKENS})
+    tokenizer, gathered = AutoTokenizer.from_pretrained(NANO), gather_settings(settings, ["python"])
+    prepare_corpus(tmp_path, [str(code)], gathered, tokenizer, settings, None, Silent())
+    store, random = open_tokens(tmp_path), np.random.default_rng(0)
+    concepts = [concept for concept in SHIPPED if "python" in concept.patterns]
+    with Matching() as matching:
+        places = find(matching, store, concepts, lambda _done: None)
+    lines, cut, all_files = lines_of(store), Cut.of(SETTINGS), np.ones(store.n_files, dtype=bool)
+    on_lines = token_lines(store, lines)
+    covered = [np.ones(1, dtype=bool)] * len(concepts)
+    close = [near(lines, places.concept(number)) for number in range(len(concepts))]
+    distinct = DistinctHits(store, on_lines, close, places, covered, cut, all_files)
+    tried = set()
+    for number, concept in enumerate(concepts):
+        marks = [tokens_inside(store, places.concept(number), file) for file in range(store.n_files)]
+        files = np.array([file for file, marked in enumerate(marks) if marked.any()])
+        if len(files) < FEWEST:
+            continue
+        tried.add(concept.name)
+        positions = np.array([random.choice(np.flatnonzero(marks[file])) for file in files])
+        tokens, firsts = store.offsets[files] + positions, store.offsets[files] + cut.start(positions)
+        none = np.zeros(len(files), dtype=np.int64)
+        triggers = LayerTriggers(1, none, files, on_lines[tokens], none, firsts, tokens)
+        assert distinct.log_p(number, triggers) + np.log(LAYERS * KEYS) <= np.log(0.05), concept.name
+    assert {"imports", "loops", "error-handling", "strings"} <= tried
