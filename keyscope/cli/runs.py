@@ -190,17 +190,18 @@ def analyse(
     from keyscope.worker.analysis.run import analyse_together
     from keyscope.worker.analysis.subject import open_subject, source_of_run
     from keyscope.worker.analysis.twin import analyse_twin
+    from keyscope.worker.model.load import load_model
 
     given = _assignments(settings or [])
     if kind == "concepts":
         given = _with_definition(given, fill(ServerSettings, runs=run.parent, database_url=database_url))
     analyses = make_analyses(kind, given)
     with show_progress(as_json) as progress:
-        source = source_of_run(model, run, device, progress)
+        loaded = load_model(source_of_run(model, run, device, progress))
         try:
             # the twin first: the run's own figures are held against it
-            twins = [] if no_twin else analyse_twin(run, source, analyses, progress, batch, replace)
-            with open_subject(run, source, tuple(corpus or ()), progress, batch) as subject:
+            twins = [] if no_twin else analyse_twin(run, loaded, analyses, progress, batch, replace, in_place=True)
+            with open_subject(run, loaded, tuple(corpus or ()), progress, batch) as subject:
                 paths = analyse_together(subject, make_analyses(kind, given), replace)
         except KeyboardInterrupt as interrupt:
             raise interrupted("continue with the same command") from interrupt

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,8 @@ from keyscope.worker.analysis.subject import DISK_REMEDY, Subject, open_corpus, 
 from keyscope.worker.disk import readable_disk_errors
 from keyscope.worker.locks import locked
 from keyscope.worker.model.code_model import CodeModel
-from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
-from keyscope.worker.model.twin import twin_of
+from keyscope.worker.model.twin import as_twin, twin_of
 from keyscope.worker.precompute.errors import check_weights
 from keyscope.worker.precompute.leftovers import run_state
 from keyscope.worker.precompute.provenance import provenance
@@ -120,21 +120,23 @@ def precompute_twin(
 
 def analyse_twin(
     run: Path,
-    model: CodeModel | ModelSource,
+    model: CodeModel,
     analyses: Sequence[Analysis],
     progress: Progress,
     batch: int | None = None,
     replace: bool = False,
+    in_place: bool = False,
 ) -> list[Path]:
     """Compute analyses on a run's twin; return the files of those that twins have, none if the run has no twin.
 
     Args:
         run: the run file, not that of the twin.
-        model: the run's model, of which a copy is shuffled, or where to load one.
+        model: the run's model, of which a copy is shuffled.
         analyses: those that are not used on the run itself.
         progress: listener.
         batch: windows in one forward pass.
         replace: compute it anew if it exists with other settings.
+        in_place: shuffle the model itself meanwhile, which saves the memory of a copy.
 
     Raises:
         KeyscopeError: as `analyse_together` does.
@@ -146,7 +148,8 @@ def analyse_twin(
         return []
     seed = manifest.model.shuffled
     assert seed is not None, "a twin says how it was shuffled"
-    of_source = isinstance(model, ModelSource)
-    twin = twin_of(load_model(model) if isinstance(model, ModelSource) else model, seed, in_place=of_source)
-    with open_subject(twin_path(run), twin, (), progress, batch) as subject:
+    with (
+        as_twin(model, seed) if in_place else nullcontext(twin_of(model, seed)) as twin,
+        open_subject(twin_path(run), twin, (), progress, batch) as subject,
+    ):
         return analyse_together(subject, of_twin, replace)

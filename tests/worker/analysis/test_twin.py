@@ -17,7 +17,7 @@ from keyscope.worker.analysis.twin import analyse_twin, precompute_twin
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
-from keyscope.worker.model.twin import twin_of
+from keyscope.worker.model.twin import as_twin, twin_of
 from keyscope.worker.progress import Silent
 from tests.worker.models import save, tiny_model
 from tests.worker.precompute.corpora import run, write_corpus
@@ -52,6 +52,15 @@ def test_only_the_matrices_of_the_blocks_are_shuffled(model: CodeModel) -> None:
     assert torch.equal(again.layers[1].values, twin.layers[1].values)
     assert not torch.equal(twin_of(model, seed=4).layers[1].values, twin.layers[1].values)
     assert twin.facts.weights_sha256 == shuffled_sha256(model.facts.weights_sha256, 3)
+
+
+def test_a_model_can_be_its_own_twin_for_a_while(model: CodeModel) -> None:
+    before = {name: parameter.clone() for name, parameter in model.model.named_parameters()}
+    copy = dict(twin_of(model, seed=3).model.named_parameters())
+    with as_twin(model, seed=3) as twin:
+        assert twin.facts.shuffled == 3
+        assert all(torch.equal(parameter, copy[name]) for name, parameter in twin.model.named_parameters())
+    assert all(torch.equal(parameter, before[name]) for name, parameter in model.model.named_parameters())
 
 
 def test_a_twin_lies_beside_its_run_and_is_not_listed(paired: Path) -> None:
