@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from textwrap import fill
 
+from keyscope.contract.keys import Stack
 from keyscope.worker.model.families import REFUSED
 from keyscope.worker.model.known import NANO, PACKAGED
 from keyscope.worker.model.proved import PROVED, Comparison, Proved, bound, read_proved
@@ -17,6 +18,7 @@ from keyscope.worker.model.source import DEFAULT_CACHE
 from keyscope.worker.model.weights import find_weights
 from tests.worker.models import TINY, save_tiny
 from tests.worker.proofs import PROOFS, prove
+from tests.worker.t5 import KINDS, save_t5
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "models.md"
 DTYPES = ("float32", "bfloat16")
@@ -48,7 +50,15 @@ SUCH_AS = {
     "stablelm": "StableLM, Stable Code",
     "starcoder2": "StarCoder2",
 }
-TITLES = {"opt-post": "norms after, as in OPT-350m", "bloom-renormed": "residual taken from the norm"}
+TITLES = {
+    "opt-post": "norms after, as in OPT-350m",
+    "bloom-renormed": "residual taken from the norm",
+    "t5-relu-E": "T5, CodeT5: the encoder's keys",
+    "t5-relu-D": "T5, CodeT5: the decoder's keys",
+    "t5-gated-E": "gated layers and a head of its own, as in T5 1.1: the encoder's keys",
+    "t5-gated-D": "gated layers and a head of its own, as in T5 1.1: the decoder's keys",
+}
+STACKS: tuple[Stack, ...] = ("E", "D")
 
 
 def compare() -> Iterator[Comparison]:
@@ -56,6 +66,10 @@ def compare() -> Iterator[Comparison]:
     with tempfile.TemporaryDirectory() as folder:
         for kind in TINY:
             yield from _comparisons(save_tiny(Path(folder) / kind, kind), kind, real=False)
+        for kind in KINDS:
+            saved = save_t5(Path(folder) / kind, kind)
+            for stack in STACKS:
+                yield from _comparisons(saved, f"t5-{kind}-{stack}", real=False, stack=stack)
     yield from _comparisons(NANO, NANO.name, real=True)
     for packaged in PACKAGED.values():
         file = DEFAULT_CACHE / packaged.file
@@ -63,10 +77,10 @@ def compare() -> Iterator[Comparison]:
             yield from _comparisons(find_weights(str(file), None, DEFAULT_CACHE).folder, file.stem, real=True)
 
 
-def _comparisons(folder: Path, name: str, real: bool) -> Iterator[Comparison]:
+def _comparisons(folder: Path, name: str, real: bool, stack: Stack = "D") -> Iterator[Comparison]:
     for dtype in DTYPES:
         print(f"{name} in {dtype}", file=sys.stderr)
-        model, errors = prove(folder, dtype)
+        model, errors = prove(folder, dtype, stack)
         yield Comparison(architecture=model.facts.architecture, model=name, real=real, dtype=dtype, errors=errors)
 
 
@@ -128,13 +142,15 @@ accepted before the download.
   promotes is shown behind that norm's gain, without its scale.
 - Contributions, neighbours by the weights and layer agreement where blocks normalise the residual itself (OPT-350m, BLOOM with
   `apply_residual_connection_post_layernorm`): the residual is no sum of what layers wrote.
+- The lens and contributions of an encoder (`t5`): what its keys write reaches a logit only through the decoder's cross-attention.
 - A softcap (`gemma2`) is applied in the lens and in generations. Contributions and projected values are logits before it.
 
 ## Encoder–decoders
 
 `t5` (T5, CodeT5, CodeT5+ 220M and 770M) is checked on every load in both stacks: masks, what the keys read and what a layer adds in each,
-the lens in the decoder. The tests compare runs of all tasks with a sort of all coefficients of plain `transformers`, and masked generations
-with zeroed values, with a scaled head and with one of its own.
+the lens in the decoder. For the table the stack whose keys are compared reads the texts, and the other has a text of which everything is
+missing, or has written nothing yet; generations answer a prompt that the encoder reads. The tests also compare runs of all tasks with a sort
+of all coefficients of plain `transformers`.
 
 ## Refused
 

@@ -13,7 +13,9 @@ def models(as_json: Json = False) -> None:
     from keyscope.worker.model.proved import bound, read_proved
 
     proved = read_proved()
-    of_family = {name: [each for each in proved.comparisons if each.architecture == name] for name in FAMILIES}
+    of_family = {
+        name: [each for each in proved.comparisons if each.architecture == name] for name in FAMILIES | ENCODER_DECODERS
+    }
     if as_json:
         print_json(
             libraries=proved.libraries,
@@ -32,5 +34,5 @@ def models(as_json: Json = False) -> None:
         exact = [each.errors for each in comparisons if each.dtype == "float32"]
         table.add_row(name, *(bound([errors[aspect] for errors in exact]) for aspect in proved.aspects))
     Console(width=120).print(table)
-    typer.echo(f"Encoder–decoders, checked in both stacks: {', '.join(sorted(ENCODER_DECODERS))}.")
+    typer.echo(f"Encoder–decoders, with the keys of both stacks: {', '.join(sorted(ENCODER_DECODERS))}.")
     typer.echo(f"Refused, with the reason: {', '.join(sorted(REFUSED))}. Details: docs/models.md")

@@ -1,6 +1,6 @@
 """What Keyscope reads and changes in a model, compared with plain transformers: one function for each thing it does.
 
-`python -m tests.worker.proofs` writes `docs/models.md`; `tests/worker/model/test_families.py` holds every family to it.
+`python -m tests.models_doc` writes `docs/models.md`; `tests/worker/model/test_families.py` holds every family to it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.pytorch_utils import Conv1D
 
-from keyscope.contract.keys import KeyId, Mask
-from keyscope.worker.analysis.contributions import direction, layer_contributions, read_position
+from keyscope.contract.keys import KeyId, Mask, Stack
+from keyscope.worker.analysis.contributions import Position, direction, layer_contributions, read_position
 from keyscope.worker.analysis.lens import lens
 from keyscope.worker.live.generation import Generator
 from keyscope.worker.model.code_model import CodeModel
@@ -45,7 +45,19 @@ class Subject:
     @classmethod
     def of(cls, folder: Path, model: CodeModel) -> "Subject":
         """The subject for a model loaded from a folder."""
+        if model.facts.framing is not None:
+            return OfStack(model, AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=model.dtype).eval())
         return cls(model, AutoModelForCausalLM.from_pretrained(folder, dtype=model.dtype).eval())
+
+    @property
+    def stack(self) -> Stack:
+        """The stack whose keys are compared."""
+        return self.model.facts.stack
+
+    @property
+    def blocks(self) -> Any:
+        """The plain model's blocks."""
+        return blocks_of(self.plain)
 
     @cached_property
     def downs(self) -> list[Any]:
@@ -61,7 +73,8 @@ class Subject:
     @cached_property
     def strongest(self) -> list[KeyId]:
         """In every layer the key that is largest by |coefficient| on the first text."""
-        return [KeyId(layer, int(found[0].abs().amax(dim=0).argmax())) for layer, found in enumerate(self.read)]
+        largest = [int(found[0].abs().amax(dim=0).argmax()) for found in self.read]
+        return [KeyId(layer, index, self.stack) for layer, index in enumerate(largest)]
 
     @cached_property
     def read(self) -> list[Tensor]:
@@ -70,7 +83,7 @@ class Subject:
         rows = torch.cat([nn.functional.pad(each, (0, longest - each.shape[1])) for each in self.texts])
         found: dict[int, Tensor] = {}
         with torch.no_grad(), read_coefficients(self.model, lambda layer, c: found.__setitem__(layer, c.float())):
-            self.model.run_body(rows)
+            self.model.run_body(rows, self.not_padding(rows))
         return [found[layer] for layer in range(len(self.downs))]
 
     @cached_property
@@ -81,13 +94,17 @@ class Subject:
             for layer, down in enumerate(self.downs):
                 hooks.callback(down.register_forward_hook(_keep_input(found[layer])).remove)
             for text in self.texts:
-                self.plain(text, use_cache=False)
+                self.logits(text)
         return [torch.cat(parts) for parts in found]
 
     @cached_property
     def lengths(self) -> list[int]:
         """Tokens of every text."""
         return [each.shape[1] for each in self.texts]
+
+    def not_padding(self, rows: Tensor) -> Tensor | None:
+        """Which tokens of a batch of all texts are no padding, where the model has to be told."""
+        return None
 
     @torch.no_grad()
     def logits(self, text: Tensor) -> Tensor:
@@ -113,6 +130,70 @@ class Subject:
         finally:
             for value, before in zip(values, kept, strict=True):
                 value.copy_(before)
+
+    def position(self) -> tuple[Position, Tensor]:
+        """What Keyscope reads at the end of the first text, and the plain model's logits there, [1, rows of the head]."""
+        text = self.texts[0]
+        return read_position(self.model, text[0].tolist(), text.shape[1] - 1), self.logits(text)[:, -1]
+
+    def continued(self, ids: Tensor, options: dict[str, Any]) -> list[int]:
+        """The plain model's greedy continuation of a prompt."""
+        with torch.no_grad():
+            whole = self.plain.generate(ids, attention_mask=torch.ones_like(ids), **options)
+        return [int(token) for token in whole[0, ids.shape[1] :]]
+
+
+class OfStack(Subject):
+    """One stack of an encoder–decoder; the other has nothing but the beginning of a text, or reads the prompt."""
+
+    @property
+    def blocks(self) -> Any:
+        """The plain model's blocks."""
+        return (self.plain.encoder if self.stack == "E" else self.plain.decoder).block
+
+    @cached_property
+    def downs(self) -> list[Any]:
+        """The plain model's down projections."""
+        return [block.layer[-1].DenseReluDense.wo for block in self.blocks]
+
+    @property
+    def _missing(self) -> list[int]:
+        """What stands for a missing text, and the end."""
+        return [self.model.tokenizer.convert_tokens_to_ids("<extra_id_0>"), self.model.tokenizer.eos_token_id]
+
+    @property
+    def _start(self) -> int:
+        start: int = self.plain.config.decoder_start_token_id
+        return start
+
+    def not_padding(self, rows: Tensor) -> Tensor | None:
+        """Which tokens of a batch of all texts are no padding, where the model has to be told."""
+        return (torch.arange(rows.shape[1]) < torch.tensor(self.lengths)[:, None]).long()
+
+    @torch.no_grad()
+    def logits(self, text: Tensor) -> Tensor:
+        """Of the plain model whose stack reads a text."""
+        source, written = torch.tensor([self._missing]), text
+        if self.stack == "E":
+            source, written = text, torch.tensor([[self._start]])
+        logits: Tensor = self.plain(input_ids=source, decoder_input_ids=written, use_cache=False).logits
+        return logits
+
+    @torch.no_grad()
+    def position(self) -> tuple[Position, Tensor]:
+        """What Keyscope reads where the first text is the prompt, and the plain model's logits there, [1, rows of the head]."""
+        text = self.texts[0][0, :-1].tolist()
+        written = torch.tensor([[self._start, self._missing[0]]])
+        logits = self.plain(input_ids=torch.tensor([text + self._missing]), decoder_input_ids=written).logits
+        return read_position(self.model, text, len(text) - 1), logits[:, -1]
+
+    def continued(self, ids: Tensor, options: dict[str, Any]) -> list[int]:
+        """The plain model's greedy answer to a prompt."""
+        source = torch.cat([ids, torch.tensor([self._missing])], dim=1)
+        # without its cache: that of transformers counts on as many layers in both stacks
+        with torch.no_grad():
+            whole = self.plain.generate(source, attention_mask=torch.ones_like(source), use_cache=False, **options)
+        return [int(token) for token in whole[0, 1:]]
 
 
 def load(subject: Subject) -> float:
@@ -186,14 +267,16 @@ def mean_ablation(subject: Subject) -> float:
         return _error(changed, subject.logits(subject.texts[0]))
 
 
-def logit_lens(subject: Subject) -> float:
-    """The lens after the first and the last layer, against the plain model cut off there."""
+def logit_lens(subject: Subject) -> float | None:
+    """The lens after the first and the last layer, against the plain model cut off there; an encoder has none."""
+    if "next token" in subject.model.facts.undefined:
+        return None
     residuals: list[Tensor] = []
     with read_residuals(subject.model, lambda _layer, residual: residuals.append(residual)), torch.no_grad():
         subject.model.run_body(subject.texts[0])
         first, last = lens(subject.model, residuals[0]), lens(subject.model, residuals[-1])
     known = subject.model.facts.vocabulary
-    blocks = blocks_of(subject.plain)
+    blocks = subject.blocks
     later = list(blocks[1:])
     error = _error(last, subject.logits(subject.texts[0])[..., :known])
     del blocks[1:]
@@ -215,12 +298,13 @@ def contributions(subject: Subject) -> float | None:
         hooks.callback(final.register_forward_pre_hook(lambda _m, inputs: after.append(inputs[0][0, -1:])).remove)
         for layer, down in enumerate(subject.downs):
             hooks.callback(down.register_forward_hook(_keep_output(written[layer], down)).remove)
-        logits = subject.logits(subject.texts[0])
-    token = int(logits[0, -1].argmax()) % model.facts.vocabulary
+        position, logits = subject.position()
+    token = int(logits[0].argmax()) % model.facts.vocabulary
     rows: Tensor = plain.get_output_embeddings().weight.detach()
-    position = read_position(model, subject.texts[0][0].tolist(), subject.lengths[0] - 1)
     given = layer_contributions(model, position, direction(model, token))
     factor = getattr(plain.config, "residual_multiplier", 1.0) / getattr(plain.config, "logits_scaling", 1.0)
+    if getattr(plain.config, "scale_decoder_outputs", False):
+        factor *= plain.config.d_model**-0.5
     sigma = _sigma(final, after[0])
     expected = [
         (_unscaled(final, after[0].float() + part[0]) - _unscaled(final, after[0]))
@@ -243,11 +327,11 @@ def generation(subject: Subject) -> float:
     }
     prompt = CODE[0][:40]
     masks = [Mask(key) for key in subject.strongest]
-    found = generate(Generator(subject.model), prompt, masks, new_tokens=NEW_TOKENS)
+    found = generate(Generator(subject.model.of("D")), prompt, masks, new_tokens=NEW_TOKENS)
     ids = torch.tensor([found.prompt_ids])
-    expected = {"baseline": _new_tokens(subject.plain, ids, options)}
+    expected = {"baseline": subject.continued(ids, options)}
     with subject.zeroed():
-        expected["masked"] = _new_tokens(subject.plain, ids, options)
+        expected["masked"] = subject.continued(ids, options)
     pairs = [
         pair
         for branch in ("baseline", "masked")
@@ -270,18 +354,12 @@ PROOFS: Mapping[str, Callable[[Subject], float | None]] = {
 """Each returns its largest error, relative to the largest number compared, or None where nothing is defined."""
 
 
-def prove(folder: Path | str, dtype: str) -> tuple[CodeModel, dict[str, float | None]]:
-    """Load a model and run every proof."""
+def prove(folder: Path | str, dtype: str, stack: Stack = "D") -> tuple[CodeModel, dict[str, float | None]]:
+    """Load a model and run every proof, of an encoder–decoder for the keys of one stack."""
     assert dtype in DTYPES
-    model = load_model(ModelSource(str(folder), dtype=dtype, device="cpu"))
+    model = load_model(ModelSource(str(folder), dtype=dtype, device="cpu")).of(stack)
     subject = Subject.of(Path(folder), model)
     return model, {name: proof(subject) for name, proof in PROOFS.items()}
-
-
-def _new_tokens(plain: Any, ids: Tensor, options: dict[str, Any]) -> list[int]:
-    with torch.no_grad():
-        whole = plain.generate(ids, attention_mask=torch.ones_like(ids), **options)
-    return [int(token) for token in whole[0, ids.shape[1] :]]
 
 
 def _unscaled(norm: Any, residual: Tensor) -> Tensor:

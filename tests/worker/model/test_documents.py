@@ -7,11 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from keyscope.cli.main import cli
-from keyscope.worker.model.families import FAMILIES, REFUSED
+from keyscope.worker.model.families import ENCODER_DECODERS, FAMILIES, REFUSED
 from keyscope.worker.model.proved import bound, read_proved
 from tests import models_doc, own_model
 from tests.worker.models import TINY
 from tests.worker.proofs import PROOFS
+from tests.worker.t5 import KINDS
 
 
 def test_the_page_of_models_is_what_its_command_writes_from_the_stored_results() -> None:
@@ -21,7 +22,9 @@ def test_the_page_of_models_is_what_its_command_writes_from_the_stored_results()
 def test_every_configuration_was_compared_in_everything_keyscope_does() -> None:
     proved = read_proved()
     assert {(each.model, each.dtype) for each in proved.comparisons if not each.real} == {
-        (kind, dtype) for kind in TINY for dtype in models_doc.DTYPES
+        (kind, dtype)
+        for kind in (*TINY, *(f"t5-{kind}-{stack}" for kind in KINDS for stack in models_doc.STACKS))
+        for dtype in models_doc.DTYPES
     }
     assert set(models_doc.SUCH_AS) == set(FAMILIES)
     for each in proved.comparisons:
@@ -39,9 +42,9 @@ def test_the_page_of_own_models_has_the_table_that_follows_from_the_configuratio
 def test_the_command_lists_every_family_and_what_is_refused() -> None:
     shown = CliRunner().invoke(cli, ["models"]).output
     found = json.loads(CliRunner().invoke(cli, ["models", "--json"]).output)
-    assert {each["architecture"] for each in found["families"]} == set(FAMILIES)
+    assert {each["architecture"] for each in found["families"]} == set(FAMILIES | ENCODER_DECODERS)
     assert found["refused"] == REFUSED
-    for name in (*FAMILIES, *REFUSED, "contributions"):
+    for name in (*FAMILIES, *ENCODER_DECODERS, *REFUSED, "contributions"):
         assert name in shown
 
 

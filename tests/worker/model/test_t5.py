@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSeq2SeqLM
 
-from keyscope.contract.keys import KeyId, Mask, Stack
-from keyscope.worker.analysis.lens import lens
+from keyscope.contract.keys import KeyId, Stack
 from keyscope.worker.model.check import check_model
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.errors import ModelCheckFailed, TaskUnfit, UndefinedHere, UnknownKey
@@ -20,7 +19,8 @@ from keyscope.worker.model.framing import share
 from keyscope.worker.model.keys import check_key
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
-from keyscope.worker.model.taps import mask_coefficients, read_coefficients, read_residuals
+from keyscope.worker.model.taps import read_coefficients
+from tests.worker.proofs import PROOFS, Subject
 from tests.worker.t5 import DECODER_LAYERS, ENCODER_LAYERS, KEYS, KINDS, save_t5
 
 LONG = torch.arange(40, 76)[None]
@@ -108,27 +108,18 @@ def test_the_decoder_reads_no_later_tokens_and_the_encoder_does(model: CodeModel
 
 
 @pytest.mark.parametrize("stack", ["E", "D"])
-@torch.no_grad()
-def test_a_masked_key_equals_a_zeroed_value(model: CodeModel, stack: Stack) -> None:
-    read = model.of(stack)
-    for layer in read.layers:
-        index = int(_coefficients(read, LONG)[layer.layer].abs().amax(dim=(0, 1)).argmax())
-        with mask_coefficients(model, [[Mask(KeyId(layer.layer, index, stack))]]):
-            masked = read.logits(LONG)
-        kept = layer.values[index].clone()
-        layer.values[index].zero_()
-        zeroed = read.logits(LONG)
-        layer.values[index].copy_(kept)
-        torch.testing.assert_close(masked, zeroed, rtol=0, atol=0)
-        assert not torch.equal(masked, read.logits(LONG))
+def test_what_is_read_and_changed_equals_plain_transformers(model: CodeModel, folder: Path, stack: Stack) -> None:
+    subject = Subject.of(folder, model.of(stack))
+    errors = {name: proof(subject) for name, proof in PROOFS.items()}
+    assert errors["generate"] == 0
+    for name, error in errors.items():
+        assert error is None or error < 3e-5, (name, error)
+    assert {name for name, error in errors.items() if error is None} == (
+        {"lens", "contributions"} if stack == "E" else set()
+    )
 
 
-@torch.no_grad()
-def test_the_lens_of_the_last_block_gives_the_logits(model: CodeModel, folder: Path) -> None:
-    residuals: list[Tensor] = []
-    with read_residuals(model, lambda _layer, residual: residuals.append(residual)):
-        logits = model.logits(LONG)
-    torch.testing.assert_close(lens(model, residuals[-1]), logits[..., : model.facts.vocabulary])
+def test_only_a_scaled_head_has_a_divisor(model: CodeModel, folder: Path) -> None:
     assert model.family.divisor == (4.0 if _plain(folder).config.scale_decoder_outputs else 1.0)
 
 
