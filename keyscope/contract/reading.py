@@ -21,13 +21,15 @@ _RESTRICTED: _Config = {
     "autoload_known_extensions": False,
     "memory_limit": MEMORY,
 }
-_ADDITIONS = """
-    SELECT 'the view ' || view_name FROM duckdb_views() WHERE database_name = $1 AND NOT internal
-    UNION ALL SELECT 'the macro ' || function_name FROM duckdb_functions() WHERE database_name = $1 AND NOT internal
-    UNION ALL SELECT 'a computed column in ' || table_name FROM duckdb_columns()
-        WHERE database_name = $1 AND (is_generated OR column_default IS NOT NULL)
-    ORDER BY ALL LIMIT 1"""
-"""Whatever would run an expression of the file."""
+_VIEWS = "SELECT min(view_name) FROM duckdb_views() WHERE database_name = ? AND NOT internal"
+_COLUMNS = """
+    SELECT schema_name, table_name, column_name, data_type, is_generated OR column_default IS NOT NULL FROM duckdb_columns()
+    WHERE database_name = ?"""
+_MACROS = """
+    SELECT database_name, min(function_name) FROM duckdb_functions() WHERE list_contains($1, database_name) AND NOT internal
+    GROUP BY database_name"""
+Columns = dict[str, set[str]]
+"""The columns of each table of a file, by the table's name."""
 
 
 class Unusable(ValueError):
@@ -51,28 +53,51 @@ def connect_to(files: Sequence[Path], threads: int | None = None) -> duckdb.Duck
     return connection
 
 
-def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str, tables: Sequence[Table]) -> None:
+def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str, tables: Sequence[Table]) -> Columns:
     """Attach a file read-only and check that it has nothing but data, of the types that `tables` declare.
+
+    Macros are left to `find_macros`; read nothing before. Returns the columns found, with the `rowid` that DuckDB gives
+    every table.
 
     Raises:
         Unusable: it has views or other things that compute, or a column of another type.
         duckdb.Error: it is not a DuckDB file.
     """
     connection.execute(f"ATTACH {_quoted(str(path))} AS {name} (READ_ONLY, TYPE duckdb)")
-    addition = connection.execute(_ADDITIONS, [name]).fetchone()
-    if addition is not None:
-        raise Unusable(f"it contains {addition[0]}, and files of Keyscope contain data only")
-    types = _stored_types(connection, name)
-    for table in tables:
-        for column in table.columns:
-            stored = types.get(table.name, {}).get(column.name, column.type)
-            if stored != column.type:
-                raise Unusable(f"its column {table.name}.{column.name} has the type {stored} and not {column.type}")
+    ((view,),) = connection.execute(_VIEWS, [name]).fetchall()
+    if view is not None:
+        raise _computes(f"the view {view}")
+    found: dict[str, dict[str, str]] = {}
+    for schema, table, column, kind, computed in connection.execute(_COLUMNS, [name]).fetchall():
+        if computed:
+            raise _computes(f"a computed column in {table}")
+        if schema == "main":
+            found.setdefault(table, {})[column] = kind
+    for declared in tables:
+        for each in declared.columns:
+            kind = found.get(declared.name, {}).get(each.name, each.type)
+            if kind != each.type:
+                raise Unusable(f"its column {declared.name}.{each.name} has the type {kind} and not {each.type}")
+    return {table: {*types, "rowid"} for table, types in found.items()}
 
 
-def stored_columns(connection: duckdb.DuckDBPyConnection, database: str) -> dict[str, set[str]]:
-    """The columns each table of an attached file has, by the table's name; DuckDB gives every table a `rowid`."""
-    return {table: {*columns, "rowid"} for table, columns in _stored_types(connection, database).items()}
+def find_macros(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> dict[str, Unusable]:
+    """The attached files that cannot be used because they contain macros, by name.
+
+    One look at all of them: DuckDB goes through its thousands of functions, which takes longer than attaching a file.
+    """
+    found = connection.execute(_MACROS, [list(names)]).fetchall()
+    return {name: _computes(f"the macro {macro}") for name, macro in found}
+
+
+def refuse_macros(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Check that an attached file has no macros.
+
+    Raises:
+        Unusable: it has one.
+    """
+    for unusable in find_macros(connection, [name]).values():
+        raise unusable
 
 
 def read_document(connection: duckdb.DuckDBPyConnection, database: str) -> tuple[int, str]:
@@ -125,12 +150,8 @@ def time_limit(connection: duckdb.DuckDBPyConnection, seconds: float = SECONDS) 
         watcher.join()
 
 
-def _stored_types(connection: duckdb.DuckDBPyConnection, database: str) -> dict[str, dict[str, str]]:
-    query = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE database_name = ? AND schema_name = 'main'"
-    found: dict[str, dict[str, str]] = {}
-    for table, column, kind in connection.execute(query, [database]).fetchall():
-        found.setdefault(table, {})[column] = kind
-    return found
+def _computes(what: str) -> Unusable:
+    return Unusable(f"it contains {what}, and files of Keyscope contain data only")
 
 
 def _log_of(path: str) -> str:

@@ -11,7 +11,7 @@ from keyscope.contract.analyses.files import analysis_files, attach_analyses
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.key_documents import KEY_DOCUMENTS, write_documents
 from keyscope.contract.manifest import Manifest
-from keyscope.contract.reading import Unusable, attach, connect_to, read_document, stored_columns, time_limit
+from keyscope.contract.reading import Columns, Unusable, attach, connect_to, read_document, refuse_macros, time_limit
 from keyscope.contract.tables import KEY, MANIFEST, STACK, Column, Table, publish
 from keyscope.contract.texts import first_line
 from keyscope.contract.twin import TWIN, twin_path
@@ -384,10 +384,11 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     try:
         connection = connect_to([path, twin, *(file for _, _, file in (*analyses, *of_twin))], threads)
         with time_limit(connection):
-            attach(connection, path, _FILE, _ALL)
+            stored = attach(connection, path, _FILE, _ALL)
+            refuse_macros(connection, _FILE)
             _check_version(connection, path)
             manifest = _check_manifest(connection)
-            _lay_views(connection, manifest.model.stack)
+            _lay_views(connection, stored, manifest.model.stack)
         attach_analyses(connection, manifest, analyses)
         twin_manifest = _lay_twin(connection, manifest, twin)
         attach_analyses(connection, twin_manifest or manifest, of_twin if twin_manifest else (), TWIN)
@@ -400,9 +401,8 @@ def open_run(path: Path, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     return connection
 
 
-def _lay_views(connection: duckdb.DuckDBPyConnection, stack: str) -> None:
+def _lay_views(connection: duckdb.DuckDBPyConnection, stored: Columns, stack: str) -> None:
     """Lay the contract's tables over what the file has: `run.NAME` with `rowid`, and `NAME` without."""
-    stored = stored_columns(connection, _FILE)
     connection.execute("CREATE SCHEMA run")
     for each in (*TABLES, KEY_DOCUMENTS):
         with_rowid = replace(each, columns=(_ROWID, *each.columns))
@@ -421,13 +421,15 @@ def _lay_twin(connection: duckdb.DuckDBPyConnection, run: Manifest, path: Path) 
 
     A twin that cannot be used is listed with the reason among the analyses, and its tables are empty.
     """
-    manifest, stored = None, {}
+    manifest = None
+    stored: Columns = {}
     try:
         if path.is_file():
             with time_limit(connection):
-                attach(connection, path, _TWIN_FILE, (*TABLES, *(table for table, _ in DERIVED)))
+                found = attach(connection, path, _TWIN_FILE, (*TABLES, *(table for table, _ in DERIVED)))
+                refuse_macros(connection, _TWIN_FILE)
                 manifest = _belonging(connection, run)
-                stored = stored_columns(connection, _TWIN_FILE)
+                stored = found
     except Exception as error:  # whatever is in the file, only the twin is lost
         problem = f"{path.name} cannot be used: {first_line(error)}"
         connection.execute("INSERT INTO analyses VALUES (?, NULL, NULL, ?)", [TWIN, problem])

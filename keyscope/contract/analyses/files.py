@@ -1,8 +1,9 @@
 """The files of a run's analyses: `NAME.analysis/KIND.duckdb`, or `KIND.PART.duckdb` for kinds with several."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from keyscope.contract.analyses.kinds import KINDS, SCHEMA_VERSION
 from keyscope.contract.analyses.manifest import AnalysisManifest
 from keyscope.contract.manifest import Manifest
-from keyscope.contract.reading import Unusable, attach, read_document, stored_columns, time_limit
+from keyscope.contract.reading import Columns, Unusable, attach, find_macros, read_document, time_limit
 from keyscope.contract.tables import MANIFEST, SUFFIX, Column, Table, publish
 from keyscope.contract.texts import first_line
 from keyscope.contract.validation import sentence
@@ -81,22 +82,25 @@ def attach_analyses(
     reason in the table `analyses` and left alone.
     """
     connection.execute(ANALYSES.ddl(schema))
-    attached: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for number, (kind, part, path) in enumerate(files):
-        name = f"{schema}_analysis{number}"
-        document = problem = None
-        try:
-            with time_limit(connection):
-                attach(connection, path, name, (MANIFEST, *KINDS[kind]))
-                document = _usable(connection, name, kind, run)
-        except Exception as error:  # whatever is in a file, only the file is lost
-            problem = f"{path.name} cannot be used: {first_line(error)}"
-        else:
-            attached[kind].append(name)
-        connection.execute(f"INSERT INTO {schema}.analyses VALUES (?, ?, ?, ?)", [kind, part, document, problem])  # noqa: S608 - our own name
+    found = [_attach(connection, f"{schema}_analysis{number}", *file) for number, file in enumerate(files)]
+    with time_limit(connection):
+        macros = find_macros(connection, [each.name for each in found]) if found else {}
+    usable: dict[str, dict[str, Columns]] = {kind: {} for kind in KINDS}
+    for each in found:
+        document, problem = None, each.problem or macros.get(each.name)
+        if problem is None:
+            try:
+                with time_limit(connection):
+                    document = _usable(connection, each.name, each.kind, run)
+            except Exception as error:
+                problem = error
+            else:
+                usable[each.kind][each.name] = each.stored
+        said = None if problem is None else f"{each.path.name} cannot be used: {first_line(problem)}"
+        connection.execute(f"INSERT INTO {schema}.analyses VALUES (?, ?, ?, ?)", [each.kind, each.part, document, said])  # noqa: S608 - our own name
     for kind, tables in KINDS.items():
         for table in tables:
-            connection.execute(_view(connection, table, attached[kind], schema, run.model.stack))
+            connection.execute(_view(table, usable[kind], schema, run.model.stack))
 
 
 def read_analyses(connection: duckdb.DuckDBPyConnection) -> list[AnalysisManifest]:
@@ -109,6 +113,26 @@ def read_problems(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]
     """Kind of each file that cannot be used, and why."""
     query = "SELECT kind, problem FROM analyses WHERE problem IS NOT NULL ORDER BY kind, part"
     return connection.execute(query).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class _Attached:
+    """An analysis file, attached by a name unless there is a problem."""
+
+    kind: str
+    part: str | None
+    path: Path
+    name: str
+    stored: Columns
+    problem: Exception | None = None
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, name: str, kind: str, part: str | None, path: Path) -> _Attached:
+    try:
+        with time_limit(connection):
+            return _Attached(kind, part, path, name, attach(connection, path, name, (MANIFEST, *KINDS[kind])))
+    except Exception as error:  # whatever is in a file, only the file is lost
+        return _Attached(kind, part, path, name, {}, error)
 
 
 def _usable(connection: duckdb.DuckDBPyConnection, name: str, kind: str, run: Manifest) -> str:
@@ -133,9 +157,6 @@ def _usable(connection: duckdb.DuckDBPyConnection, name: str, kind: str, run: Ma
     return document
 
 
-def _view(connection: duckdb.DuckDBPyConnection, table: Table, files: Sequence[str], schema: str, stack: str) -> str:
-    name = f"{schema}.{table.name}"
-    if not files:
-        return f"CREATE VIEW {name} AS {table.select_from('', {}, stack)}"
-    selects = (table.select_from(file, stored_columns(connection, file), stack) for file in files)
-    return f"CREATE VIEW {name} AS {' UNION ALL '.join(selects)}"
+def _view(table: Table, files: Mapping[str, Columns], schema: str, stack: str) -> str:
+    selects = [table.select_from(file, stored, stack) for file, stored in files.items()]
+    return f"CREATE VIEW {schema}.{table.name} AS {' UNION ALL '.join(selects or [table.select_from('', {}, stack)])}"
