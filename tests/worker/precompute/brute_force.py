@@ -36,6 +36,20 @@ class Places:
         counted = [len(list(rows)) for _path, rows in groupby(self.paths)]
         return list(pairwise(accumulate(counted, initial=0)))
 
+    @cached_property
+    def best(self) -> dict[int, npt.NDArray[np.int64]]:
+        """Row of each file's largest (1) and smallest (-1) coefficient, the first of equal ones, [files, layers * keys]."""
+        parts = [(first, self.coefficients[first:last]) for first, last in self.files]
+        return {
+            1: np.stack([first + part.argmax(axis=0) for first, part in parts]),
+            -1: np.stack([first + part.argmin(axis=0) for first, part in parts]),
+        }
+
+    @cached_property
+    def rows(self) -> dict[tuple[str, int], int]:
+        """The row of each path and position."""
+        return {place: row for row, place in enumerate(zip(self.paths, self.positions.tolist(), strict=True))}
+
 
 def read_everything(
     folder: Path,
@@ -93,9 +107,12 @@ def read_everything(
 
 def expected_triggers(places: Places, column: int, k: int, sign: int) -> list[tuple[float, str, int]]:
     """(coefficient, path, position) of the best place of each of the k best files, by a plain sort."""
-    signed = places.coefficients[:, column] * sign
-    best = [first + int(signed[first:last].argmax()) for first, last in places.files]
-    ranked = sorted((-float(signed[row]), places.paths[row], int(places.positions[row])) for row in best)
+    best = places.best[sign][:, column]
+    signed = places.coefficients[best, column] * sign
+    ranked = sorted(
+        (-value, places.paths[row], int(places.positions[row]))
+        for value, row in zip(signed.tolist(), best.tolist(), strict=True)
+    )
     return [(-coefficient * sign, path, position) for coefficient, path, position in ranked[:k]]
 
 
@@ -106,10 +123,9 @@ def expected_groups(
 
     Places are of one group if the last tokens of their windows, up to ten, are equal.
     """
-    row_of = {place: row for row, place in enumerate(zip(places.paths, places.positions.tolist(), strict=True))}
     groups: dict[tuple[int, ...], list[tuple[float, str, int]]] = {}
     for coefficient, path, position in expected_triggers(places, column, pool * k, sign):
-        row = row_of[path, position]
+        row = places.rows[path, position]
         inside = [
             at for at in range(row - tokens + 1, row + 1) if at >= 0 and places.windows[at] == places.windows[row]
         ]

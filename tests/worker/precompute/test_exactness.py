@@ -27,12 +27,16 @@ NANO = Path(__file__).parents[3] / "models" / "codegen-nano"
 SUFFIX = {"python": ".py", "go": ".go"}
 
 
-def _check_triggers(path: Path, model: Path, corpus: Path, settings: RunSettings, n_keys: int) -> int:
-    """Compare all trigger lists of a run; return their number."""
+def _read_languages(model: Path, corpus: Path, settings: RunSettings = SETTINGS) -> dict[str, Places]:
+    return {name: read_everything(model, corpus, suffix, settings.window) for name, suffix in SUFFIX.items()}
+
+
+def _check_triggers(path: Path, read: dict[str, Places], settings: RunSettings = SETTINGS, n_keys: int = KEYS) -> int:
+    """Compare all trigger lists of a run with what was read of each language; return their number."""
     found = stored_triggers(path)
     checked = 0
     for language in sorted({language for _layer, _index, language, _polarity in found}):
-        places = read_everything(model, corpus, SUFFIX[language], settings.window)
+        places = read[language]
         scales = np.abs(places.coefficients).max(axis=0)
         for (layer, index, of, polarity), triggers in found.items():
             if of != language:
@@ -52,15 +56,24 @@ def test_every_trigger_list_equals_a_brute_force_sort(tmp_path: Path, kind: str,
     model = save_tiny(tmp_path / "model", kind, bos=bos)
     corpus = write_corpus(tmp_path / "corpus")
     path = run(model, corpus, tmp_path / "runs")
-    assert _check_triggers(path, model, corpus, SETTINGS, KEYS) == LAYERS * KEYS * 2 * polarities
+    assert _check_triggers(path, _read_languages(model, corpus)) == LAYERS * KEYS * 2 * polarities
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Places]]:
+    """A model, a corpus, and every coefficient of each language."""
+    folder = tmp_path_factory.mktemp("plain")
+    model, corpus = save_tiny(folder / "model", "llama"), write_corpus(folder / "corpus")
+    return model, corpus, _read_languages(model, corpus)
 
 
 @pytest.mark.parametrize("options", [{"batch": 1}, {"batch": 7}, {"files_per_shard": 1}, {"files_per_shard": 100}])
-def test_batches_and_shards_do_not_change_the_triggers(tmp_path: Path, options: dict[str, int]) -> None:
-    model = save_tiny(tmp_path / "model", "llama")
-    corpus = write_corpus(tmp_path / "corpus")
-    path = run(model, corpus, tmp_path / "runs", **options)
-    assert _check_triggers(path, model, corpus, SETTINGS, KEYS) == LAYERS * KEYS * 2 * 2
+def test_batches_and_shards_do_not_change_the_triggers(
+    tmp_path: Path, plain: tuple[Path, Path, dict[str, Places]], options: dict[str, int]
+) -> None:
+    model, corpus, read = plain
+    path = run(model, corpus, tmp_path, **options)
+    assert _check_triggers(path, read) == LAYERS * KEYS * 2 * 2
 
 
 @pytest.mark.slow
@@ -76,7 +89,8 @@ def test_codegen_nano_on_real_files_equals_a_brute_force_sort(tmp_path: Path) ->
         (corpus / file.name).write_text("".join(lines[:40]), "utf-8")
     settings = RunSettings(window=64, stride=64, top_k=10, context=8, keep_duplicates=True)
     path = run(NANO, corpus, tmp_path / "runs", settings, files_per_shard=8)
-    assert _check_triggers(path, NANO, corpus, settings, 640) == 8 * 640
+    read = {"python": read_everything(NANO, corpus, ".py", settings.window)}
+    assert _check_triggers(path, read, settings, 640) == 8 * 640
 
 
 @pytest.fixture(scope="module")

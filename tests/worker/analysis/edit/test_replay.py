@@ -2,19 +2,21 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from keyscope.app.analyses.edits.recipe import recipe_of
 from keyscope.app.queries.edits import list_edits
 from keyscope.app.runs import Run
+from keyscope.cli.main import cli
 from keyscope.contract.analyses.edit import EDIT_KEYS
 from keyscope.contract.recipes import Recipe
 from keyscope.worker.analysis.replay import compare
 from keyscope.worker.analysis.subject import Subject
+from tests.processes import KEYSCOPE
 from tests.worker.analysis.edit.conftest import edit
 
 
@@ -27,13 +29,11 @@ def recipe(subject: Subject, run_path: Path) -> Recipe:
         return recipe_of(run, cursor, found)
 
 
-def replayed(run: Path, model: Path, recipe: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """The exit code and the answer of the command, in a process of its own."""
+def words_of(recipe: dict[str, Any], run: Path, model: Path) -> list[str]:
+    """The arguments of the command that replays a recipe."""
     path = run.parent / "recipe.json"
     path.write_text(json.dumps(recipe))
-    words = ["-m", "keyscope", "replay", str(path), "--runs", str(run.parent), "--model", str(model), "--json"]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
-    return done.returncode, json.loads(done.stdout.splitlines()[-1])
+    return ["replay", str(path), "--runs", str(run.parent), "--model", str(model), "--json"]
 
 
 def test_a_recipe_gives_equal_rows_in_a_fresh_process_and_others_after_a_change(
@@ -41,12 +41,16 @@ def test_a_recipe_gives_equal_rows_in_a_fresh_process_and_others_after_a_change(
 ) -> None:
     told = recipe.model_dump(mode="json")
     assert set(told["rests_on"]) == {"run", "concepts"}
-    code, answer = replayed(run_path, planted[0], told)
-    assert (code, answer) == (0, {"ok": True, "equal": True, "differences": [], "premises": []})
+    fresh = [*KEYSCOPE, *words_of(told, run_path, planted[0])]
+    done = subprocess.run(fresh, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer == {"ok": True, "equal": True, "differences": [], "premises": []}
     told["settings"]["seed"] = 1
     told["rests_on"]["concepts"] = "0" * 64
-    code, answer = replayed(run_path, planted[0], told)
-    assert code == 1
+    result = CliRunner().invoke(cli, words_of(told, run_path, planted[0]))  # a second fresh process would show no more
+    assert result.exit_code == 1
+    answer = json.loads(result.stdout.splitlines()[-1])
     assert not answer["equal"]
     assert any(each.startswith("edit_effects: ") and " rows differ, first " in each for each in answer["differences"])
     assert len(answer["premises"]) == 1
