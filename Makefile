@@ -24,7 +24,8 @@ demo: install ## Compute a demo run and serve it [MODEL=nano|smollm2|gemma3|ID] 
 	exec $(BIN)/keyscope demo $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port $(PORT)) $(if $(FILES),--files-per-language $(FILES)) $(if $(filter no,$(ANALYSES)),--no-analyses) $(if $(filter yes,$(ACCEPT)),--accept-licence)
 
 test: install .venv/chromium ## Run the tests, including those in a headless Chromium [TESTS=tests/app]
-	$(BIN)/pytest --numprocesses auto --dist loadfile $(TESTS)
+	# Each process would otherwise compile every module anew where the environment forbids Python to keep what it compiled.
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses auto --dist loadfile $(TESTS)
 
 fuzz: install ## Send both OpenAPI documents many more requests than the tests do [EXAMPLES=200]
 	KEYSCOPE_FUZZ_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/pytest tests/test_fuzz.py
