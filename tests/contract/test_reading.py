@@ -40,7 +40,7 @@ def test_a_spoilt_run_is_refused_by_name_at_once(run: Path, fault: str) -> None:
     assert time.monotonic() - started < reading.SECONDS
 
 
-@pytest.mark.parametrize("fault", ["unknown-field", "null", "endless", "other-type"])
+@pytest.mark.parametrize("fault", ["unknown-field", "null", "endless", "macro", "other-type"])
 def test_a_spoilt_analysis_is_a_problem_of_its_own(run: Path, fault: str) -> None:
     spoil(analysis_folder(run) / "firing.duckdb", OF_ANY_FILE[fault])
     with open_run(run) as connection:
