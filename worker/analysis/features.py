@@ -10,6 +10,10 @@ from torch import Tensor
 from keyscope.worker.model.code_model import CodeModel
 
 
+NEAR = 2**18
+"""Coefficients that are compared with all levels before the next ones, on a CPU: 1 MB."""
+
+
 class FeatureCounts:
     """Counts of tokens that have a feature and on which a key's coefficient is above a level.
 
@@ -41,12 +45,19 @@ class FeatureCounts:
     def add(self, layer: int, coefficients: Tensor, features: Tensor) -> None:
         """Count tokens: coefficients [n, keys], features [n, features] of 0 and 1; both float32 on the device."""
         some = features.any(dim=1).nonzero()[:, 0]
-        every, of_some = features.new_ones(len(features)), features[some]
+        # few tokens have any feature; float32 adds up zeros and ones exactly to 2**24, far beyond any batch
+        of_some, mine = features[some], coefficients[some]
+        over = torch.empty_like(mine)
         for number, levels in enumerate(self._levels):
-            over = (coefficients > levels[layer]).to(features.dtype)
-            # few tokens have any feature; float32 adds up zeros and ones exactly to 2**24, far beyond any batch
-            self._counts[layer][number, :, :-1] += (over[some].T @ of_some).to(torch.int64)
-            self._counts[layer][number, :, -1] += (every @ over).to(torch.int64)
+            torch.gt(mine, levels[layer], out=over)
+            self._counts[layer][number, :, :-1] += (over.T @ of_some).to(torch.int64)
+        # all levels of a few tokens before the next ones: they stay near the processor
+        rows = NEAR // coefficients.shape[1] if coefficients.device.type == "cpu" else len(coefficients)
+        for part in coefficients.split(max(1, rows)):
+            every, over = part.new_ones(len(part)), torch.empty_like(part)
+            for number, levels in enumerate(self._levels):
+                torch.gt(part, levels[layer], out=over)
+                self._counts[layer][number, :, -1] += (every @ over).to(torch.int64)
 
     def arrays(self) -> npt.NDArray[np.int64]:
         """The counts so far, [levels, keys of all layers, features + 1]."""
