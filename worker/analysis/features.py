@@ -9,7 +9,6 @@ from torch import Tensor
 
 from keyscope.worker.model.code_model import CodeModel
 
-
 NEAR = 2**18
 """Coefficients that are compared with all levels before the next ones, on a CPU: 1 MB."""
 

@@ -12,7 +12,7 @@ CONCEPTS = AnalysisKind(
     pages=(list_page.router, page.router),
     endpoints=api.router,
     about="Which keys detect named patterns, such as numpy, loops or error handling, and how many chance would give.",
-    passes=2.2,
+    passes=1.3,
     claims=CLAIMS,
     key_part=KeyPart("analyses/_key_concepts.html", lambda _run, cursor, key: concepts_of_key(cursor, key)),
 )

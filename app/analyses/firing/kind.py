@@ -14,7 +14,7 @@ FIRING = AnalysisKind(
     pages=(analysis_router("firing", "When keys fire", "analyses/firing.html", CLAIMS, sections),),
     endpoints=api.router,
     about="Which keys are dead, detect one token, know their position or keep to one language, each compared with chance.",
-    passes=4.3,
+    passes=1.7,
     claims=CLAIMS,
     key_part=KeyPart("analyses/_key_firing.html", firing_of_key),
 )
