@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from keyscope.app.errors import UnknownRun
+from keyscope.app.queries.blocks import Blocks
 from keyscope.app.queries.keys import KeyNumbers, key_numbers
 from keyscope.app.queries.recent import Recent
 from keyscope.app.queries.tokens import Vocabulary, load_vocabulary
@@ -27,8 +28,12 @@ from keyscope.contract.twin import twin_path
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-KEPT_KEYS = 1000
+KEPT_KEYS = 200
 """Keys whose numbers stay in memory, about 30 kB each."""
+KEPT_DOCUMENTS = 96
+"""Blocks of keys whose documents stay in memory, about 400 kB each."""
+KEPT_BLOCKS = 512
+"""Blocks of keys of which rows of analyses stay in memory, about 50 kB each."""
 KEPT_TABLES = 64
 """Tables of layers, overviews and the like that stay in memory, up to 500 kB each."""
 RETRY_SECONDS = 60
@@ -49,6 +54,8 @@ class Run:
         self.manifest: Manifest = read_manifest(self._connection).model_copy(update={"run_id": self.run_id})
         self.analyses = {(each.kind, each.part): each for each in read_analyses(self._connection)}
         self.analysis_problems = read_problems(self._connection)
+        self.blocks = Blocks(KEPT_BLOCKS)
+        self._documents = Blocks(KEPT_DOCUMENTS)
         self._windows: Windows | None = None
         self._numbers: Recent[KeyId, KeyNumbers] = Recent(KEPT_KEYS)
         self._tables: Recent[Hashable, Any] = Recent(KEPT_TABLES)
@@ -72,7 +79,7 @@ class Run:
 
     def numbers(self, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> KeyNumbers:
         """All numbers of a key; each tab of its page shows them again."""
-        return self._numbers.get(key, lambda key: key_numbers(cursor, self.vocabulary, key))
+        return self._numbers.get(key, lambda key: key_numbers(cursor, self._documents, self.vocabulary, key))
 
     def recall(self, query: Callable[..., T], cursor: duckdb.DuckDBPyConnection, *args: Hashable) -> T:
         """The result of a query on the run, which is asked once for equal arguments; not to be changed."""

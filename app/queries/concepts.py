@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import duckdb
 
+from keyscope.app.queries.blocks import BLOCK, Blocks
 from keyscope.app.queries.estimate import Estimate
 from keyscope.app.queries.layers import Order
 from keyscope.app.queries.values import Statistics, clean, named, rows, select, without_nan
@@ -47,15 +48,17 @@ _EXAMPLES = """
     SELECT language, source, path, line, before, match, after FROM concept_examples
     WHERE concept = ? ORDER BY language, rank"""
 _FLOATS = {column.name for column in KEY_SCORES if column.type in ("FLOAT", "DOUBLE")}
-_OF_KEY = f"""
-    SELECT c.concept, c.name, c.title, {select(KEY_SCORES, "k")} FROM concept_keys k JOIN concepts c USING (concept)
-    WHERE k.layer = ? AND k."index" = ? AND (k.significant OR k.auroc >= ?) ORDER BY k.q, k.auroc DESC"""  # noqa: S608
 SORTS = tuple(column.name for column in KEY_SCORES)
 """What the keys of a concept can be sorted by."""
 ASCENDING = {"p", "q", "distinct_q", "twin_q", *(f"rank_{picker}" for picker in PICKERS)}
 """Those where less is better."""
 WORTH_SAYING = 0.9
 """AUROC from which a key's page names a concept even if its triggers do not show it."""
+_OF_KEY = f"""
+    SELECT "index", c.concept, c.name, c.title, {select(KEY_SCORES, "k")}
+    FROM (SELECT * FROM concept_keys WHERE {BLOCK} AND (significant OR auroc >= {WORTH_SAYING})) k
+        JOIN concepts c USING (concept)
+    ORDER BY k.q, k.auroc DESC"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +228,9 @@ def overlaps(cursor: duckdb.DuckDBPyConnection, part: str, n: int) -> list[Overl
     ]
 
 
-def concepts_of_key(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> list[KeyConcept]:
+def concepts_of_key(cursor: duckdb.DuckDBPyConnection, blocks: Blocks, key: KeyId) -> list[KeyConcept]:
     """The concepts that a key detects, by its triggers or by a high AUROC."""
-    found: Sequence[tuple[Any, ...]] = rows(cursor, _OF_KEY, [key.layer, key.index, WORTH_SAYING])
+    found = blocks.rows(cursor, _OF_KEY, key)
     return [KeyConcept(part, name, title, named(KEY_SCORES, values)) for part, name, title, *values in found]
 
 

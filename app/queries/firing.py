@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from keyscope.app.queries.blocks import BLOCK, Blocks
 from keyscope.app.queries.estimate import Estimate, grouped
 from keyscope.app.queries.tokens import Token, Vocabulary
 from keyscope.app.queries.values import Statistics, clean, named, rows, select
@@ -22,15 +23,16 @@ _LAYERS = """
 _GROUPS = """
     SELECT measure, control, part, layers, estimate, low, high, n, files, projects FROM firing_groups
     ORDER BY measure, control, part, layers"""
-_KEY = f'SELECT {select(KEY_COLUMNS)} FROM firing_keys WHERE layer = ? AND "index" = ?'  # noqa: S608 - our own names
-_KEY_LANGUAGES = """
-    SELECT f.language, s.firing_rate, f.strong_rate, f.f1 FROM firing_languages f
-    LEFT JOIN language_statistics s USING (layer, "index", language)
-    WHERE f.layer = ? AND f."index" = ? ORDER BY f.language"""
-_KEY_POSITIONS = 'SELECT level, rates FROM firing_positions WHERE layer = ? AND "index" = ? ORDER BY level'
-_KEY_TOKENS = """
-    SELECT token_id, level, occurrences, fired, share FROM firing_detectors
-    WHERE layer = ? AND "index" = ? AND level = ? ORDER BY fired DESC, token_id"""
+_KEY = f'SELECT "index", {select(KEY_COLUMNS)} FROM firing_keys WHERE {BLOCK}'  # noqa: S608 - our own names
+_KEY_LANGUAGES = f"""
+    SELECT "index", f.language, s.firing_rate, f.strong_rate, f.f1
+    FROM (SELECT * FROM firing_languages WHERE {BLOCK}) f LEFT JOIN language_statistics s USING (layer, "index", language)
+    ORDER BY f.language"""  # noqa: S608
+_KEY_POSITIONS = f'SELECT "index", level, rates FROM firing_positions WHERE {BLOCK} ORDER BY level'  # noqa: S608
+_KEY_TOKENS = f"""
+    SELECT "index", token_id, d.level, occurrences, fired, share
+    FROM (SELECT * FROM firing_detectors WHERE {BLOCK}) d JOIN firing_keys USING (layer, "index")
+    WHERE d.level = detector_level ORDER BY fired DESC, token_id"""  # noqa: S608
 _DETECTORS = """
     SELECT k.layer, k."index", k.stack, k.detector_level, sum(d.fired)::BIGINT, sum(d.share), list(d.token_id ORDER BY d.fired DESC)
     FROM firing_keys k JOIN firing_detectors d ON d.layer = k.layer AND d."index" = k."index" AND d.level = k.detector_level
@@ -121,20 +123,23 @@ def group_numbers(cursor: duckdb.DuckDBPyConnection) -> dict[Which, ByGroup]:
     return {**grouped(rows(cursor, _GROUPS), keys=3)}
 
 
-def key_firing(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: KeyId) -> KeyFiring | None:
+def key_firing(
+    cursor: duckdb.DuckDBPyConnection, blocks: Blocks, vocabulary: Vocabulary, key: KeyId
+) -> KeyFiring | None:
     """When a key fires; None if the analysis is missing."""
-    found = rows(cursor, _KEY, [key.layer, key.index])
+    found = blocks.rows(cursor, _KEY, key)
     if not found:
         return None
     columns = named(KEY_COLUMNS, found[0])
-    tokens = rows(cursor, _KEY_TOKENS, [key.layer, key.index, columns["detector_level"]])
     return KeyFiring(
         columns=columns,
         languages=[
-            LanguageRates(row[0], *map(clean, row[1:])) for row in rows(cursor, _KEY_LANGUAGES, [key.layer, key.index])
+            LanguageRates(row[0], *map(clean, row[1:])) for row in blocks.rows(cursor, _KEY_LANGUAGES, key)
         ],
-        positions=dict(rows(cursor, _KEY_POSITIONS, [key.layer, key.index])),
-        tokens=[DetectedToken(vocabulary[token_id], *rest) for token_id, *rest in tokens],
+        positions=dict(blocks.rows(cursor, _KEY_POSITIONS, key)),
+        tokens=[
+            DetectedToken(vocabulary[token_id], *rest) for token_id, *rest in blocks.rows(cursor, _KEY_TOKENS, key)
+        ],
     )
 
 

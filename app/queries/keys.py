@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 
+from keyscope.app.queries.blocks import BLOCK, Blocks
 from keyscope.app.queries.examples import TriggerToken, example_counts, trigger_tokens
 from keyscope.app.queries.tokens import Token, Vocabulary
 from keyscope.app.queries.values import Statistics, named, rows, select
@@ -17,7 +18,7 @@ from keyscope.contract.tables import Column
 
 STATISTICS = WEIGHT_STATISTICS + MOMENTS + KEY_STATISTICS
 _OF_KEY = 'WHERE layer = ? AND "index" = ?'
-_DOCUMENT = f"SELECT document FROM key_documents {_OF_KEY}"  # noqa: S608 - constants only
+_DOCUMENT = f'SELECT "index", document FROM key_documents WHERE {BLOCK}'  # noqa: S608 - constants only
 _STATISTICS = f"SELECT {select(STATISTICS)} FROM keys {_OF_KEY}"  # noqa: S608 - constants only
 _LANGUAGES = f"SELECT language, {select(MOMENTS)} FROM language_statistics {_OF_KEY} ORDER BY language"  # noqa: S608
 _HISTOGRAMS = f"SELECT language, tokens, windows FROM histograms {_OF_KEY} ORDER BY language"  # noqa: S608
@@ -86,9 +87,11 @@ class KeyNumbers:
     """Of all languages and polarities, the strongest first."""
 
 
-def key_numbers(cursor: duckdb.DuckDBPyConnection, vocabulary: Vocabulary, key: KeyId) -> KeyNumbers:
-    """All numbers of a key: by one lookup in a run that has documents of its keys, else by one for each table."""
-    stored = rows(cursor, _DOCUMENT, [key.layer, key.index])
+def key_numbers(
+    cursor: duckdb.DuckDBPyConnection, documents: Blocks, vocabulary: Vocabulary, key: KeyId
+) -> KeyNumbers:
+    """All numbers of a key: from its document in a run that has them, else by one lookup for each table."""
+    stored = documents.rows(cursor, _DOCUMENT, key)
     try:
         return _of_document(KeyDocument.unpack(stored[0][0]), vocabulary)
     except (IndexError, BadDocument):

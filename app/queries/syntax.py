@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 
+from keyscope.app.queries.blocks import BLOCK, Blocks
 from keyscope.app.queries.estimate import Controlled, Estimate, grouped
 from keyscope.app.queries.tokens import Token, Vocabulary
 from keyscope.app.queries.values import Statistics, clean, named, rows, select
@@ -26,10 +27,10 @@ _VALUES = f"""
 _BASE = """
     SELECT value, language, share, low, high, tokens FROM syntax_base
     WHERE aspect = ? ORDER BY value, language"""
-_KEY = f'SELECT {select(KEY_MEASURES)} FROM syntax_keys WHERE layer = ? AND "index" = ?'  # noqa: S608
-_PROFILE = """
-    SELECT aspect, value, triggers, share, base, lift, sample_share, q, distinct_q FROM syntax_profiles
-    WHERE layer = ? AND "index" = ? ORDER BY aspect, rank"""
+_KEY = f'SELECT "index", {select(KEY_MEASURES)} FROM syntax_keys WHERE {BLOCK}'  # noqa: S608
+_PROFILE = f"""
+    SELECT "index", aspect, value, triggers, share, base, lift, sample_share, q, distinct_q FROM syntax_profiles
+    WHERE {BLOCK} ORDER BY aspect, rank"""  # noqa: S608
 _EXTREMES = """
     SELECT layer, "index", stack, score, token_id, token_share, drop_last FROM syntax_keys
     WHERE score IS NOT NULL ORDER BY score {order}, layer, "index" LIMIT ?"""
@@ -140,12 +141,12 @@ def base_rates(cursor: duckdb.DuckDBPyConnection, aspect: str) -> dict[str, dict
     return grouped(rows(cursor, _BASE, [aspect]), keys=1)
 
 
-def key_syntax(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> KeySyntax | None:
+def key_syntax(cursor: duckdb.DuckDBPyConnection, blocks: Blocks, key: KeyId) -> KeySyntax | None:
     """The syntax of a key; None if the analysis is missing."""
-    found = rows(cursor, _KEY, [key.layer, key.index])
+    found = blocks.rows(cursor, _KEY, key)
     if not found:
         return None
-    profile = [ProfileRow(*map(clean, row)) for row in rows(cursor, _PROFILE, [key.layer, key.index])]
+    profile = [ProfileRow(*map(clean, row)) for row in blocks.rows(cursor, _PROFILE, key)]
     return KeySyntax(named(KEY_MEASURES, found[0]), profile)
 
 

@@ -14,5 +14,5 @@ CONCEPTS = AnalysisKind(
     about="Which keys detect named patterns, such as numpy, loops or error handling, and how many chance would give.",
     passes=1.3,
     claims=CLAIMS,
-    key_part=KeyPart("analyses/_key_concepts.html", lambda _run, cursor, key: concepts_of_key(cursor, key)),
+    key_part=KeyPart("analyses/_key_concepts.html", lambda run, cursor, key: concepts_of_key(cursor, run.blocks, key)),
 )

@@ -108,7 +108,7 @@ def _answer(run: Run, cursor: duckdb.DuckDBPyConnection) -> FiringAnswer:
 def show_key_firing(run: OpenRun, cursor: Cursor, key: Key) -> KeyFiringAnswer:
     """When one key fires; 404 until the analysis is computed."""
     check_computed(run, "firing")
-    found = key_firing(cursor, run.vocabulary, key)
+    found = key_firing(cursor, run.blocks, run.vocabulary, key)
     assert found is not None
     return KeyFiringAnswer(
         key=str(key),

@@ -55,7 +55,7 @@ class FiringOfKey:
 
 def firing_of_key(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> FiringOfKey | None:
     """The section of a key; None if the analysis is missing."""
-    found = key_firing(cursor, run.vocabulary, key)
+    found = key_firing(cursor, run.blocks, run.vocabulary, key)
     if found is None:
         return None
     return FiringOfKey(

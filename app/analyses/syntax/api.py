@@ -114,7 +114,7 @@ def _answer(run: Run, cursor: duckdb.DuckDBPyConnection) -> SyntaxAnswer:
 def show_key_syntax(run: OpenRun, cursor: Cursor, key: Key) -> KeySyntaxAnswer:
     """What one key fires on; 404 until the analysis is computed."""
     check_computed(run, "syntax")
-    found = key_syntax(cursor, key)
+    found = key_syntax(cursor, run.blocks, key)
     assert found is not None
     profile: dict[str, list[ProfileShape]] = {}
     for row in found.profile:

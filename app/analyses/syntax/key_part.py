@@ -60,7 +60,7 @@ class SyntaxOfKey:
 
 def syntax_of_key(run: Run, cursor: duckdb.DuckDBPyConnection, key: KeyId) -> SyntaxOfKey | None:
     """The section of a key; None if the analysis is missing or the key has no triggers."""
-    found = key_syntax(cursor, key)
+    found = key_syntax(cursor, run.blocks, key)
     if found is None or not found.profile:
         return None
     by_aspect = {aspect: list(rows) for aspect, rows in groupby(found.profile, key=lambda row: row.aspect)}

@@ -11,6 +11,7 @@ import pytest
 
 from keyscope.app import queries
 from keyscope.app.errors import InvalidParameter, UnknownKey, UnknownLayer
+from keyscope.app.queries.blocks import Blocks
 from keyscope.app.queries.examples import trigger_tokens
 from keyscope.app.queries.key_rows import _code_line
 from keyscope.app.queries.keys import numbers_of_tables
@@ -396,17 +397,17 @@ def test_the_document_of_a_key_has_the_numbers_of_all_tables(name: str, request:
             for index in range(size):
                 key = KeyId(layer, index)
                 assert len(cursor.execute(OF_DOCUMENTS, [layer, index]).fetchall()) == 1
-                found = queries.key_numbers(cursor, run.vocabulary, key)
+                found = queries.key_numbers(cursor, Blocks(9), run.vocabulary, key)
                 assert found == numbers_of_tables(cursor, run.vocabulary, key)
 
 
 def test_a_run_without_documents_or_with_broken_ones_shows_the_same_numbers(alpha: Run, tmp_path: Path) -> None:
     broken = {"DROP TABLE key_documents", *(f"UPDATE key_documents SET document = {each}" for each in BROKEN)}
     with alpha.reading() as cursor:
-        expected = queries.key_numbers(cursor, alpha.vocabulary, KEY)
+        expected = queries.key_numbers(cursor, Blocks(9), alpha.vocabulary, KEY)
     for number, change in enumerate(broken):
         path = Path(shutil.copy(alpha.path, tmp_path / f"{number}.duckdb"))
         with duckdb.connect(str(path)) as connection:
             connection.execute(change)
         with open_run(path) as connection:
-            assert queries.key_numbers(connection, alpha.vocabulary, KEY) == expected, change
+            assert queries.key_numbers(connection, Blocks(9), alpha.vocabulary, KEY) == expected, change
