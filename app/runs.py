@@ -1,5 +1,6 @@
 """The runs of a directory: opened on first use and reopened when their file or analyses change."""
 
+import contextlib
 import logging
 import os
 import threading
@@ -125,6 +126,14 @@ class _Slot:
                 raise _anew(self.found)
             return self.found
 
+    def unchanged(self, path: Path) -> Run | None:
+        """The run if it is open and its files are still those that were opened; else None, without opening any."""
+        found = self.found
+        with contextlib.suppress(FileNotFoundError):
+            if isinstance(found, Run) and found.signature == _signature(path):
+                return found
+        return None
+
 
 class Registry:
     """The runs of one directory, by file name without suffix."""
@@ -155,9 +164,14 @@ class Registry:
             slot = self._slots.setdefault(run_id, _Slot())
         try:
             # outside the lock: a file that is slow to open holds up only those who ask for it
-            return slot.open(self.directory / f"{run_id}{SUFFIX}")
+            return slot.open(self._path(run_id))
         except FileNotFoundError as error:
             raise UnknownRun(run_id, self.run_ids()) from error
+
+    def opened(self, run_id: str) -> Run | None:
+        """The run of that name if it is open and unchanged; else None, and `get` has to look for it, which takes longer."""
+        slot = self._slots.get(run_id)
+        return slot.unchanged(self._path(run_id)) if slot else None
 
     def all(self) -> tuple[list[Run], list[Unreadable]]:
         """Every run that can be read, and every file that cannot, with the reason."""
@@ -196,6 +210,9 @@ class Registry:
                 found = self._slots.popitem()[1].found
                 if isinstance(found, Run):
                     found.close()
+
+    def _path(self, run_id: str) -> Path:
+        return self.directory / f"{run_id}{SUFFIX}"
 
     def _names(self) -> list[str]:
         if not self.directory.is_dir():

@@ -39,15 +39,27 @@ LiveWorkers = Annotated[Workers, _of_app("workers")]
 PromptMeasurements = Annotated[Measurements, _of_app("measurements")]
 
 
-def _run(run: Annotated[str, Path(description="Name of the run: its file without .duckdb")], registry: Runs) -> Run:
-    return registry.get(run)
+# These do so little that a thread of their own would cost more: they run on the event loop.
+
+
+async def run_named(run_id: str, registry: Registry) -> Run:
+    """The run of that name; opened by a thread if it is not open yet.
+
+    Raises:
+        UnknownRun: no such file exists.
+        RunFileError: the file cannot be read as a run.
+    """
+    return registry.opened(run_id) or await run_in_threadpool(registry.get, run_id)
+
+
+async def _run(
+    run: Annotated[str, Path(description="Name of the run: its file without .duckdb")], registry: Runs
+) -> Run:
+    return await run_named(run, registry)
 
 
 OpenRun = Annotated[Run, Depends(_run)]
 """The run named in the path; raises UnknownRun."""
-
-
-# These do so little that a thread of their own would cost more: they run on the event loop.
 
 
 async def _cursor(run: OpenRun) -> AsyncIterator[duckdb.DuckDBPyConnection]:

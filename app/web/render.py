@@ -10,6 +10,7 @@ import jinja2
 from fastapi import Depends, Query, Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
+from starlette.concurrency import run_in_threadpool
 
 from keyscope.app.runs import Run
 from keyscope.app.web.baskets import read_basket
@@ -109,8 +110,10 @@ def links_of(request: Request, run_id: str | None, mask: str) -> Links:
     return Links(request, basket_of(request, run_id, mask))
 
 
-def _run_links(request: Request, run: OpenRun, mask: MaskText = "") -> Links:
-    return links_of(request, run.run_id, mask)
+async def _run_links(request: Request, run: OpenRun, mask: MaskText = "") -> Links:
+    if not mask:
+        return Links(request, Basket(run.run_id))
+    return await run_in_threadpool(links_of, request, run.run_id, mask)  # the basket may be saved in the database
 
 
 RunLinks = Annotated[Links, Depends(_run_links)]

@@ -6,7 +6,9 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from starlette.concurrency import run_in_threadpool
+
+from keyscope.app.runs import Run
+from keyscope.app.web.dependencies import run_named
 
 
 class RunRoute(APIRoute):
@@ -20,7 +22,7 @@ class RunRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
-            tag = await run_in_threadpool(_tag, request)
+            tag = _tag(await run_named(request.path_params["run"], request.app.state.registry), request)
             headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
             if tag in (each.strip() for each in request.headers.get("if-none-match", "").split(",")):
                 return Response(status_code=304, headers=headers)
@@ -32,8 +34,7 @@ class RunRoute(APIRoute):
         return answer
 
 
-def _tag(request: Request) -> str:
-    """A weak tag, because the answer may be compressed; raises UnknownRun or RunFileError."""
-    run = request.app.state.registry.get(request.path_params["run"])
+def _tag(run: Run, request: Request) -> str:
+    """A weak tag, because the answer may be compressed."""
     depends_on = repr((run.signature, request.app.version, str(request.url)))
     return f'W/"{hashlib.sha256(depends_on.encode()).hexdigest()[:32]}"'
