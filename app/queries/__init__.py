@@ -12,6 +12,7 @@ from keyscope.app.queries.examples import (
     key_examples,
     key_samples,
     key_triggers,
+    of_document,
 )
 from keyscope.app.queries.key_rows import KeyRow
 from keyscope.app.queries.keys import (
@@ -78,6 +79,7 @@ __all__ = [
     "layer_summaries",
     "layers_firing_on",
     "neighbours",
+    "of_document",
     "parse_token",
     "percentiles",
     "quantile_above_zero",

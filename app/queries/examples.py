@@ -10,6 +10,7 @@ import duckdb
 from keyscope.app.queries.values import clean, rows
 from keyscope.app.queries.windows import File, Window, Windows
 from keyscope.contract.contexts import context_coefficients
+from keyscope.contract.key_documents import FirstTrigger
 from keyscope.contract.keys import KeyId
 
 _PLACE = 'coefficient, window_id, position, line, "column", scale, context'
@@ -156,6 +157,30 @@ def first_examples(
         found = rows(cursor, f"{sql} AND rank <= ?", [*values, limit])
         found.sort(key=lambda row: (row[1], row[0]))
     return _examples(cursor, windows, found[:limit])
+
+
+def of_document(
+    cursor: duckdb.DuckDBPyConnection, windows: Windows, first: Sequence[FirstTrigger]
+) -> list[Example]:
+    """The first triggers of all languages together, as the document of their key has them.
+
+    All but the strongest have no context: their tokens have no coefficients, except the trigger's.
+    """
+    found = [
+        (
+            each.language,
+            each.rank,
+            "max",
+            None,
+            None,
+            *each[2:8],
+            each.context or b"",
+            each.files,
+            [dict(zip(("file_id", "line", "column"), place, strict=True)) for place in each.places or ()],
+        )
+        for each in first
+    ]
+    return _examples(cursor, windows, found)
 
 
 def example_counts(cursor: duckdb.DuckDBPyConnection, key: KeyId) -> Counter[tuple[str, str]]:

@@ -11,7 +11,7 @@ from keyscope.app.queries.blocks import BLOCK, Blocks
 from keyscope.app.queries.examples import TriggerToken, example_counts, trigger_tokens
 from keyscope.app.queries.tokens import Token, Vocabulary
 from keyscope.app.queries.values import Statistics, named, rows, select
-from keyscope.contract.key_documents import BadDocument, KeyDocument
+from keyscope.contract.key_documents import BadDocument, FirstTrigger, KeyDocument
 from keyscope.contract.keys import KeyId
 from keyscope.contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS
 from keyscope.contract.tables import Column
@@ -73,7 +73,7 @@ class ValueTokens:
 
 @dataclass(frozen=True, slots=True)
 class KeyNumbers:
-    """Everything a run file has about a key but its examples."""
+    """Everything a run file has about a key but its examples, of which it may have the first."""
 
     statistics: Statistics
     by_language: list[LanguageStatistics]
@@ -85,6 +85,8 @@ class KeyNumbers:
     """Number of examples, by language and polarity or band."""
     trigger_tokens: list[TriggerToken]
     """Of all languages and polarities, the strongest first."""
+    first: list[FirstTrigger] | None = field(default=None, compare=False)
+    """The first triggers of all languages together; None if they have to be read from the table."""
 
 
 def key_numbers(
@@ -127,6 +129,7 @@ def _of_document(document: KeyDocument, vocabulary: Vocabulary) -> KeyNumbers:
         ),
         counts=Counter({(language, kind): count for language, kind, count in document.examples}),
         trigger_tokens=[TriggerToken(*each) for each in document.trigger_tokens],
+        first=document.first,
     )
 
 

@@ -1,8 +1,8 @@
-"""What a run knows about one key besides its examples, in one document, so that a page reads it by one lookup."""
+"""What a run knows about one key, with its first triggers, in one document, so that a page reads it by one lookup."""
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -15,7 +15,9 @@ KEY_DOCUMENTS = Table(
 )
 """Everything in it is in other tables too; files older than it have no documents."""
 LONGEST = 2**20
-"""Bytes of the longest document that is read; real ones have about ten thousand."""
+"""Bytes of the longest document that is read; real ones have about fifteen thousand."""
+FIRST = 15
+"""Triggers that a document has: those that a page shows at first."""
 AT_A_TIME = 1024
 """Keys whose documents are put together at once, which bounds the memory this takes."""
 
@@ -44,15 +46,41 @@ _TRIGGER_TOKENS = f"""
     FROM (SELECT * FROM triggers {_KEYS}) JOIN windows USING (window_id)
     ORDER BY "index", abs(coefficient) DESC, language, token_id, polarity, rank"""  # noqa: S608
 
+_FIRST = f"""
+    SELECT "index", language, rank, coefficient, window_id, position, line, "column", scale,
+        CASE WHEN place = 1 THEN context END, files, [(each.file_id, each.line, each."column") FOR each IN places]
+    FROM (
+        SELECT *, row_number() OVER (PARTITION BY "index" ORDER BY coefficient DESC, language, rank) AS place
+        FROM triggers {_KEYS} AND polarity = 'max' AND rank <= {FIRST}
+    ) WHERE place <= {FIRST} ORDER BY "index", place"""  # noqa: S608
+
 
 class BadDocument(ValueError):
     """The bytes are no document of a key."""
 
 
-class KeyDocument(BaseModel):
-    """Everything about a key but its examples."""
+class FirstTrigger(NamedTuple):
+    """One of a key's strongest triggers, as in the table of triggers."""
 
-    model_config = ConfigDict(allow_inf_nan=False, strict=True)
+    language: str
+    rank: int
+    coefficient: float
+    window_id: int
+    position: int
+    line: int
+    column: int
+    scale: float
+    context: bytes | None
+    """Of the strongest one: the others are drawn as single lines at first, without it."""
+    files: int | None
+    places: list[tuple[int, int, int]] | None
+    """File, line and column of each."""
+
+
+class KeyDocument(BaseModel):
+    """Everything about a key but its examples, of which it has the first."""
+
+    model_config = ConfigDict(allow_inf_nan=False, strict=True, val_json_bytes="base64")
 
     statistics: dict[str, Value]
     """By column of `runfile.KEYS`."""
@@ -68,6 +96,8 @@ class KeyDocument(BaseModel):
     """Languages, polarities or bands, and the number of examples."""
     trigger_tokens: list[tuple[str, str, int, int | None]]
     """Language, polarity, token and the token after it of each trigger, the strongest first."""
+    first: list[FirstTrigger] | None = None
+    """The first triggers of all languages together, the strongest first; None in documents older than they."""
 
     @classmethod
     def unpack(cls, stored: bytes | None) -> "KeyDocument":
@@ -127,5 +157,9 @@ def _documents(connection: duckdb.DuckDBPyConnection, layer: int, first: int, la
         found[index]["examples"].append(counted)
     for index, *trigger in ask(_TRIGGER_TOKENS):
         found[index]["trigger_tokens"].append(trigger)
+    for index, *first in ask(_FIRST):
+        found[index]["first"].append(first)
     # NaN becomes null
-    return ((index, to_json(document, inf_nan_mode="null")) for index, document in found.items())
+    return (
+        (index, to_json(document, inf_nan_mode="null", bytes_mode="base64")) for index, document in found.items()
+    )

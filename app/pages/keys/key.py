@@ -269,8 +269,13 @@ class KeyDrawing:
         state, windows = self.state, self.run.windows
         count = self._count(self.language, state.show)
         narrowed = Filter(state.token, state.within)
-        limit = count if state.all or narrowed else self.shown
-        found = queries.first_examples(self.cursor, windows, self.key, state.show, self.language, limit)
+        limit = count if state.all or narrowed else min(count, self.shown)
+        as_at_first = (state.show, self.language, state.view, state.whole) == ("max", None, "stacked", "")
+        first = self.numbers.first if as_at_first else None
+        if first is not None and len(first) >= limit:
+            found = queries.of_document(self.cursor, windows, first[:limit])
+        else:
+            found = queries.first_examples(self.cursor, windows, self.key, state.show, self.language, limit)
         if not narrowed:
             return found, count
         kept = narrowed.of(found, windows)

@@ -3,6 +3,7 @@ import math
 import random
 import shutil
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -20,7 +21,7 @@ from keyscope.app.runs import Run
 from keyscope.contract import bins
 from keyscope.contract.bins import N_BINS
 from keyscope.contract.contexts import context_coefficients
-from keyscope.contract.key_documents import LONGEST
+from keyscope.contract.key_documents import FIRST, LONGEST
 from keyscope.contract.keys import KeyId
 from keyscope.contract.runfile import KEY_STATISTICS, MOMENTS, WEIGHT_STATISTICS, open_run
 from tests.made.runs import FILES
@@ -399,6 +400,18 @@ def test_the_document_of_a_key_has_the_numbers_of_all_tables(name: str, request:
                 assert len(cursor.execute(OF_DOCUMENTS, [layer, index]).fetchall()) == 1
                 found = queries.key_numbers(cursor, Blocks(9), run.vocabulary, key)
                 assert found == numbers_of_tables(cursor, run.vocabulary, key)
+
+
+def test_the_first_triggers_of_a_document_are_those_of_the_table(alpha: Run, gated: Run) -> None:
+    for run in (alpha, gated):
+        with run.reading() as cursor:
+            for layer, size in enumerate(run.manifest.model.keys_per_layer):
+                for key in (KeyId(layer, index) for index in range(size)):
+                    first = run.numbers(cursor, key).first
+                    assert first is not None
+                    read = queries.first_examples(cursor, run.windows, key, "max", limit=FIRST)
+                    without = [replace(each, context=b"") for each in read[1:]]
+                    assert queries.of_document(cursor, run.windows, first) == [*read[:1], *without] != []
 
 
 def test_a_run_without_documents_or_with_broken_ones_shows_the_same_numbers(alpha: Run, tmp_path: Path) -> None:
