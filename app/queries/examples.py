@@ -159,9 +159,7 @@ def first_examples(
     return _examples(cursor, windows, found[:limit])
 
 
-def of_document(
-    cursor: duckdb.DuckDBPyConnection, windows: Windows, first: Sequence[FirstTrigger]
-) -> list[Example]:
+def of_document(cursor: duckdb.DuckDBPyConnection, windows: Windows, first: Sequence[FirstTrigger]) -> list[Example]:
     """The first triggers of all languages together, as the document of their key has them.
 
     All but the strongest have no context: their tokens have no coefficients, except the trigger's.

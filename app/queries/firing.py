@@ -133,9 +133,7 @@ def key_firing(
     columns = named(KEY_COLUMNS, found[0])
     return KeyFiring(
         columns=columns,
-        languages=[
-            LanguageRates(row[0], *map(clean, row[1:])) for row in blocks.rows(cursor, _KEY_LANGUAGES, key)
-        ],
+        languages=[LanguageRates(row[0], *map(clean, row[1:])) for row in blocks.rows(cursor, _KEY_LANGUAGES, key)],
         positions=dict(blocks.rows(cursor, _KEY_POSITIONS, key)),
         tokens=[
             DetectedToken(vocabulary[token_id], *rest) for token_id, *rest in blocks.rows(cursor, _KEY_TOKENS, key)

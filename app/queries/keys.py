@@ -89,9 +89,7 @@ class KeyNumbers:
     """The first triggers of all languages together; None if they have to be read from the table."""
 
 
-def key_numbers(
-    cursor: duckdb.DuckDBPyConnection, documents: Blocks, vocabulary: Vocabulary, key: KeyId
-) -> KeyNumbers:
+def key_numbers(cursor: duckdb.DuckDBPyConnection, documents: Blocks, vocabulary: Vocabulary, key: KeyId) -> KeyNumbers:
     """All numbers of a key: from its document in a run that has them, else by one lookup for each table."""
     stored = documents.rows(cursor, _DOCUMENT, key)
     try:

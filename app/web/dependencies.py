@@ -49,7 +49,8 @@ async def run_named(run_id: str, registry: Registry) -> Run:
         UnknownRun: no such file exists.
         RunFileError: the file cannot be read as a run.
     """
-    return registry.opened(run_id) or await run_in_threadpool(registry.get, run_id)
+    run = registry.opened(run_id)
+    return run if run is not None else await run_in_threadpool(registry.get, run_id)
 
 
 async def _run(

@@ -157,9 +157,7 @@ def _documents(connection: duckdb.DuckDBPyConnection, layer: int, first: int, la
         found[index]["examples"].append(counted)
     for index, *trigger in ask(_TRIGGER_TOKENS):
         found[index]["trigger_tokens"].append(trigger)
-    for index, *first in ask(_FIRST):
-        found[index]["first"].append(first)
+    for index, *first_trigger in ask(_FIRST):
+        found[index]["first"].append(first_trigger)
     # NaN becomes null
-    return (
-        (index, to_json(document, inf_nan_mode="null", bytes_mode="base64")) for index, document in found.items()
-    )
+    return ((index, to_json(document, inf_nan_mode="null", bytes_mode="base64")) for index, document in found.items())
