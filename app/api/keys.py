@@ -1,7 +1,6 @@
 """Everything known about one key."""
 
 import math
-from dataclasses import asdict
 
 from fastapi import APIRouter, Response
 
@@ -38,7 +37,9 @@ def show_key(run: OpenRun, cursor: Cursor, key: Key, database: LabelsDatabase) -
         "value_tokens": shaping.value_tokens(numbers.value["normed"]),
         "value_tokens_raw": shaping.value_tokens(numbers.value["raw"]),
         "histogram_edges": [edge if math.isfinite(edge) else None for edge in bins.edges()],
-        "histograms": [asdict(each) for each in numbers.histograms],
+        "histograms": [
+            {"language": each.language, "tokens": each.tokens, "windows": each.windows} for each in numbers.histograms
+        ],
         "neighbours": shapes.NeighboursShape.model_validate(queries.neighbours(run.manifest, key)),
         "labels": [shapes.LabelShape.model_validate(each) for each in labels],
         "labels_problem": problem,
