@@ -16,12 +16,15 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from keyscope.app import health, metrics
 from keyscope.app.accounts import people
 from keyscope.app.accounts.oidc import provider_of
+from keyscope.app.api import workers as announcing
 from keyscope.app.api.openapi import describe
 from keyscope.app.api.router import json_router
 from keyscope.app.concepts.previews import Previews
 from keyscope.app.database.engine import Database, DatabaseUnavailable
 from keyscope.app.labels.changes import KeyChanges
 from keyscope.app.live.client import Workers
+from keyscope.app.live.directory import Directory
+from keyscope.app.live.jobs import Jobs
 from keyscope.app.live.measurements import Measurements
 from keyscope.app.metrics import CountRequests, Metrics
 from keyscope.app.pages.accounts import router as accounts
@@ -58,7 +61,7 @@ def _guarded(*routers: APIRouter) -> APIRouter:
 
 def routes() -> list[BaseRoute]:
     """Every route but those of the accounts, which depend on their mode."""
-    return _guarded(json_router(), health.router, metrics.router, docs.router, page_router()).routes
+    return _guarded(json_router(), announcing.router, health.router, metrics.router, docs.router, page_router()).routes
 
 
 # Shared by every application of a process: FastAPI resolves each included route at its first request, which is slow.
@@ -102,16 +105,20 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.changes = KeyChanges(database)
     app.state.previews = Previews()
     app.state.provider = provider_of(settings)
-    token = settings.worker_token
-    app.state.workers = Workers(
-        settings.worker_urls, token.get_secret_value() if token else None, settings.worker_timeout
-    )
+    app.state.workers = _workers(settings, database)
+    app.state.jobs = Jobs(app.state.workers, database, app.state.registry)
     app.state.measurements = Measurements(app.state.workers)
     files = VersionedFiles(STATIC)
     app.state.static_version = files.version
     app.mount("/static", files, name="static")
     error_handlers.install(app, error_page)
     return app
+
+
+def _workers(settings: Settings, database: Database) -> Workers:
+    token = settings.worker_token
+    directory = Directory(settings.worker_urls, database if token else None)
+    return Workers(directory, token.get_secret_value() if token else None, settings.worker_timeout)
 
 
 def _admission(settings: Settings, database: Database) -> Middleware:

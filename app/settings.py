@@ -33,7 +33,10 @@ class Settings(BaseSettings):
         ["127.0.0.1", "::1"],
         description="Addresses or networks of reverse proxies whose X-Forwarded-Prefix, -For and -Proto are believed, with commas",
     )
-    worker_urls: Names = Field([], description="Addresses of live workers, with commas; each run finds its own")
+    worker_urls: Names = Field(
+        [],
+        description="Addresses of live workers, with commas; `dns+http://NAME:PORT` stands for every address of a name",
+    )
     worker_token: SecretStr | None = Field(None, description="Secret that the live workers ask for")
     worker_timeout: float = Field(
         300.0, gt=0, description="Seconds without a byte from a live worker after which it is given up"

@@ -2,12 +2,13 @@
 
 from alembic import context
 
-from keyscope.app import baskets  # noqa: F401 - imported for their tables, as are the three below
+from keyscope.app import baskets  # noqa: F401 - imported for their tables, as are the four below
 from keyscope.app.accounts import models as account_models  # noqa: F401
 from keyscope.app.concepts import models as concept_models  # noqa: F401
 from keyscope.app.database.base import Base
 from keyscope.app.database.engine import database_url, make_engine
 from keyscope.app.labels import team_models  # noqa: F401
+from keyscope.app.live import models as live_models  # noqa: F401
 from keyscope.app.settings import Settings
 
 

@@ -1,16 +1,17 @@
 """Mask keys and regenerate: check requests against the run, then pass them to the worker with its weights."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from typing import Annotated
 
+import httpx
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from keyscope.app.accounts.identity import needs
 from keyscope.app.live.activations import read_activations
-from keyscope.app.live.client import State, for_worker
+from keyscope.app.live.client import State, Worker, for_worker
 from keyscope.app.live.relay import relay_events
 from keyscope.app.roles import Role
 from keyscope.app.web.dependencies import LabelsDatabase, LiveWorkers, Runs
@@ -74,10 +75,14 @@ async def generate(request: Request, body: GenerateRequest, runs: Runs, workers:
         whole = await unless_gone(request, workers.generate(manifest, body))
         return Response(whole.model_dump_json(), media_type="application/json")
     wanted = for_worker(manifest, body)
-    worker, _ = await workers.find(manifest)
     async with AsyncExitStack() as stack:
-        # The worker responds once the request's turn has come, so a refusal can still become our status.
-        answer = await unless_gone(request, stack.enter_async_context(worker.ask("generate", wanted, EVENT_STREAM)))
+
+        def begin(worker: Worker) -> Awaitable[httpx.Response]:
+            return stack.enter_async_context(worker.ask("generate", wanted, EVENT_STREAM))
+
+        # The worker responds once the request's turn has come: until then another one may take it, and a refusal become
+        # our status.
+        answer = await unless_gone(request, workers.first_of(manifest, begin))
         return _Events(relay_events(answer), stack.pop_all())
 
 

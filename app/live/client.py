@@ -1,16 +1,17 @@
-"""The client of the live workers: finds the one with a run's weights and asks it."""
+"""The client of the live workers: finds the one with a run's weights and asks it, or another if that one is gone."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from keyscope.app.live.directory import Directory
 from keyscope.app.queries import check_model_key
 from keyscope.contract.errors import KeyscopeError
 from keyscope.contract.keys import KeyId
@@ -42,9 +43,14 @@ CONNECT_SECONDS = 3.0
 INFO_SECONDS = 5.0
 FRESH_SECONDS = 2.0
 """How long a worker's /info is cached."""
+PATIENCE_SECONDS = 0.5
+"""How long those that answer wait for those that do not: a machine that is gone does not even refuse."""
+ELSEWHERE = {"queue_full", "worker_stopping"}
+"""Refusals that say nothing of the request: another worker may take it."""
 PASSED_ON = {400, 404, 409, 413, 422, 429, 503}
 """Statuses of a worker's refusals that are passed on to the client unchanged."""
 NOT_CONFIGURED = "no live worker is configured: start `keyscope worker` and set KEYSCOPE_WORKER_URLS"
+T = TypeVar("T")
 A = TypeVar("A", bound=BaseModel)
 W = TypeVar("W", bound=BaseModel)
 Method = Literal["GET", "POST", "DELETE"]
@@ -92,6 +98,11 @@ class Worker:
         self._problem = ""
         self._asked = float("-inf")
         self._lock = asyncio.Lock()
+        self._under_way = 0
+
+    def load(self, info: WorkerInfo) -> int:
+        """How many requests it has to serve, by its /info or, where that is older, by those sent from here."""
+        return max(info.waiting + info.running, self._under_way)
 
     async def info(self) -> WorkerInfo:
         """The worker's /info, at most a few seconds old.
@@ -121,6 +132,7 @@ class Worker:
             WorkerFailed: it failed, or refused without a reason.
         """
         headers = {"Accept": accept, "Accept-Encoding": "identity", "Content-Type": "application/json"}
+        self._under_way += 1
         try:
             body = request.model_dump_json() if request else None
             async with self._client.stream(method, f"{self.url}/{path}", content=body, headers=headers) as response:
@@ -130,6 +142,8 @@ class Worker:
         except httpx.HTTPError as error:
             self._asked = float("-inf")
             raise WorkerUnavailable(self._sentence(error)) from error
+        finally:
+            self._under_way -= 1
 
     async def whole(self, path: str, request: BaseModel | None, expected: type[A], method: Method = "POST") -> A:
         """Send a request and read the whole answer as the expected model.
@@ -180,9 +194,12 @@ class Worker:
 
 
 class Workers:
-    """The configured live workers."""
+    """The live workers of a directory."""
 
-    def __init__(self, urls: Sequence[str], token: str | None, timeout: float) -> None:
+    def __init__(self, directory: Directory, token: str | None, timeout: float) -> None:
+        self._directory = directory
+        self._known: dict[str, Worker] = {}
+        self._asking: set[asyncio.Future[WorkerInfo]] = set()
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
@@ -190,10 +207,14 @@ class Workers:
             # generations are long, so a pool of few connections would make requests wait for each other
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=4),
         )
-        self.workers = [Worker(url, self._client) for url in urls]
 
-    async def find(self, manifest: Manifest) -> tuple[Worker, WorkerInfo]:
-        """Find the least busy worker with a run's weights.
+    @property
+    def expected(self) -> bool:
+        """Whether there are workers, or there may be some."""
+        return self._directory.expected
+
+    async def find(self, manifest: Manifest, but: Collection[Worker] = ()) -> tuple[Worker, WorkerInfo]:
+        """Find the least busy worker with a run's weights, leaving some out.
 
         Raises:
             WorkerUnavailable: no worker answers.
@@ -202,8 +223,8 @@ class Workers:
         found, problems = await self.all()
         wanted = manifest.model.weights_sha256
         fitting = [(worker, info) for worker, info in found if info.weights_sha256 == wanted]
-        if fitting:
-            return min(fitting, key=lambda pair: pair[1].waiting + pair[1].running)
+        if fitting := [pair for pair in fitting if pair[0] not in but]:
+            return min(fitting, key=lambda pair: pair[0].load(pair[1]))
         if found:
             served = ", ".join(f"{info.model_id} ({info.weights_sha256[:8]})" for _, info in found)
             raise WorkerOtherWeights(
@@ -266,13 +287,37 @@ class Workers:
         wanted = _of_weights(WorkerNeighbours, manifest, body)
         return await self._whole(manifest, "keys/neighbours", wanted, NeighboursAnswer)
 
+    async def first_of(self, manifest: Manifest, ask: Callable[[Worker], Awaitable[T]]) -> T:
+        """Ask the least busy worker with a run's weights; if it dies, stops or is full before it answers, the next one.
+
+        Only for requests that read the model: they may be made twice.
+
+        Raises:
+            WorkerUnavailable, WorkerOtherWeights, WorkerRefused, WorkerFailed: none answered.
+        """
+        tried: list[Worker] = []
+        failure: KeyscopeError | None = None
+        while True:
+            try:
+                worker, _ = await self.find(manifest, but=tried)
+            except (WorkerUnavailable, WorkerOtherWeights) as error:
+                raise failure or error from None
+            try:
+                return await ask(worker)
+            except WorkerRefused as refusal:
+                if refusal.code not in ELSEWHERE:
+                    raise
+                failure = refusal
+            except WorkerUnavailable as error:
+                failure = error
+            tried.append(worker)
+
     async def _whole(self, manifest: Manifest, path: str, wanted: BaseModel, expected: type[A]) -> A:
-        worker, _ = await self.find(manifest)
-        return await worker.whole(path, wanted, expected)
+        return await self.first_of(manifest, lambda worker: worker.whole(path, wanted, expected))
 
     async def status(self, manifest: Manifest) -> LiveStatus:
         """Whether a worker can generate with a run's model now, and which one would."""
-        if not self.workers:
+        if not (await self._directory.urls() or self._directory.problems):
             return LiveStatus("not_configured", NOT_CONFIGURED)
         try:
             _, info = await self.find(manifest)
@@ -285,21 +330,46 @@ class Workers:
         return LiveStatus("up", f"{info.model_id} is ready on {info.device}", info)
 
     async def close(self) -> None:
+        for each in self._asking:
+            each.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
         await self._client.aclose()
+
+    async def at(self, url: str) -> Worker | None:
+        """The worker at an address; None if the directory has none there."""
+        return next((worker for worker in await self._all() if worker.url == url), None)
 
     async def all(self) -> tuple[list[tuple[Worker, WorkerInfo]], list[str]]:
         """The workers that answer, each with its info, and the problems of the others."""
-        answers: list[Any] = await asyncio.gather(*(worker.info() for worker in self.workers), return_exceptions=True)
-        found, problems = [], []
-        for worker, answer in zip(self.workers, answers, strict=True):
-            match answer:
-                case WorkerInfo():
-                    found.append((worker, answer))
-                case WorkerUnavailable():
-                    problems.append(answer.detail)
-                case BaseException():
-                    raise answer
+        workers = await self._all()
+        asked = {asyncio.ensure_future(worker.info()): worker for worker in workers}
+        self._asking |= asked.keys()
+        for each in asked:
+            each.add_done_callback(self._answered)
+        pending: set[asyncio.Future[WorkerInfo]] = set(asked)
+        if len(asked) > 1:
+            _, pending = await asyncio.wait(asked, timeout=PATIENCE_SECONDS)
+        if pending and not any(each.exception() is None for each in asked.keys() - pending):
+            await asyncio.wait(pending)
+        found, problems = [], self._directory.problems
+        for each, worker in asked.items():
+            if not each.done():
+                problems.append(f"the live worker at {worker.url} has not answered yet")
+            elif isinstance(error := each.exception(), WorkerUnavailable):
+                problems.append(error.detail)
+            else:
+                found.append((worker, each.result()))
         return found, problems
+
+    async def _all(self) -> list[Worker]:
+        urls = await self._directory.urls()
+        self._known = {url: self._known.get(url) or Worker(url, self._client) for url in urls}
+        return list(self._known.values())
+
+    def _answered(self, asked: "asyncio.Future[WorkerInfo]") -> None:
+        self._asking.discard(asked)
+        if not asked.cancelled():
+            asked.exception()  # whoever waits for it raises it, unless the request has been answered by then
 
 
 def for_worker(manifest: Manifest, body: GenerateRequest) -> WorkerGenerate:

@@ -28,8 +28,8 @@ DEVICE_LASTS = timedelta(days=365)
 SEEN_EVERY = timedelta(minutes=5)
 """How often the last use of a session or token is recorded; a write per request would be expensive."""
 
-PUBLIC = ("/static",)
-"""Served without identifying the sender."""
+PUBLIC = ("/static", "/api/v1/workers")
+"""Served without identifying the sender: files for everybody, and what workers say, who have a token of their own."""
 FOR_STRANGERS = ("/sign-in", "/invitation", "/healthz")
 """Served to people who have not signed in, too."""
 ONES_OWN = ("/account", "/sign-out")

@@ -12,6 +12,7 @@ from keyscope.app.concepts.previews import Previews
 from keyscope.app.database.engine import Database
 from keyscope.app.errors import OtherStack
 from keyscope.app.live.client import Workers
+from keyscope.app.live.jobs import Jobs
 from keyscope.app.live.measurements import Measurements
 from keyscope.app.queries.layers import Order
 from keyscope.app.runs import Registry, Run
@@ -36,6 +37,7 @@ Runs = Annotated[Registry, _of_app("registry")]
 LabelsDatabase = Annotated[Database, _of_app("database")]
 PatternPreviews = Annotated[Previews, _of_app("previews")]
 LiveWorkers = Annotated[Workers, _of_app("workers")]
+LiveJobs = Annotated[Jobs, _of_app("jobs")]
 PromptMeasurements = Annotated[Measurements, _of_app("measurements")]
 
 

@@ -61,6 +61,8 @@ def worker(
     runs: Annotated[Path | None, setting(WorkerSettings, "runs")] = None,
     host: Annotated[str | None, setting(WorkerSettings, "host")] = None,
     port: Annotated[int | None, setting(WorkerSettings, "port")] = None,
+    register_with: Annotated[str | None, setting(WorkerSettings, "register_with")] = None,
+    address: Annotated[str | None, setting(WorkerSettings, "address")] = None,
     stop_with_input: StopWithInput = False,
 ) -> None:
     """Serve a model: generations with masks for the live page, and analyses of runs."""
@@ -76,6 +78,8 @@ def worker(
         runs=runs,
         host=host,
         port=port,
+        register_with=register_with,
+        address=address,
     )
     check_exposure(settings)
     place = _place_of(Path(settings.model), settings)

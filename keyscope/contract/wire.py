@@ -444,6 +444,26 @@ class WorkerInfo(_Message):
     )
 
 
+ANNOUNCED_SECONDS = 20.0
+"""How long the server takes a worker that announced itself to be there."""
+
+
+class WorkerAnnouncement(_Message):
+    """What a worker tells the server, over and over, so that it is found without being configured."""
+
+    url: str = Field(
+        pattern=r"^https?://[A-Za-z0-9.\-\[\]:]+$", max_length=300, description="Address by which the server reaches it"
+    )
+    leaving: bool = Field(False, description="Whether it is about to end")
+
+
+class AnnouncedAnswer(_Message):
+    """The server knows the worker."""
+
+    ok: Literal[True] = True
+    seconds: float = Field(description="How long, unless the worker says so again")
+
+
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 ACTIVE_JOB: tuple[JobState, ...] = ("queued", "running")
 
@@ -517,7 +537,7 @@ class JobAnswer(_Message):
 
 
 class JobsAnswer(_Message):
-    """The workers' jobs since they started, the latest first."""
+    """Jobs, the latest first."""
 
     ok: Literal[True] = True
     jobs: list[Job]

@@ -71,8 +71,10 @@ async function generate() {
   const request = wanted();
   remember();
   start(request.prompt);
+  let begun = false;
   try {
     const answer = await post(form.dataset.generate, request, "text/event-stream", mine.signal);
+    begun = true;
     const tokens = { baseline: [], masked: [] };
     for await (const { event, data } of readEvents(answer.body)) {
       if (event === "error") throw new Error(data.detail);
@@ -84,7 +86,7 @@ async function generate() {
     }
   } catch (error) {
     if (mine.signal.aborted) said.textContent = "Cancelled.";
-    else complain(error.message);
+    else complain(error.message, begun);
   } finally {
     if (running === mine) stop();
   }
@@ -125,8 +127,15 @@ async function compare(streamed, signal) {
   }
 }
 
-function complain(message) {
-  problem.replaceChildren(Object.assign(document.createElement("p"), { className: "note bad", textContent: message }));
+/** Says what went wrong; a generation that broke off is offered again. */
+function complain(message, again) {
+  const note = Object.assign(document.createElement("p"), { className: "note bad", textContent: message });
+  if (again) {
+    const button = Object.assign(document.createElement("button"), { type: "button", id: "again", textContent: "generate again" });
+    button.addEventListener("click", generate);
+    note.append(" ", button);
+  }
+  problem.replaceChildren(note);
   said.textContent = "";
 }
 

@@ -152,7 +152,7 @@ def test_a_stream_that_breaks_off_says_so_and_the_next_one_works(
     page.get_by_role("button", name="regenerate").click()
     expect(page.get_by_role("alert")).to_contain_text("disconnected in the middle")
     worker.breaks_after = None
-    page.get_by_role("button", name="regenerate").click()
+    page.get_by_role("button", name="generate again").click()
     expect(page.locator("#said")).to_contain_text("first differ")
     expect(page.get_by_role("alert")).to_be_empty()
 

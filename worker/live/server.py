@@ -47,6 +47,7 @@ from keyscope.serving.streams import EVENT_STREAM, Closing
 from keyscope.worker.live import answers, job_routes
 from keyscope.worker.live.activations import ActivationReader
 from keyscope.worker.live.admission import Admission
+from keyscope.worker.live.announcing import announced
 from keyscope.worker.live.coefficients import CoefficientsReader
 from keyscope.worker.live.engine import Engine
 from keyscope.worker.live.errors import WorkerStopping
@@ -143,7 +144,8 @@ def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], ob
         engine.start()
         jobs.start()
         log.info("serving %s in %s on %s", model.facts.model_id, model.dtype, model.device)
-        yield
+        async with announced(settings):
+            yield
         await run_in_threadpool(jobs.close)
         engine.close()
 

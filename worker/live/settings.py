@@ -36,6 +36,12 @@ class WorkerSettings(BaseSettings):
         None,
         description="Secret that clients must send as a bearer token; without it only this machine may use the worker",
     )
+    register_with: str | None = Field(
+        None, description="Server to announce this worker to, such as http://app:8000; both need the same token"
+    )
+    address: str | None = Field(
+        None, description="Address by which that server reaches this worker; by default the one it is reached from"
+    )
     prompt_tokens: int = Field(2048, ge=1, description="Longest prompt, in tokens; the model's context may allow less")
     new_tokens: int = Field(512, ge=1, description="Most tokens to generate; the model's context may allow less")
     masks: int = Field(MIN_MASKS, ge=MIN_MASKS, description="Most masked keys in one request")

@@ -25,11 +25,10 @@ from keyscope.app.concepts import repository
 from keyscope.app.concepts.lookup import all_concepts, find_concept
 from keyscope.app.concepts.repository import ConceptChanged, KnownConcept, NameTaken
 from keyscope.app.database.engine import Database
-from keyscope.app.live import jobs
 from keyscope.app.queries.concepts import ConceptSummary, concept_summaries
 from keyscope.app.roles import Role
 from keyscope.app.runs import Run
-from keyscope.app.web.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun, PatternPreviews
+from keyscope.app.web.dependencies import Cursor, LabelsDatabase, LiveJobs, OpenRun, PatternPreviews
 from keyscope.app.web.links import Basket, Links
 from keyscope.app.web.render import Frame, Help, MaskText, Page, links_of, respond
 from keyscope.app.web.security import CrossSiteRequest, from_other_site
@@ -123,7 +122,7 @@ async def save_concept(
 async def compute_concept(
     request: Request,
     run: OpenRun,
-    workers: LiveWorkers,
+    jobs: LiveJobs,
     database: LabelsDatabase,
     person: Labeler,
     name: Annotated[str, Form()],
@@ -139,7 +138,7 @@ async def compute_concept(
     concept = known.concept
     definition = concept.model_dump(mode="json", exclude_none=True)
     settings = {"concept": concept.part, "definition": definition}
-    await jobs.start_job(workers, run.manifest, JobOptions(run=run.run_id, kind="concepts", settings=settings))
+    await jobs.start(run.manifest, JobOptions(run=run.run_id, kind="concepts", settings=settings))
     return RedirectResponse(
         Links(request, Basket(run.run_id), mask).page("concept_page", run=run.run_id, concept=name), status_code=303
     )

@@ -15,13 +15,12 @@ from keyscope.app.analyses.edits.judging import Verdict, judge, verdicts
 from keyscope.app.analyses.edits.sections import MEASURES, Headline, conclusion, headline, sections
 from keyscope.app.analyses.state import analysis_state
 from keyscope.app.concepts.lookup import find_concept
-from keyscope.app.live import jobs
 from keyscope.app.queries import edits as queries
 from keyscope.app.queries.concepts import concept_summaries
 from keyscope.app.queries.edits import Edit, Prompt
 from keyscope.app.web.baskets import shortened
 from keyscope.app.web.delivery.revalidation import RunRoute
-from keyscope.app.web.dependencies import Cursor, LabelsDatabase, LiveWorkers, OpenRun
+from keyscope.app.web.dependencies import Cursor, LabelsDatabase, LiveJobs, OpenRun
 from keyscope.app.web.drawing import as_json
 from keyscope.app.web.forms import way_back
 from keyscope.app.web.links import Basket, Links
@@ -186,7 +185,7 @@ async def start_edit(
     concept: str,
     cursor: Cursor,
     database: LabelsDatabase,
-    workers: LiveWorkers,
+    jobs: LiveJobs,
     person: Labeler,
     form: Annotated[EditForm, Form()],
 ) -> RedirectResponse:
@@ -198,7 +197,7 @@ async def start_edit(
     """
     known = await run_in_threadpool(find_concept, cursor, database, concept)
     asked = JobOptions(run=run.run_id, kind="edit", settings=form.settings(known.concept.part))
-    await jobs.start_job(workers, run.manifest, asked)
+    await jobs.start(run.manifest, asked)
     return RedirectResponse(way_back(request, form.next), status_code=303)
 
 

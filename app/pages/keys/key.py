@@ -147,7 +147,7 @@ def key_page(
         return links.page(name, run=run.run_id, key=key, **place, **state.query())
 
     discussion = discussion_box.box(database, target, visitor, href)
-    drawing = KeyDrawing(run, key, cursor, state, links, live=bool(workers.workers))
+    drawing = KeyDrawing(run, key, cursor, state, links, live=bool(workers.expected))
     return respond(request, "keys/key.html", drawing.page(box, discussion))
 
 

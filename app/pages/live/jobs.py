@@ -8,11 +8,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from keyscope.app.accounts.identity import Labeler
 from keyscope.app.analyses import kinds
-from keyscope.app.live import jobs
-from keyscope.app.live.client import Workers
+from keyscope.app.live.jobs import LOST, Jobs
 from keyscope.app.runs import Run
 from keyscope.app.web import formats
-from keyscope.app.web.dependencies import LiveWorkers, OpenRun
+from keyscope.app.web.dependencies import LiveJobs, OpenRun
 from keyscope.app.web.forms import FormModel, PageState, see_other, way_back
 from keyscope.app.web.links import Links
 from keyscope.app.web.render import Frame, Help, Page, RunLinks, respond
@@ -101,17 +100,17 @@ class JobsPage(Page):
 
 @router.get("/runs/{run}/jobs", name="jobs_page")
 async def jobs_page(
-    request: Request, run: OpenRun, workers: LiveWorkers, state: Annotated[JobsState, Query()], links: RunLinks
+    request: Request, run: OpenRun, jobs: LiveJobs, state: Annotated[JobsState, Query()], links: RunLinks
 ) -> HTMLResponse:
     """The jobs of a run, or those of one kind or about one concept; a page watching a job reloads when it is done."""
-    found, problem = await _found(workers, run, state)
+    found, problem = await _found(jobs, run, state)
     active = [job.id for job in found if job.state in ACTIVE_JOB]
     watched = [job for job in found if job.id in state.watching.split(",")]
     page = JobsPage(
         frame=Frame.of_run("Jobs", links, run.manifest),
         jobs=[_shown(job, links) for job in found],
         poll_href=links.page("jobs_page", run=run.run_id, **state.query(watching=",".join(active))) if active else None,
-        start=await _startable(workers, run, state, found),
+        start=await _startable(jobs, run, state, found),
         heading=_heading(run, state, found),
         about=_KINDS[state.kind].about if state.kind in _KINDS else "",
         banner=state.banner,
@@ -128,34 +127,34 @@ async def jobs_page(
 
 @router.post("/runs/{run}/jobs", name="start_job")
 async def start_job(
-    request: Request, run: OpenRun, workers: LiveWorkers, person: Labeler, form: Annotated[StartForm, Form()]
+    request: Request, run: OpenRun, jobs: LiveJobs, person: Labeler, form: Annotated[StartForm, Form()]
 ) -> RedirectResponse:
     """Start an analysis with its default settings, and return to the page that shows its progress.
 
     Raises:
         NoJobs, WorkerUnavailable, WorkerRefused, WorkerFailed: nothing was started.
     """
-    await jobs.start_job(workers, run.manifest, JobOptions(run=run.run_id, kind=form.kind))
+    await jobs.start(run.manifest, JobOptions(run=run.run_id, kind=form.kind))
     return see_other(_next(request, run, form.next))
 
 
 @router.post("/runs/{run}/jobs/{job}/cancel", name="cancel_job")
 async def cancel_job(
-    request: Request, run: OpenRun, job: str, workers: LiveWorkers, person: Labeler, form: Annotated[StartForm, Form()]
+    request: Request, run: OpenRun, job: str, jobs: LiveJobs, person: Labeler, form: Annotated[StartForm, Form()]
 ) -> RedirectResponse:
     """Stop a job.
 
     Raises:
         UnknownJob, WorkerUnavailable, WorkerFailed: there is nothing to stop.
     """
-    await jobs.cancel_job(workers, job)
+    await jobs.cancel(job)
     return see_other(_next(request, run, form.next))
 
 
-async def _found(workers: Workers, run: Run, state: JobsState) -> tuple[list[Job], str | None]:
+async def _found(jobs: Jobs, run: Run, state: JobsState) -> tuple[list[Job], str | None]:
     """The jobs to show, without those that a later job has taken up again."""
     try:
-        found = await jobs.list_jobs(workers, run.run_id)
+        found = await jobs.list(run.run_id)
     except KeyscopeError as error:
         return [], error.detail
     latest: dict[str, Job] = {}
@@ -169,17 +168,17 @@ async def _found(workers: Workers, run: Run, state: JobsState) -> tuple[list[Job
     return [job for job in chosen if job.state in ACTIVE_JOB] if state.banner else chosen, None
 
 
-async def _startable(workers: Workers, run: Run, state: JobsState, found: list[Job]) -> list[Startable]:
+async def _startable(jobs: Jobs, run: Run, state: JobsState, found: list[Job]) -> list[Startable]:
     """What can be started: not computed, not in progress, and needing no settings."""
     under_way = {kind for job in found if job.state in ACTIVE_JOB for kind in job.kinds}
     there = {kind for kind, _ in run.analyses}
     missing = [
         kind for kind in KINDS if kind not in under_way | there and kind not in BY_FORM and state.kind in ("", kind)
     ]
-    worker = await jobs.computing(workers, run.manifest) if missing else None
+    worker = await jobs.computing(run.manifest) if missing else None
     if worker is None:
         return []
-    stopped = {kind for job in found if job.state == "cancelled" for kind in job.kinds}
+    stopped = {kind for job in found if job.state == "cancelled" or job.error == LOST for kind in job.kinds}
     tokens = sum(counts.tokens for counts in run.manifest.corpus.languages)
     return [_offered(kind, tokens, worker.forward_tokens_per_second, kind in stopped) for kind in missing]
 

@@ -2,12 +2,19 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
 
+from keyscope.app.database.engine import DatabaseUnavailable
+from keyscope.app.live import jobs
+from keyscope.app.main import create_app
+from keyscope.app.settings import Settings
 from keyscope.contract.wire import ErrorAnswer, WorkerJob
 from tests.fake_worker import HALF, FakeWorker, made_job
+from tests.serving import serving
 
 NAMED = {"X-Keyscope-Person": "Ada"}
 BODY = {"run": "alpha", "kind": "syntax", "settings": {"level": 2}}
@@ -195,3 +202,90 @@ def test_who_starts_a_job_without_a_name_is_asked_for_one_and_the_job_starts(
     assert (started.status_code, started.headers["location"]) == (303, "/runs/alpha")
     assert worker.jobs is not None
     assert [job.kind for job in worker.jobs] == ["syntax"]
+
+
+@pytest.fixture
+def running(live: TestClient, worker: FakeWorker) -> str:
+    """The id of a job that runs, and that was looked at."""
+    name = str(live.post("/api/v1/jobs", json=BODY).json()["job"]["id"])
+    assert worker.jobs is not None
+    worker.jobs[0] = worker.jobs[0].model_copy(update={"state": "running", "progress": HALF})
+    assert live.get("/api/v1/jobs").json()["jobs"][0]["state"] == "running"
+    return name
+
+
+def test_a_job_outlives_its_server_and_its_worker(live: TestClient, worker: FakeWorker, running: str) -> None:
+    assert worker.jobs is not None
+    worker.jobs[0] = worker.jobs[0].model_copy(update={"state": "done", "progress": None})
+    assert live.get(f"/api/v1/jobs/{running}").json()["job"]["state"] == "done"
+    worker.jobs = []
+    with TestClient(create_app(live.app.state.settings)) as later:  # type: ignore[attr-defined]
+        assert later.get(f"/api/v1/jobs/{running}").json()["job"]["state"] == "done"
+        assert [shown.said for shown in later.get("/runs/alpha/jobs").context["jobs"]] == ["is done"]
+
+
+def test_a_job_whose_worker_ended_before_it_is_lost_and_can_be_resumed(
+    live: TestClient, worker: FakeWorker, running: str
+) -> None:
+    worker.jobs = []
+    page = live.get("/runs/alpha/jobs?kind=syntax")
+    assert "the worker ended before the job did" in page.text
+    assert "resume syntax</button>" in page.text
+    job = live.get(f"/api/v1/jobs/{running}").json()["job"]
+    assert (job["state"], job["error"], job["progress"]) == ("failed", "job_lost", None)
+    assert live.delete(f"/api/v1/jobs/{running}").json()["job"] == job
+
+
+def test_a_job_that_ended_unseen_is_done_if_its_analysis_is_there(
+    live: TestClient, worker: FakeWorker, running: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = live.app.state.registry.get("alpha")  # type: ignore[attr-defined]
+    made = SimpleNamespace(finished=datetime.now(UTC))
+    monkeypatch.setattr(run, "analyses", {("syntax", None): made})
+    worker.jobs = []
+    assert live.get(f"/api/v1/jobs/{running}").json()["job"]["state"] == "done"
+
+
+def test_a_job_is_believed_in_for_a_while_if_its_worker_does_not_answer(
+    live: TestClient, worker: FakeWorker, running: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = live.app.state.settings.model_copy(update={"worker_urls": []})  # type: ignore[attr-defined]
+    with TestClient(create_app(settings)) as without:
+        assert without.get(f"/api/v1/jobs/{running}").json()["job"]["state"] == "running"
+        refused = without.delete(f"/api/v1/jobs/{running}", headers=NAMED)
+        assert (refused.status_code, refused.json()["error"]) == (503, "worker_unavailable")
+        monkeypatch.setattr(jobs, "PATIENCE", timedelta(0))
+        assert without.get("/api/v1/jobs").json()["jobs"][0]["error"] == "job_lost"
+
+
+def test_what_concerns_a_job_goes_to_its_worker_and_so_do_other_jobs_of_its_run(
+    settings: Settings, worker: FakeWorker
+) -> None:
+    others = FakeWorker(worker.weights_sha256, worker.keys_per_layer)
+    worker.jobs, others.jobs = [], []
+    with serving(worker.app) as one, serving(others.app) as other:
+        app = create_app(settings.model_copy(update={"worker_urls": [one, other]}))
+        with TestClient(app, headers=NAMED) as client:
+            first = client.post("/api/v1/jobs", json=BODY).json()["job"]["id"]
+            chosen, left = (worker, others) if worker.jobs else (others, worker)
+            left.jobs = [made_job(first, WorkerJob(run="alpha", kind="syntax"), state="failed")]  # of another life
+            assert client.get(f"/api/v1/jobs/{first}").json()["job"]["state"] == "queued"
+            client.post("/api/v1/jobs", json={**BODY, "kind": "firing"})
+            assert chosen.jobs is not None
+            assert [job.kind for job in chosen.jobs] == ["firing", "syntax"]
+            assert client.delete(f"/api/v1/jobs/{first}").json()["job"]["state"] == "cancelled"
+            assert left.jobs[0].state == "failed"
+
+
+def test_jobs_are_told_of_even_if_they_cannot_be_recorded(
+    live: TestClient, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise DatabaseUnavailable("the disk is full")
+
+    database = live.app.state.database  # type: ignore[attr-defined]
+    monkeypatch.setattr(database, "read", broken)
+    monkeypatch.setattr(database, "write", broken)
+    started = live.post("/api/v1/jobs", json=BODY)
+    assert started.status_code == 202
+    assert live.get("/api/v1/jobs").json()["jobs"] == [started.json()["job"]]

@@ -7,6 +7,7 @@ import pytest
 
 from keyscope.app.live import measurements as module
 from keyscope.app.live.client import Workers
+from keyscope.app.live.directory import Directory
 from keyscope.app.live.measurements import Measured, Measurements
 from keyscope.app.runs import Run
 from keyscope.contract.keys import KeyId
@@ -20,7 +21,7 @@ BUSY = (503, ErrorAnswer(error="queue_timeout", detail="the request waited 60 s 
 @pytest.fixture
 def workers(worker: FakeWorker) -> Iterator[Workers]:
     with serving(worker.app) as url:
-        yield Workers([url], token=None, timeout=30)
+        yield Workers(Directory([url]), token=None, timeout=30)
 
 
 async def finished(measurements: Measurements, run: Run) -> Measured:
