@@ -44,6 +44,7 @@ from keyscope.app.web.security import MAX_BODY_BYTES, PathPrefix, SecurityHeader
 from keyscope.serving.bodies import CountedBody
 from keyscope.serving.heads import AnswerHead
 from keyscope.serving.openapi import operation_id
+from keyscope.serving.requests import NameRequests
 
 STATIC = Path(__file__).parents[1] / "static"
 DESCRIPTION = "Keys of code language models: their triggers, statistics and values, labels of them, and live masking."
@@ -82,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         routes=[*ROUTES, *ACCOUNT_ROUTES[settings.accounts]],
         middleware=[
+            Middleware(NameRequests),
             Middleware(AnswerHead),
             Middleware(PathPrefix, prefix=settings.root_path, trusted_hosts=settings.trusted_proxies),
             Middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies),

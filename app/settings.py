@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from keyscope.app.roles import Role
+from keyscope.serving.settings import ServerSettings
 
 
 def _split(value: Any) -> Any:
@@ -17,10 +18,11 @@ Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 """Several values with commas between them."""
 
 
-class Settings(BaseSettings):
+class Settings(ServerSettings):
     """What the server needs to know; every field is a variable `KEYSCOPE_FIELD` of the environment."""
 
     model_config = SettingsConfigDict(env_prefix="KEYSCOPE_", extra="ignore")
+    secrets = ("worker_token", "database_url", "oidc_client_secret")
 
     runs: Path = Field(Path("runs"), description="Directory with the run files")
     host: str = Field("127.0.0.1", description="Address the server listens on")

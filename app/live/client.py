@@ -38,6 +38,7 @@ from keyscope.contract.wire import (
     WorkerNeighbours,
     WorkerNext,
 )
+from keyscope.serving.requests import id_headers
 
 CONNECT_SECONDS = 3.0
 INFO_SECONDS = 5.0
@@ -132,6 +133,7 @@ class Worker:
             WorkerFailed: it failed, or refused without a reason.
         """
         headers = {"Accept": accept, "Accept-Encoding": "identity", "Content-Type": "application/json"}
+        headers |= id_headers()
         self._under_way += 1
         try:
             body = request.model_dump_json() if request else None

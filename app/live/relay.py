@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 
 from keyscope.contract.wire import ErrorAnswer
+from keyscope.serving.streams import error_event
 
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _BROKEN_OFF = "the live worker disconnected in the middle of its answer: try again in a moment"
@@ -17,17 +18,18 @@ async def relay_events(response: httpx.Response) -> AsyncIterator[bytes]:
 
     Only whole events are passed on, so a worker that dies in the middle of one leaves no fragment.
     """
-    ended, failure = False, error_event("worker_unavailable", _BROKEN_OFF)
+    ended, failure = False, ErrorAnswer(error="worker_unavailable", detail=_BROKEN_OFF)
     try:
         async for event in whole_events(response.aiter_raw()):
             ended = ended or _LAST.search(event) is not None
             yield event
     except httpx.ReadTimeout:
-        failure = error_event("worker_timeout", "the live worker was silent for too long: try a shorter request")
+        silent = "the live worker was silent for too long: try a shorter request"
+        failure = ErrorAnswer(error="worker_timeout", detail=silent)
     except httpx.HTTPError:
         pass  # a worker that disconnects is a stream without an end
     if not ended:
-        yield failure
+        yield error_event(failure)
 
 
 async def whole_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -40,8 +42,3 @@ async def whole_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield pending[start : end.end()]
             start = end.end()
         pending = pending[start:]
-
-
-def error_event(code: str, detail: str) -> bytes:
-    """An `error` event."""
-    return f"event: error\ndata: {ErrorAnswer(error=code, detail=detail).model_dump_json()}\n\n".encode()

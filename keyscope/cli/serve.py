@@ -27,6 +27,7 @@ def serve(
     worker_url: Annotated[list[str] | None, typer.Option(help="Address of a live worker; repeatable")] = None,
     database_url: DatabaseUrl = None,
     root_path: Annotated[str | None, setting(ServerSettings, "root_path")] = None,
+    log_format: Annotated[str | None, setting(ServerSettings, "log_format")] = None,
     stop_with_input: StopWithInput = False,
 ) -> None:
     """Serve the pages and the JSON API; needs no torch."""
@@ -42,6 +43,7 @@ def serve(
         worker_urls=worker_url or None,
         database_url=database_url,
         root_path=root_path,
+        log_format=log_format,
     )
     _check_runs(settings)
     check_exposure(settings)
@@ -50,7 +52,14 @@ def serve(
 
         if settings.processes > 1:
             prepare_labels(settings)
-        listen(create_app(settings), settings.host, settings.port, settings.processes)
+        listen(
+            create_app(settings),
+            settings.host,
+            settings.port,
+            settings.processes,
+            settings.log_format,
+            settings.shutdown_seconds,
+        )
 
 
 def worker(
@@ -63,6 +72,7 @@ def worker(
     port: Annotated[int | None, setting(WorkerSettings, "port")] = None,
     register_with: Annotated[str | None, setting(WorkerSettings, "register_with")] = None,
     address: Annotated[str | None, setting(WorkerSettings, "address")] = None,
+    log_format: Annotated[str | None, setting(WorkerSettings, "log_format")] = None,
     stop_with_input: StopWithInput = False,
 ) -> None:
     """Serve a model: generations with masks for the live page, and analyses of runs."""
@@ -80,13 +90,21 @@ def worker(
         port=port,
         register_with=register_with,
         address=address,
+        log_format=log_format,
     )
     check_exposure(settings)
     place = _place_of(Path(settings.model), settings)
 
     from keyscope.worker.live.server import create_worker_app  # imports torch, which takes seconds
 
-    listen(create_worker_app(settings.model_copy(update=place)), settings.host, settings.port)
+    app = create_worker_app(settings.model_copy(update=place))
+    listen(
+        app,
+        settings.host,
+        settings.port,
+        log_format=settings.log_format,
+        shutdown_seconds=settings.shutdown_seconds,
+    )
 
 
 def _place_of(run: Path, settings: WorkerSettings) -> dict[str, str | None]:

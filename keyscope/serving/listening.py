@@ -1,5 +1,6 @@
 """Runs an application as an HTTP server until a signal ends it."""
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -10,35 +11,50 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.config import STARTUP_FAILURE
+from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
 
 from keyscope.contract.errors import KeyscopeError
 from keyscope.serving import connections
 from keyscope.serving.connections import BoundedConnection, connection_limit, raise_descriptor_limit
-from keyscope.serving.logs import Seldom, WithoutQuery
+from keyscope.serving.logs import LogFormat, Seldom, WithoutQuery, log_json
 from keyscope.serving.processes import run_in_processes
+from keyscope.serving.settings import SHUTDOWN_SECONDS
 
-SHUTDOWN_SECONDS = 5
-"""How long open streams may take to end when a server stops."""
+LAST_WORDS_SECONDS = 1.0
+"""How long requests that are cut off may take to say so."""
 WAITING = 2048
 """Most connections that wait to be accepted."""
 _YOUNG = 20_000
 """New objects from which the garbage collector looks for cycles: pages make thousands, and nearly none are in cycles."""
 
 
-def listen(app: ASGIApp, host: str, port: int, processes: int = 1) -> None:
+def listen(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    processes: int = 1,
+    log_format: LogFormat = "text",
+    shutdown_seconds: int = SHUTDOWN_SECONDS,
+) -> None:
     """Serve the application; returns after the signal that ends it.
+
+    At that signal no more connections are accepted, and those that wait for changes are closed. Requests in progress go
+    on; what is left of them after a while is told that the server ends.
 
     Args:
         app: the application.
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
         processes: how many processes share the work.
+        log_format: how to log; as JSON, the access log has the time that requests took.
+        shutdown_seconds: how long requests in progress may take to end.
 
     Raises:
         KeyscopeError: the application could not start.
     """
     raise_descriptor_limit()
+    if log_format == "json":
+        log_json()
     logging.getLogger("asyncio").addFilter(Seldom("socket.accept() out of system resource"))
     connections.log.addFilter(Seldom("there are more than"))
     logging.getLogger("uvicorn.access").addFilter(WithoutQuery())
@@ -52,7 +68,9 @@ def listen(app: ASGIApp, host: str, port: int, processes: int = 1) -> None:
         proxy_headers=False,
         # asyncio accepts so many at once before it looks at any of them: they have to fit beside the others
         backlog=connection_limit() // 8,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=shutdown_seconds,
+        log_config=None if log_format == "json" else LOGGING_CONFIG,
+        access_log=log_format != "json",
     )
     with few_collections():
         if processes == 1:
@@ -89,13 +107,18 @@ def few_collections() -> Iterator[None]:
 
 
 class _Server(uvicorn.Server):
-    """Lets more clients wait to be accepted than are accepted at once."""
+    """Lets more clients wait to be accepted than are accepted at once, and cut-off requests say so before the end."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listening in (each for server in self.servers for each in server.sockets):
             with socket.fromfd(listening.fileno(), listening.family, listening.type) as same:
                 same.listen(WAITING)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.server_state.tasks:  # cancelled, as their time is up; uvicorn would end the process under them
+            await asyncio.wait(self.server_state.tasks, timeout=LAST_WORDS_SECONDS)
 
 
 class _Startup:

@@ -212,12 +212,12 @@ class Engine:
         failure: KeyscopeError | None = None
         last, outcome = None, "done"
         try:
-            last = ticket.work(ticket.emit)
+            last = ticket.context.run(ticket.work, ticket.emit)
         except Cancelled:
             outcome = "cancelled"
             failure = _stopping() if self._stopping else None
         except Exception as error:
-            failure = understand(error, self._seconds_of(self._ahead()))
+            failure = ticket.context.run(understand, error, self._seconds_of(self._ahead()))
             outcome = failure.code
         self._record(ticket, outcome)
         with self._changed:

@@ -1,5 +1,6 @@
 """One requested analysis, or several computed together: settings, progress and outcome."""
 
+import contextvars
 import secrets
 import threading
 from collections import deque
@@ -28,6 +29,8 @@ class RunningJob:
         self.asked = asked
         self.run = run
         self.analyses = tuple(analyses)
+        self.context = contextvars.copy_context()
+        """What the job logs bears the id of the request that started it."""
         self.state: JobState = "queued"
         self._lend = lend
         self._unwanted = threading.Event()

@@ -225,10 +225,10 @@ class Jobs:
         """Run a job to its end; return the error if it failed."""
         failure: KeyscopeError | None = None
         try:
-            job.done(self._compute(job))
+            job.done(job.context.run(self._compute, job))
         except AnalysisCancelled:
             job.cancelled()
         except Exception as error:
-            failure = understand(error, _SECONDS_TO_WAIT)
+            failure = job.context.run(understand, error, _SECONDS_TO_WAIT)
             job.failed(failure)
         return failure

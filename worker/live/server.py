@@ -1,6 +1,7 @@
 """The live worker's HTTP server."""
 
 import logging
+import math
 import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -43,6 +44,7 @@ from keyscope.serving.answers import error_answer
 from keyscope.serving.bodies import WholeBody
 from keyscope.serving.clients import unless_gone
 from keyscope.serving.openapi import operation_id
+from keyscope.serving.requests import NameRequests
 from keyscope.serving.streams import EVENT_STREAM, Closing
 from keyscope.worker.live import answers, job_routes
 from keyscope.worker.live.activations import ActivationReader
@@ -157,7 +159,7 @@ def create_worker_app(settings: WorkerSettings, exit_process: Callable[[int], ob
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=operation_id,
-        middleware=[_guard(settings), Middleware(WholeBody, limit=settings.body_bytes)],
+        middleware=[Middleware(NameRequests), _guard(settings), Middleware(WholeBody, limit=settings.body_bytes)],
     )
     app.include_router(router)
     app.include_router(job_routes.router)
@@ -282,7 +284,8 @@ async def _one_answer(request: Request, engine: Engine, work: Work[T]) -> T:
 
 class _Events(Closing, EventSourceResponse):
     def __init__(self, content: AsyncIterator[dict[str, str]], source: AsyncExitStack) -> None:
-        super().__init__(content, sep="\n")
+        # by itself it would end at once when the server is to end; it may go on for as long as other requests
+        super().__init__(content, sep="\n", shutdown_grace_period=math.inf)
         self.source = source
 
 

@@ -3,20 +3,22 @@
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from keyscope.serving.settings import ServerSettings
 from keyscope.worker.model.source import DEFAULT_CACHE, ModelSource
 
 MIN_MASKS = 4096
 """Every worker accepts at least this many masks."""
 
 
-class WorkerSettings(BaseSettings):
+class WorkerSettings(ServerSettings):
     """The worker's settings; each field is read from the variable `KEYSCOPE_WORKER_FIELD`."""
 
     model_config = SettingsConfigDict(
         env_prefix="KEYSCOPE_WORKER_", extra="ignore", env_ignore_empty=True, protected_namespaces=()
     )
+    secrets = ("token",)
 
     model: str = Field(
         description="Model to serve: a local folder, a GGUF file, a hub name, or a run file for the model it was computed with"

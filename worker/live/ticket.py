@@ -1,6 +1,7 @@
 """A request's place in the queue, and the channel from the engine's thread to the request's coroutine."""
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +23,8 @@ class Ticket(Generic[E]):
 
     def __init__(self, work: Work[E], size: int) -> None:
         self.work = work
+        self.context = contextvars.copy_context()
+        """What the work logs bears the id of the request."""
         self.size = size
         self.emitted = 0
         self.submitted = time.monotonic()

@@ -91,8 +91,9 @@ def test_a_worker_is_asked_for_the_weights_of_the_run_with_our_secret(live_clien
     masks = [{"key": "l1.k2", "factor": 0}, {"key": "L1.K2"}, {"key": "L0.K5", "factor": 0.5}]
     options: dict[str, Any] = {"max_new_tokens": 7, "temperature": 0.5, "seed": 3, "top_logprobs": 2}
     options |= {"control": [{"key": "L1.K1", "factor": 0}], "positions": {"first": 1, "last": 3}}
-    live_client.post(URL, json={**BODY, "masks": masks, **options})
+    answer = live_client.post(URL, json={**BODY, "masks": masks, **options}, headers={"X-Request-ID": "4f1c"})
     assert worker.headers["authorization"] == "Bearer s3cret"
+    assert (answer.headers["x-request-id"], worker.headers["x-request-id"]) == ("4f1c", "4f1c")
     assert worker.asked == [
         {
             "prompt": BODY["prompt"],

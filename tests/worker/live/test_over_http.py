@@ -27,6 +27,7 @@ PROMPT = "import numpy as np\n\ndef f(x):\n    return"
 def served(log: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
     port = free_port()
     environment = {"PYTHONPATH": str(ROOT), "KEYSCOPE_WORKER_MODEL": str(NANO), "KEYSCOPE_WORKER_TOKEN": TOKEN}
+    environment |= {"KEYSCOPE_WORKER_SHUTDOWN_SECONDS": "0"}
     with log.open("wb") as output:
         process = subprocess.Popen(
             with_few_descriptors([*KEYSCOPE, "worker", "--port", str(port)]),
@@ -120,7 +121,7 @@ def test_connections_without_a_request_leave_the_worker_answering(client: httpx.
         assert response.is_success
 
 
-def test_a_stopped_worker_ends_its_streams_and_its_process(
+def test_a_stopped_worker_tells_its_streams_and_ends_its_process(
     worker: tuple[subprocess.Popen[bytes], httpx.Client],
 ) -> None:
     """The last test, as the others need the worker."""
@@ -129,6 +130,6 @@ def test_a_stopped_worker_ends_its_streams_and_its_process(
         lines = response.iter_lines()
         assert next(lines) == "event: token"
         process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(httpx.RemoteProtocolError):
-            assert "event: done" not in list(lines)
+        *_, event, data, _ = lines
+        assert (event, json.loads(data.removeprefix("data: "))["error"]) == ("event: error", "server_stopping")
         process.wait(timeout=10)
