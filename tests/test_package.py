@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.deploy.compose import stages
 from tests.made.runs import build_run
 from tests.processes import answers, free_port, wait_until
 from tests.test_house import ROOT, tracked
@@ -163,6 +164,53 @@ def test_an_installed_server_has_its_pages_and_their_scripts(served: str, path: 
         answer = client.get(served + path)
     assert answer.status_code == 200
     assert len(answer.content) > 500
+
+
+WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+"""What `cap_drop: [ALL]` and `no-new-privileges` leave of root. Another user might not be able to enter root's folders,
+in which Python may lie; without capabilities even root writes to nothing that is read-only."""
+
+
+@pytest.fixture
+def data(elsewhere: Path, tmp_path: Path) -> Iterator[Path]:
+    """The volumes of the image: labels may be written, runs only read; so may a home and a working folder."""
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "home").mkdir()
+    shutil.copytree(elsewhere / "runs", tmp_path / "runs")
+    read_only = [tmp_path / "runs" / "alpha.duckdb", tmp_path / "runs", tmp_path / "home", tmp_path]
+    for path in read_only:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    yield tmp_path
+    for path in read_only:
+        path.chmod(0o755)
+
+
+def test_the_package_runs_as_in_its_image_without_rights_on_read_only_runs(installed: Path, data: Path):
+    image, port = stages()["app"], free_port()
+    said = {name: value.replace("/data/", f"{data}/") for name, value in image.environment.items()}
+    said |= {"KEYSCOPE_HOST": "127.0.0.1", "KEYSCOPE_PORT": str(port), "HOME": str(data / "home")}
+    plain = {name: value for name, value in environment().items() if not name.startswith("KEYSCOPE_")}
+    there = {"cwd": data, "env": plain | said | {"PATH": f"{installed}:{os.environ['PATH']}"}}
+    reduced = WITHOUT_RIGHTS if os.geteuid() == 0 else []
+    touch = subprocess.run([*reduced, "touch", data / "runs" / "x"], capture_output=True)
+    assert touch.returncode != 0, "the runs can be written"
+    before = sorted(data.rglob("*"))
+    url = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen([*reduced, *image.command], **there)
+    try:
+        assert wait_until(lambda: process.poll() is not None or answers(f"{url}/healthz"))
+        invite = [*reduced, "keyscope", "users", "invite", "Ada", "--role", "admin"]
+        link = subprocess.run(invite, **there, capture_output=True, text=True, check=True).stdout.strip()
+        with httpx.Client(base_url=url, trust_env=False, follow_redirects=True) as client:
+            entry = {"name": "Ada", "code": link.partition("#")[2], "password": "correct horse battery"}
+            assert client.post("/invitation", data=entry).is_success
+            page = client.get("/runs/alpha/keys/L1.K3")
+            assert (page.status_code, page.url.path) == (200, "/runs/alpha/keys/L1.K3")
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+    written = set(data.rglob("*")) - set(before)
+    assert {path.parent.name for path in written} <= {"labels"}
 
 
 def test_every_folder_linked_into_the_package_is_one_of_the_repository():
