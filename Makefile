@@ -13,7 +13,7 @@ BIN := .venv/bin
 NPM ?= $(shell command -v npm)
 CHROMIUM := $(shell command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: help install demo test fuzz lint bench bench-precompute check-cuda bench-live bench-search bench-scale bench-labels bench-queue bench-pages bench-peers soak openapi docs-models clean
+.PHONY: help install demo test fuzz lint audit bench bench-precompute check-cuda bench-live bench-search bench-scale bench-labels bench-queue bench-pages bench-peers soak openapi docs-models clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ lint: install ## Check style, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: install ## Look up whether versions that are pinned have known vulnerabilities; fails where no package can be looked up
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt pip-audit
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 bench: bench-precompute bench-live bench-search bench-scale bench-labels bench-queue bench-pages bench-peers ## Run every benchmark
 
