@@ -200,19 +200,32 @@ class Verification(_Record):
     seconds: float
 
 
+class ComputedOn(_Record):
+    """How many shards of a run were computed in one way: sums may differ in their last bits between ways."""
+
+    device: str
+    batch: int
+    threads: int
+    shards: Count
+
+
 class Provenance(_Record):
     """What differs between otherwise equal runs: machine, versions and times."""
 
     device: str
     batch: int
     threads: int
-    workers: int
+    workers: int = Field(description="Processes that computed shards")
     started: AwareDatetime
     finished: AwareDatetime
     code_version: str
     code_commit: str | None = None
     versions: dict[str, str]
     peak_memory_bytes: int | None = None
+    computed_on: list[ComputedOn] = Field(
+        default_factory=list,
+        description="Devices, batches and threads of the shards; empty in a run older than the list",
+    )
 
 
 class Manifest(_Record):

@@ -1,5 +1,6 @@
 """The twin of a run: computed over the same corpus with the same settings, and kept beside the run."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -10,8 +11,7 @@ from typing import Any
 import duckdb
 
 from keyscope.contract.analyses.files import analysis_folder
-from keyscope.contract.manifest import Manifest
-from keyscope.contract.runfile import SCHEMA_VERSION, open_run, read_manifest, read_twin
+from keyscope.contract.runfile import open_run, read_manifest, read_twin
 from keyscope.contract.twin import TWIN, TWIN_KINDS, twin_path
 from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Seed, Settings, Step
 from keyscope.worker.analysis.kinds import checked
@@ -23,10 +23,12 @@ from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.model.twin import as_twin, twin_of
 from keyscope.worker.precompute.errors import check_weights
+from keyscope.worker.precompute.executors.executor import Outline
+from keyscope.worker.precompute.executors.local import LocalExecutor
 from keyscope.worker.precompute.leftovers import run_state
-from keyscope.worker.precompute.provenance import provenance
-from keyscope.worker.precompute.run import Computation
+from keyscope.worker.precompute.run import compute, new_work, planned
 from keyscope.worker.progress import Advance, Progress
+from keyscope.worker.storage import Storage
 
 
 class TwinSettings(Settings):
@@ -96,24 +98,23 @@ def precompute_twin(
     with readable_disk_errors(run.parent, DISK_REMEDY):
         store = open_corpus(run, manifest, model.tokenizer, corpus, progress)
         twin = twin_of(model, seed, in_place).reading(manifest.settings.bos)
-        size = batch or twin.default_batch
-        state = run_state(analysis_folder(run), TWIN)
-
-        def made() -> Manifest:
-            return Manifest(
-                schema_version=SCHEMA_VERSION,
-                run_id=f"{manifest.run_id}.{TWIN}",
-                model=twin.facts,
-                corpus=manifest.corpus,
-                settings=manifest.settings,
-                provenance=provenance(twin.device, size, 1, started),
-            )
-
-        source = ModelSource(manifest.model.model_id, manifest.model.revision, manifest.settings.dtype)
-        computation = Computation(twin, source, manifest.settings, store, size, progress)
+        state = run_state(analysis_folder(run), TWIN).resolve()
         state.mkdir(parents=True, exist_ok=True)
         with locked(state):
-            computation.publish(path, state, True, made)
+            storage = Storage(str(state))
+            work = planned(storage, True) or new_work(
+                storage,
+                run_id=f"{manifest.run_id}.{TWIN}",
+                started=started,
+                source=ModelSource(manifest.model.model_id, manifest.model.revision, manifest.settings.dtype),
+                outline=Outline.of(twin),
+                corpus=manifest.corpus,
+                settings=manifest.settings,
+                batch=batch,
+                store=store,
+                tokens=os.path.relpath(store.folder.resolve(), state),
+            )
+            compute(LocalExecutor(twin), work, path, state / "scratch", progress)
             shutil.rmtree(state, ignore_errors=True)
     return path
 

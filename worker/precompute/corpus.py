@@ -98,7 +98,7 @@ def keep_corpus(folder: Path, run: Path) -> None:
     place = corpus_folder(run)
     place.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(place, ignore_errors=True)
-    folder.replace(place)
+    shutil.move(folder, place)  # perhaps to another disk
 
 
 def corpus_folder(run: Path) -> Path:

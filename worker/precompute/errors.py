@@ -16,6 +16,34 @@ class OutOfDeviceMemory(KeyscopeError):
     """Not even one window fits into the device's memory."""
 
 
+class KilledForMemory(KeyscopeError):
+    """The system killed a worker process that computes one window at a time."""
+
+
+class WorkerDied(KeyscopeError):
+    """A worker process ended by itself."""
+
+
+class ShardsFailed(KeyscopeError):
+    """Some shards cannot be computed; all others are."""
+
+
+class ShardsMissing(KeyscopeError, status=409):
+    """Some shards have no result yet."""
+
+
+class DamagedResult(KeyscopeError):
+    """A stored file is not what was written."""
+
+
+class MixedDevices(KeyscopeError, status=409):
+    """Shards are computed on devices of several kinds."""
+
+
+class ClusterUnusable(KeyscopeError, status=503):
+    """There is no Ray cluster that could compute this run."""
+
+
 class VerificationFailed(KeyscopeError):
     """Coefficients recomputed with plain transformers differ by more than the tolerance."""
 

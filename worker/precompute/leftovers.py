@@ -6,15 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from keyscope.contract.tables import SUFFIX
-from keyscope.contract.whole import write_whole
 from keyscope.worker.locks import InUse, locked
 from keyscope.worker.precompute.corpus import keep_corpus
-from keyscope.worker.precompute.errors import UnfinishedRun
+from keyscope.worker.precompute.work import PLAN
 
 WORK = ".work"
 """Folder of unfinished state in a folder of runs: `RUN/` and `corpus-KEY/`, each with a lock."""
 _CORPUS = "corpus-"
-_PLAN = "plan.json"
 
 
 def corpus_state(out: Path, key: str) -> Path:
@@ -27,33 +25,6 @@ def run_state(out: Path, run_id: str) -> Path:
     return out / WORK / run_id
 
 
-def shards_folder(state: Path) -> Path:
-    """Where an unfinished run keeps its shards and their plan."""
-    return state / "shards"
-
-
-def is_planned(state: Path) -> bool:
-    """Whether an earlier attempt has planned its shards."""
-    return (shards_folder(state) / _PLAN).is_file()
-
-
-def write_plan(state: Path, files_per_shard: int, corpus: Path) -> None:
-    """Keep how an unfinished run is cut into shards, and where its corpus is."""
-    write_whole(shards_folder(state) / _PLAN, json.dumps({"files_per_shard": files_per_shard, "corpus": corpus.name}))
-
-
-def read_plan(state: Path) -> int:
-    """Files per shard of an unfinished run.
-
-    Raises:
-        UnfinishedRun: the plan is damaged, so nobody knows how its shards were cut.
-    """
-    files, _ = _plan(state)
-    if files is None:
-        raise UnfinishedRun(f"{shards_folder(state) / _PLAN} is damaged: remove {state} to start over")
-    return files
-
-
 def clear(out: Path, run_id: str, corpus: Path) -> None:
     """Clear up after a finished run whose state and corpus this process has locked."""
     place_corpus(corpus, out / f"{run_id}{SUFFIX}")
@@ -62,7 +33,7 @@ def clear(out: Path, run_id: str, corpus: Path) -> None:
 
 def place_corpus(corpus: Path, run: Path) -> None:
     """Move a corpus beside a finished run, unless an unfinished one reads it."""
-    readers = [state for state in _states(corpus.parent) if _plan(state)[1] == corpus.name and state.name != run.stem]
+    readers = [state for state in _states(corpus.parent) if _corpus_of(state) == corpus.name and state.name != run.stem]
     if corpus.is_dir() and not readers:
         keep_corpus(corpus, run)
 
@@ -72,7 +43,7 @@ def sweep(out: Path) -> None:
     work = out / WORK
     for state in _states(work):
         if (out / f"{state.name}{SUFFIX}").is_file():
-            corpus = work / (_plan(state)[1] or f"{_CORPUS}unknown")
+            corpus = work / (_corpus_of(state) or f"{_CORPUS}unknown")
             with suppress(InUse), locked(state), locked(corpus):
                 clear(out, state.name, corpus)
     sweep_locks(work)
@@ -91,12 +62,11 @@ def _states(work: Path) -> list[Path]:
     return sorted(path for path in work.glob("*/") if not path.name.startswith(_CORPUS))
 
 
-def _plan(state: Path) -> tuple[int | None, str | None]:
-    """Files per shard and name of the corpus's folder; None where the plan does not say."""
+def _corpus_of(state: Path) -> str | None:
+    """Name of the corpus's folder that an unfinished run reads; None where its plan does not say."""
     try:
-        plan = dict(json.loads((shards_folder(state) / _PLAN).read_text("utf-8")))
+        tokens = dict(json.loads((state / PLAN).read_text("utf-8"))).get("tokens")
     except (OSError, ValueError, TypeError):
-        return None, None
-    files, corpus = plan.get("files_per_shard"), plan.get("corpus")
-    named = isinstance(corpus, str) and corpus.startswith(_CORPUS) and "/" not in corpus
-    return files if isinstance(files, int) and files > 0 else None, corpus if named else None
+        return None
+    name = tokens.removeprefix("../") if isinstance(tokens, str) else ""
+    return name if name.startswith(_CORPUS) and "/" not in name else None

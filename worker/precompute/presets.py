@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from keyscope.contract.errors import KeyscopeError
-from keyscope.contract.manifest import BURN_IN, Preset
-from keyscope.worker.model.code_model import CodeModel
+from keyscope.contract.manifest import BURN_IN, ModelFacts, Preset
 
 
 class PresetUnfit(KeyscopeError, status=422):
@@ -67,14 +66,14 @@ def default_burn_in(procedure: Procedure, window: int) -> int:
     return 0 if procedure.plain else min(BURN_IN, window // 4)
 
 
-def check_preset(model: CodeModel, preset: Preset) -> None:
+def check_preset(model: ModelFacts, preset: Preset) -> None:
     """Check that a preset applies to a model.
 
     Raises:
         PresetUnfit: the preset reads keys before the activation function, but the model's layers are gated.
     """
-    if PROCEDURES[preset].before_activation and model.facts.gated:
+    if PROCEDURES[preset].before_activation and model.gated:
         raise PresetUnfit(
-            f"{preset} reads keys before their activation function, but {model.facts.model_id} has gated layers, whose "
+            f"{preset} reads keys before their activation function, but {model.model_id} has gated layers, whose "
             "coefficient is a product: use --preset strict"
         )

@@ -4,24 +4,33 @@ import platform
 import resource
 import shutil
 import subprocess
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
 import torch
 
-from keyscope.contract.manifest import Provenance
+from keyscope.contract.manifest import ComputedOn, Provenance
+from keyscope.worker.precompute.work import Result
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "duckdb", "numpy")
 
 
-def provenance(device: torch.device, batch: int, workers: int, started: datetime) -> Provenance:
-    """The provenance of a run that ends now."""
+def provenance(results: Sequence[Result], started: datetime) -> Provenance:
+    """The provenance of a run that ends now, with the results of its shards."""
+    shards = Counter((each.device, each.batch, each.threads) for each in results)
+    (device, batch, threads), _ = shards.most_common(1)[0]
     return Provenance(
-        device=device_name(device),
+        device=device,
         batch=batch,
-        threads=torch.get_num_threads(),
-        workers=workers,
+        threads=threads,
+        workers=len({each.worker for each in results}),
+        computed_on=[
+            ComputedOn(device=device, batch=batch, threads=threads, shards=n)
+            for (device, batch, threads), n in sorted(shards.items())
+        ],
         started=started,
         finished=datetime.now(UTC),
         code_version=metadata.version("keyscope"),
@@ -36,6 +45,13 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}"
     return f"{device} {platform.processor() or platform.machine()}"
+
+
+def kind_of_device(device: torch.device) -> str:
+    """A device by the name of its hardware, whichever of several alike it is."""
+    return (
+        device_name(torch.device(device.type)) if device.type == "cpu" else f"cuda {torch.cuda.get_device_name(device)}"
+    )
 
 
 def code_commit(source: Path = Path(__file__)) -> str | None:

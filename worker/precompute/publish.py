@@ -1,6 +1,6 @@
 """The one ordered merge: partial results of all shards become the rows of the run file, layer by layer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -33,7 +33,7 @@ from keyscope.worker.precompute.collect import polarities
 from keyscope.worker.precompute.entries import Entries, rank_in
 from keyscope.worker.precompute.groups import Triggers, pool_size
 from keyscope.worker.precompute.moments import Moments
-from keyscope.worker.precompute.partial import Partial, partial_name
+from keyscope.worker.precompute.partial import Partial
 from keyscope.worker.precompute.plan import Shard
 from keyscope.worker.precompute.sampling import BANDS, SLOTS, cut_bands
 from keyscope.worker.precompute.token_store import TokenStore
@@ -65,10 +65,18 @@ class Publisher:
         connection: duckdb.DuckDBPyConnection,
         model: CodeModel,
         store: TokenStore,
-        shards: list[Shard],
-        folder: Path,
+        shards: Sequence[tuple[Shard, Path]],
         settings: RunSettings,
     ) -> None:
+        """Prepare.
+
+        Args:
+            connection: the new run file.
+            model: the model as the run reads it.
+            store: the corpus as the run reads it.
+            shards: all shards in order, each with the folder of its result.
+            settings: the run's.
+        """
         self._connection = connection
         self._model = model
         self._store = store
@@ -79,8 +87,8 @@ class Publisher:
         self._spelled = token_bytes(model.tokenizer)
         self._special = set(model.tokenizer.all_special_ids)
         self._partials: dict[str, list[Partial]] = {}
-        for shard in shards:
-            self._partials.setdefault(shard.language, []).append(Partial(folder / partial_name(shard.number)))
+        for shard, folder in shards:
+            self._partials.setdefault(shard.language, []).append(Partial(folder))
         self._languages = sorted(self._partials)
         self._sinks = reduce(np.add, (each.sinks() for partials in self._partials.values() for each in partials))
         self._first_windows = np.concatenate([[0], np.cumsum(self._cut.count(store.lengths))])

@@ -3,19 +3,20 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
-import duckdb
-
-from keyscope.contract.manifest import CorpusFacts, Manifest, RunSettings, Task, Verification
-from keyscope.contract.runfile import SCHEMA_VERSION, create, write_manifest
+from keyscope.contract.manifest import CorpusFacts, RunSettings, Task
+from keyscope.contract.runfile import SCHEMA_VERSION
 from keyscope.contract.tables import SUFFIX, FileExists
+from keyscope.contract.whole import write_whole
 from keyscope.worker.disk import readable_disk_errors
 from keyscope.worker.locks import locked
-from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.local import note_model
 from keyscope.worker.model.source import ModelSource
@@ -26,24 +27,20 @@ from keyscope.worker.precompute.corpus import (
     prepare_corpus,
     prepared_corpus,
 )
-from keyscope.worker.precompute.errors import UnfinishedRun, VerificationFailed, WindowTooLong
-from keyscope.worker.precompute.estimate import estimate
-from keyscope.worker.precompute.partial import completed
-from keyscope.worker.precompute.plan import Shard, ShardWork, plan_shards
-from keyscope.worker.precompute.pool import run_shards
+from keyscope.worker.precompute.errors import UnfinishedRun, WindowTooLong
+from keyscope.worker.precompute.executors.executor import Executor, Outline, run_shards
+from keyscope.worker.precompute.executors.local import LocalExecutor
+from keyscope.worker.precompute.plan import Plan, shard_tokens, shards_by_tokens
 from keyscope.worker.precompute.presets import check_preset
-from keyscope.worker.precompute.provenance import provenance
-from keyscope.worker.precompute.publish import Publisher
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
-from keyscope.worker.precompute.verify import verify
-from keyscope.worker.precompute.windows import for_task
+from keyscope.worker.precompute.work import PLAN, Work, stored
 from keyscope.worker.progress import Progress
+from keyscope.worker.storage import Storage, at_once
 
 DEFAULT_TASK: Task = "encode"
 """What an encoder–decoder is given where nobody says."""
-VERIFIED_KEYS = 50
-"""Keys recomputed before a run is published, one trigger each."""
-FILES_PER_SHARD = 64
+ExecutorName = Literal["local", "ray"]
+"""Where shards are computed: on this machine or on a Ray cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +56,20 @@ class PrecomputeRequest:
     corpus_version: str = ""
     """Tells versions of sources apart that are requested alike; a resumed run reads no other version."""
     batch: int | None = None
-    workers: int = 1
-    files_per_shard: int = FILES_PER_SHARD
+    workers: int | None = None
+    """Processes, each with its own model; by default one here, and on a cluster one a GPU or node."""
+    shard_tokens: int | None = None
+    """About how many tokens a shard has; by default a number that suits the model."""
     resume: bool = False
+    executor: ExecutorName = "local"
+    address: str = "auto"
+    """Of the Ray cluster."""
+    work: str | None = None
+    """URL of the folder for what is unfinished, which all nodes reach; by default `.work` in `out`."""
+    scratch: Path | None = None
+    """Folder on each machine for what is not finished; by default in `work` if that is on a disk."""
+    mixed_devices: bool = False
+    """Whether shards may be computed on devices of several kinds."""
 
 
 def precompute(request: PrecomputeRequest, progress: Progress) -> Path:
@@ -75,105 +83,110 @@ def precompute(request: PrecomputeRequest, progress: Progress) -> Path:
         UnfinishedRun: an earlier attempt was interrupted and `resume` is not set.
         PresetUnfit: the preset does not apply to such a model.
         OutputUnwritable: the disk is full or cannot be written.
+        ShardsFailed: some shards cannot be computed; the others are done.
         VerificationFailed: recomputed coefficients differ; nothing is published.
-        KeyscopeError: the model, the corpus or the device cannot be used.
+        KeyscopeError: the model, the corpus, the device or the cluster cannot be used.
     """
-    loaded = load_model(request.source)
-    if loaded.facts.framing is not None and request.settings.task is None:
-        request = replace(request, settings=request.settings.model_copy(update={"task": DEFAULT_TASK}))
-        progress.note("an encoder–decoder: reading its encoder; --task denoise or continue reads its decoder")
-    model = loaded.reading(request.settings.bos, request.settings.task)
-    _check_window(model, request.settings.window)
-    check_preset(model, request.settings.preset)
-    with readable_disk_errors(request.out, "free space or choose another --out, then continue with --resume"):
-        path = _Run(request, model, progress).compute()
-        note_model(path, request.source.model_id, model.facts.weights_sha256)
+    with _ready(request, progress) as run:
+        path = run.compute()
+        note_model(path, request.source.model_id, run.outline.facts.weights_sha256)
     return path
 
 
-@dataclass(frozen=True)
-class Computation:
-    """What to compute a run from."""
+def plan(request: PrecomputeRequest, progress: Progress) -> str:
+    """Gather the corpus and plan a run without computing it; return the URL of the plan, for `keyscope shards`.
 
-    model: CodeModel
-    source: ModelSource
-    """Where further processes load the model from."""
-    settings: RunSettings
-    store: TokenStore
-    batch: int
-    progress: Progress
-    workers: int = 1
-    files_per_shard: int = FILES_PER_SHARD
+    Raises:
+        KeyscopeError: as `precompute` does.
+    """
+    with _ready(request, progress) as run:
+        return run.plan()
 
-    def publish(self, path: Path, state: Path, resume: bool, manifest: Callable[[], Manifest]) -> None:
-        """Compute the run and publish it at `path`.
 
-        Args:
-            path: the run file.
-            state: folder of what is unfinished; this process has locked it.
-            resume: whether to go on with what is there.
-            manifest: makes the manifest, without its verification, when everything is computed.
+@contextmanager
+def _ready(request: PrecomputeRequest, progress: Progress) -> Iterator["_Run"]:
+    """A request with its model loaded and checked against it."""
+    with (
+        _executor(request, progress) as executor,
+        readable_disk_errors(request.out, "free space or choose another --out, then continue with --resume"),
+    ):
+        outline = executor.reading(request.settings.bos, request.settings.task)
+        if outline.facts.framing is not None and request.settings.task is None:
+            request = replace(request, settings=request.settings.model_copy(update={"task": DEFAULT_TASK}))
+            progress.note("an encoder–decoder: reading its encoder; --task denoise or continue reads its decoder")
+            outline = executor.reading(request.settings.bos, request.settings.task)
+        _check_window(outline, request.settings.window)
+        check_preset(outline.facts, request.settings.preset)
+        yield _Run(request, executor, outline, progress)
 
-        Raises:
-            UnfinishedRun: an earlier attempt was interrupted and `resume` is not set.
-            VerificationFailed: recomputed coefficients differ; nothing is published.
-        """
-        folder = leftovers.shards_folder(state)
-        shards = self._plan(state, resume)
-        self.progress.note(estimate(self.model, self.store, self.settings, self.batch))
-        work = ShardWork(self.source, self.settings, self.batch, self.workers, self.store.folder, folder)
-        run_shards(self.model, work, self.store, shards, self.progress)
-        with create(path) as connection:
-            publisher = Publisher(connection, self.model, self.store, shards, folder, self.settings)
-            with self.progress.stage("writing the run file", len(self.model.layers), "layers") as advance:
-                publisher.write(advance)
-            made = manifest()
-            verification = self._verify(connection, made)
-            write_manifest(connection, made.model_copy(update={"verification": verification}))
-        self.progress.note(f"published {path}")
 
-    def _plan(self, state: Path, resume: bool) -> list[Shard]:
-        """Plan the shards; a resumed run cuts them where the interrupted attempt did."""
-        planned = leftovers.is_planned(state)
-        if planned and not resume:
-            raise UnfinishedRun(
-                f"an earlier precompute of this run was interrupted: continue with --resume, or remove {state} to start over"
-            )
-        if not planned:
-            leftovers.write_plan(state, self.files_per_shard, self.store.folder)
-        shards = plan_shards(self.store, leftovers.read_plan(state))
-        done = len(list(completed(leftovers.shards_folder(state), len(shards))))
-        if done:
-            self.progress.note(f"continuing after {done} of {len(shards)} shards")
-        return shards
+@contextmanager
+def _executor(request: PrecomputeRequest, progress: Progress) -> Iterator[Executor]:
+    if request.executor == "local":
+        yield LocalExecutor(load_model(request.source), request.source, request.workers or 1)
+        return
+    from keyscope.worker.precompute.executors.cluster import ray_executor  # needs Ray, which few install
 
-    def _verify(self, connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> Verification:
-        result = verify(connection, manifest, self.model.model, VERIFIED_KEYS, 1, self.settings.seed, self.progress)
-        if not result.passed:
-            raise VerificationFailed(
-                f"{result.keys} random keys recomputed by plain transformers differ by up to {result.largest_error:.3g}, more than "
-                f"the {result.tolerance:.3g} allowed for {self.settings.dtype}: the run is not published"
-            )
-        return result
+    with ray_executor(request.source, request.address, request.workers, request.mixed_devices, progress) as executor:
+        yield executor
+
+
+def compute(
+    executor: Executor, work: Work, path: Path, scratch: Path, progress: Progress, mixed_devices: bool = False
+) -> None:
+    """Compute a planned run and publish it at `path`.
+
+    Args:
+        executor: has the plan's model, as the run reads it.
+        work: the planned run.
+        path: the run file.
+        scratch: folder on this machine for what is not finished; removed at the end.
+        progress: listener.
+        mixed_devices: whether shards may be computed on devices of several kinds.
+
+    Raises:
+        ShardsFailed: some shards cannot be computed; the others are done.
+        VerificationFailed: recomputed coefficients differ; nothing is published.
+    """
+    with executor.session(work, scratch, progress) as session:
+        progress.note(session.estimate())
+        run_shards(session, work, work.plan.shards, progress, scratch)
+        session.publish(path, mixed_devices)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def planned(storage: Storage, resume: bool) -> Work | None:
+    """The run that an interrupted attempt has planned in a folder, cut into shards as it did; None if there is none.
+
+    Raises:
+        UnfinishedRun: there is one, and `resume` is not set; or it cannot be used.
+    """
+    found = Work.open(storage)
+    if found is not None and not resume:
+        raise UnfinishedRun(
+            f"an earlier precompute of this run was interrupted: continue with --resume, or remove {storage.url} to start over"
+        )
+    return found
 
 
 class _Run:
     """One precompute in progress."""
 
-    def __init__(self, request: PrecomputeRequest, model: CodeModel, progress: Progress) -> None:
+    def __init__(self, request: PrecomputeRequest, executor: Executor, outline: Outline, progress: Progress) -> None:
         self.request = request
-        self.model = model
-        self.progress = progress
-        self.started = datetime.now(UTC)
-        self.settings = request.settings.model_copy(update={"dtype": str(model.dtype).removeprefix("torch.")})
-        self.batch = request.batch or model.default_batch
+        self.outline = outline
+        self._executor = executor
+        self._progress = progress
+        self._started = datetime.now(UTC)
+        self._settings = request.settings.model_copy(update={"dtype": outline.dtype})
 
     def compute(self) -> Path:
+        """Compute and publish the run; return its file."""
         out, key = self.request.out, self._corpus_key()
         leftovers.sweep(out)
         state = leftovers.corpus_state(out, key)
         if self.request.resume and not state.is_dir() and (finished := self._finished(key)) is not None:
-            self.progress.note(f"{finished} is complete; leave out --resume to read its corpus anew")
+            self._progress.note(f"{finished} is complete; leave out --resume to read its corpus anew")
             return finished
         state.parent.mkdir(parents=True, exist_ok=True)
         with locked(state):
@@ -186,24 +199,56 @@ class _Run:
                     raise FileExists(
                         f"{path} is already there: it was computed with the same model, corpus and settings"
                     )
-                self.progress.note(f"{path} is complete")
+                self._progress.note(f"{path} is complete")
                 return path
-            with locked(leftovers.run_state(out, run_id)):
-                computation = Computation(
-                    model=self.model,
-                    source=self.request.source,
-                    settings=self.settings,
-                    store=for_task(open_tokens(state), self.model, self.settings),
-                    batch=self.batch,
-                    progress=self.progress,
-                    workers=self.request.workers,
-                    files_per_shard=self.request.files_per_shard,
-                )
-                computation.publish(
-                    path, leftovers.run_state(out, run_id), self.request.resume, lambda: self._manifest(run_id, corpus)
-                )
+            folder = leftovers.run_state(out, run_id)
+            with locked(folder):
+                work = self._planned(run_id, corpus, state)
+                scratch = self.request.scratch / run_id if self.request.scratch else folder / "scratch"
+                compute(self._executor, work, path, scratch, self._progress, self.request.mixed_devices)
+                if work.storage.folder != folder:
+                    work.sweep()
                 leftovers.clear(out, run_id, state)
         return path
+
+    def plan(self) -> str:
+        """Plan the run; return the plan's URL."""
+        out, key = self.request.out, self._corpus_key()
+        state = leftovers.corpus_state(out, key)
+        state.parent.mkdir(parents=True, exist_ok=True)
+        with locked(state):
+            corpus = self._prepare_corpus(state, key)
+            run_id = self._run_id(corpus)
+            with locked(leftovers.run_state(out, run_id)):
+                work = self._planned(run_id, corpus, state)
+        self._progress.note(f"planned {len(work.plan.shards)} shards")
+        return f"{work.storage.url}/{PLAN}"
+
+    def _planned(self, run_id: str, corpus: CorpusFacts, tokens: Path) -> Work:
+        """The run as an interrupted attempt has planned it, or planned now with its corpus where all nodes reach it."""
+        local = leftovers.run_state(self.request.out, run_id).absolute()
+        storage = Storage(f"{self.request.work.rstrip('/')}/{run_id}" if self.request.work else str(local))
+        found = planned(storage, self.request.resume)
+        if found is not None:
+            return found
+        elsewhere = storage.folder is None or storage.folder.parent != local.parent
+        work = new_work(
+            storage,
+            run_id=run_id,
+            started=self._started,
+            source=self.request.source,
+            outline=self.outline,
+            corpus=corpus,
+            settings=self._settings,
+            batch=self.request.batch,
+            store=open_tokens(tokens),
+            tokens=f"../{tokens.name}",
+            copied=elsewhere,
+            size=self.request.shard_tokens,
+        )
+        if elsewhere:  # also here, which tells other commands that the corpus is being read
+            write_whole(local / PLAN, work.plan.document.decode())
+        return work
 
     def _finished(self, corpus_key: str) -> Path | None:
         """The latest finished run of this request, found by the corpus that is kept beside it."""
@@ -221,11 +266,11 @@ class _Run:
         return prepare_corpus(
             folder,
             self.request.corpus,
-            gather_settings(self.settings, self.request.languages),
-            self.model.tokenizer,
-            self.settings,
+            gather_settings(self._settings, self.request.languages),
+            self.outline.tokenizer,
+            self._settings,
             self.request.corpus_name,
-            self.progress,
+            self._progress,
             key,
         )
 
@@ -236,41 +281,89 @@ class _Run:
                 "sources": [_place(source) for source in self.request.corpus],
                 "version": self.request.corpus_version,
                 "languages": self.request.languages,
-                "files_per_language": self.settings.files_per_language,
-                "tokens_per_file": self.settings.tokens_per_file,
-                "keep_duplicates": self.settings.keep_duplicates,
-                "keep_boilerplate": self.settings.keep_boilerplate,
-                "preset": self.settings.preset,
-                "window": self.settings.window,
-                "burn_in": self.settings.burn_in,
-                "seed": self.settings.seed,
-                "tokenizer": self.model.facts.tokenizer_sha256,
+                "files_per_language": self._settings.files_per_language,
+                "tokens_per_file": self._settings.tokens_per_file,
+                "keep_duplicates": self._settings.keep_duplicates,
+                "keep_boilerplate": self._settings.keep_boilerplate,
+                "preset": self._settings.preset,
+                "window": self._settings.window,
+                "burn_in": self._settings.burn_in,
+                "seed": self._settings.seed,
+                "tokenizer": self.outline.facts.tokenizer_sha256,
             }
         )
 
     def _run_id(self, corpus: CorpusFacts) -> str:
-        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model.facts.model_id.rstrip("/").rsplit("/", 1)[-1])
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", self.outline.facts.model_id.rstrip("/").rsplit("/", 1)[-1])
         identity = {
             "schema": SCHEMA_VERSION,
-            "weights": self.model.facts.weights_sha256,
-            "tokenizer": self.model.facts.tokenizer_sha256,
+            "weights": self.outline.facts.weights_sha256,
+            "tokenizer": self.outline.facts.tokenizer_sha256,
             "corpus": corpus.sha256,
-            "settings": self.settings.model_dump(exclude=None if self.settings.task else {"task"}),
+            "settings": self._settings.model_dump(exclude=None if self._settings.task else {"task"}),
         }
         return f"{slug}-{_hash(identity)}"
 
-    def _manifest(self, run_id: str, corpus: CorpusFacts) -> Manifest:
-        return Manifest(
-            schema_version=SCHEMA_VERSION,
+
+def new_work(
+    storage: Storage,
+    *,
+    run_id: str,
+    started: datetime,
+    source: ModelSource,
+    outline: Outline,
+    corpus: CorpusFacts,
+    settings: RunSettings,
+    batch: int | None,
+    store: TokenStore,
+    tokens: str,
+    copied: bool = False,
+    size: int | None = None,
+) -> Work:
+    """Plan a run.
+
+    Args:
+        storage: folder of the run's unfinished state.
+        run_id: its name.
+        started: when its computation was begun.
+        source: where processes load the model from.
+        outline: the model, as the run reads it.
+        corpus: the facts of the corpus.
+        settings: the run's.
+        batch: windows in one forward pass.
+        store: the tokenised corpus.
+        tokens: the way to its folder from `storage`.
+        copied: whether to copy it there.
+        size: about how many tokens a shard has.
+    """
+    files = {}
+    if copied:
+        there = storage.beside(tokens)
+        there.copy(store.folder, "")
+        if there.folder is None:
+            paths = [path for path in sorted(store.folder.iterdir()) if path.is_file()]
+            files = dict(zip([path.name for path in paths], at_once(stored, paths), strict=True))
+    work = Work(
+        Plan(
             run_id=run_id,
-            model=self.model.facts,
+            started=started,
+            source=_place(source.model_id),
+            revision=source.revision,
+            model=outline.facts,
             corpus=corpus,
-            settings=self.settings,
-            provenance=provenance(self.model.device, self.batch, self.request.workers, self.started),
-        )
+            settings=settings,
+            batch=batch or outline.default_batch,
+            tokens=tokens,
+            token_files=files,
+            shards=shards_by_tokens(store, size or shard_tokens(outline.facts, outline.device)),
+        ),
+        storage,
+    )
+    work.begin()
+    return work
 
 
-def _check_window(model: CodeModel, window: int) -> None:
+def _check_window(model: Outline, window: int) -> None:
     longest = model.context_length - len(model.facts.bos)
     if window > longest:
         raise WindowTooLong(

@@ -57,11 +57,11 @@ def write_corpus(folder: Path, files: int = 8, seed: int = 0) -> Path:
 def request(
     model: Path, corpus: Path, out: Path, settings: RunSettings = SETTINGS, **more: object
 ) -> PrecomputeRequest:
-    """A request on the CPU with shards of three files."""
+    """A request on the CPU with shards of about three files."""
     source = ModelSource(str(model), device="cpu")
     options: dict[str, object] = {
         "source": source,
-        "files_per_shard": 3,
+        "shard_tokens": 300,
         "batch": 4,
         "languages": LANGUAGES,
         **more,

@@ -32,7 +32,7 @@ def attempt(model: Path, corpus: Path, out: Path, die_at: int | None) -> tuple[i
                 os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(audit)
-        run(model, corpus, out, resume=True, files_per_shard=1)
+        run(model, corpus, out, resume=True, shard_tokens=1)
         os.write(write, str(seen).encode())
         os._exit(0)
     os.close(write)

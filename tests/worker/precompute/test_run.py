@@ -1,6 +1,7 @@
 """A precompute from the outside: names, resuming, refusing, and never half a file."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from keyscope.contract.code_parts import Part, parts
 from keyscope.contract.runfile import open_run, read_manifest
 from keyscope.contract.tables import FileExists
 from keyscope.contract.token_text import decode
+from keyscope.contract.whole import write_whole
 from keyscope.worker.locks import InUse, lock_of, locked
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute import leftovers, publish
@@ -117,7 +119,7 @@ def test_resuming_without_earlier_state_starts_fresh(tmp_path: Path, model: Path
     assert all_rows(path) == all_rows(unbroken)
 
 
-class _Stopped(Exception):
+class _Stopped(BaseException):  # as an interruption is: an error would be told at the end
     pass
 
 
@@ -206,7 +208,7 @@ def test_a_corpus_that_an_unfinished_run_reads_stays_for_it(
 ) -> None:
     path = _left_uncleared(monkeypatch, model, corpus, tmp_path)
     (place,) = (tmp_path / ".work").glob("corpus-*/")
-    leftovers.write_plan(tmp_path / ".work" / "other", 1, place)
+    write_whole(tmp_path / ".work" / "other" / "plan.json", json.dumps({"tokens": f"../{place.name}"}))
     leftovers.sweep(tmp_path)
     assert sorted(each.name for each in (tmp_path / ".work").iterdir()) == sorted([place.name, "other"])
     assert not corpus_folder(path).is_dir()
@@ -223,7 +225,7 @@ def test_a_finished_run_takes_the_corpus_that_was_gathered_for_it_again(
     assert prepared_corpus(corpus_folder(path)) is not None
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"files_per_shard": "8"}'])
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"layout": 2}'])
 def test_a_damaged_plan_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path, corpus: Path, content: str
 ) -> None:
@@ -231,9 +233,9 @@ def test_a_damaged_plan_is_one_sentence(
         patch.setattr("keyscope.worker.precompute.run.run_shards", Mock(side_effect=_Stopped))
         with pytest.raises(_Stopped):
             run(model, corpus, tmp_path)
-    (plan,) = tmp_path.glob(".work/*/shards/plan.json")
+    (plan,) = tmp_path.glob(".work/*/plan.json")
     plan.write_text(content)
-    with pytest.raises(UnfinishedRun, match=r"plan\.json is damaged: remove .* to start over"):
+    with pytest.raises(UnfinishedRun, match=r"plan\.json is damaged or of another version: remove .* to start over"):
         run(model, corpus, tmp_path, resume=True)
 
 

@@ -38,7 +38,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def computed(model: Path, corpus: Path, out: Path) -> Iterator[Subject]:
     """A run of a model over the corpus, open for analysis."""
-    path = run(model, corpus, out, SETTINGS, files_per_shard=40, batch=16)
+    path = run(model, corpus, out, SETTINGS, batch=16)
     source = ModelSource(str(model), dtype="float32", device="cpu")
     with open_subject(path, source, (), Silent()) as subject:
         yield subject

@@ -94,7 +94,7 @@ def planted(code: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[du
     plant(original, tokenizer, code)
     original.save_pretrained(saved)
     tokenizer.save_pretrained(saved)
-    path = run(saved, code, folder / "runs", SETTINGS, files_per_shard=100, batch=32)
+    path = run(saved, code, folder / "runs", SETTINGS, batch=32)
     model = load_model(ModelSource(str(saved), dtype="float32", device="cpu"))
     precompute_twin(path, model, (), Silent(), batch=32, seed=1)
     analyse_twin(path, model, [make(CONCEPTS)], Silent(), batch=32)

@@ -34,7 +34,7 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """A model with plain layers, and one with gated ones and a BOS, analysed."""
     folder = tmp_path_factory.mktemp("numbers")
     model = save_tiny(folder / "model", request.param, bos=request.param == "llama")
-    path = run(model, write_corpus(folder / "corpus"), folder / "runs", files_per_shard=40)
+    path = run(model, write_corpus(folder / "corpus"), folder / "runs")
     with open_subject(path, ModelSource(str(model), dtype="float32", device="cpu"), (), Silent()) as opened:
         analyse(opened, make({"definition": CONCEPT.model_dump(), "quantile": "0.9"}))
         yield opened
