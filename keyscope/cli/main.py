@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from keyscope.cli import db, demo, labels, models, open, replay, runs, serve, users
+from keyscope.cli import db, demo, labels, models, open, replay, runs, serve, shards, users
 from keyscope.cli.options import FAILED, INTERRUPTED, complain
 from keyscope.contract.errors import KeyscopeError
 
@@ -37,6 +37,8 @@ cli = typer.Typer(
 for command in (
     demo.demo,
     runs.precompute,
+    shards.shards,
+    shards.publish,
     runs.verify,
     runs.inspect,
     runs.analyse,

@@ -79,4 +79,13 @@ CorpusPlace = Annotated[
 ]
 Device = Annotated[str, setting(WorkerSettings, "device")]
 Batch = Annotated[int | None, typer.Option(min=1, help="Windows in one forward pass")]
+Scratch = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder on each machine's own disk for what is not finished", show_default="in the folder of work"
+    ),
+]
+MixedDevices = Annotated[
+    bool, typer.Option("--mixed-devices", help="Accept shards from different devices: the last bits of sums may differ")
+]
 StopWithInput = Annotated[bool, typer.Option("--stop-with-input", hidden=True, callback=_stop_with_input)]

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,8 +15,10 @@ from keyscope.cli.options import (
     DatabaseUrl,
     Device,
     Json,
+    MixedDevices,
     ModelPlace,
     RunFile,
+    Scratch,
     fill,
     interrupted,
     print_json,
@@ -27,6 +29,14 @@ from keyscope.contract.manifest import BosPolicy, Preset, RunSettings, Task
 from keyscope.worker.live.settings import WorkerSettings
 from keyscope.worker.model.source import ModelSource
 
+Executor = Literal["local", "ray"]
+Work = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder or URL (s3://, gs://, hf://) for what is unfinished, which all machines reach",
+        show_default=".work in the output directory",
+    ),
+]
 CORPUS = (
     "Directory, archive (.zip .whl .jar .tar.gz .tar.xz), .jsonl or .parquet, hf:NAME[:CONFIG], or demo; repeatable"
 )
@@ -65,7 +75,24 @@ def precompute(
     dtype: Annotated[str, setting(WorkerSettings, "dtype")] = "auto",
     device: Device = "auto",
     batch: Batch = None,
-    workers: Annotated[int, typer.Option(min=1, help="Number of processes, each with its own copy of the model")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of processes, each with its own copy of the model",
+            show_default="1; on a cluster one a GPU, or one a node",
+        ),
+    ] = None,
+    executor: Annotated[Executor, typer.Option(help="Compute on this machine or on a Ray cluster")] = "local",
+    address: Annotated[
+        str, typer.Option(help="The cluster's head, HOST:PORT; auto finds the one this machine is in")
+    ] = "auto",
+    work: Work = None,
+    scratch: Scratch = None,
+    mixed_devices: MixedDevices = False,
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", help="Gather and plan, and leave computing to keyscope shards")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="Short name of the corpus, for titles")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted precompute")] = False,
     as_json: Json = False,
@@ -79,7 +106,7 @@ def precompute(
 
     # these import torch, which takes seconds: a model that is not there has been told by now
     from keyscope.worker.precompute.presets import PROCEDURES, default_burn_in
-    from keyscope.worker.precompute.run import PrecomputeRequest
+    from keyscope.worker.precompute.run import PrecomputeRequest, plan
     from keyscope.worker.precompute.run import precompute as compute
 
     procedure = PROCEDURES[preset]
@@ -112,13 +139,20 @@ def precompute(
             batch=batch,
             workers=workers,
             resume=resume,
+            executor=executor,
+            address=address,
+            work=work,
+            scratch=scratch,
+            mixed_devices=mixed_devices,
         )
         try:
-            path = compute(request, progress)
+            made = plan(request, progress) if plan_only else str(compute(request, progress))
         except KeyboardInterrupt as interrupt:
             raise interrupted("continue with --resume") from interrupt
     if as_json:
-        print_json(run=str(path))
+        print_json(**{"plan" if plan_only else "run": made})
+    elif plan_only:
+        typer.echo(made)
 
 
 def verify(

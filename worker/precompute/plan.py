@@ -1,6 +1,7 @@
 """The plan of a precompute: what to compute, and the corpus cut into shards that are computed independently and merged at the end."""
 
 import hashlib
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Literal
 
@@ -30,6 +31,7 @@ class Shard(_Record):
     first: int
     stop: int
     """Behind its last file."""
+    tokens: int
 
     @property
     def files(self) -> range:
@@ -92,29 +94,32 @@ def shards_by_tokens(store: TokenStore, tokens: int) -> tuple[Shard, ...]:
     The shards of a language are about equal; only a file that is longer than a shard makes one that is too.
     """
     shards: list[Shard] = []
-    for code, language in enumerate(store.language_names):
-        members = np.flatnonzero(store.languages == code)
-        first, last = int(members[0]), int(members[-1])
+    for language, first, last in _languages(store):
         ends = store.offsets[first : last + 2] - store.offsets[first]
         count = max(1, round(int(ends[-1]) / tokens))
         inner = np.searchsorted(ends, np.arange(1, count) * (ends[-1] / count))
         cuts = np.unique([0, *inner, len(ends) - 1])
         for start, stop in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
-            shards.append(Shard(number=len(shards), language=language, first=first + start, stop=first + stop))
+            shards.append(_shard(store, len(shards), language, first + start, first + stop))
     return tuple(shards)
 
 
 def plan_shards(store: TokenStore, files_per_shard: int) -> list[Shard]:
     """Cut the corpus by file; the cuts depend only on the corpus and `files_per_shard`."""
     shards: list[Shard] = []
-    for code, language in enumerate(store.language_names):
-        members = np.flatnonzero(store.languages == code)
-        for start in range(int(members[0]), int(members[-1]) + 1, files_per_shard):
-            stop = min(start + files_per_shard, int(members[-1]) + 1)
-            shards.append(Shard(number=len(shards), language=language, first=start, stop=stop))
+    for language, first, last in _languages(store):
+        for start in range(first, last + 1, files_per_shard):
+            shards.append(_shard(store, len(shards), language, start, min(start + files_per_shard, last + 1)))
     return shards
 
 
-def tokens_in(store: TokenStore, shard: Shard) -> int:
-    """Tokens of a shard's files."""
-    return int(store.offsets[shard.files.stop] - store.offsets[shard.files.start])
+def _languages(store: TokenStore) -> Iterator[tuple[str, int, int]]:
+    """Each language with its first and its last file."""
+    for code, language in enumerate(store.language_names):
+        members = np.flatnonzero(store.languages == code)
+        yield language, int(members[0]), int(members[-1])
+
+
+def _shard(store: TokenStore, number: int, language: str, first: int, stop: int) -> Shard:
+    tokens = int(store.offsets[stop] - store.offsets[first])
+    return Shard(number=number, language=language, first=first, stop=stop, tokens=tokens)

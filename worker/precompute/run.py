@@ -127,7 +127,9 @@ def _executor(request: PrecomputeRequest, progress: Progress) -> Iterator[Execut
         return
     from keyscope.worker.precompute.executors.cluster import ray_executor  # needs Ray, which few install
 
-    with ray_executor(request.source, request.address, request.workers, request.mixed_devices, progress) as executor:
+    with ray_executor(
+        request.source, request.address, request.workers, request.scratch, request.mixed_devices, progress
+    ) as executor:
         yield executor
 
 

@@ -19,7 +19,7 @@ from keyscope.worker.precompute.collect import Collector
 from keyscope.worker.precompute.errors import OtherModel, OutOfDeviceMemory
 from keyscope.worker.precompute.groups import pool_size
 from keyscope.worker.precompute.partial import Partial, write_partial
-from keyscope.worker.precompute.plan import Shard, StoredFile, tokens_in
+from keyscope.worker.precompute.plan import Shard, StoredFile
 from keyscope.worker.precompute.presets import PROCEDURES
 from keyscope.worker.precompute.provenance import kind_of_device
 from keyscope.worker.precompute.token_store import open_tokens
@@ -119,7 +119,7 @@ class ShardRunner:
             device=kind_of_device(self.model.device),
             batch=self.batch,
             threads=torch.get_num_threads(),
-            tokens=tokens_in(self._store, shard),
+            tokens=shard.tokens,
             seconds=round(seconds, 3),
         )
 

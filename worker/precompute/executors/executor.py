@@ -13,7 +13,7 @@ from keyscope.contract.manifest import BosPolicy, ModelFacts, Task
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute.errors import ShardsFailed
 from keyscope.worker.precompute.executors.floors import BestScores
-from keyscope.worker.precompute.plan import Shard, tokens_in
+from keyscope.worker.precompute.plan import Shard
 from keyscope.worker.precompute.runner import Finished, Floors
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
 from keyscope.worker.precompute.work import Work
@@ -120,12 +120,11 @@ def run_shards(session: Session, work: Work, shards: Sequence[Shard], progress: 
     for shard in shards:
         if shard.number in done:
             best.add_stored(shard, done[shard.number], work, scratch)
-    store = open_tokens(work.tokens(scratch))
     todo = [shard for shard in shards if shard.number not in done]
     if done:
         progress.note(f"continuing after {len(done)} of {len(shards)} shards")
     failures, failed, running = Counter[int](), dict[Shard, Exception](), 0
-    total = sum(tokens_in(store, shard) for shard in todo)
+    total = sum(shard.tokens for shard in todo)
     with progress.stage("reading coefficients", total, "tokens") as advance:
         while todo or running:
             while todo and session.free > 0:
@@ -144,6 +143,7 @@ def run_shards(session: Session, work: Work, shards: Sequence[Shard], progress: 
                 else:
                     failed[shard] = outcome.error
     if failed:
+        store = open_tokens(work.tokens(scratch))
         names = "; ".join(f"{_files(store, shard)}: {_reason(error)}" for shard, error in failed.items())
         raise ShardsFailed(
             f"{len(failed)} of {len(shards)} shards failed twice, the others are complete, and --resume tries these again: {names}"
