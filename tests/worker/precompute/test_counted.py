@@ -52,7 +52,7 @@ def write_headed(folder: Path, files: int = FILES, years: int = FILES) -> Path:
 def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Places]:
     folder = tmp_path_factory.mktemp("counted")
     model, corpus = save_tiny(folder / "model", request.param), write_headed(folder / "corpus")
-    path = run(model, corpus, folder / "runs", SETTINGS, files_per_shard=5)
+    path = run(model, corpus, folder / "runs", SETTINGS, shard_tokens=500)
     return path, model, read_everything(model, corpus, ".py", 32, burn_in=8, headers=HEADERS, prefix=[0])
 
 
@@ -120,7 +120,7 @@ def test_an_analysis_walks_over_the_tokens_that_count(example: tuple[Path, Path,
 def test_batches_and_shards_do_not_change_a_row(tmp_path: Path, example: tuple[Path, Path, Places]) -> None:
     path, model, _places = example
     corpus = write_headed(tmp_path / "corpus")
-    again = run(model, corpus, tmp_path / "runs", SETTINGS, files_per_shard=100)
+    again = run(model, corpus, tmp_path / "runs", SETTINGS, shard_tokens=100_000)
     one, other = all_rows(path), all_rows(again)
     assert [row[:5] for row in one["triggers"]] == [row[:5] for row in other["triggers"]]
     assert one["windows"] == other["windows"]

@@ -67,7 +67,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[st
     return model, corpus, _read_languages(model, corpus)
 
 
-@pytest.mark.parametrize("options", [{"batch": 1}, {"batch": 7}, {"files_per_shard": 1}, {"files_per_shard": 100}])
+@pytest.mark.parametrize("options", [{"batch": 1}, {"batch": 7}, {"shard_tokens": 1}, {"shard_tokens": 100_000}])
 def test_batches_and_shards_do_not_change_the_triggers(
     tmp_path: Path, plain: tuple[Path, Path, dict[str, Places]], options: dict[str, int]
 ) -> None:
@@ -88,7 +88,7 @@ def test_codegen_nano_on_real_files_equals_a_brute_force_sort(tmp_path: Path) ->
         lines = file.read_text("utf-8").splitlines(keepends=True)
         (corpus / file.name).write_text("".join(lines[:40]), "utf-8")
     settings = RunSettings(window=64, stride=64, top_k=10, context=8, keep_duplicates=True)
-    path = run(NANO, corpus, tmp_path / "runs", settings, files_per_shard=8)
+    path = run(NANO, corpus, tmp_path / "runs", settings, shard_tokens=4_000)
     read = {"python": read_everything(NANO, corpus, ".py", settings.window)}
     assert _check_triggers(path, read, settings, 640) == 8 * 640
 

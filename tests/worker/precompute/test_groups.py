@@ -34,7 +34,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("groups") / "model", "llama")
 
 
-@pytest.mark.parametrize("options", [{}, {"files_per_shard": 100}])
+@pytest.mark.parametrize("options", [{}, {"shard_tokens": 100_000}])
 def test_groups_equal_those_of_a_plain_sort(tmp_path: Path, model: Path, corpus: Path, options: dict[str, int]) -> None:
     path = run(model, corpus, tmp_path, SETTINGS, **options)
     places = read_everything(model, corpus, ".py", SETTINGS.window)
@@ -72,7 +72,7 @@ def test_no_row_of_a_list_repeats_another(tmp_path: Path, model: Path, corpus: P
 
 def test_a_header_of_many_files_takes_one_row_that_says_in_how_many(tmp_path: Path, model: Path) -> None:
     corpus = write_headed(tmp_path / "corpus", files=100, years=1)
-    path = run(model, corpus, tmp_path / "runs", SETTINGS.model_copy(update={"top_k": 30}), files_per_shard=40)
+    path = run(model, corpus, tmp_path / "runs", SETTINGS.model_copy(update={"top_k": 30}), shard_tokens=4_000)
     with open_run(path) as connection:
         inside = connection.execute(
             'SELECT count(*), max(files), max(n) FROM (SELECT t.files, count(*) OVER (PARTITION BY layer, "index", polarity, line, "column") AS n '
@@ -104,8 +104,8 @@ def test_two_processes_store_the_same_rows(tmp_path: Path, model: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))  # as each of two processes has
     try:
-        one = run(model, corpus, tmp_path / "one", settings, files_per_shard=4)
+        one = run(model, corpus, tmp_path / "one", settings, shard_tokens=400)
     finally:
         torch.set_num_threads(threads)
-    two = run(model, corpus, tmp_path / "two", settings, files_per_shard=4, workers=2)
+    two = run(model, corpus, tmp_path / "two", settings, shard_tokens=400, workers=2)
     assert all_rows(one) == all_rows(two)

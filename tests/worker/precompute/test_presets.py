@@ -113,7 +113,7 @@ def test_a_run_of_a_paper_is_verified_by_plain_transformers(
     assert verify_run(path, str(model), 40, 3, 1, Silent()).passed
 
 
-@pytest.mark.parametrize("options", [{}, {"batch": 1}, {"files_per_shard": 1}, {"files_per_shard": 100, "batch": 9}])
+@pytest.mark.parametrize("options", [{}, {"batch": 1}, {"shard_tokens": 1}, {"shard_tokens": 100_000, "batch": 9}])
 def test_every_token_competes_where_prefixes_are_the_examples(
     tmp_path: Path, model: Path, corpus: Path, options: dict[str, int]
 ) -> None:

@@ -38,6 +38,7 @@ class Hello:
     """What an actor is, told when its model is loaded."""
 
     node: str
+    node_id: str
     device: str
     version: str
 
@@ -47,6 +48,9 @@ class ModelActor:
 
     def __init__(self, source: ModelSource, threads: int | None) -> None:
         """Load the model; `threads` are those of a CPU."""
+        import ray  # where an actor runs, it is installed
+
+        self._node_id: str = ray.get_runtime_context().get_node_id()
         if threads is not None:
             torch.set_num_threads(threads)
         self._model = load_model(source)
@@ -54,7 +58,7 @@ class ModelActor:
 
     def hello(self) -> Hello:
         """Tell that the model is loaded."""
-        return Hello(socket.gethostname(), kind_of_device(self._model.device), version("keyscope"))
+        return Hello(socket.gethostname(), self._node_id, kind_of_device(self._model.device), version("keyscope"))
 
     def outline(self, bos: BosPolicy, task: Task | None) -> Outline:
         """The model as a run asks for it."""

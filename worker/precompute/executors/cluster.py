@@ -193,18 +193,17 @@ class RayExecutor:
                 raise ClusterUnusable(f"a node cannot load the model: {_first_line(error)}") from error
             self._check(hello)
             actor.hello = hello
-        there = {each.hello.node for each in self.ready if each.hello}
-        if there - self._nodes:
-            self.progress.note(
-                f"{len(self.ready)} of {len(self.actors)} models loaded, on {len(there)} nodes: {', '.join(sorted(there))}"
-            )
-        self._nodes |= there
+        there = {each.hello.node_id: each.hello.node for each in self.ready if each.hello}
+        if there.keys() - self._nodes:
+            names = ", ".join(sorted(there.values()))
+            self.progress.note(f"{len(self.ready)} of {len(self.actors)} models loaded, on {len(there)} nodes: {names}")
+        self._nodes |= there.keys()
 
     def lost(self, actor: _Actor) -> None:
         """Note that an actor has died; it is back when its model is loaded again, perhaps on another node."""
         if actor.hello is not None:
             self.progress.note(f"the process on node {actor.hello.node} is gone: its shards are computed elsewhere")
-            self._nodes.discard(actor.hello.node)
+            self._nodes.discard(actor.hello.node_id)
             self.greet(actor)
 
     def _check(self, hello: Hello) -> None:
