@@ -63,7 +63,7 @@ class Storage:
         """The content of a file; None if there is none."""
         try:
             content: bytes = self._patiently(lambda: self._fs.cat_file(self._at(name)))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return content
 

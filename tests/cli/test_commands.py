@@ -296,6 +296,25 @@ def test_verify_fails_over_the_tolerance(run_file, monkeypatch):
     assert "NOT verified: 5 keys, 15 triggers, largest error 0.5, allowed 0.0001" in result.stdout
 
 
+def test_a_plan_is_computed_in_shares_and_published(precompute, tmp_path):
+    planned = run(*precompute, "--plan-only", "--work", tmp_path / "work")
+    assert planned.exit_code == 0, planned.stderr
+    plan = planned.stdout.strip()
+    assert Path(plan).name == "plan.json"
+    assert run("shards", plan, "--rank", 2, "--of", 2).exit_code == 2
+    refused = run("publish", plan, "--out", tmp_path / "runs")
+    assert refused.exit_code == 1
+    assert "have no result (0" in refused.stderr
+
+    for rank in range(2):
+        computed = run("shards", plan, "--rank", rank, "--of", 2, "--device", "cpu", "--scratch", tmp_path / "scratch")
+        assert computed.exit_code == 0, computed.stderr
+    published = run("publish", plan, "--out", tmp_path / "runs", "--json")
+    assert published.exit_code == 0, published.stderr
+    assert Path(json.loads(published.stdout.splitlines()[-1])["run"]).is_file()
+    assert list((tmp_path / "work").iterdir()) == []
+
+
 def test_an_interrupted_precompute_says_how_to_go_on(precompute, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -13,7 +13,7 @@ from keyscope.worker.precompute.token_store import TokenStore
 
 _SECONDS = 20
 """About how long a shard should take: long beside what a shard costs on top, short beside what a dead machine loses."""
-_OPERATIONS = {"cpu": 5e10, "cuda": 5e13}
+_OPERATIONS = {"cpu": 1.5e10, "cuda": 5e13}
 """Operations in a second that a device is taken to do. Measured rates would differ each time, and so would the shards."""
 _FEWEST, _MOST = 1 << 13, 1 << 20
 """Tokens of a shard at least and at most."""

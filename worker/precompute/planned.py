@@ -15,6 +15,7 @@ from keyscope.worker.model.source import ModelSource
 from keyscope.worker.model.twin import twin_of
 from keyscope.worker.precompute import leftovers
 from keyscope.worker.precompute.corpus import keep_corpus
+from keyscope.worker.precompute.errors import UnfinishedRun
 from keyscope.worker.precompute.executors.executor import run_shards
 from keyscope.worker.precompute.executors.local import LocalExecutor
 from keyscope.worker.precompute.finish import publish
@@ -77,12 +78,15 @@ def publish_planned(
         mixed_devices: whether shards may come from devices of several kinds.
 
     Raises:
+        UnfinishedRun: there is no plan, or it is damaged or a twin's.
         ShardsMissing: some shards have no result.
         MixedDevices: they were computed on several kinds of devices.
         VerificationFailed: recomputed coefficients differ; nothing is published.
         KeyscopeError: from plan, model, device or disk.
     """
     work = Work.at(url)
+    if work.plan.model.shuffled is not None:
+        raise UnfinishedRun(f"{url} plans a twin, which belongs beside its run: publish it with keyscope twin RUN")
     path = out / f"{work.plan.run_id}{SUFFIX}"
     with _scratch(work, scratch) as place:
         if path.exists():

@@ -178,15 +178,14 @@ class Work:
         return place
 
     def sweep(self) -> None:
-        """Remove everything, and the corpus from a store if no other run there reads it."""
-        corpus = self.storage.beside(self.plan.tokens)
+        """Remove everything, and the corpus beside it if no other run there reads it."""
         self.storage.remove("")
-        if corpus.folder is None:
+        _, _, name = self.plan.tokens.rpartition("/")
+        if self.plan.tokens == f"../{name}":
             around = Storage(self.storage.url.rpartition("/")[0])
-            others = (around.read(f"{name}/{PLAN}") for name in around.names(""))
-            name = self.plan.tokens.encode()
-            if not any(other is not None and name in other for other in others):
-                corpus.remove("")
+            others = (around.read(f"{each}/{PLAN}") for each in around.names(""))
+            if not any(other is not None and name.encode() in other for other in others):
+                around.remove(name)
 
 
 def stored(path: Path) -> StoredFile:

@@ -26,6 +26,8 @@ _IN_FLIGHT = 2
 """Shards an actor is given at once, so that it never waits for the next."""
 _DEATHS = 4
 """How many processes may die of a shard before it counts as failed; after half as many the batch is halved."""
+_PAUSE = 0.5
+"""Seconds until an actor that is being restarted is asked again."""
 _LOOK_AROUND = 10.0
 """Seconds between looks for nodes that have come."""
 
@@ -167,7 +169,7 @@ class RayExecutor:
     def greet(self, actor: _Actor) -> None:
         """Ask an actor to tell when its model is loaded."""
         actor.hello = None
-        self.starting[actor.handle.hello.options(max_task_retries=-1).remote()] = actor
+        self.starting[actor.handle.hello.remote()] = actor
 
     def welcome(self) -> None:
         """Take in the actors that are loaded by now.
@@ -186,9 +188,9 @@ class RayExecutor:
             except self.ray.exceptions.RayTaskError as error:
                 raise _own(error) from None
             except self.ray.exceptions.RayActorError as error:
-                if isinstance(error, self.ray.exceptions.ActorUnavailableError):
+                if isinstance(error, self.ray.exceptions.ActorUnavailableError):  # it is being restarted
+                    time.sleep(_PAUSE)
                     self.greet(actor)
-                    time.sleep(0.1)
                     continue
                 raise ClusterUnusable(f"a node cannot load the model: {_first_line(error)}") from error
             self._check(hello)
@@ -196,7 +198,7 @@ class RayExecutor:
         there = {each.hello.node_id: each.hello.node for each in self.ready if each.hello}
         if there.keys() - self._nodes:
             names = ", ".join(sorted(there.values()))
-            self.progress.note(f"{len(self.ready)} of {len(self.actors)} models loaded, on {len(there)} nodes: {names}")
+            self.progress.note(f"{len(self.ready)} of {len(self.actors)} models are loaded; nodes: {names}")
         self._nodes |= there.keys()
 
     def lost(self, actor: _Actor) -> None:
