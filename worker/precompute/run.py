@@ -208,9 +208,9 @@ class _Run:
                 work = self._planned(run_id, corpus, state)
                 scratch = self.request.scratch / run_id if self.request.scratch else folder / "scratch"
                 compute(self._executor, work, path, scratch, self._progress, self.request.mixed_devices)
-                if work.storage.folder != folder:
-                    work.sweep()
                 leftovers.clear(out, run_id, state)
+                if not _is_at(work.storage, folder):
+                    work.sweep()
         return path
 
     def plan(self) -> str:
@@ -233,7 +233,7 @@ class _Run:
         found = planned(storage, self.request.resume)
         if found is not None:
             return found
-        elsewhere = storage.folder is None or storage.folder.parent != local.parent
+        elsewhere = not _is_at(storage, local)
         work = new_work(
             storage,
             run_id=run_id,
@@ -363,6 +363,10 @@ def new_work(
     )
     work.begin()
     return work
+
+
+def _is_at(storage: Storage, folder: Path) -> bool:
+    return storage.folder is not None and storage.folder.resolve() == folder.resolve()
 
 
 def _check_window(model: Outline, window: int) -> None:

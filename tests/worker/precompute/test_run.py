@@ -214,6 +214,25 @@ def test_a_corpus_that_an_unfinished_run_reads_stays_for_it(
     assert not corpus_folder(path).is_dir()
 
 
+def test_the_corpus_is_kept_beside_a_run_whose_folder_is_named_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path, corpus: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = run(model, corpus, Path("runs"))
+    assert prepared_corpus(corpus_folder(path)) is not None
+    assert list((tmp_path / "runs" / ".work").iterdir()) == []
+
+
+def test_work_in_another_folder_is_cleared_up_there_too(
+    tmp_path: Path, model: Path, corpus: Path, unbroken: Path
+) -> None:
+    path = run(model, corpus, tmp_path / "runs", work=str(tmp_path / "work"), scratch=tmp_path / "scratch")
+    assert all_rows(path) == all_rows(unbroken)
+    assert prepared_corpus(corpus_folder(path)) is not None
+    for folder in ("runs/.work", "work", "scratch"):
+        assert list((tmp_path / folder).iterdir()) == [], folder
+
+
 def test_a_finished_run_takes_the_corpus_that_was_gathered_for_it_again(
     tmp_path: Path, model: Path, corpus: Path
 ) -> None:
