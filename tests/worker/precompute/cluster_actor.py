@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from keyscope.worker.precompute.executors.actor import ModelActor
+from keyscope.worker.precompute.executors.runner import Finished
 from keyscope.worker.precompute.plan import Shard
-from keyscope.worker.precompute.runner import Finished
 
 
 class FaultyActor(ModelActor):

@@ -140,7 +140,7 @@ def test_without_ray_or_a_cluster_one_sentence_says_what_to_do(
         _on_cluster(model, corpus, tmp_path)
 
 
-def _wait_for(there: Any, seconds: float = 90.0) -> None:
+def _wait_for(there: Any, seconds: float = 240.0) -> None:
     until = time.monotonic() + seconds
     while not there():
         assert time.monotonic() < until

@@ -17,7 +17,6 @@ from keyscope.contract.runfile import open_run, read_manifest
 from keyscope.worker import storage
 from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
-from keyscope.worker.precompute import runner
 from keyscope.worker.precompute.corpus import corpus_folder, prepared_corpus
 from keyscope.worker.precompute.errors import (
     DamagedResult,
@@ -29,11 +28,11 @@ from keyscope.worker.precompute.errors import (
     UnfinishedRun,
     WorkerDied,
 )
-from keyscope.worker.precompute.executors import local
+from keyscope.worker.precompute.executors import local, runner
+from keyscope.worker.precompute.executors.runner import ShardRunner
 from keyscope.worker.precompute.plan import shards_by_tokens
 from keyscope.worker.precompute.planned import compute_shards, publish_planned
 from keyscope.worker.precompute.run import plan, precompute
-from keyscope.worker.precompute.runner import ShardRunner
 from keyscope.worker.precompute.token_store import open_tokens
 from keyscope.worker.precompute.work import Work
 from keyscope.worker.progress import Silent

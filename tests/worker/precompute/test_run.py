@@ -351,7 +351,7 @@ def test_a_window_that_does_not_fit_alone_is_one_sentence(
     def never(*_args: object) -> None:
         raise torch.OutOfMemoryError("made up")
 
-    monkeypatch.setattr("keyscope.worker.precompute.runner.read_coefficients", never)
+    monkeypatch.setattr("keyscope.worker.precompute.executors.runner.read_coefficients", never)
     with pytest.raises(OutOfDeviceMemory, match="one window of 32 tokens"):
         run(model, corpus, tmp_path)
 

@@ -20,10 +20,10 @@ from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.precompute.estimate import estimate
 from keyscope.worker.precompute.executors.executor import Outline
+from keyscope.worker.precompute.executors.runner import Finished, Floors, ShardRunner
 from keyscope.worker.precompute.finish import publish
 from keyscope.worker.precompute.plan import Shard
 from keyscope.worker.precompute.provenance import kind_of_device
-from keyscope.worker.precompute.runner import Finished, Floors, ShardRunner
 from keyscope.worker.precompute.token_store import open_tokens
 from keyscope.worker.precompute.windows import for_task
 from keyscope.worker.precompute.work import Work, own_folder

@@ -17,8 +17,8 @@ from keyscope.worker.model.source import ModelSource
 from keyscope.worker.precompute.errors import ClusterUnusable, MixedDevices
 from keyscope.worker.precompute.executors.actor import Hello, ModelActor
 from keyscope.worker.precompute.executors.executor import Failed, Outcome, Outline, Session
+from keyscope.worker.precompute.executors.runner import Finished, Floors
 from keyscope.worker.precompute.plan import Shard
-from keyscope.worker.precompute.runner import Finished, Floors
 from keyscope.worker.precompute.work import Work
 from keyscope.worker.progress import Advance, Progress
 

@@ -13,8 +13,8 @@ from keyscope.contract.manifest import BosPolicy, ModelFacts, Task
 from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.precompute.errors import ShardsFailed
 from keyscope.worker.precompute.executors.floors import BestScores
+from keyscope.worker.precompute.executors.runner import Finished, Floors
 from keyscope.worker.precompute.plan import Shard
-from keyscope.worker.precompute.runner import Finished, Floors
 from keyscope.worker.precompute.token_store import TokenStore, open_tokens
 from keyscope.worker.precompute.work import Work
 from keyscope.worker.progress import Advance, Progress

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from keyscope.worker.precompute.executors.runner import Floors
 from keyscope.worker.precompute.groups import pool_size
 from keyscope.worker.precompute.partial import Partial, score_files
 from keyscope.worker.precompute.plan import Plan, Shard
-from keyscope.worker.precompute.runner import Floors
 from keyscope.worker.precompute.work import Result, Work
 
 
