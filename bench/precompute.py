@@ -80,7 +80,7 @@ def main(
 
 
 def collect(model: CodeModel, collector: Collector, batch: Batch) -> None:
-    """Take in one batch, as `worker.precompute.runner` does."""
+    """Take in one batch, as a `ShardRunner` does."""
     with read_coefficients(model, collector.consume), read_residuals(model, collector.sinks.residual):
         collector.start(batch)
         batch.run(model)
