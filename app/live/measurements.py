@@ -5,7 +5,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from keyscope.app.live.client import Workers
+from keyscope.app.live.client import NOT_CONFIGURED, Workers
 from keyscope.app.live.effects import USUAL_DOSE, Effect, measure, probabilities
 from keyscope.app.live.prompts import Prompt, prompts_of
 from keyscope.app.queries.recent import Recent
@@ -90,6 +90,9 @@ class Measurements:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start(self, run: Run, measured: Measured) -> None:
+        if not self._workers.expected:
+            measured.problem, measured.stopped = NOT_CONFIGURED, time.monotonic()
+            return
         task = asyncio.create_task(self._measure(run, measured))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
