@@ -12,6 +12,7 @@ import httpx
 from pydantic import ValidationError
 
 from keyscope.contract.analyses.files import analysis_files
+from keyscope.contract.runfile import open_run
 from keyscope.contract.twin import TWIN, TWIN_KINDS, twin_path
 from keyscope.contract.wire import ACTIVE_JOB, ErrorAnswer, Job, JobAnswer, JobsAnswer, WorkerJob
 from keyscope.worker.progress import Progress
@@ -23,13 +24,20 @@ WANTED: tuple[tuple[str, dict[str, Any]], ...] = (
     (TWIN, {}),
     ("concepts,firing", {}),
     ("syntax", {}),
-    ("edit", {"concept": "numpy", "picker": "causal"}),
+    ("edit", {"picker": "causal"}),
     ("agreement", {}),
 )
 """Kinds of analysis with their settings, in the order in which visitors open their pages; after the twin, to have it too.
 
-Some share forward passes.
+Some share forward passes. What is edited is chosen when the concepts are computed.
 """
+EDITED = ("numpy", "http", "file-io", "error-handling", "loops")
+"""Concepts worth editing, the most telling first."""
+ENOUGH_FILES = 20
+"""Files with a concept from which keys are picked; with fewer, an edit says little."""
+_CONCEPTS = """
+    SELECT name, held_out_sites, sum(files_with) FROM concepts JOIN concept_languages USING (concept)
+    GROUP BY ALL ORDER BY held_out_sites DESC, name"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +60,19 @@ def compute_analyses(
     of_twin = {kind for kind, _, _ in analysis_files(twin)}
     there -= set(TWIN_KINDS) - of_twin
     wanted = [([kind for kind in kinds.split(",") if kind not in there], settings) for kinds, settings in WANTED]
-    missing = [(",".join(kinds), settings) for kinds, settings in wanted if kinds]
+    missing = [each for each in wanted if each[0]]
     if not missing:
         return
     headers = {"Authorization": f"Bearer {worker.token}"}
     try:
         with httpx.Client(base_url=worker.url, headers=headers, timeout=30, trust_env=False) as client:
-            jobs = [job for kind, settings in missing if (job := _submit(client, run, kind, settings, progress))]
-            progress.note(f"analyses are being computed, live requests first: {', '.join(_title(job) for job in jobs)}")
-            for number, job in enumerate(jobs, 1):
-                _follow(client, job, f"{_title(job)} ({number} of {len(jobs)})", progress, wait)
+            titles = [_title(kinds) for kinds, _ in missing]
+            progress.note(f"analyses are being computed, live requests first: {', '.join(titles)}")
+            for number, ((kinds, settings), title) in enumerate(zip(missing, titles, strict=True), 1):
+                chosen = {"concept": edited_concept(run), **settings} if kinds == ["edit"] else settings
+                job = _submit(client, run, ",".join(kinds), chosen, progress)
+                if job is not None:
+                    _follow(client, job, f"{title} ({number} of {len(missing)})", progress, wait)
         progress.note("all pages are filled")
     except (httpx.HTTPError, ValidationError) as error:
         progress.note(f"the analyses are no longer followed, because the worker does not answer: {error}")
@@ -72,6 +83,17 @@ def in_background(run: Path, worker: WorkerPlace, progress: Progress) -> None:
     threading.Thread(target=compute_analyses, args=(run, worker, progress), name="analyses", daemon=True).start()
 
 
+def edited_concept(run: Path) -> str:
+    """The name of the concept to edit: the first of `EDITED` that enough files have, or else the commonest."""
+    connection = open_run(run)
+    try:
+        found = connection.execute(_CONCEPTS).fetchall()
+    finally:
+        connection.close()
+    known = {name: files for name, _, files in found}
+    return next((name for name in EDITED if known.get(name, 0) >= ENOUGH_FILES), found[0][0] if found else EDITED[0])
+
+
 def _submit(client: httpx.Client, run: Path, kind: str, settings: dict[str, Any], progress: Progress) -> Job | None:
     response = client.post("jobs", json=WorkerJob(run=run.stem, kind=kind, settings=settings).model_dump(mode="json"))
     if response.is_success:
@@ -80,8 +102,8 @@ def _submit(client: httpx.Client, run: Path, kind: str, settings: dict[str, Any]
     return None
 
 
-def _title(job: Job) -> str:
-    return " and ".join(job.kinds)
+def _title(kinds: list[str]) -> str:
+    return " and ".join(kinds)
 
 
 def _follow(client: httpx.Client, job: Job, title: str, progress: Progress, wait: Callable[[float], None]) -> None:
@@ -101,7 +123,7 @@ def _follow(client: httpx.Client, job: Job, title: str, progress: Progress, wait
                     done = percent
             wait(POLL_SECONDS)
     if now is not None and now.state == "failed":
-        progress.note(f"{_title(job)} failed: {now.detail}")
+        progress.note(f"{_title(job.kinds)} failed: {now.detail}")
 
 
 def _state_of(client: httpx.Client, job: Job) -> Job | None:

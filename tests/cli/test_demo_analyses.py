@@ -1,16 +1,20 @@
 """The analyses of the demo's run: what is asked of the worker, and what is reported."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from keyscope.cli.demo_analyses import WANTED, WorkerPlace, compute_analyses
+from keyscope.cli import demo_analyses
+from keyscope.cli.demo_analyses import WANTED, WorkerPlace, compute_analyses, edited_concept
 from keyscope.contract.analyses.files import analysis_folder
 from keyscope.contract.twin import TWIN_KINDS, twin_path
 from keyscope.worker.progress import Advance, Silent
 from tests.fake_worker import HALF, FakeWorker
+from tests.made.concepts import write_concepts
+from tests.made.runs import Shape, build_run
 from tests.processes import free_port
 from tests.serving import serving
 
@@ -39,10 +43,17 @@ def worker() -> FakeWorker:
     return worker
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_run(tmp_path_factory.mktemp("built") / "small.duckdb", Shape(layers=1, keys=8))
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
-    analysis_folder(tmp_path / "small.duckdb").mkdir()
-    return tmp_path / "small.duckdb"
+def run(built: Path, tmp_path: Path) -> Path:
+    run = tmp_path / built.name
+    shutil.copy(built, run)
+    analysis_folder(run).mkdir()
+    return run
 
 
 def turn(worker: FakeWorker) -> None:
@@ -59,7 +70,10 @@ def test_everything_missing_is_computed_in_order_and_reported(worker: FakeWorker
     with serving(worker.app) as url:
         compute_analyses(run, WorkerPlace(url, "secret"), heard, lambda _seconds: turn(worker))
     assert worker.jobs is not None
-    assert [(job.kind, job.settings) for job in reversed(worker.jobs)] == list(WANTED)
+    numpy = {"concept": "numpy"}
+    assert [(job.kind, job.settings) for job in reversed(worker.jobs)] == [
+        (kind, settings | (numpy if kind == "edit" else {})) for kind, settings in WANTED
+    ]
     assert [name.split(",")[0] for name in heard.stages] == [
         f"{kind.replace(',', ' and ')} ({number} of {len(WANTED)})" for number, (kind, _) in enumerate(WANTED, 1)
     ]
@@ -84,6 +98,17 @@ def test_what_is_there_is_not_computed_again(worker: FakeWorker, run: Path) -> N
     assert silent.notes == []
 
 
+def test_the_most_telling_concept_that_enough_files_have_is_edited(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    analysis_folder(run).rmdir()
+    write_concepts(run, layers=1, keys_per_layer=8)
+    monkeypatch.setattr(demo_analyses, "ENOUGH_FILES", 2)
+    assert edited_concept(run) == "numpy"
+    monkeypatch.setattr(demo_analyses, "ENOUGH_FILES", 3)
+    assert edited_concept(run) == "loops"
+    monkeypatch.setattr(demo_analyses, "EDITED", ("http",))
+    assert edited_concept(run) == "loops"  # the commonest, by places and then by name
+
+
 def test_a_failure_is_said_and_the_others_go_on(worker: FakeWorker, run: Path) -> None:
     def fail(_seconds: float) -> None:
         assert worker.jobs is not None
@@ -100,5 +125,4 @@ def test_a_failure_is_said_and_the_others_go_on(worker: FakeWorker, run: Path) -
 def test_a_worker_that_is_away_is_said_once(run: Path) -> None:
     heard = Heard()
     compute_analyses(run, WorkerPlace(f"http://127.0.0.1:{free_port()}", "secret"), heard)
-    assert len(heard.notes) == 1
-    assert "does not answer" in heard.notes[0]
+    assert ["does not answer" in note for note in heard.notes] == [False, True]
