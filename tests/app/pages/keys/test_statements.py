@@ -56,8 +56,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("address", "most"),
     [
-        ("/runs/alpha/keys/L0.K3", 3),  # its document, its first examples, their windows
-        ("/api/v1/runs/alpha/keys/L0.K4", 3),  # its document, all its examples, their windows
+        ("/runs/alpha/keys/L0.K3", 3),  # the documents of its block, its first examples, their windows
+        ("/api/v1/runs/alpha/keys/L0.K4", 3),  # the same with all its examples
         ("/runs/alpha/keys/L0.K5/card", 3),
     ],
 )
@@ -66,7 +66,7 @@ def test_a_key_not_shown_before_takes_three_lookups(
 ) -> None:
     assert reader.get(address).status_code == 200
     about_the_key = [sql for sql in asked if sql not in ONCE_A_RUN]
-    assert 2 <= len(about_the_key) <= most, about_the_key
+    assert 1 <= len(about_the_key) <= most, about_the_key
 
 
 def test_a_search_is_asked_once(reader: TestClient, asked: list[str]) -> None:
