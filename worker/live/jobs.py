@@ -32,7 +32,9 @@ from keyscope.worker.live.job import RunningJob
 from keyscope.worker.model.code_model import CodeModel
 
 TIMED_WINDOW = 256
-"""Tokens in each window of the forward pass that is timed."""
+"""Tokens in each window of the forward passes that are timed."""
+LONG_ENOUGH = 0.5
+"""Seconds of a pass whose rate is taken for that of any."""
 KEPT = 50
 """How many ended jobs are remembered."""
 _SECONDS_TO_WAIT = 60
@@ -190,16 +192,24 @@ class Jobs:
 
     @torch.inference_mode()
     def _time_forward(self) -> None:
-        """Time a forward pass without head, after one that does not count."""
+        """Time forward passes without head, each larger than the one before, up to one that takes long enough.
+
+        Only small models get to a whole batch: requests wait for a pass, and one of billions of parameters takes minutes on
+        a CPU.
+        """
         length = min(TIMED_WINDOW, self._model.context_length)
-        windows = torch.zeros((self._model.default_batch, length), dtype=torch.long, device=self._model.device)
+        sizes = ((1, min(16, length)), (1, length), (self._model.default_batch, length))
         with self._engine.lend(lambda: not self._stopping) as give_way:
-            for _ in range(2):
+            for size in sizes:
                 give_way()
+                windows = torch.zeros(size, dtype=torch.long, device=self._model.device)
                 began = time.monotonic()
                 self._model.run_body(windows)
                 self._model.wait()
-                self._forward_rate = windows.numel() / (time.monotonic() - began)
+                seconds = time.monotonic() - began
+                self._forward_rate = windows.numel() / seconds
+                if seconds > LONG_ENOUGH:
+                    return
 
     def _next(self) -> RunningJob | None:
         with self._changed:

@@ -23,6 +23,8 @@ from keyscope.contract.tables import Column, Table
 from keyscope.worker.analysis.analysis import Analysis, Arrays, Results, Settings, Step, file_steps
 from keyscope.worker.analysis.subject import Subject
 from keyscope.worker.analysis.walk import forward, walk
+from keyscope.worker.live import jobs
+from keyscope.worker.model.code_model import CodeModel
 from keyscope.worker.progress import Advance
 from keyscope.worker.rows import insert
 from tests.worker.live.driving import Worker, count_hooks, running_worker
@@ -112,6 +114,28 @@ def run_path(computed: tuple[Path, Path], tmp_path: Path) -> Path:
 async def working(computed: tuple[Path, Path], run_path: Path, **settings: Any) -> AsyncIterator[Worker]:
     async with running_worker(computed[0], runs=run_path.parent, **settings) as worker:
         yield worker
+
+
+@pytest.mark.parametrize(("long_enough", "passes"), [(-1.0, 1), (1e9, 3)], ids=["slow", "fast"])
+async def test_a_slow_model_is_timed_on_few_tokens(
+    computed: tuple[Path, Path], run_path: Path, monkeypatch: pytest.MonkeyPatch, long_enough: float, passes: int
+) -> None:
+    monkeypatch.setattr(jobs, "LONG_ENOUGH", long_enough)
+    timed: list[int] = []
+    run_body = CodeModel.run_body
+
+    def counted(model: CodeModel, token_ids: torch.Tensor, *more: Any) -> torch.Tensor:
+        if not token_ids.any():
+            timed.append(token_ids.numel())
+        return run_body(model, token_ids, *more)
+
+    monkeypatch.setattr(CodeModel, "run_body", counted)
+    async with working(computed, run_path) as worker, asyncio.timeout(20):
+        while (await worker.client.get("/info")).json()["forward_tokens_per_second"] is None or len(timed) < passes:
+            await asyncio.sleep(0.01)
+    assert timed[0] == 16
+    assert timed == sorted(set(timed))
+    assert len(timed) == passes
 
 
 async def start(worker: Worker, run_path: Path, **settings: Any) -> dict[str, Any]:
