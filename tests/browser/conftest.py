@@ -1,5 +1,6 @@
 """A real Chromium on a real server: two synthetic runs and a live worker that continues with fixed tokens."""
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,9 +148,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def worker(site: Site) -> Iterator[FakeWorker]:
-    """The site's worker, restored after each test."""
+    """The site's worker, restored after each test; a job that ended is on record as such, so another takes its place."""
     before = dict(vars(site.worker))
     yield site.worker
+    if site.worker.jobs != before["jobs"]:
+        before["jobs"] = [job.model_copy(update={"id": secrets.token_hex(8)}) for job in before["jobs"]]
     vars(site.worker).update(before)
     site.worker.asked.clear()
 
