@@ -42,8 +42,9 @@ def connect_to(files: Sequence[Path], threads: int | None = None) -> duckdb.Duck
     config = _RESTRICTED if threads is None else _RESTRICTED | {"threads": threads}
     connection = duckdb.connect(":memory:", config=config)
     try:
-        # DuckDB looks for the log of an unfinished write beside each file
-        paths = [name for path in files for name in (str(path), _log_of(str(path)))]
+        # DuckDB looks for the log of an unfinished write beside each file, or beside what a link leads to
+        places = [str(place) for path in files for place in dict.fromkeys((path, path.resolve()))]
+        paths = [name for place in places for name in (place, _log_of(place))]
         connection.execute(f"SET allowed_paths = [{', '.join(map(_quoted, paths))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")

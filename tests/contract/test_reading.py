@@ -66,6 +66,14 @@ def test_a_file_reaches_nothing_even_while_it_is_opened(run: Path) -> None:
                 connection.execute(statement)
 
 
+def test_a_run_is_opened_through_a_link(run: Path, tmp_path: Path) -> None:
+    link = tmp_path / "elsewhere" / "linked.duckdb"
+    link.parent.mkdir()
+    link.symlink_to(run)
+    with open_run(link) as linked, open_run(run) as plain:
+        assert read_manifest(linked) == read_manifest(plain)
+
+
 def test_what_cannot_be_interrupted_between_statements_is_interrupted_in_the_next() -> None:
     started = time.monotonic()
     with duckdb.connect() as connection, pytest.raises(Unusable, match=r"took longer than 0\.1 seconds"):
