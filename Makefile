@@ -13,7 +13,7 @@ BIN := .venv/bin
 NPM ?= $(shell command -v npm)
 CHROMIUM := $(shell command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: help install demo test fuzz lint audit bench bench-precompute check-cuda bench-live bench-search bench-scale bench-labels bench-queue bench-pages bench-peers soak openapi docs-models clean
+.PHONY: help install demo test fuzz lint audit bench bench-precompute check-cuda bench-live bench-search bench-scale bench-labels bench-queue bench-pages bench-peers soak rounds openapi docs-models clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench-peers: build/peers/installed ## Compare collecting and masking with Transf
 
 soak: install ## Attack a server and a worker of their own, and tell what held (about three minutes)
 	$(BIN)/python -m bench.soak
+
+rounds: install ## Kill servers, database and worker under load, round after round (about twenty seconds a round) [ROUNDS=20]
+	$(BIN)/python -m bench.rounds $(if $(ROUNDS),--rounds $(ROUNDS))
 
 openapi: install ## Regenerate the committed OpenAPI documents
 	$(BIN)/python -m tests.openapi

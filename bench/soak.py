@@ -61,9 +61,13 @@ class Process:
 
     def __post_init__(self) -> None:
         self.log = self.folder / f"{self.name}.log"
+        self.start()
+
+    def start(self) -> None:
+        """Start the process and wait until it answers."""
         command = [*KEYSCOPE, *self.arguments, "--port", str(self.port)]
         limited = ["sh", "-c", f'ulimit -n {DESCRIPTORS} && exec "$@"', "sh", *command]
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(limited, stdout=log, stderr=log, env=os.environ | self.environment)
         if not wait_until(lambda: answers(f"{self.url}/healthz"), seconds=120):
             raise Fell(f"the {self.name} did not start: {self.log.read_text()[-500:]}")
@@ -77,6 +81,11 @@ class Process:
         memory: float = psutil.Process(self.process.pid).memory_info().rss / 2**20
         return memory
 
+    def kill(self) -> None:
+        """Kill the process with SIGKILL, like a crash."""
+        self.process.kill()
+        self.process.wait()
+
     def end(self) -> float:
         """Ask the process to end; returns the seconds that took."""
         began = time.monotonic()
@@ -84,8 +93,7 @@ class Process:
         try:
             self.process.wait(timeout=30)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
             raise Fell(f"the {self.name} did not end within 30 s of SIGTERM") from None
         return time.monotonic() - began
 
@@ -339,9 +347,8 @@ def _scene(folder: Path) -> Iterator[Scene]:
     try:
         yield Scene(folder, server, worker, run.stem)
     finally:
-        for process in (server.process, worker.process):
+        for process in (server, worker):
             process.kill()
-            process.wait()
 
 
 def _endless_job(scene: Scene) -> str:

@@ -89,6 +89,8 @@ class Load:
     labelers: int
     labels: int
     keys: list[KeyId]
+    again_after: frozenset[int] = frozenset()
+    """Statuses after which a label is sent again."""
     acknowledged: list[Acknowledged] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     """Seconds until a label was acknowledged, for those acknowledged at the first attempt."""
@@ -146,7 +148,10 @@ class Load:
             started = time.perf_counter()
             try:
                 answer = await client.put(url, json=body, headers=headers)
+                given = await client.get(url) if again and answer.status_code == 409 else None
             except httpx.TransportError:
+                answer = given = None
+            if answer is None or {answer.status_code, given.status_code if given else 0} & self.again_after:
                 again = True
                 await asyncio.sleep(0.2)
                 continue
@@ -154,9 +159,9 @@ class Load:
                 if not again:
                     self.latencies.append(time.perf_counter() - started)
                 return int(answer.json()["label"]["id"])
-            if again and answer.status_code == 409:
+            if given is not None:
                 # The label may have been saved and only the acknowledgement lost: then it is there exactly once.
-                labels = (await client.get(url)).json()["labels"]
+                labels = given.json()["labels"]
                 mine = next((label for label in labels if label["person"] == person), None)
                 if mine and mine["description"] == words:
                     return int(mine["id"])
