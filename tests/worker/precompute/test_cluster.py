@@ -19,9 +19,8 @@ from keyscope.worker.precompute.errors import ClusterUnusable, ShardsFailed
 from keyscope.worker.precompute.executors import cluster
 from keyscope.worker.precompute.run import precompute
 from keyscope.worker.precompute.work import Work
-from tests.worker.models import save_tiny
 from tests.worker.precompute.cluster_actor import FaultyActor
-from tests.worker.precompute.corpora import request, run, write_corpus
+from tests.worker.precompute.corpora import request, run
 from tests.worker.precompute.rows import all_rows
 from tests.worker.precompute.test_planned import Notes
 
@@ -52,16 +51,6 @@ def nodes() -> Iterator[Any]:
         yield nodes
         ray.shutdown()
         nodes.shutdown()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("model") / "tiny", "llama")
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ from keyscope.worker.precompute.work import Work
 from keyscope.worker.progress import Silent
 from keyscope.worker.storage import Storage, StorageUnusable
 from tests.worker.models import save_tiny
-from tests.worker.precompute.corpora import request, run, write_corpus
+from tests.worker.precompute.corpora import request, run
 from tests.worker.precompute.rows import all_rows
 
 
@@ -79,21 +79,6 @@ class Notes(Silent):
 
     def note(self, text: str) -> None:
         self.texts.append(text)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("model") / "tiny", "llama")
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory, model: Path, corpus: Path) -> Path:
-    return run(model, corpus, tmp_path_factory.mktemp("unbroken"))
 
 
 @pytest.fixture

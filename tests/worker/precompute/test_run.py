@@ -33,24 +33,8 @@ from keyscope.worker.precompute.errors import (
 )
 from keyscope.worker.precompute.run import precompute
 from keyscope.worker.progress import Silent
-from tests.worker.models import save_tiny
 from tests.worker.precompute.corpora import SETTINGS, request, run, write_corpus
 from tests.worker.precompute.rows import all_rows
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("model") / "tiny", "llama")
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory, model: Path, corpus: Path) -> Path:
-    return run(model, corpus, tmp_path_factory.mktemp("unbroken"))
 
 
 def test_equal_requests_give_equal_rows_and_the_same_name(
