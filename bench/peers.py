@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
 from bench.live import PROMPT
-from bench.precompute import collect, collector_of, first_windows, floors_of, tokens_of
+from bench.precompute import collect, collector_of, first_windows, floors_of, steady_collector_of, tokens_of
 from bench.timing import interleaved, ratio
 from keyscope.contract.keys import KeyId, Mask
 from keyscope.contract.manifest import RunSettings
@@ -35,7 +35,6 @@ from keyscope.worker.model.load import load_model
 from keyscope.worker.model.source import ModelSource
 from keyscope.worker.model.taps import read_coefficients
 from keyscope.worker.precompute.collect import Collector
-from keyscope.worker.precompute.sampling import SLOTS
 from keyscope.worker.precompute.windows import Batch
 
 TOP = 50
@@ -84,17 +83,16 @@ def _collecting(
         windows = first_windows(store, settings.window, batch, batch * (rounds + 1), plain)
         floors = floors_of(plain, store, settings.window, batch, warm)
         first = collector_of(plain, store, settings, Path(folder) / "first", None)
-        steady = collector_of(plain, store, settings, Path(folder) / "steady", floors)
-    for layer in steady.layers:
-        layer.samples.floor.fill_(2**24 * (1 - SLOTS / (TOP * warm)))
+        steady = steady_collector_of(plain, store, settings, Path(folder) / "steady", floors, warm)
     kept = {name: _Kept(len(plain.facts.bos)) for name in ("hooks", "lens", "nnsight")}
+    envoy, downs = _envoys(traced)
     rows: dict[str, Callable[[int], object]] = {
         "bare forward": lambda number: plain.run_body(windows[number].token_ids),
         "Keyscope, first files": lambda number: collect(plain, first, windows[number]),
         "Keyscope, steady": lambda number: collect(plain, steady, windows[number]),
         "plain hooks, largest values alone": lambda number: _hooked(plain, windows[number], kept["hooks"]),
         "TransformerLens, run_with_cache": lambda number: _cached(bridge, windows[number], kept["lens"]),
-        "nnsight, trace without LM head": lambda number: _traced(traced, windows[number], kept["nnsight"]),
+        "nnsight, trace without LM head": lambda number: _traced(envoy, downs, windows[number], kept["nnsight"]),
     }
     seconds = interleaved(rows, rounds, plain.device)
     typer.echo(f"\ncollecting, {batch} x {settings.window} tokens a batch, medians of {rounds} batches")
@@ -134,11 +132,15 @@ def _cached(bridge: Any, batch: Batch, kept: _Kept) -> None:
         kept.add(layer, cache[f"blocks.{layer}.{POST}"])
 
 
-def _traced(model: CodeModel, batch: Batch, kept: _Kept) -> None:
+def _envoys(model: CodeModel) -> tuple[Any, list[Any]]:
+    """What nnsight makes of the body of a model, and of its down projections."""
     body = model.model.base_model
     paths = {module: path for path, module in body.named_modules()}
     envoy = nnsight.NNsight(body)
-    downs = [_inside(envoy, paths[each.down]) for each in model.layers]
+    return envoy, [_inside(envoy, paths[each.down]) for each in model.layers]
+
+
+def _traced(envoy: Any, downs: list[Any], batch: Batch, kept: _Kept) -> None:
     saved: list[Any] = []
     with envoy.trace(batch.token_ids, use_cache=False):
         for down in downs:

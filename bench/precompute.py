@@ -73,9 +73,7 @@ def main(
         first = collector_of(loaded, store, settings, Path(folder) / "first", floors=None)
         _report("first files", keys, *_measure(loaded, first, full[:rounds]))
         floors = floors_of(loaded, store, settings.window, batch, warm)
-        steady = collector_of(loaded, store, settings, Path(folder) / "steady", floors)
-        for layer in steady.layers:
-            layer.samples.floor.fill_(2**24 * (1 - SLOTS / (settings.top_k * warm)))
+        steady = steady_collector_of(loaded, store, settings, Path(folder) / "steady", floors, warm)
         _report("steady", keys, *_measure(loaded, steady, full[rounds:]))
 
 
@@ -107,6 +105,21 @@ def collector_of(
     scratch.mkdir()
     none = [torch.full((each.n_keys,), -torch.inf, device=model.device) for each in model.layers]
     return Collector(model, store, settings, floors or dict.fromkeys(polarities(model.facts.gated), none), scratch)
+
+
+def steady_collector_of(
+    model: CodeModel,
+    store: TokenStore,
+    settings: RunSettings,
+    scratch: Path,
+    floors: dict[str, list[torch.Tensor]],
+    warm: int,
+) -> Collector:
+    """A collector as after 50 times `warm` files, with the triggers' floors given."""
+    steady = collector_of(model, store, settings, scratch, floors)
+    for layer in steady.layers:
+        layer.samples.floor.fill_(2**24 * (1 - SLOTS / (settings.top_k * warm)))
+    return steady
 
 
 def first_windows(store: TokenStore, size: int, batch: int, files: int, model: CodeModel) -> list[Batch]:
